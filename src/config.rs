@@ -1,0 +1,230 @@
+//! Everything that a user sets, and everything that a peer may influence.
+
+use std::time::Duration;
+
+use crate::proto::Durability;
+use crate::tree::BlockSize;
+
+/// What a user sets. [`Config::default`] serves everyone; each field says when to change it.
+///
+/// Setters take and give back the value and are named like the field:
+///
+/// ```
+/// use haul::{Config, Durability, Existing};
+///
+/// let config = Config::default().existing(Existing::Replace).durability(Durability::Flushed);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Receiver: what to do where a different file has the name of an entry. Default:
+    /// [`Existing::Refuse`], which damages nothing.
+    pub existing: Existing,
+    /// Receiver: how safely an entry is held before its receipt is given. Default: [`Durability::Synced`];
+    /// the lower levels are faster where many small files meet a slow device.
+    pub durability: Durability,
+    /// Sender: the size of the blocks in which files are cut. Default: 256 KiB, chosen by `benches/driver.rs`.
+    ///
+    /// A block is the unit of repair, of resume and of waiting: on a slow line choose one that takes well
+    /// under [`Deadlines::progress`] (4 KiB for 9600 baud). A peer with a lower [`Limits::block`] gets blocks
+    /// of that size. Cost: one block of memory on either side.
+    pub block_size: BlockSize,
+    /// How long to wait for what.
+    pub deadlines: Deadlines,
+    /// How long one side speaks before the other may.
+    pub turn: Turn,
+    /// What a peer may make this side take.
+    pub limits: Limits,
+}
+
+/// What a receiver does where a *different* file has the name of an entry. Equal content is a success under
+/// each of them, and is not written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Existing {
+    /// Keeps the file and refuses the entry, which the sender reports as an error. The default.
+    #[default]
+    Refuse,
+    /// Keeps the file and skips the entry, which the sender does not report as an error.
+    Skip,
+    /// Keeps the file and puts the entry beside it: `photo (1).jpg`.
+    Rename,
+    /// Puts the entry in place of the file, in one step once it is complete; blocks that are equal at their
+    /// place are taken from the file instead of from the sender.
+    Replace,
+}
+
+/// How long to wait for what. A peer can propose none of these.
+///
+/// Each wait ends in [`Error::Stalled`](crate::Error::Stalled), which names the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadlines {
+    /// From the start of a session to the end of the peer's greeting, however many bytes it comes in.
+    /// Default: 10 s.
+    pub hello: Duration,
+    /// Without any byte from a peer that has the floor, or any byte taken by one that listens. Default: 30 s;
+    /// a peer that has nothing to say sends a heartbeat every [`Deadlines::HEARTBEAT`].
+    pub silence: Duration,
+    /// From the first byte of a message to its last. Default: 60 s. With blocks of 256 KiB this asks for
+    /// 4.4 KB/s.
+    pub progress: Duration,
+    /// Without any message but heartbeats. Default: 15 min, which is what a device may take to sync.
+    pub idle: Duration,
+    /// Receiver: how long it goes on listening to a sender that it has bad news for, before it closes.
+    /// Default: 15 s, a few times the length of a turn.
+    pub drain: Duration,
+}
+
+impl Deadlines {
+    /// How often a side that has the floor and nothing to say says so: 5 s. The same for all, so that
+    /// nobody need ask for it.
+    pub const HEARTBEAT: Duration = Duration::from_secs(5);
+}
+
+/// How long one side speaks before the other may. Long turns cost few round trips; short ones let bad news
+/// (a full disk, a cancel) through soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// The bytes of a sender's first turn with content. Default: 16 MiB. Turns then grow until the wait for an
+    /// answer is at most a fiftieth of the turn.
+    pub initial_bytes: u64,
+    /// The most bytes of a turn, of either side. Default: 1 GiB. The lower of both sides' values holds.
+    pub max_bytes: u64,
+    /// The most time of a turn, checked between blocks. Default: 5 s.
+    pub max_time: Duration,
+}
+
+/// What a peer may make this side take. All are checked before anything is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest block accepted. Default: 1 MiB. Cost: one such block of memory.
+    pub block: BlockSize,
+    /// Entries with content of their own that may be open at a time. Default: 64. Cost: at the receiver one
+    /// open file for each.
+    pub open_entries: u32,
+    /// Entries that may be offered and not yet settled. Default: 8192, so that a tree of 100,000 small files
+    /// takes a dozen round trips. Cost: about 200 bytes and the name for each, on either side.
+    pub pending_entries: u32,
+    /// Bytes of all names of pending entries together. Default: 2 MiB. The sender keeps to its own value and the
+    /// receiver's, whichever is lower.
+    pub pending_names: u32,
+    /// Commits that may be under way at a time; at that number the receiver stops reading. Default: 256.
+    pub commits: u32,
+    /// Holes in what is known of one file, in ranges; more are refused. Default: 1024. Cost: 2 KiB each.
+    pub holes: u32,
+    /// How many times blocks of one entry may arrive damaged and be asked for again. Default: 64 rounds.
+    pub repairs: u32,
+    /// Block hashes in one message of what is held. Default: 4096, of 32 bytes each.
+    pub have: u32,
+    /// Receiver: the most entries of a transfer. Default: 10 million.
+    pub entries: u64,
+    /// Receiver: the largest file, in bytes. Default: 2^62.
+    pub file_bytes: u64,
+    /// Receiver: the most bytes of a transfer. Default: 2^62.
+    pub total_bytes: u64,
+    /// Receiver: the longest name, in bytes. Default: 4095.
+    pub name_bytes: u32,
+    /// Receiver: the deepest name, in parts. Default: 128.
+    pub depth: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            existing: Existing::default(),
+            durability: Durability::default(),
+            block_size: BlockSize::at_most(256 * 1024),
+            deadlines: Deadlines::default(),
+            turn: Turn::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            progress: Duration::from_secs(60),
+            idle: Duration::from_secs(15 * 60),
+            drain: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { initial_bytes: 16 << 20, max_bytes: 1 << 30, max_time: Duration::from_secs(5) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            block: BlockSize::at_most(1 << 20),
+            open_entries: 64,
+            pending_entries: 8192,
+            pending_names: 2 << 20,
+            commits: 256,
+            holes: 1024,
+            repairs: 64,
+            have: 4096,
+            entries: 10_000_000,
+            file_bytes: 1 << 62,
+            total_bytes: 1 << 62,
+            name_bytes: 4095,
+            depth: 128,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($owner:ident { $($field:ident: $type:ty),+ $(,)? }) => {
+        impl $owner {
+            $(
+                #[doc = concat!("Sets [`", stringify!($owner), "::", stringify!($field), "`](", stringify!($owner), "#structfield.", stringify!($field), ").")]
+                #[must_use]
+                pub const fn $field(mut self, $field: $type) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )+
+        }
+    };
+}
+
+setters!(Config {
+    existing: Existing,
+    durability: Durability,
+    block_size: BlockSize,
+    deadlines: Deadlines,
+    turn: Turn,
+    limits: Limits,
+});
+setters!(Deadlines {
+    hello: Duration,
+    silence: Duration,
+    progress: Duration,
+    idle: Duration,
+    drain: Duration
+});
+setters!(Turn { initial_bytes: u64, max_bytes: u64, max_time: Duration });
+setters!(Limits {
+    block: BlockSize,
+    open_entries: u32,
+    pending_entries: u32,
+    pending_names: u32,
+    commits: u32,
+    holes: u32,
+    repairs: u32,
+    have: u32,
+    entries: u64,
+    file_bytes: u64,
+    total_bytes: u64,
+    name_bytes: u32,
+    depth: u32,
+});

@@ -1,0 +1,190 @@
+//! Names of entries, parsed once into a type that cannot hold a dangerous one.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The place of an entry below the folder that is sent or received: one or more parts, joined by `/`.
+///
+/// A value of this type names something inside its folder on every platform. It is not absolute, has no
+/// part that is empty, `.` or `..`, no NUL, no `\` and no `:`, no part that Windows reserves (`CON`,
+/// `com1.txt` …) or that ends in a dot or a space, and no part of the form that haul keeps for its own
+/// partial files. It need not be UTF-8: names are bytes, as they are on Unix.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelPath(Arc<[u8]>);
+
+/// Why a name was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The name, or a part of it between slashes, has no bytes; absolute names begin with such a part.
+    #[error("a part of the name is empty")]
+    Empty,
+    /// A part is `.` or `..`.
+    #[error("a part of the name is a dot or two dots")]
+    Dots,
+    /// A byte that some system takes for a separator, a stream, or an end: NUL, `\` or `:`.
+    #[error("the name holds byte {byte:#04x}, which is not portable")]
+    Byte {
+        /// The byte.
+        byte: u8,
+    },
+    /// A part ends in a dot or a space, which Windows drops.
+    #[error("a part of the name ends in a dot or a space")]
+    Trailing,
+    /// A part is a device to Windows, as `CON` or `com1.txt`.
+    #[error("a part of the name is a device on some systems")]
+    Device,
+    /// A part has the form of haul's own partial files.
+    #[error("a part of the name is of the form kept for partial files")]
+    Reserved,
+    /// The name is longer than [`RelPath::MAX_BYTES`], or a part longer than [`RelPath::MAX_PART_BYTES`].
+    #[error("the name is {bytes} bytes long, of {limit} at most")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The most that is accepted.
+        limit: usize,
+    },
+    /// The name has more than [`RelPath::MAX_PARTS`] parts.
+    #[error("the name is more than {limit} folders deep")]
+    TooDeep {
+        /// The most that is accepted.
+        limit: usize,
+    },
+}
+
+impl RelPath {
+    /// The longest name, in bytes: `PATH_MAX` of Linux, less its final NUL.
+    pub const MAX_BYTES: usize = 4095;
+    /// The longest part, in bytes: `NAME_MAX` of Linux and of most file systems.
+    pub const MAX_PART_BYTES: usize = 255;
+    /// The most parts that a name may have.
+    pub const MAX_PARTS: usize = 128;
+    /// What the names of haul's own partial files begin with.
+    pub const PARTIAL_PREFIX: &'static str = ".haul-";
+    /// What the names of haul's own partial files end with.
+    pub const PARTIAL_SUFFIX: &'static str = ".part";
+
+    /// Parses a name as it stands on the wire.
+    ///
+    /// # Errors
+    ///
+    /// One variant of [`NameError`] for each rule; nothing else can be wrong with a name.
+    pub fn parse(name: &[u8]) -> Result<Self, NameError> {
+        if name.len() > Self::MAX_BYTES {
+            return Err(NameError::TooLong { bytes: name.len(), limit: Self::MAX_BYTES });
+        }
+        if let Some(&byte) = name.iter().find(|byte| matches!(byte, 0 | b'\\' | b':')) {
+            return Err(NameError::Byte { byte });
+        }
+        for (depth, part) in name.split(|&byte| byte == b'/').enumerate() {
+            if depth >= Self::MAX_PARTS {
+                return Err(NameError::TooDeep { limit: Self::MAX_PARTS });
+            }
+            check_part(part)?;
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as it stands on the wire.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The parts, from the outermost folder to the entry itself.
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/')
+    }
+
+    /// The last part.
+    #[must_use]
+    pub fn file_name(&self) -> &[u8] {
+        self.parts().next_back().unwrap_or_default()
+    }
+
+    /// The name of the folder that the entry stands in; `None` if it stands in the outermost one.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let cut = self.0.iter().rposition(|&byte| byte == b'/')?;
+        self.0.get(..cut).map(|parent| Self(parent.into()))
+    }
+
+    /// This name with another last part.
+    ///
+    /// # Errors
+    ///
+    /// As [`RelPath::parse`].
+    pub fn with_file_name(&self, name: &[u8]) -> Result<Self, NameError> {
+        let mut bytes = self.parent().map_or_else(Vec::new, |parent| {
+            let mut bytes = parent.0.to_vec();
+            bytes.push(b'/');
+            bytes
+        });
+        bytes.extend_from_slice(name);
+        Self::parse(&bytes)
+    }
+}
+
+fn check_part(part: &[u8]) -> Result<(), NameError> {
+    match part {
+        [] => return Err(NameError::Empty),
+        b"." | b".." => return Err(NameError::Dots),
+        [.., b'.' | b' '] => return Err(NameError::Trailing),
+        _ => {}
+    }
+    if part.len() > RelPath::MAX_PART_BYTES {
+        return Err(NameError::TooLong { bytes: part.len(), limit: RelPath::MAX_PART_BYTES });
+    }
+    if part.starts_with(RelPath::PARTIAL_PREFIX.as_bytes())
+        && part.ends_with(RelPath::PARTIAL_SUFFIX.as_bytes())
+    {
+        return Err(NameError::Reserved);
+    }
+    if is_device(part) { Err(NameError::Device) } else { Ok(()) }
+}
+
+/// Whether Windows takes this part for a device, whatever its extension: see "Naming Files, Paths, and
+/// Namespaces" in the Win32 documentation, which also names the superscript digits.
+fn is_device(part: &[u8]) -> bool {
+    let stem = part.split(|&byte| byte == b'.').next().unwrap_or_default().trim_ascii_end();
+    let stem = stem.to_ascii_lowercase();
+    if let Some(unit) = stem.strip_prefix(b"com").or_else(|| stem.strip_prefix(b"lpt")) {
+        return matches!(unit, [b'0'..=b'9'] | [0xC2, 0xB9 | 0xB2 | 0xB3]);
+    }
+    matches!(&*stem, b"con" | b"prn" | b"aux" | b"nul" | b"conin$" | b"conout$")
+}
+
+/// The name with everything escaped that could do harm where it is shown: control characters (C0 and C1),
+/// characters that turn the direction of text, and bytes that are not UTF-8.
+impl fmt::Display for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() || is_invisible(c) || c == '\\' {
+                    write!(f, "{}", c.escape_default())?;
+                } else {
+                    f.write_char(c)?;
+                }
+            }
+            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Marks that change the direction or the line of the text around them, or cannot be seen.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests;

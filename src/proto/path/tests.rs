@@ -1,0 +1,139 @@
+//! Names: the whole space of short ones, and the known tricks by name.
+
+use super::*;
+
+const TRICKS: &[(&[u8], NameError)] = &[
+    (b"", NameError::Empty),
+    (b"/", NameError::Empty),
+    (b"/etc/x", NameError::Empty),
+    (b"//srv/x", NameError::Empty),
+    (b"a//b", NameError::Empty),
+    (b"a/", NameError::Empty),
+    (b".", NameError::Dots),
+    (b"..", NameError::Dots),
+    (b"../x", NameError::Dots),
+    (b"a/../../x", NameError::Dots),
+    (b"a/./b", NameError::Dots),
+    (b"..\\x", NameError::Byte { byte: b'\\' }),
+    (b"\\\\srv\\x", NameError::Byte { byte: b'\\' }),
+    (b"\\\\?\\C", NameError::Byte { byte: b'\\' }),
+    (b"C:x", NameError::Byte { byte: b':' }),
+    (b"f:stream", NameError::Byte { byte: b':' }),
+    (b"a\0b", NameError::Byte { byte: 0 }),
+    (b"a.", NameError::Trailing),
+    (b"a ", NameError::Trailing),
+    (b"a /b", NameError::Trailing),
+    (b"...", NameError::Trailing),
+    (b"CON", NameError::Device),
+    (b"nul.txt", NameError::Device),
+    (b"a/aux.c/b", NameError::Device),
+    (b"COM1", NameError::Device),
+    (b"com\xc2\xb9.log", NameError::Device),
+    (b"LPT9.", NameError::Trailing),
+    (b"LPT0", NameError::Device),
+    (b"nul .txt", NameError::Device),
+    (b"conin$", NameError::Device),
+    (b".haul-0123.part", NameError::Reserved),
+    (b"d/.haul-.part", NameError::Reserved),
+];
+
+#[test]
+fn name_known_as_a_trick_is_refused_by_its_rule() {
+    for (name, rule) in TRICKS {
+        assert_eq!(RelPath::parse(name), Err(*rule), "{}", name.escape_ascii());
+        let nested = [b"dir/", *name].concat();
+        assert!(RelPath::parse(&nested).is_err(), "{}", nested.escape_ascii());
+    }
+}
+
+#[test]
+fn name_that_only_looks_odd_is_accepted() {
+    for name in [
+        &b"a"[..],
+        b".a",
+        b"a.b",
+        b"..a",
+        b"com10",
+        b"console",
+        b"null",
+        b"~",
+        b"-rf",
+        b"a b",
+        b"\xff\xfe",
+        b".haul-x",
+        b"x.part",
+        b"CON-1",
+        b"aux-in/lpt",
+        b"a\nb",
+        b"\xc3\xa9",
+    ] {
+        assert!(RelPath::parse(name).is_ok(), "{}", name.escape_ascii());
+    }
+}
+
+#[test]
+fn name_at_each_limit_is_accepted_and_one_past_it_refused() {
+    let part = |n| vec![b'a'; n];
+    assert!(RelPath::parse(&part(255)).is_ok());
+    assert_eq!(RelPath::parse(&part(256)), Err(NameError::TooLong { bytes: 256, limit: 255 }));
+    let deep = |n: usize| vec!["a"; n].join("/").into_bytes();
+    assert!(RelPath::parse(&deep(128)).is_ok());
+    assert_eq!(RelPath::parse(&deep(129)), Err(NameError::TooDeep { limit: 128 }));
+    let long = |n: usize| {
+        [&b"a/".repeat(8)[..], &vec![[b'b'; 254]; 15].join(&b'/'), b"/", &part(n)].concat()
+    };
+    let over = 4096 - (long(1).len() - 1);
+    assert!(RelPath::parse(&long(over - 1)).is_ok());
+    assert_eq!(RelPath::parse(&long(over)), Err(NameError::TooLong { bytes: 4096, limit: 4095 }));
+}
+
+/// All strings of at most four of these characters: what is accepted has only harmless parts.
+#[test]
+fn name_of_any_four_characters_is_harmless_or_refused() {
+    const ALPHABET: [&[u8]; 11] =
+        [b"a", b".", b"/", b"\\", b"\0", b"\n", b" ", b"~", b":", "é".as_bytes(), b"C"];
+    let mut accepted = 0;
+    for length in 0..=4_u32 {
+        for mut number in 0..11_usize.pow(length) {
+            let mut name = Vec::new();
+            for _ in 0..length {
+                name.extend_from_slice(ALPHABET[number % 11]);
+                number /= 11;
+            }
+            let Ok(path) = RelPath::parse(&name) else { continue };
+            accepted += 1;
+            assert_eq!(path.as_bytes(), name);
+            assert!(!name.iter().any(|byte| b"\0\\:".contains(byte)));
+            assert!(
+                path.parts()
+                    .all(|part| !part.is_empty() && !part.ends_with(b".") && !part.ends_with(b" "))
+            );
+        }
+    }
+    // Harmless characters are a, \n, ~, é and C; dot and space may stand anywhere but last in a part.
+    let part = |n: u32| 5 * 7_u64.pow(n - 1);
+    let expected = (1..=4).map(part).sum::<u64>() + part(1) * part(1) + 2 * part(1) * part(2);
+    assert_eq!(accepted, expected);
+}
+
+#[test]
+fn name_shown_to_people_is_escaped() {
+    let show = |name: &[u8]| RelPath::parse(name).unwrap().to_string();
+    assert_eq!(show(b"a\x1b[31mb"), "a\\u{1b}[31mb");
+    assert_eq!(show("a\u{9b}b".as_bytes()), "a\\u{9b}b");
+    assert_eq!(show(b"a\r\nb"), "a\\r\\nb");
+    assert_eq!(show("a\u{202e}gpj.exe".as_bytes()), "a\\u{202e}gpj.exe");
+    assert_eq!(show(b"a\x9bb"), "a\\x9bb");
+    assert_eq!(show("grüße/日本.jpg".as_bytes()), "grüße/日本.jpg");
+    assert_eq!(show("a\u{85}b".as_bytes()), "a\\u{85}b");
+}
+
+#[test]
+fn parent_and_file_name_take_a_name_apart() {
+    let path = RelPath::parse(b"a/b/c.jpg").unwrap();
+    assert_eq!(path.file_name(), b"c.jpg");
+    assert_eq!(path.parent().unwrap().as_bytes(), b"a/b");
+    assert_eq!(RelPath::parse(b"c").unwrap().parent(), None);
+    assert_eq!(path.with_file_name(b"c (1).jpg").unwrap().as_bytes(), b"a/b/c (1).jpg");
+    assert_eq!(path.with_file_name(b".."), Err(NameError::Dots));
+}

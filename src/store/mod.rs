@@ -1,0 +1,262 @@
+//! Where content comes from and where it goes: [`Source`] and [`Store`], their contract, and those that come along.
+
+use std::io;
+use std::time::Duration;
+
+use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
+
+/// Yields entries one by one, and reads their content.
+///
+/// - **Blocking.** Calls may block while a device works. A source whose data comes from elsewhere (a pipe, a
+///   queue) returns [`io::ErrorKind::WouldBlock`] from [`read_at`](Source::read_at) after about a second
+///   without data: haul then tells the peer that it is alive, and asks again.
+/// - **Short reads.** Any count up to the length of the buffer; 0 means the end of the content, and only that.
+///   A count beyond the buffer is noticed, and withdraws the entry.
+/// - **`Interrupted`.** The call is made again.
+/// - **After an error** from `open`, `read_at` or `finish`, the entry is withdrawn, its reader dropped, and
+///   the next one is asked for.
+/// - **Laziness.** [`next_entry`](Source::next_entry) is asked for entries as there is room for them, so a
+///   source of millions of entries need not hold them.
+/// - **Threads.** A source is used by one thread.
+pub trait Source {
+    /// How the source finds an entry again to open it: a path, an index, a handle.
+    type Key;
+    /// An entry open for reading.
+    type Reader;
+
+    /// The next entry, or `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// An entry that cannot be sent is reported by its name and the reason, and the iteration goes on.
+    fn next_entry(&mut self) -> Option<Result<(Self::Key, Meta), Unsendable>>;
+
+    /// Opens an entry, from its start. It may be called again for the same entry, after a lost connection.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the entry is withdrawn; [`Withdrawal::Changed`] if it is no longer what
+    /// [`next_entry`](Source::next_entry) said.
+    fn open(&mut self, key: &Self::Key, meta: &Meta) -> Result<Self::Reader, Withdrawal>;
+
+    /// Reads at `offset`.
+    ///
+    /// Where [`Meta::size`] is `None` (a pipe), offsets follow one another without gaps, save that bytes which the
+    /// peer has not yet acknowledged may be asked for again; see [`release`](Source::release).
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`]: nothing yet, ask again. Any other: the entry is withdrawn.
+    fn read_at(
+        &mut self,
+        reader: &mut Self::Reader,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize>;
+
+    /// Says whether the content that was read is still what the entry holds. It is called once all of it was read,
+    /// before the sender vouches for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Withdrawal::Changed`] or [`Withdrawal::Vanished`] if what was read may be a mixture of two versions.
+    fn finish(&mut self, reader: &mut Self::Reader, meta: &Meta) -> Result<(), Withdrawal>;
+
+    /// Says that the peer holds every byte before `offset`: they will not be asked for again.
+    fn release(&mut self, reader: &mut Self::Reader, offset: u64) {
+        let _ = (reader, offset);
+    }
+
+    /// How many bytes all entries together have, if the source knows: for progress alone.
+    fn total(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// An entry that a source found but cannot send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsendable {
+    /// Its name, escaped for people to read; it may be one that cannot travel.
+    pub name: String,
+    /// Why.
+    pub reason: Withdrawal,
+}
+
+impl Unsendable {
+    /// Names an entry and the reason.
+    #[must_use]
+    pub const fn new(name: String, reason: Withdrawal) -> Self {
+        Self { name, reason }
+    }
+}
+
+/// Takes in content, and puts it under its final name once it is complete and verified.
+///
+/// An entry goes through `begin` → `write_at` … → `commit` → `poll_committed`; or it is left by `suspend` or
+/// `discard`. Content that is given to `write_at` has been verified. haul never writes the same block twice with
+/// different content.
+///
+/// - **Blocking.** Calls may block while a device works, save [`commit`](Store::commit), which should only start
+///   the work if that may take longer than a second, and [`poll_committed`](Store::poll_committed), which waits
+///   no longer than it is told to: haul sends heartbeats meanwhile.
+/// - **Short reads.** As for a source: any count up to the length of the buffer, 0 at the end.
+/// - **`Interrupted`, `WouldBlock`.** Not expected: a store handles them itself.
+/// - **After an error** from `write_at` or `read_at`, haul suspends the entry and tells the sender; the store goes
+///   on serving others.
+/// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` says so.
+/// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
+pub trait Store {
+    /// An entry open for writing, or held under its final name and open for reading.
+    type File;
+
+    /// Looks at what stands under the name that `place` makes of the offer's, and opens the entry.
+    ///
+    /// No space may be taken on the word of the offer alone. Names, kinds and free space are checked here. For
+    /// folders and links nothing need be opened: all is done by `commit`.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the entry is refused; the rest of the transfer goes on.
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
+
+    /// Reads what is held of an entry: the old bytes of a partial file, or of a file under its final name.
+    ///
+    /// # Errors
+    ///
+    /// What the device says; haul then asks for these blocks from the sender.
+    fn read_at(
+        &mut self,
+        file: &mut Self::File,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`. It is not called for a file in [`Begun::Existing`].
+    ///
+    /// # Errors
+    ///
+    /// The reason that the sender is given; see [`refusal_of`] for a mapping from [`io::Error`].
+    fn write_at(&mut self, file: &mut Self::File, offset: u64, bytes: &[u8])
+    -> Result<(), Refusal>;
+
+    /// Copies `len` bytes at `offset` to their place in `file`, from what stands under its final name and will be
+    /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_at`](Store::write_at).
+    fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal>;
+
+    /// Starts to make an entry durable and to give it its final name. [`poll_committed`](Store::poll_committed) says
+    /// when that is done. A failed commit leaves the final name as it was.
+    fn commit(&mut self, file: Self::File, commit: Commit);
+
+    /// The next entry whose commit ended, in any order, waiting at most `wait` for one.
+    ///
+    /// `None`: none ended in that time. The entry is named as [`Commit::entry`] did.
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)>;
+
+    /// Closes an entry and keeps what was written, for a later attempt.
+    fn suspend(&mut self, file: Self::File);
+
+    /// Closes an entry and removes what was written. It never touches a final name.
+    fn discard(&mut self, file: Self::File);
+}
+
+/// Under which name an entry is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// The name that was offered, if it is free.
+    Offered,
+    /// The name that was offered, taking the place of the file that has it.
+    Replacing,
+    /// The n-th name beside it, counted from 1, if it is free: `photo (1).jpg`.
+    Beside(u32),
+}
+
+/// What [`Store::begin`] found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Begun<F> {
+    /// Nothing: the entry is new, and can be written.
+    Fresh(F),
+    /// `len` bytes, left by an earlier attempt. They may be anything until the sender has said that they are right.
+    Partial(F, u64),
+    /// A regular file of `len` bytes under the final name. It can be read and committed (if it proves equal), not
+    /// written.
+    Existing(F, u64),
+}
+
+/// How an entry is to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// The entry.
+    pub entry: EntryId,
+    /// Its name, kind, time and mode, as offered.
+    pub meta: Meta,
+    /// Its final size in bytes; what a partial file holds beyond is cut off.
+    pub size: u64,
+    /// How durable it must be before `poll_committed` says so.
+    pub durability: Durability,
+}
+
+/// What came of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The final name, which differs from the offered one under [`Place::Beside`].
+    pub path: RelPath,
+}
+
+impl Commit {
+    /// All of it, as the core or a test makes it.
+    #[must_use]
+    pub const fn new(entry: EntryId, meta: Meta, size: u64, durability: Durability) -> Self {
+        Self { entry, meta, size, durability }
+    }
+}
+
+impl Committed {
+    /// Under its final name.
+    #[must_use]
+    pub const fn new(path: RelPath) -> Self {
+        Self { path }
+    }
+}
+
+/// The reason that a sender is given for an error of the system at the receiver.
+#[must_use]
+pub fn refusal_of(error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Refusal::NoSpace { needed: 0, available: 0 }
+        }
+        io::ErrorKind::FileTooLarge => Refusal::TooLarge { size: 0, limit: 0 },
+        io::ErrorKind::PermissionDenied => Refusal::Denied,
+        io::ErrorKind::ReadOnlyFilesystem => Refusal::ReadOnly,
+        io::ErrorKind::AlreadyExists => Refusal::Exists,
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Refusal::KindClash,
+        io::ErrorKind::InvalidFilename => Refusal::Name,
+        _ => Refusal::Store { code: code_of(error) },
+    }
+}
+
+/// The reason for which a sender withdraws an entry after an error of its own system.
+#[must_use]
+pub fn withdrawal_of(error: &io::Error) -> Withdrawal {
+    match error.kind() {
+        io::ErrorKind::NotFound => Withdrawal::Vanished,
+        io::ErrorKind::PermissionDenied => Withdrawal::Denied,
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => Withdrawal::Kind,
+        _ => Withdrawal::Unreadable { code: code_of(error) },
+    }
+}
+
+/// The system's number for an error, 0 if it has none.
+#[must_use]
+pub fn code_of(error: &io::Error) -> u32 {
+    error.raw_os_error().and_then(|code| u32::try_from(code).ok()).unwrap_or(0)
+}

@@ -1,0 +1,110 @@
+//! How streams are acquired: [`Connector`] and [`Acceptor`], their contract, and the transports that come along.
+//!
+//! A stream is anything that implements [`Read`] and [`Write`]. What haul asks of it:
+//!
+//! - **Blocking.** A call may block. It should return within about a second, with [`WouldBlock`] or
+//!   [`TimedOut`] if nothing happened, because that is when haul looks at its deadlines and at the cancel
+//!   token. A stream that can block for ever makes haul wait for ever: give it a timeout.
+//! - **Short reads and writes.** Any count from 1 to the length of the buffer is fine. A count beyond the
+//!   buffer is noticed and is an error.
+//! - **End of stream.** A read of 0 bytes means that nothing will follow. A write of 0 bytes is an error.
+//!   Neither ever means success: a session ends by a message.
+//! - **Zero-length buffers.** haul does not pass them.
+//! - **`Interrupted`.** The call is made again. **`WouldBlock`, `TimedOut`.** A tick of the clock: deadlines
+//!   are checked, and the call is made again. No byte may have been taken or given in a call that fails.
+//! - **After an error** of any other kind, the stream is dropped, not used again.
+//! - **Flush.** haul calls [`Write::flush`] whenever it passes the floor to the peer, so a buffered writer works.
+//! - **Threads.** None are needed. A stream is used by one thread at a time, which need not be the one that
+//!   made it.
+//!
+//! [`WouldBlock`]: io::ErrorKind::WouldBlock
+//! [`TimedOut`]: io::ErrorKind::TimedOut
+#![expect(
+    clippy::disallowed_methods,
+    reason = "sockets, pipes, child processes and timeouts live here"
+)]
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Opens a stream to the peer, as often as it is asked to.
+///
+/// - **Blocking.** `connect` may block, and should fail with [`io::ErrorKind::TimedOut`] after a time of its own.
+/// - **After an error** it may be called again. haul does so after errors that a new attempt can help
+///   (see [`Error::is_transient`](crate::Error::is_transient)), with growing pauses.
+/// - **After success** it may be called again too: the former stream is then gone, or about to be.
+/// - **Threads.** It is called by one thread at a time.
+pub trait Connector {
+    /// What [`connect`](Connector::connect) gives.
+    type Stream: Read + Write;
+
+    /// Opens one stream.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the stream from being opened.
+    fn connect(&mut self) -> io::Result<Self::Stream>;
+}
+
+/// Waits for peers to open streams.
+///
+/// - **Blocking.** `accept` may block. It should return within about a second, with
+///   [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] if nobody came, because that is when haul
+///   looks at the cancel token.
+/// - **After an error** it may be called again: one that concerns a single peer
+///   ([`io::ErrorKind::ConnectionAborted`]) or passes (no free descriptors) does not end a server.
+/// - **Threads.** It is called by one thread; the streams that it gives may go to others.
+pub trait Acceptor {
+    /// What [`accept`](Acceptor::accept) gives.
+    type Stream: Read + Write;
+
+    /// Takes the next stream, and says who is at its other end.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] if nobody came yet; else what went wrong.
+    fn accept(&mut self) -> io::Result<(Self::Stream, Peer)>;
+}
+
+/// Who is at the other end of a stream, for people to read. It proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Peer {
+    /// An Internet address.
+    Address(SocketAddr),
+    /// A Unix socket, by its path; peers that connect to one usually have none.
+    Path(PathBuf),
+    /// The other end of a pipe of this process, or of its standard streams.
+    Pipe,
+    /// Whatever an embedder's transport knows.
+    Other(String),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Path(path) => write!(f, "unix:{}", path.display()),
+            Self::Pipe => f.write_str("pipe"),
+            Self::Other(text) => text.fmt(f),
+        }
+    }
+}
+
+impl<C: Connector + ?Sized> Connector for &mut C {
+    type Stream = C::Stream;
+
+    fn connect(&mut self) -> io::Result<Self::Stream> {
+        (**self).connect()
+    }
+}
+
+impl<A: Acceptor + ?Sized> Acceptor for &mut A {
+    type Stream = A::Stream;
+
+    fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
+        (**self).accept()
+    }
+}
