@@ -2,6 +2,7 @@
 
 pub mod config;
 mod error;
+pub mod plain;
 pub mod proto;
 pub mod store;
 pub mod transport;
