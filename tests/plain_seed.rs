@@ -1,4 +1,5 @@
-//! The library over real TCP, with the programs that speak nothing but the plain wire: the two originals and `nc`.
+//! The library over real TCP, with the programs that speak nothing but the plain wire: the two
+//! originals and `nc`.
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -84,7 +85,8 @@ fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// An image as large as the original chunk allows to go wrong: nothing, one byte, around one chunk and two.
+/// An image as large as the original chunk allows to go wrong: nothing, one byte, around one chunk
+/// and two.
 fn small_images() -> impl Iterator<Item = Vec<u8>> {
     let photo = photo();
     [0, 1, 1023, 1024, 1025, 2047, 2048, 2049].into_iter().map(move |size| photo[..size].to_vec())

@@ -1,7 +1,9 @@
-//! What tests of the plain wire share: other programs as either end, and the pairing of any two ends.
+//! What tests of the plain wire share: other programs as either end, and the pairing of any two
+//! ends.
 //!
-//! An end is a [`Sender`] or a [`Receiver`]; [`pair`] lets one of each meet over TCP on loopback. Nothing waits for
-//! ever: see [`PATIENCE`]. A program that is missing fails its test and says how to get it.
+//! An end is a [`Sender`] or a [`Receiver`]; [`pair`] lets one of each meet over TCP on loopback.
+//! Nothing waits for ever: see [`PATIENCE`]. A program that is missing fails its test and says how
+//! to get it.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![expect(
     clippy::disallowed_methods,
@@ -42,8 +44,8 @@ pub(crate) struct Listening {
     pub(crate) finish: Box<dyn FnOnce() -> String>,
 }
 
-/// Sends `content` from one to the other through files, and asserts that it arrived whole. Gives what the receiver
-/// printed.
+/// Sends `content` from one to the other through files, and asserts that it arrived whole. Gives
+/// what the receiver printed.
 pub(crate) fn pair(sender: &dyn Sender, receiver: &dyn Receiver, content: &[u8]) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let (from, to) = (folder.path().join("from.jpg"), folder.path().join("to.jpg"));
@@ -127,7 +129,8 @@ impl Sender for NcAlice {
 impl Receiver for NcBob {
     fn listen(&self, file: &Path) -> Listening {
         let mut nc = nc();
-        // With -v it prints the port that it really got; with -d it does not read its standard input.
+        // With -v it prints the port that it really got; with -d it does not read its standard
+        // input.
         nc.args(["-d", "-l", "-n", "-v", "127.0.0.1", "0"]);
         nc.stdout(fs::File::create(file).expect("the file to receive can be made"));
         let mut nc = Program::start(nc);
@@ -145,7 +148,8 @@ pub(crate) fn python(name: &str) -> Command {
     python
 }
 
-/// `nc`, and only the OpenBSD one: others differ in their options, and do not say which port they took.
+/// `nc`, and only the OpenBSD one: others differ in their options, and do not say which port they
+/// took.
 pub(crate) fn nc() -> Command {
     const HOW: &str = "apt-get install netcat-openbsd";
     let help = command("nc", HOW).arg("-h").output().expect("it was there a moment ago");
@@ -182,8 +186,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts a command made by [`quiet`], and collects the lines of what it has as pipes of its standard output and
-    /// standard error.
+    /// Starts a command made by [`quiet`], and collects the lines of what it has as pipes of its
+    /// standard output and standard error.
     pub(crate) fn start(mut command: Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut child =
