@@ -24,6 +24,10 @@
     reason = "sockets, pipes, child processes and timeouts live here"
 )]
 
+pub mod memory;
+mod monitor;
+mod queue;
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
