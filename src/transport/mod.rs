@@ -27,6 +27,10 @@
 pub mod memory;
 mod monitor;
 mod queue;
+#[cfg(feature = "tcp")]
+pub mod tcp;
+#[cfg(any(feature = "tcp", unix))]
+mod tick;
 
 use std::fmt;
 use std::io::{self, Read, Write};

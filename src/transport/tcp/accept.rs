@@ -1,0 +1,111 @@
+//! Listening: bind one address, and take peers as they come.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::SockRef;
+
+use super::connect::resolve;
+use super::options::SHORTEST_TICK;
+use super::stream::canonical;
+use super::{HostPort, TcpError, TcpOptions, TcpStream};
+use crate::transport::tick::Ticking;
+use crate::transport::{Acceptor, Peer};
+
+/// Listens on a TCP port.
+///
+/// One address is listened on: the first of the host that works. `[::]` is every address of this machine, IPv6 and
+/// (see [`TcpOptions::dual_stack`]) IPv4; `localhost` may be either `::1` or `127.0.0.1`, so write which.
+#[derive(Debug)]
+pub struct TcpAcceptor {
+    listener: TcpListener,
+    options: TcpOptions,
+    ticking: Ticking,
+}
+
+impl TcpAcceptor {
+    /// Listens on a port of this machine; port 0 is any free one, which [`local_addr`](Self::local_addr) tells.
+    ///
+    /// # Errors
+    ///
+    /// All hold a [`TcpError`], which names the address or the option.
+    ///
+    /// - [`io::ErrorKind::AddrInUse`]: another program listens there.
+    /// - [`io::ErrorKind::AddrNotAvailable`]: the address is not one of this machine.
+    /// - [`io::ErrorKind::PermissionDenied`]: ports below 1024 are for the administrator, usually.
+    /// - [`io::ErrorKind::NotFound`]: there is no such host.
+    /// - Any other: what the system said.
+    pub fn bind(address: &HostPort, options: TcpOptions) -> io::Result<Self> {
+        let addresses = resolve(address).map_err(|source| {
+            TcpError::Resolve { address: address.clone(), source }.into_io(io::ErrorKind::NotFound)
+        })?;
+        let mut failures = Vec::new();
+        for tried in addresses {
+            match listen(tried, &options) {
+                Ok((listener, ticking)) => return Ok(Self { listener, options, ticking }),
+                Err(error) => failures.push((tried, error)),
+            }
+        }
+        Err(TcpError::all_failed(address, failures))
+    }
+
+    /// The address that is listened on, with its real port.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Acceptor for TcpAcceptor {
+    type Stream = TcpStream;
+
+    /// Takes the next connection.
+    ///
+    /// # Errors
+    ///
+    /// - [`io::ErrorKind::WouldBlock`], [`io::ErrorKind::TimedOut`]: nobody came within [`TcpOptions::accept_tick`].
+    /// - [`io::ErrorKind::ConnectionAborted`]: somebody came, and was gone again.
+    /// - Any other: what the system said, such as that no descriptor is free. A further call may succeed.
+    fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, address) = self.ticking.run(|| self.listener.accept()).map_err(one_peer)?;
+        let stream = TcpStream::new(stream, &self.options).map_err(|error| {
+            // The options were tried on the listener: it is this connection that is no more.
+            io::Error::new(io::ErrorKind::ConnectionAborted, error)
+        })?;
+        Ok((stream, Peer::Address(canonical(address))))
+    }
+}
+
+fn listen(address: SocketAddr, options: &TcpOptions) -> io::Result<(TcpListener, Ticking)> {
+    let socket = options.socket(address)?;
+    options.prepare_listener(&socket, address)?;
+    options.tune(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let tick = options.accept_tick.max(SHORTEST_TICK);
+    let ticking = Ticking::new(tick);
+    if Ticking::BY_KERNEL {
+        socket.set_read_timeout(Some(tick))?;
+    } else {
+        socket.set_nonblocking(true)?;
+    }
+    Ok((socket.into(), ticking))
+}
+
+/// Linux hands errors of a connection that waited to be accepted to the call that would have accepted it.
+fn one_peer(error: io::Error) -> io::Error {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NetworkDown
+        | Kind::NetworkUnreachable
+        | Kind::HostUnreachable
+        | Kind::ConnectionReset => io::Error::new(Kind::ConnectionAborted, error),
+        _ => error,
+    }
+}
+
+/// Connections that the system keeps until they are accepted: what the standard library uses.
+const BACKLOG: i32 = 128;

@@ -1,0 +1,127 @@
+//! A connection that is closed so that the peer gets what was written.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{self, Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::TcpOptions;
+use super::options::SHORTEST_TICK;
+
+/// A TCP connection whose calls return in ticks, and whose last bytes reach the peer.
+///
+/// Dropping it waits a little in the cases that [`TcpOptions::close_wait`] tells of.
+#[derive(Debug)]
+pub struct TcpStream {
+    inner: net::TcpStream,
+    close_wait: Duration,
+    /// The peer's last byte was read: nothing can be unread.
+    ended: bool,
+}
+
+impl TcpStream {
+    /// Takes over a connection that was made elsewhere, and tunes it.
+    ///
+    /// # Errors
+    ///
+    /// The system refused an option: [`TcpError::Option`](super::TcpError::Option).
+    pub fn new(inner: net::TcpStream, options: &TcpOptions) -> io::Result<Self> {
+        inner.set_nonblocking(false)?;
+        options.tune(&SockRef::from(&inner))?;
+        Ok(Self { inner, close_wait: options.close_wait, ended: false })
+    }
+
+    /// The connection itself, for everything that is not reading or writing.
+    #[must_use]
+    pub const fn get_ref(&self) -> &net::TcpStream {
+        &self.inner
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr().map(canonical)
+    }
+
+    /// The address of the other end; that of an IPv4 peer of a dual-stack listener as IPv4.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotConnected`]: the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.peer_addr().map(canonical)
+    }
+
+    /// Reads and forgets until the peer closes, is silent, or the time is over.
+    fn drain(&mut self) {
+        let start = Instant::now();
+        let mut scratch = [0; 16 * 1024];
+        loop {
+            let left = self.close_wait.saturating_sub(start.elapsed());
+            let wait = left.min(QUIET);
+            if wait < SHORTEST_TICK || self.inner.set_read_timeout(Some(wait)).is_err() {
+                return;
+            }
+            match self.inner.read(&mut scratch) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = self.inner.read_vectored(buffers)?;
+        self.ended |= count == 0 && buffers.iter().any(|buffer| !buffer.is_empty());
+        Ok(count)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.inner.write_vectored(buffers)
+    }
+
+    /// Does nothing: written bytes are on their way.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        if !self.ended && !self.close_wait.is_zero() && self.inner.shutdown(Shutdown::Write).is_ok()
+        {
+            self.drain();
+        }
+    }
+}
+
+/// An IPv4 address that came through an IPv6 socket, as what it is.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        _ => address,
+    }
+}
+
+/// Silence after which a peer is taken to have nothing more to say. Longer than most round trips, within which a peer that
+/// is in the middle of something sends again; short enough not to be felt where the peer is slow to close.
+const QUIET: Duration = Duration::from_millis(200);
