@@ -31,6 +31,8 @@ mod queue;
 pub mod tcp;
 #[cfg(any(feature = "tcp", unix))]
 mod tick;
+#[cfg(unix)]
+pub mod unix;
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -1,0 +1,300 @@
+//! Unix sockets: [`UnixConnector`] and [`UnixAcceptor`].
+//!
+//! Who may connect is for the permissions of the folder that the socket stands in to say: on some systems those of
+//! the socket itself count for nothing.
+
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{self, UnixListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::tick::Ticking;
+use super::{Acceptor, Connector, Peer};
+
+/// Opens connections to the Unix socket of a path.
+#[derive(Debug, Clone)]
+pub struct UnixConnector {
+    path: PathBuf,
+    tick: Duration,
+}
+
+impl UnixConnector {
+    /// A connector to this path.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), tick: TICK }
+    }
+
+    /// Sets after how long a read or write that gets nowhere returns with [`io::ErrorKind::WouldBlock`]. Default: 1 s; at
+    /// least 1 ms is taken.
+    #[must_use]
+    pub const fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+}
+
+impl Connector for UnixConnector {
+    type Stream = UnixStream;
+
+    /// Opens a connection. If the acceptor's queue is full, this waits until it is not.
+    ///
+    /// # Errors
+    ///
+    /// All hold a [`UnixError`], which names the path.
+    ///
+    /// - [`io::ErrorKind::NotFound`]: nothing has this path.
+    /// - [`io::ErrorKind::ConnectionRefused`]: nobody listens on it, or it is no socket.
+    /// - [`io::ErrorKind::PermissionDenied`]: it is not for this user.
+    /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
+    fn connect(&mut self) -> io::Result<UnixStream> {
+        net::UnixStream::connect(&self.path)
+            .and_then(|stream| UnixStream::new(stream, self.tick))
+            .map_err(|error| UnixError::io(&self.path, error))
+    }
+}
+
+/// Listens on a Unix socket, whose file it makes, and removes when it is dropped.
+#[derive(Debug)]
+pub struct UnixAcceptor {
+    listener: UnixListener,
+    ticking: Ticking,
+    path: PathBuf,
+    /// Device and number of the file that was made, so that no other is removed.
+    identity: Option<(u64, u64)>,
+    tick: Duration,
+}
+
+impl UnixAcceptor {
+    /// Makes the socket and listens on it.
+    ///
+    /// A socket that was left behind, on which nobody listens any more, is removed first. Anything else that has the path
+    /// stays.
+    ///
+    /// # Errors
+    ///
+    /// All hold a [`UnixError`], which names the path.
+    ///
+    /// - [`io::ErrorKind::AddrInUse`]: somebody listens on it.
+    /// - [`io::ErrorKind::AlreadyExists`]: something that is no socket has this path.
+    /// - [`io::ErrorKind::NotFound`]: the folder does not exist.
+    /// - [`io::ErrorKind::PermissionDenied`]: the folder is not for this user to write in.
+    /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
+    pub fn bind(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        match Self::bind_plain(&path) {
+            Ok((listener, identity)) => {
+                Ok(Self { listener, ticking: Ticking::new(TICK), path, identity, tick: TICK })
+            }
+            Err(error) => Err(UnixError::io(&path, error)),
+        }
+    }
+
+    /// Sets after how long [`accept`](Acceptor::accept), and reads and writes of its streams, return if they get
+    /// nowhere. Default: 1 s; at least 1 ms is taken.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    pub fn tick(mut self, tick: Duration) -> io::Result<Self> {
+        set_tick(&self.listener, tick)?;
+        self.tick = tick;
+        self.ticking = Ticking::new(tick.max(SHORTEST_TICK));
+        Ok(self)
+    }
+
+    /// The path that is listened on, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn bind_plain(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_stale(path)?;
+                UnixListener::bind(path)?
+            }
+            other => other?,
+        };
+        let identity = fs::symlink_metadata(path).ok().as_ref().map(identity);
+        set_tick(&listener, TICK)?;
+        Ok((listener, identity))
+    }
+}
+
+impl Acceptor for UnixAcceptor {
+    type Stream = UnixStream;
+
+    /// Takes the next connection.
+    ///
+    /// # Errors
+    ///
+    /// - [`io::ErrorKind::WouldBlock`], [`io::ErrorKind::TimedOut`]: nobody came within the tick.
+    /// - Any other: what the system said, such as that no descriptor is free. A further call may succeed.
+    fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, address) = self.ticking.run(|| self.listener.accept())?;
+        let path = address.as_pathname().unwrap_or(&self.path).to_path_buf();
+        Ok((UnixStream::new(stream, self.tick)?, Peer::Path(path)))
+    }
+}
+
+impl Drop for UnixAcceptor {
+    fn drop(&mut self) {
+        // The file may be another acceptor's by now: one that took this one's for stale cannot be, but people move files.
+        let now = fs::symlink_metadata(&self.path).ok().as_ref().map(identity);
+        if now.is_some() && now == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A connection through a Unix socket, whose calls return in ticks.
+///
+/// Dropping it tells the peer that nothing will follow, and takes what the peer still sends until it closes, is silent
+/// for a moment, or two seconds are over: closing at once would make the system tell the peer of an error before the peer has
+/// read the last bytes.
+#[derive(Debug)]
+pub struct UnixStream {
+    inner: net::UnixStream,
+    /// The peer's last byte was read: nothing can be unread.
+    ended: bool,
+}
+
+impl UnixStream {
+    /// Takes over a connection that was made elsewhere (a socket pair, say), with this tick.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    pub fn new(inner: net::UnixStream, tick: Duration) -> io::Result<Self> {
+        let tick = Some(tick.max(SHORTEST_TICK));
+        inner.set_nonblocking(false)?;
+        inner.set_read_timeout(tick)?;
+        inner.set_write_timeout(tick)?;
+        Ok(Self { inner, ended: false })
+    }
+
+    /// The connection itself, for everything that is not reading or writing.
+    #[must_use]
+    pub const fn get_ref(&self) -> &net::UnixStream {
+        &self.inner
+    }
+
+    fn drain(&mut self) {
+        let start = Instant::now();
+        let mut scratch = [0; 16 * 1024];
+        while self.inner.set_read_timeout(Some(QUIET)).is_ok() && start.elapsed() < CLOSE_WAIT {
+            match self.inner.read(&mut scratch) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Read for UnixStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = self.inner.read_vectored(buffers)?;
+        self.ended |= count == 0 && buffers.iter().any(|buffer| !buffer.is_empty());
+        Ok(count)
+    }
+}
+
+impl Write for UnixStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.inner.write_vectored(buffers)
+    }
+
+    /// Does nothing: written bytes are with the peer.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for UnixStream {
+    fn drop(&mut self) {
+        if !self.ended && self.inner.shutdown(Shutdown::Write).is_ok() {
+            self.drain();
+        }
+    }
+}
+
+/// What went wrong with the path of a socket.
+///
+/// It stands inside the [`io::Error`] that [`connect`](Connector::connect) and [`bind`](UnixAcceptor::bind) give.
+#[derive(Debug, thiserror::Error)]
+#[error("unix:{}: {source}", path.display())]
+#[non_exhaustive]
+pub struct UnixError {
+    /// The path.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl UnixError {
+    fn io(path: &Path, source: io::Error) -> io::Error {
+        io::Error::new(source.kind(), Self { path: path.to_path_buf(), source })
+    }
+}
+
+/// Removes the socket of this path if it is one and nobody listens on it.
+///
+/// Between the question and the removal another acceptor could do the same; then the later of the two takes the path from
+/// the earlier. Nothing that is not a socket is ever removed.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    match net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // Gone by itself.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Somebody listens; or it cannot be known, as with a socket of another user or another type.
+        Ok(_) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// A listener's read timeout is how long an `accept` waits, where the kernel helps; there is a setter on streams alone, but
+/// the descriptor is the same.
+fn set_tick(listener: &UnixListener, tick: Duration) -> io::Result<()> {
+    if Ticking::BY_KERNEL {
+        let same = net::UnixStream::from(OwnedFd::from(listener.try_clone()?));
+        same.set_read_timeout(Some(tick.max(SHORTEST_TICK)))
+    } else {
+        listener.set_nonblocking(true)
+    }
+}
+
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// A tick of zero would be refused.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+/// Mirrors `QUIET` and `close_wait` of `tcp`.
+const QUIET: Duration = Duration::from_millis(200);
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;
