@@ -27,8 +27,10 @@
 pub mod memory;
 mod monitor;
 mod queue;
+mod stdio;
 #[cfg(feature = "tcp")]
 pub mod tcp;
+mod threaded;
 #[cfg(any(feature = "tcp", unix))]
 mod tick;
 #[cfg(unix)]
@@ -38,6 +40,9 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+pub use self::stdio::Stdio;
+pub use self::threaded::Threaded;
 
 /// Opens a stream to the peer, as often as it is asked to.
 ///
