@@ -24,6 +24,8 @@
     reason = "sockets, pipes, child processes and timeouts live here"
 )]
 
+#[cfg(any(unix, windows))]
+pub mod exec;
 pub mod memory;
 mod monitor;
 mod queue;

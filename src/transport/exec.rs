@@ -1,0 +1,363 @@
+//! A command whose standard input and output are the stream, as with the `ProxyCommand` of `ssh`.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::monitor::Monitor;
+use super::{Connector, Threaded};
+
+/// Opens streams by running a command.
+///
+/// ```no_run
+/// use haul::transport::Connector;
+/// use haul::transport::exec::ExecConnector;
+///
+/// let mut connector = ExecConnector::shell("ssh host haul receive --stdio");
+/// let stream = connector.connect()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ExecConnector {
+    program: OsString,
+    arguments: Vec<OsString>,
+    /// The command is one line for the shell of Windows, which has rules of quoting of its own.
+    raw: bool,
+    stderr: Stderr,
+    grace: Duration,
+}
+
+impl ExecConnector {
+    /// A command line for the shell: `sh -c COMMAND`, on Windows `cmd /C COMMAND`.
+    ///
+    /// Everything that the shell knows works: quotes, variables, pipelines. **Never build it from text that somebody else
+    /// chose**; for that there is [`program`](Self::program).
+    #[must_use]
+    pub fn shell(command: impl AsRef<OsStr>) -> Self {
+        let (shell, switch) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+        let mut connector = Self::program(shell, [OsStr::new(switch), command.as_ref()]);
+        connector.raw = true;
+        connector
+    }
+
+    /// A program and its arguments, with no shell in between.
+    #[must_use]
+    pub fn program<A: Into<OsString>>(
+        program: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self {
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            raw: false,
+            stderr: Stderr::default(),
+            grace: GRACE,
+        }
+    }
+
+    /// Sets what becomes of what the command says on standard error.
+    #[must_use]
+    pub const fn stderr(mut self, stderr: Stderr) -> Self {
+        self.stderr = stderr;
+        self
+    }
+
+    /// Sets how long a dropped stream's command may take to end by itself, once its standard input has, before it is
+    /// killed. Default: 2 s.
+    #[must_use]
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        #[cfg(windows)]
+        if self.raw {
+            use std::os::windows::process::CommandExt;
+            for argument in &self.arguments {
+                command.raw_arg(argument);
+            }
+            return command;
+        }
+        command.args(&self.arguments);
+        command
+    }
+}
+
+impl Connector for ExecConnector {
+    type Stream = ExecStream;
+
+    /// Starts the command. That it starts does not mean that it gets anywhere: if it ends early, reads and writes of the
+    /// stream fail with an [`ExecError`].
+    ///
+    /// # Errors
+    ///
+    /// - [`io::ErrorKind::NotFound`]: there is no such program.
+    /// - [`io::ErrorKind::PermissionDenied`]: it may not be run.
+    /// - Any other: what the system said, such as that it has no process or thread to give.
+    fn connect(&mut self) -> io::Result<ExecStream> {
+        let mut child = self
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| {
+                let program = self.program.clone();
+                io::Error::new(source.kind(), CannotRun { program, source })
+            })?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let stderr = Arc::new(Monitor::new(Tail::default()));
+        // From here on the process is ended and reaped whatever happens.
+        let process = Process { child, status: None, stderr, grace: self.grace };
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let (tail, pass_on) = (Arc::clone(&process.stderr), self.stderr);
+        thread::Builder::new()
+            .name("haul-stderr".into())
+            .spawn(move || keep_tail(stderr, &tail, pass_on))?;
+        Ok(ExecStream { stream: Threaded::new(stdout, stdin)?, process })
+    }
+}
+
+/// What becomes of what a command says on standard error. Its last 4 KiB are kept for the error in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Stderr {
+    /// Nothing else. The default.
+    #[default]
+    Keep,
+    /// It also goes to standard error of this process, as it is: escape sequences reach the terminal, as with `ssh`.
+    PassOn,
+}
+
+/// A running command's standard input and output, in ticks: see [`Threaded`], whose doc says what reads, writes,
+/// flush and drop do.
+///
+/// - When the command's output ends and the command ended with success, so does the stream; if it ended otherwise, reads
+///   fail with an [`ExecError`]. The same for writes that the command no longer takes.
+/// - **Dropping it** ends the command: what was written is delivered, standard input ends, and if the command does
+///   not end by itself in time ([`ExecConnector::grace`]), it is killed. It leaves no zombie. Only the command itself is
+///   killed: what a shell has started sees its standard input and output go.
+#[derive(Debug)]
+pub struct ExecStream {
+    // The order matters: the stream is dropped first, which ends the command's standard input.
+    stream: Threaded,
+    process: Process,
+}
+
+impl ExecStream {
+    /// Sets how long a call waits; see [`Threaded::set_timeout`].
+    pub const fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.stream.set_timeout(timeout);
+    }
+
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// The last 4 KiB, at most, of what the command said on standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> Vec<u8> {
+        self.process.said()
+    }
+}
+
+impl Read for ExecStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            return match self.process.end() {
+                Some(status) if !status.success() => Err(self.process.error(status)),
+                _ => Ok(0),
+            };
+        }
+        Ok(count)
+    }
+}
+
+impl Write for ExecStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes).map_err(|error| self.process.explain(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush().map_err(|error| self.process.explain(error))
+    }
+}
+
+/// A command ended while its stream was in use.
+///
+/// It stands inside the [`io::Error`] of the read or write: of the kind [`io::ErrorKind::InvalidInput`] if a shell
+/// could not run the command at all (status 126 or 127), which a retry does not help, and else
+/// [`io::ErrorKind::ConnectionAborted`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecError {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The last of what it said on standard error, at most 4 KiB. When displayed, its control characters are escaped.
+    pub stderr: Vec<u8>,
+}
+
+impl std::error::Error for ExecError {}
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status.code() {
+            Some(code) => write!(f, "command exited with status {code}")?,
+            None => write!(f, "command was ended by a {}", self.status)?,
+        }
+        let text = String::from_utf8_lossy(&self.stderr);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        for (number, line) in lines.enumerate() {
+            f.write_str(if number == 0 { ": " } else { "; " })?;
+            for c in line.chars() {
+                if is_dangerous(c) {
+                    write!(f, "{}", c.escape_unicode())?
+                } else {
+                    write!(f, "{c}")?
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a terminal could take it for more than a letter: control characters, and those that turn the direction of text.
+fn is_dangerous(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot run {program:?}: {source}")]
+struct CannotRun {
+    program: OsString,
+    source: io::Error,
+}
+
+/// A child process that is ended and reaped when this is dropped.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    status: Option<ExitStatus>,
+    stderr: Arc<Monitor<Tail>>,
+    grace: Duration,
+}
+
+impl Process {
+    /// How the process ended, if it does within a moment: its output is over, so it is about to.
+    fn end(&mut self) -> Option<ExitStatus> {
+        self.wait(END_WAIT)
+    }
+
+    fn wait(&mut self, time: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        while self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+            let left = time.saturating_sub(start.elapsed());
+            if self.status.is_some() || left.is_zero() {
+                break;
+            }
+            thread::sleep(pause.min(left));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.status
+    }
+
+    fn error(&self, status: ExitStatus) -> io::Error {
+        // Another process may hold the pipe open for long; what was said before the end comes at once.
+        let _ = self.stderr.wait(Some(STDERR_WAIT), |tail| tail.ended.then_some(()));
+        let kind = match status.code() {
+            Some(126 | 127) => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::ConnectionAborted,
+        };
+        io::Error::new(kind, ExecError { status, stderr: self.said() })
+    }
+
+    /// Says why a write failed, if it is because the command ended.
+    fn explain(&mut self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            return error;
+        }
+        match self.end() {
+            Some(status) => self.error(status),
+            None => error,
+        }
+    }
+
+    fn said(&self) -> Vec<u8> {
+        self.stderr.update(|tail| tail.bytes.iter().copied().collect())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.wait(self.grace).is_none() {
+            let _ = self.child.kill();
+            let _ = self.wait(KILL_WAIT);
+        }
+    }
+}
+
+/// The last of what a command said.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Invariant: at most [`TAIL`] bytes.
+    bytes: VecDeque<u8>,
+    ended: bool,
+}
+
+fn keep_tail(mut stderr: impl Read, tail: &Monitor<Tail>, pass_on: Stderr) {
+    let mut buffer = [0; 1024];
+    loop {
+        let said = match stderr.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => buffer.get(..count).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        if pass_on == Stderr::PassOn {
+            // Nobody is there to be told that standard error does not work.
+            let _ = io::stderr().write_all(said);
+        }
+        tail.update(|tail| {
+            tail.bytes.extend(said);
+            let surplus = tail.bytes.len().saturating_sub(TAIL);
+            tail.bytes.drain(..surplus);
+        });
+    }
+    tail.update(|tail| tail.ended = true);
+}
+
+/// What is kept of standard error: enough for the last few lines, which say why.
+const TAIL: usize = 4096;
+
+/// As long as `ssh` takes to say goodbye over a slow link.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long the status of a command whose output has ended is waited for: a tick.
+const END_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the rest of standard error is waited for once the command has ended.
+const STDERR_WAIT: Duration = Duration::from_millis(200);
+
+/// A killed process is gone at once, unless a device holds it.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest pause between two questions whether a process has ended.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(all(test, unix))]
+mod tests;
