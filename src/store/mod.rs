@@ -1,9 +1,14 @@
 //! Where content comes from and where it goes: [`Source`] and [`Store`], their contract, and those that come along.
 
+mod memory;
+mod names;
+
 use std::io;
 use std::time::Duration;
 
 use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
+
+pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
 
 /// Yields entries one by one, and reads their content.
 ///
@@ -65,6 +70,15 @@ pub trait Source {
     /// Says that the peer holds every byte before `offset`: they will not be asked for again.
     fn release(&mut self, reader: &mut Self::Reader, offset: u64) {
         let _ = (reader, offset);
+    }
+
+    /// How many bytes of an entry may be read before the peer holds the first of them; `None`: as many as you like.
+    ///
+    /// A source that cannot read twice keeps what is not [released](Source::release), and waits when that is this
+    /// much: a sender must pass the turn before.
+    fn window(&self, key: &Self::Key) -> Option<u64> {
+        let _ = key;
+        None
     }
 
     /// How many bytes all entries together have, if the source knows: for progress alone.

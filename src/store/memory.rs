@@ -1,0 +1,517 @@
+//! A source and a store in memory: for tests, examples, and programs whose content is no file.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::names::{Taken, beside, lower_case};
+use super::{Begun, Commit, Committed, Place, Source, Store, Unsendable};
+use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal};
+
+/// Entries in memory, sent in the order in which they were added.
+///
+/// ```
+/// use haul::RelPath;
+/// use haul::store::{MemorySource, Source};
+///
+/// let mut source = MemorySource::new().file(RelPath::parse(b"a/b.txt")?, "hello").directory(RelPath::parse(b"a")?);
+/// assert_eq!(source.total(), Some(5));
+/// # Ok::<(), haul::proto::NameError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct MemorySource {
+    entries: Vec<(Meta, Arc<[u8]>)>,
+    next: usize,
+}
+
+impl MemorySource {
+    /// With no entries.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file of known size.
+    #[must_use]
+    pub fn file(self, path: RelPath, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        let size = length(&bytes);
+        self.entry(Meta::file(path, Some(size)), bytes)
+    }
+
+    /// Adds a folder.
+    #[must_use]
+    pub fn directory(self, path: RelPath) -> Self {
+        self.entry(Meta::directory(path), Vec::new())
+    }
+
+    /// Adds a symbolic link.
+    #[must_use]
+    pub fn link(self, path: RelPath, target: impl Into<Box<[u8]>>) -> Self {
+        self.entry(Meta::symlink(path, target.into()), Vec::new())
+    }
+
+    /// Adds any entry. What `meta` says of the size need not be true: a test may want that.
+    #[must_use]
+    pub fn entry(mut self, meta: Meta, bytes: impl Into<Vec<u8>>) -> Self {
+        self.entries.push((meta, bytes.into().into()));
+        self
+    }
+}
+
+impl Source for MemorySource {
+    type Key = usize;
+    type Reader = Arc<[u8]>;
+
+    fn next_entry(&mut self) -> Option<Result<(usize, Meta), Unsendable>> {
+        let (meta, _) = self.entries.get(self.next)?;
+        self.next += 1;
+        Some(Ok((self.next - 1, meta.clone())))
+    }
+
+    fn open(&mut self, key: &usize, _meta: &Meta) -> Result<Arc<[u8]>, Withdrawal> {
+        self.entries.get(*key).map(|(_, bytes)| Arc::clone(bytes)).ok_or(Withdrawal::Vanished)
+    }
+
+    fn read_at(
+        &mut self,
+        reader: &mut Arc<[u8]>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        Ok(copy_at(reader, offset, buffer))
+    }
+
+    fn finish(&mut self, _reader: &mut Arc<[u8]>, _meta: &Meta) -> Result<(), Withdrawal> {
+        Ok(())
+    }
+
+    fn total(&self) -> Option<u64> {
+        Some(self.entries.iter().filter_map(|(meta, _)| meta.size).sum())
+    }
+}
+
+/// A store in memory.
+///
+/// A clone shows the same content and is a session of its own: it has its own completions, and its own set of
+/// names to find collisions by case in. Commits are done at once; "durable" means nothing here.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shared: Arc<Mutex<Shared>>,
+    ended: VecDeque<(EntryId, Result<Committed, Refusal>)>,
+    taken: Taken,
+}
+
+/// What stands under a name in a [`MemoryStore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryEntry {
+    /// A file, a folder, or a link.
+    pub kind: Kind,
+    /// The content of a file; else nothing.
+    pub bytes: Arc<[u8]>,
+    /// The time of the last change, as the sender gave it.
+    pub modified: Option<Timestamp>,
+    /// The permission bits, as the sender gave them.
+    pub mode: Option<u32>,
+}
+
+/// An entry of a [`MemoryStore`] that was begun. Dropping it is the same as [`Store::suspend`].
+#[derive(Debug)]
+pub struct MemoryFile {
+    path: RelPath,
+    replacing: bool,
+    what: What,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    capacity: u64,
+    /// Invariant: the bytes of all entries and partial files.
+    used: u64,
+    entries: BTreeMap<RelPath, MemoryEntry>,
+    /// By final name and a number, which is not 0 where two sessions write to one name.
+    partials: BTreeMap<(RelPath, u32), Partial>,
+}
+
+#[derive(Debug, Default)]
+struct Partial {
+    bytes: Vec<u8>,
+    busy: bool,
+}
+
+#[derive(Debug)]
+enum What {
+    Folder,
+    Link,
+    Existing(Arc<[u8]>),
+    Partial { slot: u32, replaced: Option<Arc<[u8]>> },
+    Done,
+}
+
+impl MemoryStore {
+    /// What a store takes if nothing else is said: 1 GiB.
+    pub const CAPACITY: u64 = 1 << 30;
+
+    /// An empty store, of [`MemoryStore::CAPACITY`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_capacity(Self::CAPACITY)
+    }
+
+    /// An empty store that takes `bytes` in all files and partial files together. A hole in a file counts
+    /// like its bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: u64) -> Self {
+        let shared = Shared { capacity: bytes, ..Shared::default() };
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+            ended: VecDeque::new(),
+            taken: Taken::default(),
+        }
+    }
+
+    /// Puts a file in place, as if it had been there before.
+    pub fn insert(&self, path: RelPath, bytes: impl Into<Vec<u8>>) {
+        self.lock().publish(path, MemoryEntry::file(bytes.into().into(), None));
+    }
+
+    /// Changes what the store takes: a disk that fills up, or is cleared.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.lock().capacity = bytes;
+    }
+
+    /// Everything that stands under a final name.
+    #[must_use]
+    pub fn entries(&self) -> BTreeMap<RelPath, MemoryEntry> {
+        self.lock().entries.clone()
+    }
+
+    /// The content of every file that stands under its final name.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<RelPath, Arc<[u8]>> {
+        let shared = self.lock();
+        let files = shared.entries.iter().filter(|(_, entry)| entry.kind == Kind::File);
+        files.map(|(path, entry)| (path.clone(), Arc::clone(&entry.bytes))).collect()
+    }
+
+    /// What stands under a final name.
+    #[must_use]
+    pub fn get(&self, path: impl AsRef<[u8]>) -> Option<MemoryEntry> {
+        let path = RelPath::parse(path.as_ref()).ok()?;
+        self.lock().entries.get(&path).cloned()
+    }
+
+    /// The final name and the content of every partial file.
+    #[must_use]
+    pub fn partials(&self) -> Vec<(RelPath, Vec<u8>)> {
+        let shared = self.lock();
+        let partials = shared.partials.iter();
+        partials.map(|((path, _), partial)| (path.clone(), partial.bytes.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+
+    fn finish(&self, file: &mut MemoryFile, commit: &Commit) -> Result<Committed, Refusal> {
+        let mut shared = self.lock();
+        shared.check_parents(&file.path)?;
+        let standing = shared.entries.get(&file.path);
+        let meta = &commit.meta;
+        let entry = match &file.what {
+            What::Existing(held) => match standing {
+                Some(entry) if Arc::ptr_eq(&entry.bytes, held) => entry.clone(),
+                _ => return Err(Refusal::Exists),
+            },
+            What::Folder => match standing {
+                Some(entry) if entry.kind != Kind::Directory => return Err(Refusal::KindClash),
+                _ => MemoryEntry::from(meta),
+            },
+            What::Link => match standing {
+                None => MemoryEntry::from(meta),
+                Some(entry) if entry.kind == meta.kind || file.replacing => MemoryEntry::from(meta),
+                Some(_) => return Err(Refusal::Exists),
+            },
+            &What::Partial { slot, .. } => {
+                match standing {
+                    Some(entry) if entry.kind != Kind::File => return Err(Refusal::KindClash),
+                    Some(_) if !file.replacing => return Err(Refusal::Exists),
+                    _ => {}
+                }
+                let key = (file.path.clone(), slot);
+                let size = usize::try_from(commit.size).map_err(|_| Refusal::Mismatch)?;
+                if shared.partials.get(&key).is_none_or(|partial| partial.bytes.len() < size) {
+                    return Err(Refusal::Mismatch);
+                }
+                let mut bytes = shared.remove_partial(&key);
+                bytes.truncate(size);
+                MemoryEntry::file(bytes.into(), Some(meta))
+            }
+            What::Done => return Err(Refusal::Store { code: 0 }),
+        };
+        shared.publish(file.path.clone(), entry);
+        file.what = What::Done;
+        Ok(Committed::new(file.path.clone()))
+    }
+}
+
+impl Shared {
+    fn check_room(&self, needed: u64) -> Result<(), Refusal> {
+        let available = self.capacity.saturating_sub(self.used);
+        if needed > available { Err(Refusal::NoSpace { needed, available }) } else { Ok(()) }
+    }
+
+    fn check_parents(&self, path: &RelPath) -> Result<(), Refusal> {
+        let parents = std::iter::successors(path.parent(), RelPath::parent);
+        let mut standing = parents.filter_map(|parent| self.entries.get(&parent));
+        match standing.all(|entry| entry.kind == Kind::Directory) {
+            true => Ok(()),
+            false => Err(Refusal::KindClash),
+        }
+    }
+
+    fn publish(&mut self, path: RelPath, entry: MemoryEntry) {
+        for parent in std::iter::successors(path.parent(), RelPath::parent) {
+            let folder = || MemoryEntry::from(&Meta::directory(parent.clone()));
+            self.entries.entry(parent.clone()).or_insert_with(folder);
+        }
+        self.used = self.used.saturating_add(length(&entry.bytes));
+        if let Some(old) = self.entries.insert(path, entry) {
+            self.used = self.used.saturating_sub(length(&old.bytes));
+        }
+    }
+
+    fn remove_partial(&mut self, key: &(RelPath, u32)) -> Vec<u8> {
+        let bytes = self.partials.remove(key).unwrap_or_default().bytes;
+        self.used = self.used.saturating_sub(length(&bytes));
+        bytes
+    }
+
+    /// Takes the first partial file of this name that nobody writes to; with what it holds.
+    fn take(&mut self, path: &RelPath) -> (u32, u64) {
+        let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
+        let free = slots.filter(|(_, partial)| !partial.busy).map(|((_, slot), _)| *slot).next();
+        let unused = (0..).find(|&slot| !self.partials.contains_key(&(path.clone(), slot)));
+        let slot = free.or(unused).unwrap_or_default();
+        let partial = self.partials.entry((path.clone(), slot)).or_default();
+        partial.busy = true;
+        (slot, length(&partial.bytes))
+    }
+
+    fn write(&mut self, key: &(RelPath, u32), offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        let partial = self.partials.get(key).ok_or(Refusal::Store { code: 0 })?;
+        let held = length(&partial.bytes);
+        let end = offset.saturating_add(length(bytes));
+        self.check_room(end.saturating_sub(held))?;
+        let too_large = Refusal::TooLarge { size: end, limit: self.capacity };
+        let start = usize::try_from(offset).map_err(|_| too_large)?;
+        let end = usize::try_from(end).map_err(|_| too_large)?;
+        let partial = self.partials.get_mut(key).ok_or(Refusal::Store { code: 0 })?;
+        if partial.bytes.len() < end {
+            partial.bytes.resize(end, 0);
+        }
+        partial.bytes.get_mut(start..end).ok_or(too_large)?.copy_from_slice(bytes);
+        self.used = self.used.saturating_add(length(&partial.bytes) - held);
+        Ok(())
+    }
+}
+
+impl MemoryEntry {
+    fn file(bytes: Arc<[u8]>, meta: Option<&Meta>) -> Self {
+        let modified = meta.and_then(|meta| meta.modified);
+        Self { kind: Kind::File, bytes, modified, mode: meta.and_then(|meta| meta.mode) }
+    }
+}
+
+impl From<&Meta> for MemoryEntry {
+    fn from(meta: &Meta) -> Self {
+        let (modified, mode) = (meta.modified, meta.mode);
+        Self { kind: meta.kind.clone(), bytes: Arc::default(), modified, mode }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        let shared = Arc::clone(&self.shared);
+        Self { shared, ended: VecDeque::new(), taken: Taken::default() }
+    }
+}
+
+impl Store for MemoryStore {
+    type File = MemoryFile;
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+        let meta = &offer.meta;
+        self.taken.claim(&lower_case(meta.path.as_bytes()), offer.entry, &meta.kind)?;
+        let path = match place {
+            Place::Beside(n) if meta.kind != Kind::Directory => {
+                let path = beside(&meta.path, n)?;
+                if self.taken.is_another(&lower_case(path.as_bytes()), offer.entry) {
+                    return Err(Refusal::Exists);
+                }
+                path
+            }
+            _ => meta.path.clone(),
+        };
+        let replacing = place == Place::Replacing;
+        let mut shared = self.lock();
+        shared.check_parents(&path)?;
+        let standing = shared.entries.get(&path);
+        let file = |what| MemoryFile {
+            path: path.clone(),
+            replacing,
+            what,
+            shared: Arc::clone(&self.shared),
+        };
+        let clash = || match place {
+            Place::Beside(_) => Refusal::Exists,
+            Place::Offered | Place::Replacing => Refusal::KindClash,
+        };
+        match (&meta.kind, standing) {
+            (Kind::Directory, None) => Ok(Begun::Fresh(file(What::Folder))),
+            (Kind::Directory, Some(entry)) if entry.kind == Kind::Directory => {
+                Ok(Begun::Fresh(file(What::Folder)))
+            }
+            (Kind::Symlink(_), None) => Ok(Begun::Fresh(file(What::Link))),
+            (Kind::Symlink(_), Some(entry)) if matches!(entry.kind, Kind::Symlink(_)) => {
+                if replacing || entry.kind == meta.kind {
+                    Ok(Begun::Fresh(file(What::Link)))
+                } else {
+                    Err(Refusal::Exists)
+                }
+            }
+            (Kind::File, Some(entry)) if entry.kind == Kind::File && !replacing => {
+                let len = length(&entry.bytes);
+                Ok(Begun::Existing(file(What::Existing(Arc::clone(&entry.bytes))), len))
+            }
+            (Kind::File, standing) => {
+                if standing.is_some_and(|entry| entry.kind != Kind::File) {
+                    return Err(clash());
+                }
+                let replaced = standing.map(|entry| Arc::clone(&entry.bytes));
+                let (slot, held) = shared.take(&path);
+                // Made before the check, so that it lets go of the partial file again if there is no room.
+                let mut file = file(What::Partial { slot, replaced });
+                let room = shared.check_room(meta.size.unwrap_or(0).saturating_sub(held));
+                if let Err(refusal) = room {
+                    file.let_go(&mut shared);
+                    return Err(refusal);
+                }
+                Ok(if held == 0 { Begun::Fresh(file) } else { Begun::Partial(file, held) })
+            }
+            _ => Err(clash()),
+        }
+    }
+
+    fn read_at(
+        &mut self,
+        file: &mut MemoryFile,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        match &file.what {
+            What::Existing(bytes) => Ok(copy_at(bytes, offset, buffer)),
+            What::Partial { slot, .. } => {
+                let shared = self.lock();
+                let partial = shared.partials.get(&(file.path.clone(), *slot));
+                Ok(partial.map_or(0, |partial| copy_at(&partial.bytes, offset, buffer)))
+            }
+            What::Folder | What::Link | What::Done => Ok(0),
+        }
+    }
+
+    fn write_at(
+        &mut self,
+        file: &mut MemoryFile,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        match file.what {
+            What::Partial { slot, .. } => {
+                self.lock().write(&(file.path.clone(), slot), offset, bytes)
+            }
+            _ => Err(Refusal::Store { code: 0 }),
+        }
+    }
+
+    fn copy_held(&mut self, file: &mut MemoryFile, offset: u64, len: u64) -> Result<(), Refusal> {
+        let failed = Refusal::Store { code: 0 };
+        let What::Partial { slot, replaced: Some(replaced) } = &file.what else {
+            return Err(failed);
+        };
+        let start = usize::try_from(offset).map_err(|_| failed)?;
+        let end = usize::try_from(offset.saturating_add(len)).map_err(|_| failed)?;
+        let bytes = replaced.get(start..end).ok_or(failed)?;
+        self.lock().write(&(file.path.clone(), *slot), offset, bytes)
+    }
+
+    fn commit(&mut self, mut file: MemoryFile, commit: Commit) {
+        let result = self.finish(&mut file, &commit);
+        self.ended.push_back((commit.entry, result));
+    }
+
+    fn poll_committed(&mut self, _wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+        self.ended.pop_front()
+    }
+
+    fn suspend(&mut self, file: MemoryFile) {
+        drop(file);
+    }
+
+    fn discard(&mut self, mut file: MemoryFile) {
+        if let What::Partial { slot, .. } = std::mem::replace(&mut file.what, What::Done) {
+            self.lock().remove_partial(&(file.path.clone(), slot));
+        }
+    }
+}
+
+impl MemoryFile {
+    fn let_go(&mut self, shared: &mut Shared) {
+        if let What::Partial { slot, .. } = std::mem::replace(&mut self.what, What::Done) {
+            let key = (self.path.clone(), slot);
+            if let Some(partial) = shared.partials.get_mut(&key) {
+                partial.busy = false;
+                if partial.bytes.is_empty() {
+                    shared.partials.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        if let What::Partial { .. } = self.what {
+            let shared = Arc::clone(&self.shared);
+            self.let_go(&mut lock(&shared));
+        }
+    }
+}
+
+/// A panic of another thread leaves nothing half-done here: every change is made of one step.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn copy_at(bytes: &[u8], offset: u64, buffer: &mut [u8]) -> usize {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = bytes.get(start..).unwrap_or_default();
+    let count = rest.len().min(buffer.len());
+    if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+        to.copy_from_slice(from);
+    }
+    count
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
