@@ -1,0 +1,175 @@
+//! The numbers by which reasons, codes and levels stand on the wire: one total mapping each way for each of
+//! them. Rules C-1 to C-6 of the wire document.
+
+use super::message::{Activity, Reason};
+use super::types::{AbortCode, Durability, Outcome, Refusal, Withdrawal};
+
+impl Reason {
+    const fn plain(code: u16) -> Self {
+        Self { code, first: 0, second: 0 }
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Exists => Self::plain(1),
+            Refusal::Skipped => Self::plain(2),
+            Refusal::KindClash => Self::plain(3),
+            Refusal::Name => Self::plain(4),
+            Refusal::Collision => Self::plain(5),
+            Refusal::Kind => Self::plain(6),
+            Refusal::TooLarge { size, limit } => Self { code: 7, first: size, second: limit },
+            Refusal::TooMuch { limit } => Self { code: 8, first: limit, second: 0 },
+            Refusal::TooMany { limit } => Self { code: 9, first: limit, second: 0 },
+            Refusal::NoSpace { needed, available } => {
+                Self { code: 10, first: needed, second: available }
+            }
+            Refusal::Denied => Self::plain(11),
+            Refusal::ReadOnly => Self::plain(12),
+            Refusal::Store { code } => Self { code: 13, first: code.into(), second: 0 },
+            Refusal::Sync { code } => Self { code: 14, first: code.into(), second: 0 },
+            Refusal::Mismatch => Self::plain(15),
+            Refusal::Policy => Self::plain(16),
+        }
+    }
+}
+
+impl From<Reason> for Refusal {
+    /// A code that a later version adds is a refusal all the same: by policy.
+    fn from(reason: Reason) -> Self {
+        let Reason { code, first, second } = reason;
+        match code {
+            1 => Self::Exists,
+            2 => Self::Skipped,
+            3 => Self::KindClash,
+            4 => Self::Name,
+            5 => Self::Collision,
+            6 => Self::Kind,
+            7 => Self::TooLarge { size: first, limit: second },
+            8 => Self::TooMuch { limit: first },
+            9 => Self::TooMany { limit: first },
+            10 => Self::NoSpace { needed: first, available: second },
+            11 => Self::Denied,
+            12 => Self::ReadOnly,
+            13 => Self::Store { code: u32::try_from(first).unwrap_or(0) },
+            14 => Self::Sync { code: u32::try_from(first).unwrap_or(0) },
+            15 => Self::Mismatch,
+            _ => Self::Policy,
+        }
+    }
+}
+
+impl From<Withdrawal> for Reason {
+    fn from(withdrawal: Withdrawal) -> Self {
+        match withdrawal {
+            Withdrawal::Vanished => Self::plain(1),
+            Withdrawal::Changed => Self::plain(2),
+            Withdrawal::Denied => Self::plain(3),
+            Withdrawal::Unreadable { code } => Self { code: 4, first: code.into(), second: 0 },
+            Withdrawal::Kind => Self::plain(5),
+            Withdrawal::Name => Self::plain(6),
+        }
+    }
+}
+
+impl From<Reason> for Withdrawal {
+    /// A code that a later version adds is a withdrawal all the same: of an unreadable entry.
+    fn from(reason: Reason) -> Self {
+        match reason.code {
+            1 => Self::Vanished,
+            2 => Self::Changed,
+            3 => Self::Denied,
+            5 => Self::Kind,
+            6 => Self::Name,
+            _ => Self::Unreadable { code: u32::try_from(reason.first).unwrap_or(0) },
+        }
+    }
+}
+
+impl AbortCode {
+    pub(super) const fn code(self) -> u16 {
+        match self {
+            Self::Cancelled => 1,
+            Self::Protocol => 2,
+            Self::Incompatible => 3,
+            Self::Stalled => 4,
+            Self::Failed => 5,
+            Self::Superseded => 6,
+            Self::Busy => 7,
+            Self::Policy => 8,
+            Self::Damaged => 9,
+        }
+    }
+
+    /// A code that a later version adds is a failure of the peer.
+    pub(super) const fn from_code(code: u16) -> Self {
+        match code {
+            1 => Self::Cancelled,
+            2 => Self::Protocol,
+            3 => Self::Incompatible,
+            4 => Self::Stalled,
+            6 => Self::Superseded,
+            7 => Self::Busy,
+            8 => Self::Policy,
+            9 => Self::Damaged,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl Durability {
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Received => 0,
+            Self::Flushed => 1,
+            Self::Synced => 2,
+        }
+    }
+
+    /// An unknown level is no level that could be reported: the receipt is malformed.
+    pub(super) const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Received),
+            1 => Some(Self::Flushed),
+            2 => Some(Self::Synced),
+            _ => None,
+        }
+    }
+}
+
+impl Outcome {
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Stored => 0,
+            Self::Held => 1,
+        }
+    }
+
+    pub(super) const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Stored),
+            1 => Some(Self::Held),
+            _ => None,
+        }
+    }
+}
+
+impl Activity {
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Reading => 0,
+            Self::Verifying => 1,
+            Self::Syncing => 2,
+        }
+    }
+
+    /// What an unknown number says does not matter: the peer lives.
+    pub(super) const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Verifying,
+            2 => Self::Syncing,
+            _ => Self::Reading,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What an application hears of a session, and the sum of it at the end.
+
+use super::message::Activity;
+use super::path::RelPath;
+use super::types::{EntryId, Receipt, Refusal, TransferId, Withdrawal};
+
+/// A fact about a session. Sender and receiver report the same facts, each from its side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Both sides have greeted; entries follow.
+    Greeted {
+        /// The transfer.
+        transfer: TransferId,
+        /// Which connection of the transfer this is, counted from 1.
+        attempt: u32,
+        /// The version of the protocol that both speak.
+        version: u16,
+    },
+    /// An entry was offered.
+    Offered {
+        /// The entry.
+        entry: EntryId,
+        /// Its name.
+        path: RelPath,
+        /// Its size in bytes, if known.
+        size: Option<u64>,
+    },
+    /// More bytes are known to have arrived: verified and written. `bytes` never goes back.
+    Progress {
+        /// Bytes of content that the receiver holds, of all entries so far.
+        bytes: u64,
+        /// Bytes of content of all entries offered so far, as far as they are known.
+        offered: u64,
+    },
+    /// The receiver vouches for an entry: at the sender, its receipt has come; at the receiver, it was given.
+    Delivered {
+        /// The entry.
+        entry: EntryId,
+        /// The receipt.
+        receipt: Receipt,
+    },
+    /// The receiver does not take an entry, or could not keep it.
+    Refused {
+        /// The entry.
+        entry: EntryId,
+        /// Its name as offered; `None` at a receiver that could not accept the name.
+        path: Option<RelPath>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The sender took an entry back.
+    Withdrawn {
+        /// The entry.
+        entry: EntryId,
+        /// Its name.
+        path: RelPath,
+        /// Why.
+        reason: Withdrawal,
+    },
+    /// Blocks arrived damaged and are asked for again.
+    Repairing {
+        /// The entry.
+        entry: EntryId,
+        /// How many blocks.
+        blocks: u64,
+    },
+    /// The peer lives, and says what it is busy with.
+    Waiting {
+        /// What it does.
+        activity: Activity,
+    },
+}
+
+/// The sum of a session, or of all sessions of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Entries that the receiver vouched for.
+    pub delivered: u64,
+    /// Those among them that it held already.
+    pub held: u64,
+    /// Bytes of content that the receiver vouched for.
+    pub bytes: u64,
+    /// Entries that the receiver skipped, by its user's wish.
+    pub skipped: u64,
+    /// Entries that the receiver refused, or could not keep.
+    pub refused: u64,
+    /// Entries that the sender could not send, or took back.
+    pub withdrawn: u64,
+    /// Bytes of content that travelled.
+    pub sent: u64,
+    /// Those among them that had travelled before.
+    pub resent: u64,
+    /// Turns of the sender.
+    pub turns: u64,
+}
+
+impl Summary {
+    /// Whether every entry is held by the receiver, or was skipped by its user's wish.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.refused == 0 && self.withdrawn == 0
+    }
+
+    pub(super) fn travel(&mut self, bytes: usize, again: bool) {
+        self.sent = self.sent.saturating_add(bytes as u64);
+        if again {
+            self.resent = self.resent.saturating_add(bytes as u64);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, reason: Refusal) {
+        let count = if reason == Refusal::Skipped { &mut self.skipped } else { &mut self.refused };
+        *count = count.saturating_add(1);
+    }
+}

@@ -1,0 +1,354 @@
+//! What both machines share of one connection: preface, greetings, seals, the count of the peer's turn, and
+//! the deadlines of every wait.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::error::{Failure, Incompatible, Misuse, ProtocolError, Stall};
+use super::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
+use super::message::{Hello, Message, Name};
+use super::types::TransferId;
+use crate::config::{Config, Deadlines};
+
+/// The versions of the protocol that this code speaks (M-1).
+pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;
+
+/// Features that this code has (M-1). Version 1 defines none.
+const FEATURES: u32 = 0;
+
+/// One connection, as one side sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    speaker: Speaker,
+    spoken: Seal,
+    heard: Seal,
+    said_preface: bool,
+    heard_preface: bool,
+    ours: Hello,
+    our_hello: Vec<u8>,
+    peer: Option<Hello>,
+    peer_hello: Vec<u8>,
+    /// Bytes of the peer's turn so far.
+    turn: u64,
+    timer: Timer,
+    /// The largest block that the peer may send: what this side announced.
+    block: u64,
+    turn_limit: u64,
+    /// Bytes of a message that is not complete, as of the last call.
+    partial: usize,
+}
+
+/// What the input begins with.
+#[derive(Debug)]
+pub(super) enum Heard<'a> {
+    /// Nothing whole yet; `needed` bytes in total are, as far as is known.
+    Incomplete { needed: usize },
+    /// The preface, or an optional message that nobody here knows.
+    Skip { len: usize },
+    /// A message.
+    Message { message: Message, payload: &'a [u8], len: usize },
+}
+
+/// The deadlines of one connection, in the time of the caller.
+#[derive(Debug)]
+struct Timer {
+    deadlines: Deadlines,
+    began: Duration,
+    greeted: bool,
+    /// The last byte from the peer, or the moment when its turn began.
+    heard: Duration,
+    /// The first byte of the message that is not complete.
+    message: Option<Duration>,
+    /// The last message that was more than a heartbeat, or the moment when the turn began.
+    spoke: Duration,
+    /// The last byte that the peer took.
+    taken: Duration,
+    /// The last message of this side.
+    said: Duration,
+}
+
+impl Link {
+    pub(super) fn new(
+        config: &Config,
+        sender: bool,
+        transfer: TransferId,
+        attempt: u32,
+        nonce: [u8; 16],
+        now: Duration,
+    ) -> Self {
+        let limits = &config.limits;
+        let ours = Hello {
+            versions: VERSIONS,
+            sender,
+            block: limits.block,
+            link: 0,
+            attempt,
+            transfer,
+            nonce,
+            offered: FEATURES,
+            required: 0,
+            turn_bytes: config.turn.max_bytes,
+            open_entries: limits.open_entries,
+            pending_entries: limits.pending_entries,
+            pending_names: limits.pending_names,
+        };
+        Self {
+            speaker: if sender { Speaker::Sender } else { Speaker::Receiver },
+            spoken: Seal::initial(),
+            heard: Seal::initial(),
+            said_preface: false,
+            heard_preface: false,
+            ours,
+            our_hello: Vec::new(),
+            peer: None,
+            peer_hello: Vec::new(),
+            turn: 0,
+            timer: Timer::new(config.deadlines, now),
+            block: limits.block.bytes(),
+            turn_limit: config.turn.max_bytes,
+            partial: 0,
+        }
+    }
+
+    /// Says a message without payload: appends its frame, and before the first the preface, to `out`.
+    pub(super) fn say(
+        &mut self,
+        now: Duration,
+        message: &Message,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Failure> {
+        let before = out.len();
+        self.say_preface(out);
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER]);
+        message.encode(out);
+        let control = start.saturating_add(HEADER);
+        if out.len() > control {
+            out.extend_from_slice(&[0; CHECK]);
+        }
+        let head = out.get_mut(start..).unwrap_or_default();
+        self.seal(now, message.name(), head, 0)?;
+        if let Message::Hello(_) = message {
+            let end = out.len().saturating_sub(CHECK);
+            self.our_hello = out.get(control..end).unwrap_or_default().to_vec();
+            self.bind_spoken();
+        }
+        Ok(out.len().saturating_sub(before))
+    }
+
+    /// Greets.
+    pub(super) fn greet(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<usize, Failure> {
+        let hello = Message::Hello(self.ours.clone());
+        self.say(now, &hello, out)
+    }
+
+    /// Seals a frame whose control part stands in `head` and whose payload the caller has; see [`Seal::close`].
+    pub(super) fn seal(
+        &mut self,
+        now: Duration,
+        name: Name,
+        head: &mut [u8],
+        payload: usize,
+    ) -> Result<(), Failure> {
+        self.spoken.close(name.kind(), head, payload).ok_or(Misuse::TooMuch)?;
+        self.timer.said = now;
+        Ok(())
+    }
+
+    /// Looks at what `input` begins with, without taking it.
+    pub(super) fn hear<'a>(
+        &mut self,
+        now: Duration,
+        input: &'a [u8],
+    ) -> Result<Heard<'a>, Failure> {
+        if input.len() > self.partial {
+            self.timer.bytes(now);
+        }
+        self.partial = input.len();
+        if !self.heard_preface {
+            if !frame::preface(input)? {
+                return Ok(Heard::Incomplete { needed: PREFACE.len() });
+            }
+            return Ok(Heard::Skip { len: PREFACE.len() });
+        }
+        let block = self.block;
+        let frame = match self.heard.open(input, |header| frame::admit(header, block))? {
+            Parsed::Incomplete { needed } => return Ok(Heard::Incomplete { needed }),
+            Parsed::Frame(frame) => frame,
+        };
+        let Some(name) = Name::from_kind(frame.header.kind) else {
+            return Ok(Heard::Skip { len: frame.len });
+        };
+        let message =
+            Message::decode(name, frame.control).ok_or(ProtocolError::Malformed { kind: name })?;
+        if let Message::Hello(_) = message {
+            self.peer_hello = frame.control.to_vec();
+        }
+        let ends = matches!(name, Name::Over | Name::Out | Name::Abort | Name::Heartbeat);
+        if self.turn >= self.turn_limit && !ends {
+            return Err(ProtocolError::TurnTooLong { limit: self.turn_limit }.into());
+        }
+        Ok(Heard::Message { message, payload: frame.payload, len: frame.len })
+    }
+
+    /// Takes what [`hear`](Link::hear) gave: it was dealt with.
+    pub(super) fn take(&mut self, now: Duration, len: usize, name: Option<Name>) {
+        if self.heard_preface {
+            self.heard.accept();
+            self.turn = self.turn.saturating_add(len as u64);
+        } else {
+            self.heard_preface = true;
+        }
+        self.partial = self.partial.saturating_sub(len);
+        self.timer.message(now, name);
+    }
+
+    /// Judges the peer's greeting, and binds what it says from now on to both greetings.
+    ///
+    /// The caller has [`take`](Link::take)n the message before.
+    pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Incompatible> {
+        self.timer.greeted = true;
+        let judged = self.judge(&hello);
+        self.turn_limit = self.turn_limit.min(hello.turn_bytes);
+        self.peer = Some(hello);
+        if self.speaker == Speaker::Sender {
+            let (ours, peers) = (&self.our_hello, &self.peer_hello);
+            self.heard.bind(Speaker::Receiver, ours, peers);
+            self.spoken.bind(Speaker::Sender, ours, peers);
+        }
+        judged
+    }
+
+    /// The peer's greeting, once it came.
+    pub(super) fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    /// The floor passes to the peer.
+    pub(super) fn pass(&mut self, now: Duration) {
+        self.turn = 0;
+        self.timer.pass(now);
+    }
+
+    /// The most bytes of a turn that both sides agree to.
+    pub(super) fn turn_limit(&self) -> u64 {
+        self.turn_limit
+    }
+
+    /// The peer took bytes.
+    pub(super) fn taken(&mut self, now: Duration) {
+        self.timer.taken = now;
+    }
+
+    /// The peer takes no bytes: is it past the deadline?
+    pub(super) fn check_blocked(&self, now: Duration) -> Result<(), Stall> {
+        let after = self.timer.deadlines.silence;
+        let since = self.timer.taken.max(self.timer.said);
+        if now.saturating_sub(since) >= after { Err(Stall::Write { after }) } else { Ok(()) }
+    }
+
+    /// The peer has the floor: is it past a deadline? If not, when is the next one?
+    pub(super) fn check(&self, now: Duration) -> Result<Duration, Stall> {
+        let (due, stall) = self.timer.next();
+        if now >= due { Err(stall) } else { Ok(due) }
+    }
+
+    /// When this side, having the floor and nothing to say, must say so.
+    pub(super) fn heartbeat_due(&self) -> Duration {
+        self.timer.said.saturating_add(Deadlines::HEARTBEAT)
+    }
+
+    fn say_preface(&mut self, out: &mut Vec<u8>) {
+        if !self.said_preface {
+            self.said_preface = true;
+            out.extend_from_slice(&PREFACE);
+        }
+    }
+
+    /// A receiver greets second: it knows both greetings once it has said its own (W-6).
+    fn bind_spoken(&mut self) {
+        if self.speaker == Speaker::Receiver && self.peer.is_some() {
+            let (ours, peers) = (&self.our_hello, &self.peer_hello);
+            self.spoken.bind(Speaker::Receiver, peers, ours);
+            self.heard.bind(Speaker::Sender, peers, ours);
+        }
+    }
+
+    fn judge(&self, hello: &Hello) -> Result<u16, Incompatible> {
+        let (ours, theirs) = (&self.ours.versions, &hello.versions);
+        let version = *ours.end().min(theirs.end());
+        if version < *ours.start().max(theirs.start()) || theirs.is_empty() {
+            return Err(Incompatible::Version {
+                min: *theirs.start(),
+                max: *theirs.end(),
+                our_min: *ours.start(),
+                our_max: *ours.end(),
+            });
+        }
+        if hello.required & !FEATURES != 0 {
+            return Err(Incompatible::Features { features: hello.required & !FEATURES });
+        }
+        if hello.sender == self.ours.sender {
+            return Err(Incompatible::SameRole { sender: hello.sender });
+        }
+        Ok(version)
+    }
+}
+
+impl Timer {
+    const fn new(deadlines: Deadlines, now: Duration) -> Self {
+        Self {
+            deadlines,
+            began: now,
+            greeted: false,
+            heard: now,
+            message: None,
+            spoke: now,
+            taken: now,
+            said: now,
+        }
+    }
+
+    /// Bytes came.
+    fn bytes(&mut self, now: Duration) {
+        self.heard = now;
+        self.message.get_or_insert(now);
+    }
+
+    /// A message, or something to skip, was taken.
+    fn message(&mut self, now: Duration, name: Option<Name>) {
+        self.message = None;
+        self.heard = now;
+        if !matches!(name, None | Some(Name::Heartbeat)) {
+            self.spoke = now;
+        }
+    }
+
+    /// The peer's turn begins.
+    fn pass(&mut self, now: Duration) {
+        self.heard = now;
+        self.message = None;
+        self.spoke = now;
+    }
+
+    /// The next deadline while the peer has the floor.
+    fn next(&self) -> (Duration, Stall) {
+        let limits = &self.deadlines;
+        let due = |from: Duration, after: Duration| from.saturating_add(after);
+        let mut next = (due(self.heard, limits.silence), Stall::Silence { after: limits.silence });
+        let mut consider = |at: Duration, stall: Stall| {
+            if at < next.0 {
+                next = (at, stall);
+            }
+        };
+        consider(due(self.spoke, limits.idle), Stall::Idle { after: limits.idle });
+        if let Some(message) = self.message {
+            let after = limits.progress;
+            consider(due(message, after), Stall::Progress { after });
+        }
+        if !self.greeted {
+            consider(due(self.began, limits.hello), Stall::Hello { after: limits.hello });
+        }
+        next
+    }
+}
