@@ -117,8 +117,6 @@ pub struct Limits {
     pub holes: u32,
     /// How many times blocks of one entry may arrive damaged and be asked for again. Default: 64 rounds.
     pub repairs: u32,
-    /// Block hashes in one message of what is held. Default: 4096, of 32 bytes each.
-    pub have: u32,
     /// Receiver: the most entries of a transfer. Default: 10 million.
     pub entries: u64,
     /// Receiver: the largest file, in bytes. Default: 2^62.
@@ -172,7 +170,6 @@ impl Default for Limits {
             commits: 256,
             holes: 1024,
             repairs: 64,
-            have: 4096,
             entries: 10_000_000,
             file_bytes: 1 << 62,
             total_bytes: 1 << 62,
@@ -221,7 +218,6 @@ setters!(Limits {
     commits: u32,
     holes: u32,
     repairs: u32,
-    have: u32,
     entries: u64,
     file_bytes: u64,
     total_bytes: u64,

@@ -236,6 +236,18 @@ impl BlockSize {
         size.div_ceil(self.bytes())
     }
 
+    /// The block that the byte at `offset` stands in.
+    #[must_use]
+    pub const fn index(self, offset: u64) -> u64 {
+        offset / self.bytes()
+    }
+
+    /// Whether a file of `size` bytes has nothing but whole blocks.
+    #[must_use]
+    pub const fn divides(self, size: u64) -> bool {
+        size.is_multiple_of(self.bytes())
+    }
+
     /// Where block `index` starts; `None` past the range of `u64`.
     #[must_use]
     pub const fn offset(self, index: u64) -> Option<u64> {

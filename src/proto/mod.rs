@@ -1,15 +1,34 @@
 //! The core: two state machines, sans-IO.
+//!
+//! [`Sender`] and [`Receiver`] know no I/O, no clock and no thread. Bytes and completions go in, bytes and
+//! actions come out; time and randomness are arguments; every buffer is the caller's. [`crate::drive`] runs them over
+//! blocking streams; `examples/by_hand.rs` shows how to run them without it.
+//!
+//! [`wire`] is the document of what travels, detailed enough to write another implementation from.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
+mod codes;
 mod error;
+mod event;
+mod frame;
+mod link;
 mod message;
 mod path;
+mod receiver;
+mod sender;
+mod turn;
 mod types;
 
 pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
-pub use message::Name;
+pub use event::{Event, Summary};
+pub use message::{Activity, Name};
 pub use path::{NameError, RelPath};
+pub use receiver::{Found, ReceiveAction, Receiver, Step};
+pub use sender::{Consumed, ReadRequest, SendAction, Sender};
 pub use types::{
     AbortCode, Durability, EntryId, Kind, Meta, Offer, Outcome, Receipt, Refusal, Timestamp,
     TransferId, Withdrawal,
 };
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,3 @@
+//! The command `haul`.
+
 fn main() {}

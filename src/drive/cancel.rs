@@ -1,0 +1,56 @@
+//! Stopping a transfer from another thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::proto::AbortCode;
+
+/// Tells a transfer to stop. Clones tell the same transfer.
+///
+/// The transfer looks at it between messages, and whenever a call on its stream returns. It then tells the peer,
+/// if it can do so without delay, leaves what has arrived for a later attempt, and ends in
+/// [`Error::Cancelled`](crate::Error::Cancelled).
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicU8>);
+
+const GO: u8 = 0;
+const CANCELLED: u8 = 1;
+const SUPERSEDED: u8 = 2;
+
+impl Cancel {
+    /// A token that nobody has used yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells the transfer to stop.
+    pub fn cancel(&self) {
+        self.set(CANCELLED);
+    }
+
+    /// Whether somebody told the transfer to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.code().is_some()
+    }
+
+    /// A newer attempt at the same transfer takes over.
+    pub(super) fn supersede(&self) {
+        self.set(SUPERSEDED);
+    }
+
+    pub(super) fn code(&self) -> Option<AbortCode> {
+        // No other memory depends on it: relaxed is enough.
+        match self.0.load(Ordering::Relaxed) {
+            CANCELLED => Some(AbortCode::Cancelled),
+            SUPERSEDED => Some(AbortCode::Superseded),
+            _ => None,
+        }
+    }
+
+    /// The first word counts.
+    fn set(&self, code: u8) {
+        let _ = self.0.compare_exchange(GO, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}

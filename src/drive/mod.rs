@@ -1,0 +1,44 @@
+//! Runs the core over streams: [`Transfer`] for one sender or receiver, [`Server`] for many.
+//!
+//! Everything here works in the caller's thread, except that a [`Server`] gives each session a thread of its own.
+
+mod blocking;
+mod cancel;
+mod clock;
+mod observer;
+mod retry;
+mod server;
+mod wire;
+
+use std::io::{Read, Write};
+
+use crate::error::Error;
+use crate::proto::Summary;
+use crate::store::{Source, Store};
+
+pub use blocking::Transfer;
+pub use cancel::Cancel;
+pub use clock::{Clock, SystemClock};
+pub use observer::Observer;
+pub use retry::Retry;
+pub use server::{Server, SessionId};
+
+/// Sends all entries of `source` over `stream`, with everything at its default.
+///
+/// `Ok` says that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
+///
+/// # Errors
+///
+/// As for [`Transfer::send`].
+pub fn send(source: &mut impl Source, stream: impl Read + Write) -> Result<Summary, Error> {
+    Transfer::new(crate::Config::default()).send(source, stream)
+}
+
+/// Receives into `store` what one sender sends over `stream`, with everything at its default.
+///
+/// # Errors
+///
+/// As for [`Transfer::receive`].
+pub fn receive(store: &mut impl Store, stream: impl Read + Write) -> Result<Summary, Error> {
+    Transfer::new(crate::Config::default()).receive(store, stream)
+}

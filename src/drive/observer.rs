@@ -1,0 +1,40 @@
+//! Who hears of a transfer's progress.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::proto::{Event, Summary};
+use crate::store::Unsendable;
+
+/// Hears what happens, as it happens, in the thread of the transfer: the transfer waits meanwhile.
+///
+/// Any `FnMut(&Event)` is an observer of the events alone; `()` hears nothing.
+pub trait Observer {
+    /// Something happened in the session.
+    fn event(&mut self, event: &Event);
+
+    /// The source found an entry that it cannot send. The transfer goes on with the rest.
+    fn unsendable(&mut self, entry: &Unsendable) {
+        let _ = entry;
+    }
+
+    /// The connection is lost, for `cause`; attempt number `attempt` follows after `pause`.
+    fn retry(&mut self, attempt: u32, cause: &Error, pause: Duration) {
+        let _ = (attempt, cause, pause);
+    }
+
+    /// The session of a [`Server`](super::Server) is over.
+    fn ended(&mut self, result: &Result<Summary, Error>) {
+        let _ = result;
+    }
+}
+
+impl Observer for () {
+    fn event(&mut self, _: &Event) {}
+}
+
+impl<F: FnMut(&Event)> Observer for F {
+    fn event(&mut self, event: &Event) {
+        self(event);
+    }
+}

@@ -1,0 +1,97 @@
+//! When and for how long a lost connection is made anew; and the random bytes that a session needs.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+/// How a lost connection is made anew: with pauses that double from [`Retry::first`] to [`Retry::most`], each
+/// shortened at random by up to half, until nothing has arrived for [`Retry::patience`].
+///
+/// Only errors that [`Error::is_transient`](crate::Error::is_transient) are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retry {
+    /// How long to go on without any progress. Default: 60 s. Zero: no second attempt.
+    pub patience: Duration,
+    /// The first pause. Default: 250 ms.
+    pub first: Duration,
+    /// The longest pause. Default: 10 s.
+    pub most: Duration,
+    /// Whether the very first connection is tried again too. Default: no, so that a wrong address is known at once.
+    pub initial: bool,
+}
+
+impl Retry {
+    /// No second attempt.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self {
+            patience: Duration::ZERO,
+            first: Duration::from_millis(250),
+            most: Duration::from_secs(10),
+            initial: false,
+        }
+    }
+
+    /// Goes on for `patience` without progress, also where the very first connection fails.
+    #[must_use]
+    pub const fn patiently(patience: Duration) -> Self {
+        Self { patience, initial: true, ..Self::never() }
+    }
+
+    /// The pause before retry number `retry`, counted from 0; `random` shortens it.
+    pub(super) fn pause(&self, retry: u32, random: u64) -> Duration {
+        let doubled = self.first.saturating_mul(1_u32.checked_shl(retry).unwrap_or(u32::MAX));
+        let pause = doubled.min(self.most);
+        // Between half and all of it, in steps of 1/2048 of the half.
+        let part = u32::try_from(random % 1025).unwrap_or(0) + 1024;
+        pause.saturating_mul(part) / 2048
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(60), ..Self::never() }
+    }
+}
+
+/// 16 bytes that differ from call to call and from process to process. They need not be secret: nothing is
+/// protected by them but one transfer from being taken for another.
+pub(super) fn random_bytes() -> [u8; 16] {
+    // The standard library seeds each `RandomState` from the system's random numbers.
+    let word = || RandomState::new().build_hasher().finish();
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&word().to_le_bytes());
+    bytes[8..].copy_from_slice(&word().to_le_bytes());
+    bytes
+}
+
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn pause_doubles_up_to_the_most_and_varies_by_half() {
+        let retry = Retry::default();
+        for number in 0..70 {
+            let whole = retry.pause(number, 1024);
+            let half = retry.pause(number, 0);
+            let expected = 250_u64.checked_shl(number).filter(|_| number < 6).unwrap_or(10_000);
+            assert_eq!(whole, Duration::from_millis(expected.min(10_000)), "{number}");
+            assert_eq!(half * 2, whole, "{number}");
+            assert!((half..=whole).contains(&retry.pause(number, u64::MAX)));
+        }
+    }
+
+    #[test]
+    fn random_bytes_do_not_repeat() {
+        let many: HashSet<_> = (0..1000).map(|_| random_bytes()).collect();
+        assert_eq!(many.len(), 1000);
+    }
+}

@@ -1,0 +1,177 @@
+//! A stream with the buffers that a session needs: frames are built and taken apart in place.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use crate::error::{Error, Operation};
+
+/// A stream, what was read of it and is not consumed, and what is to be written.
+#[derive(Debug)]
+pub(super) struct Wire<T> {
+    stream: T,
+    input: Vec<u8>,
+    /// The part of `input` that was read and is not consumed.
+    start: usize,
+    end: usize,
+    output: Vec<u8>,
+    /// The part of `output` that is to be written.
+    filled: usize,
+    /// What a core appends to.
+    control: Vec<u8>,
+}
+
+/// What came of a call on the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing within the stream's timeout.
+    Tick,
+}
+
+/// Output is written once there is this much, so that small files share a system call.
+const BATCH: usize = 64 * 1024;
+
+/// Input is asked for in pieces of this size, unless a larger message is known to come.
+const READ: usize = 64 * 1024;
+
+/// How much more than a large message is asked for: the head of the one after it, which then needs no
+/// system call of its own. More would have to be moved to the front of the buffer.
+const AHEAD: usize = 128;
+
+impl<T: Read + Write> Wire<T> {
+    pub(super) fn new(stream: T) -> Self {
+        Self {
+            stream,
+            input: Vec::new(),
+            start: 0,
+            end: 0,
+            output: Vec::new(),
+            filled: 0,
+            control: Vec::new(),
+        }
+    }
+
+    /// What was read and is not consumed.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input[self.start..self.end]
+    }
+
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.end);
+    }
+
+    /// Reads once, at best until `needed` bytes are there that are not consumed.
+    pub(super) fn read(&mut self, needed: usize) -> Result<Moved, Error> {
+        let held = self.end - self.start;
+        let aim = if needed > READ { needed + AHEAD } else { READ };
+        if self.start > 0 && (held == 0 || self.start + aim > self.input.len()) {
+            self.input.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, held);
+        }
+        if self.end == self.input.len() || self.input.len() < READ {
+            // It grows as bytes come, whatever length was announced.
+            let len = (2 * self.input.len()).clamp(READ, aim.max(READ));
+            self.input.resize(len, 0);
+        }
+        let room = aim.saturating_sub(held).clamp(1, self.input.len() - self.end);
+        let buffer = &mut self.input[self.end..self.end + room];
+        let read = loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
+            Ok(0) => Err(transport(Operation::Read, ErrorKind::UnexpectedEof.into())),
+            Ok(bytes) if bytes > room => Err(transport(Operation::Read, lie())),
+            Ok(bytes) => {
+                self.end += bytes;
+                Ok(Moved::Bytes(bytes))
+            }
+            Err(error) if is_tick(&error) => Ok(Moved::Tick),
+            Err(error) => Err(transport(Operation::Read, error)),
+        }
+    }
+
+    /// Where a core appends what it says.
+    pub(super) fn control(&mut self) -> &mut Vec<u8> {
+        &mut self.control
+    }
+
+    /// Takes what the core appended over into the output.
+    pub(super) fn absorb(&mut self) {
+        if self.control.is_empty() {
+            return;
+        }
+        let end = self.filled + self.control.len();
+        self.reserve(end);
+        self.output[self.filled..end].copy_from_slice(&self.control);
+        self.filled = end;
+        self.control.clear();
+    }
+
+    /// Room for a frame behind what is to be written. What is kept of it is said to [`keep`](Wire::keep).
+    pub(super) fn frame(&mut self, len: usize) -> &mut [u8] {
+        let end = self.filled + len;
+        self.reserve(end);
+        &mut self.output[self.filled..end]
+    }
+
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.filled = (self.filled + bytes).min(self.output.len());
+    }
+
+    /// Whether enough is to be written to make a call worth while.
+    pub(super) fn is_full(&self) -> bool {
+        self.filled >= BATCH
+    }
+
+    /// Writes all of the output. `took` hears of every call that the stream took bytes in, or did not.
+    pub(super) fn flush(
+        &mut self,
+        mut took: impl FnMut(Moved) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut written = 0;
+        while written < self.filled {
+            let rest = &self.output[written..self.filled];
+            match self.stream.write(rest) {
+                Ok(0) => return Err(transport(Operation::Write, ErrorKind::WriteZero.into())),
+                Ok(bytes) if bytes > rest.len() => return Err(transport(Operation::Write, lie())),
+                Ok(bytes) => {
+                    written += bytes;
+                    took(Moved::Bytes(bytes))?;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_tick(&error) => took(Moved::Tick)?,
+                Err(error) => return Err(transport(Operation::Write, error)),
+            }
+        }
+        self.filled = 0;
+        loop {
+            match self.stream.flush() {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_tick(&error) => took(Moved::Tick)?,
+                Err(error) => return Err(transport(Operation::Write, error)),
+            }
+        }
+    }
+
+    fn reserve(&mut self, end: usize) {
+        if self.output.len() < end {
+            self.output.resize(end, 0);
+        }
+    }
+}
+
+fn is_tick(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn transport(operation: Operation, source: io::Error) -> Error {
+    Error::Transport { operation, source }
+}
+
+fn lie() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "the stream claims more bytes than it was given")
+}

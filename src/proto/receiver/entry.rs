@@ -1,0 +1,292 @@
+//! One entry, as the receiver sees it.
+
+use std::ops::Range;
+
+use super::super::error::ProtocolError;
+use super::super::message::HAVE_MAX;
+use super::super::types::{EntryId, Offer, Outcome};
+use crate::store::Place;
+use crate::tree::{BlockHash, BlockTree, Hashed, Root};
+
+/// An entry from its offer until its receipt, or the bad news, is said.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) offer: Offer,
+    pub(super) phase: Phase,
+    pub(super) place: Place,
+    /// Blocks that are verified: written, or held and called equal.
+    pub(super) tree: BlockTree,
+    /// What can be reported as held.
+    pub(super) hold: Option<Hold>,
+    /// Blocks below this were sent, or called equal or zeros, on this connection.
+    pub(super) high: u64,
+    /// Where the content ends, as far as a block shorter than the others tells.
+    short: Option<u64>,
+    /// What the sender said at the end.
+    pub(super) end: Option<(u64, Root)>,
+    /// A block came damaged since blocks were last asked for again.
+    pub(super) damaged: bool,
+    pub(super) repairs: u32,
+    /// Blocks were verified since that was last said.
+    pub(super) gained: bool,
+    /// It counts among those with content of their own.
+    pub(super) is_open: bool,
+    /// What the store holds of it is new: what is not written reads as zeros.
+    pub(super) is_fresh: bool,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The store is asked what it holds.
+    Opening,
+    /// A file has the final name; is it the one that is offered?
+    Comparing,
+    /// Its blocks are being written.
+    Filling,
+    /// The store makes it durable and gives it its name.
+    Committing { size: u64, root: Root, outcome: Outcome },
+    /// There is bad news about it, to be said with the floor; until then the sender goes on about it.
+    Dropped,
+}
+
+/// What the store holds of an entry before it is sent: blocks to be hashed and reported, piece by piece.
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// Blocks that can be reported.
+    blocks: u64,
+    /// Bytes held.
+    pub(super) len: u64,
+    /// The piece that is being hashed, or was reported last.
+    first: u64,
+    hashed: Vec<Hashed>,
+    /// The piece was said.
+    said: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(offer: Offer, is_open: bool) -> Self {
+        Self {
+            offer,
+            phase: Phase::Opening,
+            place: Place::Offered,
+            tree: BlockTree::new(),
+            hold: None,
+            high: 0,
+            short: None,
+            end: None,
+            damaged: false,
+            repairs: 0,
+            gained: false,
+            is_open,
+            is_fresh: false,
+        }
+    }
+
+    /// What was held proved to be another file: the entry begins anew, under another name.
+    pub(super) fn restart(&mut self) {
+        self.phase = Phase::Opening;
+        self.tree = BlockTree::new();
+        self.hold = None;
+        self.high = 0;
+        self.short = None;
+        // The root of content that came inside its offer, and the end with it, still holds.
+        self.end = None;
+        self.gained = false;
+    }
+
+    /// The size, as offered or as it ended.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.offer.meta.size.or(self.end.map(|(size, _)| size))
+    }
+
+    /// Where the content ends, as far as is known by now.
+    pub(super) fn known_end(&self) -> Option<u64> {
+        self.size().or(self.short)
+    }
+
+    /// Checks that a range of blocks lies within the entry.
+    pub(super) fn check_range(&self, blocks: &Range<u64>) -> Result<(), ProtocolError> {
+        let entry = self.offer.entry;
+        let last = blocks.end.saturating_sub(1);
+        let past = |count| ProtocolError::BlockBeyondEnd { entry, index: last, blocks: count };
+        if let Some(size) = self.known_end() {
+            let count = self.offer.block_size.blocks(size);
+            if blocks.end > count {
+                return Err(past(count));
+            }
+        }
+        let end = self.offer.block_size.offset(blocks.end);
+        end.map(drop).ok_or(past(self.offer.block_size.index(u64::MAX)))
+    }
+
+    /// How long the block at `index` must be, if the size is known.
+    pub(super) fn block_len(&self, index: u64) -> Option<u64> {
+        let offset = self.offer.block_size.offset(index)?;
+        let rest = self.size()?.checked_sub(offset)?;
+        Some(rest.min(self.offer.block_size.bytes()))
+    }
+
+    /// Checks place and length of a block that came.
+    pub(super) fn check_block(&mut self, index: u64, len: u64) -> Result<(), ProtocolError> {
+        let entry = self.offer.entry;
+        self.check_range(&(index..index.saturating_add(1)))?;
+        let full = self.offer.block_size.bytes();
+        let expected = self.block_len(index).unwrap_or(full);
+        let may_be_short = self.size().is_none();
+        if len != expected && !(may_be_short && len < full) {
+            return Err(ProtocolError::BlockLength { entry, index, bytes: len, expected });
+        }
+        if self.tree.contains(index) {
+            return Err(ProtocolError::BlockAgain { entry, index });
+        }
+        if len < expected {
+            let end = self.offer.block_size.offset(index).map(|at| at.saturating_add(len));
+            if self.high > index.saturating_add(1) {
+                return Err(ProtocolError::BlockLength { entry, index, bytes: len, expected });
+            }
+            self.short = end;
+        }
+        Ok(())
+    }
+
+    /// A block is verified and, if it had to be, written.
+    pub(super) fn gain(&mut self, block: &Hashed) {
+        self.tree.insert(block);
+        self.gained = true;
+    }
+
+    /// Blocks up to here are accounted for.
+    pub(super) fn reach(&mut self, end: u64) {
+        self.high = self.high.max(end);
+    }
+
+    /// The sender says that all was sent.
+    pub(super) fn finish(&mut self, size: u64, root: Root) -> Result<(), ProtocolError> {
+        let entry = self.offer.entry;
+        let contradicts = Err(ProtocolError::SizeContradicts { entry, size });
+        if self.end.is_some() || self.offer.meta.size.is_some_and(|offered| offered != size) {
+            return contradicts;
+        }
+        let blocks = self.offer.block_size.blocks(size);
+        if self.high > blocks || self.short.is_some_and(|short| short != size) {
+            return contradicts;
+        }
+        let is_ragged = !self.offer.block_size.divides(size);
+        let last = self.tree.contains(blocks.saturating_sub(1));
+        if self.offer.meta.size.is_none() && is_ragged && last && self.short.is_none() {
+            return contradicts;
+        }
+        self.end = Some((size, root));
+        self.reach(blocks);
+        Ok(())
+    }
+
+    /// Whether all blocks are there; then, the size, the root that the sender gave, and the root of what is there.
+    pub(super) fn is_whole(&self) -> Option<(u64, Root, Root)> {
+        let (size, root) = self.end?;
+        Some((size, root, self.tree.root(self.offer.block_size.blocks(size))?))
+    }
+
+    /// The blocks to ask for again, at most `most` runs of them.
+    pub(super) fn missing(&self, most: usize) -> Vec<Range<u64>> {
+        if self.phase != Phase::Filling || !(self.damaged || self.end.is_some()) {
+            return Vec::new();
+        }
+        self.tree.holes(self.high).take(most).collect()
+    }
+
+    /// Prepares to report `len` bytes that the store holds.
+    pub(super) fn hold(&mut self, len: u64) {
+        let size = self.offer.block_size;
+        let blocks = match self.offer.meta.size {
+            Some(total) if len >= total => size.blocks(total),
+            // A block that is not whole cannot be compared with one that is.
+            Some(_) => size.index(len),
+            // Where the offered content ends is not known: it may be there.
+            None => size.blocks(len),
+        };
+        self.hold = Some(Hold { blocks, len, first: 0, hashed: Vec::new(), said: false });
+    }
+
+    /// The held block to read and hash next, as offset and length, if a piece is due and not complete.
+    pub(super) fn hold_wants(&mut self) -> Option<(u64, usize)> {
+        let block = self.offer.block_size;
+        let high = self.high;
+        let hold = self.hold.as_mut()?;
+        let size = self.offer.meta.size.unwrap_or(hold.len);
+        if hold.said {
+            let end = hold.end();
+            if end >= hold.blocks || high < end {
+                return None;
+            }
+            hold.first = end;
+            hold.hashed.clear();
+            hold.said = false;
+        }
+        let next = hold.end();
+        if hold.hashed.len() >= HAVE_MAX || next >= hold.blocks {
+            return None;
+        }
+        let offset = block.offset(next)?;
+        let len = block.bytes().min(size.checked_sub(offset)?);
+        Some((offset, usize::try_from(len).ok()?))
+    }
+
+    /// Blocks that were called equal may include a last one that is shorter: then the content ends there.
+    pub(super) fn end_with_held(&mut self, blocks: &Range<u64>) -> Result<(), ProtocolError> {
+        let (None, Some(hold)) = (self.size(), &self.hold) else { return Ok(()) };
+        let size = self.offer.block_size;
+        let is_last = blocks.end == size.blocks(hold.len) && !size.divides(hold.len);
+        if is_last {
+            if self.high > blocks.end {
+                let (entry, size) = (self.offer.entry, hold.len);
+                return Err(ProtocolError::SizeContradicts { entry, size });
+            }
+            self.short = Some(hold.len);
+        }
+        Ok(())
+    }
+
+    /// Whether a piece is to be said: its first block, its hashes, and whether more will follow.
+    pub(super) fn hold_says(&mut self) -> Option<(u64, Vec<BlockHash>, bool)> {
+        let hold = self.hold.as_mut().filter(|hold| !hold.said)?;
+        // An empty piece is an answer too: nothing is held.
+        hold.said = true;
+        let hashes = hold.hashed.iter().map(|block| block.hash).collect();
+        Some((hold.first, hashes, hold.end() < hold.blocks && !hold.hashed.is_empty()))
+    }
+
+    /// The held block at `index`, if it was reported.
+    pub(super) fn held(&self, index: u64) -> Option<Hashed> {
+        let hold = self.hold.as_ref().filter(|hold| hold.said)?;
+        let at = usize::try_from(index.checked_sub(hold.first)?).ok()?;
+        hold.hashed.get(at).copied()
+    }
+}
+
+impl Hold {
+    /// A held block was read.
+    pub(super) fn push(&mut self, block: Hashed) {
+        self.hashed.push(block);
+    }
+
+    /// Nothing beyond what was hashed can be read.
+    pub(super) fn cut(&mut self) {
+        self.blocks = self.end();
+    }
+
+    /// Whether there is something to say.
+    pub(super) fn has_some(&self) -> bool {
+        !self.hashed.is_empty()
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(self.hashed.len() as u64)
+    }
+}
+
+/// The entry of this id, if the peer may speak of it.
+pub(super) fn unknown(entry: EntryId, kind: super::super::message::Name) -> ProtocolError {
+    ProtocolError::UnknownEntry { kind, entry }
+}

@@ -1,0 +1,352 @@
+//! One entry, as the sender sees it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::super::message::WireOffer;
+use super::super::receiver::ZEROS_MAX;
+use super::super::types::{EntryId, Meta, Receipt};
+use crate::tree::{BlockHash, BlockSize, BlockTree, Hashed, Root};
+
+/// An entry from its first offer until the receiver has settled it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) meta: Meta,
+    pub(super) block_size: BlockSize,
+    /// How many bytes of it the source can give again, if not all.
+    window: Option<u64>,
+    /// It counts among those for which the receiver holds a file open.
+    pub(super) is_open: bool,
+    pub(super) phase: Phase,
+    /// What was hashed so far, over all connections.
+    pub(super) tree: BlockTree,
+    /// What the receiver reports as held, from an earlier attempt or under the final name.
+    have: Have,
+    /// Blocks that the receiver verified and wrote; it keeps them over connections.
+    kept: Vec<Range<u64>>,
+    /// The next block to read in order.
+    cursor: u64,
+    /// Blocks below this were sent or called equal on this connection.
+    high: u64,
+    /// Blocks below this travelled at some time, so that what travels again can be counted.
+    travelled: u64,
+    /// Blocks that the receiver asked for again.
+    resend: VecDeque<Range<u64>>,
+    /// Equal, or empty, blocks that are not said yet.
+    pub(super) run: Option<Run>,
+    /// The final size, once the end was seen.
+    size: Option<u64>,
+    /// The root, once all is hashed.
+    pub(super) root: Option<Root>,
+    pub(super) repairs: u32,
+    /// Bytes of it that count as arrived.
+    pub(super) arrived: u64,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// To be offered, for the first time or again on a new connection.
+    Queued,
+    /// Offered; the receiver has to say what it holds.
+    Offered,
+    /// Its blocks are being sent.
+    Streaming,
+    /// All was sent; the receiver has to settle it.
+    Ended,
+}
+
+/// Blocks that need not travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) blocks: Range<u64>,
+    pub(super) zeros: bool,
+}
+
+#[derive(Debug, Default)]
+struct Have {
+    first: u64,
+    hashes: Vec<BlockHash>,
+    more: bool,
+    compare: bool,
+}
+
+/// What is to be done next for an entry that is streaming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Read this block.
+    Read { index: u64 },
+    /// Wait for what else the receiver holds.
+    Park,
+    /// All blocks are dealt with.
+    End,
+}
+
+/// What a block that was read asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It must travel.
+    Send { again: bool },
+    /// It need not: it joins the run.
+    Run { zeros: bool },
+    /// The receiver holds another file, and wants to know no more.
+    Differs,
+    /// The receiver keeps it already.
+    Skip,
+}
+
+impl Outgoing {
+    pub(super) fn new(meta: Meta, block_size: BlockSize, window: Option<u64>) -> Self {
+        let size = meta.size;
+        // At least two blocks fit in the window, so that one can travel while the other arrives.
+        let most = window.map_or(BlockSize::MAX, |window| BlockSize::at_most(window / 2));
+        Self {
+            meta,
+            block_size: block_size.min(most),
+            window,
+            is_open: false,
+            phase: Phase::Queued,
+            tree: BlockTree::new(),
+            have: Have::default(),
+            kept: Vec::new(),
+            cursor: 0,
+            high: 0,
+            travelled: 0,
+            resend: VecDeque::new(),
+            run: None,
+            size,
+            root: None,
+            repairs: 0,
+            arrived: 0,
+        }
+    }
+
+    /// Whether its whole content travels inside its offer.
+    pub(super) fn is_inline(&self) -> bool {
+        self.meta.size.is_some_and(|size| size <= self.block_size.bytes()) && self.kept.is_empty()
+    }
+
+    /// The same entry, cut in other blocks.
+    pub(super) fn restart(&self, block_size: BlockSize) -> Self {
+        Self::new(self.meta.clone(), block_size, self.window)
+    }
+
+    /// Its whole content travels inside its offer; says whether it did before.
+    pub(super) fn travel_whole(&mut self) -> bool {
+        let again = self.travelled > 0;
+        self.travelled = 1;
+        again
+    }
+
+    pub(super) fn offer(&self, entry: EntryId, inline: bool) -> WireOffer {
+        WireOffer {
+            entry,
+            kind: self.meta.kind.clone(),
+            block_size: self.block_size,
+            size: self.meta.size,
+            modified: self.meta.modified,
+            mode: self.meta.mode,
+            root: self.root.filter(|_| inline),
+            inline,
+            name: self.meta.path.as_bytes().into(),
+        }
+    }
+
+    /// A new connection: what was under way on the old one is forgotten, what was hashed is not.
+    pub(super) fn reconnect(&mut self) {
+        self.phase = Phase::Queued;
+        self.is_open = false;
+        self.have = Have::default();
+        self.cursor = 0;
+        self.high = 0;
+        self.resend.clear();
+        self.run = None;
+    }
+
+    /// The receiver reports what it holds; `false` if the report has no place here.
+    pub(super) fn have(
+        &mut self,
+        first: u64,
+        hashes: Vec<BlockHash>,
+        more: bool,
+        compare: bool,
+    ) -> bool {
+        let expected = match self.phase {
+            // The first report, or a new start after the entry proved different from what was held.
+            Phase::Offered => 0,
+            Phase::Streaming if self.have.more && self.cursor >= self.have.end() => self.have.end(),
+            // Its content came damaged inside its offer; or what it was compared with went on beyond its end.
+            Phase::Ended if self.is_inline() || self.have.compare => 0,
+            Phase::Queued | Phase::Streaming | Phase::Ended => return false,
+        };
+        if first != expected || (more && hashes.is_empty()) {
+            return false;
+        }
+        if self.phase != Phase::Streaming {
+            self.cursor = 0;
+        }
+        self.phase = Phase::Streaming;
+        self.have = Have { first, hashes, more, compare };
+        true
+    }
+
+    /// The receiver keeps these blocks; `false` if they were never sent.
+    pub(super) fn keep(&mut self, blocks: Vec<Range<u64>>) -> bool {
+        if blocks.last().is_some_and(|last| last.end > self.high.max(self.travelled)) {
+            return false;
+        }
+        let bytes = blocks.iter().map(|run| self.bytes_of(run)).fold(0, u64::saturating_add);
+        self.arrived = self.arrived.max(bytes);
+        self.kept = blocks;
+        true
+    }
+
+    /// The offset before which the receiver keeps everything.
+    pub(super) fn released(&self) -> u64 {
+        let prefix = self.kept.first().filter(|run| run.start == 0).map_or(0, |run| run.end);
+        prefix.saturating_mul(self.block_size.bytes()).min(self.size.unwrap_or(u64::MAX))
+    }
+
+    /// The receiver asks for blocks again; `false` if they were never sent.
+    pub(super) fn missing(&mut self, blocks: Vec<Range<u64>>) -> bool {
+        let sent = blocks.last().is_none_or(|last| last.end <= self.high);
+        let streamed = matches!(self.phase, Phase::Streaming | Phase::Ended);
+        if !sent || !streamed || self.have.compare {
+            return false;
+        }
+        self.resend.extend(blocks);
+        true
+    }
+
+    pub(super) fn step(&mut self) -> Step {
+        if let Some(range) = self.resend.front() {
+            return Step::Read { index: range.start };
+        }
+        while let Some(run) = self.kept.iter().find(|run| run.contains(&self.cursor)) {
+            // What the receiver keeps was hashed when it was sent; if this process did not, it must be read.
+            if !self.tree.contains(self.cursor) {
+                break;
+            }
+            let known = self.tree.runs().find(|known| known.contains(&self.cursor));
+            self.cursor = known.map_or(run.end, |known| known.end.min(run.end));
+            self.high = self.high.max(self.cursor);
+        }
+        if self.size.is_some_and(|size| self.cursor >= self.block_size.blocks(size)) {
+            return Step::End;
+        }
+        if self.have.more && self.cursor >= self.have.end() {
+            return Step::Park;
+        }
+        if let Some(window) = self.window {
+            let end = self.cursor.saturating_add(1).saturating_mul(self.block_size.bytes());
+            if end.saturating_sub(self.released()) > window {
+                return Step::Park;
+            }
+        }
+        Step::Read { index: self.cursor }
+    }
+
+    /// Where a block starts and how long it is as far as is known; `None` past the range of `u64`.
+    pub(super) fn place(&self, index: u64) -> Option<(u64, u64)> {
+        let offset = self.block_size.offset(index)?;
+        let rest = self.size.map_or(u64::MAX, |size| size.saturating_sub(offset));
+        Some((offset, rest.min(self.block_size.bytes())))
+    }
+
+    /// Whether this is the last block, as far as is known.
+    pub(super) fn is_last(&self, index: u64) -> bool {
+        self.size.is_some_and(|size| index.saturating_add(1) >= self.block_size.blocks(size))
+    }
+
+    /// The end was seen, at this size.
+    pub(super) fn ends_at(&mut self, size: u64) {
+        self.size = Some(size);
+    }
+
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// A block was read and hashed.
+    pub(super) fn read(&mut self, block: &Hashed, zeros: bool) -> Verdict {
+        let index = block.index;
+        self.tree.insert(block);
+        if let Some(range) = self.resend.front_mut() {
+            range.start = index.saturating_add(1);
+            if range.is_empty() {
+                self.resend.pop_front();
+            }
+            return Verdict::Send { again: true };
+        }
+        self.cursor = index.saturating_add(1);
+        if self.kept.iter().any(|run| run.contains(&index)) {
+            self.high = self.high.max(self.cursor);
+            return Verdict::Skip;
+        }
+        let held = self.have.hash(index);
+        if self.have.compare && held != Some(block.hash) {
+            self.phase = Phase::Offered;
+            self.have = Have::default();
+            self.run = None;
+            return Verdict::Differs;
+        }
+        self.high = self.high.max(self.cursor);
+        if held == Some(block.hash) {
+            return Verdict::Run { zeros: false };
+        }
+        if zeros {
+            return Verdict::Run { zeros: true };
+        }
+        let again = index < self.travelled;
+        self.travelled = self.travelled.max(self.cursor);
+        Verdict::Send { again }
+    }
+
+    /// Adds a block to the run of those that need not travel; gives a former run that it does not continue.
+    pub(super) fn join(&mut self, index: u64, zeros: bool) -> Option<Run> {
+        let end = index.saturating_add(1);
+        let most = self.block_size.index(ZEROS_MAX);
+        if let Some(run) = &mut self.run
+            && run.zeros == zeros
+            && run.blocks.end == index
+            && end.saturating_sub(run.blocks.start) <= most
+        {
+            run.blocks.end = end;
+            return None;
+        }
+        self.run.replace(Run { blocks: index..end, zeros })
+    }
+
+    /// Closes the entry after its last block: its size and root.
+    pub(super) fn end(&mut self) -> Option<(u64, Root)> {
+        let size = self.size?;
+        let root = self.tree.root(self.block_size.blocks(size))?;
+        self.phase = Phase::Ended;
+        self.root = Some(root);
+        Some((size, root))
+    }
+
+    /// Whether a receipt speaks of what was sent, all of it.
+    pub(super) fn vouches(&self, receipt: &Receipt) -> bool {
+        let known = self.root == Some(receipt.root) && self.size == Some(receipt.size);
+        // On a new connection a receipt may come that was lost with the old one.
+        known && matches!(self.phase, Phase::Ended | Phase::Offered)
+    }
+
+    fn bytes_of(&self, run: &Range<u64>) -> u64 {
+        let end = run.end.saturating_mul(self.block_size.bytes());
+        let end = end.min(self.size.unwrap_or(u64::MAX));
+        end.saturating_sub(run.start.saturating_mul(self.block_size.bytes()))
+    }
+}
+
+impl Have {
+    fn end(&self) -> u64 {
+        self.first.saturating_add(self.hashes.len() as u64)
+    }
+
+    fn hash(&self, index: u64) -> Option<BlockHash> {
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.hashes.get(at).copied()
+    }
+}

@@ -1,0 +1,387 @@
+//! A sender and a receiver in one thread, joined by two byte queues, with the simplest source and store there are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::proto::{
+    EntryId, Event, Failure, Found, Meta, Offer, ReceiveAction, Receiver, Refusal, RelPath,
+    SendAction, Sender, Step, Summary, TransferId,
+};
+use crate::store::{Commit, Place};
+
+/// What both sides have, and the bytes between them.
+pub(super) struct Pair {
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) alice: Alice,
+    pub(super) bob: Bob,
+    /// Bytes under way to the receiver, and to the sender.
+    pub(super) down: Channel,
+    pub(super) up: Channel,
+    pub(super) now: Duration,
+}
+
+/// The source.
+#[derive(Clone, Default)]
+pub(super) struct Alice {
+    pub(super) files: Vec<(Meta, Vec<u8>)>,
+    pub(super) next: usize,
+    pub(super) ids: BTreeMap<EntryId, usize>,
+    pub(super) events: Vec<Event>,
+    pub(super) ended: Option<Result<Summary, Failure>>,
+    pub(super) window: Option<u64>,
+}
+
+/// The store: names under which files stand, and files that are being written.
+#[derive(Clone, Default)]
+pub(super) struct Bob {
+    pub(super) visible: BTreeMap<RelPath, Vec<u8>>,
+    pub(super) partial: BTreeMap<RelPath, Vec<u8>>,
+    pub(super) open: BTreeMap<EntryId, (RelPath, Option<Vec<u8>>)>,
+    pub(super) commits: VecDeque<(EntryId, Result<RelPath, Refusal>)>,
+    pub(super) events: Vec<Event>,
+    pub(super) ended: Option<Result<Summary, Failure>>,
+    /// Bytes of content that were given to be written.
+    pub(super) written: u64,
+    /// The n-th write fails.
+    pub(super) fail_write: Option<u64>,
+    pub(super) writes: u64,
+}
+
+/// One direction, with what was done to it.
+#[derive(Clone, Default)]
+pub(super) struct Channel {
+    pub(super) bytes: Vec<u8>,
+    /// All that was ever written.
+    pub(super) record: Vec<u8>,
+    /// Bytes at these positions of the record are changed by these bits.
+    pub(super) flips: BTreeMap<usize, u8>,
+    /// Nothing is let through from here on.
+    pub(super) cut: Option<usize>,
+    /// At most so many bytes are delivered at a time.
+    pub(super) piece: Option<usize>,
+    delivered: usize,
+}
+
+impl Channel {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let at = self.record.len();
+            self.record.push(byte);
+            if self.cut.is_none_or(|cut| at < cut) {
+                self.bytes.push(byte ^ self.flips.get(&at).copied().unwrap_or(0));
+            }
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.is_some_and(|cut| self.record.len() >= cut)
+    }
+}
+
+pub(super) fn path(name: &str) -> RelPath {
+    RelPath::parse(name.as_bytes()).unwrap()
+}
+
+/// Content that is a function of the name and the offset, without regularity that a test could miss.
+pub(super) fn content(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+pub(super) fn transfer() -> TransferId {
+    TransferId::new(*b"a test transfer!")
+}
+
+impl Pair {
+    pub(super) fn new(config: &Config, files: &[(&str, Vec<u8>)]) -> Self {
+        let files = files
+            .iter()
+            .map(|(name, bytes)| {
+                let size = u64::try_from(bytes.len()).unwrap();
+                (Meta::file(path(name), Some(size)), bytes.clone())
+            })
+            .collect();
+        Self::with(config, config, Alice { files, ..Alice::default() }, Bob::default())
+    }
+
+    pub(super) fn with(ours: &Config, theirs: &Config, alice: Alice, bob: Bob) -> Self {
+        Self {
+            sender: Sender::new(ours.clone(), transfer(), [1; 16], Duration::ZERO),
+            receiver: Receiver::new(theirs.clone(), [2; 16], Duration::ZERO),
+            alice,
+            bob,
+            down: Channel::default(),
+            up: Channel::default(),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// The sizes of files are not said before their ends.
+    pub(super) fn unsized_files(mut self, window: Option<u64>) -> Self {
+        self.alice.files.iter_mut().for_each(|(meta, _)| meta.size = None);
+        self.alice.window = window;
+        self
+    }
+
+    /// The same transfer over a new connection, to a receiver that knows nothing of the former one but its store.
+    pub(super) fn reconnect(&mut self, config: &Config, attempt: u32) {
+        let mut nonce = [0; 16];
+        nonce[..4].copy_from_slice(&attempt.to_le_bytes());
+        self.sender.reconnect(transfer(), attempt, nonce, self.now);
+        self.restart_receiver(config);
+    }
+
+    /// Both sides were restarted.
+    pub(super) fn restart(&mut self, config: &Config) {
+        self.sender = Sender::new(config.clone(), transfer(), [3; 16], self.now);
+        self.alice.next = 0;
+        self.restart_receiver(config);
+    }
+
+    fn restart_receiver(&mut self, config: &Config) {
+        self.receiver = Receiver::new(config.clone(), [4; 16], self.now);
+        self.bob.open.clear();
+        self.bob.commits.clear();
+        self.down = Channel::default();
+        self.up = Channel::default();
+        (self.alice.ended, self.bob.ended) = (None, None);
+    }
+
+    /// Runs until both sides have ended, and gives how they did. When neither can go on, time passes.
+    pub(super) fn run(&mut self) -> (Result<Summary, Failure>, Result<Summary, Failure>) {
+        for _ in 0..10_000_000 {
+            let moved = self.step_sender() | self.step_receiver();
+            if let (Some(sent), Some(received)) = (self.alice.ended, self.bob.ended) {
+                return (sent, received);
+            }
+            if !moved {
+                self.now += Duration::from_millis(500);
+                assert!(self.now < Duration::from_secs(3600), "the session does not end");
+            }
+        }
+        panic!("the session does not end");
+    }
+
+    /// Runs to the end, and insists that it is a good one.
+    pub(super) fn run_well(&mut self) -> Summary {
+        let (sent, received) = self.run();
+        let (sent, received) = (sent.expect("the sender"), received.expect("the receiver"));
+        assert_eq!((sent.delivered, sent.bytes), (received.delivered, received.bytes));
+        sent
+    }
+
+    pub(super) fn step_sender(&mut self) -> bool {
+        if self.alice.ended.is_some() {
+            return false;
+        }
+        let mut out = Vec::new();
+        let polled = self.sender.poll(self.now, &mut out);
+        self.down.write(&out);
+        let action = match polled {
+            Ok(action) => action,
+            Err(failure) => {
+                self.alice.ended = Some(Err(failure));
+                return true;
+            }
+        };
+        match action {
+            SendAction::Event(event) => self.alice.events.push(event),
+            SendAction::NextEntry => match self.alice.files.get(self.alice.next) {
+                None => self.sender.handle_exhausted().unwrap(),
+                Some((meta, _)) => {
+                    let entry = self.sender.handle_entry(meta.clone(), self.alice.window).unwrap();
+                    self.alice.ids.insert(entry, self.alice.next);
+                    self.alice.next += 1;
+                }
+            },
+            SendAction::Read(request) => {
+                let bytes = &self.alice.files[self.alice.ids[&request.entry]].1;
+                let start = usize::try_from(request.offset).unwrap().min(bytes.len());
+                let end = (start + request.len).min(bytes.len());
+                let mut frame = vec![0xEE; request.head + request.len];
+                frame[request.head..][..end - start].copy_from_slice(&bytes[start..end]);
+                match self.sender.handle_read(self.now, end - start, &mut frame) {
+                    Ok(sent) => self.down.write(&frame[..sent]),
+                    Err(failure) => self.alice.ended = Some(Err(failure)),
+                }
+            }
+            SendAction::Release { .. } | SendAction::Forget { .. } => {}
+            SendAction::Await { .. } => return self.feed_sender(),
+            SendAction::Closed(summary) => self.alice.ended = Some(Ok(summary)),
+        }
+        true
+    }
+
+    fn feed_sender(&mut self) -> bool {
+        let len = self.up.available();
+        match self.sender.handle_input(self.now, &self.up.bytes[..len]) {
+            Ok(consumed) => self.up.consume(consumed.bytes),
+            Err(failure) => {
+                self.alice.ended = Some(Err(failure));
+                true
+            }
+        }
+    }
+
+    pub(super) fn step_receiver(&mut self) -> bool {
+        if self.bob.ended.is_some() {
+            return false;
+        }
+        let mut out = Vec::new();
+        let polled = self.receiver.poll(self.now, &mut out);
+        self.up.write(&out);
+        let action = match polled {
+            Ok(action) => action,
+            Err(failure) => {
+                self.bob.ended = Some(Err(failure));
+                return true;
+            }
+        };
+        match action {
+            ReceiveAction::Event(event) => self.bob.events.push(event),
+            ReceiveAction::Read { entry, offset, len } => {
+                let held = self.bob.read(entry, offset, len);
+                self.receiver.handle_held(Ok(&held)).unwrap();
+            }
+            ReceiveAction::Commit(commit) => self.bob.commit(&commit),
+            ReceiveAction::Suspend { entry } => drop(self.bob.open.remove(&entry)),
+            ReceiveAction::Discard { entry } => {
+                if let Some((path, None)) = self.bob.open.remove(&entry) {
+                    self.bob.partial.remove(&path);
+                }
+            }
+            ReceiveAction::AwaitCommit { .. } => {
+                let Some((entry, committed)) = self.bob.commits.pop_front() else { return false };
+                self.receiver.handle_committed(entry, committed).unwrap();
+            }
+            ReceiveAction::Await { .. } => {
+                if let Some((entry, committed)) = self.bob.commits.pop_front() {
+                    self.receiver.handle_committed(entry, committed).unwrap();
+                    return true;
+                }
+                return self.feed_receiver();
+            }
+            ReceiveAction::Closed(summary) => self.bob.ended = Some(Ok(summary)),
+        }
+        true
+    }
+
+    fn feed_receiver(&mut self) -> bool {
+        let len = self.down.available();
+        let bob = &mut self.bob;
+        match self.receiver.handle_input(self.now, &self.down.bytes[..len]) {
+            Err(failure) => bob.ended = Some(Err(failure)),
+            Ok(Step::Consumed(consumed)) => return self.down.consume(consumed.bytes),
+            Ok(Step::Begin { offer, place }) => {
+                let begun = bob.begin(&offer, place);
+                self.receiver.handle_begun(begun).unwrap();
+            }
+            Ok(Step::Read { entry, offset, len }) => {
+                let held = bob.read(entry, offset, len);
+                self.receiver.handle_held(Ok(&held)).unwrap();
+            }
+            Ok(Step::Write { entry, offset, bytes }) => {
+                let written = bob.write(entry, offset, bytes);
+                self.receiver.handle_written(written).unwrap();
+            }
+            Ok(Step::Copy { entry, offset, len }) => {
+                let (path, _) = &bob.open[&entry];
+                let start = usize::try_from(offset).unwrap();
+                let bytes = bob.visible[path][start..][..usize::try_from(len).unwrap()].to_vec();
+                bob.put(entry, offset, &bytes);
+                self.receiver.handle_written(Ok(())).unwrap();
+            }
+        }
+        true
+    }
+}
+
+impl Channel {
+    /// How many bytes are delivered, all told, of those under way.
+    fn available(&mut self) -> usize {
+        let all = self.bytes.len();
+        self.delivered = match self.piece {
+            Some(piece) => (self.delivered + piece).min(all),
+            None => all,
+        };
+        self.delivered
+    }
+
+    /// Whether anything happened.
+    fn consume(&mut self, bytes: usize) -> bool {
+        self.bytes.drain(..bytes);
+        self.delivered -= bytes;
+        bytes > 0 || self.delivered < self.bytes.len()
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.is_cut() && self.bytes.is_empty()
+    }
+}
+
+impl Bob {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Found, Refusal> {
+        let name = &offer.meta.path;
+        let path = match place {
+            Place::Beside(number) => {
+                let name = [name.as_bytes(), format!("-{number}").as_bytes()].concat();
+                RelPath::parse(&name).unwrap()
+            }
+            Place::Offered | Place::Replacing => name.clone(),
+        };
+        if place != Place::Replacing
+            && let Some(bytes) = self.visible.get(&path)
+        {
+            let len = u64::try_from(bytes.len()).unwrap();
+            self.open.insert(offer.entry, (path, Some(bytes.clone())));
+            return Ok(Found::Existing(len));
+        }
+        self.open.insert(offer.entry, (path.clone(), None));
+        match self.partial.get(&path) {
+            Some(bytes) => Ok(Found::Partial(u64::try_from(bytes.len()).unwrap())),
+            None => {
+                self.partial.insert(path, Vec::new());
+                Ok(Found::Fresh)
+            }
+        }
+    }
+
+    fn read(&self, entry: EntryId, offset: u64, len: usize) -> Vec<u8> {
+        let (path, existing) = &self.open[&entry];
+        let bytes = existing.as_ref().unwrap_or_else(|| &self.partial[path]);
+        let start = usize::try_from(offset).unwrap().min(bytes.len());
+        bytes[start..(start + len).min(bytes.len())].to_vec()
+    }
+
+    fn write(&mut self, entry: EntryId, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        self.writes += 1;
+        if self.fail_write == Some(self.writes) {
+            return Err(Refusal::NoSpace { needed: 7, available: 3 });
+        }
+        self.written += u64::try_from(bytes.len()).unwrap();
+        self.put(entry, offset, bytes);
+        Ok(())
+    }
+
+    fn put(&mut self, entry: EntryId, offset: u64, bytes: &[u8]) {
+        let (path, existing) = &self.open[&entry];
+        assert!(existing.is_none(), "a file under its final name is not written");
+        let file = self.partial.get_mut(path).unwrap();
+        let start = usize::try_from(offset).unwrap();
+        file.resize(file.len().max(start + bytes.len()), 0);
+        file[start..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn commit(&mut self, commit: &Commit) {
+        let (path, existing) = self.open.remove(&commit.entry).unwrap();
+        if existing.is_none() {
+            let mut bytes = self.partial.remove(&path).unwrap();
+            bytes.resize(usize::try_from(commit.size).unwrap(), 0);
+            self.visible.insert(path.clone(), bytes);
+        }
+        self.commits.push_back((commit.entry, Ok(path)));
+    }
+}
