@@ -195,7 +195,9 @@ impl Link {
     pub(super) fn take(&mut self, now: Duration, len: usize, name: Option<Name>) {
         if self.heard_preface {
             self.heard.accept();
-            self.turn = self.turn.saturating_add(len as u64);
+            if name != Some(Name::Heartbeat) {
+                self.turn = self.turn.saturating_add(len as u64);
+            }
         } else {
             self.heard_preface = true;
         }

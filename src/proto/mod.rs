@@ -19,6 +19,9 @@ mod sender;
 mod turn;
 mod types;
 
+#[doc = include_str!("wire.md")]
+pub mod wire {}
+
 pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
 pub use event::{Event, Summary};
 pub use message::{Activity, Name};

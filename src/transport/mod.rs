@@ -20,6 +20,11 @@
 //! [`WouldBlock`]: io::ErrorKind::WouldBlock
 //! [`TimedOut`]: io::ErrorKind::TimedOut
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "sockets, pipes, child processes and timeouts live here"
+)]
+
 #[cfg(any(unix, windows))]
 pub mod exec;
 pub mod memory;

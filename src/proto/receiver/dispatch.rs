@@ -40,7 +40,7 @@ impl Receiver {
         }
         if let Message::Over { waiting } = message {
             self.waited_for = waiting;
-            (self.spoke, self.advanced) = (false, false);
+            (self.spoken, self.spoke, self.advanced) = (0, false, false);
             self.turn_began = now;
             self.summary.turns = self.summary.turns.saturating_add(1);
             self.state = Ok(State::Speaking);

@@ -68,6 +68,8 @@ pub struct Receiver {
     greeted: bool,
     /// The sender said that it cannot go on without an answer.
     waited_for: bool,
+    /// Bytes said in this turn, without heartbeats.
+    spoken: u64,
     /// Something but heartbeats was said in this turn.
     spoke: bool,
     /// Something was said in this turn with which the sender can go on.
@@ -256,6 +258,7 @@ impl Receiver {
             doom: None,
             greeted: false,
             waited_for: false,
+            spoken: 0,
             spoke: false,
             advanced: false,
             turn_began: now,
@@ -495,7 +498,7 @@ impl Receiver {
             if let Some(action) = self.report_held(is_late) {
                 return Ok(action);
             }
-            if self.say.is_empty() {
+            if self.say.is_empty() || self.is_spoken_out() {
                 break;
             }
         }
@@ -509,8 +512,11 @@ impl Receiver {
     }
 
     fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
-        while let Some(message) = self.say.pop_front() {
-            self.link.say(now, &message, out)?;
+        while !self.is_spoken_out()
+            && let Some(message) = self.say.pop_front()
+        {
+            let said = self.link.say(now, &message, out)?;
+            self.spoken = self.spoken.saturating_add(said as u64);
             self.spoke = true;
             if let Message::Have { .. } = message {
                 self.advanced = true;
@@ -521,6 +527,11 @@ impl Receiver {
             }
         }
         Ok(())
+    }
+
+    /// Whether this turn has as many bytes as both sides agreed on (T-3); the rest is said in the next one.
+    fn is_spoken_out(&self) -> bool {
+        self.spoken >= self.link.turn_limit()
     }
 
     /// Hashes and reports what the store holds of entries.
@@ -550,9 +561,13 @@ impl Receiver {
     /// Asks for damaged blocks again, and says what is kept.
     fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         let limit = self.config.limits.repairs;
+        let turn_limit = self.link.turn_limit();
         for (&entry, incoming) in &mut self.entries {
             if incoming.phase != Phase::Filling {
                 continue;
+            }
+            if self.spoken >= turn_limit {
+                break;
             }
             let blocks = incoming.missing(RANGES_MAX);
             if !blocks.is_empty() {
@@ -564,12 +579,14 @@ impl Receiver {
                 incoming.damaged = false;
                 let event = Event::Repairing { entry, blocks: count };
                 self.todo.push_back(ReceiveAction::Event(event));
-                self.link.say(now, &Message::Missing { entry, blocks }, out)?;
+                let said = self.link.say(now, &Message::Missing { entry, blocks }, out)?;
+                self.spoken = self.spoken.saturating_add(said as u64);
                 (self.spoke, self.advanced) = (true, true);
             }
-            if std::mem::take(&mut incoming.gained) {
+            if self.spoken < turn_limit && std::mem::take(&mut incoming.gained) {
                 let blocks: Vec<_> = incoming.tree.runs().take(RANGES_MAX).collect();
-                self.link.say(now, &Message::Kept { entry, blocks }, out)?;
+                let said = self.link.say(now, &Message::Kept { entry, blocks }, out)?;
+                self.spoken = self.spoken.saturating_add(said as u64);
                 (self.spoke, self.advanced) = (true, true);
             }
         }

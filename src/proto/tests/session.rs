@@ -78,6 +78,16 @@ fn turn_of_few_bytes_still_moves_everything() {
 }
 
 #[test]
+fn receiver_with_much_to_say_keeps_to_the_turn_of_the_sender() {
+    let ours = config().turn(Turn::default().max_bytes(100));
+    let files = (0..9).map(|i| (Meta::file(path(&format!("{i}")), None), content(i, 3000)));
+    let files = files.collect();
+    let alice = Alice { files, ..Alice::default() };
+    let mut pair = Pair::with(&ours, &config(), alice, Bob::default());
+    assert_eq!(pair.run_well().delivered, 9);
+}
+
+#[test]
 fn stream_of_unknown_size_keeps_to_its_window() {
     let mut pair = Pair::new(&config(), &[file("a", 1, 40 * KIB)]).unsized_files(Some(4096));
     let summary = pair.run_well();
