@@ -1,4 +1,125 @@
-//! haul moves files over any ordered byte stream, and lets the sender know what the receiver holds.
+//! haul moves files over any ordered byte stream, and lets the sender know, file by file, what the receiver holds.
+//!
+//! ```
+//! use haul::store::{MemorySource, MemoryStore};
+//! use haul::transport::memory;
+//! use haul::RelPath;
+//!
+//! let (alice, bob) = memory::pipe(4096.try_into()?);
+//! let mut source = MemorySource::new().file(RelPath::parse(b"photo.jpg")?, "pixels");
+//! let mut store = MemoryStore::new();
+//!
+//! std::thread::scope(|scope| {
+//!     let receiver = scope.spawn(|| haul::receive(&mut store, bob));
+//!     let sent = haul::send(&mut source, alice)?;
+//!     assert!(sent.is_complete());
+//!     receiver.join().expect("the receiver does not panic")
+//! })?;
+//! assert!(store.get("photo.jpg").is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With the feature `fs`, [`store::fs`] puts files of a folder in the place of `MemorySource` and `MemoryStore`; with
+//! the feature `tcp`, [`transport::tcp`] puts TCP in the place of the pipe. The command `haul` is made of the two.
+//!
+//! # The layers
+//!
+//! ```text
+//! command     bin/haul      uses the public API only
+//! ───────────────────────────────────────────────────────────────────────────
+//! drive       Transfer, Server: move bytes between the four below; threads, clocks, retries
+//! ───────────────────────────────────────────────────────────────────────────
+//! transport   Connector, Acceptor     memory, tcp, unix, stdio, exec │ yours
+//! store       Source, Store           fs, memory, stream             │ yours
+//! ───────────────────────────────────────────────────────────────────────────
+//! proto       Sender, Receiver: sans-IO; bytes and completions in, bytes and actions out
+//! tree        hashes of blocks, merged to the hash of the file
+//! ```
+//!
+//! # What is promised
+//!
+//! - **A receipt is true.** It names path, size, BLAKE3 hash (what `b3sum` prints) and [`Durability`], and is
+//!   sent only after that is so. A sender reports success from receipts alone.
+//! - **Nothing half-done under a final name.** A file appears whole and verified, in one step, or not at all. No
+//!   existing file is damaged by a transfer that fails.
+//! - **No wrong byte is accepted.** Every byte on the wire is covered by a check. Damage is repaired, or ends in a
+//!   typed [`Error`].
+//! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects; and after any end, the same call
+//!   later goes on from the blocks that arrived.
+//! - **It always ends.** Every wait has a deadline, see [`config::Deadlines`].
+//! - **A peer cannot hurt the host.** No name leaves the folder, no length takes memory or disk before its bytes
+//!   came, no input makes it panic, and no peer can relax a limit.
+//! - **Any stream will do**: `Read + Write`, ordered. One thread is enough, a pipe of one byte is enough, a line
+//!   on which one side speaks at a time is enough.
+//! - **Constant memory.** It depends on [`config::Limits`], not on sizes, numbers of files, or the peer.
+//!
+//! # What is not
+//!
+//! - **Secrecy and identity.** haul neither encrypts nor authenticates: checks find accidents, not forgery. Run it
+//!   over a stream that does (ssh, TLS, a private network).
+//! - **Deletion.** There is no message that removes anything.
+//! - **Compression, NAT traversal, relays.** A stream may do these; haul does not.
+//!
+//! # Bring your own transport
+//!
+//! A stream is anything that implements [`Read`](std::io::Read) and [`Write`](std::io::Write); the contract is in
+//! [`transport`]. To have connections made anew when they are lost, implement [`Connector`]; to serve senders,
+//! [`Acceptor`]:
+//!
+//! ```
+//! use std::io;
+//! use std::net::TcpStream;
+//! use std::time::Duration;
+//!
+//! /// Any stream type, opened in any way.
+//! struct Bus(&'static str);
+//!
+//! impl haul::Connector for Bus {
+//!     type Stream = TcpStream;
+//!
+//!     fn connect(&mut self) -> io::Result<TcpStream> {
+//!         let stream = TcpStream::connect(self.0)?;
+//!         // haul looks at its deadlines whenever a call returns: it must return.
+//!         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+//!         stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+//!         Ok(stream)
+//!     }
+//! }
+//!
+//! fn send_over_the_bus(source: &mut impl haul::Source) -> Result<haul::Summary, haul::Error> {
+//!     haul::Transfer::new(haul::Config::default()).send_via(source, &mut Bus("bus.local:7117"))
+//! }
+//! ```
+//!
+//! With the feature `testing`, `haul::testing::transport` checks a transport of yours against the contract, and
+//! `haul::testing::store` a store.
+//!
+//! # Drive the core yourself
+//!
+//! Where blocking calls do not fit, run [`proto::Sender`] and [`proto::Receiver`] without the driver. The numbers are
+//! those of the comments in `examples/by_hand.rs`, which does both sides in one thread.
+//!
+//! 1. Call `poll` with the time. Write the bytes that it appended, whatever else it says.
+//! 2. Do what the action asks: read from the source, begin or commit in the store, tell the application.
+//! 3. Tell the core what came of it (`handle_…`), and poll again.
+//! 4. Only when it says `Await`, read from the stream, and give `handle_input` everything that is not consumed.
+//! 5. `Closed` is success. An `Err` is final; bytes that were appended with it tell the peer why.
+//!
+//! # Features
+//!
+//! | feature | adds | dependencies |
+//! | --- | --- | --- |
+//! | none | core, driver, memory, stdio, Unix sockets, child processes | `blake3`, `thiserror` |
+//! | `tcp` | [`transport::tcp`] | `socket2` |
+//! | `fs` | [`store::fs`] | `cap-std`, `rustix`, `unicode-normalization`, `walkdir` |
+//! | `testing` | fault injection and conformance suites for your transports and stores | none |
+//! | `cli` (default) | the command | `tcp`, `fs`, `clap` and others |
+//!
+//! A feature only adds; none changes what another does. An embedder takes `default-features = false`.
+//!
+//! # The wire
+//!
+//! [`proto::wire`] is the document of the protocol, detailed enough to write another implementation from.
 
 pub mod config;
 pub mod drive;
@@ -6,6 +127,7 @@ mod error;
 pub mod plain;
 pub mod proto;
 pub mod store;
+
 pub mod transport;
 pub mod tree;
 

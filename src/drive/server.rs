@@ -108,7 +108,7 @@ where
         let shared = Shared { board: Mutex::default(), ended: Condvar::new() };
         let clock = SystemClock::new();
         let mut next = 0;
-        let mut failures = 0;
+        let mut shortages = 0;
         thread::scope(|scope| {
             let result = loop {
                 if self.cancel.is_cancelled() {
@@ -122,16 +122,16 @@ where
                 let (stream, peer) = match self.acceptor.accept() {
                     Ok(accepted) => accepted,
                     Err(error) if is_passing(&error) => continue,
-                    Err(source) if failures >= FAILURES => {
-                        break Err(Error::Transport { operation: Operation::Accept, source });
-                    }
-                    Err(_) => {
-                        failures += 1;
+                    Err(error) if is_shortage(&error) && shortages < SHORTAGES => {
+                        shortages += 1;
                         clock.sleep(PAUSE);
                         continue;
                     }
+                    Err(source) => {
+                        break Err(Error::Transport { operation: Operation::Accept, source });
+                    }
                 };
-                failures = 0;
+                shortages = 0;
                 let id = SessionId(next);
                 next += 1;
                 let cancel = Cancel::new();
@@ -172,8 +172,8 @@ fn serve<S: Store, T: io::Read + io::Write, O: Observer>(
     let result = transfer.run_receiver(&mut store, stream, &mut hooks);
     // What the store holds for this session must be free before a newer attempt asks for it.
     drop(store);
-    shared.leave(id, result.as_ref().ok().copied());
     transfer.into_observer().ended(&result);
+    shared.leave(id, result.ok());
 }
 
 enum Room {
@@ -249,11 +249,17 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
+/// Whether the system lacks something that comes back as sessions end: descriptors (`EMFILE`, `ENFILE`), memory
+/// (`ENOMEM`), or buffers (`ENOBUFS` of Linux). The first three numbers are the same on all Unix systems.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23 | 12 | 105))
+}
+
 /// How long to wait before something is looked at again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many times in a row accepting may fail, a pause apart: descriptors that ran out come back within seconds.
-const FAILURES: u32 = 100;
+/// How many times in a row accepting may find something lacking, a pause apart: for 10 s.
+const SHORTAGES: u32 = 100;
 
 /// How long a newer attempt waits for the older one to leave: half of what its sender waits for a greeting.
 const EVICTION_TICKS: u32 = 50;

@@ -72,7 +72,8 @@ pub trait Connector {
 ///   [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] if nobody came, because that is when haul
 ///   looks at the cancel token.
 /// - **After an error** it may be called again: one that concerns a single peer
-///   ([`io::ErrorKind::ConnectionAborted`]) or passes (no free descriptors) does not end a server.
+///   ([`io::ErrorKind::ConnectionAborted`], [`io::ErrorKind::ConnectionReset`]) does not end a server, nor does a
+///   lack of descriptors or memory that passes within 10 s. Any other error ends it.
 /// - **Threads.** It is called by one thread; the streams that it gives may go to others.
 pub trait Acceptor {
     /// What [`accept`](Acceptor::accept) gives.
