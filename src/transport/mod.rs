@@ -27,6 +27,8 @@
 
 #[cfg(any(unix, windows))]
 pub mod exec;
+#[cfg(feature = "testing")]
+pub mod fault;
 pub mod memory;
 mod monitor;
 mod queue;
