@@ -127,7 +127,8 @@ mod error;
 pub mod plain;
 pub mod proto;
 pub mod store;
-
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transport;
 pub mod tree;
 

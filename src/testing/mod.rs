@@ -1,0 +1,3 @@
+//! What embedders run, in tests of their own, against a transport or store of their own.
+
+pub mod transport;

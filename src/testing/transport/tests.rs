@@ -1,0 +1,205 @@
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+use crate::transport::Threaded;
+use crate::transport::fault::{Direction, Fault, Faulty, Misdeed};
+use crate::transport::memory::{self, Pipe};
+
+fn capacity(bytes: usize) -> NonZeroUsize {
+    NonZeroUsize::new(bytes).unwrap()
+}
+
+#[test]
+fn memory_conforms_at_any_capacity() {
+    thread::scope(|scope| {
+        for bytes in [1, 7, 65_536] {
+            scope.spawn(move || {
+                check(|| {
+                    let (mut connector, mut acceptor) = memory::network(capacity(bytes));
+                    connector.set_timeout(Some(TICK));
+                    acceptor.set_timeout(Some(TICK));
+                    (connector, acceptor)
+                });
+                let (near, far) = memory::pipe(capacity(bytes));
+                last_bytes_survive_unread_input(near, far);
+            });
+        }
+    });
+}
+
+#[test]
+fn memory_with_default_ticks_returns_in_time() {
+    let (near, far) = memory::pipe(capacity(3));
+    calls_return_in_ticks(near, far);
+}
+
+#[cfg(feature = "tcp")]
+#[test]
+fn tcp_conforms_in_both_families() {
+    use crate::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
+
+    let options = || TcpOptions::default().read_tick(TICK).write_tick(TICK).accept_tick(TICK);
+    let make_pair = |host: &str| {
+        let address = format!("{host}:0").parse().unwrap();
+        let acceptor = TcpAcceptor::bind(&address, options()).unwrap();
+        let address = acceptor.local_addr().unwrap().into();
+        (TcpConnector::new(address).options(options()), acceptor)
+    };
+    thread::scope(|scope| {
+        for host in ["127.0.0.1", "[::1]"] {
+            scope.spawn(move || {
+                check(|| make_pair(host));
+                let (mut connector, mut acceptor) = make_pair(host);
+                let (near, far, _) = open(&mut connector, &mut acceptor);
+                last_bytes_survive_unread_input(near, far);
+            });
+        }
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn unix_conforms() {
+    use crate::transport::unix::{UnixAcceptor, UnixConnector};
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    let mut make_pair = || {
+        number += 1;
+        let path = folder.path().join(number.to_string());
+        let acceptor = UnixAcceptor::bind(&path).unwrap().tick(TICK).unwrap();
+        (UnixConnector::new(path).tick(TICK), acceptor)
+    };
+    check(&mut make_pair);
+    let (mut connector, mut acceptor) = make_pair();
+    let (near, far, _) = open(&mut connector, &mut acceptor);
+    last_bytes_survive_unread_input(near, far);
+}
+
+#[test]
+fn threaded_conforms_over_pipes_that_never_return() {
+    let make_pair = || {
+        let (mut reader, mut far) = memory::pipe(capacity(100));
+        reader.set_timeout(None);
+        far.set_timeout(Some(TICK));
+        let (mut writer, mut back) = memory::pipe(capacity(100));
+        writer.set_timeout(None);
+        back.set_timeout(Some(TICK));
+        let mut near = Threaded::with_capacity(capacity(1000), reader, writer).unwrap();
+        near.set_timeout(Some(TICK));
+        (near, Halves { reader: back, writer: far })
+    };
+    let (near, far) = make_pair();
+    bytes_arrive_in_order(near, far);
+    let (near, far) = make_pair();
+    turns_pass_to_and_fro(near, far);
+    let (near, far) = make_pair();
+    end_comes_after_the_last_byte(near, far);
+    let (near, far) = make_pair();
+    end_comes_after_the_last_byte(far, near);
+    let (near, far) = make_pair();
+    writes_fail_when_the_peer_is_gone(near, far);
+    let (near, far) = make_pair();
+    calls_return_in_ticks(near, far);
+    let (near, far) = make_pair();
+    calls_return_in_ticks(far, near);
+}
+
+/// A command that passes bytes on between its standard streams and two named pipes, whose other ends are the far side.
+#[cfg(unix)]
+#[test]
+fn exec_conforms_where_the_far_side_is_a_command_with_pipes() {
+    use crate::transport::exec::{ExecConnector, ExecStream};
+    use std::fs::{File, OpenOptions};
+    use std::process::Command;
+
+    fn make_pair() -> (ExecStream, Threaded) {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, back) = (folder.path().join("there"), folder.path().join("back"));
+        assert!(Command::new("mkfifo").args([&there, &back]).status().unwrap().success());
+        let script = r#"cat <"$2" & exec cat >"$1""#;
+        let arguments =
+            ["-c".as_ref(), script.as_ref(), "sh".as_ref(), there.as_os_str(), back.as_os_str()];
+        let mut near = ExecConnector::program("sh", arguments).connect().unwrap();
+        near.set_timeout(Some(TICK));
+        let writer = OpenOptions::new().write(true).open(back).unwrap();
+        let mut far = Threaded::new(File::open(there).unwrap(), writer).unwrap();
+        far.set_timeout(Some(TICK));
+        (near, far)
+    }
+
+    let (near, far) = make_pair();
+    bytes_arrive_in_order(near, far);
+    let (near, far) = make_pair();
+    turns_pass_to_and_fro(near, far);
+    let (near, far) = make_pair();
+    calls_return_in_ticks(near, far);
+    let (near, far) = make_pair();
+    calls_return_in_ticks(far, near);
+    let (near, far) = make_pair();
+    end_comes_after_the_last_byte(near, far);
+}
+
+/// The suite catches what it is there for.
+#[test]
+fn check_of_a_stream_that_breaks_the_contract_fails() {
+    let in_order = |misdeed: Misdeed, direction| {
+        let (near, far) = memory::pipe(capacity(64));
+        let near = Faulty::new(near, [Fault::new(direction, 100_000, misdeed)]);
+        fails(|| bytes_arrive_in_order(near, far))
+    };
+    for direction in [Direction::Read, Direction::Write] {
+        for misdeed in [
+            Misdeed::Flip(3),
+            Misdeed::Delete,
+            Misdeed::Insert(1),
+            Misdeed::Duplicate,
+            Misdeed::Lie,
+            Misdeed::End,
+            Misdeed::Error(io::ErrorKind::ConnectionReset),
+        ] {
+            assert!(in_order(misdeed, direction), "{misdeed:?} {direction:?}");
+        }
+        for misdeed in [Misdeed::Short, Misdeed::Interrupted, Misdeed::WouldBlock] {
+            assert!(!in_order(misdeed, direction), "{misdeed:?} {direction:?}");
+        }
+    }
+
+    let (near, far) = memory::pipe(capacity(64));
+    let error = Misdeed::Error(io::ErrorKind::ConnectionReset);
+    let at_end = Fault::new(Direction::Read, (LENGTH / 3) as u64, error);
+    assert!(fails(|| end_comes_after_the_last_byte(near, Faulty::new(far, [at_end]))));
+
+    let (mut near, _far) = memory::pipe(capacity(64));
+    near.set_timeout(Some(TICK));
+    assert!(fails(|| drop(within(TICK / 2, "read", || near.read(&mut [0])))));
+}
+
+fn fails(check: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(check)).is_err()
+}
+
+struct Halves {
+    reader: Pipe,
+    writer: Pipe,
+}
+
+impl Read for Halves {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl Write for Halves {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Short, so that the tests are.
+const TICK: Duration = Duration::from_millis(50);
