@@ -359,5 +359,6 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 /// The longest pause between two questions whether a process has ended.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn stdio_carries_every_byte_both_ways() {
-        let sent: Vec<u8> = (0..300_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let sent: Vec<u8> = (0..300_000_u32).map(|i| ((i * 31) >> 3).to_le_bytes()[0]).collect();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "transport::stdio::tests::child_echo", "--ignored", "--nocapture"])
             .stdin(Redirect::piped())

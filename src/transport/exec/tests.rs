@@ -27,7 +27,7 @@ fn exists(id: u32) -> bool {
 
 #[test]
 fn exec_carries_bytes_through_a_command_both_ways() {
-    let sent: Vec<u8> = (0..400_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..400_000_u32).map(|i| ((i * 31) >> 3).to_le_bytes()[0]).collect();
     for mut stream in
         [shell("cat | cat"), ExecConnector::program("cat", [""; 0]).connect().unwrap()]
     {

@@ -12,7 +12,7 @@ const ALLOWED: [Misdeed; 4] =
 const DIRECTIONS: [Direction; 2] = [Direction::Read, Direction::Write];
 
 fn content(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i * 7 + 1) as u8).collect()
+    (0..length).map(|i| (i * 7 + 1).to_le_bytes()[0]).collect()
 }
 
 /// What becomes of the content in this direction, and how it ended, through calls of this size.
@@ -148,7 +148,11 @@ fn cuts_everywhere_come_exactly_there_and_stay() {
         (Misdeed::Swallow, Err(ErrorKind::TimedOut), Ok(())),
     ] {
         everywhere(misdeed, |direction, at, (got, end)| {
-            assert_eq!(got, content(9)[..at as usize], "{misdeed:?} {direction:?} {at}");
+            assert_eq!(
+                got,
+                content(9)[..usize::try_from(at).unwrap()],
+                "{misdeed:?} {direction:?} {at}"
+            );
             assert_eq!(end, if direction == Direction::Read { read } else { write });
         });
     }

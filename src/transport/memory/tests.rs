@@ -13,7 +13,7 @@ fn capacity(bytes: usize) -> NonZeroUsize {
 }
 
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|offset| (offset.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect()
+    (0..length).map(|offset| (offset.wrapping_mul(0x9e37_79b1) >> 13).to_le_bytes()[0]).collect()
 }
 
 fn polled(capacity_bytes: usize) -> (Pipe, Pipe) {
@@ -166,7 +166,7 @@ proptest! {
                 (&mut bob, &mut alice, &mut models[1])
             };
             if write {
-                let bytes: Vec<u8> = (0..length).map(|i| next.wrapping_add(i as u8)).collect();
+                let bytes: Vec<u8> = (0..12).map(|i| next.wrapping_add(i)).take(length).collect();
                 let expected = length.min(capacity_bytes - model.len());
                 match writer.write(&bytes) {
                     Ok(count) => prop_assert_eq!(count, expected),
@@ -176,7 +176,7 @@ proptest! {
                     }
                 }
                 model.extend(&bytes[..expected]);
-                next = next.wrapping_add(expected as u8);
+                next = next.wrapping_add(u8::try_from(expected).unwrap());
             } else {
                 let mut buffer = vec![0; length];
                 let expected: Vec<u8> = model.drain(..length.min(model.len())).collect();

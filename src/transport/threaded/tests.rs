@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_millis(30);
 const LONG: Duration = Duration::from_secs(20);
 
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|offset| (offset.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect()
+    (0..length).map(|offset| (offset.wrapping_mul(0x9e37_79b1) >> 13).to_le_bytes()[0]).collect()
 }
 
 fn capacity(bytes: usize) -> NonZeroUsize {
