@@ -129,11 +129,11 @@ where
 {
     thread::scope(|scope| {
         scope.spawn(move || {
-            send(&mut leaving, 1, LENGTH);
+            send(&mut leaving, 1, LENGTH / 4);
             drop(leaving);
         });
         scope.spawn(move || {
-            receive(&mut staying, 1, LENGTH);
+            receive(&mut staying, 1, LENGTH / 4);
             for _ in 0..3 {
                 match read(&mut staying, &mut [0; 16]) {
                     Ok(0) => {}
@@ -281,13 +281,13 @@ where
                 let far_number = number + 100;
                 scope.spawn(move || {
                     let mut near = near;
-                    send(&mut near, number, 1000);
-                    receive(&mut near, far_number, 1000);
+                    send(&mut near, number, 300);
+                    receive(&mut near, far_number, 300);
                 });
                 scope.spawn(move || {
                     let mut far = far;
-                    receive(&mut far, number, 1000);
-                    send(&mut far, far_number, 1000);
+                    receive(&mut far, number, 300);
+                    send(&mut far, far_number, 300);
                 });
             }
         });
