@@ -118,7 +118,7 @@ fn joined(queue: usize, pipe: usize) -> (Threaded, memory::Pipe, memory::Pipe) {
 
 #[test]
 fn threaded_any_capacities_carry_all_bytes_both_ways() {
-    let sent = pattern(5003);
+    let sent = pattern(1009);
     for queue in [1, 2, 7, 64, 100_000] {
         for pipe in [1, 5, 100_000] {
             let (mut stream, mut far_reader, mut far_writer) = joined(queue, pipe);
