@@ -1,5 +1,7 @@
 //! Where content comes from and where it goes: [`Source`] and [`Store`], their contract, and those that come along.
 
+#[cfg(feature = "fs")]
+mod fs;
 mod memory;
 mod names;
 
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
 
+#[cfg(feature = "fs")]
+pub use fs::{FsKey, FsReader, FsSource, Symlinks};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
 
 /// Yields entries one by one, and reads their content.

@@ -1,0 +1,66 @@
+//! What the system says of a file, in types that do not differ between architectures.
+
+use rustix::fs::{FileType, Stat};
+
+use crate::proto::Timestamp;
+
+/// Which file it is: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Id(u64, u64);
+
+/// A file at a point in time. Two that are equal have the same content, as far as the system tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) id: Id,
+    pub(super) size: u64,
+    modified: (i64, u64),
+    /// The time of the last change of the inode: unlike `modified`, nobody can set it back.
+    changed: (i64, u64),
+}
+
+impl Id {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self(unsigned(stat.st_dev), unsigned(stat.st_ino))
+    }
+}
+
+impl Stamp {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            id: Id::of(stat),
+            size: size(stat),
+            modified: (signed(stat.st_mtime), unsigned(stat.st_mtime_nsec)),
+            changed: (signed(stat.st_ctime), unsigned(stat.st_ctime_nsec)),
+        }
+    }
+}
+
+pub(super) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+pub(super) fn is_file(stat: &Stat) -> bool {
+    kind(stat) == FileType::RegularFile
+}
+
+pub(super) fn is_folder(stat: &Stat) -> bool {
+    kind(stat) == FileType::Directory
+}
+
+pub(super) fn size(stat: &Stat) -> u64 {
+    unsigned(stat.st_size)
+}
+
+pub(super) fn modified(stat: &Stat) -> Option<Timestamp> {
+    let nanos = u32::try_from(unsigned(stat.st_mtime_nsec)).ok()?;
+    Timestamp::new(signed(stat.st_mtime), nanos)
+}
+
+/// The widths of the fields differ between architectures, so that a cast would be needed here and useless there.
+pub(super) fn unsigned(value: impl TryInto<u64>) -> u64 {
+    value.try_into().unwrap_or_default()
+}
+
+fn signed(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or_default()
+}
