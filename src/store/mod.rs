@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
 
 #[cfg(feature = "fs")]
-pub use fs::{FsKey, FsReader, FsSource, Symlinks};
+pub use fs::{FsFile, FsKey, FsReader, FsSource, FsStore, Symlinks};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
 
 /// Yields entries one by one, and reads their content.

@@ -1,7 +1,13 @@
 //! Source and store over folders of a file system, on Unix.
 
+mod commit;
+mod folder;
+mod partial;
 mod source;
 mod stat;
+mod store;
+mod sync;
 mod target;
 
 pub use source::{FsKey, FsReader, FsSource, Symlinks};
+pub use store::{FsFile, FsStore};

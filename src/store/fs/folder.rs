@@ -1,0 +1,182 @@
+//! Folders held open: everything is reached from such a handle by one part of a name, and no link is followed.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
+use rustix::io::{Errno, Result};
+
+use super::stat::Id;
+use crate::proto::{Refusal, RelPath};
+use crate::store::refusal_of;
+
+/// A handle of a folder. It stays with the folder wherever that is moved to.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    handle: Arc<OwnedFd>,
+    pub(super) id: Id,
+}
+
+impl Folder {
+    pub(super) fn new(handle: OwnedFd) -> Result<Self> {
+        let id = Id::of(&fstat(&handle)?);
+        Ok(Self { handle: Arc::new(handle), id })
+    }
+
+    /// Opens a folder in this one.
+    pub(super) fn open(&self, part: &[u8]) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Self::new(openat(self, part, flags, Mode::empty())?)
+    }
+
+    /// What stands under a name in this folder; of a link, the link.
+    pub(super) fn look(&self, name: &[u8]) -> Result<Option<Stat>> {
+        match statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Removes a name if it still is that of this file.
+    pub(super) fn remove(&self, name: &[u8], id: Id) -> Result<()> {
+        match self.look(name)? {
+            Some(stat) if Id::of(&stat) == id => unlinkat(self, name, AtFlags::empty()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+/// The folder of a store, and what is known of those below it.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) root: Folder,
+    /// Folders that were made here, for entries that may yet be discarded.
+    made: Mutex<Known>,
+    /// Folders whose name was seen to be durable in the folder above.
+    named: Mutex<Known>,
+}
+
+/// Folders of which something is known. To forget one costs a little work or leaves an empty folder, never more.
+#[derive(Debug, Default)]
+struct Known(HashSet<Id>);
+
+impl Tree {
+    pub(super) fn new(root: Folder) -> Self {
+        Self { root, made: Mutex::default(), named: Mutex::default() }
+    }
+
+    /// The folders from the root to `path`, the root for `None`. Fewer if some do not exist.
+    pub(super) fn open(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
+        let mut folders = vec![self.root.clone()];
+        for part in path.into_iter().flat_map(RelPath::parts) {
+            let Some(folder) = folders.last() else { break };
+            match folder.open(part) {
+                Ok(below) => folders.push(below),
+                Err(Errno::NOENT) => break,
+                Err(errno) => return Err(refusal(errno)),
+            }
+        }
+        Ok(folders)
+    }
+
+    /// As [`Tree::open`], and makes those that do not exist.
+    pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
+        let mut folders = vec![self.root.clone()];
+        for part in path.into_iter().flat_map(RelPath::parts) {
+            let Some(folder) = folders.last() else { break };
+            let below = self.make_one(folder, part).map_err(refusal)?;
+            folders.push(below);
+        }
+        Ok(folders)
+    }
+
+    fn make_one(&self, folder: &Folder, part: &[u8]) -> Result<Folder> {
+        for _ in 0..ATTEMPTS {
+            match folder.open(part) {
+                Err(Errno::NOENT) => {}
+                opened => return opened,
+            }
+            match mkdirat(folder, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) => {
+                    let below = folder.open(part)?;
+                    lock(&self.made).insert(below.id);
+                    // A folder that was removed may have had the same number.
+                    lock(&self.named).0.remove(&below.id);
+                    return Ok(below);
+                }
+                // Another session was first.
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// Removes folders from `path` upwards that were made here and hold nothing.
+    pub(super) fn tidy(&self, path: Option<&RelPath>) {
+        let Ok(folders) = self.open(path) else { return };
+        let parts: Vec<_> = path.into_iter().flat_map(RelPath::parts).collect();
+        for ((above, below), part) in folders.iter().zip(folders.iter().skip(1)).zip(parts).rev() {
+            if !lock(&self.made).0.contains(&below.id) {
+                return;
+            }
+            // It fails where the folder holds something, which is then somebody's.
+            if unlinkat(above, part, AtFlags::REMOVEDIR).is_err() {
+                return;
+            }
+            lock(&self.made).0.remove(&below.id);
+        }
+    }
+
+    /// Whether a folder was made here. From now on it is taken for one that is wanted.
+    pub(super) fn take_made(&self, folder: &Folder) -> bool {
+        lock(&self.made).0.remove(&folder.id)
+    }
+
+    pub(super) fn is_named(&self, folder: Id) -> bool {
+        lock(&self.named).0.contains(&folder)
+    }
+
+    pub(super) fn set_named(&self, folder: Id) {
+        let mut named = lock(&self.named);
+        if named.0.len() >= MOST_KNOWN {
+            named.0.clear();
+        }
+        named.insert(folder);
+    }
+}
+
+impl Known {
+    fn insert(&mut self, id: Id) {
+        if self.0.len() < MOST_KNOWN {
+            self.0.insert(id);
+        }
+    }
+}
+
+/// The reason for which an entry is refused when a folder on the way, or the entry itself, cannot be opened.
+pub(super) fn refusal(errno: Errno) -> Refusal {
+    match errno {
+        // A link where a folder should be.
+        Errno::LOOP | Errno::NOTDIR => Refusal::KindClash,
+        _ => refusal_of(&errno.into()),
+    }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often a step is tried again that another session can undo meanwhile.
+pub(super) const ATTEMPTS: usize = 16;
+
+/// 16 bytes each: 1 MiB, and a little more.
+const MOST_KNOWN: usize = 65_536;

@@ -1,0 +1,109 @@
+//! Partial files: how they are named, and taken so that no two sessions write to one.
+//!
+//! They stand in the folder of the final name, because a rename is one step within a file system only. The name is
+//! made of the final one, so that a later attempt finds it. It is no secret: what somebody else puts there is
+//! neither followed nor written to.
+
+use std::fs::{File, TryLockError};
+
+use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::io::{Errno, Result};
+use rustix::process::geteuid;
+
+use super::folder::{ATTEMPTS, Folder};
+use super::stat::{self, Id};
+use crate::proto::RelPath;
+
+/// A partial file, locked.
+#[derive(Debug)]
+pub(super) struct Partial {
+    pub(super) file: File,
+    pub(super) name: String,
+    pub(super) id: Id,
+    pub(super) len: u64,
+    /// The bytes that it takes on the device, which are fewer than `len` where it has holes.
+    pub(super) allocated: u64,
+}
+
+/// Takes a partial file for a final name: one of an earlier attempt, or a new one.
+///
+/// [`Errno::NOENT`]: the folder itself was removed meanwhile.
+pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
+    for _ in 0..ATTEMPTS {
+        let mut free = None;
+        for n in 0..MOST {
+            let name = name(final_name, n);
+            match folder.look(name.as_bytes())? {
+                Some(stat) => {
+                    if let Some(partial) = take_over(folder, name, &stat) {
+                        return Ok(partial);
+                    }
+                }
+                // One is looked at beyond, for what an attempt beside another one has left.
+                None if free.is_none() => free = Some(name),
+                None => break,
+            }
+        }
+        let Some(name) = free else { return Err(Errno::BUSY) };
+        match create(folder, name) {
+            Err(Errno::EXIST) => {}
+            created => return created,
+        }
+    }
+    Err(Errno::BUSY)
+}
+
+/// The name of the n-th partial file for a final name: its BLAKE3 hash, so that it is of one length.
+pub(super) fn name(final_name: &[u8], n: u32) -> String {
+    let hash = blake3::hash(final_name).to_hex();
+    let hash = hash.get(..16).unwrap_or_default();
+    let (prefix, suffix) = (RelPath::PARTIAL_PREFIX, RelPath::PARTIAL_SUFFIX);
+    if n == 0 { format!("{prefix}{hash}{suffix}") } else { format!("{prefix}{hash}-{n}{suffix}") }
+}
+
+fn create(folder: &Folder, name: String) -> Result<Partial> {
+    let flags = OPEN | OFlags::CREATE | OFlags::EXCL;
+    let file = File::from(openat(folder, &*name, flags, Mode::from_raw_mode(0o600))?);
+    match file.try_lock() {
+        Ok(()) => {}
+        // Another session took it over between the two steps.
+        Err(TryLockError::WouldBlock) => return Err(Errno::EXIST),
+        // A file system without locks: new files are nobody else's all the same, and old ones are not taken.
+        Err(TryLockError::Error(_)) => {}
+    }
+    let stat = fstat(&file)?;
+    if !folder.look(name.as_bytes())?.is_some_and(|named| Id::of(&named) == Id::of(&stat)) {
+        // Another session took it over, and removed it again.
+        return Err(Errno::EXIST);
+    }
+    Ok(Partial { file, name, id: Id::of(&stat), len: 0, allocated: 0 })
+}
+
+/// `None`: it is in use, or it is not a partial file of this user.
+fn take_over(folder: &Folder, name: String, seen: &Stat) -> Option<Partial> {
+    if !is_ours(seen) {
+        return None;
+    }
+    let file = File::from(openat(folder, &*name, OPEN, Mode::empty()).ok()?);
+    file.try_lock().ok()?;
+    // Looked at again under the lock: until then its session may have renamed or removed it.
+    let stat = fstat(&file).ok()?;
+    let named = folder.look(name.as_bytes()).ok()??;
+    if !is_ours(&stat) || Id::of(&stat) != Id::of(&named) {
+        return None;
+    }
+    let allocated = stat::unsigned(stat.st_blocks).saturating_mul(512);
+    Some(Partial { file, name, id: Id::of(&stat), len: stat::size(&stat), allocated })
+}
+
+/// A file with a second name is not taken, as that may be anybody's.
+fn is_ours(stat: &Stat) -> bool {
+    stat::is_file(stat) && stat::unsigned(stat.st_nlink) == 1 && stat.st_uid == geteuid().as_raw()
+}
+
+/// Not blocking, should a FIFO stand there by now.
+const OPEN: OFlags =
+    OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// Attempts at one name that write at the same time, or names that are taken by something else.
+const MOST: u32 = 64;

@@ -1,0 +1,477 @@
+//! A folder as a store.
+#![expect(clippy::disallowed_methods, reason = "this is where files are written")]
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fstat, fstatvfs, openat, readlinkat};
+use rustix::io::Errno;
+use unicode_normalization::UnicodeNormalization;
+
+use super::commit::{Job, Shared, What};
+use super::folder::{ATTEMPTS, Folder, Tree, refusal};
+use super::partial::{self, Partial};
+use super::source::about;
+use super::stat::{self, Stamp};
+use super::sync::Pool;
+use super::target::stays_inside;
+use crate::proto::{EntryId, Kind, Offer, Refusal, RelPath};
+use crate::store::names::{Taken, beside, lower_case};
+use crate::store::{Begun, Commit, Committed, Place, Store, refusal_of};
+
+/// Stores entries in a folder of the file system, and nothing outside it.
+///
+/// The store holds a handle of the folder. All it does is done relative to that, one part of a name at a time, and
+/// never through a link: a link where a folder should be is a [`Refusal::KindClash`].
+///
+/// - **Partial files** stand beside the final name as `.haul-<16 hex digits>.part`, readable by the owner alone, and
+///   locked while they are written. A later attempt at the same final name goes on with them.
+/// - **Folders** on the way are made as needed. Those that were made for an entry which was then discarded, or never
+///   written to, go with it if they hold nothing else.
+/// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every
+///   file, and use every folder. A folder that was there before keeps its mode.
+/// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
+///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
+///   said; any earlier failure leaves the final name as it was. If the file itself could not be
+///   synced, its partial file is removed: the system may show from its cache what the device does not hold.
+/// - **Existing files** are never written to. Where one is replaced, that is by a rename. A folder or special file,
+///   or a link in the place of a file, is never replaced.
+/// - **Links** are refused unless [`FsStore::allow_links`] says otherwise.
+/// - **Collisions**: names that differ by case or Unicode form alone collide within a session, on any file
+///   system.
+///
+/// A clone is a new session in the same folder: it has its own completions and its own set of names; it shares the
+/// threads. Options hold for clones that are made afterwards.
+#[derive(Debug)]
+pub struct FsStore {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+    links: Links,
+    keep_free: u64,
+    taken: Taken,
+    /// The folder of the entry that was begun last: entries that follow in it share its handle.
+    recent: Option<Folder>,
+    ended: Receiver<(EntryId, Result<Committed, Refusal>)>,
+    end: Sender<(EntryId, Result<Committed, Refusal>)>,
+}
+
+/// An entry of an [`FsStore`] that was begun. Dropping it keeps what was written, as [`Store::suspend`] does.
+#[derive(Debug)]
+pub struct FsFile {
+    path: RelPath,
+    size: Option<u64>,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Refused,
+    Allowed,
+}
+
+impl FsStore {
+    /// Stores in a folder that exists.
+    ///
+    /// # Errors
+    ///
+    /// If the folder does not exist, is none, or may not be written to: the message names it.
+    pub fn open(folder: impl AsRef<Path>) -> io::Result<Self> {
+        let path = folder.as_ref();
+        File::open(path)
+            .and_then(|file| Self::of(&file.into()))
+            .map_err(|error| about(path, &error))
+    }
+
+    /// Stores in a folder, which is made with all those on the way if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`FsStore::open`], and if the folder cannot be made.
+    pub fn open_or_create(folder: impl AsRef<Path>) -> io::Result<Self> {
+        let path = folder.as_ref();
+        let missing =
+            path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let missing: Vec<_> = missing.collect();
+        std::fs::create_dir_all(path).map_err(|error| about(path, &error))?;
+        for made in missing {
+            // The names of the new folders must be as durable as what will be stored in them.
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+            let above = above.unwrap_or_else(|| Path::new("."));
+            let synced = File::open(above).and_then(|above| above.sync_all());
+            synced.map_err(|error| about(above, &error))?;
+        }
+        Self::open(path)
+    }
+
+    /// Stores in a folder that is already open.
+    ///
+    /// # Errors
+    ///
+    /// If it may not be written to.
+    pub fn from_dir(folder: cap_std::fs::Dir) -> io::Result<Self> {
+        Self::of(&folder.into_std_file().into())
+    }
+
+    fn of(folder: &OwnedFd) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = openat(folder, c".", flags, Mode::empty())?;
+        accessat(&handle, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?;
+        let shared = Shared {
+            tree: Tree::new(Folder::new(handle)?),
+            umask: umask(),
+            #[cfg(test)]
+            hook: tests::Hook::default(),
+        };
+        let pool = Pool::new(SYNC_THREADS);
+        Ok(Self::session(Arc::new(shared), Arc::new(pool), Links::Refused, 0))
+    }
+
+    fn session(shared: Arc<Shared>, pool: Arc<Pool>, links: Links, keep_free: u64) -> Self {
+        let (end, ended) = channel();
+        Self { shared, pool, links, keep_free, taken: Taken::default(), recent: None, ended, end }
+    }
+
+    /// Sets how many threads do the commits. Default: 2, so that one batch is gathered and renamed while the device
+    /// works on another. They are started by the first commit and end with the last clone of the store, when
+    /// all is done that they were given; dropping it waits for that.
+    ///
+    /// With 0, [`Store::commit`] itself does the work, and takes as long as the device does.
+    #[must_use]
+    pub fn sync_threads(mut self, threads: usize) -> Self {
+        self.pool = Arc::new(Pool::new(threads));
+        self
+    }
+
+    /// Sets how many bytes of the file system are to be left free. Default: 0. An entry of known size that does not
+    /// fit is refused with [`Refusal::NoSpace`] before anything is written.
+    #[must_use]
+    pub const fn keep_free(mut self, bytes: u64) -> Self {
+        self.keep_free = bytes;
+        self
+    }
+
+    /// Takes symbolic links whose targets are relative and stay inside the folder; without this all are refused with
+    /// [`Refusal::Kind`]. haul itself does not follow any.
+    #[must_use]
+    pub const fn allow_links(mut self) -> Self {
+        self.links = Links::Allowed;
+        self
+    }
+
+    fn begin_file(
+        &mut self,
+        path: &RelPath,
+        size: Option<u64>,
+        place: Place,
+    ) -> Result<Begun<FsFile>, Refusal> {
+        let parent = path.parent();
+        for _ in 0..ATTEMPTS {
+            let folders = self.shared.tree.open(parent.as_ref())?;
+            let folder = folders.last().unwrap_or(&self.shared.tree.root);
+            let folder = if folders.len() < path.parts().count() {
+                self.check_room(folder, size.unwrap_or(0))?;
+                let made = self.shared.tree.make(parent.as_ref());
+                let made = made.inspect_err(|_| self.shared.tree.tidy(parent.as_ref()))?;
+                made.last().unwrap_or(folder).clone()
+            } else {
+                folder.clone()
+            };
+            let folder = self.share(folder);
+            match self.open_file(path, size, place, folder) {
+                // Another session has removed the folder, which held nothing yet.
+                Err(Errno::NOENT) => {}
+                Err(errno) => {
+                    self.shared.tree.tidy(parent.as_ref());
+                    return Err(refusal(errno));
+                }
+                Ok(begun) => {
+                    if begun.is_err() {
+                        self.shared.tree.tidy(parent.as_ref());
+                    }
+                    return begun;
+                }
+            }
+        }
+        Err(refusal(Errno::NOENT))
+    }
+
+    fn open_file(
+        &self,
+        path: &RelPath,
+        size: Option<u64>,
+        place: Place,
+        folder: Folder,
+    ) -> rustix::io::Result<Result<Begun<FsFile>, Refusal>> {
+        let name = path.file_name();
+        let mut replaced = None;
+        if let Some(standing) = folder.look(name)? {
+            if !stat::is_file(&standing) {
+                return Ok(Err(clash(place)));
+            }
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = File::from(openat(&folder, name, flags, Mode::empty())?);
+            let stat = fstat(&file)?;
+            if !stat::is_file(&stat) {
+                return Ok(Err(clash(place)));
+            }
+            if place != Place::Replacing {
+                let stamp = Stamp::of(&stat);
+                let what = What::Existing { file, stamp, folder };
+                let file = FsFile { path: path.clone(), size, what };
+                return Ok(Ok(Begun::Existing(file, stamp.size)));
+            }
+            replaced = Some(file);
+        }
+        let partial = partial::take(&folder, name)?;
+        let len = partial.len;
+        let held = len.min(partial.allocated);
+        if let Err(refusal) = self.check_room(&folder, size.unwrap_or(0).saturating_sub(held)) {
+            if len == 0 {
+                folder.remove(partial.name.as_bytes(), partial.id)?;
+            }
+            return Ok(Err(refusal));
+        }
+        let replacing = place == Place::Replacing;
+        let what = What::Partial { partial, replaced, replacing, folder };
+        let file = FsFile { path: path.clone(), size, what };
+        Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
+    }
+
+    /// Looks at what stands under a name, without making anything.
+    fn look(&self, path: &RelPath) -> Result<Option<(Folder, rustix::fs::Stat)>, Refusal> {
+        let mut folders = self.shared.tree.open(path.parent().as_ref())?;
+        if folders.len() < path.parts().count() {
+            return Ok(None);
+        }
+        let Some(folder) = folders.pop() else { return Ok(None) };
+        let standing = folder.look(path.file_name()).map_err(refusal)?;
+        Ok(standing.map(|stat| (folder, stat)))
+    }
+
+    fn check_link(&self, path: &RelPath, target: &[u8], place: Place) -> Result<(), Refusal> {
+        let depth = path.parts().count() - 1;
+        if self.links == Links::Refused || !stays_inside(depth, target) {
+            return Err(Refusal::Kind);
+        }
+        let Some((folder, _)) = self.look(path)? else { return Ok(()) };
+        match readlinkat(&folder, path.file_name(), Vec::new()) {
+            Ok(standing) if standing.as_bytes() == target => Ok(()),
+            Ok(_) if place == Place::Replacing => Ok(()),
+            Ok(_) => Err(Refusal::Exists),
+            Err(Errno::NOENT) => Ok(()),
+            Err(Errno::INVAL) => Err(clash(place)),
+            Err(errno) => Err(refusal(errno)),
+        }
+    }
+
+    /// The handle of a folder that is open already, if it is the same.
+    fn share(&mut self, folder: Folder) -> Folder {
+        match &self.recent {
+            Some(recent) if recent.id == folder.id => recent.clone(),
+            _ => self.recent.insert(folder).clone(),
+        }
+    }
+
+    fn available(&self, folder: &Folder) -> rustix::io::Result<u64> {
+        let free = fstatvfs(folder)?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize).saturating_sub(self.keep_free))
+    }
+
+    fn check_room(&self, folder: &Folder, needed: u64) -> Result<(), Refusal> {
+        let available = self.available(folder).map_err(refusal)?;
+        if needed > available { Err(Refusal::NoSpace { needed, available }) } else { Ok(()) }
+    }
+
+    /// The reason for a write that failed, with numbers.
+    fn write_refusal(&self, file: &FsFile, end: u64, error: &io::Error) -> Refusal {
+        match (refusal_of(error), &file.what) {
+            (Refusal::NoSpace { .. }, What::Partial { partial, folder, .. }) => {
+                let allocated =
+                    fstat(&partial.file).map_or(0, |stat| stat::unsigned(stat.st_blocks));
+                let size = file.size.unwrap_or(end).max(end);
+                let needed = size.saturating_sub(allocated.saturating_mul(512));
+                Refusal::NoSpace { needed, available: self.available(folder).unwrap_or(0) }
+            }
+            (Refusal::TooLarge { limit, .. }, _) => Refusal::TooLarge { size: end, limit },
+            (refusal, _) => refusal,
+        }
+    }
+
+    fn remove(&self, path: &RelPath, what: &What) {
+        if let What::Partial { partial, folder, .. } = what {
+            let _ = folder.remove(partial.name.as_bytes(), partial.id);
+            self.shared.tree.tidy(path.parent().as_ref());
+        }
+    }
+}
+
+impl Clone for FsStore {
+    fn clone(&self) -> Self {
+        let (shared, pool) = (Arc::clone(&self.shared), Arc::clone(&self.pool));
+        Self::session(shared, pool, self.links, self.keep_free)
+    }
+}
+
+impl Store for FsStore {
+    type File = FsFile;
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
+        let meta = &offer.meta;
+        if matches!(meta.kind, Kind::Symlink(_)) && self.links == Links::Refused {
+            return Err(Refusal::Kind);
+        }
+        self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
+        let path = match place {
+            Place::Beside(n) if meta.kind != Kind::Directory => {
+                let path = beside(&meta.path, n)?;
+                if self.taken.is_another(&fold(&path), offer.entry) {
+                    return Err(Refusal::Exists);
+                }
+                path
+            }
+            _ => meta.path.clone(),
+        };
+        let replacing = place == Place::Replacing;
+        let what = match &meta.kind {
+            Kind::File => return self.begin_file(&path, meta.size, place),
+            Kind::Directory => {
+                if self.look(&path)?.is_some_and(|(_, stat)| !stat::is_folder(&stat)) {
+                    return Err(Refusal::KindClash);
+                }
+                What::Folder
+            }
+            Kind::Symlink(target) => {
+                self.check_link(&path, target, place)?;
+                What::Link { target: target.clone(), replacing }
+            }
+        };
+        Ok(Begun::Fresh(FsFile { path, size: Some(0), what }))
+    }
+
+    fn read_at(&mut self, file: &mut FsFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let file = match &file.what {
+            What::Existing { file, .. } => file,
+            What::Partial { partial, .. } => &partial.file,
+            What::Folder | What::Link { .. } => return Ok(0),
+        };
+        loop {
+            match file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    fn write_at(&mut self, file: &mut FsFile, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        let What::Partial { partial, .. } = &file.what else {
+            return Err(Refusal::Store { code: 0 });
+        };
+        let end = end_of(offset, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        let written = partial.file.write_all_at(bytes, offset);
+        written.map_err(|error| self.write_refusal(file, end, &error))
+    }
+
+    fn copy_held(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {
+        let What::Partial { partial: Partial { file: to, .. }, replaced: Some(from), .. } =
+            &file.what
+        else {
+            return Err(Refusal::Store { code: 0 });
+        };
+        let end = end_of(offset, len)?;
+        let copy = |mut from: &File, mut to: &File| {
+            from.seek(SeekFrom::Start(offset))?;
+            to.seek(SeekFrom::Start(offset))?;
+            // Where the system can, it copies without the bytes passing through here.
+            io::copy(&mut from.take(len), &mut to)
+        };
+        match copy(from, to) {
+            Ok(copied) if copied == len => Ok(()),
+            // It is shorter than it was.
+            Ok(_) => Err(Refusal::Store { code: 0 }),
+            Err(error) => Err(self.write_refusal(file, end, &error)),
+        }
+    }
+
+    fn commit(&mut self, file: FsFile, commit: Commit) {
+        self.pool.submit(Job {
+            number: 0,
+            shared: Arc::clone(&self.shared),
+            path: file.path,
+            what: file.what,
+            commit,
+            ended: self.end.clone(),
+            failed: None,
+            folders: Vec::new(),
+        });
+    }
+
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+        self.ended.recv_timeout(wait).ok()
+    }
+
+    fn suspend(&mut self, file: FsFile) {
+        if let What::Partial { partial, .. } = &file.what
+            && partial.file.metadata().is_ok_and(|meta| meta.len() == 0)
+        {
+            self.remove(&file.path, &file.what);
+        }
+    }
+
+    fn discard(&mut self, file: FsFile) {
+        self.remove(&file.path, &file.what);
+    }
+}
+
+/// The reason where something that is no file has the name of a file, or the like.
+const fn clash(place: Place) -> Refusal {
+    match place {
+        // The next number may be free.
+        Place::Beside(_) => Refusal::Exists,
+        Place::Offered | Place::Replacing => Refusal::KindClash,
+    }
+}
+
+/// The end of what is to be written, which the system counts in 63 bits.
+fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
+    let end = offset.saturating_add(len);
+    if end > LARGEST { Err(Refusal::TooLarge { size: end, limit: LARGEST }) } else { Ok(end) }
+}
+
+/// A name in lower case and the composed form of Unicode, as far as it is UTF-8.
+fn fold(path: &RelPath) -> Vec<u8> {
+    composed(&lower_case(&composed(path.as_bytes())))
+}
+
+fn composed(name: &[u8]) -> Vec<u8> {
+    let mut composed = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        composed.extend_from_slice(chunk.valid().nfc().collect::<String>().as_bytes());
+        composed.extend_from_slice(chunk.invalid());
+    }
+    composed
+}
+
+/// The umask of the process. To ask the system for it is to change it, for all threads; Linux also tells it in a file.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(UMASK)
+}
+
+/// The umask where it is not known.
+const UMASK: u32 = 0o022;
+
+/// One that waits for the device, and one that prepares the next batch.
+const SYNC_THREADS: usize = 2;
+
+/// `off_t` has 64 bits, one of them for the sign.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
+
+#[cfg(test)]
+pub(super) mod tests;
