@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fstat, fstatvfs, openat, readlinkat};
+use rustix::fs::{
+    Access, AtFlags, CWD, Mode, OFlags, accessat, fstat, fstatvfs, openat, readlinkat,
+};
 use rustix::io::Errno;
 use unicode_normalization::UnicodeNormalization;
 
@@ -83,9 +85,9 @@ impl FsStore {
     /// If the folder does not exist, is none, or may not be written to: the message names it.
     pub fn open(folder: impl AsRef<Path>) -> io::Result<Self> {
         let path = folder.as_ref();
-        File::open(path)
-            .and_then(|file| Self::of(&file.into()))
-            .map_err(|error| about(path, &error))
+        // As a folder from the start: to open a FIFO is to wait for its other end.
+        let opened = openat(CWD, path, FOLDER, Mode::empty()).map_err(io::Error::from);
+        opened.and_then(|folder| Self::of(&folder)).map_err(|error| about(path, &error))
     }
 
     /// Stores in a folder, which is made with all those on the way if it does not exist.
@@ -119,8 +121,7 @@ impl FsStore {
     }
 
     fn of(folder: &OwnedFd) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let handle = openat(folder, c".", flags, Mode::empty())?;
+        let handle = openat(folder, c".", FOLDER, Mode::empty())?;
         accessat(&handle, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?;
         let shared = Shared {
             tree: Tree::new(Folder::new(handle)?),
@@ -463,6 +464,8 @@ fn umask() -> u32 {
     let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(UMASK)
 }
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The umask where it is not known.
 const UMASK: u32 = 0o022;
