@@ -1,18 +1,22 @@
 //! Where content comes from and where it goes: [`Source`] and [`Store`], their contract, and those that come along.
 
+mod chain;
 #[cfg(feature = "fs")]
 mod fs;
 mod memory;
 mod names;
+mod stream;
 
 use std::io;
 use std::time::Duration;
 
 use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
 
+pub use chain::{Chain, Either};
 #[cfg(feature = "fs")]
 pub use fs::{FsFile, FsKey, FsReader, FsSource, FsStore, Symlinks};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
+pub use stream::StreamSource;
 
 /// Yields entries one by one, and reads their content.
 ///

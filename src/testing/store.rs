@@ -1,0 +1,493 @@
+//! Conformance suites for [`Source`] and [`Store`], and a store that fails when it is told to.
+//!
+//! A suite panics with what was broken, as a test does:
+//!
+//! ```
+//! use haul::store::MemoryStore;
+//! use haul::testing::store::check_store;
+//!
+//! check_store(MemoryStore::new);
+//! ```
+#![expect(clippy::panic, reason = "this is how a suite says that something is broken")]
+
+mod fault;
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::io;
+use std::time::Duration;
+
+use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
+use crate::store::{Begun, Commit, Committed, Place, Source, Store, code_of};
+use crate::tree::BlockSize;
+
+pub use fault::{Failure, Fault, FaultStore, Operation};
+
+/// Checks a store against each sentence of its contract that can be checked from outside.
+///
+/// `make` gives a new and empty store each time, which has room for a few MiB.
+///
+/// # Panics
+///
+/// If a sentence is broken: the message says which.
+pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
+    for durability in [Durability::Received, Durability::Flushed, Durability::Synced] {
+        Checked::new(make(), durability).whole_files();
+    }
+    let mut check = |run: fn(&mut Checked<S>)| run(&mut Checked::new(make(), Durability::Synced));
+    check(Checked::blocks_in_any_order);
+    check(Checked::partial_is_kept_and_goes_on);
+    check(Checked::discard_leaves_nothing);
+    check(Checked::existing_is_read_and_vouched_for);
+    check(Checked::replacing_copies_and_takes_the_place);
+    check(Checked::beside_is_another_name);
+    check(Checked::name_taken_meanwhile_is_refused);
+    check(Checked::content_that_lacks_bytes_is_refused);
+    check(Checked::longer_partial_is_cut);
+    check(Checked::collisions_are_refused);
+    check(Checked::offer_alone_takes_no_space);
+    check(Checked::folders_are_made);
+    check(Checked::many_commits_all_end);
+}
+
+struct Checked<S> {
+    store: S,
+    durability: Durability,
+    next: u32,
+    ended: HashMap<EntryId, Result<Committed, Refusal>>,
+}
+
+impl<S: Store> Checked<S> {
+    fn new(store: S, durability: Durability) -> Self {
+        Self { store, durability, next: 0, ended: HashMap::new() }
+    }
+
+    fn offer(&mut self, meta: Meta) -> Offer {
+        self.next += 1;
+        Offer::new(EntryId::new(self.next), meta, BlockSize::MIN)
+    }
+
+    fn file(&mut self, name: &str, size: usize) -> Offer {
+        self.offer(Meta::file(path(name), Some(length(size))))
+    }
+
+    /// A file that is not there yet, nor any of it.
+    fn fresh(&mut self, offer: &Offer, place: Place) -> S::File {
+        match self.store.begin(offer, place) {
+            Ok(Begun::Fresh(file)) => file,
+            Ok(Begun::Partial(_, len)) => panic!("{offer:?}: a partial file of {len} bytes"),
+            Ok(Begun::Existing(_, len)) => panic!("{offer:?}: exists, with {len} bytes"),
+            Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
+        }
+    }
+
+    fn existing(&mut self, offer: &Offer, place: Place, expected: usize) -> S::File {
+        match self.store.begin(offer, place) {
+            Ok(Begun::Existing(file, len)) => {
+                assert_eq!(len, length(expected), "begin says how long an existing file is");
+                file
+            }
+            Ok(_) => panic!("{offer:?}: the file under the final name is not seen"),
+            Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
+        }
+    }
+
+    fn write(&mut self, file: &mut S::File, offset: usize, bytes: &[u8]) {
+        let written = self.store.write_at(file, length(offset), bytes);
+        assert_eq!(written, Ok(()), "write of {} bytes at {offset}", bytes.len());
+    }
+
+    fn start(&mut self, file: S::File, offer: &Offer, size: usize) {
+        let commit = Commit::new(offer.entry, offer.meta.clone(), length(size), self.durability);
+        self.store.commit(file, commit);
+    }
+
+    fn ended(&mut self, offer: &Offer) -> Result<Committed, Refusal> {
+        for _ in 0..POLLS {
+            if let Some(ended) = self.ended.remove(&offer.entry) {
+                return ended;
+            }
+            if let Some((entry, ended)) = self.store.poll_committed(WAIT) {
+                let twice = self.ended.insert(entry, ended);
+                assert!(twice.is_none(), "poll_committed names {entry} twice");
+            }
+        }
+        panic!("a commit does not end")
+    }
+
+    fn commit(&mut self, file: S::File, offer: &Offer, size: usize) -> Result<Committed, Refusal> {
+        self.start(file, offer, size);
+        self.ended(offer)
+    }
+
+    fn put(&mut self, name: &str, bytes: &[u8]) {
+        let offer = self.file(name, bytes.len());
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, bytes);
+        let ended = self.commit(file, &offer, bytes.len());
+        assert_eq!(ended, Ok(Committed::new(path(name))), "commit of {name}");
+    }
+
+    /// Checks what stands under a final name, by an entry of its own session's names.
+    fn assert_stands(&mut self, offer: &Offer, place: Place, bytes: &[u8]) {
+        let mut file = self.existing(offer, place, bytes.len());
+        let found = self.read(&mut file);
+        assert!(found == bytes, "{offer:?} holds other bytes than were committed");
+        self.store.suspend(file);
+    }
+
+    fn read(&mut self, file: &mut S::File) -> Vec<u8> {
+        let mut found = Vec::new();
+        let mut buffer = [0xA5; 1000];
+        loop {
+            let read = self.store.read_at(file, length(found.len()), &mut buffer);
+            let count = read.unwrap_or_else(|error| panic!("read_at: {error}"));
+            match buffer.get(..count) {
+                Some([]) => return found,
+                Some(bytes) => found.extend_from_slice(bytes),
+                None => panic!("read_at says {count} bytes, of a buffer of {}", buffer.len()),
+            }
+        }
+    }
+
+    fn whole_files(&mut self) {
+        for size in [0, 1, 999, 1000, 1001, 100_000] {
+            let name = format!("folder/deeper/f{size}");
+            let bytes = content(size);
+            self.put(&name, &bytes);
+            // Offered again in a later session of the same sender, which has another number for it.
+            let offer =
+                Offer::new(EntryId::new(self.next), self.file(&name, size).meta, BlockSize::MIN);
+            self.next -= 1;
+            self.assert_stands(&offer, Place::Offered, &bytes);
+        }
+    }
+
+    fn blocks_in_any_order(&mut self) {
+        let bytes = content(10_000);
+        let offer = self.offer(Meta::file(path("x"), None));
+        let mut file = self.fresh(&offer, Place::Offered);
+        for index in [7, 2, 9, 0, 1, 3, 8, 6, 4, 5] {
+            let at = index * 1000;
+            self.write(&mut file, at, bytes.get(at..at + 1000).unwrap_or_default());
+        }
+        self.write(&mut file, 3000, &[]);
+        assert!(self.commit(file, &offer, bytes.len()).is_ok(), "commit of blocks out of order");
+        self.assert_stands(&offer, Place::Offered, &bytes);
+    }
+
+    fn partial_is_kept_and_goes_on(&mut self) {
+        let bytes = content(5000);
+        let offer = self.file("a/x", bytes.len());
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, bytes.get(..3000).unwrap_or_default());
+        self.store.suspend(file);
+        for _ in 0..2 {
+            let mut file = self.partial(&offer, 3000);
+            let held = self.read(&mut file);
+            assert!(bytes.starts_with(&held), "a partial file holds what was written");
+            self.store.suspend(file);
+        }
+        let mut file = self.partial(&offer, 3000);
+        self.write(&mut file, 3000, bytes.get(3000..).unwrap_or_default());
+        assert!(self.commit(file, &offer, bytes.len()).is_ok(), "commit after a suspend");
+        self.assert_stands(&offer, Place::Offered, &bytes);
+    }
+
+    fn partial(&mut self, offer: &Offer, expected: usize) -> S::File {
+        match self.store.begin(offer, Place::Offered) {
+            Ok(Begun::Partial(file, len)) => {
+                assert_eq!(len, length(expected), "begin says how long a partial file is");
+                file
+            }
+            _ => panic!("what was written before a suspend is not found again"),
+        }
+    }
+
+    fn discard_leaves_nothing(&mut self) {
+        let offer = self.file("a/b/x", 10);
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, b"01234");
+        self.store.discard(file);
+        let file = self.fresh(&offer, Place::Offered);
+        self.store.discard(file);
+        // A final name is never touched.
+        self.put("y", b"stays");
+        let again = EntryId::new(self.next);
+        let offer = Offer::new(again, Meta::file(path("y"), Some(5)), BlockSize::MIN);
+        let file = self.existing(&offer, Place::Offered, 5);
+        self.store.discard(file);
+        let mut file = self.fresh(&offer, Place::Replacing);
+        self.write(&mut file, 0, b"goes");
+        self.store.discard(file);
+        self.assert_stands(&offer, Place::Offered, b"stays");
+    }
+
+    fn existing_is_read_and_vouched_for(&mut self) {
+        self.put("x", b"content");
+        let offer =
+            Offer::new(EntryId::new(self.next), Meta::file(path("x"), Some(7)), BlockSize::MIN);
+        let file = self.existing(&offer, Place::Offered, 7);
+        let ended = self.commit(file, &offer, 7);
+        assert_eq!(ended, Ok(Committed::new(path("x"))), "commit of a file that is held");
+        self.assert_stands(&offer, Place::Offered, b"content");
+    }
+
+    fn replacing_copies_and_takes_the_place(&mut self) {
+        self.put("x", b"0123456789");
+        let offer =
+            Offer::new(EntryId::new(self.next), Meta::file(path("x"), Some(12)), BlockSize::MIN);
+        let mut file = self.fresh(&offer, Place::Replacing);
+        let copied = self.store.copy_held(&mut file, 2, 8);
+        assert_eq!(copied, Ok(()), "copy_held within the old file");
+        assert!(self.store.copy_held(&mut file, 5, 6).is_err(), "copy_held beyond the old file");
+        self.write(&mut file, 0, b"ab");
+        self.write(&mut file, 10, b"cd");
+        self.assert_stands(&offer, Place::Offered, b"0123456789");
+        assert!(self.commit(file, &offer, 12).is_ok(), "commit in the place of a file");
+        self.assert_stands(&offer, Place::Offered, b"ab23456789cd");
+        let absent = self.file("absent", 1);
+        let mut file = self.fresh(&absent, Place::Replacing);
+        assert!(self.store.copy_held(&mut file, 0, 1).is_err(), "copy_held of what is not there");
+        self.store.discard(file);
+    }
+
+    fn beside_is_another_name(&mut self) {
+        self.put("a/x.y", b"first");
+        let offer =
+            Offer::new(EntryId::new(self.next), Meta::file(path("a/x.y"), Some(6)), BlockSize::MIN);
+        for n in [1, 2, 30] {
+            let mut file = self.fresh(&offer, Place::Beside(n));
+            self.write(&mut file, 0, b"second");
+            let ended = self.commit(file, &offer, 6);
+            let name = format!("a/x ({n}).y");
+            assert_eq!(ended, Ok(Committed::new(path(&name))), "the name of a file beside another");
+            self.assert_stands(&offer, Place::Beside(n), b"second");
+        }
+        self.assert_stands(&offer, Place::Offered, b"first");
+    }
+
+    fn name_taken_meanwhile_is_refused(&mut self) {
+        let offer = self.file("x", 5);
+        let mut first = self.fresh(&offer, Place::Offered);
+        let mut second = self.fresh(&offer, Place::Offered);
+        self.write(&mut first, 0, b"first");
+        self.write(&mut second, 0, b"other");
+        assert!(self.commit(first, &offer, 5).is_ok(), "the first of two commits");
+        assert_eq!(
+            self.commit(second, &offer, 5),
+            Err(Refusal::Exists),
+            "the second of two commits"
+        );
+        self.assert_stands(&offer, Place::Offered, b"first");
+    }
+
+    fn content_that_lacks_bytes_is_refused(&mut self) {
+        let offer = self.file("x", 10);
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, b"01234");
+        assert!(self.commit(file, &offer, 10).is_err(), "commit of more bytes than were written");
+        let begun = self.store.begin(&offer, Place::Offered);
+        let stands = matches!(begun, Ok(Begun::Existing(..)));
+        assert!(!stands, "a failed commit leaves the final name as it was");
+    }
+
+    fn longer_partial_is_cut(&mut self) {
+        let offer = self.file("x", 4);
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, b"0123456789");
+        assert!(self.commit(file, &offer, 4).is_ok(), "commit of less than was written");
+        self.assert_stands(&offer, Place::Offered, b"0123");
+    }
+
+    fn collisions_are_refused(&mut self) {
+        self.put("Name", b"first");
+        let first = EntryId::new(self.next);
+        for name in ["Name", "name", "NAME"] {
+            let offer = self.file(name, 1);
+            let refusal = self.store.begin(&offer, Place::Replacing).err();
+            assert_eq!(refusal, Some(Refusal::Collision), "{name} after Name in one session");
+        }
+        for name in ["Name/x", "name/x/y"] {
+            let offer = self.file(name, 1);
+            let refusal = self.store.begin(&offer, Place::Offered).err();
+            assert_eq!(refusal, Some(Refusal::KindClash), "{name} after a file Name");
+        }
+        let offer = Offer::new(first, Meta::file(path("Name"), Some(5)), BlockSize::MIN);
+        self.assert_stands(&offer, Place::Offered, b"first");
+    }
+
+    fn offer_alone_takes_no_space(&mut self) {
+        for size in [1 << 40, 1 << 62, u64::MAX] {
+            let offer = self.offer(Meta::file(path(&format!("x{size}")), Some(size)));
+            match self.store.begin(&offer, Place::Offered) {
+                Ok(Begun::Fresh(file)) => self.store.discard(file),
+                Ok(_) => panic!("something stands where nothing was written"),
+                Err(Refusal::NoSpace { needed, available }) => {
+                    assert!(needed > available, "the numbers of a refusal for want of space");
+                }
+                Err(Refusal::TooLarge { .. }) => {}
+                Err(refusal) => panic!("an offer of {size} bytes is refused: {refusal}"),
+            }
+        }
+        self.put("small", b"fits");
+    }
+
+    fn folders_are_made(&mut self) {
+        self.put("a/x", b"x");
+        for name in ["a", "b/c", "b"] {
+            let offer = self.offer(Meta::directory(path(name)));
+            let file = self.fresh(&offer, Place::Offered);
+            let ended = self.commit(file, &offer, 0);
+            assert_eq!(ended, Ok(Committed::new(path(name))), "commit of the folder {name}");
+        }
+        let offer = Offer::new(EntryId::new(1), Meta::directory(path("a/x")), BlockSize::MIN);
+        let refusal = self.store.begin(&offer, Place::Offered).err();
+        assert_eq!(refusal, Some(Refusal::KindClash), "a folder where a file is");
+        let offer = Offer::new(EntryId::new(2), Meta::file(path("a"), Some(1)), BlockSize::MIN);
+        let refusal = self.store.begin(&offer, Place::Replacing).err();
+        assert_eq!(refusal, Some(Refusal::KindClash), "a file where a folder is");
+    }
+
+    fn many_commits_all_end(&mut self) {
+        assert!(self.store.poll_committed(Duration::ZERO).is_none(), "nothing was committed");
+        let mut offers = Vec::new();
+        for n in 0..200 {
+            let offer = self.file(&format!("d{}/f{n}", n % 7), 4);
+            let mut file = self.fresh(&offer, Place::Offered);
+            self.write(&mut file, 0, b"many");
+            self.start(file, &offer, 4);
+            offers.push(offer);
+        }
+        for offer in &offers {
+            let expected = Ok(Committed::new(offer.meta.path.clone()));
+            assert_eq!(self.ended(offer), expected, "one of many commits");
+        }
+        assert!(self.store.poll_committed(Duration::ZERO).is_none(), "each commit ends once");
+        for offer in &offers {
+            self.assert_stands(offer, Place::Offered, b"many");
+        }
+    }
+}
+
+/// Checks a source against each sentence of its contract that can be checked from outside.
+///
+/// `make` gives the same source, from its start, each time; `expected` is the content of the files that it yields, by
+/// name. Nothing else may change them meanwhile.
+///
+/// # Panics
+///
+/// If a sentence is broken: the message says which.
+pub fn check_source<S: Source>(mut make: impl FnMut() -> S, expected: &HashMap<RelPath, Vec<u8>>)
+where
+    S::Key: Debug,
+{
+    for len in [1, 7, 1000, 1 << 20] {
+        let mut source = make();
+        let mut found = HashMap::new();
+        while let Some(entry) = source.next_entry() {
+            let Ok((key, meta)) = entry else { continue };
+            if meta.kind != crate::proto::Kind::File {
+                continue;
+            }
+            let Some(bytes) = expected.get(&meta.path) else {
+                panic!("{:?}: not expected", meta.path)
+            };
+            // A small buffer is for small files, or it takes for ever.
+            if bytes.len() > len * 10_000 {
+                found.insert(meta.path, ());
+                continue;
+            }
+            check_entry(&mut source, &key, &meta, bytes, len);
+            assert!(found.insert(meta.path, ()).is_none(), "an entry is yielded twice");
+        }
+        assert_eq!(found.len(), expected.len(), "every entry is yielded");
+        assert!(source.next_entry().is_none(), "nothing comes after the last entry");
+    }
+}
+
+fn check_entry<S: Source>(source: &mut S, key: &S::Key, meta: &Meta, bytes: &[u8], len: usize) {
+    if let Some(size) = meta.size {
+        assert_eq!(size, length(bytes.len()), "the size of {:?}", meta.path);
+    }
+    let opened = |opened: Result<S::Reader, Withdrawal>| match opened {
+        Ok(reader) => reader,
+        Err(withdrawal) => panic!("{:?}: open: {withdrawal}", meta.path),
+    };
+    let mut reader = opened(source.open(key, meta));
+    let mut buffer = vec![0; len];
+    let mut offset = 0;
+    loop {
+        let count = read(source, &mut reader, offset, &mut buffer);
+        let (Some(read), Some(rest)) = (buffer.get(..count), bytes.get(offset..)) else {
+            panic!("{:?}: read_at says {count} bytes, of a buffer of {len}", meta.path)
+        };
+        assert!(rest.starts_with(read), "{:?}: other bytes at {offset}", meta.path);
+        if count == 0 {
+            assert_eq!(offset, bytes.len(), "{:?}: 0 bytes before the end", meta.path);
+            break;
+        }
+        // Until it is released, it may be asked for again.
+        let again = read_again(source, &mut reader, offset, count);
+        assert!(rest.starts_with(&again), "{:?}: other bytes at {offset} again", meta.path);
+        offset += count;
+        source.release(&mut reader, length(offset));
+    }
+    assert_eq!(source.finish(&mut reader, meta), Ok(()), "{:?}: finish", meta.path);
+    // After a lost connection.
+    let mut reader = opened(source.open(key, meta));
+    assert_eq!(read(source, &mut reader, offset, &mut buffer), 0, "{:?}: opened again", meta.path);
+}
+
+fn read_again<S: Source>(
+    source: &mut S,
+    reader: &mut S::Reader,
+    offset: usize,
+    count: usize,
+) -> Vec<u8> {
+    let mut buffer = vec![0; count];
+    let count = read(source, reader, offset, &mut buffer);
+    assert!(count > 0, "what was read once is not there again");
+    buffer.truncate(count);
+    buffer
+}
+
+fn read<S: Source>(
+    source: &mut S,
+    reader: &mut S::Reader,
+    offset: usize,
+    buffer: &mut [u8],
+) -> usize {
+    for _ in 0..POLLS {
+        match source.read_at(reader, length(offset), buffer) {
+            Ok(count) => return count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("read_at {offset}: {error} (system error {})", code_of(&error)),
+        }
+    }
+    panic!("read_at {offset}: no data")
+}
+
+/// Content that differs at every place, and between lengths.
+fn content(len: usize) -> Vec<u8> {
+    let byte =
+        |at: usize| at.wrapping_mul(31).wrapping_add(at >> 8).wrapping_add(len).to_le_bytes()[0];
+    (0..len).map(byte).collect()
+}
+
+fn path(name: &str) -> RelPath {
+    RelPath::parse(name.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn length(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// With [`WAIT`] half a minute, after which a commit hangs.
+const POLLS: u32 = 30;
+
+const WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Open files and threads before and after: one test in a process of its own, where nothing else opens any.
+#![cfg(all(feature = "fs", target_os = "linux"))]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use haul::proto::{Durability, EntryId, Meta, Offer};
+use haul::store::{Begun, Commit, FsSource, FsStore, Place, Source, Store};
+use haul::tree::BlockSize;
+use haul::{RelPath, store::Begun::Existing};
+
+#[test]
+fn store_and_source_leave_no_descriptor_thread_or_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = (count("/proc/self/fd"), count("/proc/self/task"));
+    for round in 0..3 {
+        let root = dir.path().join(round.to_string());
+        let mut store = FsStore::open_or_create(&root).unwrap();
+        let other = store.clone();
+        drive(&mut store);
+        drop(store);
+        drop(other);
+        read(&root);
+        assert_eq!(
+            names(&root),
+            BTreeSet::from(["d", "d/0", "d/1", "d/2", "d/3"].map(String::from))
+        );
+    }
+    // A thread that was joined is listed for a moment longer.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while (count("/proc/self/fd"), count("/proc/self/task")) != before {
+        assert!(Instant::now() < deadline, "{before:?} {}", count("/proc/self/fd"));
+        std::thread::yield_now();
+    }
+}
+
+/// Every way that an entry can end.
+fn drive(store: &mut FsStore) {
+    let mut pending = 0;
+    for n in 0..12_u32 {
+        let name = if n % 3 == 0 { format!("d/{}", n / 3) } else { format!("e/{n}/x") };
+        let path = RelPath::parse(name.as_bytes()).unwrap();
+        let meta = Meta::file(path, Some(4));
+        let offer = Offer::new(EntryId::new(n), meta.clone(), BlockSize::MIN);
+        let Begun::Fresh(mut file) = store.begin(&offer, Place::Offered).unwrap() else {
+            panic!("{name} is there")
+        };
+        store.write_at(&mut file, 0, b"data").unwrap();
+        match n % 3 {
+            0 => {
+                store.commit(file, Commit::new(offer.entry, meta, 4, Durability::Synced));
+                pending += 1;
+            }
+            1 => store.discard(file),
+            _ => {
+                store.suspend(file);
+                let Begun::Partial(file, 4) = store.begin(&offer, Place::Offered).unwrap() else {
+                    panic!("{name} was suspended")
+                };
+                store.discard(file);
+            }
+        }
+    }
+    for _ in 0..pending {
+        let (_, ended) = store.poll_committed(Duration::from_secs(20)).unwrap();
+        ended.unwrap();
+    }
+    let meta = Meta::file(RelPath::parse(b"d/0").unwrap(), Some(4));
+    let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
+    let Existing(file, 4) = store.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    // Its end is not waited for: dropping the store does that.
+    store.commit(file, Commit::new(offer.entry, meta, 4, Durability::Synced));
+}
+
+fn read(root: &Path) {
+    let mut source = FsSource::new([root]).unwrap();
+    while let Some(entry) = source.next_entry() {
+        let (key, meta) = entry.unwrap();
+        let mut reader = source.open(&key, &meta).unwrap();
+        source.finish(&mut reader, &meta).unwrap();
+    }
+    let mut left_in_the_middle = FsSource::new([root]).unwrap();
+    left_in_the_middle.next_entry();
+}
+
+fn count(folder: &str) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            names.extend(self::names(&entry.path()).iter().map(|below| format!("{name}/{below}")));
+        }
+        names.insert(name);
+    }
+    names
+}
