@@ -1,5 +1,7 @@
 //! Open files and threads before and after: one test in a process of its own, where nothing else opens any.
 #![cfg(all(feature = "fs", target_os = "linux"))]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
+#![expect(clippy::disallowed_methods, reason = "a deadline for what has no event")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -135,11 +135,16 @@ pub trait Store {
     /// Looks at what stands under the name that `place` makes of the offer's, and opens the entry.
     ///
     /// No space may be taken on the word of the offer alone. Names, kinds and free space are checked here. For
-    /// folders and links nothing need be opened: all is done by `commit`.
+    /// folders and links nothing need be opened: all is done by `commit`. A file that is dropped is suspended.
+    ///
+    /// A regular file under the name is [`Begun::Existing`], save under [`Place::Replacing`], which gives the partial
+    /// file that will take its place.
     ///
     /// # Errors
     ///
-    /// The reason for which the entry is refused; the rest of the transfer goes on.
+    /// The reason for which the entry is refused; the rest of the transfer goes on. [`Refusal::Exists`] under
+    /// [`Place::Beside`]: the name is taken by something else than a regular file, or by another entry of the
+    /// session, and the next number may be free.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
 
     /// Reads what is held of an entry: the old bytes of a partial file, or of a file under its final name.
@@ -171,7 +176,10 @@ pub trait Store {
     fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal>;
 
     /// Starts to make an entry durable and to give it its final name. [`poll_committed`](Store::poll_committed) says
-    /// when that is done. A failed commit leaves the final name as it was.
+    /// when that is done. A failed commit leaves the final name as it was, save where all that failed was to make the
+    /// name itself durable: then the content stands under it, complete and verified.
+    ///
+    /// A folder gets its time after all entries that were committed before it have their names.
     fn commit(&mut self, file: Self::File, commit: Commit);
 
     /// The next entry whose commit ended, in any order, waiting at most `wait` for one.

@@ -171,7 +171,7 @@ mod tests {
         let file = Kind::File;
         let folder = Kind::Directory;
         let link = Kind::Symlink((*b"x").into());
-        let table: &[(&str, &Kind, &str, &Kind, Result<(), Refusal>)] = &[
+        let table = [
             ("a", &file, "b", &file, Ok(())),
             ("a", &file, "a", &file, Err(Refusal::Collision)),
             ("a", &file, "a/b", &file, Err(Refusal::KindClash)),
@@ -191,7 +191,7 @@ mod tests {
             assert_eq!(taken.claim(first.as_bytes(), EntryId::new(0), kind), Ok(()));
             assert_eq!(taken.claim(first.as_bytes(), EntryId::new(0), kind), Ok(()), "again");
             let found = taken.claim(second.as_bytes(), EntryId::new(1), other);
-            assert_eq!(found, *expected, "{first} {second}");
+            assert_eq!(found, expected, "{first} {second}");
             assert!(!taken.is_another(first.as_bytes(), EntryId::new(0)));
             assert!(taken.is_another(first.as_bytes(), EntryId::new(9)));
         }

@@ -1,8 +1,4 @@
 //! One entry of unknown length, from anything that can be read.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a read that can block for ever needs its own thread"
-)]
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -238,6 +234,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const CHUNK: usize = 64 * 1024;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a deadline for what has no event")]
 mod tests {
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 

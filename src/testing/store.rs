@@ -103,13 +103,17 @@ impl<S: Store> Checked<S> {
     }
 
     fn ended(&mut self, offer: &Offer) -> Result<Committed, Refusal> {
-        for _ in 0..POLLS {
+        let mut idle = 0;
+        while idle < POLLS {
             if let Some(ended) = self.ended.remove(&offer.entry) {
                 return ended;
             }
-            if let Some((entry, ended)) = self.store.poll_committed(WAIT) {
-                let twice = self.ended.insert(entry, ended);
-                assert!(twice.is_none(), "poll_committed names {entry} twice");
+            match self.store.poll_committed(WAIT) {
+                Some((entry, ended)) => {
+                    let twice = self.ended.insert(entry, ended);
+                    assert!(twice.is_none(), "poll_committed names {entry} twice");
+                }
+                None => idle += 1,
             }
         }
         panic!("a commit does not end")

@@ -90,7 +90,7 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
 }
 
 impl Job {
-    fn sync_content(&mut self) -> Result<(), Refusal> {
+    fn sync_content(&self) -> Result<(), Refusal> {
         let durability = self.commit.durability;
         match &self.what {
             What::Folder | What::Link { .. } => Ok(()),

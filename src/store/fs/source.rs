@@ -1,5 +1,4 @@
 //! Files and folders as a source: walked lazily, opened so that nothing else is read in their place.
-#![expect(clippy::disallowed_methods, reason = "this is where files are read")]
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -97,6 +97,7 @@ fn fault_store_failed_commit_keeps_the_partial() {
 }
 
 #[cfg(feature = "fs")]
+#[expect(clippy::disallowed_methods, reason = "files for a source of files")]
 mod fs {
     use super::*;
     use crate::store::{FsSource, FsStore};
