@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use haul::proto::{Durability, EntryId, Meta, Offer};
-use haul::store::{Begun, Commit, FsSource, FsStore, Place, Source, Store};
+use haul::store::fs::{FsSource, FsStore};
+use haul::store::{Begun, Commit, Place, Source, Store};
 use haul::tree::BlockSize;
 use haul::{RelPath, store::Begun::Existing};
 

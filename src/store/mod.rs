@@ -2,7 +2,7 @@
 
 mod chain;
 #[cfg(feature = "fs")]
-mod fs;
+pub mod fs;
 mod memory;
 mod names;
 mod stream;
@@ -13,8 +13,6 @@ use std::time::Duration;
 use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
 
 pub use chain::{Chain, Either};
-#[cfg(feature = "fs")]
-pub use fs::{FsFile, FsKey, FsReader, FsSource, FsStore, Symlinks};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
 pub use stream::StreamSource;
 

@@ -100,7 +100,7 @@ fn fault_store_failed_commit_keeps_the_partial() {
 #[expect(clippy::disallowed_methods, reason = "files for a source of files")]
 mod fs {
     use super::*;
-    use crate::store::{FsSource, FsStore};
+    use crate::store::fs::{FsSource, FsStore};
 
     #[test]
     fn folder_store_keeps_the_contract_with_any_number_of_threads() {
