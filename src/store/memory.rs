@@ -242,12 +242,11 @@ impl MemoryStore {
                     _ => {}
                 }
                 let key = (file.path.clone(), slot);
-                let size = usize::try_from(commit.size).map_err(|_| Refusal::Mismatch)?;
-                if shared.partials.get(&key).is_none_or(|partial| partial.bytes.len() < size) {
-                    return Err(Refusal::Mismatch);
-                }
+                let held = shared.partials.get(&key).map_or(0, |partial| length(&partial.bytes));
+                shared.check_room(commit.size.saturating_sub(held))?;
+                let size = usize::try_from(commit.size).unwrap_or(usize::MAX);
                 let mut bytes = shared.remove_partial(&key);
-                bytes.truncate(size);
+                bytes.resize(size, 0);
                 MemoryEntry::file(bytes.into(), Some(meta))
             }
             What::Done => return Err(Refusal::Store { code: 0 }),

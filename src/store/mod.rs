@@ -225,7 +225,8 @@ pub struct Commit {
     pub entry: EntryId,
     /// Its name, kind, time and mode, as offered.
     pub meta: Meta,
-    /// Its final size in bytes; what a partial file holds beyond is cut off.
+    /// Its final size in bytes. What a partial file holds beyond is cut off; what was never written up to there is
+    /// zeros, which need take no room.
     pub size: u64,
     /// How durable it must be before `poll_committed` says so.
     pub durability: Durability,

@@ -112,17 +112,13 @@ impl Job {
         }
     }
 
-    /// Cuts off what is beyond the size.
+    /// Cuts off what is beyond the size; zeros at the end that were not written become a hole.
     fn cut(&self, file: &File) -> Result<(), Refusal> {
         let size = self.commit.size;
         let failed = |error: io::Error| refusal_of(&error);
         self.shared.step(Step::Cut).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        if len < size {
-            // What was never written would read as zeros.
-            return Err(Refusal::Mismatch);
-        }
-        if len > size { file.set_len(size).map_err(failed) } else { Ok(()) }
+        if len == size { Ok(()) } else { file.set_len(size).map_err(failed) }
     }
 
     /// `open`: the folders that this batch has open, so that none is open twice.
