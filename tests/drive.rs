@@ -13,6 +13,7 @@ use haul::config::{Deadlines, Limits, Turn};
 use haul::drive::Clock;
 use haul::proto::{AbortCode, Refusal, Stall};
 use haul::store::{Begun, Commit, Committed, MemorySource, MemoryStore, Place};
+use haul::transport::Listening;
 use haul::transport::memory::{self, MemoryConnector};
 use haul::tree::{BlockSize, Root};
 use haul::{
@@ -434,6 +435,31 @@ fn retry_ends_when_patience_does() {
     transfer(Retry::patiently(Duration::from_secs(60)));
     let waited = clock.now();
     assert!((Duration::from_secs(40)..=Duration::from_secs(60)).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn sender_that_listens_serves_a_receiver_that_dials_again() {
+    let (connector, acceptor) = memory::network(capacity(4096));
+    let store = MemoryStore::new();
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            let mut acceptor = acceptor;
+            // The first ticks find nobody.
+            acceptor.set_timeout(Some(Duration::from_millis(1)));
+            Transfer::new(small_blocks())
+                .retry(Retry::patiently(Duration::from_secs(60)))
+                .send_via(&mut three_files(), &mut Listening::new(acceptor))
+        });
+        let mut connector = FrailConnector { inner: connector, step: 3000, connected: 0 };
+        let received = Transfer::new(small_blocks())
+            .clock(Virtual::default())
+            .retry(Retry::patiently(Duration::from_secs(100_000)))
+            .receive_via(&mut store.clone(), &mut connector)
+            .expect("received");
+        assert!(connector.connected > 1 && received.is_complete());
+        assert!(sender.join().expect("no panic").expect("sent").is_complete());
+    });
+    assert_three_files(&store);
 }
 
 mockall::mock! {

@@ -187,6 +187,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut retries: u32 = 0;
         let mut connected = false;
         let mut since = self.clock.now();
+        // Why the last connection is no more.
+        let mut lost = None;
         loop {
             let before = progress.arrived();
             let error = match connector.connect() {
@@ -196,6 +198,18 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         Ok(summary) => return Ok(summary),
                         Err(error) => error,
                     }
+                }
+                Err(tick) if tick.kind() == ErrorKind::WouldBlock => {
+                    // It waits for the peer to come; at first for as long as it takes.
+                    let now = self.clock.now();
+                    match lost.take() {
+                        _ if self.cancel.is_cancelled() => return Err(Error::Cancelled),
+                        Some(error) if now > since.saturating_add(self.retry.patience) => {
+                            return Err(error);
+                        }
+                        error => lost = error,
+                    }
+                    continue;
                 }
                 Err(source) => Error::Transport { operation: Operation::Connect, source },
             };
@@ -214,6 +228,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
             self.observer.retry(attempt, &error, pause);
             self.wait(pause)?;
+            lost = Some(error);
             retries = retries.saturating_add(1);
         }
     }

@@ -29,6 +29,7 @@
 pub mod exec;
 #[cfg(feature = "testing")]
 pub mod fault;
+mod listening;
 pub mod memory;
 mod monitor;
 mod queue;
@@ -46,12 +47,15 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use self::listening::Listening;
 pub use self::stdio::Stdio;
 pub use self::threaded::Threaded;
 
 /// Opens a stream to the peer, as often as it is asked to.
 ///
-/// - **Blocking.** `connect` may block, and should fail with [`io::ErrorKind::TimedOut`] after a time of its own.
+/// - **Blocking.** `connect` may block, and should fail with [`io::ErrorKind::TimedOut`] after a time of its own. One
+///   that waits for the peer to come returns within about a second, with [`io::ErrorKind::WouldBlock`] if it did
+///   not: that is no failure, and it is called again.
 /// - **After an error** it may be called again. haul does so after errors that a new attempt can help
 ///   (see [`Error::is_transient`](crate::Error::is_transient)), with growing pauses.
 /// - **After success** it may be called again too: the former stream is then gone, or about to be.

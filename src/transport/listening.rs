@@ -1,0 +1,43 @@
+//! A connector that waits to be connected to.
+
+use std::io::{self, ErrorKind};
+
+use super::{Acceptor, Connector, Peer};
+
+/// Connects by accepting: for a sender that listens, or a receiver that is to take one transfer from whoever comes.
+///
+/// Who dials is independent of who sends. [`Transfer::send_via`](crate::Transfer::send_via) with this waits for a
+/// receiver, and after a lost connection for the next one.
+#[derive(Debug, Clone)]
+pub struct Listening<A> {
+    acceptor: A,
+    peer: Option<Peer>,
+}
+
+impl<A> Listening<A> {
+    /// Connects by what `acceptor` accepts.
+    pub const fn new(acceptor: A) -> Self {
+        Self { acceptor, peer: None }
+    }
+
+    /// Who is at the other end of the stream that was given last.
+    pub const fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+}
+
+impl<A: Acceptor> Connector for Listening<A> {
+    type Stream = A::Stream;
+
+    /// Waits for about as long as one call of [`Acceptor::accept`], and then fails with [`ErrorKind::WouldBlock`].
+    fn connect(&mut self) -> io::Result<A::Stream> {
+        match self.acceptor.accept() {
+            Ok((stream, peer)) => {
+                self.peer = Some(peer);
+                Ok(stream)
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        }
+    }
+}
