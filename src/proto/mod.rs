@@ -10,6 +10,8 @@
 mod codes;
 mod error;
 mod event;
+#[cfg(feature = "testing")]
+pub(crate) mod forge;
 mod frame;
 mod link;
 mod message;

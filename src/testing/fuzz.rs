@@ -1,0 +1,393 @@
+//! The bodies of the fuzz targets. Each takes any bytes, and panics if a promise is broken.
+//!
+//! They are ordinary functions so that they are compiled, linted and run over their corpora with the tests; the
+//! targets under `fuzz/` only call them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::choices::Choices;
+use super::pair::{Alice, Bob, Ended, Pair, Progress};
+use crate::config::{Config, Deadlines, Existing, Limits, Turn};
+use crate::plain::{self, ChunkSize};
+use crate::proto::forge::Forger;
+use crate::proto::{Event, Meta, RelPath};
+use crate::store::{MemorySource, MemoryStore};
+use crate::tree::{BlockSize, Root};
+
+/// A receiver against any bytes, and against well sealed messages of any content.
+///
+/// What a receiver vouches for must be what its store holds.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn receiver_bytes(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let content = content(8 * 1024);
+    let store = MemoryStore::with_capacity(64 * 1024);
+    let start =
+        |choices: &mut Choices<'_>| content[..512 * usize::from(choices.below(17))].to_vec();
+    for name in [&b"a"[..], b"c/d"] {
+        if choices.flag() {
+            store.insert(path(name), start(&mut choices));
+        }
+    }
+    let config = config(&mut choices);
+    let mut bob = Bob::new(&config, store.clone());
+    if choices.flag() {
+        raw(choices.rest(), |now, input, out| bob.step(now, input, out));
+        return;
+    }
+    let mut forger = Forger::sender(&content);
+    let mut now = Duration::ZERO;
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    forger.greet(&mut choices, &mut said);
+    forger.pass(&mut said);
+    loop {
+        match bob.step(now, &said, &mut heard) {
+            Progress::Moved(consumed) => drop(said.drain(..consumed)),
+            Progress::Ended(_) => break,
+            Progress::Idle(until) if choices.is_empty() => now = later(now, until),
+            Progress::Idle(_) => {
+                forger.bind(&heard);
+                now += Duration::from_millis(choices.byte().into());
+                forger.chat(&mut choices, &mut said);
+            }
+        }
+    }
+    for event in &bob.events {
+        if let Event::Delivered { receipt, .. } = event {
+            // A later entry may have taken the place of this one.
+            let is_last = last_receipt(&bob.events, &receipt.path) == Some(receipt.root);
+            let held = store.get(receipt.path.as_bytes());
+            let is_true = held.is_some_and(|entry| Root::of(&entry.bytes) == receipt.root);
+            assert!(!is_last || is_true, "a false receipt for {}", receipt.path);
+        }
+    }
+    for (path, bytes) in store.files() {
+        assert!(content.starts_with(&bytes), "{path} holds what nobody sent");
+    }
+}
+
+/// A sender against any bytes, and against well sealed messages of any content.
+///
+/// A receipt that a sender believes must be of its file.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn sender_bytes(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let content = content(8 * 1024);
+    let mut source = MemorySource::new();
+    let mut files = BTreeMap::new();
+    for (number, name) in ["a", "b", "c/d", "e"].iter().take(choices.below(5).into()).enumerate() {
+        let bytes = &content[..512 * usize::from(choices.below(17))];
+        let size = if choices.flag() { None } else { Some(bytes.len() as u64) };
+        source = source.entry(Meta::file(path(name.as_bytes()), size), bytes);
+        files.insert(number, Root::of(bytes));
+    }
+    let config = config(&mut choices);
+    let mut alice = Alice::new(&config, source);
+    if choices.flag() {
+        raw(choices.rest(), |now, input, out| alice.step(now, input, out));
+    } else {
+        let mut forger = Forger::receiver(&content);
+        let mut now = Duration::ZERO;
+        let (mut said, mut heard) = (Vec::new(), Vec::new());
+        let mut greeted = false;
+        loop {
+            match alice.step(now, &said, &mut heard) {
+                Progress::Moved(consumed) => drop(said.drain(..consumed)),
+                Progress::Ended(_) => break,
+                Progress::Idle(_) if !greeted => {
+                    greeted = true;
+                    forger.greet(&mut choices, &mut said);
+                    forger.bind(&heard);
+                }
+                Progress::Idle(until) if choices.is_empty() => now = later(now, until),
+                Progress::Idle(_) => {
+                    now += Duration::from_millis(choices.byte().into());
+                    forger.chat(&mut choices, &mut said);
+                }
+            }
+        }
+    }
+    for event in &alice.events {
+        if let Event::Delivered { entry, receipt } = event {
+            let number = usize::try_from(entry.get()).unwrap_or(usize::MAX);
+            assert_eq!(files.get(&number), Some(&receipt.root), "a false receipt was believed");
+        }
+    }
+}
+
+/// Whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between.
+///
+/// No name ever shows anything but what it held before or what was sent; every session ends; a session that nothing
+/// is done to is a success, whatever was before it; and its receipts are true.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn session(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let (ours, theirs) = (config(&mut choices), config(&mut choices));
+    let mut source = MemorySource::new();
+    let mut files = Vec::new();
+    let store = MemoryStore::new();
+    for _ in 0..choices.below(6) {
+        let name = path(NAMES[usize::from(choices.below(8))]);
+        let bytes = file(&mut choices);
+        if choices.rarely() {
+            source = source.directory(name);
+            files.push(Vec::new());
+            continue;
+        }
+        if choices.flag() {
+            store.insert(name.clone(), older(&bytes, &mut choices));
+        }
+        let size = if choices.flag() { None } else { Some(bytes.len() as u64) };
+        source = source.entry(Meta::file(name, size), bytes.clone());
+        files.push(bytes);
+    }
+    let before = store.files();
+    let check = |store: &MemoryStore| {
+        for (path, bytes) in store.files() {
+            let is_old = before.get(&path).is_some_and(|old| *old == bytes);
+            let is_sent = files.iter().any(|file| **file == *bytes);
+            assert!(is_old || is_sent, "{path} holds neither what was there nor what was sent");
+        }
+    };
+
+    let mut pair = Pair::new(&ours, source.clone(), &theirs, store.clone());
+    for _ in 0..ROUNDS {
+        if choices.is_empty() {
+            break;
+        }
+        disturb(&mut pair, &store, &mut choices);
+        let began = pair.now();
+        let (sent, _) = pair.run();
+        assert!(pair.now() - began < HOUR, "the session took too long");
+        check(&store);
+        store.set_capacity(MemoryStore::CAPACITY);
+        if choices.flag() || matches!(sent, Ended::Closed(_)) {
+            pair.restart(source.clone(), store.clone());
+        } else {
+            pair.reconnect(store.clone());
+        }
+    }
+
+    pair.restart(source, store.clone());
+    pair.alice.events.clear();
+    let (Ended::Closed(sent), Ended::Closed(received)) = pair.run() else {
+        // Asserted on, so that the message shows how it ended.
+        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "an undisturbed session fails");
+        return;
+    };
+    check(&store);
+    let settled = sent.delivered + sent.skipped + sent.refused + sent.withdrawn;
+    assert_eq!(settled, files.len() as u64, "{sent:?}");
+    assert_eq!((sent.delivered, sent.bytes), (received.delivered, received.bytes));
+    for event in &pair.alice.events {
+        if let Event::Delivered { entry, receipt } = event {
+            let file = usize::try_from(entry.get()).ok().and_then(|number| files.get(number));
+            let held = store.get(receipt.path.as_bytes()).map(|entry| entry.bytes.to_vec());
+            assert_eq!(held.as_ref(), file, "the receipt for {} is false", receipt.path);
+        }
+    }
+}
+
+/// Names: what is accepted is safe on every system, comes back as it was, and is shown without harm.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn names(data: &[u8]) {
+    let Ok(path) = RelPath::parse(data) else { return };
+    assert_eq!(path.as_bytes(), data);
+    assert_eq!(path.parts().collect::<Vec<_>>().join(&b'/'), data);
+    for part in path.parts() {
+        assert!(!part.is_empty() && part.len() <= RelPath::MAX_PART_BYTES && part != b"..");
+        assert!(part != b"." && !part.iter().any(|byte| matches!(byte, 0 | b'/' | b'\\' | b':')));
+        assert!(!part.ends_with(b".") && !part.ends_with(b" "));
+        let name = path.with_file_name(part).ok();
+        assert!(name.is_none_or(|name| name.parent() == path.parent() && name.file_name() == part));
+    }
+    if let Some(parent) = path.parent() {
+        assert_eq!(RelPath::parse(parent.as_bytes()).as_ref(), Ok(&parent));
+    }
+    assert!(!path.to_string().chars().any(char::is_control));
+}
+
+/// The plain wire: what is sent arrives, in whatever pieces.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn plain(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let mut chunk = || ChunkSize::new(usize::from(choices.byte()).max(1)).unwrap_or_default();
+    let (ours, theirs) = (chunk(), chunk());
+    let content = choices.rest();
+    let go_on = |_: plain::Event| ControlFlow::Continue(());
+    let (mut wire, mut image) = (Vec::new(), Vec::new());
+    let sent = plain::send(&mut &*content, &mut wire, ours, go_on);
+    let received = plain::receive(&mut &*wire, &mut image, theirs, go_on);
+    assert_eq!(image, content);
+    let root = Root::of(content);
+    assert!(sent.is_ok_and(|sent| sent.root == root && sent.bytes == content.len() as u64));
+    assert!(received.is_ok_and(|received| received.root == root));
+}
+
+/// Every target by its name.
+pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+    ("names", names),
+    ("plain", plain),
+    ("receiver_bytes", receiver_bytes),
+    ("sender_bytes", sender_bytes),
+    ("session", session),
+];
+
+/// A core against bytes as they are, in pieces, until it ends.
+fn raw(mut data: &[u8], mut step: impl FnMut(Duration, &[u8], &mut Vec<u8>) -> Progress) {
+    let (mut now, mut shown, mut said) = (Duration::ZERO, 0, Vec::new());
+    loop {
+        match step(now, &data[..shown], &mut said) {
+            Progress::Moved(consumed) => {
+                data = &data[consumed..];
+                shown -= consumed;
+            }
+            Progress::Ended(_) => return,
+            Progress::Idle(_) if shown < data.len() => shown = data.len().min(shown + 7),
+            Progress::Idle(until) => now = later(now, until),
+        }
+    }
+}
+
+/// Time passes to a deadline, which cannot have passed already.
+fn later(now: Duration, until: Duration) -> Duration {
+    assert!(until > now, "a wait without end");
+    until
+}
+
+fn last_receipt(events: &[Event], path: &RelPath) -> Option<Root> {
+    events.iter().rev().find_map(|event| match event {
+        Event::Delivered { receipt, .. } if receipt.path == *path => Some(receipt.root),
+        _ => None,
+    })
+}
+
+/// Limits and turns so small that a session of a few KiB meets all of them.
+fn config(choices: &mut Choices<'_>) -> Config {
+    let mut exponent = || BlockSize::from_exponent(choices.below(3)).unwrap_or(BlockSize::MIN);
+    let (block_size, block) = (exponent(), exponent());
+    let mut few = |most: u8| u32::from(choices.below(most)) + 1;
+    let limits = Limits::default()
+        .block(block)
+        .open_entries(few(4))
+        .pending_entries(few(8))
+        .pending_names(few(64) * 100)
+        .commits(few(3))
+        .holes(few(8))
+        .repairs(few(3) + 3)
+        .file_bytes(1 << 20)
+        .total_bytes(1 << 22);
+    let turn = Turn::default().initial_bytes(256 << few(8)).max_bytes(1 << 20);
+    let existing = match choices.below(4) {
+        0 => Existing::Replace,
+        1 => Existing::Refuse,
+        2 => Existing::Skip,
+        _ => Existing::Rename,
+    };
+    let deadlines = Deadlines::default();
+    Config::default()
+        .block_size(block_size)
+        .limits(limits)
+        .turn(turn)
+        .existing(existing)
+        .deadlines(deadlines)
+}
+
+/// Content without regularity that a test could miss, save a run of zeros in it.
+fn content(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    let zeros = len.min(2048)..len.min(4096);
+    bytes[zeros].fill(0);
+    bytes
+}
+
+/// The content of a file: up to 10 KiB, in part zeros.
+fn file(choices: &mut Choices<'_>) -> Vec<u8> {
+    let len = usize::from(choices.word() % 10_240);
+    let mut bytes = content(len);
+    let seed = choices.byte();
+    bytes.iter_mut().step_by(512).for_each(|byte| *byte ^= seed);
+    let (from, to) = (usize::from(choices.word()), usize::from(choices.word()));
+    if let Some(zeros) = bytes.get_mut(from..to) {
+        zeros.fill(0);
+    }
+    bytes
+}
+
+/// An older version of a file.
+fn older(bytes: &[u8], choices: &mut Choices<'_>) -> Vec<u8> {
+    let mut old = bytes.to_vec();
+    match choices.below(4) {
+        0 => {}
+        1 => old.truncate(choices.word().into()),
+        2 => old.extend_from_slice(&[choices.byte(); 1500]),
+        _ => {
+            let at = usize::from(choices.word());
+            if let Some(byte) = old.get_mut(at) {
+                *byte ^= 1;
+            }
+        }
+    }
+    old
+}
+
+/// What is done to one connection.
+fn disturb(
+    pair: &mut Pair<MemorySource, MemoryStore>,
+    store: &MemoryStore,
+    choices: &mut Choices<'_>,
+) {
+    for line in [&mut pair.down, &mut pair.up] {
+        let kind = choices.below(8);
+        // Positions near the start are met more often than those near the end, where all is repeated.
+        let mut position = || u64::from(choices.word() % 16_384);
+        match kind {
+            1 | 2 => line.cut(position()),
+            3 => line.stall(position()),
+            4 => line.flip(position(), 1),
+            5 => (0..3).for_each(|bit| line.flip(position(), 1 << bit)),
+            _ => {}
+        }
+        if choices.flag() {
+            line.piece(NonZeroUsize::MIN.saturating_add(choices.byte().into()));
+        }
+    }
+    if choices.rarely() {
+        store.set_capacity(choices.word().into());
+    }
+}
+
+fn path(name: &[u8]) -> RelPath {
+    #[expect(clippy::expect_used, reason = "the names are those of this file")]
+    RelPath::parse(name).expect("every name here is safe")
+}
+
+/// Few, so that they meet; some collide by case, and some as folder and file.
+const NAMES: [&[u8]; 8] = [b"a", b"b", b"A", b"c/d", b"c/e", b"c", b"f", b"g"];
+
+/// The most connections that are disturbed.
+const ROUNDS: usize = 6;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests;
