@@ -1,0 +1,189 @@
+//! Both cores driven by hand: no stream, no thread, no clock of their own. Two byte vectors are the wire.
+//!
+//! A driver for another kind of I/O (an event loop, an async runtime, a microcontroller's serial port) does what this
+//! loop does. `haul::drive` is the one for blocking streams.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::error::Error;
+use std::time::Duration;
+
+use haul::proto::{
+    EntryId, Failure, Found, Meta, ReceiveAction, Receiver, SendAction, Sender, Step, TransferId,
+};
+use haul::{Config, Event, RelPath};
+
+const CONTENT: &[u8] = b"what Alice has and Bob will have";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // 1. Make the two machines. Ids and nonces are random bytes; the time is any clock that does not go back. Here it
+    //    stands still, so no deadline ever passes.
+    let now = Duration::ZERO;
+    let transfer = TransferId::new(*b"sixteen  random ");
+    let mut sender = Sender::new(Config::default(), transfer, *b"bytes, different", now);
+    let mut receiver = Receiver::new(Config::default(), *b"for each session", now);
+
+    // 2. Each direction needs a buffer for bytes that are written and not yet consumed.
+    let (mut to_bob, mut to_alice) = (Vec::new(), Vec::new());
+    let mut bob = Store::default();
+
+    // 3. Let each machine go on for as long as it can; then it is the other's turn.
+    while !(sender.is_closed() && receiver.is_closed()) {
+        run_sender(&mut sender, now, &to_alice, &mut to_bob)
+            .map(|consumed| drop(to_alice.drain(..consumed)))?;
+        run_receiver(&mut receiver, &mut bob, now, &to_bob, &mut to_alice)
+            .map(|consumed| drop(to_bob.drain(..consumed)))?;
+    }
+
+    assert_eq!(bob.files, [("note.txt".to_owned(), CONTENT.to_vec())]);
+    println!("delivered {} of {} entries", sender.summary().delivered, 1);
+    Ok(())
+}
+
+/// Goes on until the sender needs more input than there is; gives how much of it was consumed.
+fn run_sender(
+    sender: &mut Sender,
+    now: Duration,
+    input: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<usize, Box<dyn Error>> {
+    let mut consumed = 0;
+    loop {
+        // 4. `poll` says what must be done. What it appended to `out` goes to the stream first, whatever it says.
+        match sender.poll(now, out)? {
+            SendAction::Event(event) => {
+                // 5. The receiver's word that it holds an entry. Nothing else means success.
+                if let Event::Delivered { receipt, .. } = event {
+                    println!("{} is held, BLAKE3 {}", receipt.path, receipt.root);
+                }
+            }
+            // 6. Name the entries one after the other, then say that there are no more. Content is not read yet.
+            SendAction::NextEntry if sender.summary().sent == 0 => {
+                let path = RelPath::parse(b"note.txt")?;
+                let meta = Meta::file(path, Some(CONTENT.len().try_into()?));
+                sender.handle_entry(meta, None)?;
+            }
+            SendAction::NextEntry => sender.handle_exhausted()?,
+            // 7. Read content straight into its frame: `head` bytes are left free before it, and the sender says how
+            //    many bytes of the frame to write (none, if the receiver proves to hold this block already).
+            SendAction::Read(request) => {
+                let start = usize::try_from(request.offset)?;
+                let content = &CONTENT[start..][..request.len];
+                let frame = out.len();
+                out.resize(frame + request.head, 0);
+                out.extend_from_slice(content);
+                let send = sender.handle_read(now, content.len(), &mut out[frame..])?;
+                out.truncate(frame + send);
+            }
+            // 8. Bytes that the receiver holds, and entries that are settled: a source that buffers can let go.
+            SendAction::Release { .. } | SendAction::Forget { .. } => {}
+            // 9. Read from the stream and hand over all that is not consumed, one message a call. A driver that
+            //    waits here does so until `until` at most, and then polls again.
+            SendAction::Await { .. } => {
+                let taken = sender.handle_input(now, &input[consumed..])?.bytes;
+                consumed += taken;
+                if taken == 0 {
+                    return Ok(consumed);
+                }
+            }
+            // 10. Every entry is settled. Flush, and close the stream.
+            SendAction::Closed(_) => return Ok(consumed),
+            _ => return Err("an action of a later version".into()),
+        }
+    }
+}
+
+/// The same for the receiver, with a store to ask.
+fn run_receiver(
+    receiver: &mut Receiver,
+    store: &mut Store,
+    now: Duration,
+    input: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<usize, Box<dyn Error>> {
+    let mut consumed = 0;
+    loop {
+        // 11. As in step 4.
+        match receiver.poll(now, out)? {
+            ReceiveAction::Event(_) => {}
+            // 12. The core asks to read back what the store holds: to compare it, or to go on from a partial file.
+            ReceiveAction::Read { offset, len, .. } => {
+                receiver.handle_held(Ok(store.held(offset, len)))?;
+            }
+            // 13. The entry is complete and verified. Make it durable and give it its name, and only then say so: the
+            //     receipt follows from that. This may be done in another thread, and said later.
+            ReceiveAction::Commit(commit) => {
+                let path = store.commit(commit.entry);
+                receiver.handle_committed(commit.entry, path.ok_or(haul::proto::Refusal::Name))?;
+            }
+            ReceiveAction::Suspend { .. } | ReceiveAction::Discard { .. } => store.open = None,
+            // Commits end at once here, so there is never one to wait for.
+            ReceiveAction::AwaitCommit { .. } => {}
+            // 14. As in step 9; but a message may need something of the store first. Answer, and give the same input
+            //     again, until it is consumed.
+            ReceiveAction::Await { .. } => {
+                let taken = hear(receiver, store, now, &input[consumed..])?;
+                consumed += taken;
+                if taken == 0 {
+                    return Ok(consumed);
+                }
+            }
+            ReceiveAction::Closed(_) => return Ok(consumed),
+            _ => return Err("an action of a later version".into()),
+        }
+    }
+}
+
+/// Hands over one message, and does what it asks of the store.
+fn hear(
+    receiver: &mut Receiver,
+    store: &mut Store,
+    now: Duration,
+    input: &[u8],
+) -> Result<usize, Failure> {
+    loop {
+        match receiver.handle_input(now, input)? {
+            Step::Consumed(consumed) => return Ok(consumed.bytes),
+            // 15. Look at what stands under the name. No space may be taken on the word of an offer alone.
+            Step::Begin { offer, .. } => {
+                store.open = Some((offer.entry, offer.meta.path, Vec::new()));
+                receiver.handle_begun(Ok(Found::Fresh))?;
+            }
+            Step::Read { offset, len, .. } => receiver.handle_held(Ok(store.held(offset, len)))?,
+            // 16. These bytes were verified, and are borrowed from the input: they are copied here for the first time.
+            Step::Write { offset, bytes, .. } => {
+                store.write(offset, bytes);
+                receiver.handle_written(Ok(()))?;
+            }
+            // Files are never replaced here, so nothing is taken over from one.
+            _ => receiver.handle_written(Err(haul::proto::Refusal::Policy))?,
+        }
+    }
+}
+
+/// Files in memory, one of them open at a time.
+#[derive(Default)]
+struct Store {
+    files: Vec<(String, Vec<u8>)>,
+    open: Option<(EntryId, RelPath, Vec<u8>)>,
+}
+
+impl Store {
+    fn held(&self, offset: u64, len: usize) -> &[u8] {
+        let bytes = self.open.as_ref().map_or(&[][..], |(_, _, bytes)| bytes);
+        let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..));
+        rest.map_or(&[], |rest| &rest[..len.min(rest.len())])
+    }
+
+    fn write(&mut self, offset: u64, content: &[u8]) {
+        if let (Some((_, _, bytes)), Ok(start)) = (&mut self.open, usize::try_from(offset)) {
+            bytes.resize(bytes.len().max(start + content.len()), 0);
+            bytes[start..][..content.len()].copy_from_slice(content);
+        }
+    }
+
+    fn commit(&mut self, entry: EntryId) -> Option<RelPath> {
+        let (_, path, bytes) = self.open.take_if(|(open, _, _)| *open == entry)?;
+        self.files.push((path.to_string(), bytes));
+        Some(path)
+    }
+}

@@ -1,0 +1,191 @@
+//! A source and a store of your own: settings out of a map, into a store that keeps each content once, by its hash.
+//!
+//! The contract of both traits stands in their documentation. What matters most is the order of a commit: first
+//! durable, then visible, and only then reported, because the sender takes that report for the truth.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+#![expect(clippy::disallowed_methods, reason = "the two ends live in two threads")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::io;
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use haul::proto::{EntryId, Kind, Meta, Offer, Refusal, Withdrawal};
+use haul::store::{Begun, Commit, Committed, Place, Unsendable};
+use haul::transport::memory;
+use haul::tree::Root;
+use haul::{RelPath, Source, Store};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let settings = [("color", "blue"), ("mode", "fast"), ("sky", "blue")];
+    let (alice, bob) = memory::pipe(NonZeroUsize::MIN);
+
+    let bob = thread::spawn(move || {
+        let mut store = Objects::default();
+        haul::receive(&mut store, bob).map(|_| store)
+    });
+    let summary = haul::send(&mut Settings::new(&settings), alice)?;
+    let store = bob.join().map_err(|_| "the receiver panicked")??;
+
+    assert_eq!(store.get("sky"), Some(&b"blue"[..]));
+    println!("{} names, {} objects", store.names.len(), store.objects.len());
+    assert_eq!(summary.delivered, 3);
+    Ok(())
+}
+
+/// Entries are made as they are asked for, so that a source of millions need not hold them.
+struct Settings<'a> {
+    rest: std::slice::Iter<'a, (&'a str, &'a str)>,
+}
+
+impl<'a> Settings<'a> {
+    fn new(settings: &'a [(&'a str, &'a str)]) -> Self {
+        Self { rest: settings.iter() }
+    }
+}
+
+impl<'a> Source for Settings<'a> {
+    type Key = &'a str;
+    type Reader = &'a [u8];
+
+    fn next_entry(&mut self) -> Option<Result<(Self::Key, Meta), Unsendable>> {
+        let (name, value) = self.rest.next()?;
+        Some(match RelPath::parse(name.as_bytes()) {
+            Ok(path) => Ok((value, Meta::file(path, u64::try_from(value.len()).ok()))),
+            Err(_) => Err(Unsendable::new(name.escape_debug().to_string(), Withdrawal::Name)),
+        })
+    }
+
+    fn open(&mut self, key: &Self::Key, _: &Meta) -> Result<Self::Reader, Withdrawal> {
+        Ok(key.as_bytes())
+    }
+
+    fn read_at(
+        &mut self,
+        reader: &mut Self::Reader,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        Ok(copy(reader, offset, buffer))
+    }
+
+    fn finish(&mut self, _: &mut Self::Reader, _: &Meta) -> Result<(), Withdrawal> {
+        // A map that is borrowed cannot have changed. A source of files compares size, time and inode here.
+        Ok(())
+    }
+}
+
+/// Each content once, and the names that stand for it.
+#[derive(Default)]
+struct Objects {
+    objects: BTreeMap<Root, Vec<u8>>,
+    names: BTreeMap<RelPath, Root>,
+    /// What an earlier attempt left, for the next one to go on with.
+    drafts: BTreeMap<RelPath, Vec<u8>>,
+    ended: VecDeque<(EntryId, Result<Committed, Refusal>)>,
+}
+
+/// An open entry.
+enum Open {
+    Draft(RelPath, Vec<u8>),
+    Held(RelPath, Root),
+}
+
+impl Objects {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        let path = RelPath::parse(name.as_bytes()).ok()?;
+        self.objects.get(self.names.get(&path)?).map(Vec::as_slice)
+    }
+}
+
+impl Store for Objects {
+    type File = Open;
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Open>, Refusal> {
+        if offer.meta.kind != Kind::File {
+            return Err(Refusal::Kind);
+        }
+        let path = offer.meta.path.clone();
+        let held = self.names.get(&path);
+        match (place, held) {
+            // haul asks what is here before it replaces anything: equal content is not sent again.
+            (Place::Offered, Some(root)) => {
+                let len = self.objects.get(root).map_or(0, |bytes| bytes.len() as u64);
+                Ok(Begun::Existing(Open::Held(path, *root), len))
+            }
+            (Place::Offered | Place::Replacing, _) => Ok(match self.drafts.remove(&path) {
+                Some(bytes) => {
+                    let len = bytes.len() as u64;
+                    Begun::Partial(Open::Draft(path, bytes), len)
+                }
+                // No space is taken on the word of an offer: the vector grows as bytes come.
+                None => Begun::Fresh(Open::Draft(path, Vec::new())),
+            }),
+            // A key that is not free: this store has no names beside it.
+            _ => Err(Refusal::Exists),
+        }
+    }
+
+    fn read_at(&mut self, file: &mut Open, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = match file {
+            Open::Draft(_, bytes) => Some(&*bytes),
+            Open::Held(_, root) => self.objects.get(root),
+        };
+        Ok(bytes.map_or(0, |bytes| copy(bytes, offset, buffer)))
+    }
+
+    fn write_at(&mut self, file: &mut Open, offset: u64, content: &[u8]) -> Result<(), Refusal> {
+        let Open::Draft(_, bytes) = file else { return Err(Refusal::Exists) };
+        let start = usize::try_from(offset).map_err(|_| Refusal::Store { code: 0 })?;
+        bytes.resize(bytes.len().max(start + content.len()), 0);
+        bytes[start..][..content.len()].copy_from_slice(content);
+        Ok(())
+    }
+
+    fn copy_held(&mut self, file: &mut Open, offset: u64, len: u64) -> Result<(), Refusal> {
+        let Open::Draft(path, _) = file else { return Err(Refusal::Exists) };
+        let held = self.names.get(path).and_then(|root| self.objects.get(root));
+        let range = usize::try_from(offset).ok().zip(usize::try_from(offset + len).ok());
+        let content = held.zip(range).and_then(|(held, (start, end))| held.get(start..end));
+        let content = content.ok_or(Refusal::Store { code: 0 })?.to_vec();
+        self.write_at(file, offset, &content)
+    }
+
+    fn commit(&mut self, file: Open, commit: Commit) {
+        let path = match file {
+            Open::Held(path, _) => path,
+            Open::Draft(path, mut bytes) => {
+                bytes.truncate(usize::try_from(commit.size).unwrap_or(usize::MAX));
+                let root = Root::of(&bytes);
+                // The object before the name that stands for it. A store on a disk syncs in between.
+                self.objects.entry(root).or_insert(bytes);
+                self.names.insert(path.clone(), root);
+                path
+            }
+        };
+        self.ended.push_back((commit.entry, Ok(Committed::new(path))));
+    }
+
+    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+        // All is done by the time that `commit` returns, so there is nothing to wait for.
+        self.ended.pop_front()
+    }
+
+    fn suspend(&mut self, file: Open) {
+        if let Open::Draft(path, bytes) = file {
+            self.drafts.insert(path, bytes);
+        }
+    }
+
+    fn discard(&mut self, _: Open) {}
+}
+
+/// Copies what there is at `offset`, as much as there is room for.
+fn copy(bytes: &[u8], offset: u64, buffer: &mut [u8]) -> usize {
+    let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or(&[]);
+    let len = rest.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&rest[..len]);
+    len
+}
