@@ -612,8 +612,10 @@ impl Sender {
             // The end of a content of unknown size fell on the end of a block.
             return Ok(0);
         };
-        // A block shorter than the others tells where a content of unknown size ends: it must travel.
-        let is_regular = payload.len() == request.len || outgoing.meta.size.is_some();
+        // A block shorter than the others tells where a content of unknown size ends: it must travel. By now this side
+        // may know that size, from an earlier reading; the receiver does not.
+        let is_full = payload.len() == outgoing.block_size.len();
+        let is_regular = is_full || outgoing.meta.size.is_some();
         let zeros = is_regular && is_zero(payload);
         match outgoing.read(&block, zeros) {
             Verdict::Send { again } => {
