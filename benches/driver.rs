@@ -1,0 +1,59 @@
+//! Decides `Config::block_size`: which block moves the most bytes a second, with driver, buffers and two threads, but
+//! without a network. Larger blocks save messages; smaller ones stay in the cache between reading, hashing and
+//! writing. The second group shows how little the pipe's capacity matters, since turns need none of it.
+//!
+//! `cargo bench --bench driver`.
+#![expect(clippy::disallowed_methods, reason = "the other end needs a thread")]
+#![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
+
+mod common;
+
+use std::hint::black_box;
+use std::thread;
+use std::time::Duration;
+
+use common::{Discard, source};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use haul::store::MemorySource;
+use haul::transport::memory;
+use haul::tree::BlockSize;
+use haul::{Config, Transfer};
+
+const CONTENT: usize = 64 << 20;
+
+fn driver(c: &mut Criterion) {
+    let source = source(CONTENT);
+    let mut group = c.benchmark_group("driver");
+    group
+        .throughput(Throughput::Bytes(CONTENT as u64))
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    for kib in [16, 32, 64, 128, 256, 512, 1024, 2048, 4096] {
+        group.bench_function(BenchmarkId::new("block", format!("{kib} KiB")), |bencher| {
+            bencher.iter(|| transfer(black_box(&source), kib << 10, 1 << 20));
+        });
+    }
+    for kib in [4, 64, 1024, 16_384] {
+        group.bench_function(BenchmarkId::new("capacity", format!("{kib} KiB")), |bencher| {
+            bencher.iter(|| transfer(black_box(&source), 256 << 10, kib << 10));
+        });
+    }
+    group.finish();
+}
+
+fn transfer(source: &MemorySource, block: u64, capacity: usize) {
+    let block = BlockSize::at_most(block);
+    let limits = haul::config::Limits::default().block(BlockSize::MAX);
+    let config = Config::default().block_size(block).limits(limits);
+    let (alice, bob) = memory::pipe(capacity.try_into().expect("no capacity is zero"));
+    let receiver = thread::spawn({
+        let config = config.clone();
+        move || Transfer::new(config).receive(&mut Discard::default(), bob)
+    });
+    Transfer::new(config).send(&mut source.clone(), alice).expect("the pipe is not lost");
+    receiver.join().expect("it does not panic").expect("the pipe is not lost");
+}
+
+criterion_group!(benches, driver);
+criterion_main!(benches);

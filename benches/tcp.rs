@@ -1,0 +1,92 @@
+//! Decides whether the price of a checked transfer is bearable, and which block is best over TCP: memory to memory over
+//! loopback, against a bare `write_all` and `read` of the same bytes through the same kind of sockets in the same run.
+//!
+//! `cargo bench --bench tcp --features tcp`. The ratio between the two is the figure; each alone says more about
+//! the machine.
+#![expect(clippy::disallowed_methods, reason = "both ends need a thread and a socket")]
+#![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
+
+mod common;
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use common::{Discard, source};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use haul::store::MemorySource;
+use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
+use haul::tree::BlockSize;
+use haul::{Acceptor, Config, Connector, Transfer};
+
+const CONTENT: usize = 256 << 20;
+
+fn tcp(c: &mut Criterion) {
+    let content: Vec<u8> = (1..=251).cycle().take(CONTENT).collect();
+    let source = source(CONTENT);
+    let mut group = c.benchmark_group("tcp");
+    group
+        .throughput(Throughput::Bytes(CONTENT as u64))
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3));
+    for kib in [64, 256, 1024] {
+        let name = format!("{kib} KiB");
+        group.bench_function(BenchmarkId::new("bare", &name), |bencher| {
+            bencher.iter(|| bare(black_box(&content), kib << 10));
+        });
+    }
+    for kib in [16, 64, 128, 256, 512, 1024, 4096] {
+        let name = format!("{kib} KiB");
+        group.bench_function(BenchmarkId::new("haul", &name), |bencher| {
+            bencher.iter(|| haul(black_box(&source), kib << 10));
+        });
+    }
+    group.finish();
+}
+
+/// What the sockets alone can do: nothing is checked, named or answered.
+fn bare(content: &[u8], buffer: usize) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback does not fail");
+    let address = listener.local_addr().expect("loopback does not fail");
+    let bob = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("loopback does not fail");
+        let (mut buffer, mut total) = (vec![0; buffer], 0);
+        loop {
+            match stream.read(&mut buffer).expect("loopback does not fail") {
+                0 => return total,
+                bytes => total += black_box(&buffer[..bytes]).len(),
+            }
+        }
+    });
+    let mut stream = TcpStream::connect(address).expect("loopback does not fail");
+    for piece in content.chunks(buffer) {
+        stream.write_all(piece).expect("loopback does not fail");
+    }
+    drop(stream);
+    assert_eq!(bob.join().expect("it does not panic"), content.len());
+}
+
+fn haul(source: &MemorySource, block: u64) {
+    let options = TcpOptions::default();
+    let loopback = "127.0.0.1:0".parse().expect("it is an address");
+    let mut acceptor = TcpAcceptor::bind(&loopback, options).expect("loopback does not fail");
+    let address = acceptor.local_addr().expect("loopback does not fail");
+    let limits = haul::config::Limits::default().block(BlockSize::MAX);
+    let config = Config::default().block_size(BlockSize::at_most(block)).limits(limits);
+    let receiver = thread::spawn({
+        let config = config.clone();
+        move || {
+            let (stream, _) = acceptor.accept().expect("loopback does not fail");
+            Transfer::new(config).receive(&mut Discard::default(), stream)
+        }
+    });
+    let stream = TcpConnector::new(address.into()).connect().expect("loopback does not fail");
+    Transfer::new(config).send(&mut source.clone(), stream).expect("loopback does not fail");
+    receiver.join().expect("it does not panic").expect("loopback does not fail");
+}
+
+criterion_group!(benches, tcp);
+criterion_main!(benches);
