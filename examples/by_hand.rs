@@ -1,7 +1,7 @@
 //! Both cores driven by hand: no stream, no thread, no clock of their own. Two byte vectors are the wire.
 //!
 //! A driver for another kind of I/O (an event loop, an async runtime, a microcontroller's serial port) does what this
-//! loop does. `haul::drive` is the one for blocking streams.
+//! loop does; `haul::drive` is the one for blocking streams. The numbers are those of the crate's documentation.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -15,18 +15,18 @@ use haul::{Config, Event, RelPath};
 const CONTENT: &[u8] = b"what Alice has and Bob will have";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // 1. Make the two machines. Ids and nonces are random bytes; the time is any clock that does not go back. Here it
-    //    stands still, so no deadline ever passes.
+    // Ids and nonces are random bytes; the time is any clock that does not go back. Here it stands still, so no
+    // deadline ever passes.
     let now = Duration::ZERO;
     let transfer = TransferId::new(*b"sixteen  random ");
     let mut sender = Sender::new(Config::default(), transfer, *b"bytes, different", now);
     let mut receiver = Receiver::new(Config::default(), *b"for each session", now);
 
-    // 2. Each direction needs a buffer for bytes that are written and not yet consumed.
+    // The wire: bytes that are written and not yet consumed.
     let (mut to_bob, mut to_alice) = (Vec::new(), Vec::new());
     let mut bob = Store::default();
 
-    // 3. Let each machine go on for as long as it can; then it is the other's turn.
+    // One side at a time has something to say; each goes on for as long as it can.
     while !(sender.is_closed() && receiver.is_closed()) {
         run_sender(&mut sender, now, &to_alice, &mut to_bob)
             .map(|consumed| drop(to_alice.drain(..consumed)))?;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     assert_eq!(bob.files, [("note.txt".to_owned(), CONTENT.to_vec())]);
-    println!("delivered {} of {} entries", sender.summary().delivered, 1);
+    println!("delivered {} entry", sender.summary().delivered);
     Ok(())
 }
 
@@ -48,23 +48,24 @@ fn run_sender(
 ) -> Result<usize, Box<dyn Error>> {
     let mut consumed = 0;
     loop {
-        // 4. `poll` says what must be done. What it appended to `out` goes to the stream first, whatever it says.
+        // 1. Poll with the time. What it appended to `out` is written first, whatever else it says.
         match sender.poll(now, out)? {
             SendAction::Event(event) => {
-                // 5. The receiver's word that it holds an entry. Nothing else means success.
+                // 2. Tell the application. The receiver's word that it holds an entry: nothing else means success.
                 if let Event::Delivered { receipt, .. } = event {
                     println!("{} is held, BLAKE3 {}", receipt.path, receipt.root);
                 }
             }
-            // 6. Name the entries one after the other, then say that there are no more. Content is not read yet.
+            // 2. Name the entries one after the other; content is not read yet. 3. Say which it is, or that there are no
+            // more.
             SendAction::NextEntry if sender.summary().sent == 0 => {
                 let path = RelPath::parse(b"note.txt")?;
                 let meta = Meta::file(path, Some(CONTENT.len().try_into()?));
                 sender.handle_entry(meta, None)?;
             }
             SendAction::NextEntry => sender.handle_exhausted()?,
-            // 7. Read content straight into its frame: `head` bytes are left free before it, and the sender says how
-            //    many bytes of the frame to write (none, if the receiver proves to hold this block already).
+            // 2. Read content straight into its frame, behind `head` free bytes. 3. Say so; the sender answers how many
+            // bytes of the frame to write (none, if the receiver proves to hold this block already).
             SendAction::Read(request) => {
                 let start = usize::try_from(request.offset)?;
                 let content = &CONTENT[start..][..request.len];
@@ -74,10 +75,10 @@ fn run_sender(
                 let send = sender.handle_read(now, content.len(), &mut out[frame..])?;
                 out.truncate(frame + send);
             }
-            // 8. Bytes that the receiver holds, and entries that are settled: a source that buffers can let go.
+            // 2. The receiver holds these bytes, or the entry is settled: a source that buffers can let go.
             SendAction::Release { .. } | SendAction::Forget { .. } => {}
-            // 9. Read from the stream and hand over all that is not consumed, one message a call. A driver that
-            //    waits here does so until `until` at most, and then polls again.
+            // 4. Read from the stream, and give everything that is not consumed; each call takes one message. A driver
+            // waits for input here, until `until` at most, and then polls again.
             SendAction::Await { .. } => {
                 let taken = sender.handle_input(now, &input[consumed..])?.bytes;
                 consumed += taken;
@@ -85,7 +86,7 @@ fn run_sender(
                     return Ok(consumed);
                 }
             }
-            // 10. Every entry is settled. Flush, and close the stream.
+            // 5. Success: every entry is settled. Flush, and close the stream.
             SendAction::Closed(_) => return Ok(consumed),
             _ => return Err("an action of a later version".into()),
         }
@@ -102,15 +103,15 @@ fn run_receiver(
 ) -> Result<usize, Box<dyn Error>> {
     let mut consumed = 0;
     loop {
-        // 11. As in step 4.
+        // 1. Poll, as above.
         match receiver.poll(now, out)? {
             ReceiveAction::Event(_) => {}
-            // 12. The core asks to read back what the store holds: to compare it, or to go on from a partial file.
+            // 2. Read back what the store holds: to compare it, or to go on from a partial file. 3. Give it.
             ReceiveAction::Read { offset, len, .. } => {
                 receiver.handle_held(Ok(store.held(offset, len)))?;
             }
-            // 13. The entry is complete and verified. Make it durable and give it its name, and only then say so: the
-            //     receipt follows from that. This may be done in another thread, and said later.
+            // 2. The entry is complete and verified: make it durable and give it its name. 3. Only then say so, because
+            // the receipt follows from that. The work may be done in another thread, and said later.
             ReceiveAction::Commit(commit) => {
                 let path = store.commit(commit.entry);
                 receiver.handle_committed(commit.entry, path.ok_or(haul::proto::Refusal::Name))?;
@@ -118,8 +119,7 @@ fn run_receiver(
             ReceiveAction::Suspend { .. } | ReceiveAction::Discard { .. } => store.open = None,
             // Commits end at once here, so there is never one to wait for.
             ReceiveAction::AwaitCommit { .. } => {}
-            // 14. As in step 9; but a message may need something of the store first. Answer, and give the same input
-            //     again, until it is consumed.
+            // 4. As above; but a message may need something of the store before it is consumed.
             ReceiveAction::Await { .. } => {
                 let taken = hear(receiver, store, now, &input[consumed..])?;
                 consumed += taken;
@@ -127,13 +127,14 @@ fn run_receiver(
                     return Ok(consumed);
                 }
             }
+            // 5. Success.
             ReceiveAction::Closed(_) => return Ok(consumed),
             _ => return Err("an action of a later version".into()),
         }
     }
 }
 
-/// Hands over one message, and does what it asks of the store.
+/// Gives one message, does what it asks of the store, says what came of that, and gives the message again.
 fn hear(
     receiver: &mut Receiver,
     store: &mut Store,
@@ -143,13 +144,13 @@ fn hear(
     loop {
         match receiver.handle_input(now, input)? {
             Step::Consumed(consumed) => return Ok(consumed.bytes),
-            // 15. Look at what stands under the name. No space may be taken on the word of an offer alone.
+            // Look at what stands under the name. No space may be taken on the word of an offer alone.
             Step::Begin { offer, .. } => {
                 store.open = Some((offer.entry, offer.meta.path, Vec::new()));
                 receiver.handle_begun(Ok(Found::Fresh))?;
             }
             Step::Read { offset, len, .. } => receiver.handle_held(Ok(store.held(offset, len)))?,
-            // 16. These bytes were verified, and are borrowed from the input: they are copied here for the first time.
+            // These bytes were verified, and are borrowed from the input: they are copied here for the first time.
             Step::Write { offset, bytes, .. } => {
                 store.write(offset, bytes);
                 receiver.handle_written(Ok(()))?;

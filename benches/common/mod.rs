@@ -10,7 +10,7 @@ use haul::{RelPath, Store};
 
 /// Takes everything and holds nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Discard {
+pub(crate) struct Discard {
     ended: VecDeque<(EntryId, Result<Committed, Refusal>)>,
 }
 
@@ -48,7 +48,7 @@ impl Store for Discard {
 }
 
 /// One file of so many bytes.
-pub fn source(bytes: usize) -> MemorySource {
+pub(crate) fn source(bytes: usize) -> MemorySource {
     #[expect(clippy::expect_used, reason = "the name is the one in this line")]
     let path = RelPath::parse(b"content").expect("the name is safe");
     MemorySource::new().file(path, (1..=251).cycle().take(bytes).collect::<Vec<u8>>())
