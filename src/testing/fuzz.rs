@@ -25,6 +25,11 @@ use crate::tree::{BlockSize, Root};
 ///
 /// If a promise is broken.
 pub fn receiver_bytes(data: &[u8]) {
+    forged_sender(data);
+}
+
+/// Gives what the receiver reported.
+fn forged_sender(data: &[u8]) -> Vec<Event> {
     let mut choices = Choices::new(data);
     let content = content(8 * 1024);
     let store = MemoryStore::with_capacity(64 * 1024);
@@ -39,7 +44,7 @@ pub fn receiver_bytes(data: &[u8]) {
     let mut bob = Bob::new(&config, store.clone());
     if choices.flag() {
         raw(choices.rest(), |now, input, out| bob.step(now, input, out));
-        return;
+        return bob.events;
     }
     let mut forger = Forger::sender(&content);
     let mut now = Duration::ZERO;
@@ -70,6 +75,7 @@ pub fn receiver_bytes(data: &[u8]) {
     for (path, bytes) in store.files() {
         assert!(content.starts_with(&bytes), "{path} holds what nobody sent");
     }
+    bob.events
 }
 
 /// A sender against any bytes, and against well sealed messages of any content.
@@ -80,6 +86,11 @@ pub fn receiver_bytes(data: &[u8]) {
 ///
 /// If a promise is broken.
 pub fn sender_bytes(data: &[u8]) {
+    forged_receiver(data);
+}
+
+/// Gives what the sender reported.
+fn forged_receiver(data: &[u8]) -> Vec<Event> {
     let mut choices = Choices::new(data);
     let content = content(8 * 1024);
     let mut source = MemorySource::new();
@@ -122,6 +133,7 @@ pub fn sender_bytes(data: &[u8]) {
             assert_eq!(files.get(&number), Some(&receipt.root), "a false receipt was believed");
         }
     }
+    alice.events
 }
 
 /// Whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between.

@@ -592,3 +592,6 @@ impl<T: Store> fmt::Debug for Bob<T> {
 
 /// The id of every transfer: one pair has no other to be taken for.
 const TRANSFER: TransferId = TransferId::new(*b"a simulated pair");
+
+#[cfg(test)]
+mod tests;

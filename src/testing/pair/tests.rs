@@ -1,0 +1,79 @@
+use super::*;
+use crate::proto::{RelPath, Stall};
+use crate::store::{MemorySource, MemoryStore};
+
+fn content(len: usize) -> Vec<u8> {
+    (0..=250).cycle().take(len).collect()
+}
+
+fn pair(store: &MemoryStore) -> Pair<MemorySource, MemoryStore> {
+    let config = Config::default();
+    let path = RelPath::parse(b"a").unwrap();
+    // Beyond one block, so that it does not travel inside its offer.
+    let source = MemorySource::new().file(path, content(300_000));
+    Pair::new(&config, source, &config, store.clone())
+}
+
+fn is_delivered(store: &MemoryStore) -> bool {
+    store.get("a").is_some_and(|entry| *entry.bytes == content(300_000))
+}
+
+#[test]
+fn pair_in_pieces_of_one_byte_writes_what_an_undisturbed_one_does() {
+    let mut whole = pair(&MemoryStore::new());
+    whole.run();
+    let store = MemoryStore::new();
+    let mut drip = pair(&store);
+    drip.up.piece(NonZeroUsize::MIN);
+    drip.down.piece(NonZeroUsize::MIN.saturating_add(999));
+    assert!(matches!(drip.run(), (Ended::Closed(_), Ended::Closed(_))));
+    assert!(is_delivered(&store));
+    assert_eq!(
+        (drip.down.written(), drip.up.written()),
+        (whole.down.written(), whole.up.written())
+    );
+    assert_eq!(drip.now(), Duration::ZERO);
+}
+
+#[test]
+fn pair_with_a_cut_loses_both_sides_at_once() {
+    for cut in [0, 1, 100, 250, 100_000] {
+        let store = MemoryStore::new();
+        let mut pair = pair(&store);
+        pair.down.cut(cut);
+        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "{cut}");
+        assert_eq!(pair.now(), Duration::ZERO);
+        pair.reconnect(store.clone());
+        assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))), "{cut}");
+        assert!(is_delivered(&store));
+    }
+}
+
+#[test]
+fn pair_with_a_black_hole_ends_by_the_deadline_for_silence() {
+    let mut pair = pair(&MemoryStore::new());
+    pair.down.stall(100_000);
+    let stall = Ended::Failed(Failure::Stalled(Stall::Silence { after: Duration::from_secs(30) }));
+    let (alice, _) = pair.run();
+    assert_eq!(alice, stall);
+    assert_eq!(pair.now(), Duration::from_secs(30));
+}
+
+#[test]
+fn pair_with_a_flipped_bit_repairs_the_block() {
+    let store = MemoryStore::new();
+    let mut pair = pair(&store);
+    pair.down.flip(200_000, 0x10);
+    let (Ended::Closed(sent), Ended::Closed(_)) = pair.run() else { panic!("it fails") };
+    assert!(sent.resent > 0 && is_delivered(&store));
+}
+
+#[test]
+fn pair_restarted_with_an_empty_source_has_nothing_to_send() {
+    let store = MemoryStore::new();
+    let mut pair = pair(&store);
+    pair.run();
+    pair.restart(MemorySource::new(), store);
+    let (Ended::Closed(sent), Ended::Closed(_)) = pair.run() else { panic!("it fails") };
+    assert_eq!(sent, Summary::default());
+}
