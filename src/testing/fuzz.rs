@@ -254,8 +254,11 @@ pub fn plain(data: &[u8]) {
     assert!(received.is_ok_and(|received| received.root == root));
 }
 
+/// The body of a target.
+pub type Body = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, Body); 5] = [
     ("names", names),
     ("plain", plain),
     ("receiver_bytes", receiver_bytes),
