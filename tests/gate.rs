@@ -1,0 +1,54 @@
+//! The gate, its parts and its documents name the same things.
+#![expect(clippy::disallowed_methods, reason = "documents are files")]
+#![expect(clippy::expect_used, reason = "a file that is missing should say so")]
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// A package from the registry has neither gate nor targets; that there is a README, cargo checks.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The command that the gate runs last, and the README gives.
+const TESTS: &str = "cargo test --all-features";
+
+#[test]
+fn readme_gives_the_test_command_of_the_gate() {
+    for path in [".ci/run", "README.md", "docs/verification.md"] {
+        let text = read(path);
+        assert!(text.is_empty() || text.contains(TESTS), "{path} does not say `{TESTS}`");
+    }
+}
+
+#[test]
+fn fuzz_targets_are_those_that_the_gate_and_the_manifest_name() {
+    let Ok(folder) = fs::read_dir("fuzz/fuzz_targets") else { return };
+    let files: BTreeSet<String> = folder
+        .map(|file| file.expect("the folder is read").file_name().to_string_lossy().into_owned())
+        .map(|name| name.trim_end_matches(".rs").to_owned())
+        .collect();
+    let gate = read(".ci/run");
+    let named = gate.split_once("TARGETS=(").and_then(|(_, rest)| rest.split_once(')'));
+    let named = named.expect("the gate lists its targets").0.split_whitespace();
+    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), files);
+    let manifest = read("fuzz/Cargo.toml");
+    let documents = read("docs/verification.md");
+    for name in &files {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name}");
+        assert!(documents.contains(&format!("| `{name}` |")), "{name} is not documented");
+        let body = read(&format!("fuzz/fuzz_targets/{name}.rs"));
+        assert!(body.contains(&format!("haul::testing::fuzz::{name}(data)")), "{name}");
+    }
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn fuzz_bodies_are_those_of_the_targets() {
+    let Ok(folder) = fs::read_dir("fuzz/corpus") else { return };
+    let corpora: BTreeSet<String> = folder
+        .map(|file| file.expect("the folder is read").file_name().to_string_lossy().into_owned())
+        .collect();
+    let bodies = haul::testing::fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned());
+    assert_eq!(bodies.collect::<BTreeSet<_>>(), corpora);
+}
