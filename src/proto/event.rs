@@ -2,7 +2,7 @@
 
 use super::message::Activity;
 use super::path::RelPath;
-use super::types::{EntryId, Receipt, Refusal, TransferId, Withdrawal};
+use super::types::{EntryId, Kind, Receipt, Refusal, TransferId, Withdrawal};
 
 /// A fact about a session. Sender and receiver report the same facts, each from its side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Event {
         entry: EntryId,
         /// Its name.
         path: RelPath,
+        /// What it is.
+        kind: Kind,
         /// Its size in bytes, if known.
         size: Option<u64>,
     },

@@ -258,7 +258,7 @@ impl Receiver {
             modified: wire.modified,
             mode: wire.mode.map(|mode| mode & 0o777),
         };
-        self.tell(Event::Offered { entry, path, size: wire.size });
+        self.tell(Event::Offered { entry, path, kind: meta.kind.clone(), size: wire.size });
         let offer = Offer { entry, meta, block_size: wire.block_size, root: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
         if wire.inline && wire.root != Some(Root::of(payload)) {

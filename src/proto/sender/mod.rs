@@ -261,6 +261,7 @@ impl Sender {
         self.notes.push_back(Note::Event(Event::Offered {
             entry,
             path: meta.path.clone(),
+            kind: meta.kind.clone(),
             size: meta.size,
         }));
         self.entries.insert(entry, Outgoing::new(meta, self.block_size, window));
