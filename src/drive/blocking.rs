@@ -47,6 +47,8 @@ pub struct Transfer<O = (), C = SystemClock> {
     cancel: Cancel,
     retry: Retry,
     clock: C,
+    /// A peer has greeted: who is there speaks haul, so that a lost connection is worth another.
+    greeted: bool,
 }
 
 impl Transfer {
@@ -61,8 +63,8 @@ impl<O, C> Transfer<O, C> {
     /// Who hears of what happens; see [`Observer`].
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> Transfer<P, C> {
-        let Self { config, cancel, retry, clock, .. } = self;
-        Transfer { config, observer, cancel, retry, clock }
+        let Self { config, cancel, retry, clock, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, clock, greeted }
     }
 
     /// Who may stop the transfer.
@@ -82,8 +84,8 @@ impl<O, C> Transfer<O, C> {
     /// Another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Transfer<O, D> {
-        let Self { config, observer, cancel, retry, .. } = self;
-        Transfer { config, observer, cancel, retry, clock }
+        let Self { config, observer, cancel, retry, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, clock, greeted }
     }
 
     /// The observer, for what it has gathered.
@@ -185,20 +187,17 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ) -> Result<Summary, Error> {
         let mut attempt: u32 = 1;
         let mut retries: u32 = 0;
-        let mut connected = false;
+        self.greeted = false;
         let mut since = self.clock.now();
         // Why the last connection is no more.
         let mut lost = None;
         loop {
             let before = progress.arrived();
             let error = match connector.connect() {
-                Ok(stream) => {
-                    connected = true;
-                    match run(self, progress, stream) {
-                        Ok(summary) => return Ok(summary),
-                        Err(error) => error,
-                    }
-                }
+                Ok(stream) => match run(self, progress, stream) {
+                    Ok(summary) => return Ok(summary),
+                    Err(error) => error,
+                },
                 Err(tick) if tick.kind() == ErrorKind::WouldBlock => {
                     // It waits for the peer to come; at first for as long as it takes.
                     let now = self.clock.now();
@@ -222,7 +221,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
             let pause = self.retry.pause(retries, random());
             let end = since.saturating_add(self.retry.patience);
-            let may = error.is_transient() && (connected || self.retry.initial);
+            let may = error.is_transient() && (self.greeted || self.retry.initial);
             if !may || self.clock.now().saturating_add(pause) > end {
                 return Err(error);
             }
@@ -281,7 +280,10 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
             };
             match action {
-                SendAction::Event(event) => self.observer.event(&event),
+                SendAction::Event(event) => {
+                    self.greeted |= matches!(event, Event::Greeted { .. });
+                    self.observer.event(&event);
+                }
                 SendAction::NextEntry => match sending.source.next_entry() {
                     None => sending.sender.handle_exhausted()?,
                     Some(Ok((key, meta))) => {
@@ -391,6 +393,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             match action {
                 ReceiveAction::Event(event) => {
                     if let Event::Greeted { transfer, attempt, .. } = event {
+                        self.greeted = true;
                         (hooks.greeted)(transfer, attempt, &self.cancel);
                     }
                     self.observer.event(&event);

@@ -17,7 +17,8 @@ pub struct Retry {
     pub first: Duration,
     /// The longest pause. Default: 10 s.
     pub most: Duration,
-    /// Whether the very first connection is tried again too. Default: no, so that a wrong address is known at once.
+    /// Whether connections are tried again before any peer has greeted. Default: no, so that a wrong address, or a
+    /// program there that does not speak haul, is known at once.
     pub initial: bool,
 }
 
@@ -33,7 +34,7 @@ impl Retry {
         }
     }
 
-    /// Goes on for `patience` without progress, also where the very first connection fails.
+    /// Goes on for `patience` without progress, also before any peer has greeted.
     #[must_use]
     pub const fn patiently(patience: Duration) -> Self {
         Self { patience, initial: true, ..Self::never() }
