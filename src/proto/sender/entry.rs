@@ -72,10 +72,12 @@ struct Have {
 }
 
 /// What is to be done next for an entry that is streaming.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Read this block.
     Read { index: u64 },
+    /// Say of these blocks, which cannot be read again, that they are the same.
+    Held { blocks: Range<u64> },
     /// Wait for what else the receiver holds.
     Park,
     /// All blocks are dealt with.
@@ -91,8 +93,6 @@ pub(super) enum Verdict {
     Run { zeros: bool },
     /// The receiver holds another file, and wants to know no more.
     Differs,
-    /// The receiver keeps it already.
-    Skip,
 }
 
 impl Outgoing {
@@ -222,20 +222,16 @@ impl Outgoing {
         if let Some(range) = self.resend.front() {
             return Step::Read { index: range.start };
         }
-        while let Some(run) = self.kept.iter().find(|run| run.contains(&self.cursor)) {
-            // What the receiver keeps was hashed when it was sent; if this process did not, it must be read.
-            if !self.tree.contains(self.cursor) {
-                break;
-            }
-            let known = self.tree.runs().find(|known| known.contains(&self.cursor));
-            self.cursor = known.map_or(run.end, |known| known.end.min(run.end));
-            self.high = self.high.max(self.cursor);
-        }
         if self.size.is_some_and(|size| self.cursor >= self.block_size.blocks(size)) {
             return Step::End;
         }
         if self.have.more && self.cursor >= self.have.end() {
             return Step::Park;
+        }
+        if let Some(blocks) = self.kept_for_good() {
+            self.cursor = blocks.end;
+            self.high = self.high.max(self.cursor);
+            return Step::Held { blocks };
         }
         if let Some(window) = self.window {
             let end = self.cursor.saturating_add(1).saturating_mul(self.block_size.bytes());
@@ -244,6 +240,17 @@ impl Outgoing {
             }
         }
         Step::Read { index: self.cursor }
+    }
+
+    /// What comes next, if it was released on an earlier connection: a source with a window cannot read it again, so it
+    /// is not compared with what the receiver reports. Should the two differ, so do the roots.
+    fn kept_for_good(&self) -> Option<Range<u64>> {
+        self.window?;
+        let held = self.have.first..self.have.end();
+        let released = self.kept.first().filter(|run| run.start == 0)?;
+        let known = self.tree.runs().find(|known| known.contains(&self.cursor))?;
+        let end = released.end.min(known.end).min(held.end);
+        (held.contains(&self.cursor) && self.cursor < end).then_some(self.cursor..end)
     }
 
     /// Where a block starts and how long it is as far as is known; `None` past the range of `u64`.
@@ -279,10 +286,6 @@ impl Outgoing {
             return Verdict::Send { again: true };
         }
         self.cursor = index.saturating_add(1);
-        if self.kept.iter().any(|run| run.contains(&index)) {
-            self.high = self.high.max(self.cursor);
-            return Verdict::Skip;
-        }
         let held = self.have.hash(index);
         if self.have.compare && held != Some(block.hash) {
             self.phase = Phase::Offered;

@@ -502,6 +502,15 @@ impl Sender {
                     };
                     return Ok(self.ask(Asked::Read(request)));
                 }
+                Step::Held { blocks } => {
+                    for index in blocks {
+                        if let Some(run) = outgoing.join(index, false) {
+                            let said = self.link.say(now, &message_of(entry, run), out)?;
+                            self.budget.spend(said);
+                            self.worked = true;
+                        }
+                    }
+                }
                 Step::Park => {
                     self.ready.pop_front();
                     self.say_run(now, entry, out)?;
@@ -640,7 +649,6 @@ impl Sender {
                 self.say.push_back(Message::Differs { entry });
                 Ok(0)
             }
-            Verdict::Skip => Ok(0),
         }
     }
 
