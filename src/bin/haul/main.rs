@@ -1,3 +1,56 @@
-//! The command `haul`.
+//! The command `haul`: the crate's first embedder.
+#![expect(clippy::disallowed_methods, reason = "the command reads clocks, files and arguments")]
 
-fn main() {}
+mod address;
+mod args;
+mod demo;
+mod exit;
+mod explain;
+mod help;
+mod interrupt;
+mod picture;
+mod plain;
+mod progress;
+mod receive;
+mod report;
+mod send;
+mod session;
+mod stream;
+mod units;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+
+use crate::args::{Command, Haul, Output};
+use crate::report::Reporter;
+
+fn main() -> ExitCode {
+    let command = match Haul::try_parse() {
+        Ok(haul) => haul.command,
+        Err(error) => return help::answer(&error).into(),
+    };
+    let output = match &command {
+        Command::Send(args) => args.output,
+        Command::Receive(args) => args.output,
+        Command::Demo(args) => args.output,
+        Command::Completions { .. } | Command::Man => Output::default(),
+    };
+    let on_stderr = matches!(&command, Command::Receive(receive) if receive.stdio);
+    let reporter = if on_stderr { Reporter::on_stderr(output) } else { Reporter::new(output) };
+    let reporter = Arc::new(reporter);
+    let result = match &command {
+        Command::Send(args) => send::run(args, &reporter),
+        Command::Receive(args) => receive::run(args, &reporter),
+        Command::Demo(args) => demo::run(args, &reporter),
+        Command::Completions { shell } => help::completions(*shell),
+        Command::Man => help::man(),
+    };
+    let code = result.unwrap_or_else(|stop| {
+        reporter.stop(&stop);
+        stop.code
+    });
+    let code = if reporter.has_failed() { code.and(exit::Code::Local) } else { code };
+    code.into()
+}

@@ -1,0 +1,118 @@
+//! Addresses as the command takes them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use haul::transport::tcp::HostPort;
+
+/// Where a sender finds its receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// `host:port`, `[::1]:port`; `:port` is this machine.
+    Tcp(HostPort),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+    /// `exec:COMMAND`: what a shell makes of it.
+    Exec(String),
+}
+
+/// Where a receiver waits for its senders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// `host:port`, `[::1]:port`; `:port` is loopback, as nothing wider is ever chosen unasked.
+    Tcp(HostPort),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(command) = text.strip_prefix("exec:") {
+            return match command.trim() {
+                "" => Err("exec: needs a command".into()),
+                _ => Ok(Self::Exec(command.into())),
+            };
+        }
+        Ok(match text.parse()? {
+            Listen::Tcp(address) if address.port() == 0 => {
+                return Err("nobody can be reached on port 0".into());
+            }
+            Listen::Tcp(address) => Self::Tcp(address),
+            Listen::Unix(path) => Self::Unix(path),
+        })
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err("unix: needs a path".into()),
+                _ => Ok(Self::Unix(path.into())),
+            };
+        }
+        if text.starts_with("exec:") {
+            return Err("a command cannot be listened on; run `haul receive --stdio` in it".into());
+        }
+        let full = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.into() };
+        full.parse()
+            .map(Self::Tcp)
+            .map_err(|error: haul::transport::tcp::AddressError| error.to_string())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Exec(command) => write!(f, "exec:{command}"),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_each_form_is_understood_and_shown_as_written() {
+        for text in
+            ["host:7117", "[::1]:7117", "192.0.2.1:1", "unix:/tmp/a b", "exec:ssh host haul"]
+        {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn address_without_host_is_this_machine() {
+        assert_eq!(":7117".parse::<Address>().unwrap().to_string(), "127.0.0.1:7117");
+        assert_eq!(":0".parse::<Listen>().unwrap().to_string(), "127.0.0.1:0");
+    }
+
+    #[test]
+    fn address_that_leads_nowhere_is_refused() {
+        for text in
+            ["", "host", "host:", "::1:7117", "host:70000", "host:0", "unix:", "exec:", "exec: "]
+        {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+        for text in ["", "host", "unix:", "exec:cat"] {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+}

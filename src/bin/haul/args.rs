@@ -1,0 +1,286 @@
+//! What can be asked of the command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use haul::plain::ChunkSize;
+use haul::tree::BlockSize;
+use haul::{Durability, Existing};
+
+use crate::address::{Address, Listen};
+use crate::units;
+
+/// Move files over any ordered byte stream, and know that they have arrived.
+///
+/// The receiver runs `haul receive`, the sender `haul send`. A file appears at the receiver complete and
+/// verified, or not at all; the sender ends with success only when the receiver has said, file by file, what it
+/// holds, with which hash, and how durably. A transfer that was interrupted goes on when the same
+/// command is run again.
+#[derive(Debug, Parser)]
+#[command(name = "haul", version, after_long_help = EXIT_CODES)]
+pub(crate) struct Haul {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Send(Send),
+    Receive(Receive),
+    Demo(Demo),
+    /// Print a script that completes commands and options in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, for man(1): haul man | man -l -
+    Man,
+}
+
+/// Send files and folders to a receiver.
+///
+/// Folders are sent with all that they hold. Links, FIFOs and devices are not sent.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES, override_usage = "haul send [OPTIONS] PATH... ADDR")]
+pub(crate) struct Send {
+    /// Files and folders to send (- is standard input), and last the address of the receiver.
+    ///
+    /// ADDR is host:port, unix:PATH, or exec:COMMAND. Of a command, standard input and output are the stream, and
+    /// a shell runs it: "exec:ssh host haul receive --stdio DIR". A port without a host (:7117) is on this
+    /// machine.
+    // One argument, because clap takes a lone last PATH for ADDR as soon as an option follows it.
+    #[arg(value_name = "PATH... ADDR", required = true, num_args = 1.., value_hint = ValueHint::AnyPath)]
+    pub(crate) places: Vec<OsString>,
+    /// The name that a single PATH is to have at the receiver; without it standard input is called stdin.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Keep trying to connect for so long without progress: 30s, 10m, 2h.
+    ///
+    /// Without it, a connection that was lost is made again for 60 s, and one that never came about is not.
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) retry_for: Option<Duration>,
+    /// The unit of checking, repair and resume, a power of two from 1K to 8M [default: 256K].
+    ///
+    /// On a slow line take one that needs well under a minute: 4K for 9600 baud.
+    #[arg(long, value_name = "SIZE", value_parser = block_size)]
+    pub(crate) block_size: Option<BlockSize>,
+    /// How long to wait for each address of the receiver's host [default: 10s].
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) connect_timeout: Option<Duration>,
+    /// The congestion control of TCP: cubic, bbr, reno [default: the system's].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) congestion: Option<String>,
+    /// Speak the bare wire: the bytes of one file until the stream ends, as nc does.
+    ///
+    /// Nobody then says that anything has arrived, and nothing can be resumed.
+    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size"])]
+    pub(crate) plain: bool,
+    /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
+    #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
+    pub(crate) chunk: Option<ChunkSize>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Receive files into a folder, from any number of senders, until stopped.
+///
+/// A file that is not complete stands in the folder as .haul-*.part, and is gone once it is complete.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(crate) struct Receive {
+    /// The folder to receive into [default: the current one]. It must exist.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Where to wait for senders: host:port or unix:PATH [default: 127.0.0.1:7117].
+    ///
+    /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback.
+    /// There is no authentication: anyone who can reach the address can put files into DIR.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
+    /// Serve one sender over standard input and output, as the far end of exec:COMMAND.
+    #[arg(long, conflicts_with_all = ["listen", "once", "sessions", "json", "plain"])]
+    pub(crate) stdio: bool,
+    /// End after the first transfer that ends well.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How many senders are served at a time; others wait [default: 8].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) sessions: Option<u16>,
+    /// What to do where a different file has the name of one that is sent [default: refuse].
+    ///
+    /// Equal content is a success under each of them, and is not written again.
+    #[arg(long, value_enum)]
+    pub(crate) existing: Option<Policy>,
+    /// What must be so before a file is confirmed [default: synced].
+    #[arg(long, value_enum)]
+    pub(crate) durability: Option<Level>,
+    /// Speak the bare wire: one file, whatever comes until the stream ends, as from nc.
+    ///
+    /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error.
+    /// What has come stands beside FILE as .haul-plain-*.part until then.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "once", "sessions"])]
+    pub(crate) plain: Option<PathBuf>,
+    /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
+    #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
+    pub(crate) chunk: Option<ChunkSize>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Show a transfer: both ends in one process, over TCP on loopback.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The file to send [default: a picture that is made for it].
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// How the command speaks.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Output {
+    /// Print one JSON object a line for each event, instead of text for people.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but errors and warnings (and, with --json, events).
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// As [`Existing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    /// Keep the file, and refuse the one that is sent, which the sender reports as an error
+    Refuse,
+    /// Keep the file, and skip the one that is sent
+    Skip,
+    /// Keep the file, and put the one that is sent beside it: photo (1).jpg
+    Rename,
+    /// Put the one that is sent in its place, once it is complete
+    Replace,
+}
+
+/// As [`Durability`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// It survives the end of the process
+    Received,
+    /// Its content survives a crash of the system
+    Flushed,
+    /// Content and name survive a power cut
+    Synced,
+}
+
+impl Send {
+    /// What to send, and where to.
+    pub(crate) fn split(&self) -> Result<(Vec<PathBuf>, Address), String> {
+        let (address, paths) = match self.places.split_last() {
+            Some((address, paths)) if !paths.is_empty() => (address, paths),
+            _ => return Err("give a PATH and, last, the ADDR to send to".into()),
+        };
+        let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
+        let parsed = text.parse().map_err(|error| format!("invalid ADDR '{text}': {error}"))?;
+        Ok((paths.iter().map(PathBuf::from).collect(), parsed))
+    }
+}
+
+impl From<Policy> for Existing {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Refuse => Self::Refuse,
+            Policy::Skip => Self::Skip,
+            Policy::Rename => Self::Rename,
+            Policy::Replace => Self::Replace,
+        }
+    }
+}
+
+impl From<Level> for Durability {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Received => Self::Received,
+            Level::Flushed => Self::Flushed,
+            Level::Synced => Self::Synced,
+        }
+    }
+}
+
+fn block_size(text: &str) -> Result<BlockSize, String> {
+    let bytes = units::bytes(text)?;
+    let size = BlockSize::at_most(bytes);
+    if size.bytes() == bytes {
+        Ok(size)
+    } else {
+        Err("it must be a power of two from 1K to 8M".into())
+    }
+}
+
+fn chunk_size(text: &str) -> Result<ChunkSize, String> {
+    let bytes = usize::try_from(units::bytes(text)?).ok();
+    bytes.and_then(ChunkSize::new).ok_or_else(|| "it must be from 1 byte to 16M".into())
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = units::duration(text)?;
+    if time.is_zero() { Err("it must be more than nothing".into()) } else { Ok(time) }
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0    done: the receiver holds everything, or skipped it as its user wished
+  1    failure on this side: a file, a folder, the disk, an address to listen on
+  2    wrong usage
+  3    failure of the peer or of the connection
+  4    refused by policy: what exists already, names, sizes
+  130  interrupted";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Haul::command().debug_assert();
+    }
+
+    #[test]
+    fn send_last_argument_is_the_address_wherever_options_stand() {
+        for line in [
+            "haul send a b - host:1 --json --name x",
+            "haul send --json --name x a b - host:1",
+            "haul send a --json b --name x - host:1",
+            "haul send a b - --json --name x host:1",
+        ] {
+            let haul = Haul::try_parse_from(line.split(' ')).unwrap();
+            let Command::Send(send) = haul.command else { panic!("it is send") };
+            let (paths, address) = send.split().unwrap();
+            assert_eq!(paths, ["a", "b", "-"].map(PathBuf::from), "{line}");
+            assert_eq!(address, "host:1".parse().unwrap());
+            assert!(send.output.json);
+        }
+    }
+
+    #[test]
+    fn send_without_path_or_with_bad_address_is_wrong_usage() {
+        for line in ["haul send host:1", "haul send a b", "haul send a host:0"] {
+            let haul = Haul::try_parse_from(line.split(' ')).unwrap();
+            let Command::Send(send) = haul.command else { panic!("it is send") };
+            assert!(send.split().is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn block_size_takes_powers_of_two_alone() {
+        for (text, bytes) in [("1K", 1024), ("8M", 8 << 20), ("262144", 256 << 10)] {
+            assert_eq!(block_size(text).unwrap().bytes(), bytes);
+        }
+        for text in ["0", "512", "3K", "16M", "x"] {
+            assert!(block_size(text).is_err(), "{text}");
+        }
+    }
+}

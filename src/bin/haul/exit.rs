@@ -1,0 +1,261 @@
+//! Exit codes: the one place where what happened becomes a number.
+
+use std::process::ExitCode;
+
+use haul::proto::{AbortCode, Refusal, Withdrawal};
+use haul::{Error, Summary};
+
+/// How the command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Code {
+    /// All is done.
+    #[default]
+    Done = 0,
+    /// This side failed.
+    Local = 1,
+    /// The command was called wrongly.
+    Usage = 2,
+    /// The peer or the transport failed.
+    Peer = 3,
+    /// A policy refused it, of either side.
+    Refused = 4,
+    /// The user stopped it.
+    Interrupted = 130,
+}
+
+/// Which side of a transfer this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Sender,
+    Receiver,
+}
+
+/// An end without success, and its reason: one line, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stop {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+impl Code {
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The code for a whole transfer; `entries` is that of its entries so far, see [`Code::and`].
+    pub(crate) fn of(ended: &Result<Summary, Error>, entries: Self, side: Side) -> Self {
+        match ended {
+            Err(error) => Self::of_error(error),
+            Ok(summary) if summary.is_complete() || entries != Self::Done => entries,
+            // Unheard of: the events tell of each entry. But success must not be said.
+            Ok(summary) if summary.refused > 0 => Self::of_refusal(Refusal::Policy, side),
+            Ok(_) => Self::of_withdrawal(Withdrawal::Changed, side),
+        }
+    }
+
+    pub(crate) const fn of_error(error: &Error) -> Self {
+        match error {
+            Error::Local { .. } | Error::Misuse(_) => Self::Local,
+            Error::Policy(AbortCode::Policy) | Error::Aborted(AbortCode::Policy) => Self::Refused,
+            Error::Policy(AbortCode::Cancelled) | Error::Cancelled => Self::Interrupted,
+            Error::Policy(AbortCode::Failed | AbortCode::Busy) => Self::Local,
+            // Transport, peer, damage, no common ground, a deadline, and what a later version adds.
+            _ => Self::Peer,
+        }
+    }
+
+    /// The code for an entry that the receiver does not hold.
+    pub(crate) const fn of_refusal(reason: Refusal, side: Side) -> Self {
+        match reason {
+            Refusal::Skipped => Self::Done,
+            Refusal::NoSpace { .. }
+            | Refusal::Denied
+            | Refusal::ReadOnly
+            | Refusal::Store { .. }
+            | Refusal::Sync { .. } => match side {
+                Side::Sender => Self::Peer,
+                Side::Receiver => Self::Local,
+            },
+            Refusal::Mismatch => Self::Peer,
+            // What exists, names, kinds, sizes, numbers, and what a later version adds.
+            _ => Self::Refused,
+        }
+    }
+
+    /// The code for an entry that the sender could not send.
+    pub(crate) const fn of_withdrawal(_: Withdrawal, side: Side) -> Self {
+        match side {
+            Side::Sender => Self::Local,
+            Side::Receiver => Self::Peer,
+        }
+    }
+
+    /// The code for two things that happened: the one that a script would rather know of.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        if self.weight() < other.weight() { other } else { self }
+    }
+
+    const fn weight(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Peer => 2,
+            Self::Local => 3,
+            Self::Usage => 4,
+            Self::Interrupted => 5,
+        }
+    }
+}
+
+impl Stop {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use haul::Operation;
+    use haul::proto::{Damage, EntryId, Incompatible, Misuse, ProtocolError, Stall};
+
+    use super::*;
+
+    #[test]
+    fn code_of_every_error_stands_in_the_table() {
+        let io = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let operations = [
+            Operation::Connect,
+            Operation::Accept,
+            Operation::Read,
+            Operation::Write,
+            Operation::Source,
+            Operation::Store,
+            Operation::Spawn,
+        ];
+        let mut table = Vec::new();
+        for operation in operations {
+            table.push((Error::Transport { operation, source: io() }, 3));
+            table.push((Error::Local { operation, source: io() }, 1));
+        }
+        table.extend([
+            (Error::Peer(ProtocolError::AfterEnd), 3),
+            (Error::Damaged(Damage::TooOften { entry: EntryId::new(0), rounds: 1 }), 3),
+            (Error::Incompatible(Incompatible::NotHaul { first: [0; 8] }), 3),
+            (
+                Error::Incompatible(Incompatible::Version {
+                    min: 2,
+                    max: 3,
+                    our_min: 1,
+                    our_max: 1,
+                }),
+                3,
+            ),
+            (Error::Incompatible(Incompatible::Features { features: 1 }), 3),
+            (Error::Incompatible(Incompatible::SameRole { sender: true }), 3),
+            (Error::Stalled(Stall::Silence { after: Duration::ZERO }), 3),
+            (Error::Cancelled, 130),
+            (Error::Misuse(Misuse::NotAsked), 1),
+        ]);
+        let aborts = [
+            (AbortCode::Cancelled, 3, 130),
+            (AbortCode::Protocol, 3, 3),
+            (AbortCode::Incompatible, 3, 3),
+            (AbortCode::Stalled, 3, 3),
+            (AbortCode::Failed, 3, 1),
+            (AbortCode::Superseded, 3, 3),
+            (AbortCode::Busy, 3, 1),
+            (AbortCode::Policy, 4, 4),
+            (AbortCode::Damaged, 3, 3),
+        ];
+        for (code, by_peer, by_us) in aborts {
+            table.push((Error::Aborted(code), by_peer));
+            table.push((Error::Policy(code), by_us));
+        }
+        for (error, number) in table {
+            let shown = format!("{error:?}");
+            assert_eq!(Code::of_error(&error).number(), number, "{shown}");
+            assert_eq!(
+                Code::of(&Err(error), Code::Refused, Side::Sender).number(),
+                number,
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn code_of_every_refusal_stands_in_the_table() {
+        let table = [
+            (Refusal::Exists, 4, 4),
+            (Refusal::Skipped, 0, 0),
+            (Refusal::KindClash, 4, 4),
+            (Refusal::Name, 4, 4),
+            (Refusal::Collision, 4, 4),
+            (Refusal::Kind, 4, 4),
+            (Refusal::TooLarge { size: 2, limit: 1 }, 4, 4),
+            (Refusal::TooMuch { limit: 1 }, 4, 4),
+            (Refusal::TooMany { limit: 1 }, 4, 4),
+            (Refusal::NoSpace { needed: 2, available: 1 }, 3, 1),
+            (Refusal::Denied, 3, 1),
+            (Refusal::ReadOnly, 3, 1),
+            (Refusal::Store { code: 5 }, 3, 1),
+            (Refusal::Sync { code: 5 }, 3, 1),
+            (Refusal::Mismatch, 3, 3),
+            (Refusal::Policy, 4, 4),
+        ];
+        for (reason, sender, receiver) in table {
+            assert_eq!(Code::of_refusal(reason, Side::Sender).number(), sender, "{reason:?}");
+            assert_eq!(Code::of_refusal(reason, Side::Receiver).number(), receiver, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn code_of_every_withdrawal_blames_the_sender() {
+        let all = [
+            Withdrawal::Vanished,
+            Withdrawal::Changed,
+            Withdrawal::Denied,
+            Withdrawal::Unreadable { code: 5 },
+            Withdrawal::Kind,
+            Withdrawal::Name,
+        ];
+        for reason in all {
+            assert_eq!(Code::of_withdrawal(reason, Side::Sender), Code::Local);
+            assert_eq!(Code::of_withdrawal(reason, Side::Receiver), Code::Peer);
+        }
+    }
+
+    #[test]
+    fn code_of_summary_that_is_not_complete_is_never_success() {
+        for side in [Side::Sender, Side::Receiver] {
+            assert_eq!(Code::of(&Ok(Summary::default()), Code::Done, side), Code::Done);
+            let mut refused = Summary::default();
+            refused.refused = 1;
+            assert_eq!(Code::of(&Ok(refused), Code::Done, side), Code::Refused);
+            assert_eq!(Code::of(&Ok(refused), Code::Peer, side), Code::Peer);
+            let mut withdrawn = Summary::default();
+            withdrawn.withdrawn = 1;
+            assert_ne!(Code::of(&Ok(withdrawn), Code::Done, side), Code::Done);
+        }
+    }
+
+    #[test]
+    fn code_of_two_things_does_not_depend_on_their_order() {
+        let all =
+            [Code::Done, Code::Local, Code::Usage, Code::Peer, Code::Refused, Code::Interrupted];
+        for a in all {
+            assert_eq!(a.and(Code::Done), a);
+            for b in all {
+                assert_eq!(a.and(b), b.and(a));
+            }
+        }
+    }
+}

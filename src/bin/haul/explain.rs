@@ -1,0 +1,250 @@
+//! Errors as one line for people: what went wrong, where, and what can be done about it.
+
+use std::fmt::Write;
+use std::io;
+
+use haul::proto::{AbortCode, Incompatible, Refusal, Stall, Withdrawal};
+use haul::transport::exec::ExecError;
+use haul::{Error, Operation};
+
+use crate::exit::Side;
+
+/// What is known of a transfer that failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context {
+    pub(crate) side: Side,
+    /// The peer has shown that it speaks haul.
+    pub(crate) greeted: bool,
+}
+
+/// The error, without a line break.
+pub(crate) fn error(error: &Error, context: Context) -> String {
+    match error {
+        Error::Transport { operation: Operation::Connect, source } => connect(source),
+        Error::Transport { operation, source } => lost(*operation, source, context),
+        Error::Local { operation, source } => format!("{operation}: {}", system(source)),
+        Error::Incompatible(incompatible) => no_common_ground(incompatible, context),
+        Error::Stalled(stall) => stalled(stall, context),
+        Error::Aborted(code) => aborted(*code, context),
+        Error::Policy(AbortCode::Superseded) => {
+            "the sender came again, and this connection of it was given up".into()
+        }
+        Error::Cancelled => "interrupted; run the same command again to go on".into(),
+        Error::Damaged(_) => format!("{error}; run the same command again to go on"),
+        other => other.to_string(),
+    }
+}
+
+/// What the system said, without its number.
+pub(crate) fn system(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    while let Some(start) = text.find(" (os error ") {
+        let Some(len) = text.get(start..).and_then(|rest| rest.find(')')) else { break };
+        text.replace_range(start..=start + len, "");
+    }
+    text
+}
+
+/// Why the receiver does not hold an entry, and what can be done about it.
+pub(crate) fn refusal(reason: Refusal, side: Side) -> String {
+    let hint = match (reason, side) {
+        (Refusal::Exists, Side::Sender) => {
+            "; the receiver decides by --existing skip, rename or replace"
+        }
+        (Refusal::Exists, Side::Receiver) => "; see --existing",
+        (Refusal::NoSpace { .. }, _) => "; make room and run the same command again to go on",
+        _ => "",
+    };
+    match reason {
+        // The system said so in the middle of a write, when the numbers are not known.
+        Refusal::NoSpace { needed: 0, available: 0 } => format!("no space is left{hint}"),
+        _ => format!("{reason}{hint}"),
+    }
+}
+
+/// Why an entry was not sent.
+pub(crate) fn withdrawal(reason: Withdrawal) -> String {
+    match reason {
+        Withdrawal::Kind => {
+            "it is neither a file nor a folder (links, FIFOs and devices are not sent)".into()
+        }
+        Withdrawal::Changed => format!("{reason}; run the same command again"),
+        _ => reason.to_string(),
+    }
+}
+
+/// The text with everything escaped that could do harm on a terminal.
+pub(crate) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if c.is_control() || turns {
+            // Writing to a string does not fail.
+            let _ = write!(clean, "{}", c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+fn connect(source: &io::Error) -> String {
+    use io::ErrorKind as Kind;
+    let hint = match source.kind() {
+        Kind::ConnectionRefused => "; is `haul receive` running there, on this address?",
+        Kind::NotFound => "; check the address",
+        Kind::TimedOut => {
+            "; nobody answers there: check the address, and whether a firewall is between"
+        }
+        Kind::HostUnreachable | Kind::NetworkUnreachable => "; check the address and the network",
+        Kind::PermissionDenied => "; this user may not connect there",
+        _ => "",
+    };
+    format!("cannot connect: {}{hint}", system(source))
+}
+
+fn lost(operation: Operation, source: &io::Error, context: Context) -> String {
+    let command = source.get_ref().and_then(|inner| inner.downcast_ref::<ExecError>());
+    let by_command = command.is_some();
+    let failed = command.is_some_and(|command| !command.status.success());
+    let what = if by_command {
+        format!("the {source}")
+    } else if is_close(source) {
+        "the peer closed the connection".into()
+    } else {
+        format!("{operation}: {}", system(source))
+    };
+    match (context.greeted, context.side) {
+        (true, Side::Sender) => {
+            format!("{what} before the transfer was complete; run the same command again to go on")
+        }
+        (true, Side::Receiver) => {
+            format!(
+                "{what} before the transfer was complete; what has come is kept for when it comes again"
+            )
+        }
+        (false, _) if failed => what,
+        (false, Side::Sender) => {
+            format!(
+                "{what} before it said a word of haul; is it `haul receive`? (for other programs: --plain)"
+            )
+        }
+        (false, Side::Receiver) => format!("{what} before it said a word of haul"),
+    }
+}
+
+fn is_close(source: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        source.kind(),
+        Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
+    )
+}
+
+fn no_common_ground(incompatible: &Incompatible, context: Context) -> String {
+    match incompatible {
+        Incompatible::NotHaul { first } => {
+            let end = first.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            let shown = first.get(..end).unwrap_or_default().escape_ascii();
+            let other = match context.side {
+                Side::Sender => "if it is a plain receiver such as nc, use --plain",
+                Side::Receiver => "to receive from plain senders such as nc, use --plain FILE",
+            };
+            format!("the peer does not speak haul: its first bytes are \"{shown}\"; {other}")
+        }
+        Incompatible::SameRole { sender: true } => {
+            "both sides send; one of them must be `haul receive`".into()
+        }
+        Incompatible::SameRole { sender: false } => {
+            "both sides receive; one of them must be `haul send`".into()
+        }
+        Incompatible::Version { .. } | Incompatible::Features { .. } => {
+            format!("{incompatible}; bring the older side up to date")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn stalled(stall: &Stall, context: Context) -> String {
+    match (stall, context.side) {
+        (Stall::Hello { .. }, Side::Sender) => {
+            format!("{stall}; is it `haul receive`? (for other programs: --plain)")
+        }
+        (_, Side::Sender) => format!("{stall}; run the same command again to go on"),
+        (_, Side::Receiver) => stall.to_string(),
+    }
+}
+
+fn aborted(code: AbortCode, context: Context) -> String {
+    let peer = match context.side {
+        Side::Sender => "receiver",
+        Side::Receiver => "sender",
+    };
+    match code {
+        AbortCode::Cancelled => {
+            format!("the {peer} was stopped by its user; what has arrived is kept")
+        }
+        AbortCode::Busy => format!("the {peer} is busy; try again later, or with --retry-for"),
+        AbortCode::Incompatible => {
+            format!(
+                "the {peer} speaks no version of the protocol in common; bring the older side up to date"
+            )
+        }
+        _ => format!("the {peer} {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const CONTEXTS: [Context; 4] = [
+        Context { side: Side::Sender, greeted: false },
+        Context { side: Side::Sender, greeted: true },
+        Context { side: Side::Receiver, greeted: false },
+        Context { side: Side::Receiver, greeted: true },
+    ];
+
+    #[test]
+    fn error_is_one_line_that_says_what_to_do() {
+        let refused = || io::Error::from_raw_os_error(111);
+        let transport = |operation| Error::Transport { operation, source: refused() };
+        for context in CONTEXTS {
+            for (of, hint) in [
+                (transport(Operation::Connect), "haul receive"),
+                (Incompatible::NotHaul { first: *b"HTTP/1.\n" }.into(), "--plain"),
+                (Stall::Hello { after: Duration::from_secs(10) }.into(), "10 s"),
+                (
+                    Incompatible::Version { min: 2, max: 3, our_min: 1, our_max: 1 }.into(),
+                    "up to date",
+                ),
+                (Incompatible::SameRole { sender: true }.into(), "haul receive"),
+                (Error::Aborted(AbortCode::Busy), "--retry-for"),
+                (Error::Cancelled, "again"),
+            ] {
+                let line = error(&of, context);
+                assert!(line.contains(hint), "{line}");
+                assert!(!line.contains(char::is_control) && !line.contains("os error"), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn system_leaves_the_number_out() {
+        let inner = io::Error::from_raw_os_error(2);
+        let text = system(&io::Error::new(inner.kind(), format!("/a/b: {inner}; more")));
+        assert_eq!(text, "/a/b: No such file or directory; more");
+        assert_eq!(system(&io::Error::other("odd (os error ")), "odd (os error ");
+    }
+
+    #[test]
+    fn clean_leaves_nothing_that_a_terminal_obeys() {
+        assert_eq!(
+            clean("a\u{1b}[31mb\r\n\u{9b}\u{202e}é\\"),
+            "a\\u{1b}[31mb\\r\\n\\u{9b}\\u{202e}é\\"
+        );
+    }
+}

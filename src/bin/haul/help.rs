@@ -1,0 +1,110 @@
+//! Help, the manual page, completions, and what is said of wrong usage.
+
+use std::io::{self, Write};
+
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Error};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use crate::args::Haul;
+use crate::exit::{Code, Stop};
+use crate::explain::{clean, system};
+
+/// Prints what clap has to say: help that was asked for, or one line on wrong usage.
+pub(crate) fn answer(error: &Error) -> Code {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Code::Local,
+            _ => Code::Done,
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // To standard error; where this cannot be said, nothing can.
+            let _ = error.print();
+            Code::Usage
+        }
+        _ => {
+            let _ = writeln!(io::stderr(), "haul: {}", one_line(&error.to_string()));
+            Code::Usage
+        }
+    }
+}
+
+/// Prints a script that completes in this shell.
+pub(crate) fn completions(shell: Shell) -> Result<Code, Stop> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Haul::command(), "haul", &mut script);
+    print(&script)
+}
+
+/// Prints the manual page of the command, with one section for each of its commands.
+pub(crate) fn man() -> Result<Code, Stop> {
+    let mut page = Vec::new();
+    let mut haul = Haul::command();
+    haul.build();
+    let rendered = Man::new(haul.clone()).render(&mut page).and_then(|()| {
+        haul.get_subcommands()
+            .filter(|command| command.get_name() != "help")
+            .try_for_each(|command| section(command, &mut page))
+    });
+    rendered.map_err(|error| Stop::new(Code::Local, format!("cannot make the page: {error}")))?;
+    print(&page)
+}
+
+fn section(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let man = Man::new(command.clone());
+    writeln!(page, ".SH \"HAUL {}\"", command.get_name().to_uppercase())?;
+    let mut parts = Vec::new();
+    man.render_synopsis_section(&mut parts)?;
+    man.render_description_section(&mut parts)?;
+    man.render_options_section(&mut parts)?;
+    // One level down: they are parts of this section.
+    page.extend_from_slice(String::from_utf8_lossy(&parts).replace(".SH ", ".SS ").as_bytes());
+    Ok(())
+}
+
+/// Prints all of it; that nobody reads on is not an error.
+fn print(bytes: &[u8]) -> Result<Code, Stop> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Stop::new(
+            Code::Local,
+            format!("cannot write to standard output: {}", system(&error)),
+        )),
+        _ => Ok(Code::Done),
+    }
+}
+
+/// What clap says in several lines, without the usage.
+fn one_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let end = ["\n\nUsage:", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
+    let text = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    format!("{} (see haul --help)", clean(&words.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn wrong_usage_is_one_line() {
+        for (line, expected) in [
+            ("haul send", "the following required arguments were not provided: <PATH... ADDR>..."),
+            (
+                "haul receive --onec",
+                "unexpected argument '--onec' found tip: a similar argument exists: '--once'",
+            ),
+            (
+                "haul receive --existing all",
+                "invalid value 'all' for '--existing <EXISTING>' [possible values: refuse, skip, rename, replace]",
+            ),
+        ] {
+            let error = Haul::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(one_line(&error.to_string()), format!("{expected} (see haul --help)"));
+        }
+    }
+}

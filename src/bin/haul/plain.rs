@@ -1,0 +1,332 @@
+//! `haul send --plain` and `haul receive --plain`: the wire of programs that send bare bytes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use haul::plain::{self, ChunkSize, Event, PlainError};
+use haul::{Acceptor, Cancel, Connector, Durability, Error, Existing};
+
+use crate::address::Address;
+use crate::args::{Receive, Send};
+use crate::exit::{Code, Side, Stop};
+use crate::explain;
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::receive::listen;
+use crate::report::{Held, Record, Reporter};
+use crate::send::{check, is_stdin, tcp_options};
+use crate::stream::Dialer;
+
+/// Sends one file, or standard input.
+pub(crate) fn send(
+    args: &Send,
+    paths: &[PathBuf],
+    address: &Address,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    let [path] = paths else {
+        return Err(Stop::new(Code::Usage, "--plain sends a single PATH: the wire has no names"));
+    };
+    let (mut source, size): (Box<dyn io::Read>, _) = if is_stdin(path) {
+        (Box::new(io::stdin()), 0)
+    } else {
+        let (file, size) = open(path)?;
+        (Box::new(file), size)
+    };
+    let cancel = Cancel::new();
+    interrupt::watch(cancel.clone(), "the receiver has a part, and nobody will tell it so")?;
+    let context = explain::Context { side: Side::Sender, greeted: false };
+    let connected = Dialer::new(address, tcp_options(args)).connect();
+    let mut stream = connected.map_err(|source| {
+        let error = Error::Transport { operation: haul::Operation::Connect, source };
+        Stop::new(Code::of_error(&error), explain::error(&error, context))
+    })?;
+    reporter.record(&Record::Connected { peer: &address.to_string() }, None);
+    let mut watch = Watch::new(reporter, cancel, size);
+    let sent = plain::send(&mut source, &mut stream, chunk(args.chunk), |event| watch.see(event));
+    let sent = sent.map_err(|error| watch.stop(error, "took no byte"))?;
+    // This is how the receiver learns that it was all.
+    drop(stream);
+    watch.progress.finish();
+    let seconds = watch.progress.elapsed().as_secs_f64();
+    reporter.record(&Record::Finished { files: 1, bytes: sent.bytes, resent: 0, seconds }, None);
+    let shown = path.display();
+    reporter.say(&format!(
+        "sent {shown} ({} bytes, blake3 {}) in {seconds:.2} s",
+        sent.bytes, sent.root
+    ));
+    reporter.say("on the plain wire nobody says whether it has arrived, or all of it");
+    Ok(Code::Done)
+}
+
+/// Receives one file.
+pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
+    let existing = args.existing.map_or(Existing::Refuse, Existing::from);
+    if !matches!(existing, Existing::Refuse | Existing::Replace) {
+        return Err(Stop::new(Code::Usage, "with --plain, --existing is refuse or replace"));
+    }
+    let durability = args.durability.map_or_else(Durability::default, Durability::from);
+    let cancel = Cancel::new();
+    interrupt::watch(cancel.clone(), "what has come is not kept")?;
+    let mut place = Place::new(path, existing)?;
+    let mut listener = listen(args.listen.as_ref(), reporter)?;
+    let (mut stream, peer) = loop {
+        if cancel.is_cancelled() {
+            return Ok(interrupted(reporter));
+        }
+        match listener.accept() {
+            Ok(accepted) => break accepted,
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                return Err(Stop::new(
+                    Code::Local,
+                    format!("cannot accept: {}", explain::system(&error)),
+                ));
+            }
+        }
+    };
+    drop(listener);
+    let peer = peer.to_string();
+    reporter.say(&format!("connected by {peer}"));
+    reporter.record(&Record::Connected { peer: &peer }, None);
+    let mut watch = Watch::new(reporter, cancel, 0);
+    let received =
+        plain::receive(&mut stream, &mut place.file, chunk(args.chunk), |event| watch.see(event));
+    let received = match received {
+        Ok(received) => received,
+        Err(PlainError::Stopped { .. }) if watch.cancel.is_cancelled() => {
+            return Ok(interrupted(reporter));
+        }
+        Err(error) => return Err(watch.stop(error, "sent no byte")),
+    };
+    place.keep(existing, durability)?;
+    drop(stream);
+    watch.progress.finish();
+    let shown = path.display().to_string();
+    let (blake3, durability) = (received.root.to_string(), durability.to_string());
+    let held = Held {
+        path: &shown,
+        size: received.bytes,
+        blake3: &blake3,
+        durability: &durability,
+        offered: None,
+    };
+    reporter.record(&Record::Received(held), None);
+    let seconds = watch.progress.elapsed().as_secs_f64();
+    let bytes = received.bytes;
+    reporter.record(&Record::Finished { files: 1, bytes, resent: 0, seconds }, None);
+    reporter.say(&format!(
+        "received and saved as {shown} ({bytes} bytes, blake3 {blake3}, {durability})"
+    ));
+    reporter.say("on the plain wire a cut connection cannot be told from an end: compare size or hash with the sender's");
+    Ok(Code::Done)
+}
+
+/// Where the file goes: a partial file beside its place, which is gone unless it is kept.
+struct Place {
+    path: PathBuf,
+    folder: PathBuf,
+    partial: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl Place {
+    fn new(path: &Path, existing: Existing) -> Result<Self, Stop> {
+        let local = |text: String| Stop::new(Code::Local, text);
+        let shown = path.display();
+        if path.file_name().is_none() {
+            return Err(local(format!("{shown} is not the name of a file")));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => {
+                return Err(local(format!("{shown} is a folder; name the file to receive into")));
+            }
+            Ok(meta) if existing == Existing::Replace && !meta.is_file() => {
+                return Err(local(format!("{shown} is not a regular file, and stays")));
+            }
+            Ok(_) if existing != Existing::Replace => return Err(exists(path)),
+            _ => {}
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
+        for number in 0..ATTEMPTS {
+            let name = format!(".haul-plain-{}-{number}.part", std::process::id());
+            let partial = folder.join(name);
+            match OpenOptions::new().write(true).create_new(true).open(&partial) {
+                Ok(file) => {
+                    return Ok(Self { path: path.into(), folder, partial, file, kept: false });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let reason = explain::system(&error);
+                    return Err(local(format!("cannot write in {}: {reason}", folder.display())));
+                }
+            }
+        }
+        Err(local(format!("{} holds too many .haul-plain-*.part", folder.display())))
+    }
+
+    /// Makes it durable and gives it its name, in one step, and in place of nothing but what may be replaced.
+    fn keep(mut self, existing: Existing, durability: Durability) -> Result<(), Stop> {
+        let synced = match durability {
+            Durability::Received => Ok(()),
+            Durability::Flushed => self.file.sync_data(),
+            _ => self.file.sync_all(),
+        };
+        synced.map_err(|error| self.failed(&error))?;
+        if existing == Existing::Replace {
+            fs::rename(&self.partial, &self.path).map_err(|error| self.failed(&error))?;
+        } else {
+            match name(&self.partial, &self.path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(exists(&self.path));
+                }
+                named => named.map_err(|error| self.failed(&error))?,
+            }
+        }
+        self.kept = true;
+        if durability == Durability::Synced {
+            let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
+            folder.map_err(|error| self.failed(&error))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &io::Error) -> Stop {
+        let reason = explain::system(error);
+        Stop::new(Code::Local, format!("cannot save {}: {reason}", self.path.display()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed now is found by its name.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+/// Looks while a transfer runs: at the clock, and for Ctrl-C.
+struct Watch {
+    progress: Progress,
+    cancel: Cancel,
+    total: u64,
+    bytes: u64,
+    /// When the last byte went through.
+    last: Instant,
+}
+
+impl Watch {
+    fn new(reporter: &Arc<Reporter>, cancel: Cancel, total: u64) -> Self {
+        let mut progress = Progress::new(Arc::clone(reporter), None, total);
+        if total == 0 {
+            progress.set_open_ended();
+        }
+        Self { progress, cancel, total, bytes: 0, last: Instant::now() }
+    }
+
+    fn see(&mut self, event: Event) -> ControlFlow<()> {
+        let silent = match event {
+            Event::Passed { bytes } => {
+                (self.bytes, self.last) = (bytes, Instant::now());
+                self.progress.update(bytes, self.total);
+                false
+            }
+            _ => self.last.elapsed() >= SILENCE,
+        };
+        if silent || self.cancel.is_cancelled() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn stop(&self, error: PlainError, silence: &str) -> Stop {
+        let bytes = self.bytes;
+        if matches!(error, PlainError::Stopped { .. }) {
+            if self.cancel.is_cancelled() {
+                return Stop::new(Code::Interrupted, format!("interrupted after {bytes} bytes"));
+            }
+            let seconds = SILENCE.as_secs();
+            let text = format!("the peer {silence} for {seconds} s, after {bytes} bytes");
+            return Stop::new(Code::Peer, text);
+        }
+        let error = Error::from(error);
+        let code = Code::of_error(&error);
+        let text = explain::system(&io::Error::from(error));
+        Stop::new(
+            code,
+            format!("{text} (after {bytes} bytes; the plain wire cannot go on with a part)"),
+        )
+    }
+}
+
+fn open(path: &Path) -> Result<(File, u64), Stop> {
+    check(path)?;
+    let opened = File::open(path).and_then(|file| file.metadata().map(|meta| (file, meta)));
+    let shown = path.display();
+    match opened {
+        Ok((_, meta)) if meta.is_dir() => Err(Stop::new(
+            Code::Local,
+            format!("{shown} is a folder; the plain wire carries one file"),
+        )),
+        Ok((file, meta)) => Ok((file, meta.len())),
+        Err(error) => Err(Stop::new(Code::Local, format!("{shown}: {}", explain::system(&error)))),
+    }
+}
+
+/// Gives the file its name, if that is free; there is no moment between the question and the deed.
+fn name(partial: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(partial, path) {
+        Ok(()) => fs::remove_file(partial),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // A file system without hard links.
+        Err(_) => rename_to_free(partial, path),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn rename_to_free(partial: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, partial, CWD, path, RenameFlags::NOREPLACE).map_err(io::Error::from)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn rename_to_free(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn exists(path: &Path) -> Stop {
+    let shown = path.display();
+    Stop::new(Code::Refused, format!("{shown} exists already, and stays; see --existing replace"))
+}
+
+fn interrupted(reporter: &Reporter) -> Code {
+    let code = Code::Interrupted;
+    reporter.record(&Record::Failed { code: code.number(), message: "interrupted" }, None);
+    code
+}
+
+fn chunk(asked: Option<ChunkSize>) -> ChunkSize {
+    asked.unwrap_or_default()
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::WouldBlock | Kind::TimedOut | Kind::Interrupted | Kind::ConnectionAborted
+    )
+}
+
+/// Without a byte for so long, either way, the peer is given up.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Names that are tried for a partial file: others are left over from processes that were killed.
+const ATTEMPTS: u32 = 1000;

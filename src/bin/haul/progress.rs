@@ -1,0 +1,127 @@
+//! How far a transfer is: a bar, a line a second, or JSON.
+#![expect(clippy::disallowed_methods, reason = "how often to say it is a matter of time")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use crate::report::{Record, Reporter};
+
+/// What one transfer shows of its progress. The count never goes back.
+pub(crate) struct Progress {
+    reporter: Arc<Reporter>,
+    session: Option<u64>,
+    bytes: u64,
+    total: u64,
+    /// There is more to come than is known.
+    open_ended: bool,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+    last_record: Option<Instant>,
+    /// What the last record said.
+    recorded: Option<u64>,
+}
+
+impl Progress {
+    /// `total` is what is known of the size from the start.
+    pub(crate) fn new(reporter: Arc<Reporter>, session: Option<u64>, total: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            reporter,
+            session,
+            bytes: 0,
+            total,
+            open_ended: false,
+            started: now,
+            bar: None,
+            last_line: now,
+            last_record: None,
+            recorded: None,
+        }
+    }
+
+    /// `bytes` have arrived, of `total` as far as is known.
+    pub(crate) fn update(&mut self, bytes: u64, total: u64) {
+        self.bytes = self.bytes.max(bytes);
+        self.total = self.total.max(total).max(self.bytes);
+        let now = Instant::now();
+        if self.last_record.is_none_or(|last| now.duration_since(last) >= RECORD_PAUSE) {
+            self.last_record = Some(now);
+            self.record();
+        }
+        self.draw(now);
+    }
+
+    /// Something is sent whose size is not known before its end.
+    pub(crate) const fn set_open_ended(&mut self) {
+        self.open_ended = true;
+    }
+
+    /// Says the last of it, and takes the bar away.
+    pub(crate) fn finish(&mut self) {
+        self.record();
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn record(&mut self) {
+        if self.bytes > 0 && self.recorded != Some(self.bytes) {
+            self.recorded = Some(self.bytes);
+            let record = Record::Progress { bytes: self.bytes, total: self.total };
+            self.reporter.record(&record, self.session);
+        }
+    }
+
+    fn draw(&mut self, now: Instant) {
+        if self.bar.is_none() {
+            self.bar = self.reporter.bar().map(|bar| bar.with_style(style()));
+        }
+        match &self.bar {
+            Some(bar) => {
+                if !self.open_ended {
+                    bar.set_length(self.total);
+                }
+                bar.set_position(self.bytes);
+            }
+            None if now.duration_since(self.last_line) >= LINE_PAUSE => {
+                self.last_line = now;
+                if self.open_ended {
+                    self.reporter.progress(&format!("{} so far", HumanBytes(self.bytes)));
+                    return;
+                }
+                let (bytes, total) = (HumanBytes(self.bytes), HumanBytes(self.total));
+                // Rounded down, so that 100 % means all.
+                let percent = u128::from(self.bytes) * 100 / u128::from(self.total.max(1));
+                self.reporter.progress(&format!("{bytes} of {total} ({percent} %)"));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{bar:30} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Programs are told ten times a second at most.
+const RECORD_PAUSE: Duration = Duration::from_millis(100);
+
+/// People who read a log are told once a second.
+const LINE_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,152 @@
+//! `haul receive`.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use haul::store::fs::FsStore;
+use haul::transport::Stdio;
+use haul::{Cancel, Config, Error, Observer, Server, Transfer};
+
+use crate::address::Listen;
+use crate::args::Receive;
+use crate::exit::{Code, Side, Stop};
+use crate::explain;
+use crate::interrupt;
+use crate::plain;
+use crate::report::{Record, Reporter};
+use crate::session::{Done, Session};
+use crate::stream::{Listener, TICK};
+
+pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
+    if let Some(file) = &args.plain {
+        return plain::receive(args, file, reporter);
+    }
+    let folder = args.folder.as_deref().unwrap_or(Path::new("."));
+    let store = open(folder)?;
+    let mut config = Config::default();
+    if let Some(policy) = args.existing {
+        config = config.existing(policy.into());
+    }
+    if let Some(level) = args.durability {
+        config = config.durability(level.into());
+    }
+    let cancel = Cancel::new();
+    if args.stdio {
+        serve_stdio(store, config, cancel, reporter)
+    } else {
+        serve(args, store, config, cancel, reporter)
+    }
+}
+
+/// Listens, and says where, and what that means if others can come too.
+pub(crate) fn listen(address: Option<&Listen>, reporter: &Reporter) -> Result<Listener, Stop> {
+    let default = || DEFAULT.parse().map_err(|error: String| Stop::new(Code::Local, error));
+    let address = address.cloned().map_or_else(default, Ok)?;
+    let cannot = |error| {
+        let hint = hint(&error);
+        let message = format!("cannot listen on {address}: {}{hint}", bare(&error, &address));
+        Stop::new(Code::Local, message)
+    };
+    let listener = Listener::bind(&address).map_err(cannot)?;
+    let real = listener.address().map_err(cannot)?;
+    if listener.is_wide().map_err(cannot)? {
+        reporter.complain(&format!(
+            "warning: listening on {real}, beyond this machine, and there is no authentication: anyone who reaches this port can put files here"
+        ));
+    }
+    reporter.say(&format!("listening on {real}"));
+    reporter.record(&Record::Listening { address: &real }, None);
+    Ok(listener)
+}
+
+pub(crate) fn open(folder: &Path) -> Result<FsStore, Stop> {
+    FsStore::open(folder).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "; make it first, or name another folder",
+            std::io::ErrorKind::NotADirectory => "; name a folder to receive into",
+            _ => "",
+        };
+        Stop::new(Code::Local, format!("cannot receive into {}{hint}", explain::system(&error)))
+    })
+}
+
+fn serve(
+    args: &Receive,
+    store: FsStore,
+    config: Config,
+    cancel: Cancel,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    interrupt::watch(cancel.clone(), "what has arrived is kept for senders that come again")?;
+    let listener = listen(args.listen.as_ref(), reporter)?;
+    let done = Done::default();
+    let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);
+    if let Some(sessions) = args.sessions {
+        server = server.sessions(sessions.into());
+    }
+    let mut number = 0_u64;
+    let ended = server.run(|_, peer| {
+        number = number.saturating_add(1);
+        let peer = peer.to_string();
+        reporter.say(&format!("connected by {peer}"));
+        reporter.record(&Record::Connected { peer: &peer }, Some(number));
+        Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&done))
+    });
+    let code = *done.lock().unwrap_or_else(PoisonError::into_inner);
+    match ended {
+        Ok(_) => Ok(code.unwrap_or_default()),
+        Err(Error::Cancelled) => {
+            let record =
+                Record::Failed { code: Code::Interrupted.number(), message: "interrupted" };
+            reporter.record(&record, None);
+            Ok(Code::Interrupted)
+        }
+        // What is wrong is with this side's socket.
+        Err(error) => {
+            let context = explain::Context { side: Side::Receiver, greeted: false };
+            Err(Stop::new(Code::Local, explain::error(&error, context)))
+        }
+    }
+}
+
+fn serve_stdio(
+    mut store: FsStore,
+    config: Config,
+    cancel: Cancel,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    interrupt::watch(cancel.clone(), "what has arrived is kept for when the sender comes again")?;
+    let mut stream = Stdio::new().map_err(|error| {
+        Stop::new(Code::Local, format!("cannot use the standard streams: {error}"))
+    })?;
+    stream.set_timeout(Some(TICK));
+    let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
+    let mut transfer = Transfer::new(config).observer(session).cancel(cancel);
+    let result = transfer.receive(&mut store, stream);
+    let mut session = transfer.into_observer();
+    session.ended(&result);
+    Ok(session.code())
+}
+
+/// What the system said, where the text names the address already.
+fn bare(error: &std::io::Error, address: &Listen) -> String {
+    let text = explain::system(error);
+    let named = format!("{address}: ");
+    text.strip_prefix(&named).map(ToOwned::to_owned).unwrap_or(text)
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::AddrInUse => {
+            "; another program (another `haul receive`?) listens there: stop it, or take another with --listen"
+        }
+        Kind::AddrNotAvailable => "; it is not an address of this machine",
+        Kind::PermissionDenied => "; ports below 1024 are for the administrator",
+        Kind::AlreadyExists => "; it is not a socket, and stays",
+        Kind::NotFound => "; check the address",
+        _ => "",
+    }
+}
+
+const DEFAULT: &str = "127.0.0.1:7117";

@@ -1,0 +1,177 @@
+//! What the command says: text for people, or one JSON object a line.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use serde::Serialize;
+
+use crate::args::Output;
+use crate::exit::Stop;
+use crate::explain::{clean, system};
+
+/// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic.
+pub(crate) struct Reporter {
+    output: Output,
+    lines: Mutex<Lines>,
+    /// Bars are drawn: standard error is a terminal, and nobody asked for quiet.
+    bars: Option<MultiProgress>,
+}
+
+struct Lines {
+    to: Box<dyn Write + Send>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Whoever read it went away: nothing more is written.
+    Closed,
+    /// It could not be written, for a reason that somebody should know.
+    Failed,
+}
+
+/// One line of `--json`. The name of the variant is its field `event`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Record<'a> {
+    /// A receiver waits for senders.
+    Listening { address: &'a str },
+    /// A sender is there, or a receiver was reached.
+    Connected { peer: &'a str },
+    /// A file was offered. Without a size it is not known before the end.
+    Offered { path: &'a str, size: Option<u64> },
+    /// So much is known to have arrived. It never goes back.
+    Progress { bytes: u64, total: u64 },
+    /// The receiver vouches for a file (sender).
+    Delivered(Held<'a>),
+    /// A file was vouched for (receiver).
+    Received(Held<'a>),
+    /// The receiver does not take a file, or skips it.
+    Refused { path: &'a str, reason: &'a str },
+    /// The sender could not send a file.
+    Withdrawn { path: &'a str, reason: &'a str },
+    /// The connection is made again.
+    Retry { attempt: u32, cause: &'a str },
+    /// A transfer is over; every entry is settled.
+    Finished { files: u64, bytes: u64, resent: u64, seconds: f64 },
+    /// A transfer, or the command, failed; `code` is the exit code for it.
+    Failed { code: u8, message: &'a str },
+}
+
+/// What a receipt says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Held<'a> {
+    /// The name that the receiver gave it.
+    pub(crate) path: &'a str,
+    pub(crate) size: u64,
+    pub(crate) blake3: &'a str,
+    pub(crate) durability: &'a str,
+    /// The name that was offered, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offered: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    record: &'a Record<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<u64>,
+}
+
+impl Reporter {
+    pub(crate) fn new(output: Output) -> Self {
+        Self::to(Box::new(io::stdout()), output)
+    }
+
+    /// Says everything on standard error, because standard output is the stream.
+    pub(crate) fn on_stderr(output: Output) -> Self {
+        Self::to(Box::new(io::stderr()), output)
+    }
+
+    fn to(to: Box<dyn Write + Send>, output: Output) -> Self {
+        let drawn = !output.quiet && io::stderr().is_terminal();
+        let bars = drawn.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        Self { output, lines: Mutex::new(Lines { to, state: State::Open }), bars }
+    }
+
+    /// Information for people.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.output.quiet && !self.output.json {
+            self.write(&clean(text));
+        }
+    }
+
+    /// An event, for `--json`.
+    pub(crate) fn record(&self, record: &Record<'_>, session: Option<u64>) {
+        if self.output.json
+            && let Ok(line) = serde_json::to_string(&Line { record, session })
+        {
+            self.write(&line);
+        }
+    }
+
+    /// Something that is wrong, on standard error.
+    pub(crate) fn complain(&self, text: &str) {
+        self.tell(&format!("haul: {}", clean(text)));
+    }
+
+    /// The end of the command, without success.
+    pub(crate) fn stop(&self, stop: &Stop) {
+        self.complain(&stop.message);
+        self.record(&Record::Failed { code: stop.code.number(), message: &stop.message }, None);
+    }
+
+    /// How far it is, on standard error.
+    pub(crate) fn progress(&self, text: &str) {
+        if !self.output.quiet {
+            self.tell(&clean(text));
+        }
+    }
+
+    /// A bar, where bars are drawn.
+    pub(crate) fn bar(&self) -> Option<ProgressBar> {
+        self.bars.as_ref().map(|bars| bars.add(ProgressBar::no_length()))
+    }
+
+    pub(crate) const fn wants_json(&self) -> bool {
+        self.output.json
+    }
+
+    /// Whether something was lost that should have been said, and nobody went away from hearing it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).state == State::Failed
+    }
+
+    fn write(&self, line: &str) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.state != State::Open {
+            return;
+        }
+        let written = self.aside(|| writeln!(lines.to, "{line}").and_then(|()| lines.to.flush()));
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => lines.state = State::Closed,
+            Err(error) => {
+                lines.state = State::Failed;
+                let error = system(&error);
+                self.complain(&format!("cannot write to standard output: {error}"));
+            }
+        }
+    }
+
+    fn tell(&self, line: &str) {
+        // Where this cannot be said, nothing can.
+        let _ = self.aside(|| writeln!(io::stderr(), "{line}"));
+    }
+
+    /// Writes between the bars.
+    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+}

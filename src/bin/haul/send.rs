@@ -1,0 +1,135 @@
+//! `haul send`.
+
+use std::ffi::OsStr;
+use std::fs::{self, FileType};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use haul::store::fs::FsSource;
+use haul::store::{Chain, StreamSource};
+use haul::transport::tcp::TcpOptions;
+use haul::{Cancel, Config, Observer, RelPath, Retry, Source, Transfer};
+
+use crate::address::Address;
+use crate::args::Send;
+use crate::exit::{Code, Side, Stop};
+use crate::explain;
+use crate::interrupt;
+use crate::plain;
+use crate::report::{Record, Reporter};
+use crate::session::Session;
+use crate::stream::Dialer;
+
+pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
+    let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;
+    if args.plain {
+        return plain::send(args, &paths, &address, reporter);
+    }
+    let stdin = paths.iter().filter(|path| is_stdin(path)).count();
+    if stdin > 1 {
+        return Err(Stop::new(Code::Usage, "standard input (-) can be sent only once"));
+    }
+    if args.name.is_some() && paths.len() > 1 {
+        return Err(Stop::new(Code::Usage, "--name is for a single PATH"));
+    }
+    let name = args.name.as_deref().map(|name| parse_name(name.as_bytes())).transpose()?;
+    let files: Vec<&Path> =
+        paths.iter().map(|path| path.as_path()).filter(|path| !is_stdin(path)).collect();
+    files.iter().try_for_each(|path| check(path))?;
+    let files = match (&name, files.as_slice()) {
+        (Some(name), [path]) => FsSource::named(path, name),
+        _ => FsSource::new(&files),
+    };
+    let files = files.map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
+    if stdin == 0 {
+        return transfer(args, &address, files, reporter);
+    }
+    let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
+    let source = Chain::new(files, StreamSource::new(name, io::stdin()));
+    transfer(args, &address, source, reporter)
+}
+
+/// The options of TCP that the user set.
+pub(crate) fn tcp_options(args: &Send) -> TcpOptions {
+    let mut options = TcpOptions::default().congestion(args.congestion.clone());
+    if let Some(timeout) = args.connect_timeout {
+        options = options.connect_timeout(timeout);
+    }
+    options
+}
+
+/// Looks at a path that was given, without opening it: opening a FIFO would be to wait for its other end.
+pub(crate) fn check(path: &Path) -> Result<(), Stop> {
+    let shown = path.display();
+    let meta = fs::metadata(path)
+        .map_err(|error| Stop::new(Code::Local, format!("{shown}: {}", explain::system(&error))))?;
+    if meta.is_file() || meta.is_dir() {
+        return Ok(());
+    }
+    let kind = kind(meta.file_type());
+    let hint = "to send what comes out of it: haul send - ADDR <";
+    Err(Stop::new(Code::Local, format!("{shown} is {kind}, not a file or folder; {hint} {shown}")))
+}
+
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == OsStr::new("-")
+}
+
+fn transfer<S: Source>(
+    args: &Send,
+    address: &Address,
+    mut source: S,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    let mut config = Config::default();
+    if let Some(size) = args.block_size {
+        config.limits = config.limits.block(config.limits.block.max(size));
+        config = config.block_size(size);
+    }
+    let cancel = Cancel::new();
+    interrupt::watch(cancel.clone(), "run the same command again to go on")?;
+    let session = Session::new(Arc::clone(reporter), Side::Sender, source.total());
+    let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
+    let mut dialer = Reporting {
+        dialer: Dialer::new(address, tcp_options(args)),
+        peer: address.to_string(),
+        reporter,
+    };
+    let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
+    let result = transfer.send_via(&mut source, &mut dialer);
+    let mut session = transfer.into_observer();
+    session.ended(&result);
+    Ok(session.code())
+}
+
+/// A connector that says when it got through.
+struct Reporting<'a> {
+    dialer: Dialer,
+    peer: String,
+    reporter: &'a Reporter,
+}
+
+impl haul::Connector for Reporting<'_> {
+    type Stream = <Dialer as haul::Connector>::Stream;
+
+    fn connect(&mut self) -> io::Result<Self::Stream> {
+        let stream = self.dialer.connect()?;
+        self.reporter.record(&Record::Connected { peer: &self.peer }, None);
+        Ok(stream)
+    }
+}
+
+fn parse_name(name: &[u8]) -> Result<RelPath, Stop> {
+    RelPath::parse(name).map_err(|error| Stop::new(Code::Usage, format!("--name: {error}")))
+}
+
+fn kind(of: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match () {
+        () if of.is_fifo() => "a FIFO",
+        () if of.is_socket() => "a socket",
+        () if of.is_block_device() || of.is_char_device() => "a device",
+        () => "something else",
+    }
+}

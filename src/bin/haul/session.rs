@@ -1,0 +1,249 @@
+//! What is said of one transfer, as it goes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use haul::proto::{EntryId, Kind, Outcome};
+use haul::store::Unsendable;
+use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
+use indicatif::HumanBytes;
+
+use crate::exit::{Code, Side};
+use crate::explain::{self, Context};
+use crate::progress::Progress;
+use crate::report::{Held, Record, Reporter};
+
+/// Hears of a transfer, and tells the user.
+pub(crate) struct Session {
+    reporter: Arc<Reporter>,
+    context: Context,
+    /// Who is at the other end, where there are several.
+    peer: Option<Peer>,
+    /// Entries that are not settled. Its size is bounded by the limits of the transfer.
+    pending: HashMap<EntryId, Pending>,
+    progress: Progress,
+    /// Files that the receiver holds.
+    files: u64,
+    code: Code,
+    done: Done,
+}
+
+/// How the first transfer ended that ended well, for who waits for it.
+pub(crate) type Done = Arc<Mutex<Option<Code>>>;
+
+struct Peer {
+    name: String,
+    number: u64,
+}
+
+struct Pending {
+    path: RelPath,
+    kind: Kind,
+}
+
+impl Session {
+    /// The only transfer of a command.
+    pub(crate) fn new(reporter: Arc<Reporter>, side: Side, total: Option<u64>) -> Self {
+        Self::with_peer(reporter, side, None, total, Done::default())
+    }
+
+    /// One of the transfers of a server.
+    pub(crate) fn of_server(
+        reporter: Arc<Reporter>,
+        number: u64,
+        name: String,
+        done: Done,
+    ) -> Self {
+        let peer = Some(Peer { name, number });
+        Self::with_peer(reporter, Side::Receiver, peer, None, done)
+    }
+
+    fn with_peer(
+        reporter: Arc<Reporter>,
+        side: Side,
+        peer: Option<Peer>,
+        total: Option<u64>,
+        done: Done,
+    ) -> Self {
+        let number = peer.as_ref().map(|peer| peer.number);
+        let progress = Progress::new(Arc::clone(&reporter), number, total.unwrap_or(0));
+        Self {
+            reporter,
+            context: Context { side, greeted: false },
+            peer,
+            pending: HashMap::new(),
+            progress,
+            files: 0,
+            code: Code::Done,
+            done,
+        }
+    }
+
+    /// How it ended, once it did.
+    pub(crate) const fn code(&self) -> Code {
+        self.code
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.peer.as_ref().map(|peer| peer.number)
+    }
+
+    fn record(&self, record: &Record<'_>) {
+        self.reporter.record(record, self.number());
+    }
+
+    /// Says what is wrong, and with whom.
+    fn complain(&self, text: &str) {
+        match &self.peer {
+            Some(peer) => self.reporter.complain(&format!("{}: {text}", peer.name)),
+            None => self.reporter.complain(text),
+        }
+    }
+
+    fn delivered(&mut self, entry: EntryId, receipt: &Receipt) {
+        let pending = self.pending.remove(&entry);
+        if pending.as_ref().is_some_and(|pending| pending.kind != Kind::File) {
+            return;
+        }
+        self.files = self.files.saturating_add(1);
+        let path = receipt.path.to_string();
+        let offered = pending.map(|pending| pending.path).filter(|path| *path != receipt.path);
+        let offered = offered.map(|path| path.to_string());
+        let (blake3, durability) = (receipt.root.to_string(), receipt.durability.to_string());
+        let held = Held {
+            path: &path,
+            size: receipt.size,
+            blake3: &blake3,
+            durability: &durability,
+            offered: offered.as_deref(),
+        };
+        let (record, verb) = match self.context.side {
+            Side::Sender => (Record::Delivered(held), "delivered"),
+            Side::Receiver => (Record::Received(held), "received"),
+        };
+        self.record(&record);
+        let name = offered.map_or_else(|| path.clone(), |offered| format!("{offered} as {path}"));
+        let already = if receipt.outcome == Outcome::Held { ", there already" } else { "" };
+        let size = receipt.size;
+        self.reporter
+            .say(&format!("{verb} {name} ({size} bytes, blake3 {blake3}, {durability}{already})"));
+    }
+
+    fn finished(&self, summary: &Summary) {
+        let seconds = self.progress.elapsed();
+        self.record(&Record::Finished {
+            files: self.files,
+            bytes: summary.bytes,
+            resent: summary.resent,
+            seconds: seconds.as_secs_f64(),
+        });
+        let verb = match self.context.side {
+            Side::Sender => "sent",
+            Side::Receiver => "received",
+        };
+        let mut line = format!(
+            "{verb} {} {}, {} in {:.2} s",
+            self.files,
+            if self.files == 1 { "file" } else { "files" },
+            HumanBytes(summary.bytes),
+            seconds.as_secs_f64(),
+        );
+        for (count, what) in [
+            (summary.skipped, "skipped"),
+            (summary.refused, "refused"),
+            (summary.withdrawn, "not sent"),
+        ] {
+            if count > 0 {
+                line.push_str(&format!("; {count} {what}"));
+            }
+        }
+        if summary.resent > 0 {
+            line.push_str(&format!("; {} sent again", HumanBytes(summary.resent)));
+        }
+        if let Some(peer) = &self.peer {
+            line.push_str(&format!(" (from {})", peer.name));
+        }
+        self.reporter.say(&line);
+    }
+}
+
+impl Observer for Session {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Greeted { .. } => self.context.greeted = true,
+            Event::Offered { entry, path, kind, size } => {
+                if *kind == Kind::File && self.reporter.wants_json() {
+                    self.record(&Record::Offered { path: &path.to_string(), size: *size });
+                }
+                if size.is_none() {
+                    self.progress.set_open_ended();
+                }
+                let pending = Pending { path: path.clone(), kind: kind.clone() };
+                self.pending.insert(*entry, pending);
+            }
+            Event::Progress { bytes, offered } => self.progress.update(*bytes, *offered),
+            Event::Delivered { entry, receipt } => self.delivered(*entry, receipt),
+            Event::Refused { entry, path, reason } => {
+                self.pending.remove(entry);
+                let path = path.as_ref().map_or_else(|| entry.to_string(), RelPath::to_string);
+                let code = Code::of_refusal(*reason, self.context.side);
+                self.record(&Record::Refused { path: &path, reason: &reason.to_string() });
+                if code == Code::Done {
+                    self.reporter.say(&format!("{path} is {reason}"));
+                } else {
+                    let reason = explain::refusal(*reason, self.context.side);
+                    self.complain(&format!("{path} is refused: {reason}"));
+                }
+                self.code = self.code.and(code);
+            }
+            Event::Withdrawn { entry, path, reason } => {
+                self.pending.remove(entry);
+                let path = path.to_string();
+                self.record(&Record::Withdrawn { path: &path, reason: &reason.to_string() });
+                self.complain(&format!("{path} is not sent: {}", explain::withdrawal(*reason)));
+                self.code = self.code.and(Code::of_withdrawal(*reason, self.context.side));
+            }
+            // Repairs and signs of life are of no interest as long as they work.
+            _ => {}
+        }
+    }
+
+    fn unsendable(&mut self, entry: &Unsendable) {
+        self.record(&Record::Withdrawn { path: &entry.name, reason: &entry.reason.to_string() });
+        self.complain(&format!(
+            "{} is not sent: {}",
+            entry.name,
+            explain::withdrawal(entry.reason)
+        ));
+        self.code = self.code.and(Code::of_withdrawal(entry.reason, self.context.side));
+    }
+
+    fn retry(&mut self, attempt: u32, cause: &Error, pause: Duration) {
+        let cause = explain::error(cause, Context { greeted: true, ..self.context });
+        let cause = cause.split(';').next().unwrap_or_default();
+        self.record(&Record::Retry { attempt, cause });
+        let pause = pause.as_secs_f64();
+        self.reporter.progress(&format!("{cause}; trying again in {pause:.1} s"));
+    }
+
+    fn ended(&mut self, result: &Result<Summary, Error>) {
+        self.progress.finish();
+        self.code = Code::of(result, self.code, self.context.side);
+        match result {
+            Ok(summary) => self.finished(summary),
+            Err(error) => {
+                let message = explain::error(error, self.context);
+                self.record(&Record::Failed { code: self.code.number(), message: &message });
+                // Who stopped it knows, and was told.
+                if self.code != Code::Interrupted {
+                    self.complain(&message);
+                }
+            }
+        }
+        if result.is_ok() {
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.get_or_insert(self.code);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The transports of the command, as one connector and one acceptor.
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use haul::transport::exec::{ExecConnector, ExecStream};
+use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};
+use haul::transport::unix::{UnixAcceptor, UnixConnector, UnixStream};
+use haul::{Acceptor, Connector, Peer};
+
+use crate::address::{Address, Listen};
+
+/// How often a waiting call looks up: what a person waits at most after Ctrl-C.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
+
+/// Opens streams to an [`Address`].
+pub(crate) enum Dialer {
+    Tcp(TcpConnector),
+    Unix(UnixConnector),
+    Exec(ExecConnector),
+}
+
+/// Waits on a [`Listen`] address.
+pub(crate) enum Listener {
+    Tcp(TcpAcceptor),
+    Unix(UnixAcceptor),
+}
+
+/// A stream of any of the transports.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Exec(ExecStream),
+}
+
+impl Dialer {
+    pub(crate) fn new(address: &Address, options: TcpOptions) -> Self {
+        match address {
+            Address::Tcp(address) => {
+                Self::Tcp(TcpConnector::new(address.clone()).options(ticking(options)))
+            }
+            Address::Unix(path) => Self::Unix(UnixConnector::new(path).tick(TICK)),
+            Address::Exec(command) => Self::Exec(ExecConnector::shell(command)),
+        }
+    }
+}
+
+impl Listener {
+    pub(crate) fn bind(address: &Listen) -> io::Result<Self> {
+        match address {
+            Listen::Tcp(address) => {
+                TcpAcceptor::bind(address, ticking(TcpOptions::default())).map(Self::Tcp)
+            }
+            Listen::Unix(path) => UnixAcceptor::bind(path)?.tick(TICK).map(Self::Unix),
+        }
+    }
+
+    /// The address that is really listened on, for people and programs to connect to.
+    pub(crate) fn address(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(acceptor) => acceptor.local_addr().map(|address| address.to_string()),
+            Self::Unix(acceptor) => Ok(format!("unix:{}", acceptor.path().display())),
+        }
+    }
+
+    /// Whether other machines can connect.
+    pub(crate) fn is_wide(&self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(acceptor) => {
+                acceptor.local_addr().map(|address| !address.ip().to_canonical().is_loopback())
+            }
+            Self::Unix(_) => Ok(false),
+        }
+    }
+}
+
+impl Connector for Dialer {
+    type Stream = Stream;
+
+    fn connect(&mut self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(connector) => connector.connect().map(Stream::Tcp),
+            Self::Unix(connector) => {
+                connector.connect().map(Stream::Unix).map_err(|error| match error.kind() {
+                    // A receiver that is not there yet, or is started again: unlike a host that does not exist, it may
+                    // come.
+                    io::ErrorKind::NotFound => {
+                        io::Error::new(io::ErrorKind::ConnectionRefused, error)
+                    }
+                    _ => error,
+                })
+            }
+            Self::Exec(connector) => {
+                let mut stream = connector.connect()?;
+                stream.set_timeout(Some(TICK));
+                Ok(Stream::Exec(stream))
+            }
+        }
+    }
+}
+
+impl Acceptor for Listener {
+    type Stream = Stream;
+
+    fn accept(&mut self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(acceptor) => {
+                acceptor.accept().map(|(stream, peer)| (Stream::Tcp(stream), peer))
+            }
+            Self::Unix(acceptor) => {
+                acceptor.accept().map(|(stream, peer)| (Stream::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Exec(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Exec(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+            Self::Unix(stream) => stream.flush(),
+            Self::Exec(stream) => stream.flush(),
+        }
+    }
+}
+
+fn ticking(options: TcpOptions) -> TcpOptions {
+    options.read_tick(TICK).write_tick(TICK).accept_tick(TICK)
+}
