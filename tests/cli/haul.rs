@@ -1,0 +1,253 @@
+//! The command under a watchdog: nothing here waits longer than [`PATIENCE`].
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::common::{PATIENCE, poll, quiet};
+
+/// The command's file.
+pub(crate) const HAUL: &str = env!("CARGO_BIN_EXE_haul");
+
+/// Runs it to its end.
+pub(crate) fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Finished {
+    run_with(arguments, Vec::new())
+}
+
+/// Runs it to its end, with this on its standard input.
+pub(crate) fn run_with<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+    stdin: Vec<u8>,
+) -> Finished {
+    let mut command = assert_cmd::Command::new(HAUL);
+    let output = command.args(arguments).write_stdin(stdin).timeout(PATIENCE).output();
+    let output = output.expect("the command runs");
+    Finished {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
+
+/// The command at work. It is killed when dropped.
+pub(crate) struct Haul {
+    child: Child,
+    lines: Receiver<String>,
+    stdout: String,
+    stderr: Arc<Mutex<String>>,
+    stderr_ended: Option<JoinHandle<()>>,
+}
+
+/// How it ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Haul {
+    pub(crate) fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut command = quiet(HAUL);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the command can be run");
+        let (sender, lines) = mpsc::channel();
+        let out = child.stdout.take().expect("it is a pipe");
+        thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut err = child.stderr.take().expect("it is a pipe");
+        let stderr = Arc::<Mutex<String>>::default();
+        let said = Arc::clone(&stderr);
+        let stderr_ended = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = err.read(&mut buffer) {
+                said.lock().expect("nobody panics with it").push_str(&text(&buffer[..count]));
+            }
+        });
+        let stderr_ended = Some(stderr_ended);
+        Self { child, lines, stdout: String::new(), stderr, stderr_ended }
+    }
+
+    /// `haul receive` into this folder, on a free port of loopback.
+    pub(crate) fn receive(folder: &Path, more: &[&str]) -> (Self, String) {
+        let mut arguments: Vec<OsString> =
+            ["receive", "--listen", "127.0.0.1:0"].map(Into::into).into();
+        arguments.push(folder.into());
+        arguments.extend(more.iter().map(Into::into));
+        let mut haul = Self::start(arguments);
+        let address = haul.address();
+        (haul, address)
+    }
+
+    /// Where it listens, once it does.
+    pub(crate) fn address(&mut self) -> String {
+        let line = self.line(|line| line.contains("listening"));
+        match serde_json::from_str::<Value>(&line) {
+            Ok(event) => event["address"].as_str().expect("it has an address").to_owned(),
+            Err(_) => line.trim_start_matches("listening on ").to_owned(),
+        }
+    }
+
+    /// Waits for such a line on its standard output.
+    pub(crate) fn line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.stdout.push_str(&line);
+                    self.stdout.push('\n');
+                    if wanted(&line) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no such line: {}", self.stdout),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("it ended: {} {}", self.stdout, self.stderr())
+                }
+            }
+        }
+    }
+
+    /// Waits until it has said this on its standard error.
+    pub(crate) fn says(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        poll(deadline, words, || self.stderr().contains(words).then_some(()));
+    }
+
+    fn stderr(&self) -> String {
+        self.stderr.lock().expect("nobody panics with it").clone()
+    }
+
+    pub(crate) fn take_stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().expect("the command has its standard input as a pipe")
+    }
+
+    /// What Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    /// What a power cut does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was killed");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = quiet("kill").arg(signal).arg(self.child.id().to_string()).status();
+        assert!(sent.expect("kill can be run").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Finished {
+        let deadline = Instant::now() + PATIENCE;
+        let ended = poll(deadline, "haul", || self.child.try_wait().expect("it is a child"));
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.stdout.push_str(&line);
+            self.stdout.push('\n');
+        }
+        if let Some(ended) = self.stderr_ended.take() {
+            ended.join().expect("it does not panic");
+        }
+        Finished {
+            code: ended.code(),
+            stdout: std::mem::take(&mut self.stdout),
+            stderr: self.stderr(),
+        }
+    }
+}
+
+impl Drop for Haul {
+    fn drop(&mut self) {
+        // Both fail where it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// Asserts the exit code.
+    #[track_caller]
+    pub(crate) fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    /// Asserts that all that was said of what is wrong is one line with these words.
+    #[track_caller]
+    pub(crate) fn one_error(self, words: &[&str]) -> Self {
+        let lines: Vec<_> = self.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "{self:?}");
+        assert!(lines[0].starts_with("haul: "), "{self:?}");
+        for word in words {
+            assert!(lines[0].contains(word), "no {word:?} in {self:?}");
+        }
+        self
+    }
+
+    /// The events of `--json`.
+    #[track_caller]
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+            .collect()
+    }
+}
+
+/// All files below a folder, by their names; folders have a slash at their end.
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).expect("it is a folder") {
+            let path = entry.expect("it can be read").path();
+            let name =
+                path.strip_prefix(folder).expect("it is below").to_string_lossy().into_owned();
+            if path.is_dir() {
+                found.insert(format!("{name}/"), Vec::new());
+                folders.push(path);
+            } else {
+                found.insert(name, fs::read(&path).expect("it can be read"));
+            }
+        }
+    }
+    found
+}
+
+/// The names below a folder.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    tree(folder).into_keys().collect()
+}
+
+/// Bytes that do not repeat in any short period: what stands where, and nothing else.
+pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
+    (0..len as u64).map(|i| ((i ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+/// The address by which the command receives into a folder as a child of the sender.
+pub(crate) fn exec(folder: &Path, more: &str) -> String {
+    format!("exec:'{HAUL}' receive --stdio {more} '{}'", folder.display())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

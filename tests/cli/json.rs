@@ -1,0 +1,132 @@
+//! The events of `--json`: their order, their fields, and that they are true.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+use crate::common::photo_path;
+use crate::haul::{Finished, Haul, content, exec, run};
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["event"].as_str().unwrap()).collect()
+}
+
+fn find<'a>(events: &'a [Value], kind: &str) -> &'a Value {
+    let mut found = events.iter().filter(|event| event["event"] == kind);
+    let event = found.next().unwrap_or_else(|| panic!("no {kind} in {events:?}"));
+    assert!(found.next().is_none(), "more than one {kind} in {events:?}");
+    event
+}
+
+/// Progress never goes back, and ends at `total`.
+fn assert_progress(events: &[Value], total: usize) {
+    let progress: Vec<_> = events.iter().filter(|event| event["event"] == "progress").collect();
+    let bytes: Vec<_> = progress.iter().map(|event| event["bytes"].as_u64().unwrap()).collect();
+    assert!(bytes.is_sorted(), "{bytes:?}");
+    assert!(progress.iter().all(|event| event["bytes"].as_u64() <= event["total"].as_u64()));
+    assert_eq!(bytes.last(), Some(&(total as u64)));
+}
+
+#[test]
+fn json_of_both_sides_tells_the_whole_transfer() {
+    let inbox = tempdir().unwrap();
+    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--json"]);
+    let alice = run(["send", "--json", photo_path().to_str().unwrap(), &address]).code(0);
+    let bob = bob.finish().code(0);
+    assert_eq!((alice.stderr.as_str(), bob.stderr.as_str()), ("", ""));
+    let photo = fs::read(photo_path()).unwrap();
+    let receipt = json!({
+        "path": "photo.jpg",
+        "size": photo.len(),
+        "blake3": haul::tree::Root::of(&photo).to_string(),
+        "durability": "synced",
+    });
+
+    let events = alice.events();
+    assert_eq!(find(&events, "connected"), &json!({"event": "connected", "peer": address}));
+    let offered = json!({"event": "offered", "path": "photo.jpg", "size": photo.len()});
+    assert_eq!(find(&events, "offered"), &offered);
+    let mut delivered = find(&events, "delivered").clone();
+    delivered.as_object_mut().unwrap().remove("event");
+    assert_eq!(delivered, receipt);
+    assert_progress(&events, photo.len());
+    let finished = find(&events, "finished");
+    assert_eq!((&finished["files"], &finished["bytes"]), (&json!(1), &json!(photo.len())));
+    assert_eq!(finished["resent"], 0);
+    assert!(finished["seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(kinds(&events)[0], "connected");
+    assert_eq!(kinds(&events).last(), Some(&"finished"));
+
+    let events = bob.events();
+    assert_eq!(find(&events, "listening"), &json!({"event": "listening", "address": address}));
+    let connected = find(&events, "connected");
+    assert!(connected["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    let mut received = find(&events, "received").clone();
+    assert_eq!(received["session"], connected["session"], "a server says of which sender it is");
+    received.as_object_mut().unwrap().retain(|key, _| key != "event" && key != "session");
+    assert_eq!(received, receipt);
+    assert_progress(&events, photo.len());
+    assert_eq!(kinds(&events).last(), Some(&"finished"));
+}
+
+fn send_to(inbox: &std::path::Path, policy: &str) -> Finished {
+    let outbox = tempdir().unwrap();
+    let file = outbox.path().join("a.txt");
+    fs::write(&file, "new").unwrap();
+    run(["send", "--json", file.to_str().unwrap(), &exec(inbox, policy)])
+}
+
+#[test]
+fn json_names_what_is_refused_and_what_is_renamed() {
+    let inbox = tempdir().unwrap();
+    fs::write(inbox.path().join("a.txt"), "old").unwrap();
+    let refused = send_to(inbox.path(), "").code(4).events();
+    let event = find(&refused, "refused");
+    assert_eq!(event["path"], "a.txt");
+    assert_eq!(event["reason"], "a different file exists under this name");
+    assert_eq!(find(&refused, "finished")["files"], 0);
+
+    let renamed = send_to(inbox.path(), "--existing rename").code(0).events();
+    let event = find(&renamed, "delivered");
+    assert_eq!((&event["path"], &event["offered"]), (&json!("a (1).txt"), &json!("a.txt")));
+}
+
+#[test]
+fn json_failure_has_the_exit_code_and_a_message() {
+    let failed = run(["send", "--json", photo_path().to_str().unwrap(), "no-such-host.invalid:1"]);
+    let events = failed.code(3).events();
+    assert_eq!(kinds(&events), ["failed"]);
+    assert_eq!(events[0]["code"], 3);
+    assert!(events[0]["message"].as_str().unwrap().contains("no-such-host.invalid:1"));
+
+    let failed = run(["send", "--json", "/no/such/file", "127.0.0.1:1"]).code(1).events();
+    assert_eq!((&failed[0]["event"], &failed[0]["code"]), (&json!("failed"), &json!(1)));
+}
+
+#[test]
+fn json_names_are_escaped() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let file = outbox.path().join("a\u{1b}[31m\u{9b}\u{202e}b\n");
+    fs::write(&file, "x").unwrap();
+    let sent = run(["send", "--json", file.to_str().unwrap(), &exec(inbox.path(), "")]).code(0);
+    assert!(!sent.stdout.contains('\u{1b}') && !sent.stdout.contains('\u{9b}'), "{sent:?}");
+    assert_eq!(find(&sent.events(), "delivered")["path"], "a\\u{1b}[31m\\u{9b}\\u{202e}b\\n");
+    let text = run(["send", file.to_str().unwrap(), &exec(inbox.path(), "")]).code(0);
+    assert!(!text.stdout.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text:?}");
+}
+
+#[test]
+fn json_progress_of_a_large_file_is_limited_and_complete() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let size = 40 << 20;
+    let file = outbox.path().join("large");
+    fs::write(&file, content(3, size)).unwrap();
+    let address = exec(inbox.path(), "");
+    let sent = run(["send", "--json", file.to_str().unwrap(), &address, "--block-size", "16K"]);
+    let events = sent.code(0).events();
+    assert_progress(&events, size);
+    let seconds = find(&events, "finished")["seconds"].as_f64().unwrap();
+    let count = kinds(&events).iter().filter(|kind| **kind == "progress").count();
+    assert!(count as f64 <= 10.0 * seconds + 2.0, "{count} in {seconds} s");
+}

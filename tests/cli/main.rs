@@ -1,0 +1,22 @@
+//! The command, as it is built, with real streams and real peers.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests open sockets and files, and stop where something is wrong"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod existing;
+mod haul;
+mod help;
+mod interrupt;
+mod json;
+mod peers;
+mod plain;
+mod transfer;
+mod wrong;

@@ -1,0 +1,198 @@
+//! The plain wire: the command with the original programs, with `nc` and with itself.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::tempdir;
+
+use crate::common::{
+    Listening, NcAlice, NcBob, PythonAlice, PythonBob, Receiver, Sender, assert_same, pair, photo,
+    photo_path,
+};
+use crate::haul::{HAUL, Haul, names, run, run_with};
+
+/// The command as a sender, with this chunk.
+struct HaulAlice(&'static str);
+
+/// The command as a receiver.
+struct HaulBob(&'static str);
+
+impl Sender for HaulAlice {
+    fn send(&self, file: &Path, to: SocketAddr) {
+        let file = file.to_str().unwrap();
+        let sent = run(["send", "--plain", file, &to.to_string(), "--chunk", self.0]).code(0);
+        assert!(sent.stdout.contains("nobody says whether it has arrived"), "{sent:?}");
+    }
+}
+
+impl Receiver for HaulBob {
+    fn listen(&self, file: &Path) -> Listening {
+        let file = file.to_str().unwrap();
+        let arguments = ["receive", "--plain", file, "--listen", "127.0.0.1:0", "--chunk", self.0];
+        let mut bob = Haul::start(arguments);
+        let address = bob.address().parse().unwrap();
+        Listening { address, finish: Box::new(move || bob.finish().code(0).stdout) }
+    }
+}
+
+#[test]
+fn all_pairings_with_python_and_nc_image_arrives() {
+    for chunk in ["1024", "256K"] {
+        let alices: [&dyn Sender; 3] = [&HaulAlice(chunk), &PythonAlice, &NcAlice];
+        let bobs: [&dyn Receiver; 3] = [&HaulBob(chunk), &PythonBob, &NcBob];
+        for alice in alices {
+            for (number, bob) in bobs.iter().enumerate() {
+                let printed = pair(alice, *bob, &photo());
+                if number == 0 {
+                    let hash = haul::tree::Root::of(&photo()).to_string();
+                    for words in [
+                        "connected by 127.0.0.1:",
+                        "received and saved as",
+                        &hash,
+                        "cannot be told",
+                    ] {
+                        assert!(printed.contains(words), "{printed}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn plain_empty_and_tiny_images_arrive() {
+    for size in [0, 1, 1023, 1024, 1025] {
+        pair(&HaulAlice("1024"), &PythonBob, &photo()[..size]);
+        pair(&PythonAlice, &HaulBob("1024"), &photo()[..size]);
+        pair(&HaulAlice("1"), &HaulBob("16M"), &photo()[..size]);
+    }
+}
+
+#[test]
+fn plain_json_tells_what_is_known_and_no_more() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    let file = file.to_str().unwrap();
+    let mut bob = Haul::start(["receive", "--plain", file, "--listen", "127.0.0.1:0", "--json"]);
+    let address = bob.address();
+    let sent = run(["send", "--plain", "--json", photo_path().to_str().unwrap(), &address]).code(0);
+    let last = sent.events().pop().unwrap();
+    assert_eq!((&last["event"], &last["bytes"]), (&json!("finished"), &json!(photo().len())));
+    assert!(!sent.stdout.contains("delivered"), "nobody has said so: {sent:?}");
+    let bob = bob.finish().code(0);
+    let events = bob.events();
+    let received = events.iter().find(|event| event["event"] == "received").unwrap();
+    assert_eq!(received["size"], photo().len());
+    assert_eq!(received["blake3"], haul::tree::Root::of(&photo()).to_string());
+    assert_eq!((&received["path"], &received["durability"]), (&json!(file), &json!("synced")));
+}
+
+#[test]
+fn plain_goes_over_every_transport_and_from_standard_input() {
+    let folder = tempdir().unwrap();
+    let (file, socket) = (folder.path().join("file"), folder.path().join("socket"));
+    let (file, socket) = (file.to_str().unwrap(), format!("unix:{}", socket.display()));
+    let mut bob = Haul::start(["receive", "--plain", file, "--listen", &socket]);
+    bob.address();
+    run_with(["send", "--plain", "-", &socket], photo()).code(0);
+    bob.finish().code(0);
+    assert_same(&fs::read(file).unwrap(), &photo());
+    let address = format!("exec:cat > '{}/copy'", folder.path().display());
+    run(["send", "--plain", file, &address]).code(0);
+    assert_same(&fs::read(folder.path().join("copy")).unwrap(), &photo());
+    assert_eq!(names(folder.path()), ["copy", "file"]);
+}
+
+#[test]
+fn plain_existing_file_stays_unless_it_may_be_replaced() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    fs::write(&file, "old").unwrap();
+    let name = file.to_str().unwrap();
+    let refused = run(["receive", "--plain", name, "--listen", "127.0.0.1:0"]).code(4);
+    refused.one_error(&[name, "exists already", "--existing replace"]);
+    let folder_name = folder.path().to_str().unwrap();
+    run(["receive", "--plain", folder_name, "--listen", "127.0.0.1:0"])
+        .code(1)
+        .one_error(&["is a folder"]);
+
+    let mut bob = Haul::start([
+        "receive",
+        "--plain",
+        name,
+        "--listen",
+        "127.0.0.1:0",
+        "--existing",
+        "replace",
+    ]);
+    let address: SocketAddr = bob.address().parse().unwrap();
+    PythonAlice.send(&photo_path(), address);
+    bob.finish().code(0);
+    assert_same(&fs::read(&file).unwrap(), &photo());
+    assert_eq!(names(folder.path()), ["a.jpg"]);
+}
+
+#[test]
+fn plain_file_that_appears_meanwhile_stays() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    let mut bob =
+        Haul::start(["receive", "--plain", file.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let address = bob.address();
+    fs::write(&file, "somebody else's").unwrap();
+    run(["send", "--plain", photo_path().to_str().unwrap(), &address]).code(0);
+    bob.finish().code(4).one_error(&["exists already"]);
+    assert_eq!(fs::read(&file).unwrap(), b"somebody else's");
+    assert_eq!(names(folder.path()), ["a.jpg"]);
+}
+
+#[test]
+fn plain_name_appears_only_with_the_end_and_a_stop_leaves_nothing() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    let mut bob =
+        Haul::start(["receive", "--plain", file.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let mut alice = TcpStream::connect(bob.address()).unwrap();
+    alice.write_all(b"half an im").unwrap();
+    bob.line(|line| line.starts_with("connected by"));
+    let held = names(folder.path());
+    assert!(matches!(&held[..], [one] if one.starts_with(".haul-plain-")), "{held:?}");
+    bob.interrupt();
+    bob.finish().code(130).one_error(&["stopping"]);
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[test]
+fn plain_reset_connection_is_an_error_and_leaves_nothing() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    let mut bob =
+        Haul::start(["receive", "--plain", file.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let address = bob.address();
+    // A process that dies with unread input resets its connection: this one is made to by a zero linger.
+    let socket = std::process::Command::new("python3")
+        .args(["-c", RESET, address.split(':').nth(1).unwrap()])
+        .status();
+    assert!(socket.unwrap().success());
+    bob.finish().code(3).one_error(&["cannot read from the peer", "after 10 bytes"]);
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+const RESET: &str = "
+import socket, struct, sys, time
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.sendall(b'half an im')
+time.sleep(0.3)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+s.close()
+";
+
+#[test]
+fn plain_wants_a_peer_and_a_single_path() {
+    let closed = run(["send", "--plain", photo_path().to_str().unwrap(), "127.0.0.1:1"]).code(3);
+    closed.one_error(&["refused"]);
+    run(["send", "--plain", HAUL, HAUL, "127.0.0.1:1"]).code(2).one_error(&["single PATH"]);
+}
