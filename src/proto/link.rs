@@ -34,6 +34,8 @@ pub(super) struct Link {
     /// The largest block that the peer may send: what this side announced.
     block: u64,
     turn_limit: u64,
+    /// Bytes that this side said in its turn.
+    said: u64,
     /// Bytes of a message that is not complete, as of the last call.
     partial: usize,
 }
@@ -105,7 +107,8 @@ impl Link {
             turn: 0,
             timer: Timer::new(config.deadlines, now),
             block: limits.block.bytes(),
-            turn_limit: config.turn.max_bytes,
+            turn_limit: config.turn.max_bytes.max(1),
+            said: 0,
             partial: 0,
         }
     }
@@ -152,7 +155,20 @@ impl Link {
     ) -> Result<(), Failure> {
         self.spoken.close(name.kind(), head, payload).ok_or(Misuse::TooMuch)?;
         self.timer.said = now;
+        if name != Name::Heartbeat {
+            self.said = self.said.saturating_add(head.len().saturating_add(payload) as u64);
+        }
         Ok(())
+    }
+
+    /// Whether the peer listens to another message in this turn (T-3).
+    pub(super) fn may_say(&self) -> bool {
+        self.said < self.turn_limit
+    }
+
+    /// Whether it does so after a frame of this length.
+    pub(super) fn may_say_after(&self, head: usize, payload: u64) -> bool {
+        self.said.saturating_add(head as u64).saturating_add(payload) < self.turn_limit
     }
 
     /// Looks at what `input` begins with, without taking it.
@@ -211,7 +227,7 @@ impl Link {
     pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Incompatible> {
         self.timer.greeted = true;
         let judged = self.judge(&hello);
-        self.turn_limit = self.turn_limit.min(hello.turn_bytes);
+        self.turn_limit = self.turn_limit.min(hello.turn_bytes).max(1);
         self.peer = Some(hello);
         if self.speaker == Speaker::Sender {
             let (ours, peers) = (&self.our_hello, &self.peer_hello);
@@ -228,7 +244,7 @@ impl Link {
 
     /// The floor passes to the peer.
     pub(super) fn pass(&mut self, now: Duration) {
-        self.turn = 0;
+        (self.turn, self.said) = (0, 0);
         self.timer.pass(now);
     }
 

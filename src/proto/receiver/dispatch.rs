@@ -19,7 +19,7 @@ use crate::tree::{Hashed, Root};
 pub(in crate::proto) const ZEROS_MAX: u64 = 1 << 30;
 
 /// The most names beside the offered one that are tried.
-const BESIDE_MAX: u32 = 10_000;
+pub(in crate::proto) const BESIDE_MAX: u32 = 10_000;
 
 impl Receiver {
     /// Messages that steer the session.
@@ -40,7 +40,7 @@ impl Receiver {
         }
         if let Message::Over { waiting } = message {
             self.waited_for = waiting;
-            (self.spoken, self.spoke, self.advanced) = (0, false, false);
+            (self.spoke, self.advanced) = (false, false);
             self.turn_began = now;
             self.summary.turns = self.summary.turns.saturating_add(1);
             self.state = Ok(State::Speaking);
@@ -86,7 +86,7 @@ impl Receiver {
                 }
                 let len = payload.len() as u64;
                 incoming.check_block(index, len)?;
-                incoming.reach(index.saturating_add(1));
+                incoming.came(&(index..index.saturating_add(1)));
                 let size = incoming.offer.block_size;
                 let offset = size.offset(index).unwrap_or(u64::MAX);
                 self.summary.travel(payload.len(), false);
@@ -95,6 +95,7 @@ impl Receiver {
                     incoming.damaged = true;
                     return Ok(());
                 };
+                incoming.right_block(index, len);
                 if let Some(reason) = self.over_budget(entry, offset, len) {
                     self.drop_entry(entry, reason);
                     tasks.clear();
@@ -125,7 +126,14 @@ impl Receiver {
                 if let Some(index) = blocks.clone().find(|index| incoming.tree.contains(*index)) {
                     return Err(ProtocolError::BlockAgain { entry, index });
                 }
-                incoming.reach(blocks.end);
+                incoming.came(&blocks);
+                let offset = bytes.saturating_mul(blocks.start);
+                let len = bytes.saturating_mul(blocks.end.saturating_sub(blocks.start));
+                if let Some(reason) = self.over_budget(entry, offset, len) {
+                    self.drop_entry(entry, reason);
+                    tasks.clear();
+                    return Ok(());
+                }
                 tasks.push_back(Task::Zeros { entry, blocks });
                 Ok(())
             }
@@ -219,9 +227,8 @@ impl Receiver {
         if !is_well_formed {
             return Err(ProtocolError::Malformed { kind });
         }
-        if self.entries.len()
-            >= usize::try_from(limits.pending_entries.max(1)).unwrap_or(usize::MAX)
-        {
+        let pending = (self.entries.len() as u64).saturating_add(self.unsaid.into());
+        if pending >= limits.pending_entries.max(1).into() {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.pending_entries });
         }
         let is_open = is_file && !wire.inline;
@@ -241,6 +248,7 @@ impl Receiver {
             Ok(path) => path,
             Err((path, reason)) => {
                 self.say.push_back(Message::Refuse { entry, reason: reason.into() });
+                self.unsaid = self.unsaid.saturating_add(1);
                 self.summary.refuse(reason);
                 self.tell(Event::Refused { entry, path, reason });
                 return Ok(());
@@ -326,6 +334,9 @@ impl Receiver {
                 return Err(ProtocolError::UnexpectedForEntry { kind, entry });
             }
         }
+        if incoming.end.is_some() {
+            return Err(ProtocolError::UnexpectedForEntry { kind, entry });
+        }
         incoming.check_range(blocks)?;
         for index in blocks.clone() {
             // The range ends with the piece that was reported, at the latest.
@@ -338,7 +349,7 @@ impl Receiver {
         incoming.reach(blocks.end);
         incoming.end_with_held(blocks)?;
         // Before anything differs, nothing is copied: the file may prove to be the same altogether.
-        if incoming.phase == Phase::Filling && incoming.place == Place::Replacing {
+        if incoming.phase == Phase::Filling && incoming.copies {
             tasks.push_back(Task::Copy { entry, blocks: blocks.clone() });
         }
         if let Some((_, len)) = self.span(entry, blocks) {
@@ -352,6 +363,17 @@ impl Receiver {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let was_comparing = incoming.phase == Phase::Comparing;
         incoming.place = place;
+        if place == Place::Replacing && !was_comparing && incoming.offer.root.is_none() {
+            // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
+            let Ok(Found::Partial(len @ 1..)) = begun else {
+                if begun.is_ok() {
+                    self.todo.push_back(ReceiveAction::Discard { entry });
+                }
+                return self.task(Task::Begin { entry, place: Place::Offered });
+            };
+            incoming.phase = Phase::Filling;
+            return incoming.hold(len);
+        }
         let found = match begun {
             Ok(found) => found,
             Err(reason) => return self.drop_entry(entry, reason),
@@ -368,6 +390,12 @@ impl Receiver {
                 } else {
                     self.differs_now(entry);
                 }
+            }
+            (Found::Existing(_), None)
+                if self.config.existing == Existing::Replace && !incoming.probed =>
+            {
+                incoming.probed = true;
+                self.task(Task::Begin { entry, place: Place::Replacing });
             }
             (Found::Existing(len), None) => {
                 let may_be_same = incoming.offer.meta.size.is_none_or(|size| size == len);
@@ -398,6 +426,11 @@ impl Receiver {
                 // file of an earlier attempt is overwritten: which of its blocks are right is not known.
                 incoming.phase = Phase::Filling;
                 incoming.is_fresh = false;
+                incoming.copies = true;
+                // The rest of the old file is out of reach now.
+                if let Some(hold) = &mut incoming.hold {
+                    hold.cut();
+                }
                 let runs: Vec<_> = incoming.tree.runs().collect();
                 for blocks in runs.into_iter().rev() {
                     self.task(Task::Copy { entry, blocks });
@@ -477,6 +510,7 @@ impl Receiver {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let size = incoming.offer.block_size;
         let mut rest = blocks;
+        let mut arrived: u64 = 0;
         while let Some(index) = rest.next() {
             let Some(incoming) = self.entries.get_mut(&entry) else { return };
             if incoming.phase != Phase::Filling {
@@ -490,7 +524,7 @@ impl Receiver {
             };
             if incoming.is_fresh {
                 incoming.gain(&block);
-                self.arrive(len as u64);
+                arrived = arrived.saturating_add(len as u64);
                 continue;
             }
             if !rest.is_empty() {
@@ -499,6 +533,9 @@ impl Receiver {
             let (block, source) = (Some(block), Bytes::Zeros(len));
             self.task(Task::Write { entry, offset, block, source });
             return;
+        }
+        if arrived > 0 {
+            self.arrive(arrived);
         }
         self.settle(entry);
     }

@@ -26,11 +26,17 @@ pub(super) struct Incoming {
     pub(super) end: Option<(u64, Root)>,
     /// A block came damaged since blocks were last asked for again.
     pub(super) damaged: bool,
+    /// Blocks that were asked for again and have not come since.
+    pub(super) asked: u64,
     pub(super) repairs: u32,
     /// Blocks were verified since that was last said.
     pub(super) gained: bool,
     /// It counts among those with content of their own.
     pub(super) is_open: bool,
+    /// It was looked whether an earlier attempt to replace the file left something.
+    pub(super) probed: bool,
+    /// What is called the same is copied from the file that will be replaced.
+    pub(super) copies: bool,
     /// What the store holds of it is new: what is not written reads as zeros.
     pub(super) is_fresh: bool,
 }
@@ -62,6 +68,8 @@ pub(super) struct Hold {
     hashed: Vec<Hashed>,
     /// The piece was said.
     said: bool,
+    /// It was said that another piece follows.
+    promised: bool,
 }
 
 impl Incoming {
@@ -76,9 +84,12 @@ impl Incoming {
             short: None,
             end: None,
             damaged: false,
+            asked: 0,
             repairs: 0,
             gained: false,
             is_open,
+            probed: false,
+            copies: false,
             is_fresh: false,
         }
     }
@@ -90,6 +101,8 @@ impl Incoming {
         self.hold = None;
         self.high = 0;
         self.short = None;
+        self.damaged = false;
+        self.asked = 0;
         // The root of content that came inside its offer, and the end with it, still holds.
         self.end = None;
         self.gained = false;
@@ -140,14 +153,27 @@ impl Incoming {
         if self.tree.contains(index) {
             return Err(ProtocolError::BlockAgain { entry, index });
         }
-        if len < expected {
-            let end = self.offer.block_size.offset(index).map(|at| at.saturating_add(len));
-            if self.high > index.saturating_add(1) {
-                return Err(ProtocolError::BlockLength { entry, index, bytes: len, expected });
-            }
-            self.short = end;
+        if len < expected && self.high > index.saturating_add(1) {
+            return Err(ProtocolError::BlockLength { entry, index, bytes: len, expected });
         }
         Ok(())
+    }
+
+    /// A block came whose hash is right: if it is shorter than it could be, the content ends with it.
+    ///
+    /// A damaged one says nothing: another may stand at its place in the end.
+    pub(super) fn right_block(&mut self, index: u64, len: u64) {
+        if self.size().is_none() && len < self.offer.block_size.bytes() {
+            let offset = self.offer.block_size.offset(index);
+            self.short = offset.map(|at| at.saturating_add(len));
+        }
+    }
+
+    /// Blocks came; those that had come before were asked for again.
+    pub(super) fn came(&mut self, blocks: &Range<u64>) {
+        let again = blocks.end.min(self.high).saturating_sub(blocks.start);
+        self.asked = self.asked.saturating_sub(again);
+        self.reach(blocks.end);
     }
 
     /// A block is verified and, if it had to be, written.
@@ -189,8 +215,11 @@ impl Incoming {
     }
 
     /// The blocks to ask for again, at most `most` runs of them.
-    pub(super) fn missing(&self, most: usize) -> Vec<Range<u64>> {
-        if self.phase != Phase::Filling || !(self.damaged || self.end.is_some()) {
+    ///
+    /// What was asked for and is still to come is not asked for again, unless the sender waits for an answer.
+    pub(super) fn missing(&self, most: usize, is_waited_for: bool) -> Vec<Range<u64>> {
+        let lacks = self.end.is_some() && (self.asked == 0 || is_waited_for);
+        if self.phase != Phase::Filling || !(self.damaged || lacks) {
             return Vec::new();
         }
         self.tree.holes(self.high).take(most).collect()
@@ -206,7 +235,8 @@ impl Incoming {
             // Where the offered content ends is not known: it may be there.
             None => size.blocks(len),
         };
-        self.hold = Some(Hold { blocks, len, first: 0, hashed: Vec::new(), said: false });
+        self.hold =
+            Some(Hold { blocks, len, first: 0, hashed: Vec::new(), said: false, promised: false });
     }
 
     /// The held block to read and hash next, as offset and length, if a piece is due and not complete.
@@ -217,7 +247,7 @@ impl Incoming {
         let size = self.offer.meta.size.unwrap_or(hold.len);
         if hold.said {
             let end = hold.end();
-            if end >= hold.blocks || high < end {
+            if !hold.promised || high < end {
                 return None;
             }
             hold.first = end;
@@ -254,7 +284,8 @@ impl Incoming {
         // An empty piece is an answer too: nothing is held.
         hold.said = true;
         let hashes = hold.hashed.iter().map(|block| block.hash).collect();
-        Some((hold.first, hashes, hold.end() < hold.blocks && !hold.hashed.is_empty()))
+        hold.promised = hold.end() < hold.blocks && !hold.hashed.is_empty();
+        Some((hold.first, hashes, hold.promised))
     }
 
     /// The held block at `index`, if it was reported.

@@ -26,7 +26,7 @@ mod entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-pub(super) use self::dispatch::ZEROS_MAX;
+pub(super) use self::dispatch::{BESIDE_MAX, ZEROS_MAX};
 use self::entry::{Incoming, Phase};
 use super::Consumed;
 use super::error::{Damage, Failure, Misuse};
@@ -68,8 +68,6 @@ pub struct Receiver {
     greeted: bool,
     /// The sender said that it cannot go on without an answer.
     waited_for: bool,
-    /// Bytes said in this turn, without heartbeats.
-    spoken: u64,
     /// Something but heartbeats was said in this turn.
     spoke: bool,
     /// Something was said in this turn with which the sender can go on.
@@ -78,6 +76,8 @@ pub struct Receiver {
     open: u32,
     names: u64,
     committing: u32,
+    /// Entries that are out of the books, but what became of them is not said.
+    unsaid: u32,
     /// Entries and bytes offered or sent, over the whole session.
     taken_entries: u64,
     taken_bytes: u64,
@@ -258,13 +258,13 @@ impl Receiver {
             doom: None,
             greeted: false,
             waited_for: false,
-            spoken: 0,
             spoke: false,
             advanced: false,
             turn_began: now,
             open: 0,
             names: 0,
             committing: 0,
+            unsaid: 0,
             taken_entries: 0,
             taken_bytes: 0,
             arrived: 0,
@@ -412,6 +412,7 @@ impl Receiver {
             Err(reason) => self.report(entry, reason),
         }
         self.forget(entry);
+        self.unsaid = self.unsaid.saturating_add(1);
         Ok(())
     }
 
@@ -495,10 +496,14 @@ impl Receiver {
         let is_late = now.saturating_sub(self.turn_began) >= self.config.turn.max_time;
         loop {
             self.say_queued(now, out)?;
+            if !self.link.may_say() {
+                // The rest is said in the next turn.
+                return self.pass(now, out);
+            }
             if let Some(action) = self.report_held(is_late) {
                 return Ok(action);
             }
-            if self.say.is_empty() || self.is_spoken_out() {
+            if self.say.is_empty() {
                 break;
             }
         }
@@ -512,26 +517,23 @@ impl Receiver {
     }
 
     fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
-        while !self.is_spoken_out()
+        while self.link.may_say()
             && let Some(message) = self.say.pop_front()
         {
-            let said = self.link.say(now, &message, out)?;
-            self.spoken = self.spoken.saturating_add(said as u64);
+            self.link.say(now, &message, out)?;
             self.spoke = true;
             if let Message::Have { .. } = message {
                 self.advanced = true;
-            }
-            if let Message::Refuse { entry, .. } | Message::Failed { entry, .. } = message {
+            } else if let Some(entry) = message.entry() {
                 // The sender will not speak of it again.
-                self.forget(entry);
+                if self.entries.contains_key(&entry) {
+                    self.forget(entry);
+                } else {
+                    self.unsaid = self.unsaid.saturating_sub(1);
+                }
             }
         }
         Ok(())
-    }
-
-    /// Whether this turn has as many bytes as both sides agreed on (T-3); the rest is said in the next one.
-    fn is_spoken_out(&self) -> bool {
-        self.spoken >= self.link.turn_limit()
     }
 
     /// Hashes and reports what the store holds of entries.
@@ -561,32 +563,33 @@ impl Receiver {
     /// Asks for damaged blocks again, and says what is kept.
     fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         let limit = self.config.limits.repairs;
-        let turn_limit = self.link.turn_limit();
         for (&entry, incoming) in &mut self.entries {
-            if incoming.phase != Phase::Filling {
-                continue;
+            // While a file is compared that will be replaced, what is equal is as good as written.
+            let replaces = self.config.existing == Existing::Replace;
+            match incoming.phase {
+                Phase::Filling => {}
+                Phase::Comparing if replaces => {}
+                Phase::Opening | Phase::Comparing | Phase::Committing { .. } | Phase::Dropped => {
+                    continue;
+                }
             }
-            if self.spoken >= turn_limit {
-                break;
-            }
-            let blocks = incoming.missing(RANGES_MAX);
-            if !blocks.is_empty() {
+            let blocks = incoming.missing(RANGES_MAX, self.waited_for);
+            if !blocks.is_empty() && self.link.may_say() {
                 incoming.repairs = incoming.repairs.saturating_add(1);
                 if incoming.repairs > limit {
                     return Err(Damage::TooOften { entry, rounds: limit }.into());
                 }
                 let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
                 incoming.damaged = false;
+                incoming.asked = count;
                 let event = Event::Repairing { entry, blocks: count };
                 self.todo.push_back(ReceiveAction::Event(event));
-                let said = self.link.say(now, &Message::Missing { entry, blocks }, out)?;
-                self.spoken = self.spoken.saturating_add(said as u64);
+                self.link.say(now, &Message::Missing { entry, blocks }, out)?;
                 (self.spoke, self.advanced) = (true, true);
             }
-            if self.spoken < turn_limit && std::mem::take(&mut incoming.gained) {
+            if self.link.may_say() && std::mem::take(&mut incoming.gained) {
                 let blocks: Vec<_> = incoming.tree.runs().take(RANGES_MAX).collect();
-                let said = self.link.say(now, &Message::Kept { entry, blocks }, out)?;
-                self.spoken = self.spoken.saturating_add(said as u64);
+                self.link.say(now, &Message::Kept { entry, blocks }, out)?;
                 (self.spoke, self.advanced) = (true, true);
             }
         }
@@ -651,6 +654,7 @@ impl Receiver {
                     if let Some(incoming) = self.entries.get(&entry) {
                         return Ok(Step::Begin { offer: incoming.offer.clone(), place });
                     }
+                    self.skip_task();
                 }
                 Task::Compare { entry, len } => return Ok(Step::Read { entry, offset: 0, len }),
                 Task::Write { entry, offset, source, .. } => {
@@ -665,6 +669,7 @@ impl Receiver {
                     if let Some((offset, len)) = self.span(entry, &blocks) {
                         return Ok(Step::Copy { entry, offset, len });
                     }
+                    self.skip_task();
                 }
                 Task::Zeros { entry, blocks } => self.zeros(entry, blocks),
                 Task::Settle { entry } => self.settle(entry),
@@ -677,6 +682,13 @@ impl Receiver {
         let Some(current) = self.current.take() else { return Err(Misuse::AnswerDue.into()) };
         self.link.take(now, current.len, Some(current.name));
         Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
+    }
+
+    /// The first task concerns nothing that is left.
+    fn skip_task(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.tasks.pop_front();
+        }
     }
 
     /// The first task; one that the caller has nothing to do with is taken off the list.

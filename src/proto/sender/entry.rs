@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::super::message::WireOffer;
-use super::super::receiver::ZEROS_MAX;
+use super::super::receiver::{BESIDE_MAX, ZEROS_MAX};
 use super::super::types::{EntryId, Meta, Receipt};
 use crate::tree::{BlockHash, BlockSize, BlockTree, Hashed, Root};
 
@@ -22,8 +22,12 @@ pub(super) struct Outgoing {
     pub(super) tree: BlockTree,
     /// What the receiver reports as held, from an earlier attempt or under the final name.
     have: Have,
-    /// Blocks that the receiver verified and wrote; it keeps them over connections.
-    kept: Vec<Range<u64>>,
+    /// How many blocks the receiver said to keep, on this connection.
+    kept: u64,
+    /// Blocks below this were kept on some connection: a source with a window need not give them again.
+    released: u64,
+    /// How often the receiver asked for the entry from its start, on this connection.
+    starts: u32,
     /// The next block to read in order.
     cursor: u64,
     /// Blocks below this were sent or called equal on this connection.
@@ -72,12 +76,14 @@ struct Have {
 }
 
 /// What is to be done next for an entry that is streaming.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Read this block.
     Read { index: u64 },
-    /// Say of these blocks, which cannot be read again, that they are the same.
-    Held { blocks: Range<u64> },
+    /// Call the blocks before this one the same: they cannot be read again, and the receiver still has them.
+    Same { end: u64 },
+    /// It cannot be compared with what the receiver holds: that takes more than can be read again.
+    Differs,
     /// Wait for what else the receiver holds.
     Park,
     /// All blocks are dealt with.
@@ -108,7 +114,9 @@ impl Outgoing {
             phase: Phase::Queued,
             tree: BlockTree::new(),
             have: Have::default(),
-            kept: Vec::new(),
+            kept: 0,
+            released: 0,
+            starts: 0,
             cursor: 0,
             high: 0,
             travelled: 0,
@@ -123,12 +131,13 @@ impl Outgoing {
 
     /// Whether its whole content travels inside its offer.
     pub(super) fn is_inline(&self) -> bool {
-        self.meta.size.is_some_and(|size| size <= self.block_size.bytes()) && self.kept.is_empty()
+        self.meta.size.is_some_and(|size| size <= self.block_size.bytes()) && self.released == 0
     }
 
     /// The same entry, cut in other blocks.
     pub(super) fn restart(&self, block_size: BlockSize) -> Self {
-        Self::new(self.meta.clone(), block_size, self.window)
+        let arrived = self.arrived;
+        Self { arrived, ..Self::new(self.meta.clone(), block_size, self.window) }
     }
 
     /// Its whole content travels inside its offer; says whether it did before.
@@ -157,6 +166,8 @@ impl Outgoing {
         self.phase = Phase::Queued;
         self.is_open = false;
         self.have = Have::default();
+        self.kept = 0;
+        self.starts = 0;
         self.cursor = 0;
         self.high = 0;
         self.resend.clear();
@@ -183,6 +194,11 @@ impl Outgoing {
             return false;
         }
         if self.phase != Phase::Streaming {
+            // Each start costs reading the content again.
+            self.starts = self.starts.saturating_add(1);
+            if self.starts > STARTS_MAX {
+                return false;
+            }
             self.cursor = 0;
         }
         self.phase = Phase::Streaming;
@@ -190,31 +206,33 @@ impl Outgoing {
         true
     }
 
-    /// The receiver keeps these blocks; `false` if they were never sent.
-    pub(super) fn keep(&mut self, blocks: Vec<Range<u64>>) -> bool {
+    /// The receiver keeps these blocks; says whether they are more than before. `None` if they were never sent.
+    pub(super) fn keep(&mut self, blocks: &[Range<u64>]) -> Option<bool> {
         if blocks.last().is_some_and(|last| last.end > self.high.max(self.travelled)) {
-            return false;
+            return None;
         }
         let bytes = blocks.iter().map(|run| self.bytes_of(run)).fold(0, u64::saturating_add);
         self.arrived = self.arrived.max(bytes);
-        self.kept = blocks;
-        true
+        let prefix = blocks.first().filter(|run| run.start == 0).map_or(0, |run| run.end);
+        self.released = self.released.max(prefix);
+        let before = self.kept;
+        self.kept = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
+        Some(self.kept > before)
     }
 
-    /// The offset before which the receiver keeps everything.
+    /// The offset before which everything was kept.
     pub(super) fn released(&self) -> u64 {
-        let prefix = self.kept.first().filter(|run| run.start == 0).map_or(0, |run| run.end);
-        prefix.saturating_mul(self.block_size.bytes()).min(self.size.unwrap_or(u64::MAX))
+        self.released.saturating_mul(self.block_size.bytes()).min(self.size.unwrap_or(u64::MAX))
     }
 
-    /// The receiver asks for blocks again; `false` if they were never sent.
+    /// The receiver asks for blocks again: all that it lacks of those that were sent. `false` if they never were.
     pub(super) fn missing(&mut self, blocks: Vec<Range<u64>>) -> bool {
         let sent = blocks.last().is_none_or(|last| last.end <= self.high);
         let streamed = matches!(self.phase, Phase::Streaming | Phase::Ended);
         if !sent || !streamed || self.have.compare {
             return false;
         }
-        self.resend.extend(blocks);
+        self.resend = blocks.into();
         true
     }
 
@@ -222,35 +240,53 @@ impl Outgoing {
         if let Some(range) = self.resend.front() {
             return Step::Read { index: range.start };
         }
+        if let Some(end) = self.same_again() {
+            return Step::Same { end };
+        }
         if self.size.is_some_and(|size| self.cursor >= self.block_size.blocks(size)) {
             return Step::End;
         }
         if self.have.more && self.cursor >= self.have.end() {
             return Step::Park;
         }
-        if let Some(blocks) = self.kept_for_good() {
-            self.cursor = blocks.end;
-            self.high = self.high.max(self.cursor);
-            return Step::Held { blocks };
-        }
         if let Some(window) = self.window {
-            let end = self.cursor.saturating_add(1).saturating_mul(self.block_size.bytes());
-            if end.saturating_sub(self.released()) > window {
+            let block = self.block_size.bytes();
+            let end = self.cursor.saturating_add(1).saturating_mul(block);
+            let is_gone = self.cursor < self.released;
+            if self.have.compare && (is_gone || end > window.max(block)) {
+                return Step::Differs;
+            }
+            if end.saturating_sub(self.released()) > window.max(block) {
                 return Step::Park;
             }
         }
         Step::Read { index: self.cursor }
     }
 
-    /// What comes next, if it was released on an earlier connection: a source with a window cannot read it again, so it
-    /// is not compared with what the receiver reports. Should the two differ, so do the roots.
-    fn kept_for_good(&self) -> Option<Range<u64>> {
+    /// Where blocks end that a source with a window need not give again, and that the receiver still reports. That
+    /// they are unchanged shows at the end, by the root.
+    fn same_again(&self) -> Option<u64> {
         self.window?;
-        let held = self.have.first..self.have.end();
-        let released = self.kept.first().filter(|run| run.start == 0)?;
-        let known = self.tree.runs().find(|known| known.contains(&self.cursor))?;
-        let end = released.end.min(known.end).min(held.end);
-        (held.contains(&self.cursor) && self.cursor < end).then_some(self.cursor..end)
+        let end = self.released.min(self.have.end());
+        let is_known = self.tree.prefix() >= end && self.have.first <= self.cursor;
+        (self.cursor < end && is_known && !self.have.compare).then_some(end)
+    }
+
+    /// Blocks up to here are the same, and join the run.
+    pub(super) fn same_until(&mut self, end: u64) {
+        match &mut self.run {
+            Some(run) if !run.zeros && run.blocks.end == self.cursor => run.blocks.end = end,
+            run => *run = Some(Run { blocks: self.cursor..end, zeros: false }),
+        }
+        self.cursor = end;
+        self.high = self.high.max(end);
+    }
+
+    /// The receiver holds another file; it will say what to do.
+    pub(super) fn differs(&mut self) {
+        self.phase = Phase::Offered;
+        self.have = Have::default();
+        self.run = None;
     }
 
     /// Where a block starts and how long it is as far as is known; `None` past the range of `u64`.
@@ -288,9 +324,7 @@ impl Outgoing {
         self.cursor = index.saturating_add(1);
         let held = self.have.hash(index);
         if self.have.compare && held != Some(block.hash) {
-            self.phase = Phase::Offered;
-            self.have = Have::default();
-            self.run = None;
+            self.differs();
             return Verdict::Differs;
         }
         self.high = self.high.max(self.cursor);
@@ -342,6 +376,10 @@ impl Outgoing {
         end.saturating_sub(run.start.saturating_mul(self.block_size.bytes()))
     }
 }
+
+/// How often a receiver may ask for an entry from its start: once for each name that it tries, and once more for
+/// content that came damaged inside its offer.
+const STARTS_MAX: u32 = BESIDE_MAX + 2;
 
 impl Have {
     fn end(&self) -> u64 {

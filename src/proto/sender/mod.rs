@@ -277,6 +277,8 @@ impl Sender {
     pub fn handle_unsendable(&mut self) -> Result<(), Failure> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
         self.summary.withdrawn = self.summary.withdrawn.saturating_add(1);
+        // Of a source that has nothing but such entries the receiver must hear all the same.
+        self.worked = true;
         Ok(())
     }
 
@@ -399,13 +401,18 @@ impl Sender {
             self.link.say(now, &Message::Abort { code: super::AbortCode::Cancelled }, out)?;
             return Err(Failure::Cancelled);
         }
-        while let Some(message) = self.say.pop_front() {
+        while self.link.may_say()
+            && let Some(message) = self.say.pop_front()
+        {
             let said = self.link.say(now, &message, out)?;
             self.budget.spend(said);
             self.worked = true;
         }
         if now >= self.link.heartbeat_due() {
             self.link.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
+        }
+        if !self.say.is_empty() {
+            return self.pass(now, false, out);
         }
         if let Some(asked) = self.asked {
             return Ok(asked.into());
@@ -485,6 +492,9 @@ impl Sender {
     /// Goes on with the first entry that has blocks to send.
     fn stream(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<Option<SendAction>, Failure> {
         while let Some(&entry) = self.ready.front() {
+            if self.budget.is_spent(now) && self.worked {
+                return self.pass(now, false, out).map(Some);
+            }
             let Some(outgoing) = self.entries.get_mut(&entry) else {
                 self.ready.pop_front();
                 continue;
@@ -492,6 +502,11 @@ impl Sender {
             match outgoing.step() {
                 Step::Read { index } => {
                     let place = outgoing.place(index).ok_or(Misuse::TooMuch)?;
+                    // What is said of the blocks before this one must fit into the turn with it.
+                    if outgoing.run.is_some() && !self.link.may_say_after(BLOCK_HEAD, place.1) {
+                        self.say_run(now, entry, out)?;
+                        continue;
+                    }
                     let request = ReadRequest {
                         entry,
                         offset: place.0,
@@ -502,19 +517,18 @@ impl Sender {
                     };
                     return Ok(self.ask(Asked::Read(request)));
                 }
-                Step::Held { blocks } => {
-                    for index in blocks {
-                        if let Some(run) = outgoing.join(index, false) {
-                            let said = self.link.say(now, &message_of(entry, run), out)?;
-                            self.budget.spend(said);
-                            self.worked = true;
-                        }
-                    }
-                }
-                Step::Park => {
+                Step::Same { end } => outgoing.same_until(end),
+                Step::Differs => {
+                    outgoing.differs();
                     self.ready.pop_front();
+                    let said = self.link.say(now, &Message::Differs { entry }, out)?;
+                    self.budget.spend(said);
+                    self.worked = true;
+                }
+                Step::Park | Step::End if outgoing.run.is_some() => {
                     self.say_run(now, entry, out)?;
                 }
+                Step::Park => drop(self.ready.pop_front()),
                 Step::End => {
                     self.ready.pop_front();
                     // After a repair the end was said already.
@@ -522,7 +536,6 @@ impl Sender {
                         continue;
                     }
                     let (size, root) = outgoing.end().ok_or(Misuse::NotAsked)?;
-                    self.say_run(now, entry, out)?;
                     let end = Message::End { entry, size, root };
                     let said = self.link.say(now, &end, out)?;
                     self.budget.spend(said);
@@ -554,7 +567,9 @@ impl Sender {
     ) -> Result<SendAction, Failure> {
         let runs: Vec<_> = self.ready.iter().copied().collect();
         for entry in runs {
-            self.say_run(now, entry, out)?;
+            if self.link.may_say() {
+                self.say_run(now, entry, out)?;
+            }
         }
         self.link.say(now, &Message::Over { waiting }, out)?;
         (self.waiting, self.answered) = (waiting, false);
@@ -695,7 +710,10 @@ impl Sender {
             };
             return self.meet(hello);
         }
-        if !matches!(message, Message::Over { .. } | Message::Heartbeat { .. }) {
+        if !matches!(
+            message,
+            Message::Over { .. } | Message::Heartbeat { .. } | Message::Kept { .. }
+        ) {
             self.answered = true;
         }
         match message {
@@ -745,9 +763,11 @@ impl Sender {
             Message::Kept { entry, blocks } => {
                 let outgoing = pending(&mut self.entries, entry, kind)?;
                 let before = outgoing.arrived;
-                if !outgoing.keep(blocks) {
+                let Some(has_grown) = outgoing.keep(&blocks) else {
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
-                }
+                };
+                // To say the same again is no answer.
+                self.answered |= has_grown;
                 let gained = outgoing.arrived.saturating_sub(before);
                 let offset = outgoing.released();
                 let streams = outgoing.phase == Phase::Streaming;

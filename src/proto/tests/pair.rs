@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::proto::{
     EntryId, Event, Failure, Found, Meta, Offer, ReceiveAction, Receiver, Refusal, RelPath,
-    SendAction, Sender, Step, Summary, TransferId,
+    SendAction, Sender, Step, Summary, TransferId, Withdrawal,
 };
 use crate::store::{Commit, Place};
 
@@ -31,6 +31,10 @@ pub(super) struct Alice {
     pub(super) events: Vec<Event>,
     pub(super) ended: Option<Result<Summary, Failure>>,
     pub(super) window: Option<u64>,
+    /// Bytes before this offset were released, and cannot be read again where there is a window.
+    pub(super) released: BTreeMap<EntryId, u64>,
+    /// How long each read takes.
+    pub(super) read_time: Duration,
 }
 
 /// The store: names under which files stand, and files that are being written.
@@ -65,7 +69,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    fn write(&mut self, bytes: &[u8]) {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             let at = self.record.len();
             self.record.push(byte);
@@ -198,6 +202,12 @@ impl Pair {
                 }
             },
             SendAction::Read(request) => {
+                self.now += self.alice.read_time;
+                let released = self.alice.released.get(&request.entry);
+                if self.alice.window.is_some() && released.is_some_and(|at| request.offset < *at) {
+                    self.sender.handle_withdrawn(Withdrawal::Unreadable { code: 29 }).unwrap();
+                    return true;
+                }
                 let bytes = &self.alice.files[self.alice.ids[&request.entry]].1;
                 let start = usize::try_from(request.offset).unwrap().min(bytes.len());
                 let end = (start + request.len).min(bytes.len());
@@ -208,8 +218,12 @@ impl Pair {
                     Err(failure) => self.alice.ended = Some(Err(failure)),
                 }
             }
-            SendAction::Release { .. } | SendAction::Forget { .. } => {}
-            SendAction::Await { .. } => return self.feed_sender(),
+            SendAction::Release { entry, offset } => {
+                let released = self.alice.released.entry(entry).or_default();
+                *released = offset.max(*released);
+            }
+            SendAction::Forget { entry } => drop(self.alice.released.remove(&entry)),
+            SendAction::Await { .. } => return self.feed_sender() || !out.is_empty(),
             SendAction::Closed(summary) => self.alice.ended = Some(Ok(summary)),
         }
         true
@@ -254,7 +268,9 @@ impl Pair {
                 }
             }
             ReceiveAction::AwaitCommit { .. } => {
-                let Some((entry, committed)) = self.bob.commits.pop_front() else { return false };
+                let Some((entry, committed)) = self.bob.commits.pop_front() else {
+                    return !out.is_empty();
+                };
                 self.receiver.handle_committed(entry, committed).unwrap();
             }
             ReceiveAction::Await { .. } => {
@@ -262,7 +278,7 @@ impl Pair {
                     self.receiver.handle_committed(entry, committed).unwrap();
                     return true;
                 }
-                return self.feed_receiver();
+                return self.feed_receiver() || !out.is_empty();
             }
             ReceiveAction::Closed(summary) => self.bob.ended = Some(Ok(summary)),
         }

@@ -1,0 +1,331 @@
+//! Legal machines never wait for each other for ever, ask for the same thing again, or lose their way: each
+//! test is a way in which they once did.
+
+use std::time::Duration;
+
+use super::pair::{Alice, Bob, Pair, content, path};
+use super::rogue::Rogue;
+use crate::config::{Config, Existing, Limits, Turn};
+use crate::proto::message::{Message, Name, WireOffer};
+use crate::proto::types::{EntryId, Kind};
+use crate::proto::{Event, Failure, Meta, ProtocolError, Refusal};
+use crate::tree::{BlockHash, BlockSize, Root};
+
+const KIB: usize = 1024;
+
+fn config() -> Config {
+    Config::default().block_size(BlockSize::MIN)
+}
+
+/// Runs until so many bytes have gone down, then loses both directions.
+fn cut_down(pair: &mut Pair, at: usize) {
+    pair.down.cut = Some(at);
+    while pair.down.record.len() < at {
+        assert!(pair.step_sender() | pair.step_receiver(), "the session is shorter");
+    }
+    while pair.step_receiver() {}
+}
+
+#[test]
+fn sender_that_reconnects_sends_no_block_again_that_is_kept() {
+    let config = config().turn(Turn::default().initial_bytes(5000).max_bytes(5000));
+    let mut pair = Pair::new(&config, &[("a", content(1, 40 * KIB))]);
+    cut_down(&mut pair, 30_000);
+    pair.reconnect(&config, 2);
+    let summary = pair.run_well();
+    assert!(pair.bob.visible[&path("a")] == content(1, 40 * KIB));
+    assert!(summary.resent <= 6 * KIB as u64, "{}", summary.resent);
+}
+
+#[test]
+fn stream_with_a_window_goes_on_after_a_reconnect_without_reading_what_was_released() {
+    for max_time in [Duration::from_secs(5), Duration::ZERO] {
+        let turn = Turn::default().max_time(max_time);
+        let config = config().turn(turn);
+        let mut pair = Pair::new(&config, &[("a", content(1, 40 * KIB))]);
+        pair = pair.unsized_files(Some(8 * KIB as u64));
+        cut_down(&mut pair, 30_000);
+        assert!(pair.alice.released.values().any(|at| *at > 0));
+        pair.reconnect(&config, 2);
+        let summary = pair.run_well();
+        assert!(pair.bob.visible[&path("a")] == content(1, 40 * KIB));
+        assert!(summary.resent <= 9 * KIB as u64, "{}", summary.resent);
+    }
+}
+
+#[test]
+fn stream_with_a_window_is_compared_with_a_file_that_is_there() {
+    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+        for len in [3 * KIB, 40 * KIB] {
+            for (name, old) in [
+                ("equal", content(1, len)),
+                ("longer", [content(1, len), content(2, 5000)].concat()),
+                ("other at its end", [content(1, len - 1), vec![0]].concat()),
+            ] {
+                let config = config().existing(existing);
+                let mut pair = Pair::new(&config, &[("a", content(1, len))]);
+                pair = pair.unsized_files(Some(8 * KIB as u64));
+                pair.bob.visible.insert(path("a"), old.clone());
+                let summary = pair.run_well();
+                let case = format!("{existing:?} {name} {len}");
+                assert_eq!(summary.withdrawn, 0, "{case}");
+                if existing == Existing::Replace {
+                    assert!(pair.bob.visible[&path("a")] == content(1, len), "{case}");
+                } else {
+                    assert!(pair.bob.visible[&path("a")] == old, "{case}");
+                }
+                if existing == Existing::Rename && summary.held == 0 {
+                    assert!(pair.bob.visible[&path("a-1")] == content(1, len), "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn window_below_a_block_is_taken_for_a_block() {
+    for window in [0, 1, 500, 1023] {
+        let mut pair = Pair::new(&config(), &[("a", content(1, 5 * KIB))]);
+        pair = pair.unsized_files(Some(window));
+        assert_eq!(pair.run_well().delivered, 1, "{window}");
+    }
+}
+
+#[test]
+fn blocks_asked_for_again_over_many_turns_travel_once() {
+    let mut pair = Pair::new(&config(), &[("a", content(1, 20 * KIB)), ("b", content(2, 3 * KIB))]);
+    while pair.alice.events.len() < 2 {
+        pair.step_sender();
+        pair.step_receiver();
+    }
+    while pair.down.record.len() < 300 {
+        assert!(pair.step_sender() | pair.step_receiver());
+    }
+    let start = pair.down.record.len();
+    // One payload byte of each of the first 15 blocks.
+    pair.down.flips.extend((0..15).map(|block| (start + block * (68 + KIB + 8) + 200, 1)));
+    while !pair.bob.events.iter().any(|event| matches!(event, Event::Repairing { .. })) {
+        assert!(pair.step_sender() | pair.step_receiver());
+    }
+    // From now on a turn has time for one block.
+    pair.alice.read_time = Duration::from_secs(6);
+    let summary = pair.run_well();
+    assert!(summary.resent <= 15 * KIB as u64, "{}", summary.resent);
+    assert!(pair.bob.visible[&path("a")] == content(1, 20 * KIB));
+}
+
+#[test]
+fn more_repairs_than_rounds_are_allowed_if_they_are_of_one_round() {
+    let limits = Limits::default().repairs(2);
+    let config = config().limits(limits);
+    let mut pair = Pair::new(&config, &[("a", content(1, 20 * KIB))]);
+    while pair.down.record.len() < 200 {
+        assert!(pair.step_sender() | pair.step_receiver());
+    }
+    let start = pair.down.record.len();
+    pair.down.flips.extend((0..15).map(|block| (start + block * (76 + KIB) + 200, 1)));
+    while !pair.bob.events.iter().any(|event| matches!(event, Event::Repairing { .. })) {
+        assert!(pair.step_sender() | pair.step_receiver());
+    }
+    pair.alice.read_time = Duration::from_secs(6);
+    pair.run_well();
+}
+
+#[test]
+fn receiver_keeps_its_turn_within_what_the_sender_listens_to() {
+    for max_bytes in [0, 1, 100, 2000, 5000] {
+        let turn = Turn::default().initial_bytes(max_bytes).max_bytes(max_bytes);
+        let ours = config().turn(turn);
+        for (alice, bob) in [(&ours, &config()), (&config(), &ours), (&ours, &ours)] {
+            let names = ["a", "b", "c"];
+            let files =
+                names.map(|name| (Meta::file(path(name), Some(102_400)), content(1, 102_400)));
+            let files = Alice { files: files.to_vec(), ..Alice::default() };
+            let mut pair = Pair::with(alice, bob, files, Bob::default());
+            for name in names {
+                pair.bob.partial.insert(path(name), content(2, 102_400));
+            }
+            assert_eq!(pair.run_well().delivered, 3, "{max_bytes}");
+        }
+    }
+}
+
+#[test]
+fn replaced_file_does_not_take_old_blocks_for_those_of_a_partial() {
+    // Each piece of what is held has one block.
+    let config =
+        config().existing(Existing::Replace).turn(Turn::default().max_time(Duration::ZERO));
+    let new = content(1, 10 * KIB);
+    let mut pair = Pair::new(&config, &[("a", new.clone())]);
+    pair.bob.visible.insert(path("a"), content(2, 10 * KIB));
+    pair.bob.partial.insert(path("a"), new.clone());
+    pair.run_well();
+    assert!(pair.bob.visible[&path("a")] == new);
+}
+
+fn offer(entry: u32, name: &str, size: Option<u64>) -> Message {
+    Message::Offer(WireOffer {
+        entry: EntryId::new(entry),
+        kind: Kind::File,
+        block_size: BlockSize::MIN,
+        size,
+        modified: None,
+        mode: None,
+        root: None,
+        inline: false,
+        name: name.as_bytes().into(),
+    })
+}
+
+#[test]
+fn zeros_past_the_limit_of_a_file_are_refused() {
+    let limits = Limits::default().file_bytes(4000);
+    let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
+    rogue.say(&offer(0, "a", None));
+    rogue.turn();
+    rogue.say(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 20 });
+    let said = rogue.turn();
+    assert!(said.iter().any(|message| message.name() == Name::Failed), "{said:?}");
+    let reason = Refusal::TooLarge { size: 1 << 30, limit: 4000 };
+    assert!(
+        rogue
+            .pair
+            .bob
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Refused { reason: told, .. } if *told == reason))
+    );
+}
+
+#[test]
+fn zeros_of_many_blocks_are_one_step_of_progress() {
+    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+    rogue.say(&offer(0, "a", Some(1 << 24)));
+    rogue.turn();
+    rogue.say(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 14 });
+    rogue.turn();
+    let progress = |event: &&Event| matches!(event, Event::Progress { .. });
+    assert_eq!(rogue.pair.bob.events.iter().filter(progress).count(), 1);
+}
+
+#[test]
+fn refusals_that_are_not_said_yet_count_as_pending() {
+    let limits = Limits::default().pending_entries(10);
+    let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
+    for entry in 0..11 {
+        rogue.say(&offer(entry, "..", Some(5)));
+    }
+    rogue.turn();
+    let error = ProtocolError::TooManyPending { entry: EntryId::new(10), limit: 10 };
+    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+}
+
+#[test]
+fn receipts_that_are_not_said_yet_count_as_pending() {
+    let limits = Limits::default().pending_entries(10);
+    let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
+    for entry in 0..11 {
+        let Message::Offer(mut offer) = offer(entry, &format!("{entry}"), Some(0)) else {
+            panic!()
+        };
+        (offer.inline, offer.root) = (true, Some(Root::of(&[])));
+        rogue.say(&Message::Offer(offer));
+        rogue.settle();
+    }
+    rogue.turn();
+    let error = ProtocolError::TooManyPending { entry: EntryId::new(10), limit: 10 };
+    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+}
+
+#[test]
+fn replacing_that_was_cut_goes_on_with_what_arrived() {
+    let turn = Turn::default().initial_bytes(5000).max_bytes(5000);
+    let config = config().existing(Existing::Replace).turn(turn);
+    for window in [None, Some(8 * KIB as u64)] {
+        for old in [content(2, 40 * KIB), content(2, 100), content(1, 20 * KIB)] {
+            let mut pair = Pair::new(&config, &[("a", content(1, 40 * KIB))]);
+            if window.is_some() {
+                pair = pair.unsized_files(window);
+            }
+            pair.bob.visible.insert(path("a"), old.clone());
+            cut_down(&mut pair, 15_000);
+            assert!(pair.bob.visible[&path("a")] == old);
+            pair.reconnect(&config, 2);
+            let summary = pair.run_well();
+            assert!(pair.bob.visible[&path("a")] == content(1, 40 * KIB));
+            assert!(summary.resent <= 6 * KIB as u64, "{window:?} {}", summary.resent);
+            assert!(pair.bob.partial.is_empty());
+        }
+    }
+}
+
+#[test]
+fn receiver_that_asks_for_an_entry_from_its_start_for_ever_is_stopped() {
+    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
+    let mut rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() }).greeted();
+    for round in 0.. {
+        assert!(round < 20_000, "for ever");
+        rogue.hear();
+        let (entry, hashes) = (EntryId::new(0), vec![BlockHash::from_bytes([7; 32])]);
+        rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: true });
+        rogue.over(true);
+        rogue.settle();
+        if rogue.ended().is_some() {
+            break;
+        }
+    }
+    let (kind, entry) = (Name::Have, EntryId::new(0));
+    let error = ProtocolError::UnexpectedForEntry { kind, entry };
+    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+}
+
+#[test]
+fn receiver_that_says_the_same_of_what_it_keeps_for_ever_is_stopped() {
+    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
+    let mut rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() }).greeted();
+    let entry = EntryId::new(0);
+    rogue.say(&Message::Have { entry, first: 0, hashes: Vec::new(), more: false, compare: false });
+    rogue.over(true);
+    rogue.settle();
+    for round in 0.. {
+        assert!(round < 10, "for ever");
+        let kept = Message::Kept { entry, blocks: vec![0..1] };
+        rogue.say(&kept);
+        rogue.over(true);
+        rogue.settle();
+        if rogue.ended().is_some() {
+            break;
+        }
+    }
+    let error = ProtocolError::Unexpected { kind: Name::Over };
+    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+}
+
+#[test]
+fn receipt_is_not_given_for_a_root_that_is_not_the_content_s() {
+    // A short block that came damaged, then a whole block of zeros at its place: the root of the longer content must
+    // not pass for that of the shorter one.
+    for is_same in [false, true] {
+        let mut bob = Bob::default();
+        bob.partial.insert(path("a"), vec![0; 1024]);
+        let mut rogue = Rogue::sender(&config(), bob).greeted();
+        rogue.say(&offer(0, "a", None));
+        rogue.turn();
+        let entry = EntryId::new(0);
+        let hash = BlockHash::from_bytes([1; 32]);
+        rogue.say_with(&Message::Block { entry, index: 0, hash }, &[5; 100]);
+        if is_same {
+            rogue.say(&Message::Same { entry, blocks: 0..1 });
+        } else {
+            rogue.say(&Message::Zeros { entry, blocks: 0..1 });
+        }
+        let end = Message::End { entry, size: 100, root: Root::of(&[0; 1024]) };
+        rogue.say(&end);
+        rogue.turn();
+        assert!(matches!(
+            rogue.ended(),
+            Some(Err(Failure::Protocol(ProtocolError::SizeContradicts { .. })))
+        ));
+        assert!(rogue.pair.bob.visible.is_empty());
+    }
+}
