@@ -1,6 +1,26 @@
 //! Both machines against each other, in virtual time, without a driver.
+//!
+//! Some of these enumerate or generate far more with `HAUL_LONG=1` in the environment. Files under `golden` are
+//! written anew with `HAUL_BLESS=1`.
 
+mod codec;
+mod cuts;
+mod damage;
+mod golden;
+mod header;
 mod liveness;
 mod pair;
 mod rogue;
+mod scenes;
 mod session;
+mod splits;
+
+#[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the library")]
+fn is_set(switch: &str) -> bool {
+    std::env::var_os(switch).is_some()
+}
+
+/// Whether there is time for all of it.
+fn long() -> bool {
+    is_set("HAUL_LONG")
+}

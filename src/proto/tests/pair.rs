@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::proto::{
-    EntryId, Event, Failure, Found, Meta, Offer, ReceiveAction, Receiver, Refusal, RelPath,
+    EntryId, Event, Failure, Found, Kind, Meta, Offer, ReceiveAction, Receiver, Refusal, RelPath,
     SendAction, Sender, Step, Summary, TransferId, Withdrawal,
 };
 use crate::store::{Commit, Place};
@@ -63,9 +63,24 @@ pub(super) struct Channel {
     pub(super) flips: BTreeMap<usize, u8>,
     /// Nothing is let through from here on.
     pub(super) cut: Option<usize>,
+    pub(super) edit: Option<Edit>,
+    swapped: Option<u8>,
+    /// Bytes are delivered up to each of these places in turn, then as they come.
+    pub(super) stops: VecDeque<usize>,
+    taken: usize,
     /// At most so many bytes are delivered at a time.
     pub(super) piece: Option<usize>,
     delivered: usize,
+}
+
+/// What happens to one byte of a channel beside a flip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edit {
+    Delete(usize),
+    Double(usize),
+    Insert(usize, u8),
+    /// It changes places with the next one.
+    Swap(usize),
 }
 
 impl Channel {
@@ -73,14 +88,21 @@ impl Channel {
         for &byte in bytes {
             let at = self.record.len();
             self.record.push(byte);
-            if self.cut.is_none_or(|cut| at < cut) {
-                self.bytes.push(byte ^ self.flips.get(&at).copied().unwrap_or(0));
+            if self.cut.is_some_and(|cut| at >= cut) {
+                continue;
+            }
+            let byte = byte ^ self.flips.get(&at).copied().unwrap_or(0);
+            match self.edit {
+                Some(Edit::Delete(place)) if place == at => {}
+                Some(Edit::Swap(place)) if place == at => self.swapped = Some(byte),
+                Some(Edit::Double(place)) if place == at => self.bytes.extend([byte, byte]),
+                Some(Edit::Insert(place, more)) if place == at => self.bytes.extend([more, byte]),
+                _ => {
+                    self.bytes.push(byte);
+                    self.bytes.extend(self.swapped.take());
+                }
             }
         }
-    }
-
-    fn is_cut(&self) -> bool {
-        self.cut.is_some_and(|cut| self.record.len() >= cut)
     }
 }
 
@@ -167,6 +189,11 @@ impl Pair {
             }
         }
         panic!("the session does not end");
+    }
+
+    /// Runs for as long as anything moves without time passing.
+    pub(super) fn run_while_moving(&mut self) {
+        while self.step_sender() | self.step_receiver() {}
     }
 
     /// Runs to the end, and insists that it is a good one.
@@ -319,6 +346,14 @@ impl Channel {
     /// How many bytes are delivered, all told, of those under way.
     fn available(&mut self) -> usize {
         let all = self.bytes.len();
+        if let Some(&stop) = self.stops.front() {
+            let held = stop.saturating_sub(self.taken);
+            if held <= all {
+                self.stops.pop_front();
+            }
+            self.delivered = self.delivered.max(held.min(all));
+            return self.delivered;
+        }
         self.delivered = match self.piece {
             Some(piece) => (self.delivered + piece).min(all),
             None => all,
@@ -329,17 +364,17 @@ impl Channel {
     /// Whether anything happened.
     fn consume(&mut self, bytes: usize) -> bool {
         self.bytes.drain(..bytes);
+        self.taken += bytes;
         self.delivered -= bytes;
         bytes > 0 || self.delivered < self.bytes.len()
-    }
-
-    pub(super) fn is_dead(&self) -> bool {
-        self.is_cut() && self.bytes.is_empty()
     }
 }
 
 impl Bob {
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Found, Refusal> {
+        if let Kind::Symlink(_) = offer.meta.kind {
+            return Err(Refusal::Kind);
+        }
         let name = &offer.meta.path;
         let path = match place {
             Place::Beside(number) => {
