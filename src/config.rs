@@ -111,7 +111,8 @@ pub struct Limits {
     /// Bytes of all names of pending entries together. Default: 2 MiB. The sender keeps to its own value and the
     /// receiver's, whichever is lower.
     pub pending_names: u32,
-    /// Commits that may be under way at a time; at that number the receiver stops reading. Default: 256.
+    /// Commits that may be under way at a time; at that number the receiver stops reading. Default: 64. Cost: up
+    /// to two open files each.
     pub commits: u32,
     /// Holes in what is known of one file, in ranges; more are refused. Default: 1024. Cost: 2 KiB each.
     pub holes: u32,
@@ -167,7 +168,7 @@ impl Default for Limits {
             open_entries: 64,
             pending_entries: 8192,
             pending_names: 2 << 20,
-            commits: 256,
+            commits: 64,
             holes: 1024,
             repairs: 64,
             entries: 10_000_000,

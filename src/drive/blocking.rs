@@ -355,7 +355,10 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         hooks: &mut Hooks<'_>,
     ) -> Result<Summary, Error> {
         let now = self.clock.now();
-        let receiver = Receiver::new(self.config.clone(), random_bytes(), now);
+        let mut receiver = Receiver::new(self.config.clone(), random_bytes(), now);
+        if store.holds_content() {
+            receiver.prefer_roots();
+        }
         let mut receiving = Receiving { store, receiver, files: BTreeMap::new() };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
         hooks.summary = receiving.receiver.summary();

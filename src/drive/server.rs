@@ -50,10 +50,10 @@ struct Board {
 }
 
 impl<A, S> Server<A, S> {
-    /// A server that runs until it is cancelled, with at most 8 sessions at a time.
+    /// A server that runs until it is cancelled, with at most 4 sessions at a time: what 1024 descriptors allow.
     pub fn new(acceptor: A, store: S) -> Self {
         let (config, cancel) = (Config::default(), Cancel::new());
-        Self { acceptor, store, config, sessions: 8, once: false, cancel }
+        Self { acceptor, store, config, sessions: 4, once: false, cancel }
     }
 
     /// The configuration of each session.

@@ -13,8 +13,11 @@ use crate::config::{Config, Deadlines};
 /// The versions of the protocol that this code speaks (M-1).
 pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
-/// Features that this code has (M-1). Version 1 defines none.
-const FEATURES: u32 = 0;
+/// Features that this code knows (M-1).
+const FEATURES: u32 = ROOTS;
+
+/// The receiver holds files already: small ones are better offered by their root than with their content (F-1).
+const ROOTS: u32 = 1;
 
 /// One connection, as one side sees it.
 #[derive(Debug)]
@@ -87,7 +90,7 @@ impl Link {
             attempt,
             transfer,
             nonce,
-            offered: FEATURES,
+            offered: 0,
             required: 0,
             turn_bytes: config.turn.max_bytes,
             open_entries: limits.open_entries,
@@ -235,6 +238,16 @@ impl Link {
             self.spoken.bind(Speaker::Sender, ours, peers);
         }
         judged
+    }
+
+    /// Says in the greeting that files are held already; too late once it was said.
+    pub(super) fn prefer_roots(&mut self) {
+        self.ours.offered |= ROOTS;
+    }
+
+    /// Whether the peer said so.
+    pub(super) fn peer_prefers_roots(&self) -> bool {
+        self.peer.as_ref().is_some_and(|hello| hello.offered & ROOTS != 0)
     }
 
     /// The peer's greeting, once it came.

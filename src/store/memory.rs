@@ -348,6 +348,10 @@ impl Clone for MemoryStore {
 impl Store for MemoryStore {
     type File = MemoryFile;
 
+    fn holds_content(&mut self) -> bool {
+        !self.lock().entries.is_empty()
+    }
+
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
         let meta = &offer.meta;
         self.taken.claim(&lower_case(meta.path.as_bytes()), offer.entry, &meta.kind)?;

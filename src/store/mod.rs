@@ -130,6 +130,12 @@ pub trait Store {
     /// An entry open for writing, or held under its final name and open for reading.
     type File;
 
+    /// Whether there may be files already that a sender offers again. Small ones are then offered by their hash before
+    /// their content travels, which takes a round trip more and saves sending what is held.
+    fn holds_content(&mut self) -> bool {
+        false
+    }
+
     /// Looks at what stands under the name that `place` makes of the offer's, and opens the entry.
     ///
     /// No space may be taken on the word of the offer alone. Names, kinds and free space are checked here. For

@@ -80,7 +80,13 @@ impl Receiver {
                     Phase::Comparing if self.config.existing == Existing::Replace => {
                         tasks.push_back(Task::Begin { entry, place: Place::Replacing });
                     }
-                    Phase::Opening | Phase::Comparing | Phase::Committing { .. } => {
+                    Phase::Wanted => {
+                        tasks.push_back(Task::Begin { entry, place: incoming.place });
+                    }
+                    Phase::Opening
+                    | Phase::Comparing
+                    | Phase::Waiting
+                    | Phase::Committing { .. } => {
                         return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                     }
                 }
@@ -119,7 +125,13 @@ impl Receiver {
                     Phase::Comparing if self.config.existing == Existing::Replace => {
                         tasks.push_back(Task::Begin { entry, place: Place::Replacing });
                     }
-                    Phase::Opening | Phase::Comparing | Phase::Committing { .. } => {
+                    Phase::Wanted => {
+                        tasks.push_back(Task::Begin { entry, place: incoming.place });
+                    }
+                    Phase::Opening
+                    | Phase::Comparing
+                    | Phase::Waiting
+                    | Phase::Committing { .. } => {
                         return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                     }
                 }
@@ -147,6 +159,8 @@ impl Receiver {
                     Phase::Opening
                     | Phase::Comparing
                     | Phase::Filling
+                    | Phase::Wanted
+                    | Phase::Waiting
                     | Phase::Committing { .. } => {
                         return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                     }
@@ -158,7 +172,7 @@ impl Receiver {
                 match incoming.phase {
                     Phase::Dropped => return Ok(()),
                     Phase::Filling | Phase::Comparing => {}
-                    Phase::Opening | Phase::Committing { .. } => {
+                    Phase::Opening | Phase::Wanted | Phase::Waiting | Phase::Committing { .. } => {
                         return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                     }
                 }
@@ -219,8 +233,11 @@ impl Receiver {
         let is_well_formed = if wire.inline {
             whole && is_file && wire.block_size <= limits.block
         } else {
+            // By its root alone, a file is offered that would fit inside the offer.
+            let is_small =
+                wire.size.is_some_and(|size| (1..=wire.block_size.bytes()).contains(&size));
             payload.is_empty()
-                && wire.root.is_none()
+                && (wire.root.is_none() || (is_file && is_small))
                 && (is_file || wire.size == Some(0))
                 && wire.block_size <= limits.block
         };
@@ -231,7 +248,7 @@ impl Receiver {
         if pending >= limits.pending_entries.max(1).into() {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.pending_entries });
         }
-        let is_open = is_file && !wire.inline;
+        let is_open = is_file && wire.root.is_none();
         if is_open && self.open >= limits.open_entries.max(1) {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.open_entries });
         }
@@ -269,9 +286,13 @@ impl Receiver {
         self.tell(Event::Offered { entry, path, kind: meta.kind.clone(), size: wire.size });
         let offer = Offer { entry, meta, block_size: wire.block_size, root: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
-        if wire.inline && wire.root != Some(Root::of(payload)) {
+        incoming.is_inline = wire.inline && wire.root == Some(Root::of(payload));
+        if wire.inline && !incoming.is_inline {
             // The content came damaged: it travels again, as a block.
             incoming.offer.root = None;
+        }
+        if is_file {
+            self.busy.insert(entry);
         }
         self.entries.insert(entry, incoming);
         tasks.push_back(Task::Begin { entry, place: Place::Offered });
@@ -330,7 +351,7 @@ impl Receiver {
         match incoming.phase {
             Phase::Dropped => return Ok(()),
             Phase::Filling | Phase::Comparing => {}
-            Phase::Opening | Phase::Committing { .. } => {
+            Phase::Opening | Phase::Wanted | Phase::Waiting | Phase::Committing { .. } => {
                 return Err(ProtocolError::UnexpectedForEntry { kind, entry });
             }
         }
@@ -344,7 +365,9 @@ impl Receiver {
             if incoming.tree.contains(index) {
                 return Err(ProtocolError::BlockAgain { entry, index });
             }
-            incoming.gain(&block);
+            if !incoming.copies {
+                incoming.gain(&block);
+            }
         }
         incoming.reach(blocks.end);
         incoming.end_with_held(blocks)?;
@@ -362,6 +385,7 @@ impl Receiver {
     pub(super) fn begun(&mut self, entry: EntryId, place: Place, begun: Result<Found, Refusal>) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let was_comparing = incoming.phase == Phase::Comparing;
+        let was_wanted = incoming.phase == Phase::Wanted;
         incoming.place = place;
         if place == Place::Replacing && !was_comparing && incoming.offer.root.is_none() {
             // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
@@ -378,11 +402,13 @@ impl Receiver {
             Ok(found) => found,
             Err(reason) => return self.drop_entry(entry, reason),
         };
-        // Whether the content came with the offer, whole and right.
+        // What is known of the content from the offer.
         let content = incoming.offer.root.zip(incoming.offer.meta.size);
         let is_file = incoming.offer.meta.kind == Kind::File;
         match (found, content) {
             (Found::Existing(_), _) if !is_file => self.drop_entry(entry, Refusal::KindClash),
+            // Somebody has put a file there since.
+            (Found::Existing(_), _) if was_wanted => self.drop_entry(entry, Refusal::Exists),
             (Found::Existing(len), Some((_, size))) => {
                 if let (true, Ok(len)) = (len == size, usize::try_from(size)) {
                     incoming.phase = Phase::Comparing;
@@ -407,7 +433,22 @@ impl Receiver {
                 }
             }
             (Found::Fresh | Found::Partial(_), _) if !is_file => {
-                self.commit(entry, 0, Root::of(&[]), Outcome::Stored);
+                if incoming.offer.meta.kind == Kind::Directory {
+                    incoming.phase = Phase::Waiting;
+                    self.waiting.insert(entry);
+                    self.commit_waiting();
+                } else {
+                    self.commit(entry, 0, Root::of(&[]), Outcome::Stored);
+                }
+            }
+            (Found::Fresh | Found::Partial(_), Some(_)) if was_wanted => {
+                incoming.phase = Phase::Filling;
+                incoming.is_fresh = found == Found::Fresh;
+            }
+            (Found::Fresh | Found::Partial(_), Some(_)) if !incoming.is_inline => {
+                incoming.phase = Phase::Wanted;
+                incoming.hold(0);
+                self.todo.push_back(ReceiveAction::Suspend { entry });
             }
             (Found::Fresh | Found::Partial(_), Some((root, size))) => {
                 incoming.phase = Phase::Filling;
@@ -431,7 +472,8 @@ impl Receiver {
                 if let Some(hold) = &mut incoming.hold {
                     hold.cut();
                 }
-                let runs: Vec<_> = incoming.tree.runs().collect();
+                let held = std::mem::take(&mut incoming.tree);
+                let runs: Vec<_> = held.runs().collect();
                 for blocks in runs.into_iter().rev() {
                     self.task(Task::Copy { entry, blocks });
                 }
@@ -456,6 +498,27 @@ impl Receiver {
             self.commit(entry, len as u64, root, Outcome::Held);
         } else {
             self.differs_now(entry);
+        }
+    }
+
+    /// A block was copied: it is looked at again, and then the next one is copied.
+    pub(super) fn check_copied(&mut self, entry: EntryId, blocks: Range<u64>) {
+        let index = blocks.start;
+        let rest = index.saturating_add(1)..blocks.end;
+        let Some((_, len)) = self.span(entry, &(index..rest.start)) else { return };
+        if !rest.is_empty() {
+            self.task(Task::Copy { entry, blocks: rest });
+        }
+        let len = usize::try_from(len).unwrap_or(0);
+        self.task(Task::Check { entry, index, len });
+    }
+
+    /// A block that was copied was read: whatever it holds now is what the root will be held against.
+    pub(super) fn copied(&mut self, entry: EntryId, index: u64, bytes: &[u8]) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        match incoming.offer.block_size.hash(index, bytes) {
+            Some(block) => incoming.gain(&block),
+            None => self.drop_entry(entry, Refusal::Mismatch),
         }
     }
 
@@ -546,7 +609,11 @@ impl Receiver {
         let outcome = match incoming.phase {
             Phase::Filling => Outcome::Stored,
             Phase::Comparing => Outcome::Held,
-            Phase::Opening | Phase::Committing { .. } | Phase::Dropped => return,
+            Phase::Opening
+            | Phase::Wanted
+            | Phase::Waiting
+            | Phase::Committing { .. }
+            | Phase::Dropped => return,
         };
         match incoming.is_whole() {
             Some((size, root, found)) if root == found => self.commit(entry, size, root, outcome),
@@ -577,6 +644,24 @@ impl Receiver {
         let durability = self.config.durability;
         self.committing = self.committing.saturating_add(1);
         self.todo.push_back(ReceiveAction::Commit(Commit { entry, meta, size, durability }));
+        self.finished(entry);
+    }
+
+    /// The content of an entry is complete, or never will be: folders may have waited for that.
+    fn finished(&mut self, entry: EntryId) {
+        if self.busy.remove(&entry) {
+            self.commit_waiting();
+        }
+    }
+
+    /// Commits folders before which nothing is incomplete.
+    fn commit_waiting(&mut self) {
+        while let Some(folder) = self.waiting.first().copied()
+            && self.busy.first().is_none_or(|busy| *busy > folder)
+        {
+            self.waiting.remove(&folder);
+            self.commit(folder, 0, Root::of(&[]), Outcome::Stored);
+        }
     }
 
     /// The held file is another one; what now depends on the policy.
@@ -625,6 +710,7 @@ impl Receiver {
         if let Some(current) = &mut self.current {
             current.tasks.clear();
         }
+        self.finished(entry);
     }
 
     /// Says the bad news with the floor, and tells the application.
@@ -633,8 +719,10 @@ impl Receiver {
         let path = Some(incoming.offer.meta.path.clone());
         let wire = reason.into();
         self.say.push_back(match incoming.phase {
-            Phase::Opening | Phase::Comparing => Message::Refuse { entry, reason: wire },
-            Phase::Filling | Phase::Committing { .. } | Phase::Dropped => {
+            Phase::Opening | Phase::Comparing | Phase::Wanted => {
+                Message::Refuse { entry, reason: wire }
+            }
+            Phase::Filling | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {
                 Message::Failed { entry, reason: wire }
             }
         });
@@ -659,6 +747,8 @@ impl Receiver {
     /// Takes an entry out of all books.
     pub(super) fn forget(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.remove(&entry) else { return };
+        self.waiting.remove(&entry);
+        self.finished(entry);
         if incoming.is_open {
             self.open = self.open.saturating_sub(1);
         }

@@ -31,6 +31,8 @@ pub(super) struct Incoming {
     pub(super) repairs: u32,
     /// Blocks were verified since that was last said.
     pub(super) gained: bool,
+    /// Its content came with the offer, whole and right.
+    pub(super) is_inline: bool,
     /// It counts among those with content of their own.
     pub(super) is_open: bool,
     /// It was looked whether an earlier attempt to replace the file left something.
@@ -48,8 +50,12 @@ pub(super) enum Phase {
     Opening,
     /// A file has the final name; is it the one that is offered?
     Comparing,
+    /// It was offered by its root, and is not held: nothing is open until its content comes.
+    Wanted,
     /// Its blocks are being written.
     Filling,
+    /// A folder, which waits for what was offered before it.
+    Waiting,
     /// The store makes it durable and gives it its name.
     Committing { size: u64, root: Root, outcome: Outcome },
     /// There is bad news about it, to be said with the floor; until then the sender goes on about it.
@@ -87,6 +93,7 @@ impl Incoming {
             asked: 0,
             repairs: 0,
             gained: false,
+            is_inline: false,
             is_open,
             probed: false,
             copies: false,

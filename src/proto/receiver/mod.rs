@@ -23,7 +23,7 @@
 mod dispatch;
 mod entry;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub(super) use self::dispatch::{BESIDE_MAX, ZEROS_MAX};
@@ -56,6 +56,10 @@ pub struct Receiver {
     link: Link,
     state: Result<State, Failure>,
     entries: BTreeMap<EntryId, Incoming>,
+    /// Those among them whose content is not complete.
+    busy: BTreeSet<EntryId>,
+    /// Folders that are to be committed once all that was offered before them is: their time is set last.
+    waiting: BTreeSet<EntryId>,
     next_id: u32,
     /// The message that is being dealt with.
     current: Option<Current>,
@@ -225,6 +229,12 @@ enum Task {
         entry: EntryId,
         blocks: std::ops::Range<u64>,
     },
+    /// Read and hash a block that was copied: the file that it came from may have changed since it was hashed.
+    Check {
+        entry: EntryId,
+        index: u64,
+        len: usize,
+    },
     Zeros {
         entry: EntryId,
         blocks: std::ops::Range<u64>,
@@ -250,6 +260,8 @@ impl Receiver {
             state: Ok(State::AwaitHello),
             config,
             entries: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             next_id: 0,
             current: None,
             reading: None,
@@ -270,6 +282,12 @@ impl Receiver {
             arrived: 0,
             summary: Summary::default(),
         }
+    }
+
+    /// Says in the greeting that the store holds files already, so that small ones are offered by their hash before
+    /// their content travels. It has an effect before the first turn only.
+    pub fn prefer_roots(&mut self) {
+        self.link.prefer_roots();
     }
 
     /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
@@ -339,15 +357,22 @@ impl Receiver {
             self.held(entry, offset, len, held);
             return Ok(());
         }
-        let Task::Compare { entry, len } =
-            self.answer(|task| matches!(task, Task::Compare { .. }))?
-        else {
-            return Err(Misuse::NotAsked.into());
-        };
-        match held {
-            Ok(bytes) if bytes.len() > len => return Err(Misuse::TooMuch.into()),
-            Ok(bytes) => self.compared(entry, Root::of(bytes), bytes.len()),
-            Err(reason) => self.drop_entry(entry, reason),
+        let task = self.current.as_ref().and_then(|current| current.tasks.front());
+        if let Some(Task::Compare { len, .. } | Task::Check { len, .. }) = task
+            && held.is_ok_and(|bytes| bytes.len() > *len)
+        {
+            return Err(Misuse::TooMuch.into());
+        }
+        let fits = |task: &Task| matches!(task, Task::Compare { .. } | Task::Check { .. });
+        match (self.answer(fits)?, held) {
+            (Task::Compare { entry, .. }, Ok(bytes)) => {
+                self.compared(entry, Root::of(bytes), bytes.len());
+            }
+            (Task::Check { entry, index, .. }, Ok(bytes)) => self.copied(entry, index, bytes),
+            (Task::Compare { entry, .. } | Task::Check { entry, .. }, Err(reason)) => {
+                self.drop_entry(entry, reason);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -363,8 +388,9 @@ impl Receiver {
             (Task::Write { entry, .. } | Task::Copy { entry, .. }, Err(reason)) => {
                 self.drop_entry(entry, reason);
             }
+            (Task::Copy { entry, blocks }, Ok(())) => self.check_copied(entry, blocks),
             (Task::Write { entry, block, source, .. }, Ok(())) => {
-                self.written(entry, block.as_ref(), source)
+                self.written(entry, block.as_ref(), source);
             }
             _ => {}
         }
@@ -544,8 +570,10 @@ impl Receiver {
         for (&entry, incoming) in &mut self.entries {
             let compare = match incoming.phase {
                 Phase::Comparing => self.config.existing != Existing::Replace,
-                Phase::Filling => false,
-                Phase::Opening | Phase::Committing { .. } | Phase::Dropped => continue,
+                Phase::Filling | Phase::Wanted => false,
+                Phase::Opening | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {
+                    continue;
+                }
             };
             if let Some((offset, len)) = incoming.hold_wants()
                 && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
@@ -569,9 +597,12 @@ impl Receiver {
             match incoming.phase {
                 Phase::Filling => {}
                 Phase::Comparing if replaces => {}
-                Phase::Opening | Phase::Comparing | Phase::Committing { .. } | Phase::Dropped => {
-                    continue;
-                }
+                Phase::Opening
+                | Phase::Comparing
+                | Phase::Wanted
+                | Phase::Waiting
+                | Phase::Committing { .. }
+                | Phase::Dropped => continue,
             }
             let blocks = incoming.missing(RANGES_MAX, self.waited_for);
             if !blocks.is_empty() && self.link.may_say() {
@@ -666,8 +697,16 @@ impl Receiver {
                     return Ok(Step::Write { entry, offset, bytes });
                 }
                 Task::Copy { entry, blocks } => {
-                    if let Some((offset, len)) = self.span(entry, &blocks) {
+                    // One at a time: each is read again.
+                    let first = blocks.start..blocks.start.saturating_add(1).min(blocks.end);
+                    if let Some((offset, len)) = self.span(entry, &first) {
                         return Ok(Step::Copy { entry, offset, len });
+                    }
+                    self.skip_task();
+                }
+                Task::Check { entry, index, len } => {
+                    if let Some((offset, _)) = self.span(entry, &(index..index.saturating_add(1))) {
+                        return Ok(Step::Read { entry, offset, len });
                     }
                     self.skip_task();
                 }

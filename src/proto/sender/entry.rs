@@ -17,6 +17,8 @@ pub(super) struct Outgoing {
     window: Option<u64>,
     /// It counts among those for which the receiver holds a file open.
     pub(super) is_open: bool,
+    /// It was offered by its root, and the receiver has not said whether it holds it.
+    pub(super) by_root: bool,
     pub(super) phase: Phase,
     /// What was hashed so far, over all connections.
     pub(super) tree: BlockTree,
@@ -58,6 +60,14 @@ pub(super) enum Phase {
     Streaming,
     /// All was sent; the receiver has to settle it.
     Ended,
+}
+
+/// What an offer says of the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carries {
+    Nothing,
+    Root,
+    Content,
 }
 
 /// Blocks that need not travel.
@@ -111,6 +121,7 @@ impl Outgoing {
             block_size: block_size.min(most),
             window,
             is_open: false,
+            by_root: false,
             phase: Phase::Queued,
             tree: BlockTree::new(),
             have: Have::default(),
@@ -147,7 +158,7 @@ impl Outgoing {
         again
     }
 
-    pub(super) fn offer(&self, entry: EntryId, inline: bool) -> WireOffer {
+    pub(super) fn offer(&self, entry: EntryId, carries: Carries) -> WireOffer {
         WireOffer {
             entry,
             kind: self.meta.kind.clone(),
@@ -155,8 +166,8 @@ impl Outgoing {
             size: self.meta.size,
             modified: self.meta.modified,
             mode: self.meta.mode,
-            root: self.root.filter(|_| inline),
-            inline,
+            root: self.root.filter(|_| carries != Carries::Nothing),
+            inline: carries == Carries::Content,
             name: self.meta.path.as_bytes().into(),
         }
     }
@@ -165,6 +176,7 @@ impl Outgoing {
     pub(super) fn reconnect(&mut self) {
         self.phase = Phase::Queued;
         self.is_open = false;
+        self.by_root = false;
         self.have = Have::default();
         self.kept = 0;
         self.starts = 0;

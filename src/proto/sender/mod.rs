@@ -24,7 +24,7 @@ mod entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use self::entry::{Outgoing, Phase, Step, Verdict};
+use self::entry::{Carries, Outgoing, Phase, Step, Verdict};
 use super::error::{Damage, Failure, Misuse, ProtocolError};
 use super::event::{Event, Summary};
 use super::frame::{CHECK, HEADER};
@@ -73,7 +73,16 @@ pub struct Sender {
     names: u64,
     arrived: u64,
     offered: u64,
+    roots: Roots,
     summary: Summary,
+}
+
+/// Whether small files are offered by their roots first, as the receiver may hold them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Roots {
+    preferred: bool,
+    held: u64,
+    lacking: u64,
 }
 
 /// What the caller must do now.
@@ -181,6 +190,7 @@ impl Sender {
             names: 0,
             arrived: 0,
             offered: 0,
+            roots: Roots::default(),
             summary: Summary::default(),
         }
     }
@@ -467,7 +477,7 @@ impl Sender {
             // The head is as long as the offer with its root, which is known only once the content is read.
             outgoing.root = Some(Root::from_bytes([0; 32]));
             let mut control = Vec::new();
-            Message::Offer(outgoing.offer(entry, true)).encode(&mut control);
+            Message::Offer(outgoing.offer(entry, Carries::Content)).encode(&mut control);
             let head = control.len().saturating_add(HEADER + CHECK);
             let whole = ReadRequest { entry, offset: 0, len, head, is_last: true, is_whole: true };
             return Ok(self.ask(Asked::Read(whole)));
@@ -481,7 +491,7 @@ impl Sender {
             outgoing.phase = Phase::Ended;
             outgoing.root = Some(Root::of(&[]));
         }
-        let offer = outgoing.offer(entry, false);
+        let offer = outgoing.offer(entry, Carries::Nothing);
         self.names = self.names.saturating_add(offer.name.len() as u64);
         let said = self.link.say(now, &Message::Offer(offer), out)?;
         self.budget.spend(said);
@@ -605,10 +615,18 @@ impl Sender {
             return Ok(0);
         }
         outgoing.root = Some(Root::of(payload));
+        if self.roots.is_worth_asking() && !payload.is_empty() {
+            outgoing.phase = Phase::Offered;
+            outgoing.by_root = true;
+            let offer = outgoing.offer(request.entry, Carries::Root);
+            self.names = self.names.saturating_add(offer.name.len() as u64);
+            self.say.push_back(Message::Offer(offer));
+            return Ok(0);
+        }
         outgoing.phase = Phase::Ended;
         let again = outgoing.travel_whole();
         self.summary.travel(payload.len(), again);
-        let offer = outgoing.offer(request.entry, true);
+        let offer = outgoing.offer(request.entry, Carries::Content);
         self.names = self.names.saturating_add(offer.name.len() as u64);
         let mut control = Vec::with_capacity(head.len());
         Message::Offer(offer).encode(&mut control);
@@ -731,6 +749,9 @@ impl Sender {
                 if !outgoing.have(first, hashes, more, compare) {
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
                 }
+                if std::mem::take(&mut outgoing.by_root) {
+                    self.roots.lacking = self.roots.lacking.saturating_add(1);
+                }
                 if !outgoing.is_open {
                     // Its content came damaged inside its offer, and travels as a block now.
                     outgoing.is_open = true;
@@ -828,6 +849,7 @@ impl Sender {
                 *outgoing = outgoing.restart(self.block_size);
             }
         }
+        self.roots.preferred = self.link.peer_prefers_roots();
         self.budget.limit(turn);
         self.budget.limit(self.link.turn_limit());
         self.state = Ok(State::Listening);
@@ -843,6 +865,7 @@ impl Sender {
         count(&mut self.summary.bytes, receipt.size);
         if receipt.outcome == super::Outcome::Held {
             count(&mut self.summary.held, 1);
+            count(&mut self.roots.held, 1);
         }
         if outgoing.meta.size.is_none() {
             self.offered = self.offered.saturating_add(receipt.size);
@@ -901,6 +924,13 @@ impl Sender {
     }
 }
 
+impl Roots {
+    /// To ask costs a round trip where the receiver lacks the content: not worth it where it nearly always does.
+    const fn is_worth_asking(self) -> bool {
+        self.preferred && self.lacking <= self.held.saturating_add(ROOTS_MISSED)
+    }
+}
+
 /// How much of the input a core took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -950,6 +980,9 @@ fn is_zero(bytes: &[u8]) -> bool {
     let (head, rest) = bytes.split_at_checked(16).unwrap_or((bytes, &[]));
     head.iter().all(|byte| *byte == 0) && rest.iter().all(|byte| *byte == 0)
 }
+
+/// How many more files a receiver may lack than it holds before roots are no longer asked for first.
+const ROOTS_MISSED: u64 = 16;
 
 /// The bytes before the payload of a block: header, control part, check.
 const BLOCK_HEAD: usize = HEADER + 44 + CHECK;

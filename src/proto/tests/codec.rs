@@ -22,7 +22,13 @@ fn config() -> ProptestConfig {
 
 /// Numbers, with a liking for edges.
 fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![any::<u64>(), 0_u64..5, Just(u64::MAX), Just(1 << 62), (0_u32..64).prop_map(|b| 1 << b)]
+    prop_oneof![
+        any::<u64>(),
+        0_u64..5,
+        Just(u64::MAX),
+        Just(1 << 62),
+        (0_u32..64).prop_map(|b| 1 << b)
+    ]
 }
 
 fn entry() -> impl Strategy<Value = EntryId> {
@@ -54,8 +60,11 @@ fn hash() -> impl Strategy<Value = BlockHash> {
 }
 
 fn reason() -> impl Strategy<Value = Reason> {
-    (any::<u16>(), number(), number())
-        .prop_map(|(code, first, second)| Reason { code, first, second })
+    (any::<u16>(), number(), number()).prop_map(|(code, first, second)| Reason {
+        code,
+        first,
+        second,
+    })
 }
 
 fn block_size() -> impl Strategy<Value = BlockSize> {
@@ -92,8 +101,10 @@ fn offer() -> impl Strategy<Value = Message> {
         Just(Kind::Directory),
         vec(any::<u8>(), 0..100).prop_map(|target| Kind::Symlink(target.into())),
     ];
-    let modified = (any::<i64>(), 0_u32..1_000_000_000).prop_map(|(s, n)| Timestamp::new(s, n).unwrap());
-    let known = (option::of(number()), option::of(modified), option::of(any::<u32>()), option::of(root()));
+    let modified =
+        (any::<i64>(), 0_u32..1_000_000_000).prop_map(|(s, n)| Timestamp::new(s, n).unwrap());
+    let known =
+        (option::of(number()), option::of(modified), option::of(any::<u32>()), option::of(root()));
     (entry(), kind, block_size(), known, any::<bool>(), vec(any::<u8>(), 0..300)).prop_map(
         |(entry, kind, block_size, (size, modified, mode, root), inline, name)| {
             let name = name.into();
@@ -113,8 +124,11 @@ fn offer() -> impl Strategy<Value = Message> {
 }
 
 fn receipt() -> impl Strategy<Value = Message> {
-    let durability =
-        prop_oneof![Just(Durability::Received), Just(Durability::Flushed), Just(Durability::Synced)];
+    let durability = prop_oneof![
+        Just(Durability::Received),
+        Just(Durability::Flushed),
+        Just(Durability::Synced)
+    ];
     let outcome = prop_oneof![Just(Outcome::Stored), Just(Outcome::Held)];
     (entry(), number(), root(), durability, outcome, vec(any::<u8>(), 0..300)).prop_map(
         |(entry, size, root, durability, outcome, name)| Message::Receipt {

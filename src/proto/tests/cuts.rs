@@ -28,7 +28,10 @@ fn run_cut(pair: &mut Pair, cut: Cut) -> bool {
     channel.cut = Some(cut.at);
     pair.run_while_moving();
     for ended in [pair.alice.ended, pair.bob.ended] {
-        assert!(!matches!(ended, Some(Err(Failure::Protocol(_) | Failure::Damaged(_)))), "{ended:?}");
+        assert!(
+            !matches!(ended, Some(Err(Failure::Protocol(_) | Failure::Damaged(_)))),
+            "{ended:?}"
+        );
     }
     let channel = if cut.down { &pair.down } else { &pair.up };
     channel.record.len() > cut.at

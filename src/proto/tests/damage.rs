@@ -33,7 +33,11 @@ fn run(scene: &Scene, mut pair: Pair, what: &impl Fn() -> String) -> bool {
     assert!(pair.now <= Duration::from_secs(61), "{}: ends after {:?}", what(), pair.now);
     for ended in [sent, received] {
         // The machines never blame the API, and never a rule that the peer kept.
-        assert!(!matches!(ended, Err(Failure::Misuse(_) | Failure::Protocol(_))), "{}: {ended:?}", what());
+        assert!(
+            !matches!(ended, Err(Failure::Misuse(_) | Failure::Protocol(_))),
+            "{}: {ended:?}",
+            what()
+        );
     }
     if let Err(name) = scene.check_visible(&pair.bob) {
         panic!("{}: {name} holds what it must not", what());

@@ -20,7 +20,9 @@ pub(super) fn check(name: &str, bytes: &[u8]) {
     }
     let at = expected.iter().zip(bytes).take_while(|(a, b)| a == b).count();
     let line = expected[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-    panic!("{name} differs from byte {at} (line {line}) on; if that is meant, run with HAUL_BLESS=1");
+    panic!(
+        "{name} differs from byte {at} (line {line}) on; if that is meant, run with HAUL_BLESS=1"
+    );
 }
 
 #[test]

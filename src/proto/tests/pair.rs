@@ -48,6 +48,8 @@ pub(super) struct Bob {
     pub(super) ended: Option<Result<Summary, Failure>>,
     /// Bytes of content that were given to be written.
     pub(super) written: u64,
+    /// Somebody writes to the file that is replaced.
+    pub(super) changes_before_copy: bool,
     /// The n-th write fails.
     pub(super) fail_write: Option<u64>,
     pub(super) writes: u64,
@@ -333,6 +335,10 @@ impl Pair {
             Ok(Step::Copy { entry, offset, len }) => {
                 let (path, _) = &bob.open[&entry];
                 let start = usize::try_from(offset).unwrap();
+                if std::mem::take(&mut bob.changes_before_copy) {
+                    bob.visible.get_mut(path).unwrap()[start] ^= 0xFF;
+                }
+                let (path, _) = &bob.open[&entry];
                 let bytes = bob.visible[path][start..][..usize::try_from(len).unwrap()].to_vec();
                 bob.put(entry, offset, &bytes);
                 self.receiver.handle_written(Ok(())).unwrap();

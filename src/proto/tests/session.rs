@@ -222,6 +222,109 @@ fn long_held_file_is_reported_in_pieces() {
 }
 
 #[test]
+fn small_files_that_are_held_do_not_travel_where_roots_are_preferred() {
+    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+        let config = config().existing(existing);
+        let files = [file("a", 1, 1000), file("b", 2, 1), file("c", 3, 0), file("d", 4, 1024)];
+        let mut pair = Pair::new(&config, &files);
+        pair.run_well();
+        pair.restart(&config);
+        pair.receiver.prefer_roots();
+        let summary = pair.run_well();
+        assert_eq!((summary.held, summary.sent), (4, 0), "{existing:?}");
+        assert!(pair.bob.open.is_empty() && pair.bob.partial.is_empty());
+    }
+}
+
+#[test]
+fn small_files_that_are_lacking_or_different_travel_after_their_roots() {
+    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+        let config = config().existing(existing);
+        let files = [file("a", 1, 1000), file("b", 2, 500), file("c", 3, 700), file("d", 4, 3000)];
+        let mut pair = Pair::new(&config, &files);
+        pair.bob.visible.insert(path("a"), content(1, 1000));
+        pair.bob.visible.insert(path("b"), content(9, 500));
+        pair.receiver.prefer_roots();
+        let summary = pair.run_well();
+        let takes = matches!(existing, Existing::Rename | Existing::Replace);
+        assert_eq!(summary.delivered, if takes { 4 } else { 3 }, "{existing:?}");
+        assert_eq!(summary.sent, if takes { 4200 } else { 3700 }, "{existing:?}");
+        let b = if existing == Existing::Replace { content(2, 500) } else { content(9, 500) };
+        assert_eq!(pair.bob.visible[&path("b")], b, "{existing:?}");
+        assert_eq!(pair.bob.visible[&path("c")], content(3, 700));
+        if existing == Existing::Rename {
+            assert_eq!(pair.bob.visible[&path("b-1")], content(2, 500));
+        }
+        assert!(pair.bob.partial.is_empty(), "{existing:?}");
+    }
+}
+
+#[test]
+fn roots_are_no_longer_asked_for_where_nearly_all_is_lacking() {
+    let files: Vec<_> = (0..300).map(|i| (format!("{i}"), content(i, 900))).collect();
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (&**name, bytes.clone())).collect();
+    let config = config().limits(Limits::default().pending_entries(50));
+    let mut pair = Pair::new(&config, &files);
+    pair.receiver.prefer_roots();
+    let summary = pair.run_well();
+    assert_eq!((summary.delivered, summary.sent), (300, 300 * 900));
+    assert!(summary.turns <= 9, "{} turns", summary.turns);
+}
+
+#[test]
+fn folder_is_committed_after_all_that_was_offered_before_it() {
+    let folder = |name| (Meta::directory(path(name)), Vec::new());
+    let bytes = content(1, 50 * KIB);
+    let files = vec![
+        (Meta::file(path("d/a"), Some(51_200)), bytes.clone()),
+        folder("d"),
+        (Meta::file(path("e/b"), Some(51_200)), bytes),
+        folder("e"),
+        folder("f"),
+    ];
+    let alice = Alice { files, ..Alice::default() };
+    let mut pair = Pair::with(&config(), &config(), alice, Bob::default());
+    assert_eq!(pair.run_well().delivered, 5);
+    let delivered = pair.bob.events.iter().filter_map(|event| match event {
+        Event::Delivered { receipt, .. } => Some(receipt.path.to_string()),
+        _ => None,
+    });
+    assert_eq!(delivered.collect::<Vec<_>>(), ["d/a", "d", "e/b", "e", "f"]);
+}
+
+#[test]
+fn folder_does_not_wait_for_an_entry_that_was_refused() {
+    let bytes = content(1, 5 * KIB);
+    let files = vec![
+        (Meta::file(path("d/a"), Some(5120)), bytes),
+        (Meta::directory(path("d")), Vec::new()),
+    ];
+    let alice = Alice { files, ..Alice::default() };
+    let mut pair = Pair::with(&config(), &config(), alice, Bob::default());
+    pair.bob.fail_write = Some(3);
+    let summary = pair.run_well();
+    assert_eq!((summary.delivered, summary.refused), (1, 1));
+}
+
+#[test]
+fn file_that_changes_while_it_is_replaced_is_never_receipted() {
+    let config = config().existing(Existing::Replace);
+    let old = content(1, 10 * KIB);
+    let mut new = old.clone();
+    new[9 * KIB] ^= 1;
+    let mut pair = Pair::new(&config, &[("a", new)]);
+    pair.bob.visible.insert(path("a"), old);
+    // Between the hashing of the old file and the copying of its blocks, somebody writes to it.
+    pair.bob.changes_before_copy = true;
+    let summary = pair.run_well();
+    assert_eq!((summary.delivered, summary.refused), (0, 1));
+    assert!(pair.bob.partial.is_empty());
+    pair.bob.changes_before_copy = false;
+    pair.restart(&config);
+    assert!(pair.run_well().is_complete());
+}
+
+#[test]
 fn renamed_entry_that_comes_again_is_not_stored_twice() {
     let config = config().existing(Existing::Rename);
     let mut pair = Pair::new(&config, &[file("a", 1, 5 * KIB), file("b", 2, 10)]);

@@ -66,7 +66,8 @@ fn reads_split_at_any_place_give_the_same_session() {
 
 #[test]
 fn reads_split_at_any_two_places_give_the_same_session() {
-    let names: &[&str] = if long() { &["inline", "equal", "folder", "rename"] } else { &["inline"] };
+    let names: &[&str] =
+        if long() { &["inline", "equal", "folder", "rename"] } else { &["inline"] };
     for name in names {
         let scene = scenes::scene(name);
         let whole = run(&scene, Direction::Down, []);

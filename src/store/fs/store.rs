@@ -322,6 +322,13 @@ impl Clone for FsStore {
 impl Store for FsStore {
     type File = FsFile;
 
+    fn holds_content(&mut self) -> bool {
+        let Ok(entries) = rustix::fs::Dir::read_from(&self.shared.tree.root) else { return false };
+        let names = entries.filter_map(Result::ok);
+        // Whatever is not hidden: partial files of earlier attempts are reported by their blocks.
+        names.into_iter().any(|entry| !entry.file_name().to_bytes().starts_with(b"."))
+    }
+
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
         let meta = &offer.meta;
         if matches!(meta.kind, Kind::Symlink(_)) && self.links == Links::Refused {
