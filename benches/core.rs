@@ -27,7 +27,7 @@ fn bytes(c: &mut Criterion) {
     for kib in [16, 64, 256, 1024] {
         let config = Config::default().block_size(BlockSize::at_most(kib << 10));
         group.bench_function(BenchmarkId::new("session", format!("{kib} KiB")), |bencher| {
-            bencher.iter(|| session(&config, black_box(&source)));
+            bencher.iter(|| session(&config, black_box(&source), 1));
         });
     }
     group.finish();
@@ -43,15 +43,17 @@ fn files(c: &mut Criterion) {
             source = source.file(path(&name), vec![1; size]);
         }
         group.bench_function(BenchmarkId::new("session", format!("{size} B")), |bencher| {
-            bencher.iter(|| session(&Config::default(), black_box(&source)));
+            bencher.iter(|| session(&Config::default(), black_box(&source), FILES as u64));
         });
     }
     group.finish();
 }
 
-fn session(config: &Config, source: &MemorySource) {
+fn session(config: &Config, source: &MemorySource, files: u64) {
     let mut pair = Pair::new(config, source.clone(), config, MemoryStore::new());
-    assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))));
+    assert!(
+        matches!(pair.run(), (Ended::Closed(sent), Ended::Closed(_)) if sent.delivered == files)
+    );
 }
 
 fn path(name: &str) -> RelPath {

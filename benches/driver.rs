@@ -4,6 +4,7 @@
 //!
 //! `cargo bench --bench driver`.
 #![expect(clippy::disallowed_methods, reason = "the other end needs a thread")]
+#![expect(clippy::print_stdout, reason = "ratios are what it is for")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 mod common;
@@ -42,6 +43,14 @@ fn driver(c: &mut Criterion) {
     group.finish();
 }
 
+/// The decision itself: all blocks against that of `Config::default`, by turns.
+fn ratios(_: &mut Criterion) {
+    let source = source(CONTENT);
+    let blocks = [256, 16, 64, 128, 512, 1024, 4096];
+    let names = blocks.map(|kib| format!("{kib} KiB"));
+    common::compare("driver", &names, |number| transfer(&source, blocks[number] << 10, 1 << 20));
+}
+
 fn transfer(source: &MemorySource, block: u64, capacity: usize) {
     let block = BlockSize::at_most(block);
     let limits = haul::config::Limits::default().block(BlockSize::MAX);
@@ -49,11 +58,17 @@ fn transfer(source: &MemorySource, block: u64, capacity: usize) {
     let (alice, bob) = memory::pipe(capacity.try_into().expect("no capacity is zero"));
     let receiver = thread::spawn({
         let config = config.clone();
-        move || Transfer::new(config).receive(&mut Discard::default(), bob)
+        move || {
+            let mut store = Discard::default();
+            Transfer::new(config).receive(&mut store, bob).map(|_| store.written)
+        }
     });
-    Transfer::new(config).send(&mut source.clone(), alice).expect("the pipe is not lost");
-    receiver.join().expect("it does not panic").expect("the pipe is not lost");
+    let sent =
+        Transfer::new(config).send(&mut source.clone(), alice).expect("the pipe is not lost");
+    let written = receiver.join().expect("it does not panic").expect("the pipe is not lost");
+    // A bench of a transfer that was refused, or skipped, would be a fast one.
+    assert_eq!((sent.delivered, sent.sent, written), (1, CONTENT as u64, CONTENT as u64));
 }
 
-criterion_group!(benches, driver);
+criterion_group!(benches, driver, ratios);
 criterion_main!(benches);

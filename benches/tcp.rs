@@ -4,6 +4,7 @@
 //! `cargo bench --bench tcp --features tcp`. The ratio between the two is the figure; each alone says more about
 //! the machine.
 #![expect(clippy::disallowed_methods, reason = "both ends need a thread and a socket")]
+#![expect(clippy::print_stdout, reason = "ratios are what it is for")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 mod common;
@@ -47,6 +48,19 @@ fn tcp(c: &mut Criterion) {
     group.finish();
 }
 
+/// The decision itself: bare sockets and all blocks, by turns.
+fn ratios(_: &mut Criterion) {
+    let content: Vec<u8> = (1..=251).cycle().take(CONTENT).collect();
+    let source = source(CONTENT);
+    let blocks = [64, 128, 256, 512, 1024];
+    let mut names = vec!["bare sockets with 256 KiB".to_owned()];
+    names.extend(blocks.map(|kib| format!("haul with {kib} KiB")));
+    common::compare("tcp", &names, |number| match number.checked_sub(1) {
+        None => bare(&content, 256 << 10),
+        Some(number) => haul(&source, blocks[number] << 10),
+    });
+}
+
 /// What the sockets alone can do: nothing is checked, named or answered.
 fn bare(content: &[u8], buffer: usize) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback does not fail");
@@ -80,13 +94,17 @@ fn haul(source: &MemorySource, block: u64) {
         let config = config.clone();
         move || {
             let (stream, _) = acceptor.accept().expect("loopback does not fail");
-            Transfer::new(config).receive(&mut Discard::default(), stream)
+            let mut store = Discard::default();
+            Transfer::new(config).receive(&mut store, stream).map(|_| store.written)
         }
     });
     let stream = TcpConnector::new(address.into()).connect().expect("loopback does not fail");
-    Transfer::new(config).send(&mut source.clone(), stream).expect("loopback does not fail");
-    receiver.join().expect("it does not panic").expect("loopback does not fail");
+    let sent = Transfer::new(config).send(&mut source.clone(), stream);
+    let sent = sent.expect("loopback does not fail");
+    let written = receiver.join().expect("it does not panic").expect("loopback does not fail");
+    // A bench of a transfer that was refused, or skipped, would be a fast one.
+    assert_eq!((sent.delivered, sent.sent, written), (1, CONTENT as u64, CONTENT as u64));
 }
 
-criterion_group!(benches, tcp);
+criterion_group!(benches, tcp, ratios);
 criterion_main!(benches);
