@@ -11,7 +11,7 @@ fn read(path: &str) -> String {
 }
 
 /// The command that the gate runs last, and the README gives.
-const TESTS: &str = "cargo test --all-features";
+const TESTS: &str = "cargo test --locked --all-features";
 
 #[test]
 fn readme_gives_the_test_command_of_the_gate() {
