@@ -11,7 +11,7 @@
 //! let store = MemoryStore::new();
 //! let config = Config::default();
 //! let mut pair = Pair::new(&config, source, &config, store.clone());
-//! pair.down.cut(300);
+//! pair.down.cut(150);
 //! let (sent, received) = pair.run();
 //! assert_eq!((sent, received), (Ended::Lost, Ended::Lost));
 //!
