@@ -6,8 +6,10 @@
 mod codec;
 mod cuts;
 mod damage;
+mod deadlines;
 mod golden;
 mod header;
+mod hostile;
 mod liveness;
 mod pair;
 mod rogue;

@@ -33,6 +33,8 @@ pub(super) struct Alice {
     pub(super) window: Option<u64>,
     /// Bytes before this offset were released, and cannot be read again where there is a window.
     pub(super) released: BTreeMap<EntryId, u64>,
+    /// The source has nothing for now, and takes a second to say so.
+    pub(super) is_stuck: bool,
     /// How long each read takes.
     pub(super) read_time: Duration,
 }
@@ -44,6 +46,10 @@ pub(super) struct Bob {
     pub(super) partial: BTreeMap<RelPath, Vec<u8>>,
     pub(super) open: BTreeMap<EntryId, (RelPath, Option<Vec<u8>>)>,
     pub(super) commits: VecDeque<(EntryId, Result<RelPath, Refusal>)>,
+    /// Commits do not end for now.
+    pub(super) is_stuck: bool,
+    /// All that was ever asked to be committed.
+    pub(super) committed: Vec<Commit>,
     pub(super) events: Vec<Event>,
     pub(super) ended: Option<Result<Summary, Failure>>,
     /// Bytes of content that were given to be written.
@@ -87,13 +93,21 @@ pub(super) enum Edit {
 
 impl Channel {
     pub(super) fn write(&mut self, bytes: &[u8]) {
+        if self.edit.is_none() {
+            let start = self.record.len();
+            let kept =
+                self.cut.map_or(bytes.len(), |cut| cut.saturating_sub(start).min(bytes.len()));
+            let first = self.bytes.len();
+            self.record.extend_from_slice(bytes);
+            self.bytes.extend_from_slice(&bytes[..kept]);
+            for (at, flip) in self.flips.range(start..start + kept) {
+                self.bytes[first + at - start] ^= flip;
+            }
+            return;
+        }
         for &byte in bytes {
             let at = self.record.len();
             self.record.push(byte);
-            if self.cut.is_some_and(|cut| at >= cut) {
-                continue;
-            }
-            let byte = byte ^ self.flips.get(&at).copied().unwrap_or(0);
             match self.edit {
                 Some(Edit::Delete(place)) if place == at => {}
                 Some(Edit::Swap(place)) if place == at => self.swapped = Some(byte),
@@ -232,6 +246,11 @@ impl Pair {
             },
             SendAction::Read(request) => {
                 self.now += self.alice.read_time;
+                if self.alice.is_stuck {
+                    self.now += Duration::from_secs(1);
+                    self.sender.handle_read_pending().unwrap();
+                    return true;
+                }
                 let released = self.alice.released.get(&request.entry);
                 if self.alice.window.is_some() && released.is_some_and(|at| request.offset < *at) {
                     self.sender.handle_withdrawn(Withdrawal::Unreadable { code: 29 }).unwrap();
@@ -297,13 +316,13 @@ impl Pair {
                 }
             }
             ReceiveAction::AwaitCommit { .. } => {
-                let Some((entry, committed)) = self.bob.commits.pop_front() else {
+                let Some((entry, committed)) = self.bob.next_commit() else {
                     return !out.is_empty();
                 };
                 self.receiver.handle_committed(entry, committed).unwrap();
             }
             ReceiveAction::Await { .. } => {
-                if let Some((entry, committed)) = self.bob.commits.pop_front() {
+                if let Some((entry, committed)) = self.bob.next_commit() {
                     self.receiver.handle_committed(entry, committed).unwrap();
                     return true;
                 }
@@ -406,6 +425,10 @@ impl Bob {
         }
     }
 
+    fn next_commit(&mut self) -> Option<(EntryId, Result<RelPath, Refusal>)> {
+        if self.is_stuck { None } else { self.commits.pop_front() }
+    }
+
     fn read(&self, entry: EntryId, offset: u64, len: usize) -> Vec<u8> {
         let (path, existing) = &self.open[&entry];
         let bytes = existing.as_ref().unwrap_or_else(|| &self.partial[path]);
@@ -434,6 +457,7 @@ impl Bob {
 
     fn commit(&mut self, commit: &Commit) {
         let (path, existing) = self.open.remove(&commit.entry).unwrap();
+        self.committed.push(commit.clone());
         if existing.is_none() {
             let mut bytes = self.partial.remove(&path).unwrap();
             bytes.resize(usize::try_from(commit.size).unwrap(), 0);

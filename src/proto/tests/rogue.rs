@@ -67,6 +67,10 @@ impl Rogue {
         self
     }
 
+    pub(super) fn greeting(&self) -> &Hello {
+        &self.hello
+    }
+
     /// Greets as it should. Afterwards a rogue sender has the floor, and a rogue receiver has passed it.
     pub(super) fn greeted(mut self) -> Self {
         if self.is_sender {
@@ -115,18 +119,19 @@ impl Rogue {
 
     /// A frame of any kind, rightly sealed.
     pub(super) fn say_raw(&mut self, kind: u8, control: &[u8], payload: &[u8]) {
-        let frame = self.sealed(kind, control, payload);
+        let frame = self.sealed(kind, control, payload.len());
         self.raw(&frame);
+        self.raw(payload);
     }
 
-    pub(super) fn sealed(&mut self, kind: u8, control: &[u8], payload: &[u8]) -> Vec<u8> {
+    /// A frame without the payload that it announces.
+    pub(super) fn sealed(&mut self, kind: u8, control: &[u8], payload: usize) -> Vec<u8> {
         let mut frame = vec![0; HEADER];
         frame.extend_from_slice(control);
         if !control.is_empty() {
             frame.extend_from_slice(&[0; CHECK]);
         }
-        self.spoken.close(kind, &mut frame, payload.len()).unwrap();
-        frame.extend_from_slice(payload);
+        self.spoken.close(kind, &mut frame, payload).unwrap();
         frame
     }
 

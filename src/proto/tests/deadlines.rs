@@ -1,0 +1,255 @@
+//! Every wait has its deadline, to the instant, in virtual time.
+
+use std::time::Duration;
+
+use super::pair::{Alice, Bob, Pair, content, path};
+use super::rogue::Rogue;
+use crate::config::{Config, Deadlines};
+use crate::proto::error::{Failure, Stall};
+use crate::proto::frame::PREFACE;
+use crate::proto::message::{Activity, Message, Name, WireOffer};
+use crate::proto::types::{AbortCode, EntryId, Kind};
+use crate::proto::{Event, Meta, ReceiveAction, SendAction};
+use crate::tree::BlockSize;
+
+const STEP: Duration = Duration::from_millis(1);
+
+/// Deadlines that cannot be mistaken for one another.
+fn config() -> Config {
+    let mut deadlines = Deadlines::default();
+    deadlines.hello = Duration::from_secs(11);
+    deadlines.silence = Duration::from_secs(31);
+    deadlines.progress = Duration::from_secs(61);
+    deadlines.idle = Duration::from_secs(901);
+    deadlines.drain = Duration::from_secs(17);
+    Config::default().block_size(BlockSize::MIN).deadlines(deadlines)
+}
+
+fn alice() -> Alice {
+    Alice { files: vec![(Meta::file(path("a"), Some(3000)), content(1, 3000))], ..Alice::default() }
+}
+
+/// Both kinds of machine with the floor at the rogue: a receiver that hears, a sender that waits.
+fn both() -> [Rogue; 2] {
+    let sender = Rogue::sender(&config(), Bob::default()).greeted();
+    let mut receiver = Rogue::receiver(&config(), alice()).greeted();
+    receiver.hear();
+    [sender, receiver]
+}
+
+/// The machine ends with this stall `after` from now: at that instant, and not a moment before.
+#[track_caller]
+fn stalls(mut rogue: Rogue, after: Duration, stall: Stall) {
+    rogue.wait(after - STEP);
+    assert_eq!(rogue.ended(), None, "too early");
+    rogue.wait(STEP);
+    assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+}
+
+#[test]
+fn greeting_that_does_not_come_is_waited_for_until_its_deadline() {
+    let stall = Stall::Hello { after: Duration::from_secs(11) };
+    stalls(Rogue::sender(&config(), Bob::default()), Duration::from_secs(11), stall);
+    stalls(Rogue::receiver(&config(), alice()), Duration::from_secs(11), stall);
+}
+
+#[test]
+fn greeting_that_drips_is_waited_for_until_the_same_deadline() {
+    for is_sender in [true, false] {
+        let mut rogue = if is_sender {
+            Rogue::sender(&config(), Bob::default())
+        } else {
+            Rogue::receiver(&config(), alice())
+        };
+        for byte in PREFACE {
+            rogue.raw(&[byte]);
+            rogue.wait(Duration::from_secs(1));
+        }
+        rogue.raw(&[1]);
+        let stall = Stall::Hello { after: Duration::from_secs(11) };
+        stalls(rogue, Duration::from_secs(3), stall);
+    }
+}
+
+#[test]
+fn silence_is_waited_out_until_its_deadline() {
+    for rogue in both() {
+        let stall = Stall::Silence { after: Duration::from_secs(31) };
+        stalls(rogue, Duration::from_secs(31), stall);
+    }
+}
+
+#[test]
+fn silence_counts_from_the_last_byte() {
+    for mut rogue in both() {
+        rogue.wait(Duration::from_secs(30));
+        rogue.say(&Message::Heartbeat { activity: Activity::Reading });
+        rogue.settle();
+        let stall = Stall::Silence { after: Duration::from_secs(31) };
+        stalls(rogue, Duration::from_secs(31), stall);
+    }
+}
+
+#[test]
+fn message_that_drips_is_waited_for_until_its_deadline() {
+    for mut rogue in both() {
+        rogue.wait(Duration::from_secs(20));
+        let frame = rogue.sealed(0x80, &[0; 4000], 0);
+        for (second, byte) in frame.iter().enumerate().take(61) {
+            assert_eq!(rogue.ended(), None, "{second}");
+            rogue.raw(&[*byte]);
+            rogue.settle();
+            rogue.wait(Duration::from_secs(1) - STEP);
+            assert_eq!(rogue.ended(), None, "{second}");
+            rogue.wait(STEP);
+        }
+        let stall = Stall::Progress { after: Duration::from_secs(61) };
+        assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+    }
+}
+
+#[test]
+fn message_that_is_complete_in_time_begins_the_deadlines_anew() {
+    for mut rogue in both() {
+        for _ in 0..10 {
+            let frame = rogue.sealed(0x80, &[0; 100], 0);
+            rogue.raw(&frame[..50]);
+            rogue.wait(Duration::from_secs(30));
+            rogue.raw(&frame[50..]);
+            rogue.wait(Duration::from_secs(30));
+            assert_eq!(rogue.ended(), None);
+        }
+    }
+}
+
+#[test]
+fn heartbeats_and_nothing_else_are_heard_until_the_deadline() {
+    for mut rogue in both() {
+        for _ in 0..180 {
+            rogue.wait(Duration::from_secs(5));
+            rogue.say(&Message::Heartbeat { activity: Activity::Reading });
+            rogue.settle();
+            assert_eq!(rogue.ended(), None);
+        }
+        let stall = Stall::Idle { after: Duration::from_secs(901) };
+        stalls(rogue, Duration::from_secs(1), stall);
+    }
+}
+
+#[test]
+fn messages_that_nobody_knows_do_not_put_the_idle_deadline_off() {
+    for mut rogue in both() {
+        for _ in 0..180 {
+            rogue.wait(Duration::from_secs(5));
+            rogue.say_raw(0x80, &[], &[]);
+            rogue.settle();
+        }
+        let stall = Stall::Idle { after: Duration::from_secs(901) };
+        stalls(rogue, Duration::from_secs(1), stall);
+    }
+}
+
+#[test]
+fn sender_in_its_turn_is_heard_out_until_the_drain_deadline() {
+    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+    rogue.pair.receiver.end(rogue.pair.now, AbortCode::Failed);
+    rogue.settle();
+    rogue.wait(Duration::from_secs(17) - STEP);
+    assert_eq!(rogue.ended(), None);
+    rogue.wait(STEP);
+    assert_eq!(rogue.ended(), Some(Err(Failure::Ended(AbortCode::Failed))));
+}
+
+#[test]
+fn peer_that_takes_no_bytes_is_waited_for_until_its_deadline() {
+    let after = Duration::from_secs(31);
+    let stall = Err(Failure::Stalled(Stall::Write { after }));
+    for mut rogue in both() {
+        let pair = &mut rogue.pair;
+        let start = Duration::from_secs(5);
+        pair.sender.handle_written(start);
+        pair.receiver.handle_peer_took(start);
+        assert_eq!(pair.sender.handle_write_blocked(start + after - STEP), Ok(()));
+        assert_eq!(pair.receiver.handle_write_blocked(start + after - STEP), Ok(()));
+        assert_eq!(pair.sender.handle_write_blocked(start + after), stall);
+        assert_eq!(pair.receiver.handle_write_blocked(start + after), stall);
+        // It stays so.
+        let mut out = Vec::new();
+        assert_eq!(pair.sender.poll(start, &mut out).map(drop), stall);
+        assert_eq!(pair.receiver.poll(start, &mut out).map(drop), stall);
+    }
+}
+
+#[test]
+fn machine_that_waits_says_until_when() {
+    let [mut sender, mut receiver] = both();
+    let mut out = Vec::new();
+    let until = sender.pair.now + Duration::from_secs(31);
+    let action = sender.pair.receiver.poll(sender.pair.now, &mut out);
+    assert_eq!(action, Ok(ReceiveAction::Await { until }));
+    let until = receiver.pair.now + Duration::from_secs(31);
+    let action = receiver.pair.sender.poll(receiver.pair.now, &mut out);
+    assert_eq!(action, Ok(SendAction::Await { until }));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn sender_whose_source_has_nothing_says_that_it_lives_and_passes_the_floor() {
+    let mut rogue = Rogue::receiver(&config(), alice()).greeted();
+    rogue.hear();
+    rogue.pair.alice.is_stuck = true;
+    let (entry, hashes) = (EntryId::new(0), Vec::new());
+    rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
+    for _ in 0..20 {
+        rogue.over(true);
+        // Each read takes a second and gives nothing: the turn lasts as long as it may.
+        let start = rogue.pair.now;
+        rogue.settle();
+        assert_eq!(rogue.pair.now - start, Duration::from_secs(5));
+        let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+        assert_eq!(said, [Name::Heartbeat, Name::Over]);
+        assert_eq!(rogue.ended(), None);
+    }
+    rogue.pair.alice.is_stuck = false;
+    rogue.over(true);
+    rogue.settle();
+    assert!(rogue.hear().iter().any(|message| message.name() == Name::End));
+}
+
+#[test]
+fn receiver_whose_store_syncs_says_that_it_lives() {
+    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+    rogue.pair.bob.is_stuck = true;
+    rogue.say(&Message::Offer(WireOffer {
+        entry: EntryId::new(0),
+        kind: Kind::Directory,
+        block_size: BlockSize::MIN,
+        size: Some(0),
+        modified: None,
+        mode: None,
+        root: None,
+        inline: false,
+        name: (*b"d").into(),
+    }));
+    rogue.over(true);
+    rogue.settle();
+    for _ in 0..20 {
+        rogue.wait(Deadlines::HEARTBEAT - STEP);
+        assert_eq!(rogue.hear(), []);
+        rogue.wait(STEP);
+        assert_eq!(rogue.hear(), [Message::Heartbeat { activity: Activity::Syncing }]);
+    }
+    rogue.pair.bob.is_stuck = false;
+    rogue.settle();
+    let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+    assert_eq!(said, [Name::Receipt, Name::Over]);
+}
+
+#[test]
+fn slow_store_and_slow_source_go_on_under_heartbeats() {
+    let mut pair = Pair::with(&config(), &config(), alice(), Bob::default());
+    pair.alice.read_time = Duration::from_secs(25);
+    pair.run_well();
+    assert!(pair.now >= Duration::from_secs(75));
+    assert!(pair.bob.events.iter().any(|event| matches!(event, Event::Delivered { .. })));
+}
