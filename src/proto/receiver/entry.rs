@@ -250,11 +250,13 @@ impl Incoming {
     pub(super) fn hold_wants(&mut self) -> Option<(u64, usize)> {
         let block = self.offer.block_size;
         let high = self.high;
+        // Nothing follows the end that what is held could be compared with.
+        let is_over = self.end.is_some() || self.short.is_some();
         let hold = self.hold.as_mut()?;
         let size = self.offer.meta.size.unwrap_or(hold.len);
         if hold.said {
             let end = hold.end();
-            if !hold.promised || high < end {
+            if !hold.promised || high < end || is_over {
                 return None;
             }
             hold.first = end;

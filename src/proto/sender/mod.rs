@@ -737,7 +737,8 @@ impl Sender {
         match message {
             Message::Have { entry, first, hashes, more, compare } => {
                 let outgoing = pending(&mut self.entries, entry, kind)?;
-                if let Some(size) = outgoing.size() {
+                // Of a stream the receiver may hold more than there proved to be.
+                if let Some(size) = outgoing.meta.size {
                     let blocks = outgoing.block_size.blocks(size);
                     let end = first.saturating_add(hashes.len() as u64);
                     if end > blocks {

@@ -329,3 +329,31 @@ fn receipt_is_not_given_for_a_root_that_is_not_the_content_s() {
         assert!(rogue.pair.bob.visible.is_empty());
     }
 }
+
+#[test]
+fn stream_that_ends_in_zeros_says_where_it_ends_on_a_second_connection_too() {
+    let mut whole = Pair::new(&config(), &[("a", vec![0; 1500])]).unsized_files(None);
+    whole.run_well();
+    for cut in 0..whole.up.record.len() {
+        let mut pair = Pair::new(&config(), &[("a", vec![0; 1500])]).unsized_files(None);
+        pair.up.cut = Some(cut);
+        pair.run_while_moving();
+        pair.reconnect(&config(), 2);
+        let (sent, received) = pair.run();
+        assert!(sent.is_ok() && received.is_ok(), "{cut}: {sent:?} {received:?}");
+        assert!(pair.bob.visible[&path("a")] == vec![0; 1500]);
+    }
+}
+
+#[test]
+fn stream_shorter_than_what_is_held_ends_where_it_ends() {
+    let turn = Turn::default().initial_bytes(0).max_bytes(0).max_time(Duration::ZERO);
+    let config = config().turn(turn);
+    for flip in [None, Some(300)] {
+        let mut pair = Pair::new(&config, &[("a", content(1, 1023))]).unsized_files(None);
+        pair.bob.partial.insert(path("a"), content(2, 5000));
+        pair.down.flips.extend(flip.map(|at| (at, 1)));
+        pair.run_well();
+        assert!(pair.bob.visible[&path("a")] == content(1, 1023));
+    }
+}

@@ -12,10 +12,12 @@ mod header;
 mod hostile;
 mod liveness;
 mod pair;
+mod random;
 mod rogue;
 mod scenes;
 mod session;
 mod splits;
+mod table;
 
 #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the library")]
 fn is_set(switch: &str) -> bool {

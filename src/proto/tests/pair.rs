@@ -183,7 +183,13 @@ impl Pair {
         self.restart_receiver(config);
     }
 
-    fn restart_receiver(&mut self, config: &Config) {
+    /// Both sides were restarted, each with its own settings.
+    pub(super) fn restart_as(&mut self, ours: &Config, theirs: &Config) {
+        self.restart(theirs);
+        self.sender = Sender::new(ours.clone(), transfer(), [3; 16], self.now);
+    }
+
+    pub(super) fn restart_receiver(&mut self, config: &Config) {
         self.receiver = Receiver::new(config.clone(), [4; 16], self.now);
         self.bob.open.clear();
         self.bob.commits.clear();

@@ -1,0 +1,217 @@
+//! Whole transfers at random: trees, settings, what stands at the receiver, damage, cuts, restarts; until done. The
+//! oracle: a visible name holds what it held, or exactly what the sender has. More cases with `HAUL_LONG=1`.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::long;
+use super::pair::{Alice, Bob, Pair, content, path};
+use crate::config::{Config, Existing, Limits, Turn};
+use crate::proto::{Failure, Meta};
+use crate::tree::BlockSize;
+
+#[derive(Debug, Clone, Copy)]
+enum Held {
+    Nothing,
+    Equal,
+    Shorter,
+    Longer,
+    Other,
+    OneBit(usize),
+}
+
+#[derive(Debug, Clone)]
+struct Plan {
+    files: Vec<(usize, bool, bool, Held, Held)>,
+    window: Option<u64>,
+    existing: usize,
+    blocks: (u8, u8),
+    turns: (u64, u64, u64),
+    limits: (u32, u32, u32, u32),
+    faults: Vec<(bool, usize, Fault, bool)>,
+    pieces: (Option<usize>, Option<usize>),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Cut,
+    Flip(u8),
+}
+
+fn size() -> impl Strategy<Value = usize> {
+    let edge = (0_usize..8, 0_usize..3);
+    prop_oneof![
+        edge.prop_map(|(blocks, off)| (blocks * 1024 + off).saturating_sub(1)),
+        0_usize..9000,
+        Just(0),
+    ]
+}
+
+fn held() -> impl Strategy<Value = Held> {
+    prop_oneof![
+        4 => Just(Held::Nothing),
+        1 => Just(Held::Equal),
+        1 => Just(Held::Shorter),
+        1 => Just(Held::Longer),
+        1 => Just(Held::Other),
+        1 => (0_usize..9000).prop_map(Held::OneBit),
+    ]
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let files = vec((size(), any::<bool>(), any::<bool>(), held(), held()), 0..5);
+    let window = option::of(0_u64..5000);
+    let number = |most: u64| prop_oneof![0_u64..3, 0_u64..most, Just(1 << 30)];
+    let count = || prop_oneof![0_u32..4, Just(64)];
+    let fault = prop_oneof![Just(Fault::Cut), (0_u8..8).prop_map(Fault::Flip)];
+    let faults = vec((any::<bool>(), 0_usize..12_000, fault, any::<bool>()), 0..4);
+    let pieces = (option::of(1_usize..300), option::of(1_usize..300));
+    (
+        (files, window, 0_usize..4, (0_u8..4, 0_u8..4)),
+        ((number(9000), number(9000), 0_u64..3), (count(), count(), count(), count())),
+        (faults, pieces),
+    )
+        .prop_map(|((files, window, existing, blocks), (turns, limits), (faults, pieces))| {
+            Plan { files, window, existing, blocks, turns, limits, faults, pieces }
+        })
+}
+
+fn variant(bytes: &[u8], held: Held) -> Option<Vec<u8>> {
+    let mut bytes = bytes.to_vec();
+    match held {
+        Held::Nothing => return None,
+        Held::Equal => {}
+        Held::Shorter => bytes.truncate(bytes.len() / 2),
+        Held::Longer => bytes.extend_from_slice(&content(99, 1500)),
+        Held::Other => bytes = content(98, bytes.len()),
+        Held::OneBit(at) => {
+            let len = bytes.len();
+            if len > 0 {
+                bytes[at % len] ^= 1;
+            }
+        }
+    }
+    Some(bytes)
+}
+
+fn run(plan: &Plan) {
+    let policies = [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+    let existing = policies[plan.existing];
+    let (initial, most, seconds) = plan.turns;
+    let turn = Turn::default()
+        .initial_bytes(initial)
+        .max_bytes(most)
+        .max_time(Duration::from_secs(seconds));
+    let limits = |block: u8| {
+        Limits::default()
+            .block(BlockSize::from_exponent(block).unwrap())
+            .open_entries(plan.limits.0)
+            .pending_entries(plan.limits.1)
+            .pending_names(plan.limits.2)
+            .commits(plan.limits.3)
+    };
+    let ours = Config::default()
+        .block_size(BlockSize::from_exponent(plan.blocks.0).unwrap())
+        .turn(turn)
+        .limits(limits(5));
+    let theirs = Config::default().existing(existing).turn(turn).limits(limits(plan.blocks.1));
+    let mut bob = Bob::default();
+    let files: Vec<_> = plan
+        .files
+        .iter()
+        .enumerate()
+        .map(|(number, &(len, is_sized, is_zero, visible, partial))| {
+            let name = path(&format!("f{number}"));
+            let bytes = if is_zero { vec![0; len] } else { content(number as u64, len) };
+            bob.visible.extend(variant(&bytes, visible).map(|bytes| (name.clone(), bytes)));
+            bob.partial.extend(variant(&bytes, partial).map(|bytes| (name.clone(), bytes)));
+            (Meta::file(name, is_sized.then_some(len as u64)), bytes)
+        })
+        .collect();
+    let before = bob.visible.clone();
+    let alice = Alice { files: files.clone(), window: plan.window, ..Alice::default() };
+    let mut pair = Pair::with(&ours, &theirs, alice, bob);
+    let check = |pair: &Pair| {
+        for (name, bytes) in &pair.bob.visible {
+            let kept = before.get(name) == Some(bytes);
+            let sent = files.iter().any(|(meta, content)| {
+                let base = meta.path.as_bytes();
+                bytes == content && name.as_bytes().starts_with(base)
+            });
+            assert!(kept || sent, "{name} holds what it must not");
+        }
+        for (name, bytes) in &before {
+            assert!(existing == Existing::Replace || pair.bob.visible[name] == *bytes, "{name}");
+        }
+    };
+    let mut restarted = false;
+    for (attempt, (is_up, at, fault, restart)) in (2..).zip(&plan.faults) {
+        let channel = if *is_up { &mut pair.up } else { &mut pair.down };
+        let at = if *is_up { at % 800 } else { *at };
+        match fault {
+            Fault::Cut => channel.cut = Some(at),
+            Fault::Flip(bit) => drop(channel.flips.insert(at, 1 << bit)),
+        }
+        (pair.down.piece, pair.up.piece) = plan.pieces;
+        if matches!(fault, Fault::Cut) {
+            pair.run_while_moving();
+        } else {
+            let _ = pair.run();
+        }
+        for ended in [pair.alice.ended, pair.bob.ended].into_iter().flatten() {
+            assert!(!matches!(ended, Err(Failure::Protocol(_) | Failure::Misuse(_))), "{ended:?}");
+        }
+        check(&pair);
+        if matches!(pair.alice.ended, Some(Ok(_))) {
+            return;
+        }
+        // What a stream has released is gone with the process that had it.
+        let can_restart = plan.window.is_none();
+        if *restart && can_restart {
+            restarted = true;
+            pair.restart_as(&ours, &theirs);
+        } else {
+            pair.sender.reconnect(super::pair::transfer(), attempt, [7; 16], pair.now);
+            pair.restart_receiver(&theirs);
+        }
+    }
+    (pair.down.piece, pair.up.piece) = plan.pieces;
+    let (sent, received) = pair.run();
+    let (Ok(sent), Ok(_)) = (sent, received) else { panic!("{sent:?} {received:?}") };
+    check(&pair);
+    let all = files.len() as u64;
+    if !restarted {
+        assert_eq!(sent.delivered + sent.skipped + sent.refused + sent.withdrawn, all, "{sent:?}");
+    }
+    if plan.window.is_none() {
+        assert_eq!(sent.withdrawn, 0, "{sent:?}");
+        for (meta, content) in &files {
+            let is_there = pair.bob.visible.get(&meta.path) == Some(content);
+            let beside = pair.bob.visible.iter().any(|(name, bytes)| {
+                bytes == content && name.as_bytes().starts_with(meta.path.as_bytes())
+            });
+            match existing {
+                Existing::Replace => assert!(is_there, "{}", meta.path),
+                Existing::Rename => assert!(is_there || beside, "{}", meta.path),
+                _ => assert!(is_there || before.contains_key(&meta.path), "{}", meta.path),
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if long() { 200_000 } else { 1_500 },
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn transfer_at_random_ends_with_what_was_sent_or_what_was_there(plan in plan()) {
+        run(&plan);
+    }
+}
