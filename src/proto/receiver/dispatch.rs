@@ -185,6 +185,9 @@ impl Receiver {
                         return Ok(());
                     }
                     tasks.push_back(Task::Begin { entry, place: Place::Replacing });
+                } else if incoming.phase == Phase::Comparing && incoming.is_whole().is_none() {
+                    // Neither called the same nor different: nothing could follow.
+                    return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                 }
                 tasks.push_back(Task::Settle { entry });
                 Ok(())

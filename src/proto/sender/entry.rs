@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::message::WireOffer;
 use super::super::receiver::{BESIDE_MAX, ZEROS_MAX};
-use super::super::types::{EntryId, Meta, Receipt};
+use super::super::types::{EntryId, Kind, Meta, Receipt};
 use crate::tree::{BlockHash, BlockSize, BlockTree, Hashed, Root};
 
 /// An entry from its first offer until the receiver has settled it.
@@ -199,6 +199,7 @@ impl Outgoing {
             Phase::Offered => 0,
             Phase::Streaming if self.have.more && self.cursor >= self.have.end() => self.have.end(),
             // Its content came damaged inside its offer; or what it was compared with went on beyond its end.
+            Phase::Ended if self.meta.kind != Kind::File => return false,
             Phase::Ended if self.is_inline() || self.have.compare => 0,
             Phase::Queued | Phase::Streaming | Phase::Ended => return false,
         };
@@ -226,7 +227,10 @@ impl Outgoing {
         let bytes = blocks.iter().map(|run| self.bytes_of(run)).fold(0, u64::saturating_add);
         self.arrived = self.arrived.max(bytes);
         let prefix = blocks.first().filter(|run| run.start == 0).map_or(0, |run| run.end);
-        self.released = self.released.max(prefix);
+        // The short block at the end of a stream travels on each connection: it alone says where that is.
+        let is_stream = self.meta.size.is_none();
+        let whole = self.size.filter(|_| is_stream).map(|size| self.block_size.index(size));
+        self.released = self.released.max(prefix.min(whole.unwrap_or(u64::MAX)));
         let before = self.kept;
         self.kept = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
         Some(self.kept > before)

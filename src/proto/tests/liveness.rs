@@ -357,3 +357,42 @@ fn stream_shorter_than_what_is_held_ends_where_it_ends() {
         assert!(pair.bob.visible[&path("a")] == content(1, 1023));
     }
 }
+
+#[test]
+fn stream_with_a_window_ends_where_it_ends_on_a_second_connection_too() {
+    let turn = Turn::default().initial_bytes(0).max_bytes(0).max_time(Duration::ZERO);
+    let config = config().turn(turn);
+    let make = || {
+        let pair = Pair::new(&config, &[("a", content(1, 3073))]);
+        let mut pair = pair.unsized_files(Some(2048));
+        pair.bob.partial.insert(path("a"), content(1, 5000));
+        pair
+    };
+    let mut whole = make();
+    whole.run_well();
+    for cut in 0..whole.up.record.len() {
+        let mut pair = make();
+        pair.up.cut = Some(cut);
+        pair.run_while_moving();
+        pair.reconnect(&config, 2);
+        let (sent, received) = pair.run();
+        assert!(sent.is_ok() && received.is_ok(), "{cut}: {sent:?} {received:?}");
+        assert!(pair.bob.visible[&path("a")] == content(1, 3073));
+    }
+}
+
+#[test]
+fn sender_that_ends_what_is_compared_without_an_answer_is_stopped() {
+    for existing in [Existing::Refuse, Existing::Replace] {
+        let mut bob = Bob::default();
+        bob.visible.insert(path("a"), content(1, 3000));
+        let mut rogue = Rogue::sender(&config().existing(existing), bob).greeted();
+        rogue.say(&offer(0, "a", Some(3000)));
+        rogue.turn();
+        let entry = EntryId::new(0);
+        rogue.say(&Message::End { entry, size: 3000, root: Root::of(&content(1, 3000)) });
+        rogue.turn();
+        let error = ProtocolError::UnexpectedForEntry { kind: Name::End, entry };
+        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    }
+}
