@@ -374,6 +374,20 @@ impl Name {
         Self::Heartbeat,
     ];
 
+    /// Whether a sender may say it of an entry.
+    pub(super) const fn is_of_sender(self) -> bool {
+        matches!(
+            self,
+            Self::Offer
+                | Self::Block
+                | Self::Same
+                | Self::Zeros
+                | Self::Differs
+                | Self::End
+                | Self::Withdraw
+        )
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn kind(self) -> u8 {

@@ -70,6 +70,17 @@ impl Receiver {
         tasks: &mut VecDeque<Task>,
     ) -> Result<(), ProtocolError> {
         let kind = message.name();
+        if let Some(entry) = message.entry().filter(|_| kind.is_of_sender())
+            && self.unsaid.get(&entry) == Some(&true)
+            && kind != Name::Offer
+        {
+            // The sender goes on until it hears the bad news; what it takes back itself needs none.
+            if kind == Name::Withdraw {
+                self.unsaid.remove(&entry);
+                self.say.retain(|message| message.entry() != Some(entry));
+            }
+            return Ok(());
+        }
         match message {
             Message::Offer(offer) => self.offer(offer, payload, tasks),
             Message::Block { entry, index, hash } => {
@@ -247,7 +258,7 @@ impl Receiver {
         if !is_well_formed {
             return Err(ProtocolError::Malformed { kind });
         }
-        let pending = (self.entries.len() as u64).saturating_add(self.unsaid.into());
+        let pending = (self.entries.len() as u64).saturating_add(self.unsaid.len() as u64);
         if pending >= limits.pending_entries.max(1).into() {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.pending_entries });
         }
@@ -268,7 +279,7 @@ impl Receiver {
             Ok(path) => path,
             Err((path, reason)) => {
                 self.say.push_back(Message::Refuse { entry, reason: reason.into() });
-                self.unsaid = self.unsaid.saturating_add(1);
+                self.unsaid.insert(entry, true);
                 self.summary.refuse(reason);
                 self.tell(Event::Refused { entry, path, reason });
                 return Ok(());

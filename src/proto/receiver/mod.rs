@@ -80,8 +80,8 @@ pub struct Receiver {
     open: u32,
     names: u64,
     committing: u32,
-    /// Entries that are out of the books, but what became of them is not said.
-    unsaid: u32,
+    /// Entries that are out of the books, but what became of them is not said; and whether that is bad news.
+    unsaid: BTreeMap<EntryId, bool>,
     /// Entries and bytes offered or sent, over the whole session.
     taken_entries: u64,
     taken_bytes: u64,
@@ -276,7 +276,7 @@ impl Receiver {
             open: 0,
             names: 0,
             committing: 0,
-            unsaid: 0,
+            unsaid: BTreeMap::new(),
             taken_entries: 0,
             taken_bytes: 0,
             arrived: 0,
@@ -416,6 +416,7 @@ impl Receiver {
         let (size, root, outcome) = (*size, *root, *outcome);
         let offered = offer.meta.path.clone();
         self.committing = self.committing.saturating_sub(1);
+        let is_bad = committed.is_err();
         match committed {
             Ok(path) => {
                 let name = if path == offered { Box::default() } else { path.as_bytes().into() };
@@ -438,7 +439,7 @@ impl Receiver {
             Err(reason) => self.report(entry, reason),
         }
         self.forget(entry);
-        self.unsaid = self.unsaid.saturating_add(1);
+        self.unsaid.insert(entry, is_bad);
         Ok(())
     }
 
@@ -555,7 +556,7 @@ impl Receiver {
                 if self.entries.contains_key(&entry) {
                     self.forget(entry);
                 } else {
-                    self.unsaid = self.unsaid.saturating_sub(1);
+                    self.unsaid.remove(&entry);
                 }
             }
         }

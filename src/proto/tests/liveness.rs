@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::Rogue;
 use crate::config::{Config, Existing, Limits, Turn};
-use crate::proto::message::{Message, Name, WireOffer};
+use crate::proto::message::{Message, Name, Reason, WireOffer};
 use crate::proto::types::{EntryId, Kind};
 use crate::proto::{Event, Failure, Meta, ProtocolError, Refusal};
 use crate::tree::{BlockHash, BlockSize, Root};
@@ -394,5 +394,28 @@ fn sender_that_ends_what_is_compared_without_an_answer_is_stopped() {
         rogue.turn();
         let error = ProtocolError::UnexpectedForEntry { kind: Name::End, entry };
         assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    }
+}
+
+#[test]
+fn sender_goes_on_about_what_was_refused_until_it_hears_of_it() {
+    let entry = EntryId::new(0);
+    let reason = Reason { code: 1, first: 0, second: 0 };
+    let hash = BlockHash::from_bytes([1; 32]);
+    for withdraws in [false, true] {
+        let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+        rogue.say(&offer(0, "..", Some(1024)));
+        rogue.say_with(&Message::Block { entry, index: 0, hash }, &[1; 1024]);
+        rogue.say(&Message::End { entry, size: 1024, root: Root::of(b"") });
+        if withdraws {
+            rogue.say(&Message::Withdraw { entry, reason });
+        }
+        let said: Vec<_> = rogue.turn().iter().map(Message::name).collect();
+        let refuse: &[Name] = if withdraws { &[] } else { &[Name::Refuse] };
+        assert_eq!(said, [refuse, &[Name::Over]].concat());
+        rogue.say(&Message::Differs { entry });
+        rogue.turn();
+        let error = ProtocolError::UnknownEntry { kind: Name::Differs, entry };
+        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "it was told");
     }
 }
