@@ -7,6 +7,7 @@ mod codec;
 mod cuts;
 mod damage;
 mod deadlines;
+mod drivers;
 mod golden;
 mod header;
 mod hostile;

@@ -1,0 +1,122 @@
+//! Memory does not grow with what is sent: a long stream, and many files, through both drivers over a pipe.
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "each end has a thread, and memory is read from a file"
+)]
+
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use haul::proto::{EntryId, Meta, Offer, Refusal, Withdrawal};
+use haul::store::{Begun, Commit, Committed, Place, Unsendable};
+use haul::transport::memory;
+use haul::{Config, RelPath, Source, Store, Transfer};
+
+/// Yields as many files as it is told to, of one size, made up as they are read.
+struct Endless {
+    left: u64,
+    size: u64,
+}
+
+impl Source for Endless {
+    type Key = ();
+    type Reader = ();
+
+    fn next_entry(&mut self) -> Option<Result<((), Meta), Unsendable>> {
+        self.left = self.left.checked_sub(1)?;
+        let path = RelPath::parse(format!("folder/{}", self.left).as_bytes()).ok()?;
+        Some(Ok(((), Meta::file(path, Some(self.size)))))
+    }
+
+    fn open(&mut self, _: &(), _: &Meta) -> Result<(), Withdrawal> {
+        Ok(())
+    }
+
+    fn read_at(&mut self, _: &mut (), offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(self.size - offset).unwrap_or(usize::MAX);
+        let len = rest.min(buffer.len());
+        buffer[..len].fill((offset >> 18) as u8 | 1);
+        Ok(len)
+    }
+
+    fn finish(&mut self, _: &mut (), _: &Meta) -> Result<(), Withdrawal> {
+        Ok(())
+    }
+}
+
+/// Takes everything and keeps nothing.
+#[derive(Default)]
+struct Nowhere(Vec<Commit>);
+
+impl Store for Nowhere {
+    type File = ();
+
+    fn begin(&mut self, _: &Offer, _: Place) -> Result<Begun<()>, Refusal> {
+        Ok(Begun::Fresh(()))
+    }
+
+    fn read_at(&mut self, _: &mut (), _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&mut self, _: &mut (), _: u64, _: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn copy_held(&mut self, _: &mut (), _: u64, _: u64) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn commit(&mut self, _: (), commit: Commit) {
+        self.0.push(commit);
+    }
+
+    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+        let commit = self.0.pop()?;
+        Some((commit.entry, Ok(Committed::new(commit.meta.path))))
+    }
+
+    fn suspend(&mut self, (): ()) {}
+
+    fn discard(&mut self, (): ()) {}
+}
+
+/// The most memory that this process had at a time, in bytes.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("a kernel that says so");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    let kib: u64 = line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("KiB");
+    kib * 1024
+}
+
+fn send(files: u64, size: u64) {
+    let (alice, bob) = memory::pipe(NonZeroUsize::new(64 << 10).expect("not 0"));
+    let receiver = thread::spawn(move || {
+        Transfer::new(Config::default()).receive(&mut Nowhere::default(), bob)
+    });
+    let sent = Transfer::new(Config::default()).send(&mut Endless { left: files, size }, alice);
+    let received = receiver.join().expect("no panic").expect("received");
+    let sent = sent.expect("sent");
+    assert_eq!((sent.delivered, received.delivered), (files, files));
+    assert_eq!(sent.bytes, files * size);
+}
+
+/// One test, because all threads of a process share what is measured.
+#[test]
+fn memory_does_not_grow_with_size_or_number() {
+    // What a session needs at all: buffers of a block on either side, entries that may be pending.
+    send(1, 16 << 20);
+    send(10_000, 100);
+    let before = peak();
+    send(1, 512 << 20);
+    let after_long = peak();
+    assert!(after_long - before < 8 << 20, "{} bytes for a long file", after_long - before);
+    send(40_000, 100);
+    let after_many = peak();
+    assert!(after_many - after_long < 8 << 20, "{} bytes for many", after_many - after_long);
+    assert!(after_many < 100 << 20, "{after_many} bytes in all");
+}
