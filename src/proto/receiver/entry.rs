@@ -148,7 +148,7 @@ impl Incoming {
     }
 
     /// Checks place and length of a block that came.
-    pub(super) fn check_block(&mut self, index: u64, len: u64) -> Result<(), ProtocolError> {
+    pub(super) fn check_block(&self, index: u64, len: u64) -> Result<(), ProtocolError> {
         let entry = self.offer.entry;
         self.check_range(&(index..index.saturating_add(1)))?;
         let full = self.offer.block_size.bytes();

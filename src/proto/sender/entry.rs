@@ -252,7 +252,7 @@ impl Outgoing {
         true
     }
 
-    pub(super) fn step(&mut self) -> Step {
+    pub(super) fn step(&self) -> Step {
         if let Some(range) = self.resend.front() {
             return Step::Read { index: range.start };
         }

@@ -16,12 +16,9 @@ const STEP: Duration = Duration::from_millis(1);
 
 /// Deadlines that cannot be mistaken for one another.
 fn config() -> Config {
-    let mut deadlines = Deadlines::default();
-    deadlines.hello = Duration::from_secs(11);
-    deadlines.silence = Duration::from_secs(31);
-    deadlines.progress = Duration::from_secs(61);
-    deadlines.idle = Duration::from_secs(901);
-    deadlines.drain = Duration::from_secs(17);
+    let second = Duration::from_secs;
+    let deadlines = Deadlines::default().hello(second(11)).silence(second(31));
+    let deadlines = deadlines.progress(second(61)).idle(second(901)).drain(second(17));
     Config::default().block_size(BlockSize::MIN).deadlines(deadlines)
 }
 

@@ -2,6 +2,11 @@
 //!
 //! Some of these enumerate or generate far more with `HAUL_LONG=1` in the environment. Files under `golden` are
 //! written anew with `HAUL_BLESS=1`.
+#![expect(
+    clippy::single_range_in_vec_init,
+    clippy::cast_possible_truncation,
+    reason = "a list of one range is meant as such, and the numbers of tests are small"
+)]
 
 mod codec;
 mod cuts;

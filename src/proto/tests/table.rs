@@ -46,8 +46,11 @@ fn block(index: u64) -> (Message, Vec<u8>) {
     (Message::Block { entry: ZERO, index, hash }, bytes)
 }
 
+/// A message and its payload.
+type Said = (Message, Vec<u8>);
+
 /// Every kind of message: right somewhere, at its boundaries, repeated, of an unknown entry.
-fn messages() -> Vec<(String, Vec<(Message, Vec<u8>)>)> {
+fn messages() -> Vec<(String, Vec<Said>)> {
     let hello = Rogue::sender(&config(), Bob::default()).greeting().clone();
     let reason = Reason { code: 1, first: 0, second: 0 };
     let hash = BlockHash::from_bytes([5; 32]);
