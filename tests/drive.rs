@@ -315,7 +315,7 @@ struct Frail<T> {
 }
 
 impl<T> Frail<T> {
-    fn spend(&mut self, bytes: usize) -> io::Result<usize> {
+    fn admit(&self, bytes: usize) -> io::Result<usize> {
         if self.left == 0 {
             return Err(ErrorKind::ConnectionReset.into());
         }
@@ -325,7 +325,7 @@ impl<T> Frail<T> {
 
 impl<T: Read> Read for Frail<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = self.spend(buffer.len())?;
+        let most = self.admit(buffer.len())?;
         let read = self.inner.read(&mut buffer[..most])?;
         self.left -= read;
         Ok(read)
@@ -334,7 +334,7 @@ impl<T: Read> Read for Frail<T> {
 
 impl<T: Write> Write for Frail<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let most = self.spend(bytes.len())?;
+        let most = self.admit(bytes.len())?;
         let written = self.inner.write(&bytes[..most])?;
         self.left -= written;
         Ok(written)
@@ -775,8 +775,8 @@ fn limits_of_the_receiver_hold_over_the_driver_too() {
     let config = small_blocks().limits(limits);
     let store = MemoryStore::new();
     let mut source = MemorySource::new();
-    for number in 0..50 {
-        source = source.file(path(&format!("{number}")), content(number, 100 * number as usize));
+    for (number, len) in (0..50).zip((0..).step_by(100)) {
+        source = source.file(path(&format!("{number}")), content(number, len));
     }
     thread::scope(|scope| {
         scope.spawn(|| Transfer::new(config.clone()).receive(&mut store.clone(), bob));

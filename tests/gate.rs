@@ -1,6 +1,4 @@
 //! The gate, its parts and its documents name the same things.
-#![expect(clippy::disallowed_methods, reason = "documents are files")]
-#![expect(clippy::expect_used, reason = "a file that is missing should say so")]
 
 use std::collections::BTreeSet;
 use std::fs;

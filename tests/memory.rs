@@ -1,5 +1,6 @@
 //! Memory does not grow with what is sent: a long stream, and many files, through both drivers over a pipe.
 #![cfg(target_os = "linux")]
+#![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 #![expect(
     clippy::disallowed_methods,
     reason = "each end has a thread, and memory is read from a file"

@@ -557,7 +557,10 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
             b"four",
         ),
         ("inline of another size", with(&|o| (o.inline, o.root) = (true, root)), b"three"),
-        ("root without inline", with(&|o| o.root = root), b""),
+        ("root of a size unknown", with(&|o| (o.root, o.size) = (root, None)), b""),
+        ("root of nothing", with(&|o| (o.root, o.size) = (root, Some(0))), b""),
+        ("root of more than a block", with(&|o| (o.root, o.size) = (root, Some(1025))), b""),
+        ("folder by its root", with(&|o| (o.kind, o.root) = (Kind::Directory, root)), b""),
         ("folder with a size", with(&|o| o.kind = Kind::Directory), b""),
         ("folder without a size", with(&|o| (o.kind, o.size) = (Kind::Directory, None)), b""),
         (
