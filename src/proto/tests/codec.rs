@@ -105,7 +105,7 @@ fn offer() -> impl Strategy<Value = Message> {
         (any::<i64>(), 0_u32..1_000_000_000).prop_map(|(s, n)| Timestamp::new(s, n).unwrap());
     let known =
         (option::of(number()), option::of(modified), option::of(any::<u32>()), option::of(root()));
-    (entry(), kind, block_size(), known, any::<bool>(), vec(any::<u8>(), 0..300)).prop_map(
+    (entry(), kind, block_size(), known, any::<bool>(), vec(any::<u8>(), 1..300)).prop_map(
         |(entry, kind, block_size, (size, modified, mode, root), inline, name)| {
             let name = name.into();
             Message::Offer(WireOffer {

@@ -356,6 +356,15 @@ fn stream_shorter_than_what_is_held_ends_where_it_ends() {
         pair.run_well();
         assert!(pair.bob.visible[&path("a")] == content(1, 1023));
     }
+    // The end comes in one turn with a damaged block, while another piece of what is held is promised.
+    let slow = self::config().turn(Turn::default().max_time(Duration::ZERO));
+    let files = vec![(Meta::file(path("a"), None), content(1, 1023))];
+    let alice = Alice { files, ..Alice::default() };
+    let mut pair = Pair::with(&self::config(), &slow, alice, Bob::default());
+    pair.bob.partial.insert(path("a"), content(2, 5000));
+    pair.down.flips.insert(300, 1);
+    pair.run_well();
+    assert!(pair.bob.visible[&path("a")] == content(1, 1023));
 }
 
 #[test]
