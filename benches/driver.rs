@@ -1,6 +1,6 @@
 //! Decides `Config::block_size`: which block moves the most bytes a second, with driver, buffers and two threads, but
 //! without a network. Larger blocks save messages; smaller ones stay in the cache between reading, hashing and
-//! writing. The second group shows how little the pipe's capacity matters, since turns need none of it.
+//! writing. The second group shows what a small pipe costs: a change of threads for each time that it is full.
 //!
 //! `cargo bench --bench driver`.
 #![expect(clippy::disallowed_methods, reason = "the other end needs a thread")]

@@ -138,3 +138,7 @@ pub use error::{Error, Operation};
 pub use proto::{Durability, Event, Receipt, RelPath, Summary};
 pub use store::{Source, Store};
 pub use transport::{Acceptor, Connector, Peer};
+
+#[cfg(all(doctest, feature = "fs", feature = "tcp"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -18,5 +18,6 @@ mod interrupt;
 mod json;
 mod peers;
 mod plain;
+mod readme;
 mod transfer;
 mod wrong;
