@@ -54,6 +54,22 @@ pub(super) enum Heard<'a> {
     Message { message: Message, payload: &'a [u8], len: usize },
 }
 
+/// How much of the input a core took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Consumed {
+    /// Bytes from the start of the input that are dealt with.
+    pub bytes: usize,
+    /// If none were: how many bytes the input needs in all, as far as is known.
+    pub needed: usize,
+}
+
+impl Consumed {
+    pub(super) const fn nothing() -> Self {
+        Self { bytes: 0, needed: 0 }
+    }
+}
+
 /// The deadlines of one connection, in the time of the caller.
 #[derive(Debug)]
 struct Timer {

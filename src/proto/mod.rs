@@ -33,12 +33,13 @@ pub mod wire {}
 
 pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
 pub use event::{Event, Summary};
+pub use link::Consumed;
 pub use message::{Activity, Name};
 #[cfg(feature = "fs")]
 pub(crate) use path::escape;
 pub use path::{NameError, RelPath};
 pub use receiver::{Found, ReceiveAction, Receiver, Step};
-pub use sender::{Consumed, ReadRequest, SendAction, Sender};
+pub use sender::{ReadRequest, SendAction, Sender};
 pub use types::{
     AbortCode, Durability, EntryId, Kind, Meta, Offer, Outcome, Receipt, Refusal, Timestamp,
     TransferId, Withdrawal,

@@ -20,24 +20,30 @@
 //!
 //! A failed machine stays failed: every call gives the same [`Failure`].
 
+mod action;
+mod books;
 mod dispatch;
 mod entry;
+mod speak;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub(super) use self::dispatch::{BESIDE_MAX, ZEROS_MAX};
+pub use self::action::{Found, ReceiveAction, Step};
+pub(super) use self::books::BESIDE_MAX;
+pub(super) use self::dispatch::ZEROS_MAX;
 use self::entry::{Incoming, Phase};
+use self::work::{Current, Task};
 use super::Consumed;
-use super::error::{Damage, Failure, Misuse};
+use super::error::{Failure, Misuse};
 use super::event::{Event, Summary};
-use super::link::{Heard, Link};
-use super::message::{Activity, Message, Name, RANGES_MAX};
+use super::link::Link;
+use super::message::Message;
 use super::path::RelPath;
-use super::types::{AbortCode, EntryId, Offer, Outcome, Receipt, Refusal, TransferId};
-use crate::config::{Config, Existing};
-use crate::store::{Commit, Place};
-use crate::tree::{Hashed, Root};
+use super::types::{AbortCode, EntryId, Outcome, Receipt, Refusal, TransferId};
+use crate::config::Config;
+use crate::tree::Root;
 
 /// The receiving half of a session, sans-IO.
 ///
@@ -89,166 +95,12 @@ pub struct Receiver {
     summary: Summary,
 }
 
-/// What the caller must do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use]
-pub enum ReceiveAction {
-    /// Tell the application.
-    Event(Event),
-    /// Read `len` bytes that the store holds of the entry, and call [`Receiver::handle_held`].
-    Read {
-        /// The entry.
-        entry: EntryId,
-        /// Where they begin.
-        offset: u64,
-        /// How many.
-        len: usize,
-    },
-    /// Start the commit of an entry.
-    Commit(Commit),
-    /// Close what is open of an entry, and keep it for a later attempt.
-    Suspend {
-        /// The entry.
-        entry: EntryId,
-    },
-    /// Close what is open of an entry, and remove it.
-    Discard {
-        /// The entry.
-        entry: EntryId,
-    },
-    /// Wait until a commit ended, and call [`Receiver::handle_committed`]; or [`Receiver::poll`] at `until`.
-    AwaitCommit {
-        /// When something else is due.
-        until: Duration,
-    },
-    /// Read from the stream, and call [`Receiver::handle_input`]; or [`Receiver::poll`] at `until`, if nothing came.
-    Await {
-        /// The next deadline.
-        until: Duration,
-    },
-    /// Close the stream: every entry is settled.
-    Closed(Summary),
-}
-
-/// What became of the input, or what the store must do before more becomes of it. After an answer, call
-/// [`Receiver::handle_input`] again, with the same input.
-#[derive(Debug)]
-#[non_exhaustive]
-#[must_use]
-pub enum Step<'a> {
-    /// Nothing is asked for.
-    Consumed(Consumed),
-    /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`].
-    Begin {
-        /// The offer.
-        offer: Offer,
-        /// Under which name.
-        place: Place,
-    },
-    /// Read what the store holds, and call [`Receiver::handle_held`].
-    Read {
-        /// The entry.
-        entry: EntryId,
-        /// Where it begins.
-        offset: u64,
-        /// How long it is.
-        len: usize,
-    },
-    /// Write verified content, and call [`Receiver::handle_written`].
-    Write {
-        /// The entry.
-        entry: EntryId,
-        /// Where it begins.
-        offset: u64,
-        /// The content, borrowed from the input.
-        bytes: &'a [u8],
-    },
-    /// Copy from the file that will be replaced, and call [`Receiver::handle_written`].
-    Copy {
-        /// The entry.
-        entry: EntryId,
-        /// Where it begins.
-        offset: u64,
-        /// How long it is.
-        len: u64,
-    },
-}
-
-/// What the store found, without its handle: see [`Begun`](crate::store::Begun).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Found {
-    /// Nothing.
-    Fresh,
-    /// A partial file of this many bytes.
-    Partial(u64),
-    /// A file of this many bytes under the final name.
-    Existing(u64),
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     AwaitHello,
     Listening,
     Speaking,
     Closed,
-}
-
-/// A message whose consequences are not all drawn.
-#[derive(Debug)]
-struct Current {
-    name: Name,
-    len: usize,
-    payload: std::ops::Range<usize>,
-    tasks: VecDeque<Task>,
-    /// The first task was handed out and is not answered.
-    asked: bool,
-}
-
-/// One thing to do about a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Task {
-    Begin {
-        entry: EntryId,
-        place: Place,
-    },
-    /// Compare the content that came inside its offer with the file that has its name.
-    Compare {
-        entry: EntryId,
-        len: usize,
-    },
-    /// Write the payload, or a block of zeros.
-    Write {
-        entry: EntryId,
-        offset: u64,
-        block: Option<Hashed>,
-        source: Bytes,
-    },
-    Copy {
-        entry: EntryId,
-        blocks: std::ops::Range<u64>,
-    },
-    /// Read and hash a block that was copied: the file that it came from may have changed since it was hashed.
-    Check {
-        entry: EntryId,
-        index: u64,
-        len: usize,
-    },
-    Zeros {
-        entry: EntryId,
-        blocks: std::ops::Range<u64>,
-    },
-    /// See whether the entry is whole.
-    Settle {
-        entry: EntryId,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bytes {
-    Payload,
-    Zeros(usize),
 }
 
 impl Receiver {
@@ -504,255 +356,6 @@ impl Receiver {
         Ok(ReceiveAction::Await { until })
     }
 
-    fn speak(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Failure> {
-        if !self.greeted {
-            self.greeted = true;
-            self.link.greet(now, out)?;
-        }
-        if let Some((failure, _)) = self.doom {
-            if let Some(code) = failure.abort_code() {
-                self.link.say(now, &Message::Abort { code }, out)?;
-            }
-            return Err(failure);
-        }
-        if now >= self.link.heartbeat_due() {
-            let busy = self.committing > 0 && self.reading.is_none();
-            let activity = if busy { Activity::Syncing } else { Activity::Verifying };
-            self.link.say(now, &Message::Heartbeat { activity }, out)?;
-        }
-        let is_late = now.saturating_sub(self.turn_began) >= self.config.turn.max_time;
-        loop {
-            self.say_queued(now, out)?;
-            if !self.link.may_say() {
-                // The rest is said in the next turn.
-                return self.pass(now, out);
-            }
-            if let Some(action) = self.report_held(is_late) {
-                return Ok(action);
-            }
-            if self.say.is_empty() {
-                break;
-            }
-        }
-        self.ask_again(now, out)?;
-        // A sender that cannot go on gets all receipts at once, rather than a round trip for each.
-        let is_enough = self.advanced || (is_late && self.spoke);
-        if self.waited_for && self.committing > 0 && !is_enough {
-            return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
-        }
-        self.pass(now, out)
-    }
-
-    fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
-        while self.link.may_say()
-            && let Some(message) = self.say.pop_front()
-        {
-            self.link.say(now, &message, out)?;
-            self.spoke = true;
-            if let Message::Have { .. } = message {
-                self.advanced = true;
-            } else if let Some(entry) = message.entry() {
-                // The sender will not speak of it again.
-                if self.entries.contains_key(&entry) {
-                    self.forget(entry);
-                } else {
-                    self.unsaid.remove(&entry);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Hashes and reports what the store holds of entries.
-    fn report_held(&mut self, is_late: bool) -> Option<ReceiveAction> {
-        if let Some((entry, offset, len)) = self.reading {
-            return Some(ReceiveAction::Read { entry, offset, len });
-        }
-        for (&entry, incoming) in &mut self.entries {
-            let compare = match incoming.phase {
-                Phase::Comparing => self.config.existing != Existing::Replace,
-                Phase::Filling | Phase::Wanted => false,
-                Phase::Opening | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {
-                    continue;
-                }
-            };
-            if let Some((offset, len)) = incoming.hold_wants()
-                && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
-            {
-                self.reading = Some((entry, offset, len));
-                return Some(ReceiveAction::Read { entry, offset, len });
-            }
-            if let Some((first, hashes, more)) = incoming.hold_says() {
-                self.say.push_back(Message::Have { entry, first, hashes, more, compare });
-            }
-        }
-        None
-    }
-
-    /// Asks for damaged blocks again, and says what is kept.
-    fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
-        let limit = self.config.limits.repairs;
-        for (&entry, incoming) in &mut self.entries {
-            // While a file is compared that will be replaced, what is equal is as good as written.
-            let replaces = self.config.existing == Existing::Replace;
-            match incoming.phase {
-                Phase::Filling => {}
-                Phase::Comparing if replaces => {}
-                Phase::Opening
-                | Phase::Comparing
-                | Phase::Wanted
-                | Phase::Waiting
-                | Phase::Committing { .. }
-                | Phase::Dropped => continue,
-            }
-            let blocks = incoming.missing(RANGES_MAX, self.waited_for);
-            if !blocks.is_empty() && self.link.may_say() {
-                incoming.repairs = incoming.repairs.saturating_add(1);
-                if incoming.repairs > limit {
-                    return Err(Damage::TooOften { entry, rounds: limit }.into());
-                }
-                let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
-                incoming.damaged = false;
-                incoming.asked = count;
-                let event = Event::Repairing { entry, blocks: count };
-                self.todo.push_back(ReceiveAction::Event(event));
-                self.link.say(now, &Message::Missing { entry, blocks }, out)?;
-                (self.spoke, self.advanced) = (true, true);
-            }
-            if self.link.may_say() && std::mem::take(&mut incoming.gained) {
-                let blocks: Vec<_> = incoming.tree.runs().take(RANGES_MAX).collect();
-                self.link.say(now, &Message::Kept { entry, blocks }, out)?;
-                (self.spoke, self.advanced) = (true, true);
-            }
-        }
-        Ok(())
-    }
-
-    /// Passes the floor.
-    fn pass(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Failure> {
-        self.link.say(now, &Message::Over { waiting: true }, out)?;
-        self.link.pass(now);
-        self.state = Ok(State::Listening);
-        match self.todo.pop_front() {
-            Some(action) => Ok(action),
-            None => self.listen(now),
-        }
-    }
-
-    fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
-        if self.current.is_none() {
-            let (message, payload, len) = match self.link.hear(now, input)? {
-                Heard::Incomplete { needed } => {
-                    return Ok(Step::Consumed(Consumed { bytes: 0, needed }));
-                }
-                Heard::Skip { len } => {
-                    self.link.take(now, len, None);
-                    return Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
-                }
-                Heard::Message { message, payload, len } => (message, payload, len),
-            };
-            let name = message.name();
-            let start = len.saturating_sub(payload.len());
-            let mut current =
-                Current { name, len, payload: start..len, tasks: VecDeque::new(), asked: false };
-            if matches!(name, Name::Hello | Name::Over | Name::Out | Name::Abort) {
-                // These change what is heard next, and ask nothing of the store.
-                self.link.take(now, len, Some(name));
-                self.control(now, message)?;
-                return Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
-            }
-            if self.state == Ok(State::AwaitHello) {
-                return Err(super::ProtocolError::Unexpected { kind: name }.into());
-            }
-            if self.doom.is_none()
-                && let Err(error) = self.dispatch(message, payload, &mut current.tasks)
-            {
-                current.tasks.clear();
-                self.doom = Some((error.into(), now));
-            }
-            self.current = Some(current);
-        }
-        self.work(now, input)
-    }
-
-    /// Hands out the next task of the current message, or consumes it.
-    fn work<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
-        while let Some(task) = self.next_task() {
-            let Some(current) = &mut self.current else { break };
-            current.asked = true;
-            let payload = current.payload.clone();
-            match task {
-                Task::Begin { entry, place } => {
-                    if let Some(incoming) = self.entries.get(&entry) {
-                        return Ok(Step::Begin { offer: incoming.offer.clone(), place });
-                    }
-                    self.skip_task();
-                }
-                Task::Compare { entry, len } => return Ok(Step::Read { entry, offset: 0, len }),
-                Task::Write { entry, offset, source, .. } => {
-                    let bytes = match source {
-                        Bytes::Payload => input.get(payload),
-                        Bytes::Zeros(len) => ZEROS.get(..len),
-                    };
-                    let bytes = bytes.ok_or(Misuse::AnswerDue)?;
-                    return Ok(Step::Write { entry, offset, bytes });
-                }
-                Task::Copy { entry, blocks } => {
-                    // One at a time: each is read again.
-                    let first = blocks.start..blocks.start.saturating_add(1).min(blocks.end);
-                    if let Some((offset, len)) = self.span(entry, &first) {
-                        return Ok(Step::Copy { entry, offset, len });
-                    }
-                    self.skip_task();
-                }
-                Task::Check { entry, index, len } => {
-                    if let Some((offset, _)) = self.span(entry, &(index..index.saturating_add(1))) {
-                        return Ok(Step::Read { entry, offset, len });
-                    }
-                    self.skip_task();
-                }
-                Task::Zeros { entry, blocks } => self.zeros(entry, blocks),
-                Task::Settle { entry } => self.settle(entry),
-            }
-            // Done without the caller: the next one.
-            if let Some(current) = &mut self.current {
-                current.asked = false;
-            }
-        }
-        let Some(current) = self.current.take() else { return Err(Misuse::AnswerDue.into()) };
-        self.link.take(now, current.len, Some(current.name));
-        Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
-    }
-
-    /// The first task concerns nothing that is left.
-    fn skip_task(&mut self) {
-        if let Some(current) = &mut self.current {
-            current.tasks.pop_front();
-        }
-    }
-
-    /// The first task; one that the caller has nothing to do with is taken off the list.
-    fn next_task(&mut self) -> Option<Task> {
-        let tasks = &mut self.current.as_mut()?.tasks;
-        let task = tasks.front()?.clone();
-        if matches!(task, Task::Zeros { .. } | Task::Settle { .. }) {
-            tasks.pop_front();
-        }
-        Some(task)
-    }
-
-    /// The answer to the first task has come.
-    fn answer(&mut self, fits: impl FnOnce(&Task) -> bool) -> Result<Task, Failure> {
-        self.state?;
-        let current = self.current.as_mut().filter(|current| current.asked);
-        let current = current.ok_or(Misuse::NotAsked)?;
-        if !current.tasks.front().is_some_and(fits) {
-            return Err(Misuse::NotAsked.into());
-        }
-        current.asked = false;
-        current.tasks.pop_front().ok_or_else(|| Misuse::NotAsked.into())
-    }
-
     fn tell(&mut self, event: Event) {
         self.todo.push_back(ReceiveAction::Event(event));
     }
@@ -765,6 +368,3 @@ impl Receiver {
         failure
     }
 }
-
-/// What is written for a block of zeros. It takes no room in the program.
-static ZEROS: [u8; crate::tree::BlockSize::MAX.len()] = [0; crate::tree::BlockSize::MAX.len()];

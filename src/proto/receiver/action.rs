@@ -1,0 +1,106 @@
+//! What the receiver's machine asks of its caller.
+
+use std::time::Duration;
+
+use super::super::event::{Event, Summary};
+use super::super::link::Consumed;
+use super::super::types::{EntryId, Offer};
+use crate::store::{Commit, Place};
+
+/// What the caller must do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub enum ReceiveAction {
+    /// Tell the application.
+    Event(Event),
+    /// Read `len` bytes that the store holds of the entry, and call [`Receiver::handle_held`].
+    Read {
+        /// The entry.
+        entry: EntryId,
+        /// Where they begin.
+        offset: u64,
+        /// How many.
+        len: usize,
+    },
+    /// Start the commit of an entry.
+    Commit(Commit),
+    /// Close what is open of an entry, and keep it for a later attempt.
+    Suspend {
+        /// The entry.
+        entry: EntryId,
+    },
+    /// Close what is open of an entry, and remove it.
+    Discard {
+        /// The entry.
+        entry: EntryId,
+    },
+    /// Wait until a commit ended, and call [`Receiver::handle_committed`]; or [`Receiver::poll`] at `until`.
+    AwaitCommit {
+        /// When something else is due.
+        until: Duration,
+    },
+    /// Read from the stream, and call [`Receiver::handle_input`]; or [`Receiver::poll`] at `until`, if nothing came.
+    Await {
+        /// The next deadline.
+        until: Duration,
+    },
+    /// Close the stream: every entry is settled.
+    Closed(Summary),
+}
+
+/// What became of the input, or what the store must do before more becomes of it. After an answer, call
+/// [`Receiver::handle_input`] again, with the same input.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use]
+pub enum Step<'a> {
+    /// Nothing is asked for.
+    Consumed(Consumed),
+    /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`].
+    Begin {
+        /// The offer.
+        offer: Offer,
+        /// Under which name.
+        place: Place,
+    },
+    /// Read what the store holds, and call [`Receiver::handle_held`].
+    Read {
+        /// The entry.
+        entry: EntryId,
+        /// Where it begins.
+        offset: u64,
+        /// How long it is.
+        len: usize,
+    },
+    /// Write verified content, and call [`Receiver::handle_written`].
+    Write {
+        /// The entry.
+        entry: EntryId,
+        /// Where it begins.
+        offset: u64,
+        /// The content, borrowed from the input.
+        bytes: &'a [u8],
+    },
+    /// Copy from the file that will be replaced, and call [`Receiver::handle_written`].
+    Copy {
+        /// The entry.
+        entry: EntryId,
+        /// Where it begins.
+        offset: u64,
+        /// How long it is.
+        len: u64,
+    },
+}
+
+/// What the store found, without its handle: see [`Begun`](crate::store::Begun).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Found {
+    /// Nothing.
+    Fresh,
+    /// A partial file of this many bytes.
+    Partial(u64),
+    /// A file of this many bytes under the final name.
+    Existing(u64),
+}

@@ -1,0 +1,380 @@
+//! How entries go through the store: from what it found under their names to their receipts.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::entry::Phase;
+use super::work::{Bytes, Task, ZEROS};
+use super::{Found, ReceiveAction, Receiver};
+use crate::config::Existing;
+use crate::proto::event::Event;
+use crate::proto::message::Message;
+use crate::proto::types::{EntryId, Kind, Outcome, Refusal};
+use crate::store::{Commit, Place};
+use crate::tree::{Hashed, Root};
+
+/// The most names beside the offered one that are tried.
+pub(in crate::proto) const BESIDE_MAX: u32 = 10_000;
+
+impl Receiver {
+    /// What the store found under the name of an entry.
+    pub(super) fn begun(&mut self, entry: EntryId, place: Place, begun: Result<Found, Refusal>) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let was_comparing = incoming.phase == Phase::Comparing;
+        let was_wanted = incoming.phase == Phase::Wanted;
+        incoming.place = place;
+        if place == Place::Replacing && !was_comparing && incoming.offer.root.is_none() {
+            // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
+            let Ok(Found::Partial(len @ 1..)) = begun else {
+                if begun.is_ok() {
+                    self.todo.push_back(ReceiveAction::Discard { entry });
+                }
+                return self.task(Task::Begin { entry, place: Place::Offered });
+            };
+            incoming.phase = Phase::Filling;
+            return incoming.hold(len);
+        }
+        let found = match begun {
+            Ok(found) => found,
+            Err(reason) => return self.drop_entry(entry, reason),
+        };
+        // What is known of the content from the offer.
+        let content = incoming.offer.root.zip(incoming.offer.meta.size);
+        let is_file = incoming.offer.meta.kind == Kind::File;
+        match (found, content) {
+            (Found::Existing(_), _) if !is_file => self.drop_entry(entry, Refusal::KindClash),
+            // Somebody has put a file there since.
+            (Found::Existing(_), _) if was_wanted => self.drop_entry(entry, Refusal::Exists),
+            (Found::Existing(len), Some((_, size))) => {
+                if let (true, Ok(len)) = (len == size, usize::try_from(size)) {
+                    incoming.phase = Phase::Comparing;
+                    self.task(Task::Compare { entry, len });
+                } else {
+                    self.differs_now(entry);
+                }
+            }
+            (Found::Existing(_), None)
+                if self.config.existing == Existing::Replace && !incoming.probed =>
+            {
+                incoming.probed = true;
+                self.task(Task::Begin { entry, place: Place::Replacing });
+            }
+            (Found::Existing(len), None) => {
+                let may_be_same = incoming.offer.meta.size.is_none_or(|size| size == len);
+                if may_be_same || self.config.existing == Existing::Replace {
+                    incoming.phase = Phase::Comparing;
+                    incoming.hold(len);
+                } else {
+                    self.differs_now(entry);
+                }
+            }
+            (Found::Fresh | Found::Partial(_), _) if !is_file => {
+                if incoming.offer.meta.kind == Kind::Directory {
+                    incoming.phase = Phase::Waiting;
+                    self.waiting.insert(entry);
+                    self.commit_waiting();
+                } else {
+                    self.commit(entry, 0, Root::of(&[]), Outcome::Stored);
+                }
+            }
+            (Found::Fresh | Found::Partial(_), Some(_)) if was_wanted => {
+                incoming.phase = Phase::Filling;
+                incoming.is_fresh = found == Found::Fresh;
+            }
+            (Found::Fresh | Found::Partial(_), Some(_)) if !incoming.is_inline => {
+                incoming.phase = Phase::Wanted;
+                incoming.hold(0);
+                self.todo.push_back(ReceiveAction::Suspend { entry });
+            }
+            (Found::Fresh | Found::Partial(_), Some((root, size))) => {
+                incoming.phase = Phase::Filling;
+                incoming.end = Some((size, root));
+                if size > 0 {
+                    let source = Bytes::Payload;
+                    self.task(Task::Write { entry, offset: 0, block: None, source });
+                } else {
+                    self.commit(entry, 0, root, Outcome::Stored);
+                }
+            }
+            (Found::Fresh | Found::Partial(_), None)
+                if was_comparing && place == Place::Replacing =>
+            {
+                // What was called the same so far is taken over from the file that will be replaced. A partial
+                // file of an earlier attempt is overwritten: which of its blocks are right is not known.
+                incoming.phase = Phase::Filling;
+                incoming.is_fresh = false;
+                incoming.copies = true;
+                // The rest of the old file is out of reach now.
+                if let Some(hold) = &mut incoming.hold {
+                    hold.cut();
+                }
+                let held = std::mem::take(&mut incoming.tree);
+                let runs: Vec<_> = held.runs().collect();
+                for blocks in runs.into_iter().rev() {
+                    self.task(Task::Copy { entry, blocks });
+                }
+            }
+            (Found::Fresh, None) => {
+                incoming.phase = Phase::Filling;
+                incoming.is_fresh = true;
+                incoming.hold(0);
+            }
+            (Found::Partial(len), None) => {
+                incoming.phase = Phase::Filling;
+                incoming.hold(len);
+            }
+        }
+    }
+
+    /// The content that came inside its offer was compared with the file that has its name.
+    pub(super) fn compared(&mut self, entry: EntryId, root: Root, len: usize) {
+        let Some(incoming) = self.entries.get(&entry) else { return };
+        if incoming.offer.root == Some(root) && incoming.offer.meta.size == Some(len as u64) {
+            self.arrive(len as u64);
+            self.commit(entry, len as u64, root, Outcome::Held);
+        } else {
+            self.differs_now(entry);
+        }
+    }
+
+    /// A block was copied: it is looked at again, and then the next one is copied.
+    pub(super) fn check_copied(&mut self, entry: EntryId, blocks: Range<u64>) {
+        let index = blocks.start;
+        let rest = index.saturating_add(1)..blocks.end;
+        let Some((_, len)) = self.span(entry, &(index..rest.start)) else { return };
+        if !rest.is_empty() {
+            self.task(Task::Copy { entry, blocks: rest });
+        }
+        let len = usize::try_from(len).unwrap_or(0);
+        self.task(Task::Check { entry, index, len });
+    }
+
+    /// A block that was copied was read: whatever it holds now is what the root will be held against.
+    pub(super) fn copied(&mut self, entry: EntryId, index: u64, bytes: &[u8]) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        match incoming.offer.block_size.hash(index, bytes) {
+            Some(block) => incoming.gain(&block),
+            None => self.drop_entry(entry, Refusal::Mismatch),
+        }
+    }
+
+    /// A held block was read, to be reported.
+    pub(super) fn held(
+        &mut self,
+        entry: EntryId,
+        offset: u64,
+        len: usize,
+        held: Result<&[u8], Refusal>,
+    ) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let size = incoming.offer.block_size;
+        let Some(hold) = &mut incoming.hold else { return };
+        let block = held.ok().filter(|bytes| bytes.len() == len);
+        match block.and_then(|bytes| size.hash(size.index(offset), bytes)) {
+            Some(block) => hold.push(block),
+            // It shrank, or cannot be read: what was hashed so far is all that is held.
+            None => hold.cut(),
+        }
+    }
+
+    /// A block was written, or zeros, or the whole content (which is no `block` of a tree).
+    pub(super) fn written(&mut self, entry: EntryId, block: Option<&Hashed>, source: Bytes) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(block) = block else {
+            if let Some((size, root)) = incoming.end {
+                self.arrive(size);
+                self.commit(entry, size, root, Outcome::Stored);
+            }
+            return;
+        };
+        incoming.gain(block);
+        let full = incoming.offer.block_size.bytes();
+        let len = match source {
+            Bytes::Payload => incoming.block_len(block.index).unwrap_or(full),
+            Bytes::Zeros(len) => len as u64,
+        };
+        self.arrive(len);
+        self.settle(entry);
+    }
+
+    /// More bytes are held.
+    pub(super) fn arrive(&mut self, len: u64) {
+        self.arrived = self.arrived.saturating_add(len);
+        let (bytes, offered) = (self.arrived, self.taken_bytes.max(self.arrived));
+        self.tell(Event::Progress { bytes, offered });
+    }
+
+    /// Draws up the blocks of zeros, the first of them now and the rest after it.
+    pub(super) fn zeros(&mut self, entry: EntryId, blocks: Range<u64>) {
+        let Some(incoming) = self.entries.get(&entry) else { return };
+        let size = incoming.offer.block_size;
+        let mut rest = blocks;
+        let mut arrived: u64 = 0;
+        while let Some(index) = rest.next() {
+            let Some(incoming) = self.entries.get_mut(&entry) else { return };
+            if incoming.phase != Phase::Filling {
+                return;
+            }
+            let len = incoming.block_len(index).unwrap_or(size.bytes());
+            let len = usize::try_from(len).unwrap_or(0);
+            let zeros = ZEROS.get(..len).unwrap_or_default();
+            let (Some(block), Some(offset)) = (size.hash(index, zeros), size.offset(index)) else {
+                return;
+            };
+            if incoming.is_fresh {
+                incoming.gain(&block);
+                arrived = arrived.saturating_add(len as u64);
+                continue;
+            }
+            if !rest.is_empty() {
+                self.task(Task::Zeros { entry, blocks: rest });
+            }
+            let (block, source) = (Some(block), Bytes::Zeros(len));
+            self.task(Task::Write { entry, offset, block, source });
+            return;
+        }
+        if arrived > 0 {
+            self.arrive(arrived);
+        }
+        self.settle(entry);
+    }
+
+    /// Commits an entry if it is whole.
+    pub(super) fn settle(&mut self, entry: EntryId) {
+        let Some(incoming) = self.entries.get(&entry) else { return };
+        let outcome = match incoming.phase {
+            Phase::Filling => Outcome::Stored,
+            Phase::Comparing => Outcome::Held,
+            Phase::Opening
+            | Phase::Wanted
+            | Phase::Waiting
+            | Phase::Committing { .. }
+            | Phase::Dropped => return,
+        };
+        match incoming.is_whole() {
+            Some((size, root, found)) if root == found => self.commit(entry, size, root, outcome),
+            Some(_) => {
+                self.todo.push_back(ReceiveAction::Discard { entry });
+                self.drop_silently(entry, Refusal::Mismatch);
+            }
+            None => {}
+        }
+    }
+
+    /// The bytes that a run of blocks covers.
+    pub(super) fn span(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
+        let incoming = self.entries.get(&entry)?;
+        let offset = incoming.offer.block_size.offset(blocks.start)?;
+        let end = incoming.offer.block_size.offset(blocks.end)?;
+        let end = end.min(incoming.known_end().unwrap_or(u64::MAX));
+        Some((offset, end.checked_sub(offset)?))
+    }
+
+    pub(super) fn commit(&mut self, entry: EntryId, size: u64, root: Root, outcome: Outcome) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        incoming.phase = Phase::Committing { size, root, outcome };
+        if std::mem::take(&mut incoming.is_open) {
+            self.open = self.open.saturating_sub(1);
+        }
+        let meta = incoming.offer.meta.clone();
+        let durability = self.config.durability;
+        self.committing = self.committing.saturating_add(1);
+        self.todo.push_back(ReceiveAction::Commit(Commit { entry, meta, size, durability }));
+        self.finished(entry);
+    }
+
+    /// The content of an entry is complete, or never will be: folders may have waited for that.
+    pub(super) fn finished(&mut self, entry: EntryId) {
+        if self.busy.remove(&entry) {
+            self.commit_waiting();
+        }
+    }
+
+    /// Commits folders before which nothing is incomplete.
+    pub(super) fn commit_waiting(&mut self) {
+        while let Some(folder) = self.waiting.first().copied()
+            && self.busy.first().is_none_or(|busy| *busy > folder)
+        {
+            self.waiting.remove(&folder);
+            self.commit(folder, 0, Root::of(&[]), Outcome::Stored);
+        }
+    }
+
+    /// The held file is another one; what now depends on the policy.
+    pub(super) fn differs(&mut self, entry: EntryId, tasks: &mut VecDeque<Task>) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        incoming.restart();
+        let beside = match incoming.place {
+            Place::Beside(number) => number.saturating_add(1),
+            Place::Offered | Place::Replacing => 1,
+        };
+        match self.config.existing {
+            Existing::Refuse => self.drop_entry(entry, Refusal::Exists),
+            Existing::Skip => self.drop_entry(entry, Refusal::Skipped),
+            Existing::Replace => tasks.push_front(Task::Begin { entry, place: Place::Replacing }),
+            Existing::Rename if beside > BESIDE_MAX => self.drop_entry(entry, Refusal::Exists),
+            Existing::Rename => {
+                tasks.push_front(Task::Begin { entry, place: Place::Beside(beside) });
+            }
+        }
+    }
+
+    pub(super) fn differs_now(&mut self, entry: EntryId) {
+        let mut tasks = VecDeque::new();
+        self.differs(entry, &mut tasks);
+        tasks.into_iter().for_each(|task| self.task(task));
+    }
+
+    /// Puts a task before those that the current message still has.
+    pub(super) fn task(&mut self, task: Task) {
+        if let Some(current) = &mut self.current {
+            current.tasks.push_front(task);
+        }
+    }
+
+    /// The entry cannot go on: what there is of it is kept, and the sender will be told.
+    pub(super) fn drop_entry(&mut self, entry: EntryId, reason: Refusal) {
+        self.todo.push_back(ReceiveAction::Suspend { entry });
+        self.drop_silently(entry, reason);
+    }
+
+    pub(super) fn drop_silently(&mut self, entry: EntryId, reason: Refusal) {
+        self.report(entry, reason);
+        if let Some(incoming) = self.entries.get_mut(&entry) {
+            incoming.phase = Phase::Dropped;
+        }
+        if let Some(current) = &mut self.current {
+            current.tasks.clear();
+        }
+        self.finished(entry);
+    }
+
+    /// Says the bad news with the floor, and tells the application.
+    pub(super) fn report(&mut self, entry: EntryId, reason: Refusal) {
+        let Some(incoming) = self.entries.get(&entry) else { return };
+        let path = Some(incoming.offer.meta.path.clone());
+        let wire = reason.into();
+        self.say.push_back(match incoming.phase {
+            Phase::Opening | Phase::Comparing | Phase::Wanted => {
+                Message::Refuse { entry, reason: wire }
+            }
+            Phase::Filling | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {
+                Message::Failed { entry, reason: wire }
+            }
+        });
+        self.summary.refuse(reason);
+        self.tell(Event::Refused { entry, path, reason });
+    }
+
+    /// Takes an entry out of all books.
+    pub(super) fn forget(&mut self, entry: EntryId) {
+        let Some(incoming) = self.entries.remove(&entry) else { return };
+        self.waiting.remove(&entry);
+        self.finished(entry);
+        if incoming.is_open {
+            self.open = self.open.saturating_sub(1);
+        }
+        let name = incoming.offer.meta.path.as_bytes().len() as u64;
+        self.names = self.names.saturating_sub(name);
+    }
+}

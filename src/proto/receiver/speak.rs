@@ -1,0 +1,155 @@
+//! What the receiver says while it has the floor: what it holds, what it misses, what it vouches for.
+
+use std::time::Duration;
+
+use super::entry::Phase;
+use super::{ReceiveAction, Receiver, State};
+use crate::config::Existing;
+use crate::proto::error::{Damage, Failure};
+use crate::proto::event::Event;
+use crate::proto::message::{Activity, Message, RANGES_MAX};
+
+impl Receiver {
+    pub(super) fn speak(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<ReceiveAction, Failure> {
+        if !self.greeted {
+            self.greeted = true;
+            self.link.greet(now, out)?;
+        }
+        if let Some((failure, _)) = self.doom {
+            if let Some(code) = failure.abort_code() {
+                self.link.say(now, &Message::Abort { code }, out)?;
+            }
+            return Err(failure);
+        }
+        if now >= self.link.heartbeat_due() {
+            let busy = self.committing > 0 && self.reading.is_none();
+            let activity = if busy { Activity::Syncing } else { Activity::Verifying };
+            self.link.say(now, &Message::Heartbeat { activity }, out)?;
+        }
+        let is_late = now.saturating_sub(self.turn_began) >= self.config.turn.max_time;
+        loop {
+            self.say_queued(now, out)?;
+            if !self.link.may_say() {
+                // The rest is said in the next turn.
+                return self.pass(now, out);
+            }
+            if let Some(action) = self.report_held(is_late) {
+                return Ok(action);
+            }
+            if self.say.is_empty() {
+                break;
+            }
+        }
+        self.ask_again(now, out)?;
+        // A sender that cannot go on gets all receipts at once, rather than a round trip for each.
+        let is_enough = self.advanced || (is_late && self.spoke);
+        if self.waited_for && self.committing > 0 && !is_enough {
+            return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+        }
+        self.pass(now, out)
+    }
+
+    pub(super) fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
+        while self.link.may_say()
+            && let Some(message) = self.say.pop_front()
+        {
+            self.link.say(now, &message, out)?;
+            self.spoke = true;
+            if let Message::Have { .. } = message {
+                self.advanced = true;
+            } else if let Some(entry) = message.entry() {
+                // The sender will not speak of it again.
+                if self.entries.contains_key(&entry) {
+                    self.forget(entry);
+                } else {
+                    self.unsaid.remove(&entry);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes and reports what the store holds of entries.
+    pub(super) fn report_held(&mut self, is_late: bool) -> Option<ReceiveAction> {
+        if let Some((entry, offset, len)) = self.reading {
+            return Some(ReceiveAction::Read { entry, offset, len });
+        }
+        for (&entry, incoming) in &mut self.entries {
+            let compare = match incoming.phase {
+                Phase::Comparing => self.config.existing != Existing::Replace,
+                Phase::Filling | Phase::Wanted => false,
+                Phase::Opening | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {
+                    continue;
+                }
+            };
+            if let Some((offset, len)) = incoming.hold_wants()
+                && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
+            {
+                self.reading = Some((entry, offset, len));
+                return Some(ReceiveAction::Read { entry, offset, len });
+            }
+            if let Some((first, hashes, more)) = incoming.hold_says() {
+                self.say.push_back(Message::Have { entry, first, hashes, more, compare });
+            }
+        }
+        None
+    }
+
+    /// Asks for damaged blocks again, and says what is kept.
+    pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let limit = self.config.limits.repairs;
+        for (&entry, incoming) in &mut self.entries {
+            // While a file is compared that will be replaced, what is equal is as good as written.
+            let replaces = self.config.existing == Existing::Replace;
+            match incoming.phase {
+                Phase::Filling => {}
+                Phase::Comparing if replaces => {}
+                Phase::Opening
+                | Phase::Comparing
+                | Phase::Wanted
+                | Phase::Waiting
+                | Phase::Committing { .. }
+                | Phase::Dropped => continue,
+            }
+            let blocks = incoming.missing(RANGES_MAX, self.waited_for);
+            if !blocks.is_empty() && self.link.may_say() {
+                incoming.repairs = incoming.repairs.saturating_add(1);
+                if incoming.repairs > limit {
+                    return Err(Damage::TooOften { entry, rounds: limit }.into());
+                }
+                let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
+                incoming.damaged = false;
+                incoming.asked = count;
+                let event = Event::Repairing { entry, blocks: count };
+                self.todo.push_back(ReceiveAction::Event(event));
+                self.link.say(now, &Message::Missing { entry, blocks }, out)?;
+                (self.spoke, self.advanced) = (true, true);
+            }
+            if self.link.may_say() && std::mem::take(&mut incoming.gained) {
+                let blocks: Vec<_> = incoming.tree.runs().take(RANGES_MAX).collect();
+                self.link.say(now, &Message::Kept { entry, blocks }, out)?;
+                (self.spoke, self.advanced) = (true, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes the floor.
+    pub(super) fn pass(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<ReceiveAction, Failure> {
+        self.link.say(now, &Message::Over { waiting: true }, out)?;
+        self.link.pass(now);
+        self.state = Ok(State::Listening);
+        match self.todo.pop_front() {
+            Some(action) => Ok(action),
+            None => self.listen(now),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Messages whose consequences take several steps: what each asks of the store, one thing at a time.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Consumed, Receiver, State, Step};
+use crate::proto::error::{Failure, Misuse, ProtocolError};
+use crate::proto::link::Heard;
+use crate::proto::message::Name;
+use crate::proto::types::EntryId;
+use crate::store::Place;
+use crate::tree::{BlockSize, Hashed};
+
+/// A message whose consequences are not all drawn.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) name: Name,
+    pub(super) len: usize,
+    pub(super) payload: Range<usize>,
+    pub(super) tasks: VecDeque<Task>,
+    /// The first task was handed out and is not answered.
+    pub(super) asked: bool,
+}
+
+/// One thing to do about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    Begin {
+        entry: EntryId,
+        place: Place,
+    },
+    /// Compare the content that came inside its offer with the file that has its name.
+    Compare {
+        entry: EntryId,
+        len: usize,
+    },
+    /// Write the payload, or a block of zeros.
+    Write {
+        entry: EntryId,
+        offset: u64,
+        block: Option<Hashed>,
+        source: Bytes,
+    },
+    Copy {
+        entry: EntryId,
+        blocks: Range<u64>,
+    },
+    /// Read and hash a block that was copied: the file that it came from may have changed since it was hashed.
+    Check {
+        entry: EntryId,
+        index: u64,
+        len: usize,
+    },
+    Zeros {
+        entry: EntryId,
+        blocks: Range<u64>,
+    },
+    /// See whether the entry is whole.
+    Settle {
+        entry: EntryId,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bytes {
+    Payload,
+    Zeros(usize),
+}
+
+impl Receiver {
+    pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
+        if self.current.is_none() {
+            let (message, payload, len) = match self.link.hear(now, input)? {
+                Heard::Incomplete { needed } => {
+                    return Ok(Step::Consumed(Consumed { bytes: 0, needed }));
+                }
+                Heard::Skip { len } => {
+                    self.link.take(now, len, None);
+                    return Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
+                }
+                Heard::Message { message, payload, len } => (message, payload, len),
+            };
+            let name = message.name();
+            let start = len.saturating_sub(payload.len());
+            let mut current =
+                Current { name, len, payload: start..len, tasks: VecDeque::new(), asked: false };
+            if matches!(name, Name::Hello | Name::Over | Name::Out | Name::Abort) {
+                // These change what is heard next, and ask nothing of the store.
+                self.link.take(now, len, Some(name));
+                self.control(now, message)?;
+                return Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
+            }
+            if self.state == Ok(State::AwaitHello) {
+                return Err(ProtocolError::Unexpected { kind: name }.into());
+            }
+            if self.doom.is_none()
+                && let Err(error) = self.dispatch(message, payload, &mut current.tasks)
+            {
+                current.tasks.clear();
+                self.doom = Some((error.into(), now));
+            }
+            self.current = Some(current);
+        }
+        self.work(now, input)
+    }
+
+    /// Hands out the next task of the current message, or consumes it.
+    pub(super) fn work<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
+        while let Some(task) = self.next_task() {
+            let Some(current) = &mut self.current else { break };
+            current.asked = true;
+            let payload = current.payload.clone();
+            match task {
+                Task::Begin { entry, place } => {
+                    if let Some(incoming) = self.entries.get(&entry) {
+                        return Ok(Step::Begin { offer: incoming.offer.clone(), place });
+                    }
+                    self.skip_task();
+                }
+                Task::Compare { entry, len } => return Ok(Step::Read { entry, offset: 0, len }),
+                Task::Write { entry, offset, source, .. } => {
+                    let bytes = match source {
+                        Bytes::Payload => input.get(payload),
+                        Bytes::Zeros(len) => ZEROS.get(..len),
+                    };
+                    let bytes = bytes.ok_or(Misuse::AnswerDue)?;
+                    return Ok(Step::Write { entry, offset, bytes });
+                }
+                Task::Copy { entry, blocks } => {
+                    // One at a time: each is read again.
+                    let first = blocks.start..blocks.start.saturating_add(1).min(blocks.end);
+                    if let Some((offset, len)) = self.span(entry, &first) {
+                        return Ok(Step::Copy { entry, offset, len });
+                    }
+                    self.skip_task();
+                }
+                Task::Check { entry, index, len } => {
+                    if let Some((offset, _)) = self.span(entry, &(index..index.saturating_add(1))) {
+                        return Ok(Step::Read { entry, offset, len });
+                    }
+                    self.skip_task();
+                }
+                Task::Zeros { entry, blocks } => self.zeros(entry, blocks),
+                Task::Settle { entry } => self.settle(entry),
+            }
+            // Done without the caller: the next one.
+            if let Some(current) = &mut self.current {
+                current.asked = false;
+            }
+        }
+        let Some(current) = self.current.take() else { return Err(Misuse::AnswerDue.into()) };
+        self.link.take(now, current.len, Some(current.name));
+        Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
+    }
+
+    /// The first task concerns nothing that is left.
+    pub(super) fn skip_task(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.tasks.pop_front();
+        }
+    }
+
+    /// The first task; one that the caller has nothing to do with is taken off the list.
+    pub(super) fn next_task(&mut self) -> Option<Task> {
+        let tasks = &mut self.current.as_mut()?.tasks;
+        let task = tasks.front()?.clone();
+        if matches!(task, Task::Zeros { .. } | Task::Settle { .. }) {
+            tasks.pop_front();
+        }
+        Some(task)
+    }
+
+    /// The answer to the first task has come.
+    pub(super) fn answer(&mut self, fits: impl FnOnce(&Task) -> bool) -> Result<Task, Failure> {
+        self.state?;
+        let current = self.current.as_mut().filter(|current| current.asked);
+        let current = current.ok_or(Misuse::NotAsked)?;
+        if !current.tasks.front().is_some_and(fits) {
+            return Err(Misuse::NotAsked.into());
+        }
+        current.asked = false;
+        current.tasks.pop_front().ok_or_else(|| Misuse::NotAsked.into())
+    }
+}
+
+/// What is written for a block of zeros. It takes no room in the program.
+pub(super) static ZEROS: [u8; BlockSize::MAX.len()] = [0; BlockSize::MAX.len()];

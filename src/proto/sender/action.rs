@@ -1,0 +1,60 @@
+//! What the sender's machine asks of its caller.
+
+use std::time::Duration;
+
+use super::super::event::{Event, Summary};
+use super::super::types::EntryId;
+
+/// What the caller must do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub enum SendAction {
+    /// Tell the application.
+    Event(Event),
+    /// Ask the source for its next entry, and call [`Sender::handle_entry`], [`Sender::handle_unsendable`] or
+    /// [`Sender::handle_exhausted`].
+    NextEntry,
+    /// Read content, and call [`Sender::handle_read`] or [`Sender::handle_withdrawn`].
+    Read(ReadRequest),
+    /// Tell the source that everything before `offset` has arrived.
+    Release {
+        /// The entry.
+        entry: EntryId,
+        /// Where what is still needed begins.
+        offset: u64,
+    },
+    /// Close the entry: it is settled, and will not be asked for again.
+    Forget {
+        /// The entry.
+        entry: EntryId,
+    },
+    /// Read from the stream, and call [`Sender::handle_input`]; or [`Sender::poll`] at `until`, if nothing came.
+    Await {
+        /// The next deadline.
+        until: Duration,
+    },
+    /// Flush and close the stream: every entry is settled.
+    Closed(Summary),
+}
+
+/// A piece of content that the core needs, read straight into the frame in which it travels.
+///
+/// Fill a buffer of `head + len` bytes from `head` on, until `len` bytes or the end of the content. Where
+/// `is_last`, or where the end came early, let the source confirm that the content did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReadRequest {
+    /// The entry.
+    pub entry: EntryId,
+    /// Where the piece begins.
+    pub offset: u64,
+    /// How long it is; the content may end before only if its size was not known.
+    pub len: usize,
+    /// How many bytes to leave free before it.
+    pub head: usize,
+    /// The content ends with this piece.
+    pub is_last: bool,
+    /// The whole content is this piece: the entry will hardly be read again.
+    pub is_whole: bool,
+}

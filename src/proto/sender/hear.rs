@@ -1,0 +1,240 @@
+//! What each message means to the sender, and how entries leave its books.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::entry::{Outgoing, Phase};
+use super::{Note, Sender, State};
+use crate::proto::error::{Damage, Failure, ProtocolError};
+use crate::proto::event::Event;
+use crate::proto::link::{Consumed, Heard};
+use crate::proto::message::{Hello, Message, Name};
+use crate::proto::path::RelPath;
+use crate::proto::types::{EntryId, Outcome, Receipt, Refusal, Withdrawal};
+
+impl Sender {
+    pub(super) fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {
+        match self.link.hear(now, input)? {
+            Heard::Incomplete { needed } => Ok(Consumed { bytes: 0, needed }),
+            Heard::Skip { len } => {
+                self.link.take(now, len, None);
+                Ok(Consumed { bytes: len, needed: 0 })
+            }
+            Heard::Message { message, len, .. } => {
+                self.link.take(now, len, Some(message.name()));
+                self.dispatch(now, message)?;
+                Ok(Consumed { bytes: len, needed: 0 })
+            }
+        }
+    }
+
+    pub(super) fn dispatch(&mut self, now: Duration, message: Message) -> Result<(), Failure> {
+        let kind = message.name();
+        if self.state == Ok(State::AwaitHello) {
+            if let Message::Abort { code } = message {
+                return Err(Failure::Aborted(code));
+            }
+            let Message::Hello(hello) = message else {
+                return Err(ProtocolError::Unexpected { kind }.into());
+            };
+            return self.meet(hello);
+        }
+        if !matches!(
+            message,
+            Message::Over { .. } | Message::Heartbeat { .. } | Message::Kept { .. }
+        ) {
+            self.answered = true;
+        }
+        match message {
+            Message::Have { entry, first, hashes, more, compare } => {
+                let outgoing = pending(&mut self.entries, entry, kind)?;
+                // Of a stream the receiver may hold more than there proved to be.
+                if let Some(size) = outgoing.meta.size {
+                    let blocks = outgoing.block_size.blocks(size);
+                    let end = first.saturating_add(hashes.len() as u64);
+                    if end > blocks {
+                        return Err(
+                            ProtocolError::BlockBeyondEnd { entry, index: end, blocks }.into()
+                        );
+                    }
+                }
+                if !outgoing.have(first, hashes, more, compare) {
+                    return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
+                }
+                if std::mem::take(&mut outgoing.by_root) {
+                    self.roots.lacking = self.roots.lacking.saturating_add(1);
+                }
+                if !outgoing.is_open {
+                    // Its content came damaged inside its offer, and travels as a block now.
+                    outgoing.is_open = true;
+                    self.open = self.open.saturating_add(1);
+                }
+                if !self.ready.contains(&entry) {
+                    self.ready.push_back(entry);
+                }
+            }
+            Message::Refuse { entry, reason } | Message::Failed { entry, reason } => {
+                pending(&mut self.entries, entry, kind)?;
+                self.refuse(entry, reason.into());
+            }
+            Message::Missing { entry, blocks } => {
+                let limit = self.config.limits.repairs;
+                let outgoing = pending(&mut self.entries, entry, kind)?;
+                let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
+                if !outgoing.missing(blocks) {
+                    return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
+                }
+                outgoing.repairs = outgoing.repairs.saturating_add(1);
+                if outgoing.repairs > limit {
+                    return Err(Damage::TooOften { entry, rounds: limit }.into());
+                }
+                self.notes.push_back(Note::Event(Event::Repairing { entry, blocks: count }));
+                if !self.ready.contains(&entry) {
+                    self.ready.push_front(entry);
+                }
+            }
+            Message::Kept { entry, blocks } => {
+                let outgoing = pending(&mut self.entries, entry, kind)?;
+                let before = outgoing.arrived;
+                let Some(has_grown) = outgoing.keep(&blocks) else {
+                    return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
+                };
+                // To say the same again is no answer.
+                self.answered |= has_grown;
+                let gained = outgoing.arrived.saturating_sub(before);
+                let offset = outgoing.released();
+                let streams = outgoing.phase == Phase::Streaming;
+                if streams && !self.ready.contains(&entry) {
+                    self.ready.push_back(entry);
+                }
+                self.notes.push_back(Note::Release { entry, offset });
+                self.progress(gained);
+            }
+            Message::Receipt { entry, size, root, durability, outcome, name } => {
+                let outgoing = pending(&mut self.entries, entry, kind)?;
+                let path = if name.is_empty() {
+                    outgoing.meta.path.clone()
+                } else {
+                    let malformed = ProtocolError::Malformed { kind };
+                    RelPath::parse(&name).map_err(|_| malformed)?
+                };
+                let receipt = Receipt { path, size, root, durability, outcome };
+                if !outgoing.vouches(&receipt) {
+                    return Err(ProtocolError::FalseReceipt { entry }.into());
+                }
+                self.deliver(entry, receipt);
+            }
+            Message::Over { .. } if self.waiting && !self.answered => {
+                // Each side would wait for the other for ever.
+                return Err(ProtocolError::Unexpected { kind }.into());
+            }
+            Message::Over { .. } => {
+                self.state = Ok(State::Speaking);
+                self.budget.begin(now);
+                self.worked = false;
+            }
+            Message::Abort { code } => return Err(Failure::Aborted(code)),
+            Message::Heartbeat { activity } => {
+                self.notes.push_back(Note::Event(Event::Waiting { activity }));
+            }
+            Message::Hello(_)
+            | Message::Offer(_)
+            | Message::Block { .. }
+            | Message::Same { .. }
+            | Message::Zeros { .. }
+            | Message::Differs { .. }
+            | Message::End { .. }
+            | Message::Withdraw { .. }
+            | Message::Out => return Err(ProtocolError::Unexpected { kind }.into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn meet(&mut self, hello: Hello) -> Result<(), Failure> {
+        let (block, turn) = (hello.block, hello.turn_bytes);
+        let (transfer, attempt) = (hello.transfer, hello.attempt);
+        let version = self.link.meet(hello)?;
+        self.block_size = self.block_size.min(block);
+        for outgoing in self.entries.values_mut() {
+            // A peer that takes smaller blocks than the one before it.
+            if outgoing.block_size > self.block_size {
+                *outgoing = outgoing.restart(self.block_size);
+            }
+        }
+        self.roots.preferred = self.link.peer_prefers_roots();
+        self.budget.limit(turn);
+        self.budget.limit(self.link.turn_limit());
+        self.state = Ok(State::Listening);
+        self.notes.push_back(Note::Event(Event::Greeted { transfer, attempt, version }));
+        Ok(())
+    }
+
+    /// The receiver vouches for an entry.
+    pub(super) fn deliver(&mut self, entry: EntryId, receipt: Receipt) {
+        let Some(outgoing) = self.settle(entry) else { return };
+        let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
+        count(&mut self.summary.delivered, 1);
+        count(&mut self.summary.bytes, receipt.size);
+        if receipt.outcome == Outcome::Held {
+            count(&mut self.summary.held, 1);
+            count(&mut self.roots.held, 1);
+        }
+        if outgoing.meta.size.is_none() {
+            self.offered = self.offered.saturating_add(receipt.size);
+        }
+        self.progress(receipt.size.saturating_sub(outgoing.arrived));
+        self.notes.push_back(Note::Event(Event::Delivered { entry, receipt }));
+    }
+
+    pub(super) fn refuse(&mut self, entry: EntryId, reason: Refusal) {
+        let Some(outgoing) = self.settle(entry) else { return };
+        self.summary.refuse(reason);
+        let path = Some(outgoing.meta.path);
+        self.notes.push_back(Note::Event(Event::Refused { entry, path, reason }));
+    }
+
+    pub(super) fn withdraw(&mut self, entry: EntryId, reason: Withdrawal) {
+        let Some(outgoing) = self.settle(entry) else { return };
+        if outgoing.phase != Phase::Queued {
+            self.say.push_back(Message::Withdraw { entry, reason: reason.into() });
+        }
+        self.summary.withdrawn = self.summary.withdrawn.saturating_add(1);
+        let path = outgoing.meta.path;
+        self.notes.push_back(Note::Event(Event::Withdrawn { entry, path, reason }));
+    }
+
+    /// Takes an entry out of all books.
+    pub(super) fn settle(&mut self, entry: EntryId) -> Option<Outgoing> {
+        let outgoing = self.entries.remove(&entry)?;
+        self.queued.retain(|queued| *queued != entry);
+        self.ready.retain(|ready| *ready != entry);
+        if outgoing.phase != Phase::Queued {
+            let name = outgoing.meta.path.as_bytes().len() as u64;
+            self.names = self.names.saturating_sub(name);
+        }
+        if outgoing.is_open {
+            self.open = self.open.saturating_sub(1);
+        }
+        self.notes.push_back(Note::Forget { entry });
+        Some(outgoing)
+    }
+
+    pub(super) fn progress(&mut self, gained: u64) {
+        if gained > 0 {
+            self.arrived = self.arrived.saturating_add(gained);
+            let (bytes, offered) = (self.arrived, self.offered.max(self.arrived));
+            self.notes.push_back(Note::Event(Event::Progress { bytes, offered }));
+        }
+    }
+}
+
+fn pending(
+    entries: &mut BTreeMap<EntryId, Outgoing>,
+    entry: EntryId,
+    kind: Name,
+) -> Result<&mut Outgoing, ProtocolError> {
+    entries
+        .get_mut(&entry)
+        .filter(|outgoing| outgoing.phase != Phase::Queued)
+        .ok_or(ProtocolError::UnknownEntry { kind, entry })
+}

@@ -1,0 +1,353 @@
+//! What the sender says while it has the floor: offers, blocks, ends.
+
+use std::time::Duration;
+
+use super::entry::{Carries, Phase, Run, Step, Verdict};
+use super::{Asked, ReadRequest, SendAction, Sender, State};
+use crate::proto::error::{Failure, Misuse};
+use crate::proto::frame::{CHECK, HEADER};
+use crate::proto::message::{Activity, Message, Name};
+use crate::proto::path::RelPath;
+use crate::proto::types::{AbortCode, EntryId, Kind, Withdrawal};
+use crate::tree::Root;
+
+impl Sender {
+    pub(super) fn greet(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<SendAction, Failure> {
+        self.link.greet(now, out)?;
+        self.link.say(now, &Message::Over { waiting: true }, out)?;
+        self.link.pass(now);
+        self.state = Ok(State::AwaitHello);
+        self.await_input(now)
+    }
+
+    pub(super) fn await_input(&self, now: Duration) -> Result<SendAction, Failure> {
+        Ok(SendAction::Await { until: self.link.check(now)? })
+    }
+
+    pub(super) fn speak(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<SendAction, Failure> {
+        if self.cancelled {
+            self.link.say(now, &Message::Abort { code: AbortCode::Cancelled }, out)?;
+            return Err(Failure::Cancelled);
+        }
+        while self.link.may_say()
+            && let Some(message) = self.say.pop_front()
+        {
+            let said = self.link.say(now, &message, out)?;
+            self.budget.spend(said);
+            self.worked = true;
+        }
+        if now >= self.link.heartbeat_due() {
+            self.link.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
+        }
+        if !self.say.is_empty() {
+            return self.pass(now, false, out);
+        }
+        if let Some(asked) = self.asked {
+            return Ok(asked.into());
+        }
+        loop {
+            if self.budget.is_spent(now) && self.worked {
+                return self.pass(now, false, out);
+            }
+            // Offers run ahead of data, but leave room for it.
+            if !self.may_offer() || !(self.ready.is_empty() || self.budget.is_fresh()) {
+                break;
+            }
+            if let Some(action) = self.offer(now, out)? {
+                return Ok(action);
+            }
+        }
+        if let Some(action) = self.stream(now, out)? {
+            return Ok(action);
+        }
+        if self.entries.is_empty() && self.exhausted && self.queued.is_empty() {
+            self.link.say(now, &Message::Out, out)?;
+            self.state = Ok(State::Closed);
+            return Ok(SendAction::Closed(self.summary));
+        }
+        self.pass(now, true, out)
+    }
+
+    /// Whether another entry may be offered within what both sides take.
+    pub(super) fn may_offer(&self) -> bool {
+        let (Some(peer), limits) = (self.link.peer(), &self.config.limits) else { return false };
+        let pending = self.entries.len().saturating_sub(self.queued.len());
+        let most = peer.pending_entries.min(limits.pending_entries).max(1);
+        let names = u64::from(peer.pending_names.min(limits.pending_names));
+        let open = peer.open_entries.min(limits.open_entries).max(1);
+        (!self.queued.is_empty() || !self.exhausted)
+            && pending < usize::try_from(most).unwrap_or(usize::MAX)
+            && (pending == 0 || self.names.saturating_add(RelPath::MAX_BYTES as u64) <= names)
+            && self.open < open
+    }
+
+    /// Offers the next entry, or asks for one.
+    pub(super) fn offer(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<SendAction>, Failure> {
+        let Some(&entry) = self.queued.front() else {
+            return Ok(self.ask(Asked::NextEntry));
+        };
+        let Some(outgoing) = self.entries.get_mut(&entry) else {
+            self.queued.pop_front();
+            return Ok(None);
+        };
+        if outgoing.meta.kind == Kind::File && outgoing.is_inline() {
+            let len = usize::try_from(outgoing.meta.size.unwrap_or(0)).unwrap_or(usize::MAX);
+            // The head is as long as the offer with its root, which is known only once the content is read.
+            outgoing.root = Some(Root::from_bytes([0; 32]));
+            let mut control = Vec::new();
+            Message::Offer(outgoing.offer(entry, Carries::Content)).encode(&mut control);
+            let head = control.len().saturating_add(HEADER + CHECK);
+            let whole = ReadRequest { entry, offset: 0, len, head, is_last: true, is_whole: true };
+            return Ok(self.ask(Asked::Read(whole)));
+        }
+        self.queued.pop_front();
+        if outgoing.meta.kind == Kind::File {
+            outgoing.phase = Phase::Offered;
+            outgoing.is_open = true;
+            self.open = self.open.saturating_add(1);
+        } else {
+            outgoing.phase = Phase::Ended;
+            outgoing.root = Some(Root::of(&[]));
+        }
+        let offer = outgoing.offer(entry, Carries::Nothing);
+        self.names = self.names.saturating_add(offer.name.len() as u64);
+        let said = self.link.say(now, &Message::Offer(offer), out)?;
+        self.budget.spend(said);
+        self.worked = true;
+        Ok(None)
+    }
+
+    /// Goes on with the first entry that has blocks to send.
+    pub(super) fn stream(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<SendAction>, Failure> {
+        while let Some(&entry) = self.ready.front() {
+            if self.budget.is_spent(now) && self.worked {
+                return self.pass(now, false, out).map(Some);
+            }
+            let Some(outgoing) = self.entries.get_mut(&entry) else {
+                self.ready.pop_front();
+                continue;
+            };
+            match outgoing.step() {
+                Step::Read { index } => {
+                    let place = outgoing.place(index).ok_or(Misuse::TooMuch)?;
+                    // What is said of the blocks before this one must fit into the turn with it.
+                    if outgoing.run.is_some() && !self.link.may_say_after(BLOCK_HEAD, place.1) {
+                        self.say_run(now, entry, out)?;
+                        continue;
+                    }
+                    let request = ReadRequest {
+                        entry,
+                        offset: place.0,
+                        len: usize::try_from(place.1).unwrap_or(usize::MAX),
+                        head: BLOCK_HEAD,
+                        is_last: outgoing.is_last(index),
+                        is_whole: false,
+                    };
+                    return Ok(self.ask(Asked::Read(request)));
+                }
+                Step::Same { end } => outgoing.same_until(end),
+                Step::Differs => {
+                    outgoing.differs();
+                    self.ready.pop_front();
+                    let said = self.link.say(now, &Message::Differs { entry }, out)?;
+                    self.budget.spend(said);
+                    self.worked = true;
+                }
+                Step::Park | Step::End if outgoing.run.is_some() => {
+                    self.say_run(now, entry, out)?;
+                }
+                Step::Park => drop(self.ready.pop_front()),
+                Step::End => {
+                    self.ready.pop_front();
+                    // After a repair the end was said already.
+                    if outgoing.phase == Phase::Ended {
+                        continue;
+                    }
+                    let (size, root) = outgoing.end().ok_or(Misuse::NotAsked)?;
+                    let end = Message::End { entry, size, root };
+                    let said = self.link.say(now, &end, out)?;
+                    self.budget.spend(said);
+                    self.worked = true;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn ask(&mut self, asked: Asked) -> Option<SendAction> {
+        self.asked = Some(asked);
+        Some(asked.into())
+    }
+
+    /// Passes the floor.
+    pub(super) fn pass(
+        &mut self,
+        now: Duration,
+        waiting: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<SendAction, Failure> {
+        let runs: Vec<_> = self.ready.iter().copied().collect();
+        for entry in runs {
+            if self.link.may_say() {
+                self.say_run(now, entry, out)?;
+            }
+        }
+        self.link.say(now, &Message::Over { waiting }, out)?;
+        (self.waiting, self.answered) = (waiting, false);
+        self.link.pass(now);
+        self.budget.pass(now);
+        self.summary.turns = self.summary.turns.saturating_add(1);
+        self.state = Ok(State::Listening);
+        self.await_input(now)
+    }
+
+    /// Says which blocks of an entry need not travel, if any are not said yet.
+    pub(super) fn say_run(
+        &mut self,
+        now: Duration,
+        entry: EntryId,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let run = self.entries.get_mut(&entry).and_then(|outgoing| outgoing.run.take());
+        if let Some(run) = run {
+            let said = self.link.say(now, &message_of(entry, run), out)?;
+            self.budget.spend(said);
+            self.worked = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_inline(
+        &mut self,
+        now: Duration,
+        request: &ReadRequest,
+        frame: &mut [u8],
+    ) -> Result<usize, Failure> {
+        let Some(outgoing) = self.entries.get_mut(&request.entry) else { return Ok(0) };
+        self.queued.pop_front();
+        let (head, payload) = frame.split_at_mut_checked(request.head).ok_or(Misuse::TooMuch)?;
+        if payload.len() != request.len {
+            self.withdraw(request.entry, Withdrawal::Changed);
+            return Ok(0);
+        }
+        outgoing.root = Some(Root::of(payload));
+        if self.roots.is_worth_asking() && !payload.is_empty() {
+            outgoing.phase = Phase::Offered;
+            outgoing.by_root = true;
+            let offer = outgoing.offer(request.entry, Carries::Root);
+            self.names = self.names.saturating_add(offer.name.len() as u64);
+            self.say.push_back(Message::Offer(offer));
+            return Ok(0);
+        }
+        outgoing.phase = Phase::Ended;
+        let again = outgoing.travel_whole();
+        self.summary.travel(payload.len(), again);
+        let offer = outgoing.offer(request.entry, Carries::Content);
+        self.names = self.names.saturating_add(offer.name.len() as u64);
+        let mut control = Vec::with_capacity(head.len());
+        Message::Offer(offer).encode(&mut control);
+        self.finish_frame(now, Name::Offer, &control, head, payload.len())?;
+        Ok(frame.len())
+    }
+
+    pub(super) fn send_block(
+        &mut self,
+        now: Duration,
+        request: &ReadRequest,
+        frame: &mut [u8],
+    ) -> Result<usize, Failure> {
+        let entry = request.entry;
+        let Some(outgoing) = self.entries.get_mut(&entry) else { return Ok(0) };
+        let (head, payload) = frame.split_at_mut_checked(request.head).ok_or(Misuse::TooMuch)?;
+        let index = outgoing.block_size.index(request.offset);
+        if payload.len() < request.len {
+            if outgoing.size().is_some() {
+                self.withdraw(entry, Withdrawal::Changed);
+                return Ok(0);
+            }
+            outgoing.ends_at(request.offset.saturating_add(payload.len() as u64));
+        }
+        let Some(block) = outgoing.block_size.hash(index, payload) else {
+            // The end of a content of unknown size fell on the end of a block.
+            return Ok(0);
+        };
+        // A block shorter than the others tells where a content of unknown size ends: it must travel. By now this side
+        // may know that size, from an earlier reading; the receiver does not.
+        let is_full = payload.len() == outgoing.block_size.len();
+        let is_regular = is_full || outgoing.meta.size.is_some();
+        let zeros = is_regular && is_zero(payload);
+        match outgoing.read(&block, zeros) {
+            Verdict::Send { again } => {
+                if let Some(run) = outgoing.run.take() {
+                    self.say.push_back(message_of(entry, run));
+                }
+                self.summary.travel(payload.len(), again);
+                let mut control = Vec::with_capacity(BLOCK_HEAD);
+                Message::Block { entry, index, hash: block.hash }.encode(&mut control);
+                self.finish_frame(now, Name::Block, &control, head, payload.len())?;
+                Ok(frame.len())
+            }
+            Verdict::Run { zeros } => {
+                if let Some(run) = outgoing.join(index, zeros) {
+                    self.say.push_back(message_of(entry, run));
+                }
+                Ok(0)
+            }
+            Verdict::Differs => {
+                self.ready.pop_front();
+                self.say.push_back(Message::Differs { entry });
+                Ok(0)
+            }
+        }
+    }
+
+    /// Writes the head of a frame whose payload stands behind it already.
+    pub(super) fn finish_frame(
+        &mut self,
+        now: Duration,
+        name: Name,
+        control: &[u8],
+        head: &mut [u8],
+        payload: usize,
+    ) -> Result<(), Failure> {
+        let place = head.get_mut(HEADER..HEADER.saturating_add(control.len()));
+        place.ok_or(Misuse::TooMuch)?.copy_from_slice(control);
+        self.link.seal(now, name, head, payload)?;
+        self.budget.spend(head.len().saturating_add(payload));
+        self.worked = true;
+        Ok(())
+    }
+}
+
+fn message_of(entry: EntryId, run: Run) -> Message {
+    if run.zeros {
+        Message::Zeros { entry, blocks: run.blocks }
+    } else {
+        Message::Same { entry, blocks: run.blocks }
+    }
+}
+
+/// Whether there is nothing but zeros. Content that is not empty nearly always shows it in its first bytes.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (head, rest) = bytes.split_at_checked(16).unwrap_or((bytes, &[]));
+    head.iter().all(|byte| *byte == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+/// The bytes before the payload of a block: header, control part, check.
+const BLOCK_HEAD: usize = HEADER + 44 + CHECK;
