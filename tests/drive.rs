@@ -785,3 +785,75 @@ fn limits_of_the_receiver_hold_over_the_driver_too() {
     });
     assert_eq!(store.files().len(), 50);
 }
+
+#[test]
+fn source_that_is_slow_does_not_keep_back_what_was_said() {
+    /// Each file takes six seconds to open; the clock is what a peer would see.
+    struct Slow(MemorySource, Virtual);
+    impl haul::Source for Slow {
+        type Key = <MemorySource as haul::Source>::Key;
+        type Reader = <MemorySource as haul::Source>::Reader;
+        fn next_entry(
+            &mut self,
+        ) -> Option<Result<(Self::Key, haul::proto::Meta), haul::store::Unsendable>> {
+            self.0.next_entry()
+        }
+        fn open(
+            &mut self,
+            key: &Self::Key,
+            meta: &haul::proto::Meta,
+        ) -> Result<Self::Reader, haul::proto::Withdrawal> {
+            self.1.pass(Duration::from_secs(6));
+            self.0.open(key, meta)
+        }
+        fn read_at(
+            &mut self,
+            reader: &mut Self::Reader,
+            offset: u64,
+            buffer: &mut [u8],
+        ) -> io::Result<usize> {
+            self.0.read_at(reader, offset, buffer)
+        }
+        fn finish(
+            &mut self,
+            reader: &mut Self::Reader,
+            meta: &haul::proto::Meta,
+        ) -> Result<(), haul::proto::Withdrawal> {
+            self.0.finish(reader, meta)
+        }
+    }
+    /// Notes when bytes are written.
+    struct Noting<T>(T, Virtual, Rc<std::cell::RefCell<Vec<Duration>>>);
+    impl<T: Read> Read for Noting<T> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+    impl<T: Write> Write for Noting<T> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.2.borrow_mut().push(self.1.now());
+            self.0.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
+    }
+    let clock = Virtual::default();
+    let mut source = MemorySource::new();
+    for number in 0..20 {
+        source = source.file(path(&format!("{number}")), content(number, 10));
+    }
+    let (alice, bob) = memory::pipe(capacity(1 << 16));
+    let written = Rc::default();
+    let config = Config::default().turn(Turn::default().max_time(Duration::from_secs(3600)));
+    thread::scope(|scope| {
+        scope.spawn(|| Transfer::new(config.clone()).receive(&mut MemoryStore::new(), bob));
+        let sent = Transfer::new(config.clone())
+            .clock(clock.clone())
+            .send(&mut Slow(source, clock.clone()), Noting(alice, clock, Rc::clone(&written)))
+            .expect("sent");
+        assert_eq!(sent.delivered, 20);
+    });
+    let gaps = written.borrow().windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(gaps.is_some_and(|gap| gap <= Duration::from_secs(12)), "{gaps:?}");
+}

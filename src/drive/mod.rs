@@ -6,7 +6,9 @@ mod blocking;
 mod cancel;
 mod clock;
 mod observer;
+mod receiving;
 mod retry;
+mod sending;
 mod server;
 mod wire;
 

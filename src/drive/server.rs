@@ -6,10 +6,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::blocking::{Hooks, Transfer};
+use super::blocking::Transfer;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
+use super::receiving::Hooks;
 use crate::config::Config;
 use crate::error::{Error, Operation};
 use crate::proto::{Summary, TransferId};

@@ -1,8 +1,10 @@
 //! A stream with the buffers that a session needs: frames are built and taken apart in place.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
 
 use crate::error::{Error, Operation};
+use crate::proto::Consumed;
 
 /// A stream, what was read of it and is not consumed, and what is to be written.
 #[derive(Debug)]
@@ -164,6 +166,24 @@ impl<T: Read + Write> Wire<T> {
     }
 }
 
+/// Takes off what a core consumed; gives how many bytes its next message needs.
+pub(super) fn consume<T: Read + Write>(
+    wire: &mut Wire<T>,
+    consumed: Consumed,
+    needed: usize,
+) -> usize {
+    wire.consume(consumed.bytes);
+    if consumed.bytes > 0 { 0 } else { consumed.needed.max(needed) }
+}
+
+/// The last words are not worth waiting for.
+pub(super) fn give_up(moved: Moved) -> Result<(), Error> {
+    match moved {
+        Moved::Bytes(_) => Ok(()),
+        Moved::Tick => Err(Error::Cancelled),
+    }
+}
+
 fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
@@ -175,3 +195,6 @@ fn transport(operation: Operation, source: io::Error) -> Error {
 fn lie() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the stream claims more bytes than it was given")
 }
+
+/// How long the longest wait is after which the cancel token is looked at.
+pub(super) const TICK: Duration = Duration::from_millis(200);
