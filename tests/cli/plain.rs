@@ -40,6 +40,9 @@ impl Receiver for HaulBob {
 
 #[test]
 fn all_pairings_with_python_and_nc_image_arrives() {
+    if crate::common::lacks_peers() {
+        return;
+    }
     for chunk in ["1024", "256K"] {
         let alices: [&dyn Sender; 3] = [&HaulAlice(chunk), &PythonAlice, &NcAlice];
         let bobs: [&dyn Receiver; 3] = [&HaulBob(chunk), &PythonBob, &NcBob];
@@ -64,6 +67,9 @@ fn all_pairings_with_python_and_nc_image_arrives() {
 
 #[test]
 fn plain_empty_and_tiny_images_arrive() {
+    if crate::common::lacks_peers() {
+        return;
+    }
     for size in [0, 1, 1023, 1024, 1025] {
         pair(&HaulAlice("1024"), &PythonBob, &photo()[..size]);
         pair(&PythonAlice, &HaulBob("1024"), &photo()[..size]);
@@ -108,6 +114,9 @@ fn plain_goes_over_every_transport_and_from_standard_input() {
 
 #[test]
 fn plain_existing_file_stays_unless_it_may_be_replaced() {
+    if crate::common::lacks_peers() {
+        return;
+    }
     let folder = tempdir().unwrap();
     let file = folder.path().join("a.jpg");
     fs::write(&file, "old").unwrap();

@@ -2,13 +2,14 @@
 //! ends.
 //!
 //! An end is a [`Sender`] or a [`Receiver`]; [`pair`] lets one of each meet over TCP on loopback.
-//! Nothing waits for ever: see [`PATIENCE`]. A program that is missing fails its test and says how
+//! Nothing waits for ever: see [`PATIENCE`]. A program that is missing fails its test, where CI is set, and says how
 //! to get it.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "tests start programs, read files and stop where something is wrong"
 )]
 
@@ -146,6 +147,24 @@ pub(crate) fn python(name: &str) -> Command {
     let mut python = command("python3", "apt-get install python3");
     python.arg(seed(name));
     python
+}
+
+/// Whether `python3` or OpenBSD's `nc` is not on this machine: then a test that talks to them says so and ends. Where CI
+/// is set, they must be there, and the test fails without them.
+pub(crate) fn lacks_peers() -> bool {
+    if std::env::var_os("CI").is_some() {
+        return false;
+    }
+    let says = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output();
+        output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default()
+    };
+    let has_nc = String::from_utf8_lossy(&says("nc", "-h")).contains("OpenBSD netcat");
+    let lacks = !has_nc || says("python3", "--version").is_empty();
+    if lacks {
+        println!("skipped: this test talks to python3 and to the nc of OpenBSD (netcat-openbsd)");
+    }
+    lacks
 }
 
 /// `nc`, and only the OpenBSD one: others differ in their options, and do not say which port they
