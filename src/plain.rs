@@ -1,4 +1,4 @@
-//! The seed's wire: bare bytes until the stream ends, in chunks.
+//! The bare wire: bytes until the stream ends, in chunks, as `nc` speaks it.
 //!
 //! This is what two small programs spoke that haul grew out of, and what `nc` speaks. There is no
 //! name, no size, no check and no answer, and so there is much that nobody can know:

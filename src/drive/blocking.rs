@@ -218,10 +218,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             if let Some(summary) = again(self, progress, attempt) {
                 return Ok(summary);
             }
-            let pause = self.retry.pause(retries, random());
             let end = since.saturating_add(self.retry.patience);
+            let rest = end.saturating_sub(self.clock.now());
+            let pause = self.retry.pause(retries, random()).min(rest);
             let may = error.is_transient() && (self.greeted || self.retry.initial);
-            if !may || self.clock.now().saturating_add(pause) > end {
+            if !may || pause.is_zero() {
                 return Err(error);
             }
             self.observer.retry(attempt, &error, pause);

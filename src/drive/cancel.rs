@@ -16,6 +16,7 @@ pub struct Cancel(Arc<AtomicU8>);
 const GO: u8 = 0;
 const CANCELLED: u8 = 1;
 const SUPERSEDED: u8 = 2;
+const BUSY: u8 = 3;
 
 impl Cancel {
     /// A token that nobody has used yet.
@@ -40,11 +41,17 @@ impl Cancel {
         self.set(SUPERSEDED);
     }
 
+    /// There is no room for the transfer now.
+    pub(super) fn turn_away(&self) {
+        self.set(BUSY);
+    }
+
     pub(super) fn code(&self) -> Option<AbortCode> {
         // No other memory depends on it: relaxed is enough.
         match self.0.load(Ordering::Relaxed) {
             CANCELLED => Some(AbortCode::Cancelled),
             SUPERSEDED => Some(AbortCode::Superseded),
+            BUSY => Some(AbortCode::Busy),
             _ => None,
         }
     }

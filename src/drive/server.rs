@@ -19,8 +19,9 @@ use crate::transport::{Acceptor, Peer};
 
 /// Receives into clones of one store what all senders send that an [`Acceptor`] brings.
 ///
-/// Each session has a thread of its own, and there are never more than [`Server::sessions`] of them: further senders
-/// wait in the acceptor's queue. A newer attempt at a transfer ends an older one before it is answered.
+/// Each session has a thread of its own, and there are never more than [`Server::sessions`] of them. As many further
+/// senders are told that the server is busy, which [`Transfer::send_via`] takes as a reason to come again; the rest wait
+/// in the acceptor's queue. A newer attempt at a transfer ends an older one before it is answered.
 #[derive(Debug)]
 pub struct Server<A, S> {
     acceptor: A,
@@ -44,7 +45,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Board {
-    active: HashMap<SessionId, Cancel>,
+    active: HashMap<SessionId, Active>,
     transfers: HashMap<TransferId, (u32, SessionId)>,
     /// The first session that ended well.
     done: Option<Summary>,
@@ -117,8 +118,8 @@ where
                 }
                 match shared.wait_for_room(self.sessions, self.once) {
                     Room::Done(summary) => break Ok(summary),
-                    Room::Full => continue,
-                    Room::Free => {}
+                    Room::None => continue,
+                    Room::Some => {}
                 }
                 let (stream, peer) = match self.acceptor.accept() {
                     Ok(accepted) => accepted,
@@ -132,25 +133,33 @@ where
                         break Err(Error::Transport { operation: Operation::Accept, source });
                     }
                 };
-                shortages = 0;
                 let id = SessionId(next);
                 next += 1;
                 let cancel = Cancel::new();
-                shared.lock().active.insert(id, cancel.clone());
-                let observer = observe(id, &peer);
+                let is_served = shared.enter(id, &cancel, self.sessions);
                 let store = self.store.clone();
-                let transfer = Transfer::new(self.config.clone()).cancel(cancel).observer(observer);
+                let transfer = Transfer::new(self.config.clone()).cancel(cancel);
                 let shared = &shared;
-                let session = move || serve(transfer, store, stream, id, shared);
-                let spawned = thread::Builder::new()
-                    .name(format!("haul-session-{}", id.0))
-                    .spawn_scoped(scope, session);
+                let thread = thread::Builder::new().name(format!("haul-session-{}", id.0));
+                let spawned = if is_served {
+                    let transfer = transfer.observer(observe(id, &peer));
+                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, id, shared))
+                } else {
+                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, id, shared))
+                };
                 if let Err(source) = spawned {
+                    // The stream is gone with the closure: that sender will come again.
                     shared.leave(id, None);
-                    break Err(Error::Local { operation: Operation::Spawn, source });
+                    if shortages >= SHORTAGES {
+                        break Err(Error::Local { operation: Operation::Spawn, source });
+                    }
+                    shortages += 1;
+                    clock.sleep(PAUSE);
+                    continue;
                 }
+                shortages = 0;
             };
-            shared.lock().active.values().for_each(Cancel::cancel);
+            shared.lock().active.values().for_each(|session| session.cancel.cancel());
             result
         })
     }
@@ -177,9 +186,17 @@ fn serve<S: Store, T: io::Read + io::Write, O: Observer>(
     shared.leave(id, result.ok());
 }
 
+/// A session that has a thread.
+struct Active {
+    cancel: Cancel,
+    /// It is not only told that there is no room.
+    is_served: bool,
+}
+
 enum Room {
-    Free,
-    Full,
+    /// For another session, or at least for telling a sender that there is none.
+    Some,
+    None,
     Done(Summary),
 }
 
@@ -194,12 +211,24 @@ impl Shared {
         if let (true, Some(summary)) = (once, board.done) {
             return Room::Done(summary);
         }
-        if board.active.len() < sessions {
-            return Room::Free;
+        if board.active.len() < sessions.saturating_mul(2) {
+            return Room::Some;
         }
         let waited = self.ended.wait_timeout(board, PAUSE);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
-        Room::Full
+        Room::None
+    }
+
+    /// Puts a session on the board; `false` if it can only be turned away.
+    fn enter(&self, id: SessionId, cancel: &Cancel, sessions: usize) -> bool {
+        let mut board = self.lock();
+        let served = board.active.values().filter(|session| session.is_served).count();
+        let is_served = served < sessions;
+        if !is_served {
+            cancel.turn_away();
+        }
+        board.active.insert(id, Active { cancel: cancel.clone(), is_served });
+        is_served
     }
 
     /// Makes this session the one that serves a transfer; `false` if a newer attempt does already.
@@ -209,8 +238,8 @@ impl Shared {
             match board.transfers.get(&transfer) {
                 Some((newer, _)) if *newer >= attempt => return false,
                 Some((_, older)) => {
-                    if let Some(cancel) = board.active.get(older) {
-                        cancel.supersede();
+                    if let Some(session) = board.active.get(older) {
+                        session.cancel.supersede();
                     }
                 }
                 None => break,

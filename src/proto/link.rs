@@ -261,6 +261,11 @@ impl Link {
         self.ours.offered |= ROOTS;
     }
 
+    /// The transfer and the attempt that this side named.
+    pub(super) fn ours(&self) -> (TransferId, u32) {
+        (self.ours.transfer, self.ours.attempt)
+    }
+
     /// Whether the peer said so.
     pub(super) fn peer_prefers_roots(&self) -> bool {
         self.peer.as_ref().is_some_and(|hello| hello.offered & ROOTS != 0)

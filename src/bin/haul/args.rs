@@ -62,7 +62,7 @@ pub(crate) struct Send {
     /// Without it, a connection that was lost is made again for 60 s, and one that never came about is not.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) retry_for: Option<Duration>,
-    /// The unit of checking, repair and resume, a power of two from 1K to 8M [default: 256K].
+    /// The unit of checking, repair and resume, a power of two from 1K to 1M [default: 256K].
     ///
     /// On a slow line take one that needs well under a minute: 4K for 9600 baud.
     #[arg(long, value_name = "SIZE", value_parser = block_size)]
@@ -106,7 +106,7 @@ pub(crate) struct Receive {
     /// End after the first transfer that ends well.
     #[arg(long)]
     pub(crate) once: bool,
-    /// How many senders are served at a time; others wait [default: 8].
+    /// How many senders are served at a time; others are told to come again, and do [default: 4].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) sessions: Option<u16>,
     /// What to do where a different file has the name of one that is sent [default: refuse].
@@ -212,10 +212,11 @@ impl From<Level> for Durability {
 fn block_size(text: &str) -> Result<BlockSize, String> {
     let bytes = units::bytes(text)?;
     let size = BlockSize::at_most(bytes);
-    if size.bytes() == bytes {
+    // What every receiver takes by default.
+    if size.bytes() == bytes && size <= haul::config::Limits::default().block {
         Ok(size)
     } else {
-        Err("it must be a power of two from 1K to 8M".into())
+        Err("it must be a power of two from 1K to 1M".into())
     }
 }
 
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn block_size_takes_powers_of_two_alone() {
-        for (text, bytes) in [("1K", 1024), ("8M", 8 << 20), ("262144", 256 << 10)] {
+        for (text, bytes) in [("1K", 1024), ("1M", 1 << 20), ("262144", 256 << 10)] {
             assert_eq!(block_size(text).unwrap().bytes(), bytes);
         }
         for text in ["0", "512", "3K", "16M", "x"] {

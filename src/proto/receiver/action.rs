@@ -14,7 +14,7 @@ use crate::store::{Commit, Place};
 pub enum ReceiveAction {
     /// Tell the application.
     Event(Event),
-    /// Read `len` bytes that the store holds of the entry, and call [`Receiver::handle_held`].
+    /// Read `len` bytes that the store holds of the entry, and call [`Receiver::handle_held`](super::Receiver::handle_held).
     Read {
         /// The entry.
         entry: EntryId,
@@ -35,12 +35,12 @@ pub enum ReceiveAction {
         /// The entry.
         entry: EntryId,
     },
-    /// Wait until a commit ended, and call [`Receiver::handle_committed`]; or [`Receiver::poll`] at `until`.
+    /// Wait until a commit ended, and call [`Receiver::handle_committed`](super::Receiver::handle_committed); or [`Receiver::poll`](super::Receiver::poll) at `until`.
     AwaitCommit {
         /// When something else is due.
         until: Duration,
     },
-    /// Read from the stream, and call [`Receiver::handle_input`]; or [`Receiver::poll`] at `until`, if nothing came.
+    /// Read from the stream, and call [`Receiver::handle_input`](super::Receiver::handle_input); or [`Receiver::poll`](super::Receiver::poll) at `until`, if nothing came.
     Await {
         /// The next deadline.
         until: Duration,
@@ -50,21 +50,21 @@ pub enum ReceiveAction {
 }
 
 /// What became of the input, or what the store must do before more becomes of it. After an answer, call
-/// [`Receiver::handle_input`] again, with the same input.
+/// [`Receiver::handle_input`](super::Receiver::handle_input) again, with the same input.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use]
 pub enum Step<'a> {
     /// Nothing is asked for.
     Consumed(Consumed),
-    /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`].
+    /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`](super::Receiver::handle_begun).
     Begin {
         /// The offer.
         offer: Offer,
         /// Under which name.
         place: Place,
     },
-    /// Read what the store holds, and call [`Receiver::handle_held`].
+    /// Read what the store holds, and call [`Receiver::handle_held`](super::Receiver::handle_held).
     Read {
         /// The entry.
         entry: EntryId,
@@ -73,7 +73,7 @@ pub enum Step<'a> {
         /// How long it is.
         len: usize,
     },
-    /// Write verified content, and call [`Receiver::handle_written`].
+    /// Write verified content, and call [`Receiver::handle_written`](super::Receiver::handle_written).
     Write {
         /// The entry.
         entry: EntryId,
@@ -82,7 +82,7 @@ pub enum Step<'a> {
         /// The content, borrowed from the input.
         bytes: &'a [u8],
     },
-    /// Copy from the file that will be replaced, and call [`Receiver::handle_written`].
+    /// Copy from the file that will be replaced, and call [`Receiver::handle_written`](super::Receiver::handle_written).
     Copy {
         /// The entry.
         entry: EntryId,

@@ -17,7 +17,7 @@ use crate::store::Place;
 use crate::tree::Root;
 
 /// The most bytes of one `Zeros` (M-7): they cost a hash each, whatever they cost the sender.
-pub(in crate::proto) const ZEROS_MAX: u64 = 1 << 30;
+pub(in crate::proto) const ZEROS_MAX: u64 = 1 << 24;
 
 impl Receiver {
     /// Messages that steer the session.

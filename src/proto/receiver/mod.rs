@@ -344,8 +344,9 @@ impl Receiver {
         let mut until = self.link.check(now)?;
         if let Some((failure, since)) = self.doom {
             let end = since.saturating_add(self.config.deadlines.drain);
-            // Before the sender has greeted there is nobody to tell.
-            if now >= end || self.state == Ok(State::AwaitHello) {
+            // Before the sender has greeted there is nobody to tell; one that is turned away is waited for.
+            let is_untold = self.state == Ok(State::AwaitHello);
+            if now >= end || (is_untold && failure == Failure::Cancelled) {
                 return Err(failure);
             }
             until = until.min(end);

@@ -12,10 +12,10 @@ use super::super::types::EntryId;
 pub enum SendAction {
     /// Tell the application.
     Event(Event),
-    /// Ask the source for its next entry, and call [`Sender::handle_entry`], [`Sender::handle_unsendable`] or
-    /// [`Sender::handle_exhausted`].
+    /// Ask the source for its next entry, and call [`Sender::handle_entry`](super::Sender::handle_entry), [`Sender::handle_unsendable`](super::Sender::handle_unsendable) or
+    /// [`Sender::handle_exhausted`](super::Sender::handle_exhausted).
     NextEntry,
-    /// Read content, and call [`Sender::handle_read`] or [`Sender::handle_withdrawn`].
+    /// Read content, and call [`Sender::handle_read`](super::Sender::handle_read) or [`Sender::handle_withdrawn`](super::Sender::handle_withdrawn).
     Read(ReadRequest),
     /// Tell the source that everything before `offset` has arrived.
     Release {
@@ -29,7 +29,7 @@ pub enum SendAction {
         /// The entry.
         entry: EntryId,
     },
-    /// Read from the stream, and call [`Sender::handle_input`]; or [`Sender::poll`] at `until`, if nothing came.
+    /// Read from the stream, and call [`Sender::handle_input`](super::Sender::handle_input); or [`Sender::poll`](super::Sender::poll) at `until`, if nothing came.
     Await {
         /// The next deadline.
         until: Duration,

@@ -152,7 +152,7 @@ impl Sender {
 
     pub(super) fn meet(&mut self, hello: Hello) -> Result<(), Failure> {
         let (block, turn) = (hello.block, hello.turn_bytes);
-        let (transfer, attempt) = (hello.transfer, hello.attempt);
+        let (transfer, attempt) = self.link.ours();
         let version = self.link.meet(hello)?;
         self.block_size = self.block_size.min(block);
         for outgoing in self.entries.values_mut() {

@@ -183,10 +183,10 @@ fn zeros_past_the_limit_of_a_file_are_refused() {
     let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
     rogue.say(&offer(0, "a", None));
     rogue.turn();
-    rogue.say(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 20 });
+    rogue.say(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 14 });
     let said = rogue.turn();
     assert!(said.iter().any(|message| message.name() == Name::Failed), "{said:?}");
-    let reason = Refusal::TooLarge { size: 1 << 30, limit: 4000 };
+    let reason = Refusal::TooLarge { size: 1 << 24, limit: 4000 };
     assert!(
         rogue
             .pair

@@ -50,6 +50,25 @@ fn file_of_every_size_around_blocks_arrives() {
 }
 
 #[test]
+fn both_sides_name_the_transfer_and_the_attempt_of_the_sender() {
+    let mut pair = Pair::new(&config(), &[file("a", 1, 100)]);
+    pair.run_well();
+    pair.reconnect(&config(), 2);
+    let (sent, received) = pair.run();
+    assert!(sent.is_ok() && received.is_ok());
+    let greeted = |events: &[Event]| -> Vec<_> {
+        let greeted = |event: &Event| match event {
+            Event::Greeted { transfer, attempt, .. } => Some((*transfer, *attempt)),
+            _ => None,
+        };
+        events.iter().filter_map(greeted).collect()
+    };
+    let transfer = super::pair::transfer();
+    assert_eq!(greeted(&pair.alice.events), [(transfer, 1), (transfer, 2)]);
+    assert_eq!(greeted(&pair.bob.events), greeted(&pair.alice.events));
+}
+
+#[test]
 fn many_files_of_many_sizes_arrive_in_few_turns() {
     let files: Vec<_> =
         (0..300).map(|i| (format!("d/{i}"), content(i, (i * 37) as usize))).collect();
