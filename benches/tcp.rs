@@ -1,5 +1,5 @@
 //! Decides whether the price of a checked transfer is bearable, and which block is best over TCP: memory to memory over
-//! loopback, against a bare `write_all` and `read` of the same bytes through the same kind of sockets in the same run.
+//! loopback, against a bare `io::copy` of the same bytes through the same kind of sockets in the same run.
 //!
 //! `cargo bench --bench tcp --features tcp`. The ratio between the two is the figure; each alone says more about
 //! the machine.
@@ -10,7 +10,7 @@
 mod common;
 
 use std::hint::black_box;
-use std::io::{Read, Write};
+use std::io::{self, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -66,21 +66,15 @@ fn bare(content: &[u8], buffer: usize) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback does not fail");
     let address = listener.local_addr().expect("loopback does not fail");
     let bob = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("loopback does not fail");
-        let (mut buffer, mut total) = (vec![0; buffer], 0);
-        loop {
-            match stream.read(&mut buffer).expect("loopback does not fail") {
-                0 => return total,
-                bytes => total += black_box(&buffer[..bytes]).len(),
-            }
-        }
+        let (stream, _) = listener.accept().expect("loopback does not fail");
+        let mut stream = BufReader::with_capacity(buffer, stream);
+        io::copy(&mut stream, &mut black_box(io::sink())).expect("loopback does not fail")
     });
     let mut stream = TcpStream::connect(address).expect("loopback does not fail");
-    for piece in content.chunks(buffer) {
-        stream.write_all(piece).expect("loopback does not fail");
-    }
+    let mut content = BufReader::with_capacity(buffer, content);
+    let sent = io::copy(&mut content, &mut stream).expect("loopback does not fail");
     drop(stream);
-    assert_eq!(bob.join().expect("it does not panic"), content.len());
+    assert_eq!(bob.join().expect("it does not panic"), sent);
 }
 
 fn haul(source: &MemorySource, block: u64) {
