@@ -12,6 +12,7 @@
 mod common;
 
 mod existing;
+mod future;
 mod haul;
 mod help;
 mod interrupt;
