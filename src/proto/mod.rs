@@ -24,6 +24,8 @@ mod link;
 mod message;
 mod path;
 mod receiver;
+#[cfg(feature = "testing")]
+pub(crate) mod recording;
 mod sender;
 mod turn;
 mod types;

@@ -3,5 +3,9 @@
 pub(crate) mod choices;
 pub mod fuzz;
 pub mod pair;
+/// What travelled in a session, taken apart.
+pub mod recording {
+    pub use crate::proto::recording::Recording;
+}
 pub mod store;
 pub mod transport;

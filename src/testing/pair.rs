@@ -101,6 +101,7 @@ pub struct Line {
     cut: Option<u64>,
     stalls: bool,
     ended: bool,
+    record: Option<Vec<u8>>,
 }
 
 /// What a side did in one step.
@@ -261,6 +262,17 @@ impl Line {
         self.piece = Some(bytes);
     }
 
+    /// Keeps a copy of what is written from now on, for [`record`](Line::record).
+    pub fn keep_record(&mut self) {
+        self.record.get_or_insert_default();
+    }
+
+    /// What was written since [`keep_record`](Line::keep_record), before anything was done to it.
+    #[must_use]
+    pub fn record(&self) -> &[u8] {
+        self.record.as_deref().unwrap_or_default()
+    }
+
     /// How many bytes were ever written to it.
     #[must_use]
     pub const fn written(&self) -> u64 {
@@ -274,6 +286,9 @@ impl Line {
     /// Does to the bytes from `before` on what is to be done to them; `false` if there are none.
     fn wrote(&mut self, before: usize) -> bool {
         let first = self.written;
+        if let Some(record) = &mut self.record {
+            record.extend_from_slice(&self.bytes[before..]);
+        }
         self.written = first.saturating_add((self.bytes.len() - before) as u64);
         for (position, bits) in self.flips.range(first..self.written) {
             let at = usize::try_from(position - first).unwrap_or(usize::MAX).saturating_add(before);

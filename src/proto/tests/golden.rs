@@ -34,3 +34,30 @@ fn session_of_every_scene_is_what_it_was() {
         check(&format!("{}.up.bin", scene.name), &pair.up.record);
     }
 }
+
+/// Each golden session, taken apart and put together again; and cut anywhere, as far as it goes.
+#[cfg(feature = "testing")]
+#[test]
+fn recording_of_every_scene_has_one_encoding() {
+    use crate::proto::recording::Recording;
+
+    for scene in scenes::all() {
+        let mut pair = scene.pair();
+        let _ = pair.run();
+        let (down, up) = (&pair.down.record, &pair.up.record);
+        let whole = Recording::parse(down, up).unwrap();
+        let mut again = (Vec::new(), Vec::new());
+        whole.encode(&mut again.0, &mut again.1);
+        assert_eq!(again, (down.clone(), up.clone()), "{}", scene.name);
+        // The preface is no frame.
+        let framed: usize = whole.sender().map(|(_, len)| len).sum();
+        assert_eq!(framed + 8, down.len(), "{}", scene.name);
+        for cut in 0..down.len().min(2000) {
+            let part = Recording::parse(&down[..cut], up).unwrap();
+            assert!(whole.sender().take(part.sender().count()).eq(part.sender()));
+        }
+        let mut bent = down.clone();
+        bent[8] ^= 1;
+        assert!(Recording::parse(&bent, up).is_err(), "{}", scene.name);
+    }
+}
