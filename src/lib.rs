@@ -99,7 +99,9 @@
 //! Where blocking calls do not fit, run [`proto::Sender`] and [`proto::Receiver`] without the driver. The numbers are
 //! those of the comments in `examples/by_hand.rs`, which does both sides in one thread.
 //!
-//! 1. Call `poll` with the time. Write the bytes that it appended, whatever else it says.
+//! 1. Call `poll` with the time. Write the bytes that it appended, whatever else it says. Where writing can
+//!    stall, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none: the deadline of a
+//!    peer that does not read depends on it.
 //! 2. Do what the action asks: read from the source, begin or commit in the store, tell the application.
 //! 3. Tell the core what came of it (`handle_…`), and poll again.
 //! 4. Only when it says `Await`, read from the stream, and give `handle_input` everything that is not consumed.

@@ -116,7 +116,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ) -> Result<(), Error> {
         wire.flush(|moved| match moved {
             Moved::Bytes(_) => {
-                sender.handle_written(self.clock.now());
+                sender.handle_peer_took(self.clock.now());
                 Ok(())
             }
             Moved::Tick if self.cancel.is_cancelled() => Err(Error::Cancelled),

@@ -159,7 +159,7 @@ impl Sender {
         self.names = 0;
     }
 
-    /// What must be done now. Bytes to write first are appended to `out`.
+    /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
     ///
     /// # Errors
     ///
@@ -300,7 +300,7 @@ impl Sender {
     }
 
     /// The peer took bytes.
-    pub fn handle_written(&mut self, now: Duration) {
+    pub fn handle_peer_took(&mut self, now: Duration) {
         self.link.taken(now);
     }
 

@@ -164,7 +164,7 @@ fn peer_that_takes_no_bytes_is_waited_for_until_its_deadline() {
     for mut rogue in both() {
         let pair = &mut rogue.pair;
         let start = Duration::from_secs(5);
-        pair.sender.handle_written(start);
+        pair.sender.handle_peer_took(start);
         pair.receiver.handle_peer_took(start);
         assert_eq!(pair.sender.handle_write_blocked(start + after - STEP), Ok(()));
         assert_eq!(pair.receiver.handle_write_blocked(start + after - STEP), Ok(()));

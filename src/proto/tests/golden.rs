@@ -61,3 +61,38 @@ fn recording_of_every_scene_has_one_encoding() {
         assert!(Recording::parse(&bent, up).is_err(), "{}", scene.name);
     }
 }
+
+/// The session that the wire document shows byte for byte.
+#[cfg(feature = "testing")]
+#[test]
+fn document_shows_a_session_as_it_travels() {
+    use std::fmt::Write as _;
+
+    use crate::proto::recording::Recording;
+
+    let mut pair = scenes::scene("inline").pair();
+    let _ = pair.run();
+    let (down, up) = (&pair.down.record[..], &pair.up.record[..]);
+    let recording = Recording::parse(down, up).unwrap();
+    let mut shown = String::new();
+    let mut show = |side: &str, what: &str, bytes: &[u8]| {
+        writeln!(shown, "{side} {what}").unwrap();
+        for line in bytes.chunks(24) {
+            let hex: Vec<_> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(shown, "    {}", hex.join(" ")).unwrap();
+        }
+    };
+    let mut sides = [("sender", down, recording.sender().collect()), ("receiver", up, Vec::new())];
+    sides[1].2 = recording.receiver().collect::<Vec<_>>();
+    for (side, bytes, said) in sides {
+        show(side, "preface", &bytes[..8]);
+        let mut rest = &bytes[8..];
+        for (name, len) in said {
+            let (frame, after) = rest.split_at(len);
+            show(side, &format!("{name:?}"), frame);
+            rest = after;
+        }
+    }
+    let document = include_str!("../wire.md");
+    assert!(document.contains(&shown), "the document should show\n{shown}");
+}
