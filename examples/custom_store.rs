@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use haul::proto::{EntryId, Kind, Meta, Offer, Refusal, Withdrawal};
-use haul::store::{Begun, Commit, Committed, Place, Unsendable};
+use haul::store::{Begun, Commit, Committed, Ended, Place, Uncommitted, Unsendable};
 use haul::transport::memory;
 use haul::tree::Root;
 use haul::{RelPath, Source, Store};
@@ -84,7 +84,7 @@ struct Objects {
     names: BTreeMap<RelPath, Root>,
     /// What an earlier attempt left, for the next one to go on with.
     drafts: BTreeMap<RelPath, Vec<u8>>,
-    ended: VecDeque<(EntryId, Result<Committed, Refusal>)>,
+    ended: VecDeque<(EntryId, Ended<Open>)>,
 }
 
 /// An open entry.
@@ -123,8 +123,8 @@ impl Store for Objects {
                 // No space is taken on the word of an offer: the vector grows as bytes come.
                 None => Begun::Fresh(Open::Draft(path, Vec::new())),
             }),
-            // A key that is not free: this store has no names beside it.
-            _ => Err(Refusal::Exists),
+            // This store has no names beside one that is taken. `Exists` would say that another number may be free.
+            _ => Err(Refusal::Policy),
         }
     }
 
@@ -156,6 +156,19 @@ impl Store for Objects {
     fn commit(&mut self, file: Open, commit: Commit) {
         let path = match file {
             Open::Held(path, _) => path,
+            // The name was free when the entry was begun. Another session of a store that is shared may have been
+            // faster: then the draft goes back, with what is here, and haul does what the policy says.
+            Open::Draft(path, bytes)
+                if commit.place != Place::Replacing && self.names.contains_key(&path) =>
+            {
+                let rival = self.names.get(&path).map(|root| {
+                    let len = self.objects.get(root).map_or(0, |bytes| bytes.len() as u64);
+                    (Open::Held(path.clone(), *root), len)
+                });
+                let file = Open::Draft(path, bytes);
+                self.ended.push_back((commit.entry, Err(Uncommitted::Taken { file, rival })));
+                return;
+            }
             Open::Draft(path, mut bytes) => {
                 bytes.truncate(usize::try_from(commit.size).unwrap_or(usize::MAX));
                 let root = Root::of(&bytes);
@@ -168,7 +181,7 @@ impl Store for Objects {
         self.ended.push_back((commit.entry, Ok(Committed::new(path))));
     }
 
-    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Ended<Open>)> {
         // All is done by the time that `commit` returns, so there is nothing to wait for.
         self.ended.pop_front()
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use haul::config::{Deadlines, Limits, Turn};
 use haul::drive::Clock;
 use haul::proto::{AbortCode, Refusal, Stall};
-use haul::store::{Begun, Commit, Committed, MemorySource, MemoryStore, Place};
+use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place};
 use haul::transport::Listening;
 use haul::transport::memory::{self, MemoryConnector};
 use haul::tree::{BlockSize, Root};
@@ -706,7 +706,7 @@ mockall::mock! {
         fn poll_committed(
             &mut self,
             wait: Duration,
-        ) -> Option<(haul::proto::EntryId, Result<Committed, Refusal>)>;
+        ) -> Option<(haul::proto::EntryId, Ended<()>)>;
         fn suspend(&mut self, file: ());
         fn discard(&mut self, file: ());
     }
@@ -747,7 +747,7 @@ fn commit_that_fails_reaches_the_sender_and_is_never_a_receipt() {
                 *entry.lock().expect("no panic") = Some(commit.entry);
             });
             shelf.expect_poll_committed().returning(move |_| {
-                committed.lock().expect("no panic").take().map(|entry| (entry, Err(reason)))
+                committed.lock().expect("no panic").take().map(|entry| (entry, Err(reason.into())))
             });
             let (summary, events) = send_to(shelf, content(1, len));
             assert_eq!((summary.delivered, summary.refused), (0, 1));

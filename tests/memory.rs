@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use haul::proto::{EntryId, Meta, Offer, Refusal, Withdrawal};
-use haul::store::{Begun, Commit, Committed, Place, Unsendable};
+use haul::store::{Begun, Commit, Committed, Ended, Place, Unsendable};
 use haul::transport::memory;
 use haul::{Config, RelPath, Source, Store, Transfer};
 
@@ -77,7 +77,7 @@ impl Store for Nowhere {
         self.0.push(commit);
     }
 
-    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Ended<()>)> {
         let commit = self.0.pop()?;
         Some((commit.entry, Ok(Committed::new(commit.meta.path))))
     }

@@ -53,7 +53,10 @@ fn drive(store: &mut FsStore) {
         store.write_at(&mut file, 0, b"data").unwrap();
         match n % 3 {
             0 => {
-                store.commit(file, Commit::new(offer.entry, meta, 4, Durability::Synced));
+                store.commit(
+                    file,
+                    Commit::new(offer.entry, meta, Place::Offered, 4, Durability::Synced),
+                );
                 pending += 1;
             }
             1 => store.discard(file),
@@ -74,7 +77,7 @@ fn drive(store: &mut FsStore) {
     let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
     let Existing(file, 4) = store.begin(&offer, Place::Offered).unwrap() else { panic!() };
     // Its end is not waited for: dropping the store does that.
-    store.commit(file, Commit::new(offer.entry, meta, 4, Durability::Synced));
+    store.commit(file, Commit::new(offer.entry, meta, Place::Offered, 4, Durability::Synced));
 }
 
 fn read(root: &Path) {

@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use haul::proto::{EntryId, Offer, Refusal};
-use haul::store::{Begun, Commit, Committed, MemorySource, Place};
+use haul::store::{Begun, Commit, Committed, Ended, MemorySource, Place};
 use haul::{RelPath, Store};
 
 /// Takes everything and holds nothing.
@@ -14,7 +14,7 @@ use haul::{RelPath, Store};
 pub(crate) struct Discard {
     /// Bytes that were given to be written.
     pub(crate) written: u64,
-    ended: VecDeque<(EntryId, Result<Committed, Refusal>)>,
+    ended: VecDeque<(EntryId, RelPath)>,
 }
 
 impl Store for Discard {
@@ -38,11 +38,12 @@ impl Store for Discard {
     }
 
     fn commit(&mut self, file: RelPath, commit: Commit) {
-        self.ended.push_back((commit.entry, Ok(Committed::new(file))));
+        self.ended.push_back((commit.entry, file));
     }
 
-    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
-        self.ended.pop_front()
+    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Ended<RelPath>)> {
+        let (entry, path) = self.ended.pop_front()?;
+        Some((entry, Ok(Committed::new(path))))
     }
 
     fn suspend(&mut self, _: RelPath) {}

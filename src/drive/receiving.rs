@@ -15,7 +15,7 @@ use crate::proto::{
     AbortCode, Consumed, EntryId, Event, Found, ReceiveAction, Receiver, Refusal, Step, Summary,
     TransferId,
 };
-use crate::store::{Begun, Store, refusal_of};
+use crate::store::{Begun, Commit, Store, Uncommitted, refusal_of};
 
 /// What a receiving session tells those who run it, beside its observer.
 pub(super) struct Hooks<'h> {
@@ -31,7 +31,14 @@ type Greeted<'h> = &'h mut dyn FnMut(TransferId, u32, &Cancel);
 struct Receiving<'s, S: Store> {
     store: &'s mut S,
     receiver: Receiver,
-    files: BTreeMap<EntryId, S::File>,
+    files: BTreeMap<EntryId, Open<S::File>>,
+}
+
+/// An entry that is open.
+struct Open<F> {
+    file: F,
+    /// What has its name, where it was handed back for that.
+    rival: Option<F>,
 }
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
@@ -90,20 +97,25 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
                 ReceiveAction::Read { entry, offset, len } => {
                     self.flush_receiver(&mut wire, &mut receiving.receiver)?;
-                    receiving.read(entry, offset, len)?;
+                    receiving.read(entry, Held::Entry, offset, len)?;
+                }
+                ReceiveAction::ReadRival { entry, offset, len } => {
+                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
+                    receiving.read(entry, Held::Rival, offset, len)?;
                 }
                 ReceiveAction::Commit(commit) => {
-                    if let Some(file) = receiving.files.remove(&commit.entry) {
+                    if let Some(file) = receiving.take(commit.entry) {
                         receiving.store.commit(file, commit);
                     }
                 }
+                ReceiveAction::CommitRival(commit) => receiving.commit_rival(commit),
                 ReceiveAction::Suspend { entry } => {
-                    if let Some(file) = receiving.files.remove(&entry) {
+                    if let Some(file) = receiving.take(entry) {
                         receiving.store.suspend(file);
                     }
                 }
                 ReceiveAction::Discard { entry } => {
-                    if let Some(file) = receiving.files.remove(&entry) {
+                    if let Some(file) = receiving.take(entry) {
                         receiving.store.discard(file);
                     }
                 }
@@ -158,7 +170,7 @@ impl<S: Store> Receiving<'_, S> {
         match self.receiver.handle_input(now, input)? {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
             Step::Begin { offer, place } => {
-                if let Some(former) = self.files.remove(&offer.entry) {
+                if let Some(former) = self.take(offer.entry) {
                     self.store.suspend(former);
                 }
                 let begun = self.store.begin(&offer, place).map(|begun| {
@@ -167,22 +179,22 @@ impl<S: Store> Receiving<'_, S> {
                         Begun::Partial(file, len) => (file, Found::Partial(len)),
                         Begun::Existing(file, len) => (file, Found::Existing(len)),
                     };
-                    self.files.insert(offer.entry, file);
+                    self.files.insert(offer.entry, Open { file, rival: None });
                     found
                 });
                 self.receiver.handle_begun(begun)?;
             }
-            Step::Read { entry, offset, len } => self.read(entry, offset, len)?,
+            Step::Read { entry, offset, len } => self.read(entry, Held::Entry, offset, len)?,
             Step::Write { entry, offset, bytes } => {
                 let written = match self.files.get_mut(&entry) {
-                    Some(file) => self.store.write_at(file, offset, bytes),
+                    Some(open) => self.store.write_at(&mut open.file, offset, bytes),
                     None => Err(Refusal::Store { code: 0 }),
                 };
                 self.receiver.handle_written(written)?;
             }
             Step::Copy { entry, offset, len } => {
                 let copied = match self.files.get_mut(&entry) {
-                    Some(file) => self.store.copy_held(file, offset, len),
+                    Some(open) => self.store.copy_held(&mut open.file, offset, len),
                     None => Err(Refusal::Store { code: 0 }),
                 };
                 self.receiver.handle_written(copied)?;
@@ -192,11 +204,15 @@ impl<S: Store> Receiving<'_, S> {
     }
 
     /// Reads what the store holds, as much as there is.
-    fn read(&mut self, entry: EntryId, offset: u64, len: usize) -> Result<(), Error> {
+    fn read(&mut self, entry: EntryId, held: Held, offset: u64, len: usize) -> Result<(), Error> {
         let mut buffer = vec![0; len];
         let mut read = 0;
         let mut failure = None;
-        if let Some(file) = self.files.get_mut(&entry) {
+        let file = self.files.get_mut(&entry).and_then(|open| match held {
+            Held::Entry => Some(&mut open.file),
+            Held::Rival => open.rival.as_mut(),
+        });
+        if let Some(file) = file {
             while read < len {
                 let at = offset.saturating_add(read as u64);
                 match self.store.read_at(file, at, &mut buffer[read..]) {
@@ -221,17 +237,52 @@ impl<S: Store> Receiving<'_, S> {
     /// Takes in commits that ended, waiting for the first one if asked to.
     fn collect(&mut self, mut wait: Duration) -> Result<(), Error> {
         while self.receiver.commits() > 0 {
-            let Some((entry, committed)) = self.store.poll_committed(wait) else { break };
+            let Some((entry, ended)) = self.store.poll_committed(wait) else { break };
             wait = Duration::ZERO;
-            self.receiver.handle_committed(entry, committed.map(|committed| committed.path))?;
+            match ended {
+                Ok(committed) => self.receiver.handle_committed(entry, Ok(committed.path))?,
+                Err(Uncommitted::Failed(reason)) => {
+                    self.receiver.handle_committed(entry, Err(reason))?;
+                }
+                Err(Uncommitted::Taken { file, rival }) => {
+                    let (rival, len) = rival.unzip();
+                    self.files.insert(entry, Open { file, rival });
+                    self.receiver.handle_taken(entry, len)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// The session is over: what is open is kept for the next one.
-    fn suspend_all(&mut self) {
-        while let Some((_, file)) = self.files.pop_first() {
-            self.store.suspend(file);
+    fn commit_rival(&mut self, commit: Commit) {
+        let open = self.files.get_mut(&commit.entry);
+        if let Some(rival) = open.and_then(|open| open.rival.take()) {
+            self.store.commit(rival, commit);
         }
     }
+
+    /// What is open of an entry, to be closed; its rival is.
+    fn take(&mut self, entry: EntryId) -> Option<S::File> {
+        let Open { file, rival } = self.files.remove(&entry)?;
+        if let Some(rival) = rival {
+            self.store.suspend(rival);
+        }
+        Some(file)
+    }
+
+    /// The session is over: what is open is kept for the next one.
+    fn suspend_all(&mut self) {
+        while let Some((&entry, _)) = self.files.first_key_value() {
+            if let Some(file) = self.take(entry) {
+                self.store.suspend(file);
+            }
+        }
+    }
+}
+
+/// Of which file held bytes are to be read.
+#[derive(Clone, Copy)]
+enum Held {
+    Entry,
+    Rival,
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::names::{Taken, beside, lower_case};
-use super::{Begun, Commit, Committed, Place, Source, Store, Unsendable};
+use super::{Begun, Commit, Committed, Ended, Place, Source, Store, Uncommitted, Unsendable};
 use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal};
 
 /// Entries in memory, sent in the order in which they were added.
@@ -99,7 +99,7 @@ impl Source for MemorySource {
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<Mutex<Shared>>,
-    ended: VecDeque<(EntryId, Result<Committed, Refusal>)>,
+    ended: VecDeque<(EntryId, Ended<MemoryFile>)>,
     taken: Taken,
 }
 
@@ -121,7 +121,6 @@ pub struct MemoryEntry {
 #[derive(Debug)]
 pub struct MemoryFile {
     path: RelPath,
-    replacing: bool,
     what: What,
     shared: Arc<Mutex<Shared>>,
 }
@@ -216,29 +215,52 @@ impl MemoryStore {
         lock(&self.shared)
     }
 
-    fn finish(&self, file: &mut MemoryFile, commit: &Commit) -> Result<Committed, Refusal> {
+    fn finish(&self, mut file: MemoryFile, commit: &Commit) -> Ended<MemoryFile> {
         let mut shared = self.lock();
-        shared.check_parents(&file.path)?;
-        let standing = shared.entries.get(&file.path);
         let meta = &commit.meta;
+        let path = match (&file.what, commit.place) {
+            (What::Partial { .. } | What::Link, Place::Beside(n)) => beside(&meta.path, n)?,
+            (What::Existing(_), _) => file.path.clone(),
+            _ => meta.path.clone(),
+        };
+        shared.check_parents(&path)?;
+        let standing = shared.entries.get(&path);
+        let replacing = commit.place == Place::Replacing;
+        if matches!(commit.place, Place::Beside(_)) && self.is_anothers(&path, commit.entry) {
+            return Err(Uncommitted::Taken { file, rival: None });
+        }
         let entry = match &file.what {
             What::Existing(held) => match standing {
                 Some(entry) if Arc::ptr_eq(&entry.bytes, held) => entry.clone(),
-                _ => return Err(Refusal::Exists),
+                _ => return Err(Refusal::Exists.into()),
             },
             What::Folder => match standing {
-                Some(entry) if entry.kind != Kind::Directory => return Err(Refusal::KindClash),
+                Some(entry) if entry.kind != Kind::Directory => {
+                    return Err(Refusal::KindClash.into());
+                }
                 _ => MemoryEntry::from(meta),
             },
             What::Link => match standing {
                 None => MemoryEntry::from(meta),
-                Some(entry) if entry.kind == meta.kind || file.replacing => MemoryEntry::from(meta),
-                Some(_) => return Err(Refusal::Exists),
+                Some(entry) if entry.kind == meta.kind => MemoryEntry::from(meta),
+                Some(entry) if !matches!(entry.kind, Kind::Symlink(_)) => {
+                    return Err(Refusal::KindClash.into());
+                }
+                Some(_) if replacing => MemoryEntry::from(meta),
+                Some(_) => return Err(Uncommitted::Taken { file, rival: None }),
             },
             &What::Partial { slot, .. } => {
                 match standing {
-                    Some(entry) if entry.kind != Kind::File => return Err(Refusal::KindClash),
-                    Some(_) if !file.replacing => return Err(Refusal::Exists),
+                    Some(entry) if entry.kind != Kind::File => {
+                        return Err(Uncommitted::Taken { file, rival: None });
+                    }
+                    Some(entry) if !replacing => {
+                        let held = Arc::clone(&entry.bytes);
+                        let len = length(&held);
+                        let (what, shared) = (What::Existing(held), Arc::clone(&self.shared));
+                        let rival = MemoryFile { path, what, shared };
+                        return Err(Uncommitted::Taken { file, rival: Some((rival, len)) });
+                    }
                     _ => {}
                 }
                 let key = (file.path.clone(), slot);
@@ -249,11 +271,16 @@ impl MemoryStore {
                 bytes.resize(size, 0);
                 MemoryEntry::file(bytes.into(), Some(meta))
             }
-            What::Done => return Err(Refusal::Store { code: 0 }),
+            What::Done => return Err(Refusal::Store { code: 0 }.into()),
         };
-        shared.publish(file.path.clone(), entry);
+        shared.publish(path.clone(), entry);
+        shared.sweep(&path);
         file.what = What::Done;
-        Ok(Committed::new(file.path.clone()))
+        Ok(Committed::new(path))
+    }
+
+    fn is_anothers(&self, path: &RelPath, entry: EntryId) -> bool {
+        self.taken.is_another(&lower_case(path.as_bytes()), entry)
     }
 }
 
@@ -287,6 +314,15 @@ impl Shared {
         let bytes = self.partials.remove(key).unwrap_or_default().bytes;
         self.used = self.used.saturating_sub(length(&bytes));
         bytes
+    }
+
+    /// Removes what nobody writes to of the partial files for a name that is settled.
+    fn sweep(&mut self, path: &RelPath) {
+        let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
+        let idle = slots.filter(|(_, partial)| !partial.busy).map(|(key, _)| key.clone());
+        for key in idle.collect::<Vec<_>>() {
+            self.remove_partial(&key);
+        }
     }
 
     /// Takes the first partial file of this name that nobody writes to; with what it holds.
@@ -358,7 +394,7 @@ impl Store for MemoryStore {
         let path = match place {
             Place::Beside(n) if meta.kind != Kind::Directory => {
                 let path = beside(&meta.path, n)?;
-                if self.taken.is_another(&lower_case(path.as_bytes()), offer.entry) {
+                if self.is_anothers(&path, offer.entry) {
                     return Err(Refusal::Exists);
                 }
                 path
@@ -369,12 +405,7 @@ impl Store for MemoryStore {
         let mut shared = self.lock();
         shared.check_parents(&path)?;
         let standing = shared.entries.get(&path);
-        let file = |what| MemoryFile {
-            path: path.clone(),
-            replacing,
-            what,
-            shared: Arc::clone(&self.shared),
-        };
+        let file = |what| MemoryFile { path: path.clone(), what, shared: Arc::clone(&self.shared) };
         let clash = || match place {
             Place::Beside(_) => Refusal::Exists,
             Place::Offered | Place::Replacing => Refusal::KindClash,
@@ -457,12 +488,12 @@ impl Store for MemoryStore {
         self.lock().write(&(file.path.clone(), *slot), offset, bytes)
     }
 
-    fn commit(&mut self, mut file: MemoryFile, commit: Commit) {
-        let result = self.finish(&mut file, &commit);
+    fn commit(&mut self, file: MemoryFile, commit: Commit) {
+        let result = self.finish(file, &commit);
         self.ended.push_back((commit.entry, result));
     }
 
-    fn poll_committed(&mut self, _wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+    fn poll_committed(&mut self, _wait: Duration) -> Option<(EntryId, Ended<MemoryFile>)> {
         self.ended.pop_front()
     }
 
@@ -563,9 +594,10 @@ mod tests {
         store.discard(file);
         // To replace a file takes room for both, until it is done.
         let file = take(&mut store, &pipe, Place::Offered);
-        store.commit(file, Commit::new(pipe.entry, pipe.meta.clone(), 9, Durability::Received));
-        let ended = Some((pipe.entry, Ok(Committed::new(pipe.meta.path.clone()))));
-        assert_eq!(store.poll_committed(Duration::ZERO), ended);
+        let meta = pipe.meta.clone();
+        store.commit(file, Commit::new(pipe.entry, meta, Place::Offered, 9, Durability::Received));
+        let (entry, ended) = store.poll_committed(Duration::ZERO).unwrap();
+        assert_eq!((entry, ended.unwrap()), (pipe.entry, Committed::new(pipe.meta.path.clone())));
         let again = offer(1, "pipe", Some(3));
         assert_eq!(store.begin(&again, Place::Replacing).err(), refused(3, 2));
         assert_eq!(&*store.get("pipe").unwrap().bytes, b"01234567a");
@@ -596,7 +628,10 @@ mod tests {
         for (n, meta) in (0..).zip(&metas) {
             let offer = Offer::new(EntryId::new(n), meta.clone(), BlockSize::MIN);
             let file = take(&mut store, &offer, Place::Offered);
-            store.commit(file, Commit::new(offer.entry, meta.clone(), 0, Durability::Synced));
+            store.commit(
+                file,
+                Commit::new(offer.entry, meta.clone(), Place::Offered, 0, Durability::Synced),
+            );
             assert!(matches!(store.poll_committed(Duration::ZERO), Some((_, Ok(_)))));
         }
         for meta in &metas {

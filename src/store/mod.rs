@@ -179,9 +179,14 @@ pub trait Store {
     /// As [`write_at`](Store::write_at).
     fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal>;
 
-    /// Starts to make an entry durable and to give it its final name. [`poll_committed`](Store::poll_committed) says
-    /// when that is done. A failed commit leaves the final name as it was, save where all that failed was to make the
-    /// name itself durable: then the content stands under it, complete and verified.
+    /// Starts to make an entry durable and to give it its final name: the one that [`Commit::place`] makes of the
+    /// offer's, which need not be that of `begin`. A file in [`Begun::Existing`] keeps the name under which it was found.
+    /// [`poll_committed`](Store::poll_committed) says when that is done. A failed commit leaves the final name as it
+    /// was, save where all that failed was to make the name itself durable: then the content stands under it, complete
+    /// and verified.
+    ///
+    /// Whether the name is free is decided here, in one step with taking it, whatever `begin` found: another session, or
+    /// another program, may have been faster.
     ///
     /// A folder gets its time after all entries that were committed before it have their names.
     fn commit(&mut self, file: Self::File, commit: Commit);
@@ -189,7 +194,11 @@ pub trait Store {
     /// The next entry whose commit ended, in any order, waiting at most `wait` for one.
     ///
     /// `None`: none ended in that time. The entry is named as [`Commit::entry`] did.
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)>;
+    ///
+    /// Where something else has the final name, the file is handed back as [`Uncommitted::Taken`], and can be
+    /// committed under another name; that is not for a file in [`Begun::Existing`], which fails with
+    /// [`Refusal::Exists`] if what stands under its name is no longer what was read.
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<Self::File>)>;
 
     /// Closes an entry and keeps what was written, for a later attempt.
     fn suspend(&mut self, file: Self::File);
@@ -198,7 +207,7 @@ pub trait Store {
     fn discard(&mut self, file: Self::File);
 }
 
-/// Under which name an entry is begun.
+/// Under which name an entry is begun, or committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
@@ -223,6 +232,27 @@ pub enum Begun<F> {
     Existing(F, u64),
 }
 
+/// How a commit ended.
+pub type Ended<F> = Result<Committed, Uncommitted<F>>;
+
+/// Why an entry did not get its final name.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Uncommitted<F> {
+    /// It cannot be committed. The entry is closed; what was written is kept for a later attempt, unless it
+    /// cannot be trusted.
+    Failed(Refusal),
+    /// The name alone stood in the way: something else has it by now.
+    Taken {
+        /// The entry, as it was given to `commit`: with all that was written.
+        file: F,
+        /// The regular file that has the name, as in [`Begun::Existing`]. `None`: there is nothing that could be
+        /// compared, as a folder has the name, or another link, or (under [`Place::Beside`]) another entry of the
+        /// session.
+        rival: Option<(F, u64)>,
+    },
+}
+
 /// How an entry is to be committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -231,6 +261,8 @@ pub struct Commit {
     pub entry: EntryId,
     /// Its name, kind, time and mode, as offered.
     pub meta: Meta,
+    /// Which name it is to get, and whether it may take the place of a file that has it.
+    pub place: Place,
     /// Its final size in bytes. What a partial file holds beyond is cut off; what was never written up to there is
     /// zeros, which need take no room.
     pub size: u64,
@@ -249,8 +281,20 @@ pub struct Committed {
 impl Commit {
     /// All of it, as the core or a test makes it.
     #[must_use]
-    pub const fn new(entry: EntryId, meta: Meta, size: u64, durability: Durability) -> Self {
-        Self { entry, meta, size, durability }
+    pub const fn new(
+        entry: EntryId,
+        meta: Meta,
+        place: Place,
+        size: u64,
+        durability: Durability,
+    ) -> Self {
+        Self { entry, meta, place, size, durability }
+    }
+}
+
+impl<F> From<Refusal> for Uncommitted<F> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failed(refusal)
     }
 }
 

@@ -32,7 +32,7 @@ use crate::proto::{
     EntryId, Event, Failure, Found, Meta, ReadRequest, ReceiveAction, Receiver, Refusal,
     SendAction, Sender, Step, Summary, TransferId, Withdrawal,
 };
-use crate::store::{Begun, Source, Store, refusal_of, withdrawal_of};
+use crate::store::{Begun, Source, Store, Uncommitted, refusal_of, withdrawal_of};
 
 /// Both sides, what is between them, and the time.
 pub struct Pair<S: Source, T: Store> {
@@ -82,7 +82,7 @@ pub struct Bob<T: Store> {
     /// All events so far, over all connections.
     pub events: Vec<Event>,
     config: Config,
-    files: BTreeMap<EntryId, T::File>,
+    files: BTreeMap<EntryId, Open<T::File>>,
     ended: Option<Ended>,
 }
 
@@ -114,6 +114,12 @@ pub enum Progress {
     Idle(Duration),
     /// Its session is over.
     Ended(Ended),
+}
+
+/// An entry that is open, and what has its name where it was handed back for that.
+struct Open<F> {
+    file: F,
+    rival: Option<F>,
 }
 
 struct Item<S: Source> {
@@ -465,19 +471,28 @@ impl<T: Store> Bob<T> {
         self.collect()?;
         match self.receiver.poll(now, out)? {
             ReceiveAction::Event(event) => self.events.push(event),
-            ReceiveAction::Read { entry, offset, len } => self.read(entry, offset, len)?,
+            ReceiveAction::Read { entry, offset, len } => self.read(entry, false, offset, len)?,
+            ReceiveAction::ReadRival { entry, offset, len } => {
+                self.read(entry, true, offset, len)?;
+            }
             ReceiveAction::Commit(commit) => {
-                if let Some(file) = self.files.remove(&commit.entry) {
+                if let Some(file) = self.take(commit.entry) {
                     self.store.commit(file, commit);
                 }
             }
+            ReceiveAction::CommitRival(commit) => {
+                let open = self.files.get_mut(&commit.entry);
+                if let Some(rival) = open.and_then(|open| open.rival.take()) {
+                    self.store.commit(rival, commit);
+                }
+            }
             ReceiveAction::Suspend { entry } => {
-                if let Some(file) = self.files.remove(&entry) {
+                if let Some(file) = self.take(entry) {
                     self.store.suspend(file);
                 }
             }
             ReceiveAction::Discard { entry } => {
-                if let Some(file) = self.files.remove(&entry) {
+                if let Some(file) = self.take(entry) {
                     self.store.discard(file);
                 }
             }
@@ -504,7 +519,7 @@ impl<T: Store> Bob<T> {
         match self.receiver.handle_input(now, input)? {
             Step::Consumed(consumed) => return Ok(Some(consumed.bytes)),
             Step::Begin { offer, place } => {
-                if let Some(former) = self.files.remove(&offer.entry) {
+                if let Some(former) = self.take(offer.entry) {
                     self.store.suspend(former);
                 }
                 let begun = self.store.begin(&offer, place).map(|begun| {
@@ -513,31 +528,42 @@ impl<T: Store> Bob<T> {
                         Begun::Partial(file, len) => (file, Found::Partial(len)),
                         Begun::Existing(file, len) => (file, Found::Existing(len)),
                     };
-                    self.files.insert(offer.entry, file);
+                    self.files.insert(offer.entry, Open { file, rival: None });
                     found
                 });
                 self.receiver.handle_begun(begun)?;
             }
-            Step::Read { entry, offset, len } => self.read(entry, offset, len)?,
+            Step::Read { entry, offset, len } => self.read(entry, false, offset, len)?,
             Step::Write { entry, offset, bytes } => {
                 let file = self.files.get_mut(&entry).ok_or(Refusal::Store { code: 0 });
-                let written = file.and_then(|file| self.store.write_at(file, offset, bytes));
+                let written =
+                    file.and_then(|open| self.store.write_at(&mut open.file, offset, bytes));
                 self.receiver.handle_written(written)?;
             }
             Step::Copy { entry, offset, len } => {
                 let file = self.files.get_mut(&entry).ok_or(Refusal::Store { code: 0 });
-                let copied = file.and_then(|file| self.store.copy_held(file, offset, len));
+                let copied =
+                    file.and_then(|open| self.store.copy_held(&mut open.file, offset, len));
                 self.receiver.handle_written(copied)?;
             }
         }
         Ok(None)
     }
 
-    fn read(&mut self, entry: EntryId, offset: u64, len: usize) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        entry: EntryId,
+        is_rival: bool,
+        offset: u64,
+        len: usize,
+    ) -> Result<(), Failure> {
         let mut buffer = vec![0; len];
         let mut read = 0;
         let mut held = Ok(());
-        if let Some(file) = self.files.get_mut(&entry) {
+        let open = self.files.get_mut(&entry);
+        let file =
+            open.and_then(|open| if is_rival { open.rival.as_mut() } else { Some(&mut open.file) });
+        if let Some(file) = file {
             while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
                 match self.store.read_at(file, offset.saturating_add(read as u64), rest) {
                     Ok(0) => break,
@@ -557,17 +583,38 @@ impl<T: Store> Bob<T> {
     fn collect(&mut self) -> Result<bool, Failure> {
         let mut any = false;
         while self.receiver.commits() > 0
-            && let Some((entry, committed)) = self.store.poll_committed(Duration::ZERO)
+            && let Some((entry, ended)) = self.store.poll_committed(Duration::ZERO)
         {
-            self.receiver.handle_committed(entry, committed.map(|committed| committed.path))?;
             any = true;
+            match ended {
+                Ok(committed) => self.receiver.handle_committed(entry, Ok(committed.path))?,
+                Err(Uncommitted::Failed(reason)) => {
+                    self.receiver.handle_committed(entry, Err(reason))?;
+                }
+                Err(Uncommitted::Taken { file, rival }) => {
+                    let (rival, len) = rival.unzip();
+                    self.files.insert(entry, Open { file, rival });
+                    self.receiver.handle_taken(entry, len)?;
+                }
+            }
         }
         Ok(any)
     }
 
+    /// What is open of an entry, to be closed; its rival is.
+    fn take(&mut self, entry: EntryId) -> Option<T::File> {
+        let Open { file, rival } = self.files.remove(&entry)?;
+        if let Some(rival) = rival {
+            self.store.suspend(rival);
+        }
+        Some(file)
+    }
+
     fn suspend_all(&mut self) {
-        while let Some((_, file)) = self.files.pop_first() {
-            self.store.suspend(file);
+        while let Some((&entry, _)) = self.files.first_key_value() {
+            if let Some(file) = self.take(entry) {
+                self.store.suspend(file);
+            }
         }
     }
 

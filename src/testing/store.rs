@@ -18,7 +18,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
-use crate::store::{Begun, Commit, Committed, Place, Source, Store, code_of};
+use crate::store::{Begun, Commit, Committed, Ended, Place, Source, Store, Uncommitted, code_of};
 use crate::tree::BlockSize;
 
 pub use fault::{Failure, Fault, FaultStore, Operation};
@@ -41,7 +41,13 @@ pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
     check(Checked::existing_is_read_and_vouched_for);
     check(Checked::replacing_copies_and_takes_the_place);
     check(Checked::beside_is_another_name);
-    check(Checked::name_taken_meanwhile_is_refused);
+    check(Checked::file_whose_name_is_taken_is_handed_back_whole);
+    check(Checked::file_that_was_handed_back_takes_a_name_beside);
+    check(Checked::file_that_was_handed_back_takes_the_place_of_the_other);
+    check(Checked::file_that_was_handed_back_can_be_kept);
+    check(Checked::folder_in_the_place_of_a_file_hands_it_back);
+    check(Checked::folder_that_is_made_twice_is_no_clash);
+    check(Checked::partial_of_a_name_that_is_settled_is_removed);
     check(Checked::content_that_was_not_written_is_zeros);
     check(Checked::longer_partial_is_cut);
     check(Checked::collisions_are_refused);
@@ -50,11 +56,14 @@ pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
     check(Checked::many_commits_all_end);
 }
 
-struct Checked<S> {
+/// What has the name of a file that was handed back.
+type Rival<S> = Option<(<S as Store>::File, u64)>;
+
+struct Checked<S: Store> {
     store: S,
     durability: Durability,
     next: u32,
-    ended: HashMap<EntryId, Result<Committed, Refusal>>,
+    ended: HashMap<EntryId, Ended<S::File>>,
 }
 
 impl<S: Store> Checked<S> {
@@ -97,12 +106,13 @@ impl<S: Store> Checked<S> {
         assert_eq!(written, Ok(()), "write of {} bytes at {offset}", bytes.len());
     }
 
-    fn start(&mut self, file: S::File, offer: &Offer, size: usize) {
-        let commit = Commit::new(offer.entry, offer.meta.clone(), length(size), self.durability);
+    fn start(&mut self, file: S::File, offer: &Offer, place: Place, size: usize) {
+        let meta = offer.meta.clone();
+        let commit = Commit::new(offer.entry, meta, place, length(size), self.durability);
         self.store.commit(file, commit);
     }
 
-    fn ended(&mut self, offer: &Offer) -> Result<Committed, Refusal> {
+    fn end(&mut self, offer: &Offer) -> Ended<S::File> {
         let mut idle = 0;
         while idle < POLLS {
             if let Some(ended) = self.ended.remove(&offer.entry) {
@@ -119,16 +129,62 @@ impl<S: Store> Checked<S> {
         panic!("a commit does not end")
     }
 
-    fn commit(&mut self, file: S::File, offer: &Offer, size: usize) -> Result<Committed, Refusal> {
-        self.start(file, offer, size);
+    fn ended(&mut self, offer: &Offer) -> Result<Committed, Refusal> {
+        self.end(offer).map_err(|failed| match failed {
+            Uncommitted::Failed(refusal) => refusal,
+            Uncommitted::Taken { .. } => panic!("{offer:?}: its name is taken"),
+        })
+    }
+
+    fn commit(
+        &mut self,
+        file: S::File,
+        offer: &Offer,
+        place: Place,
+        size: usize,
+    ) -> Result<Committed, Refusal> {
+        self.start(file, offer, place, size);
         self.ended(offer)
+    }
+
+    /// A commit whose name is taken: the file, and what has its name.
+    fn lose(
+        &mut self,
+        file: S::File,
+        offer: &Offer,
+        place: Place,
+        size: usize,
+    ) -> (S::File, Rival<S>) {
+        self.start(file, offer, place, size);
+        match self.end(offer) {
+            Err(Uncommitted::Taken { file, rival }) => (file, rival),
+            Err(Uncommitted::Failed(refusal)) => {
+                panic!("{offer:?}: a file whose name is taken is not handed back: {refusal}")
+            }
+            Ok(_) => panic!("{offer:?}: a commit takes a name that is not free"),
+        }
+    }
+
+    fn assert_nothing_left(&mut self, offer: &Offer) {
+        match self.store.begin(offer, Place::Replacing) {
+            Ok(Begun::Fresh(file)) => self.store.discard(file),
+            Ok(Begun::Partial(_, len)) => panic!("a partial file of {len} bytes is left"),
+            Ok(Begun::Existing(..)) => panic!("`Place::Replacing` gives what will take the place"),
+            Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
+        }
+    }
+
+    fn suspend_rival(&mut self, rival: Rival<S>) {
+        if let Some((rival, _)) = rival {
+            self.store.suspend(rival);
+        }
     }
 
     fn put(&mut self, name: &str, bytes: &[u8]) {
         let offer = self.file(name, bytes.len());
         let mut file = self.fresh(&offer, Place::Offered);
         self.write(&mut file, 0, bytes);
-        let ended = self.commit(file, &offer, bytes.len());
+        let ended = self.commit(file, &offer, Place::Offered, bytes.len());
         assert_eq!(ended, Ok(Committed::new(path(name))), "commit of {name}");
     }
 
@@ -176,7 +232,10 @@ impl<S: Store> Checked<S> {
             self.write(&mut file, at, bytes.get(at..at + 1000).unwrap_or_default());
         }
         self.write(&mut file, 3000, &[]);
-        assert!(self.commit(file, &offer, bytes.len()).is_ok(), "commit of blocks out of order");
+        assert!(
+            self.commit(file, &offer, Place::Offered, bytes.len()).is_ok(),
+            "commit of blocks out of order"
+        );
         self.assert_stands(&offer, Place::Offered, &bytes);
     }
 
@@ -194,7 +253,10 @@ impl<S: Store> Checked<S> {
         }
         let mut file = self.partial(&offer, 3000);
         self.write(&mut file, 3000, bytes.get(3000..).unwrap_or_default());
-        assert!(self.commit(file, &offer, bytes.len()).is_ok(), "commit after a suspend");
+        assert!(
+            self.commit(file, &offer, Place::Offered, bytes.len()).is_ok(),
+            "commit after a suspend"
+        );
         self.assert_stands(&offer, Place::Offered, &bytes);
     }
 
@@ -232,7 +294,7 @@ impl<S: Store> Checked<S> {
         let offer =
             Offer::new(EntryId::new(self.next), Meta::file(path("x"), Some(7)), BlockSize::MIN);
         let file = self.existing(&offer, Place::Offered, 7);
-        let ended = self.commit(file, &offer, 7);
+        let ended = self.commit(file, &offer, Place::Offered, 7);
         assert_eq!(ended, Ok(Committed::new(path("x"))), "commit of a file that is held");
         self.assert_stands(&offer, Place::Offered, b"content");
     }
@@ -248,7 +310,10 @@ impl<S: Store> Checked<S> {
         self.write(&mut file, 0, b"ab");
         self.write(&mut file, 10, b"cd");
         self.assert_stands(&offer, Place::Offered, b"0123456789");
-        assert!(self.commit(file, &offer, 12).is_ok(), "commit in the place of a file");
+        assert!(
+            self.commit(file, &offer, Place::Replacing, 12).is_ok(),
+            "commit in the place of a file"
+        );
         self.assert_stands(&offer, Place::Offered, b"ab23456789cd");
         let absent = self.file("absent", 1);
         let mut file = self.fresh(&absent, Place::Replacing);
@@ -263,7 +328,7 @@ impl<S: Store> Checked<S> {
         for n in [1, 2, 30] {
             let mut file = self.fresh(&offer, Place::Beside(n));
             self.write(&mut file, 0, b"second");
-            let ended = self.commit(file, &offer, 6);
+            let ended = self.commit(file, &offer, Place::Beside(n), 6);
             let name = format!("a/x ({n}).y");
             assert_eq!(ended, Ok(Committed::new(path(&name))), "the name of a file beside another");
             self.assert_stands(&offer, Place::Beside(n), b"second");
@@ -271,26 +336,135 @@ impl<S: Store> Checked<S> {
         self.assert_stands(&offer, Place::Offered, b"first");
     }
 
-    fn name_taken_meanwhile_is_refused(&mut self) {
-        let offer = self.file("x", 5);
+    /// Two files that were begun under one free name, of which the first has got it; with what was handed back.
+    fn race(&mut self, name: &str) -> (Offer, S::File, Rival<S>) {
+        let offer = self.file(name, 6);
         let mut first = self.fresh(&offer, Place::Offered);
         let mut second = self.fresh(&offer, Place::Offered);
         self.write(&mut first, 0, b"first");
-        self.write(&mut second, 0, b"other");
-        assert!(self.commit(first, &offer, 5).is_ok(), "the first of two commits");
-        assert_eq!(
-            self.commit(second, &offer, 5),
-            Err(Refusal::Exists),
-            "the second of two commits"
-        );
+        self.write(&mut second, 0, b"second");
+        let ended = self.commit(first, &offer, Place::Offered, 5);
+        assert_eq!(ended, Ok(Committed::new(path(name))), "the first of two commits");
+        let (second, rival) = self.lose(second, &offer, Place::Offered, 6);
+        (offer, second, rival)
+    }
+
+    fn file_whose_name_is_taken_is_handed_back_whole(&mut self) {
+        let (offer, mut second, rival) = self.race("a/x");
+        assert!(self.read(&mut second) == b"second", "what is handed back is what was written");
+        let Some((mut rival, len)) = rival else { panic!("a file that has the name can be read") };
+        assert_eq!(len, 5, "the length of a file that has the name");
+        assert!(self.read(&mut rival) == b"first", "what has the name is read");
+        // It can be vouched for, as one that `begin` found.
+        let ended = self.commit(rival, &offer, Place::Offered, 5);
+        assert_eq!(ended, Ok(Committed::new(path("a/x"))), "commit of what has the name");
+        self.store.discard(second);
         self.assert_stands(&offer, Place::Offered, b"first");
+        self.assert_nothing_left(&offer);
+    }
+
+    fn file_that_was_handed_back_takes_a_name_beside(&mut self) {
+        self.put("x (1)", b"taken too");
+        let (offer, second, rival) = self.race("x");
+        self.suspend_rival(rival);
+        let (second, rival) = self.lose(second, &offer, Place::Beside(1), 6);
+        assert!(rival.is_none(), "another entry of the session has this name");
+        let ended = self.commit(second, &offer, Place::Beside(2), 6);
+        assert_eq!(ended, Ok(Committed::new(path("x (2)"))), "the name beside");
+        self.assert_stands(&offer, Place::Offered, b"first");
+        self.assert_stands(&offer, Place::Beside(2), b"second");
+    }
+
+    fn file_that_was_handed_back_takes_the_place_of_the_other(&mut self) {
+        let (offer, second, rival) = self.race("x");
+        let ended = self.commit(second, &offer, Place::Replacing, 6);
+        assert_eq!(ended, Ok(Committed::new(path("x"))), "the place of the other");
+        self.assert_stands(&offer, Place::Offered, b"second");
+        // What had the name has it no longer, and is not vouched for.
+        let Some((rival, _)) = rival else { panic!("a file that has the name can be read") };
+        let ended = self.commit(rival, &offer, Place::Offered, 5);
+        assert_eq!(ended, Err(Refusal::Exists), "commit of what had the name");
+        self.assert_stands(&offer, Place::Offered, b"second");
+    }
+
+    fn file_that_was_handed_back_can_be_kept(&mut self) {
+        let (offer, second, rival) = self.race("x");
+        self.suspend_rival(rival);
+        self.store.suspend(second);
+        match self.store.begin(&offer, Place::Replacing) {
+            Ok(Begun::Partial(mut file, 6)) => {
+                assert!(self.read(&mut file) == b"second", "a partial file that was handed back");
+                self.store.discard(file);
+            }
+            _ => panic!("what was handed back and suspended is not found again"),
+        }
+        self.assert_stands(&offer, Place::Offered, b"first");
+    }
+
+    fn folder_in_the_place_of_a_file_hands_it_back(&mut self) {
+        let offer = self.file("x", 1);
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, b"x");
+        // Another session, as it were: names of one session do not collide so.
+        let folder = Offer::new(offer.entry, Meta::directory(path("x")), BlockSize::MIN);
+        let made = self.fresh(&folder, Place::Offered);
+        assert!(self.commit(made, &folder, Place::Offered, 0).is_ok(), "commit of a folder");
+        for place in [Place::Offered, Place::Replacing] {
+            let (back, rival) = self.lose(file, &offer, place, 1);
+            assert!(rival.is_none(), "a folder is nothing that can be compared");
+            file = back;
+        }
+        let ended = self.commit(file, &offer, Place::Beside(1), 1);
+        assert_eq!(ended, Ok(Committed::new(path("x (1)"))), "beside a folder");
+    }
+
+    fn folder_that_is_made_twice_is_no_clash(&mut self) {
+        let offer = self.offer(Meta::directory(path("a/b")));
+        let first = self.fresh(&offer, Place::Offered);
+        let second = self.fresh(&offer, Place::Offered);
+        for file in [first, second] {
+            let ended = self.commit(file, &offer, Place::Offered, 0);
+            assert_eq!(ended, Ok(Committed::new(path("a/b"))), "commit of a folder");
+        }
+    }
+
+    /// What no session writes to is of no use once the name is settled.
+    fn partial_of_a_name_that_is_settled_is_removed(&mut self) {
+        for by in ["commit", "held"] {
+            let name = format!("{by}/x");
+            let offer = self.file(&name, 4);
+            let mut first = self.fresh(&offer, Place::Offered);
+            let mut second = self.fresh(&offer, Place::Offered);
+            self.write(&mut first, 0, b"good");
+            self.write(&mut second, 0, b"left");
+            if by == "commit" {
+                self.store.suspend(second);
+                assert!(self.commit(first, &offer, Place::Offered, 4).is_ok(), "commit");
+            } else {
+                assert!(self.commit(first, &offer, Place::Offered, 4).is_ok(), "commit");
+                self.store.suspend(second);
+                let held = self.existing(&offer, Place::Offered, 4);
+                assert!(self.commit(held, &offer, Place::Offered, 4).is_ok(), "commit of held");
+            }
+            self.assert_nothing_left(&offer);
+            // What is written to stays.
+            let mut third = self.fresh(&offer, Place::Replacing);
+            self.write(&mut third, 0, b"live");
+            let held = self.existing(&offer, Place::Offered, 4);
+            assert!(self.commit(held, &offer, Place::Offered, 4).is_ok(), "commit of held");
+            assert!(self.commit(third, &offer, Place::Replacing, 4).is_ok(), "commit of live");
+            self.assert_stands(&offer, Place::Offered, b"live");
+        }
     }
 
     fn content_that_was_not_written_is_zeros(&mut self) {
         let offer = self.file("x", 10);
         let mut file = self.fresh(&offer, Place::Offered);
         self.write(&mut file, 0, b"01234");
-        assert!(self.commit(file, &offer, 10).is_ok(), "commit of more bytes than were written");
+        assert!(
+            self.commit(file, &offer, Place::Offered, 10).is_ok(),
+            "commit of more bytes than were written"
+        );
         self.assert_stands(&offer, Place::Offered, b"01234\0\0\0\0\0");
     }
 
@@ -298,7 +472,10 @@ impl<S: Store> Checked<S> {
         let offer = self.file("x", 4);
         let mut file = self.fresh(&offer, Place::Offered);
         self.write(&mut file, 0, b"0123456789");
-        assert!(self.commit(file, &offer, 4).is_ok(), "commit of less than was written");
+        assert!(
+            self.commit(file, &offer, Place::Offered, 4).is_ok(),
+            "commit of less than was written"
+        );
         self.assert_stands(&offer, Place::Offered, b"0123");
     }
 
@@ -340,7 +517,7 @@ impl<S: Store> Checked<S> {
         for name in ["a", "b/c", "b"] {
             let offer = self.offer(Meta::directory(path(name)));
             let file = self.fresh(&offer, Place::Offered);
-            let ended = self.commit(file, &offer, 0);
+            let ended = self.commit(file, &offer, Place::Offered, 0);
             assert_eq!(ended, Ok(Committed::new(path(name))), "commit of the folder {name}");
         }
         let offer = Offer::new(EntryId::new(1), Meta::directory(path("a/x")), BlockSize::MIN);
@@ -358,7 +535,7 @@ impl<S: Store> Checked<S> {
             let offer = self.file(&format!("d{}/f{n}", n % 7), 4);
             let mut file = self.fresh(&offer, Place::Offered);
             self.write(&mut file, 0, b"many");
-            self.start(file, &offer, 4);
+            self.start(file, &offer, Place::Offered, 4);
             offers.push(offer);
         }
         for offer in &offers {

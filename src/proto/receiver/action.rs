@@ -23,8 +23,20 @@ pub enum ReceiveAction {
         /// How many.
         len: usize,
     },
+    /// Read `len` bytes of the file that has the name of the entry, see [`Receiver::handle_taken`](super::Receiver::handle_taken),
+    /// and call [`Receiver::handle_held`](super::Receiver::handle_held).
+    ReadRival {
+        /// The entry.
+        entry: EntryId,
+        /// Where they begin.
+        offset: u64,
+        /// How many.
+        len: usize,
+    },
     /// Start the commit of an entry.
     Commit(Commit),
+    /// Start the commit of the file that has the name of the entry, and keep what is open of the entry itself.
+    CommitRival(Commit),
     /// Close what is open of an entry, and keep it for a later attempt.
     Suspend {
         /// The entry.

@@ -22,8 +22,19 @@ impl Receiver {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let was_comparing = incoming.phase == Phase::Comparing;
         let was_wanted = incoming.phase == Phase::Wanted;
-        incoming.place = place;
-        if place == Place::Replacing && !was_comparing && incoming.offer.root.is_none() {
+        let is_file = incoming.offer.meta.kind == Kind::File;
+        if was_wanted
+            && place != Place::Replacing
+            && matches!(begun, Ok(Found::Existing(_)) | Err(Refusal::Exists))
+        {
+            // Somebody was faster. Its content is here and is written, and what that means is found out when it is
+            // committed under the name that it was to have.
+            return self.task(Task::Begin { entry, place: Place::Replacing });
+        }
+        if !was_wanted {
+            incoming.place = place;
+        }
+        if place == Place::Replacing && is_file && !was_comparing && incoming.offer.root.is_none() {
             // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
             let Ok(Found::Partial(len @ 1..)) = begun else {
                 if begun.is_ok() {
@@ -34,16 +45,18 @@ impl Receiver {
             incoming.phase = Phase::Filling;
             return incoming.hold(len);
         }
-        let found = match begun {
-            Ok(found) => found,
-            Err(reason) => return self.drop_entry(entry, reason),
+        let is_link = matches!(incoming.offer.meta.kind, Kind::Symlink(_));
+        let found = match (begun, place) {
+            (Ok(found), _) => found,
+            // A link is compared by the store; and what stands beside is as good a reason to go on as a file is.
+            (Err(Refusal::Exists), Place::Beside(_)) => return self.differs_now(entry),
+            (Err(Refusal::Exists), Place::Offered) if is_link => return self.differs_now(entry),
+            (Err(reason), _) => return self.drop_entry(entry, reason),
         };
         // What is known of the content from the offer.
         let content = incoming.offer.root.zip(incoming.offer.meta.size);
-        let is_file = incoming.offer.meta.kind == Kind::File;
         match (found, content) {
             (Found::Existing(_), _) if !is_file => self.drop_entry(entry, Refusal::KindClash),
-            // Somebody has put a file there since.
             (Found::Existing(_), _) if was_wanted => self.drop_entry(entry, Refusal::Exists),
             (Found::Existing(len), Some((_, size))) => {
                 if let (true, Ok(len)) = (len == size, usize::try_from(size)) {
@@ -276,11 +289,17 @@ impl Receiver {
         if std::mem::take(&mut incoming.is_open) {
             self.open = self.open.saturating_sub(1);
         }
-        let meta = incoming.offer.meta.clone();
+        let commit = self.start_commit(entry, size);
+        self.todo.extend(commit.map(ReceiveAction::Commit));
+        self.finished(entry);
+    }
+
+    pub(super) fn start_commit(&mut self, entry: EntryId, size: u64) -> Option<Commit> {
+        let incoming = self.entries.get(&entry)?;
+        let (meta, place) = (incoming.offer.meta.clone(), incoming.place);
         let durability = self.config.durability;
         self.committing = self.committing.saturating_add(1);
-        self.todo.push_back(ReceiveAction::Commit(Commit { entry, meta, size, durability }));
-        self.finished(entry);
+        Some(Commit { entry, meta, place, size, durability })
     }
 
     /// The content of an entry is complete, or never will be: folders may have waited for that.
@@ -370,6 +389,7 @@ impl Receiver {
     pub(super) fn forget(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.remove(&entry) else { return };
         self.waiting.remove(&entry);
+        self.contested.remove(&entry);
         self.finished(entry);
         if incoming.is_open {
             self.open = self.open.saturating_sub(1);

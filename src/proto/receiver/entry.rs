@@ -41,6 +41,19 @@ pub(super) struct Incoming {
     pub(super) copies: bool,
     /// What the store holds of it is new: what is not written reads as zeros.
     pub(super) is_fresh: bool,
+    /// Its name is that of another file by now.
+    pub(super) rival: Option<Rival>,
+    /// How many times in a row its name was taken when it was to be committed.
+    pub(super) losses: u32,
+}
+
+/// What becomes of a file that has the name of an entry which is complete.
+#[derive(Debug)]
+pub(super) enum Rival {
+    /// It is hashed, from its start: is it the same?
+    Hashing(BlockTree),
+    /// It is, and is made as durable as the entry was to be.
+    Committing,
 }
 
 /// Where an entry stands.
@@ -98,6 +111,8 @@ impl Incoming {
             probed: false,
             copies: false,
             is_fresh: false,
+            rival: None,
+            losses: 0,
         }
     }
 

@@ -15,6 +15,9 @@
 //! | `Listening` | `Out`, nothing pending | | `Closed` |
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Failed`, `Missing`, `Receipt`, `Kept` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
+//! | any but `Closed` | a commit ended | `Receipt` or `Failed`, with the floor | the same |
+//! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
+//! | any but `Closed` | the name is taken, by something else | `Commit` under another name, or `Discard` and `Failed` | the same |
 //! | any but `Closed` | `Abort` | | failed: `Aborted` |
 //! | `Listening` | any other message | listens to the end of the turn, then `Abort` | failed: `Unexpected` |
 //!
@@ -22,6 +25,7 @@
 
 mod action;
 mod books;
+mod contest;
 mod dispatch;
 mod entry;
 mod speak;
@@ -33,7 +37,7 @@ use std::time::Duration;
 pub use self::action::{Found, ReceiveAction, Step};
 pub(super) use self::books::BESIDE_MAX;
 pub(super) use self::dispatch::ZEROS_MAX;
-use self::entry::{Incoming, Phase};
+use self::entry::{Incoming, Phase, Rival};
 use self::work::{Current, Task};
 use super::Consumed;
 use super::error::{Failure, Misuse};
@@ -52,7 +56,8 @@ use crate::tree::Root;
 /// 2. After [`ReceiveAction::Await`], read from the stream and give all bytes that are not yet consumed to
 ///    [`handle_input`](Receiver::handle_input), until it asks for more. What it asks of the store is answered
 ///    before the next call.
-/// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed).
+/// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed); or
+///    [`handle_taken`](Receiver::handle_taken), if it has handed the file back.
 /// 4. After [`ReceiveAction::Closed`], the session is over, and well.
 ///
 /// Times are those of the caller: any clock that does not go back.
@@ -66,6 +71,8 @@ pub struct Receiver {
     busy: BTreeSet<EntryId>,
     /// Folders that are to be committed once all that was offered before them is: their time is set last.
     waiting: BTreeSet<EntryId>,
+    /// Complete entries whose names other files have, which are being hashed.
+    contested: BTreeSet<EntryId>,
     next_id: u32,
     /// The message that is being dealt with.
     current: Option<Current>,
@@ -114,6 +121,7 @@ impl Receiver {
             entries: BTreeMap::new(),
             busy: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            contested: BTreeSet::new(),
             next_id: 0,
             current: None,
             reading: None,
@@ -152,7 +160,10 @@ impl Receiver {
             return Ok(action);
         }
         let polled = match self.state? {
-            State::AwaitHello | State::Listening => self.listen(now),
+            State::AwaitHello | State::Listening => match self.read_small_rival() {
+                Some(action) => Ok(action),
+                None => self.listen(now),
+            },
             State::Speaking => self.speak(now, out),
             State::Closed => Ok(ReceiveAction::Closed(self.summary)),
         };
@@ -197,7 +208,8 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Read`] or [`ReceiveAction::Read`];
+    /// [`Misuse::NotAsked`] outside an answer to [`Step::Read`], [`ReceiveAction::Read`] or
+    /// [`ReceiveAction::ReadRival`];
     /// [`Misuse::TooMuch`] for more bytes than were asked for.
     pub fn handle_held(&mut self, held: Result<&[u8], Refusal>) -> Result<(), Failure> {
         self.state?;
@@ -206,7 +218,11 @@ impl Receiver {
                 return Err(Misuse::TooMuch.into());
             }
             self.reading = None;
-            self.held(entry, offset, len, held);
+            if self.contested.contains(&entry) {
+                self.rival_read(entry, offset, len, held);
+            } else {
+                self.held(entry, offset, len, held);
+            }
             return Ok(());
         }
         let task = self.current.as_ref().and_then(|current| current.tasks.front());
@@ -260,14 +276,24 @@ impl Receiver {
         committed: Result<RelPath, Refusal>,
     ) -> Result<(), Failure> {
         self.state?;
-        let Some(Incoming { phase: Phase::Committing { size, root, outcome }, offer, .. }) =
-            self.entries.get(&entry)
+        let Some(Incoming {
+            phase: Phase::Committing { size, root, outcome }, offer, rival, ..
+        }) = self.entries.get(&entry)
         else {
             return Err(Misuse::NotAsked.into());
         };
-        let (size, root, outcome) = (*size, *root, *outcome);
+        let (size, root) = (*size, *root);
         let offered = offer.meta.path.clone();
+        let outcome = match rival {
+            None => *outcome,
+            Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
+            Some(Rival::Committing) => Outcome::Held,
+        };
+        let is_rival = rival.is_some();
         self.committing = self.committing.saturating_sub(1);
+        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied()) {
+            return Ok(());
+        }
         let is_bad = committed.is_err();
         match committed {
             Ok(path) => {

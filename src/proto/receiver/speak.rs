@@ -26,7 +26,8 @@ impl Receiver {
             return Err(failure);
         }
         if now >= self.link.heartbeat_due() {
-            let busy = self.committing > 0 && self.reading.is_none();
+            let reads = self.reading.is_some() || !self.contested.is_empty();
+            let busy = self.committing > 0 && !reads;
             let activity = if busy { Activity::Syncing } else { Activity::Verifying };
             self.link.say(now, &Message::Heartbeat { activity }, out)?;
         }
@@ -47,7 +48,15 @@ impl Receiver {
         self.ask_again(now, out)?;
         // A sender that cannot go on gets all receipts at once, rather than a round trip for each.
         let is_enough = self.advanced || (is_late && self.spoke);
-        if self.waited_for && self.committing > 0 && !is_enough {
+        let is_due = self.waited_for && !is_enough;
+        // Each holds two files open: there must not be ever more of them.
+        let is_full = self.contested.len() as u64 >= self.config.limits.commits.max(1).into();
+        if (is_due || is_full)
+            && let Some(action) = self.read_rival()
+        {
+            return Ok(action);
+        }
+        if is_due && self.committing > 0 {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         self.pass(now, out)
@@ -75,8 +84,8 @@ impl Receiver {
 
     /// Hashes and reports what the store holds of entries.
     pub(super) fn report_held(&mut self, is_late: bool) -> Option<ReceiveAction> {
-        if let Some((entry, offset, len)) = self.reading {
-            return Some(ReceiveAction::Read { entry, offset, len });
+        if self.reading.is_some() {
+            return self.read_again();
         }
         for (&entry, incoming) in &mut self.entries {
             let compare = match incoming.phase {

@@ -45,7 +45,7 @@ pub(super) struct Bob {
     pub(super) visible: BTreeMap<RelPath, Vec<u8>>,
     pub(super) partial: BTreeMap<RelPath, Vec<u8>>,
     pub(super) open: BTreeMap<EntryId, (RelPath, Option<Vec<u8>>)>,
-    pub(super) commits: VecDeque<(EntryId, Result<RelPath, Refusal>)>,
+    pub(super) commits: VecDeque<(EntryId, Ended)>,
     /// Commits do not end for now.
     pub(super) is_stuck: bool,
     /// All that was ever asked to be committed.
@@ -59,6 +59,21 @@ pub(super) struct Bob {
     /// The n-th write fails.
     pub(super) fail_write: Option<u64>,
     pub(super) writes: u64,
+    /// Before each commit in turn, somebody puts a file under the name that is asked for, or takes away what has it.
+    pub(super) others: VecDeque<Option<Vec<u8>>>,
+    /// What has the name of an entry that was handed back.
+    pub(super) rivals: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
+    /// How long it takes to read a block of that.
+    pub(super) rival_time: Duration,
+    /// How often that was done.
+    pub(super) rival_reads: usize,
+}
+
+/// How a commit of [`Bob`] ended: with a name or a refusal, or for want of the name.
+#[derive(Clone)]
+pub(super) enum Ended {
+    Committed(Result<RelPath, Refusal>),
+    Taken(Option<u64>),
 }
 
 /// One direction, with what was done to it.
@@ -192,6 +207,7 @@ impl Pair {
     pub(super) fn restart_receiver(&mut self, config: &Config) {
         self.receiver = Receiver::new(config.clone(), [4; 16], self.now);
         self.bob.open.clear();
+        self.bob.rivals.clear();
         self.bob.commits.clear();
         self.down = Channel::default();
         self.up = Channel::default();
@@ -314,22 +330,35 @@ impl Pair {
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_held(Ok(&held)).unwrap();
             }
+            ReceiveAction::ReadRival { entry, offset, len } => {
+                self.now += self.bob.rival_time;
+                self.bob.rival_reads += 1;
+                let start = usize::try_from(offset).unwrap();
+                let (_, bytes) = &self.bob.rivals[&entry];
+                let read = bytes[start..(start + len).min(bytes.len())].to_vec();
+                self.receiver.handle_held(Ok(&read)).unwrap();
+            }
             ReceiveAction::Commit(commit) => self.bob.commit(&commit),
-            ReceiveAction::Suspend { entry } => drop(self.bob.open.remove(&entry)),
+            ReceiveAction::CommitRival(commit) => self.bob.commit_rival(&commit),
+            ReceiveAction::Suspend { entry } => {
+                self.bob.rivals.remove(&entry);
+                self.bob.open.remove(&entry);
+            }
             ReceiveAction::Discard { entry } => {
+                self.bob.rivals.remove(&entry);
                 if let Some((path, None)) = self.bob.open.remove(&entry) {
                     self.bob.partial.remove(&path);
                 }
             }
             ReceiveAction::AwaitCommit { .. } => {
-                let Some((entry, committed)) = self.bob.next_commit() else {
+                let Some((entry, ended)) = self.bob.next_commit() else {
                     return !out.is_empty();
                 };
-                self.receiver.handle_committed(entry, committed).unwrap();
+                self.committed(entry, ended);
             }
             ReceiveAction::Await { .. } => {
-                if let Some((entry, committed)) = self.bob.next_commit() {
-                    self.receiver.handle_committed(entry, committed).unwrap();
+                if let Some((entry, ended)) = self.bob.next_commit() {
+                    self.committed(entry, ended);
                     return true;
                 }
                 return self.feed_receiver() || !out.is_empty();
@@ -337,6 +366,14 @@ impl Pair {
             ReceiveAction::Closed(summary) => self.bob.ended = Some(Ok(summary)),
         }
         true
+    }
+
+    fn committed(&mut self, entry: EntryId, ended: Ended) {
+        match ended {
+            Ended::Committed(committed) => self.receiver.handle_committed(entry, committed),
+            Ended::Taken(rival) => self.receiver.handle_taken(entry, rival),
+        }
+        .unwrap();
     }
 
     fn feed_receiver(&mut self) -> bool {
@@ -406,14 +443,7 @@ impl Bob {
         if let Kind::Symlink(_) = offer.meta.kind {
             return Err(Refusal::Kind);
         }
-        let name = &offer.meta.path;
-        let path = match place {
-            Place::Beside(number) => {
-                let name = [name.as_bytes(), format!("-{number}").as_bytes()].concat();
-                RelPath::parse(&name).unwrap()
-            }
-            Place::Offered | Place::Replacing => name.clone(),
-        };
+        let path = name_at(&offer.meta, place);
         if place != Place::Replacing
             && let Some(bytes) = self.visible.get(&path)
         {
@@ -431,7 +461,7 @@ impl Bob {
         }
     }
 
-    fn next_commit(&mut self) -> Option<(EntryId, Result<RelPath, Refusal>)> {
+    fn next_commit(&mut self) -> Option<(EntryId, Ended)> {
         if self.is_stuck { None } else { self.commits.pop_front() }
     }
 
@@ -462,13 +492,54 @@ impl Bob {
     }
 
     fn commit(&mut self, commit: &Commit) {
+        self.rivals.remove(&commit.entry);
         let (path, existing) = self.open.remove(&commit.entry).unwrap();
         self.committed.push(commit.clone());
+        let mut name = path.clone();
         if existing.is_none() {
+            name = name_at(&commit.meta, commit.place);
+            match self.others.pop_front() {
+                Some(Some(bytes)) => drop(self.visible.insert(name.clone(), bytes)),
+                Some(None) => drop(self.visible.remove(&name)),
+                None => {}
+            }
+            if commit.place != Place::Replacing
+                && let Some(rival) = self.visible.get(&name)
+            {
+                let len = u64::try_from(rival.len()).unwrap();
+                self.rivals.insert(commit.entry, (name, rival.clone()));
+                self.open.insert(commit.entry, (path, None));
+                self.commits.push_back((commit.entry, Ended::Taken(Some(len))));
+                return;
+            }
             let mut bytes = self.partial.remove(&path).unwrap();
             bytes.resize(usize::try_from(commit.size).unwrap(), 0);
-            self.visible.insert(path.clone(), bytes);
+            self.visible.insert(name.clone(), bytes);
         }
-        self.commits.push_back((commit.entry, Ok(path)));
+        self.commits.push_back((commit.entry, Ended::Committed(Ok(name))));
+    }
+
+    fn commit_rival(&mut self, commit: &Commit) {
+        self.committed.push(commit.clone());
+        let (path, rival) = self.rivals.remove(&commit.entry).unwrap();
+        match self.others.pop_front() {
+            Some(Some(bytes)) => drop(self.visible.insert(path.clone(), bytes)),
+            Some(None) => drop(self.visible.remove(&path)),
+            None => {}
+        }
+        let stands = self.visible.get(&path) == Some(&rival);
+        let committed = if stands { Ok(path) } else { Err(Refusal::Exists) };
+        self.commits.push_back((commit.entry, Ended::Committed(committed)));
+    }
+}
+
+fn name_at(meta: &Meta, place: Place) -> RelPath {
+    let name = &meta.path;
+    match place {
+        Place::Beside(number) => {
+            let name = [name.as_bytes(), format!("-{number}").as_bytes()].concat();
+            RelPath::parse(&name).unwrap()
+        }
+        Place::Offered | Place::Replacing => name.clone(),
     }
 }

@@ -1,7 +1,8 @@
 //! What a commit does, step by step, for a batch of entries at a time.
 //!
 //! 1. The content of each file is cut to its size, given its time and mode, and made durable as asked.
-//! 2. Each gets its final name.
+//! 2. Each gets its final name, or is handed back if something else has that; partial files that nobody writes to any
+//!    more are removed.
 //! 3. Folders get their time, which would have changed with each name in them.
 //! 4. Each folder in which a name appeared is made durable, and so is its own name in the folder above, once.
 //! 5. Only then the commits have ended.
@@ -14,17 +15,19 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use rustix::fs::{
-    AtFlags, Mode, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fdatasync, fsync,
-    futimens, linkat, readlinkat, renameat, renameat_with, symlinkat, unlinkat, utimensat,
+    AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fdatasync, fstat,
+    fsync, futimens, linkat, openat, readlinkat, renameat, renameat_with, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
-use super::folder::{Folder, Tree, refusal};
+use super::folder::{ATTEMPTS, Folder, Tree, refusal};
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
+use super::store::FsFile;
 use super::sync::Queue;
 use crate::proto::{Durability, EntryId, Meta, Refusal, RelPath, Timestamp};
-use crate::store::{Commit, Committed, code_of, refusal_of};
+use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusal_of};
 
 /// What all clones of a store share.
 #[derive(Debug)]
@@ -41,6 +44,10 @@ pub(super) enum Step {
     Cut,
     SyncFile,
     Rename,
+    /// It fails where a file system cannot.
+    RenameNoReplace,
+    /// The second half of a rename in two steps.
+    Unlink,
     SyncFolder,
 }
 
@@ -49,11 +56,12 @@ pub(super) enum Step {
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) shared: Arc<Shared>,
+    /// The name that it is to get.
     pub(super) path: RelPath,
-    pub(super) what: What,
+    pub(super) file: FsFile,
     pub(super) commit: Commit,
-    pub(super) ended: Sender<(EntryId, Result<Committed, Refusal>)>,
-    pub(super) failed: Option<Refusal>,
+    pub(super) ended: Sender<(EntryId, Ended<FsFile>)>,
+    pub(super) failed: Option<Trouble>,
     /// The folders that must be durable before this commit has ended, with what is then known to have a durable
     /// name. The first is the one that holds the entry, or the entry itself if it is a folder.
     pub(super) folders: Vec<(Folder, Option<Id>)>,
@@ -63,15 +71,31 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) enum What {
     Folder,
-    Link { target: Box<[u8]>, replacing: bool },
-    Existing { file: File, stamp: Stamp, folder: Folder },
-    Partial { partial: Partial, replaced: Option<File>, replacing: bool, folder: Folder },
+    Link { target: Box<[u8]> },
+    Existing(Existing),
+    Partial { partial: Partial, replaced: Option<File>, folder: Folder },
+}
+
+/// A regular file under its final name.
+#[derive(Debug)]
+pub(super) struct Existing {
+    pub(super) file: File,
+    pub(super) stamp: Stamp,
+    pub(super) folder: Folder,
+}
+
+/// Why a commit does not go on.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Failed(Refusal),
+    /// Something else has the name; if that is a regular file, it.
+    Taken(Option<Existing>),
 }
 
 /// Does the commits of a batch.
 pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
     for job in &mut jobs {
-        job.failed = job.sync_content().err();
+        job.failed = job.failed.take().or_else(|| job.sync_content().err().map(Trouble::Failed));
     }
     let mut open = HashMap::new();
     for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
@@ -79,7 +103,7 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
     }
     drop(open);
     queue.set_published(&jobs);
-    for job in jobs.iter_mut().filter(|job| matches!(job.what, What::Folder)) {
+    for job in jobs.iter_mut().filter(|job| matches!(job.file.what, What::Folder)) {
         queue.wait_for_earlier(job.number);
         job.dress_folder();
     }
@@ -92,9 +116,9 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
 impl Job {
     fn sync_content(&self) -> Result<(), Refusal> {
         let durability = self.commit.durability;
-        match &self.what {
+        match &self.file.what {
             What::Folder | What::Link { .. } => Ok(()),
-            What::Existing { file, .. } => {
+            What::Existing(Existing { file, .. }) => {
                 self.shared.sync_file(file, durability).map_err(|error| sync_refusal(&error))
             }
             What::Partial { partial, folder, .. } => {
@@ -122,29 +146,32 @@ impl Job {
     }
 
     /// `open`: the folders that this batch has open, so that none is open twice.
-    fn publish(&mut self, open: &mut HashMap<Id, Folder>) -> Result<(), Refusal> {
+    fn publish(&mut self, open: &mut HashMap<Id, Folder>) -> Result<(), Trouble> {
         let tree = &self.shared.tree;
         let name = self.path.file_name();
-        let folders = match &self.what {
+        let replacing = self.commit.place == Place::Replacing;
+        let folders = match &self.file.what {
             What::Folder => tree.make(Some(&self.path))?,
-            What::Link { target, replacing } => {
+            What::Link { target } => {
                 let folders = tree.make(self.path.parent().as_ref())?;
                 let folder = folders.last().unwrap_or(&tree.root);
                 let modified = self.commit.meta.modified;
-                link(&self.shared, folder, name, target, modified, *replacing)?;
+                link(&self.shared, folder, name, target, modified, replacing)?;
                 folders
             }
-            What::Existing { stamp, folder, .. } => {
+            What::Existing(Existing { stamp, folder, .. }) => {
                 let folders = self.shared.open_again(&self.path, folder)?;
                 let standing = folder.look(name).map_err(refusal)?;
                 if standing.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
-                    return Err(Refusal::Exists);
+                    return Err(Refusal::Exists.into());
                 }
+                partial::sweep(folder, name, stamp.id);
                 folders
             }
-            What::Partial { partial, replacing, folder, .. } => {
+            What::Partial { partial, folder, .. } => {
                 let folders = self.shared.open_again(&self.path, folder)?;
-                rename(&self.shared, folder, partial.name.as_bytes(), name, *replacing)?;
+                give_name(&self.shared, folder, partial.name.as_bytes(), name, replacing)?;
+                partial::sweep(folder, name, partial.id);
                 folders
             }
         };
@@ -161,7 +188,7 @@ impl Job {
 
     /// Gives a folder its time, and its mode if it was made here: those of others are their owners' matter.
     fn dress_folder(&self) {
-        let (None, Some((folder, _))) = (self.failed, self.folders.first()) else { return };
+        let (None, Some((folder, _))) = (&self.failed, self.folders.first()) else { return };
         if self.shared.tree.take_made(folder) {
             let mode = self.commit.meta.mode.unwrap_or(0o777) & 0o777 & !self.shared.umask;
             let _ = fchmod(folder, Mode::from_raw_mode(mode | 0o700));
@@ -176,15 +203,52 @@ impl Job {
     }
 
     fn end(self) {
-        let Self { path, what, commit, ended, failed, .. } = self;
-        // Closed, and so unlocked, before anybody hears of it.
-        drop(what);
+        let Self { path, file, commit, ended, failed, .. } = self;
         let result = match failed {
-            Some(refusal) => Err(refusal),
-            None => Ok(Committed::new(path)),
+            Some(Trouble::Taken(rival)) => {
+                let size = file.size;
+                let rival = rival.map(|existing| {
+                    let len = existing.stamp.size;
+                    (FsFile { path, size, what: What::Existing(existing) }, len)
+                });
+                Err(Uncommitted::Taken { file, rival })
+            }
+            // Closed, and so unlocked, before anybody hears of it.
+            Some(Trouble::Failed(refusal)) => {
+                drop(file);
+                Err(refusal.into())
+            }
+            None => {
+                drop(file);
+                Ok(Committed::new(path))
+            }
         };
         // The session may be gone; the commit stands all the same.
         let _ = ended.send((commit.entry, result));
+    }
+}
+
+impl Existing {
+    /// Opens the regular file of this name. `None`: something else has it.
+    pub(super) fn open(folder: &Folder, name: &[u8]) -> rustix::io::Result<Option<Self>> {
+        // Looked at before it is opened: to open a device can have effects.
+        let Some(standing) = folder.look(name)? else { return Err(Errno::NOENT) };
+        if !stat::is_file(&standing) {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(folder, name, flags, Mode::empty())?);
+        let stat = fstat(&file)?;
+        if !stat::is_file(&stat) {
+            return Ok(None);
+        }
+        Ok(Some(Self { file, stamp: Stamp::of(&stat), folder: folder.clone() }))
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failed(refusal)
     }
 }
 
@@ -243,11 +307,37 @@ fn sync_folders(jobs: &mut [Job]) {
                 _ => below.iter().for_each(|below| job.shared.tree.set_named(*below)),
             }
         }
-        job.failed = job.failed.or(failed);
+        job.failed = job.failed.take().or(failed.map(Trouble::Failed));
     }
 }
 
-/// Gives a partial file its final name.
+/// Gives a partial file its final name. If something has that, says what.
+fn give_name(
+    shared: &Shared,
+    folder: &Folder,
+    from: &[u8],
+    to: &[u8],
+    replacing: bool,
+) -> Result<(), Trouble> {
+    for _ in 0..ATTEMPTS {
+        match rename(shared, folder, from, to, replacing) {
+            Err(Refusal::Exists) => {}
+            Err(Refusal::KindClash) => return Err(Trouble::Taken(None)),
+            renamed => return Ok(renamed?),
+        }
+        match Existing::open(folder, to) {
+            Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),
+            // Removed meanwhile.
+            Err(Errno::NOENT) => {}
+            // No regular file; a link cannot be opened so.
+            Ok(None) | Err(Errno::LOOP) => return Err(Trouble::Taken(None)),
+            Err(errno) => return Err(refusal(errno).into()),
+        }
+    }
+    Err(Refusal::Exists.into())
+}
+
+/// Renames a partial file to its final name, in one step with seeing that it is free.
 fn rename(
     shared: &Shared,
     folder: &Folder,
@@ -262,17 +352,25 @@ fn rename(
         }
         return renameat(folder, from, folder, to).map_err(refusal);
     }
-    match renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+    let renamed = match shared.step(Step::RenameNoReplace) {
+        Ok(()) => renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE),
+        Err(_) => Err(Errno::NOTSUP),
+    };
+    match renamed {
         // The file system does not know the flag: a link does not replace anything either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             linkat(folder, from, folder, to, AtFlags::empty()).map_err(refusal)?;
-            unlinkat(folder, from, AtFlags::empty()).map_err(refusal)
+            // The name stands, which is what counts. If this fails, `sweep` may yet do it, or that of a later attempt.
+            if shared.step(Step::Unlink).is_ok() {
+                let _ = unlinkat(folder, from, AtFlags::empty());
+            }
+            Ok(())
         }
         renamed => renamed.map_err(refusal),
     }
 }
 
-/// Makes a symbolic link under a name of a partial file, and renames it: never is a link changed in place.
+/// Gives a link its final name, unless a link to the same stands there.
 fn link(
     shared: &Shared,
     folder: &Folder,
@@ -280,14 +378,33 @@ fn link(
     target: &[u8],
     modified: Option<Timestamp>,
     replacing: bool,
-) -> Result<(), Refusal> {
-    match readlinkat(folder, name, Vec::new()) {
-        Ok(standing) if standing.as_bytes() == target => return Ok(()),
-        Ok(_) if !replacing => return Err(Refusal::Exists),
-        Ok(_) | Err(Errno::NOENT) => {}
-        Err(Errno::INVAL) => return Err(Refusal::KindClash),
-        Err(errno) => return Err(refusal(errno)),
+) -> Result<(), Trouble> {
+    for _ in 0..ATTEMPTS {
+        match readlinkat(folder, name, Vec::new()) {
+            Ok(standing) if standing.as_bytes() == target => return Ok(()),
+            Ok(_) if !replacing => return Err(Trouble::Taken(None)),
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(Errno::INVAL) => return Err(Refusal::KindClash.into()),
+            Err(errno) => return Err(refusal(errno).into()),
+        }
+        match make_link(shared, folder, name, target, modified, replacing) {
+            // Put there meanwhile: what it is shows when it is looked at again.
+            Err(Refusal::Exists) => {}
+            made => return Ok(made?),
+        }
     }
+    Err(Refusal::Exists.into())
+}
+
+/// Makes a symbolic link under a name of a partial file, and renames it: never is a link changed in place.
+fn make_link(
+    shared: &Shared,
+    folder: &Folder,
+    name: &[u8],
+    target: &[u8],
+    modified: Option<Timestamp>,
+    replacing: bool,
+) -> Result<(), Refusal> {
     for n in 0..MOST_LINKS {
         let partial = partial::name(name, n);
         match symlinkat(target, folder, &*partial) {

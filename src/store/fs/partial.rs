@@ -6,7 +6,7 @@
 
 use std::fs::{File, TryLockError};
 
-use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat};
 use rustix::io::{Errno, Result};
 use rustix::process::geteuid;
 
@@ -53,6 +53,32 @@ pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
     Err(Errno::BUSY)
 }
 
+/// Removes the partial files for a final name which is that of the file `of` by now: those that
+/// nobody writes to, and second names of the file itself, which a process may have left that was killed where
+/// a rename takes two steps. What is not this user's, or no regular file, stays.
+///
+/// To leave one is no harm, so nothing is reported.
+pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id) {
+    let mut misses = 0;
+    for n in 0..MOST {
+        let name = name(final_name, n);
+        let Ok(found) = folder.look(name.as_bytes()) else { return };
+        let Some(stat) = found else {
+            misses += 1;
+            if misses == GAP { return } else { continue }
+        };
+        misses = 0;
+        let id = Id::of(&stat);
+        if of == id && stat::is_file(&stat) {
+            let _ = folder.remove(name.as_bytes(), id);
+        } else if let Some(idle) = lock(folder, &name, &stat) {
+            // Under its lock: who opens it now sees that it is gone.
+            let _ = folder.remove(name.as_bytes(), id);
+            drop(idle);
+        }
+    }
+}
+
 /// The name of the n-th partial file for a final name: its BLAKE3 hash, so that it is of one length.
 pub(super) fn name(final_name: &[u8], n: u32) -> String {
     let hash = blake3::hash(final_name).to_hex();
@@ -63,7 +89,7 @@ pub(super) fn name(final_name: &[u8], n: u32) -> String {
 
 fn create(folder: &Folder, name: String) -> Result<Partial> {
     let flags = OPEN | OFlags::CREATE | OFlags::EXCL;
-    let file = File::from(openat(folder, &*name, flags, Mode::from_raw_mode(0o600))?);
+    let file = File::from(openat(folder, &*name, flags, Mode::from_raw_mode(OWNER_ALONE))?);
     match file.try_lock() {
         Ok(()) => {}
         // Another session took it over between the two steps.
@@ -81,19 +107,37 @@ fn create(folder: &Folder, name: String) -> Result<Partial> {
 
 /// `None`: it is in use, or it is not a partial file of this user.
 fn take_over(folder: &Folder, name: String, seen: &Stat) -> Option<Partial> {
+    let (mut file, mut stat) = lock(folder, &name, seen)?;
+    let mode = stat.st_mode & 0o777;
+    if mode != OWNER_ALONE {
+        // It had the mode of the final file already when its attempt was ended.
+        fchmod(&file, Mode::from_raw_mode(OWNER_ALONE)).ok()?;
+        if mode & 0o200 == 0 {
+            // What could be opened may be no more than readable. Who takes it meanwhile may have it.
+            drop(file);
+            (file, stat) = lock(folder, &name, seen)?;
+        }
+    }
+    let allocated = stat::unsigned(stat.st_blocks).saturating_mul(512);
+    Some(Partial { file, name, id: Id::of(&stat), len: stat::size(&stat), allocated })
+}
+
+/// Opens a partial file and locks it, to write to it if its mode allows that. `None`: as for [`take_over`].
+fn lock(folder: &Folder, name: &str, seen: &Stat) -> Option<(File, Stat)> {
     if !is_ours(seen) {
         return None;
     }
-    let file = File::from(openat(folder, &*name, OPEN, Mode::empty()).ok()?);
+    let opened = match openat(folder, name, OPEN, Mode::empty()) {
+        // A later attempt can read it in any case: see `dress_file`.
+        Err(Errno::ACCESS) => openat(folder, name, OPEN.difference(OFlags::RDWR), Mode::empty()),
+        opened => opened,
+    };
+    let file = File::from(opened.ok()?);
     file.try_lock().ok()?;
     // Looked at again under the lock: until then its session may have renamed or removed it.
     let stat = fstat(&file).ok()?;
     let named = folder.look(name.as_bytes()).ok()??;
-    if !is_ours(&stat) || Id::of(&stat) != Id::of(&named) {
-        return None;
-    }
-    let allocated = stat::unsigned(stat.st_blocks).saturating_mul(512);
-    Some(Partial { file, name, id: Id::of(&stat), len: stat::size(&stat), allocated })
+    (is_ours(&stat) && Id::of(&stat) == Id::of(&named)).then_some((file, stat))
 }
 
 /// A file with a second name is not taken, as that may be anybody's.
@@ -104,6 +148,13 @@ fn is_ours(stat: &Stat) -> bool {
 /// Not blocking, should a FIFO stand there by now.
 const OPEN: OFlags =
     OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// What is not whole and verified is for nobody else to see.
+const OWNER_ALONE: u32 = 0o600;
+
+/// How many numbers are looked at beyond the last partial file that there is: as sessions end in any order, the numbers
+/// between have gaps.
+const GAP: u32 = 3;
 
 /// Attempts at one name that write at the same time, or names that are taken by something else.
 const MOST: u32 = 64;

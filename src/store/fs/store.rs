@@ -16,16 +16,16 @@ use rustix::fs::{
 use rustix::io::Errno;
 use unicode_normalization::UnicodeNormalization;
 
-use super::commit::{Job, Shared, What};
+use super::commit::{Existing, Job, Shared, Trouble, What};
 use super::folder::{ATTEMPTS, Folder, Tree, refusal};
 use super::partial::{self, Partial};
 use super::source::about;
-use super::stat::{self, Stamp};
+use super::stat;
 use super::sync::Pool;
 use super::target::stays_inside;
-use crate::proto::{EntryId, Kind, Offer, Refusal, RelPath};
+use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath};
 use crate::store::names::{Taken, beside, lower_case};
-use crate::store::{Begun, Commit, Committed, Place, Store, refusal_of};
+use crate::store::{Begun, Commit, Ended, Place, Store, refusal_of};
 
 /// Stores entries in a folder of the file system, and nothing outside it.
 ///
@@ -33,7 +33,12 @@ use crate::store::{Begun, Commit, Committed, Place, Store, refusal_of};
 /// never through a link: a link where a folder should be is a [`Refusal::KindClash`].
 ///
 /// - **Partial files** stand beside the final name as `.haul-<16 hex digits>.part`, readable by the owner alone, and
-///   locked while they are written. A later attempt at the same final name goes on with them.
+///   locked while they are written. A later attempt at the same final name goes on with them. A second session that
+///   writes to one name at the same time has its own, `.haul-<16 hex digits>-1.part`, and so on up to 64.
+/// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
+///   one that is offered: all partial files for that name that no session has locked, up to the third number that is
+///   missing. Files of another user, with a second name, or which are no regular files, stay. On a file system
+///   without locks all stay.
 /// - **Folders** on the way are made as needed. Those that were made for an entry which was then discarded, or never
 ///   written to, go with it if they hold nothing else.
 /// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every
@@ -59,16 +64,17 @@ pub struct FsStore {
     taken: Taken,
     /// The folder of the entry that was begun last: entries that follow in it share its handle.
     recent: Option<Folder>,
-    ended: Receiver<(EntryId, Result<Committed, Refusal>)>,
-    end: Sender<(EntryId, Result<Committed, Refusal>)>,
+    ended: Receiver<(EntryId, Ended<FsFile>)>,
+    end: Sender<(EntryId, Ended<FsFile>)>,
 }
 
 /// An entry of an [`FsStore`] that was begun. Dropping it keeps what was written, as [`Store::suspend`] does.
 #[derive(Debug)]
 pub struct FsFile {
-    path: RelPath,
-    size: Option<u64>,
-    what: What,
+    /// The name under which it was begun.
+    pub(super) path: RelPath,
+    pub(super) size: Option<u64>,
+    pub(super) what: What,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,23 +217,17 @@ impl FsStore {
     ) -> rustix::io::Result<Result<Begun<FsFile>, Refusal>> {
         let name = path.file_name();
         let mut replaced = None;
-        if let Some(standing) = folder.look(name)? {
-            if !stat::is_file(&standing) {
+        if folder.look(name)?.is_some() {
+            let Some(existing) = Existing::open(&folder, name)? else {
                 return Ok(Err(clash(place)));
-            }
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let file = File::from(openat(&folder, name, flags, Mode::empty())?);
-            let stat = fstat(&file)?;
-            if !stat::is_file(&stat) {
-                return Ok(Err(clash(place)));
-            }
+            };
             if place != Place::Replacing {
-                let stamp = Stamp::of(&stat);
-                let what = What::Existing { file, stamp, folder };
+                let len = existing.stamp.size;
+                let what = What::Existing(existing);
                 let file = FsFile { path: path.clone(), size, what };
-                return Ok(Ok(Begun::Existing(file, stamp.size)));
+                return Ok(Ok(Begun::Existing(file, len)));
             }
-            replaced = Some(file);
+            replaced = Some(existing.file);
         }
         let partial = partial::take(&folder, name)?;
         let len = partial.len;
@@ -238,8 +238,7 @@ impl FsStore {
             }
             return Ok(Err(refusal));
         }
-        let replacing = place == Place::Replacing;
-        let what = What::Partial { partial, replaced, replacing, folder };
+        let what = What::Partial { partial, replaced, folder };
         let file = FsFile { path: path.clone(), size, what };
         Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
     }
@@ -268,6 +267,17 @@ impl FsStore {
             Err(Errno::NOENT) => Ok(()),
             Err(Errno::INVAL) => Err(clash(place)),
             Err(errno) => Err(refusal(errno)),
+        }
+    }
+
+    /// The name that `place` makes of that of an entry; `None` if another entry of this session has it.
+    fn name(&self, meta: &Meta, entry: EntryId, place: Place) -> Result<Option<RelPath>, Refusal> {
+        match place {
+            Place::Beside(n) if meta.kind != Kind::Directory => {
+                let path = beside(&meta.path, n)?;
+                Ok(Some(path).filter(|path| !self.taken.is_another(&fold(path), entry)))
+            }
+            Place::Offered | Place::Replacing | Place::Beside(_) => Ok(Some(meta.path.clone())),
         }
     }
 
@@ -335,17 +345,7 @@ impl Store for FsStore {
             return Err(Refusal::Kind);
         }
         self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
-        let path = match place {
-            Place::Beside(n) if meta.kind != Kind::Directory => {
-                let path = beside(&meta.path, n)?;
-                if self.taken.is_another(&fold(&path), offer.entry) {
-                    return Err(Refusal::Exists);
-                }
-                path
-            }
-            _ => meta.path.clone(),
-        };
-        let replacing = place == Place::Replacing;
+        let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
         let what = match &meta.kind {
             Kind::File => return self.begin_file(&path, meta.size, place),
             Kind::Directory => {
@@ -356,7 +356,7 @@ impl Store for FsStore {
             }
             Kind::Symlink(target) => {
                 self.check_link(&path, target, place)?;
-                What::Link { target: target.clone(), replacing }
+                What::Link { target: target.clone() }
             }
         };
         Ok(Begun::Fresh(FsFile { path, size: Some(0), what }))
@@ -364,7 +364,7 @@ impl Store for FsStore {
 
     fn read_at(&mut self, file: &mut FsFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = match &file.what {
-            What::Existing { file, .. } => file,
+            What::Existing(existing) => &existing.file,
             What::Partial { partial, .. } => &partial.file,
             What::Folder | What::Link { .. } => return Ok(0),
         };
@@ -407,19 +407,28 @@ impl Store for FsStore {
     }
 
     fn commit(&mut self, file: FsFile, commit: Commit) {
+        let name = match &file.what {
+            What::Existing(_) => Ok(Some(file.path.clone())),
+            _ => self.name(&commit.meta, commit.entry, commit.place),
+        };
+        let failed = match &name {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(Trouble::Taken(None)),
+            Err(refusal) => Some(Trouble::Failed(*refusal)),
+        };
         self.pool.submit(Job {
             number: 0,
             shared: Arc::clone(&self.shared),
-            path: file.path,
-            what: file.what,
+            path: name.ok().flatten().unwrap_or_else(|| file.path.clone()),
+            file,
             commit,
             ended: self.end.clone(),
-            failed: None,
+            failed,
             folders: Vec::new(),
         });
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<FsFile>)> {
         self.ended.recv_timeout(wait).ok()
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::proto::{EntryId, Offer, Refusal};
-use crate::store::{Begun, Commit, Committed, Place, Store, refusal_of};
+use crate::store::{Begun, Commit, Ended, Place, Store, refusal_of};
 
 /// An operation of a [`Store`] that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +50,7 @@ pub struct FaultStore<S> {
     faults: Vec<Fault>,
     calls: [u64; 5],
     failed: u64,
-    ended: VecDeque<(EntryId, Result<Committed, Refusal>)>,
+    ended: VecDeque<(EntryId, Refusal)>,
 }
 
 impl Fault {
@@ -160,13 +160,16 @@ impl<S: Store> Store for FaultStore<S> {
             Ok(()) => self.inner.commit(file, commit),
             Err(failure) => {
                 self.inner.suspend(file);
-                self.ended.push_back((commit.entry, Err(failure.refusal())));
+                self.ended.push_back((commit.entry, failure.refusal()));
             }
         }
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
-        self.ended.pop_front().or_else(|| self.inner.poll_committed(wait))
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<S::File>)> {
+        match self.ended.pop_front() {
+            Some((entry, refusal)) => Some((entry, Err(refusal.into()))),
+            None => self.inner.poll_committed(wait),
+        }
     }
 
     fn suspend(&mut self, file: S::File) {

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use super::super::commit::Step;
 use super::*;
-use crate::proto::{Durability, Meta, Timestamp};
+use crate::proto::{Durability, Timestamp};
+use crate::store::{Committed, Uncommitted};
 use crate::tree::BlockSize;
 
 mod attacks;
@@ -40,6 +41,8 @@ struct Bench {
     dir: TempDir,
     store: FsStore,
     next: u32,
+    /// Where the entry that was begun last is to be committed.
+    place: Place,
 }
 
 /// What somebody put there, and how.
@@ -54,7 +57,7 @@ impl Bench {
         fs::create_dir(dir.path().join("outside")).unwrap();
         fs::write(dir.path().join("outside/sentinel"), "sentinel").unwrap();
         let store = FsStore::open(dir.path().join("root")).unwrap();
-        Self { dir, store, next: 0 }
+        Self { dir, store, next: 0, place: Place::Offered }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -71,19 +74,32 @@ impl Bench {
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
+        self.place = place;
         self.store.begin(offer, place)
     }
 
     fn commit(&mut self, file: FsFile, offer: &Offer, size: u64) -> Ended {
-        let commit = Commit::new(offer.entry, offer.meta.clone(), size, Durability::Synced);
+        let meta = offer.meta.clone();
+        let commit = Commit::new(offer.entry, meta, self.place, size, Durability::Synced);
         self.store.commit(file, commit);
         self.ended(offer)
     }
 
+    /// A file that is handed back is discarded.
     fn ended(&mut self, offer: &Offer) -> Ended {
+        self.handed_back(offer).map_err(|failed| match *failed {
+            Uncommitted::Failed(refusal) => refusal,
+            Uncommitted::Taken { file, rival } => {
+                self.store.discard(file);
+                if rival.is_some() { Refusal::Exists } else { Refusal::KindClash }
+            }
+        })
+    }
+
+    fn handed_back(&mut self, offer: &Offer) -> Result<Committed, Box<Uncommitted<FsFile>>> {
         let (entry, ended) = self.store.poll_committed(Duration::from_secs(20)).expect("it ends");
         assert_eq!(entry, offer.entry);
-        ended
+        ended.map_err(Box::new)
     }
 
     /// The whole way of one file.
@@ -353,13 +369,19 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
     bench.assert_names(&[(&partial_name("x", 0), "one"), (&partial_name("x", 1), "two")]);
     bench.store.suspend(first);
     other.suspend(second);
-    let Begun::Partial(first, 3) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let take = |store: &mut FsStore| match store.begin(&offer, Place::Offered) {
+        Ok(Begun::Partial(file, 3)) => file,
+        other => panic!("{other:?}"),
+    };
+    let first = take(&mut bench.store);
+    let second = take(&mut other);
     assert!(bench.commit(first, &offer, 3).is_ok());
+    bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
+    other.suspend(second);
     // What the second one left is found though the first is gone.
     let Begun::Partial(second, 3) = other.begin(&offer, Place::Replacing).unwrap() else {
         panic!()
     };
-    bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
     other.discard(second);
     bench.assert_names(&[("x", "one")]);
 }
@@ -423,7 +445,13 @@ fn store_folder_gets_its_time_after_what_it_holds_and_keeps_a_mode_of_others() {
                 let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else {
                     panic!("fresh")
                 };
-                let commit = Commit::new(offer.entry, offer.meta.clone(), 0, Durability::Synced);
+                let commit = Commit::new(
+                    offer.entry,
+                    offer.meta.clone(),
+                    Place::Offered,
+                    0,
+                    Durability::Synced,
+                );
                 bench.store.commit(file, commit);
                 pending += 1;
             }
@@ -432,7 +460,10 @@ fn store_folder_gets_its_time_after_what_it_holds_and_keeps_a_mode_of_others() {
             let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else {
                 panic!("fresh")
             };
-            bench.store.commit(file, Commit::new(offer.entry, meta, 0, Durability::Synced));
+            bench.store.commit(
+                file,
+                Commit::new(offer.entry, meta, Place::Offered, 0, Durability::Synced),
+            );
             pending += 1;
         }
         for _ in 0..pending {
@@ -476,7 +507,7 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
                 let offer = bench.file("d/x", 3);
                 let Begun::Fresh(mut file) = bench.begin(&offer, place).unwrap() else { panic!() };
                 bench.store.write_at(&mut file, 0, b"new").unwrap();
-                let commit = Commit::new(offer.entry, offer.meta.clone(), 3, durability);
+                let commit = Commit::new(offer.entry, offer.meta.clone(), place, 3, durability);
                 bench.store.commit(file, commit);
                 let ended = bench.ended(&offer);
                 let steps = std::mem::take(&mut *steps.lock().unwrap());
@@ -486,6 +517,9 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
                     all.push((Step::SyncFile, false));
                 }
                 all.push((Step::Rename, false));
+                if place == Place::Offered {
+                    all.push((Step::RenameNoReplace, false));
+                }
                 if durability == Durability::Synced {
                     // The folder itself, and its name in the root.
                     all.extend([(Step::SyncFolder, true); 2]);

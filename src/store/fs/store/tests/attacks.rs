@@ -74,10 +74,8 @@ fn store_link_on_the_way_is_a_clash() {
 }
 
 #[test]
-fn store_final_name_taken_meanwhile_keeps_what_took_it() {
-    for (thing, refusal) in
-        [("file", Refusal::Exists), ("link", Refusal::Exists), ("folder", Refusal::Exists)]
-    {
+fn store_final_name_taken_meanwhile_keeps_what_took_it_and_hands_the_file_back() {
+    for (thing, can_be_compared) in [("file", true), ("link", false), ("folder", false)] {
         let mut bench = Bench::new();
         let offer = bench.file("x", 3);
         let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
@@ -90,9 +88,237 @@ fn store_final_name_taken_meanwhile_keeps_what_took_it() {
             _ => fs::create_dir(bench.path("x")).unwrap(),
         }
         let before = bench.names();
-        assert_eq!(bench.commit(file, &offer, 3), Err(refusal), "{thing}");
-        assert_eq!(bench.names(), before, "{thing}: the partial file is kept");
+        let meta = offer.meta.clone();
+        let commit = Commit::new(offer.entry, meta, Place::Offered, 3, Durability::Synced);
+        bench.store.commit(file, commit);
+        let failed = bench.handed_back(&offer).expect_err("the name is taken");
+        let Uncommitted::Taken { file, rival } = *failed else {
+            panic!("{thing}: it is handed back")
+        };
+        assert_eq!(bench.names(), before, "{thing}: nothing is lost");
         assert_eq!(before[&partial_name("x", 0)], "new");
+        assert_eq!(rival.map(|(_, len)| len), can_be_compared.then_some(5), "{thing}");
+        bench.store.discard(file);
+        assert_eq!(bench.names().len(), before.len() - 1, "{thing}");
+    }
+}
+
+/// What may stand under the names of partial files when the final name is settled, and whether it stays.
+#[test]
+fn store_partials_of_a_settled_name_are_removed_if_they_are_idle_and_ours() {
+    let things: [(Plant, bool); 8] = [
+        (("idle", |path| fs::write(path, "idle").unwrap()), false),
+        (("empty", |path| fs::write(path, "").unwrap()), false),
+        (
+            ("read-only", |path| {
+                fs::write(path, "idle").unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap();
+            }),
+            false,
+        ),
+        (
+            ("with a second name", |path| {
+                fs::write(path, "second").unwrap();
+                fs::hard_link(path, path.with_extension("other")).unwrap();
+            }),
+            true,
+        ),
+        (("link", |path| symlink("../outside/sentinel", path).unwrap()), true),
+        (("FIFO", fifo), true),
+        (("folder", |path| fs::create_dir(path).unwrap()), true),
+        (
+            ("of another user", |path| {
+                fs::write(path, "foreign").unwrap();
+                // Where this is not allowed there are no files of others to be had either.
+                if std::os::unix::fs::chown(path, Some(65_534), None).is_err() {
+                    fs::hard_link(path, path.with_extension("other")).unwrap();
+                }
+            }),
+            true,
+        ),
+    ];
+    for ((thing, plant), stays) in things {
+        for by in ["commit", "held", "replaced"] {
+            for n in 0..3 {
+                let mut bench = Bench::new();
+                if by != "commit" {
+                    fs::write(bench.path("x"), "new").unwrap();
+                }
+                let place = if by == "replaced" { Place::Replacing } else { Place::Offered };
+                let offer = bench.file("x", 3);
+                let begun = bench.begin(&offer, place).unwrap();
+                let path = bench.path(&partial_name("x", n));
+                // Of a commit, the partial file of the entry itself has the first number.
+                if path.exists() {
+                    continue;
+                }
+                plant(&path);
+                let (Begun::Fresh(mut file) | Begun::Existing(mut file, _)) = begun else {
+                    panic!("nothing was there")
+                };
+                if by != "held" {
+                    bench.store.write_at(&mut file, 0, b"new").unwrap();
+                }
+                assert_eq!(bench.commit(file, &offer, 3), Ok(Committed::new(rel("x"))));
+                assert_eq!(fs::read(bench.path("x")).unwrap(), b"new");
+                assert_eq!(path.symlink_metadata().is_ok(), stays, "{thing} {by} {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn store_partials_beyond_gaps_are_removed_and_the_search_is_bounded() {
+    let mut bench = Bench::new();
+    for n in [1, 4, 5, 8, 12] {
+        fs::write(bench.path(&partial_name("x", n)), "idle").unwrap();
+    }
+    fs::write(bench.path("x"), "x").unwrap();
+    let offer = bench.file("x", 1);
+    let Begun::Existing(file, 1) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    assert!(bench.commit(file, &offer, 1).is_ok());
+    bench.assert_names(&[("x", "x"), (&partial_name("x", 12), "idle")]);
+}
+
+#[test]
+fn store_partial_that_another_session_writes_to_stays_when_the_name_is_settled() {
+    let mut bench = Bench::new();
+    let mut other = bench.store.clone();
+    let offer = bench.file("x", 3);
+    let Begun::Fresh(mut first) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let Begun::Fresh(mut second) = other.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    bench.store.write_at(&mut first, 0, b"one").unwrap();
+    other.write_at(&mut second, 0, b"two").unwrap();
+    assert!(bench.commit(first, &offer, 3).is_ok());
+    bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
+    let commit =
+        Commit::new(offer.entry, offer.meta.clone(), Place::Replacing, 3, Durability::Synced);
+    other.commit(second, commit);
+    assert!(matches!(other.poll_committed(Duration::from_secs(20)), Some((_, Ok(_)))));
+    bench.assert_names(&[("x", "two")]);
+}
+
+/// A file system that cannot rename without replacing.
+#[test]
+fn store_rename_in_two_steps_leaves_one_name() {
+    for unlinks in [true, false] {
+        let mut bench = Bench::new();
+        bench.store.shared.hook.set(move |step| match step {
+            Step::RenameNoReplace => Err(io::ErrorKind::Unsupported.into()),
+            Step::Unlink if !unlinks => Err(io::ErrorKind::Other.into()),
+            _ => Ok(()),
+        });
+        assert_eq!(bench.put("x", Place::Offered, "new"), Ok(Committed::new(rel("x"))));
+        bench.assert_names(&[("x", "new")]);
+        assert_eq!(fs::metadata(bench.path("x")).unwrap().nlink(), 1);
+        // What has the name is not replaced so either.
+        let offer = bench.file("y", 1);
+        let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        fs::write(bench.path("y"), "other").unwrap();
+        assert_eq!(bench.commit(file, &offer, 1), Err(Refusal::Exists));
+        bench.assert_names(&[("x", "new"), ("y", "other")]);
+    }
+}
+
+/// A process that was killed between the two steps.
+#[test]
+fn store_second_name_that_a_rename_in_two_steps_left_is_removed_later() {
+    let mut bench = Bench::new();
+    fs::write(bench.path("x"), "x").unwrap();
+    fs::hard_link(bench.path("x"), bench.path(&partial_name("x", 0))).unwrap();
+    let offer = bench.file("x", 1);
+    let Begun::Existing(file, 1) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    assert!(bench.commit(file, &offer, 1).is_ok());
+    bench.assert_names(&[("x", "x")]);
+    // And where the file is replaced first.
+    fs::hard_link(bench.path("x"), bench.path(&partial_name("x", 0))).unwrap();
+    let again = Offer::new(offer.entry, offer.meta.clone(), BlockSize::MIN);
+    let Begun::Fresh(mut file) = bench.begin(&again, Place::Replacing).unwrap() else { panic!() };
+    bench.store.write_at(&mut file, 0, b"y").unwrap();
+    assert!(bench.commit(file, &again, 1).is_ok());
+    bench.assert_names(&[("x", "y")]);
+}
+
+/// A process that was killed between giving a partial file its mode and its name.
+#[test]
+fn store_partial_with_the_mode_of_a_read_only_file_is_taken_over() {
+    const CHILD: &str = "HAUL_TEST_READ_ONLY";
+    if std::env::var_os(CHILD).is_none() && rustix::process::geteuid().is_root() {
+        // Root may write to what is read-only: the test is one for somebody else.
+        use std::os::unix::process::CommandExt;
+        let here = std::env::current_exe().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let program = copy.path().join("tests");
+        fs::copy(here, &program).unwrap();
+        let mut child = std::process::Command::new(program);
+        child.args([
+            "--exact",
+            concat!(
+                module_path!(),
+                "::store_partial_with_the_mode_of_a_read_only_file_is_taken_over"
+            )
+            .split_once("::")
+            .unwrap()
+            .1,
+        ]);
+        child
+            .env(CHILD, "1")
+            .env("TMPDIR", copy.path())
+            .current_dir(copy.path())
+            .uid(65_534)
+            .gid(65_534);
+        let output = child.output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+        return;
+    }
+    for mode in [0o400, 0o444, 0o555, 0o644, 0o777] {
+        let mut bench = Bench::new();
+        let path = bench.path(&partial_name("x", 0));
+        fs::write(&path, "ab").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let offer = bench.offer(Meta::file(rel("x"), Some(3)).mode(Some(0o444)));
+        let Begun::Partial(mut file, 2) = bench.begin(&offer, Place::Offered).unwrap() else {
+            panic!("{mode:o}: it is not found")
+        };
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600, "{mode:o}");
+        // It is locked.
+        assert!(matches!(bench.store.clone().begin(&offer, Place::Offered), Ok(Begun::Fresh(_))));
+        bench.store.write_at(&mut file, 2, b"c").unwrap();
+        assert!(bench.commit(file, &offer, 3).is_ok());
+        bench.assert_names(&[("x", "abc")]);
+        assert_eq!(fs::metadata(bench.path("x")).unwrap().mode() & 0o777, 0o444, "{mode:o}");
+    }
+}
+
+#[test]
+fn store_link_that_another_session_makes_first_is_a_success_if_it_is_the_same() {
+    for (target, place, expected, left) in [
+        ("t", Place::Offered, Ok(Committed::new(rel("l"))), "-> t"),
+        ("u", Place::Offered, Err(Refusal::KindClash), "-> u"),
+        ("u", Place::Replacing, Ok(Committed::new(rel("l"))), "-> t"),
+    ] {
+        for when in ["before", "between"] {
+            let mut bench = Bench::new();
+            bench.store = FsStore::open(bench.path("")).unwrap().allow_links();
+            let offer = bench.offer(Meta::symlink(rel("l"), (*b"t").into()));
+            let Begun::Fresh(file) = bench.begin(&offer, place).unwrap() else { panic!() };
+            let path = bench.path("l");
+            if when == "before" {
+                symlink(target, path).unwrap();
+            } else {
+                // Only a commit that does not replace has this step: between its look and its rename.
+                bench.store.shared.hook.set(move |step| {
+                    if step == Step::RenameNoReplace && !path.is_symlink() {
+                        symlink(target, &path).unwrap();
+                    }
+                    Ok(())
+                });
+            }
+            assert_eq!(bench.commit(file, &offer, 0), expected, "{target} {place:?} {when}");
+            bench.assert_names(&[("l", left)]);
+        }
     }
 }
 
@@ -295,8 +521,9 @@ fn fill(root: &Path) {
     };
     assert!(len >= 16_384);
     store.write_at(&mut file, 16_384, &[3; 16_384]).unwrap();
-    store.commit(file, Commit::new(pipe.entry, pipe.meta.clone(), 32_768, Durability::Synced));
-    let ended = store.poll_committed(Duration::from_secs(20)).unwrap();
-    assert_eq!(ended, (pipe.entry, Ok(Committed::new(rel("pipe")))));
+    let meta = pipe.meta.clone();
+    store.commit(file, Commit::new(pipe.entry, meta, Place::Offered, 32_768, Durability::Synced));
+    let (entry, ended) = store.poll_committed(Duration::from_secs(20)).unwrap();
+    assert_eq!((entry, ended.unwrap()), (pipe.entry, Committed::new(rel("pipe"))));
     assert_eq!(fs::read(root.join("pipe")).unwrap(), [[2; 16_384], [3; 16_384]].concat());
 }

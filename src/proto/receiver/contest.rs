@@ -1,0 +1,189 @@
+//! Names that something else has by the time that an entry is complete: another session was faster, or another program.
+//!
+//! The store decides that, in one step with giving the name, and hands the file back. What is then done is what would
+//! have been done had the other been there from the start; but nothing need be sent again.
+
+use super::entry::{Phase, Rival};
+use super::{ReceiveAction, Receiver};
+use crate::config::Existing;
+use crate::proto::error::{Failure, Misuse};
+use crate::proto::receiver::BESIDE_MAX;
+use crate::proto::types::{EntryId, Kind, Outcome, Refusal};
+use crate::store::Place;
+use crate::tree::BlockTree;
+
+impl Receiver {
+    /// The store did not give the entry its name, as something else has it, and handed the file back, complete. `rival`:
+    /// the length of the regular file that has the name, which can be read.
+    ///
+    /// Both stay open until [`ReceiveAction::Commit`], [`ReceiveAction::Suspend`] or [`ReceiveAction::Discard`] says what
+    /// becomes of the entry: any of them means that its rival, if still open, is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::NotAsked`] for an entry that is not being committed.
+    pub fn handle_taken(&mut self, entry: EntryId, rival: Option<u64>) -> Result<(), Failure> {
+        self.state?;
+        let existing = self.config.existing;
+        let incoming = self.entries.get_mut(&entry).filter(|incoming| incoming.rival.is_none());
+        let incoming = incoming.ok_or(Misuse::NotAsked)?;
+        let Phase::Committing { size, outcome, .. } = incoming.phase else {
+            return Err(Misuse::NotAsked.into());
+        };
+        self.committing = self.committing.saturating_sub(1);
+        incoming.losses = incoming.losses.saturating_add(1);
+        let is_file = incoming.offer.meta.kind == Kind::File;
+        let is_beside = matches!(incoming.place, Place::Beside(_));
+        if incoming.losses > LOSSES_MAX || outcome == Outcome::Held {
+            self.lose(entry, Refusal::Exists);
+        } else if is_file && !is_beside && rival.is_none() {
+            self.lose(entry, Refusal::KindClash);
+        } else if is_file && rival == Some(size) && existing != Existing::Replace {
+            incoming.rival = Some(Rival::Hashing(BlockTree::new()));
+            self.contested.insert(entry);
+            if size == 0 {
+                self.rival_is_same(entry, size);
+            }
+        } else {
+            self.rival_differs(entry);
+        }
+        Ok(())
+    }
+
+    /// The next block to hash of what has the name of an entry.
+    pub(super) fn read_rival(&mut self) -> Option<ReceiveAction> {
+        let entry = *self.contested.first()?;
+        self.read_rival_of(entry)
+    }
+
+    /// The same, if it is a matter of one block: so many entries may be of that size that they cannot wait for the floor
+    /// with their files open.
+    pub(super) fn read_small_rival(&mut self) -> Option<ReceiveAction> {
+        // What is read for a message is answered first.
+        if self.current.is_some() || self.doom.is_some() {
+            return None;
+        }
+        let small = self.contested.iter().copied().find(|entry| {
+            self.entries.get(entry).is_some_and(|incoming| {
+                matches!(incoming.phase, Phase::Committing { size, .. }
+                    if size <= incoming.offer.block_size.bytes())
+            })
+        });
+        self.read_rival_of(small?)
+    }
+
+    /// What was asked to be read and is not answered, once more.
+    pub(super) fn read_again(&self) -> Option<ReceiveAction> {
+        let (entry, offset, len) = self.reading?;
+        Some(if self.contested.contains(&entry) {
+            ReceiveAction::ReadRival { entry, offset, len }
+        } else {
+            ReceiveAction::Read { entry, offset, len }
+        })
+    }
+
+    fn read_rival_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
+        if self.reading.is_none() {
+            let incoming = self.entries.get(&entry)?;
+            let Some(Rival::Hashing(tree)) = &incoming.rival else { return None };
+            let index = tree.prefix();
+            let (offset, len) = self.span(entry, &(index..index.saturating_add(1)))?;
+            self.reading = Some((entry, offset, usize::try_from(len).ok()?));
+        }
+        self.read_again()
+    }
+
+    /// A block of what has the name of an entry was read.
+    pub(super) fn rival_read(
+        &mut self,
+        entry: EntryId,
+        offset: u64,
+        len: usize,
+        read: Result<&[u8], Refusal>,
+    ) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let (Phase::Committing { size, root, .. }, Some(Rival::Hashing(tree))) =
+            (incoming.phase, &mut incoming.rival)
+        else {
+            return;
+        };
+        let blocks = incoming.offer.block_size;
+        let block = read.ok().filter(|bytes| bytes.len() == len);
+        let Some(block) = block.and_then(|bytes| blocks.hash(blocks.index(offset), bytes)) else {
+            // It shrank, or cannot be read.
+            return self.rival_differs(entry);
+        };
+        tree.insert(&block);
+        match tree.root(blocks.blocks(size)) {
+            None => {}
+            Some(found) if found == root => self.rival_is_same(entry, size),
+            Some(_) => self.rival_differs(entry),
+        }
+    }
+
+    /// What has the name is what was to get it: it is made durable, and then vouched for.
+    fn rival_is_same(&mut self, entry: EntryId, size: u64) {
+        self.contested.remove(&entry);
+        if let Some(incoming) = self.entries.get_mut(&entry) {
+            incoming.rival = Some(Rival::Committing);
+        }
+        let commit = self.start_commit(entry, size);
+        self.todo.extend(commit.map(ReceiveAction::CommitRival));
+    }
+
+    /// The commit of what has the name ended. `false`: there will be a receipt, or the bad news is to be said.
+    pub(super) fn rival_committed(&mut self, entry: EntryId, failed: Option<Refusal>) -> bool {
+        match failed {
+            None => self.todo.push_back(ReceiveAction::Discard { entry }),
+            // It was changed, or removed, since it was read.
+            Some(Refusal::Exists) => {
+                self.commit_again(entry);
+                return true;
+            }
+            Some(_) => self.todo.push_back(ReceiveAction::Suspend { entry }),
+        }
+        false
+    }
+
+    /// What has the name is something else: that is what the policy is for.
+    fn rival_differs(&mut self, entry: EntryId) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let beside = match incoming.place {
+            Place::Beside(number) => number.saturating_add(1),
+            Place::Offered | Place::Replacing => 1,
+        };
+        match self.config.existing {
+            Existing::Refuse => return self.lose(entry, Refusal::Exists),
+            Existing::Skip => return self.lose(entry, Refusal::Skipped),
+            Existing::Rename if beside > BESIDE_MAX => return self.lose(entry, Refusal::Exists),
+            Existing::Rename => {
+                incoming.place = Place::Beside(beside);
+                incoming.losses = 0;
+            }
+            Existing::Replace => incoming.place = Place::Replacing,
+        }
+        self.commit_again(entry);
+    }
+
+    fn commit_again(&mut self, entry: EntryId) {
+        self.contested.remove(&entry);
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        incoming.rival = None;
+        if let Phase::Committing { size, .. } = incoming.phase {
+            let commit = self.start_commit(entry, size);
+            self.todo.extend(commit.map(ReceiveAction::Commit));
+        }
+    }
+
+    /// The entry does not get its name, and the sender will be told. What was written serves no later attempt.
+    fn lose(&mut self, entry: EntryId, reason: Refusal) {
+        self.todo.push_back(ReceiveAction::Discard { entry });
+        self.report(entry, reason);
+        self.forget(entry);
+        self.unsaid.insert(entry, true);
+    }
+}
+
+/// How many times in a row a name may be taken away from an entry before that is called a refusal: names that come
+/// and go faster than they can be looked at are nobody's to wait for.
+const LOSSES_MAX: u32 = 16;
