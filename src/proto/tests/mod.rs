@@ -9,6 +9,7 @@
 )]
 
 mod codec;
+mod contest;
 mod cuts;
 mod damage;
 mod deadlines;

@@ -61,12 +61,18 @@ pub(super) struct Bob {
     pub(super) writes: u64,
     /// Before each commit in turn, somebody puts a file under the name that is asked for, or takes away what has it.
     pub(super) others: VecDeque<Option<Vec<u8>>>,
+    /// What stands under these names before they are given for the first time.
+    pub(super) late: BTreeMap<RelPath, Vec<u8>>,
+    /// As `others`, before each look at what has a name.
+    pub(super) arrivals: VecDeque<Option<Vec<u8>>>,
     /// What has the name of an entry that was handed back.
     pub(super) rivals: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
     /// How long it takes to read a block of that.
     pub(super) rival_time: Duration,
     /// How often that was done.
     pub(super) rival_reads: usize,
+    /// The most of them at a time.
+    pub(super) most_rivals: usize,
 }
 
 /// How a commit of [`Bob`] ended: with a name or a refusal, or for want of the name.
@@ -444,6 +450,9 @@ impl Bob {
             return Err(Refusal::Kind);
         }
         let path = name_at(&offer.meta, place);
+        if let Some(Some(bytes)) = self.arrivals.pop_front() {
+            self.visible.insert(path.clone(), bytes);
+        }
         if place != Place::Replacing
             && let Some(bytes) = self.visible.get(&path)
         {
@@ -498,6 +507,9 @@ impl Bob {
         let mut name = path.clone();
         if existing.is_none() {
             name = name_at(&commit.meta, commit.place);
+            if let Some(bytes) = self.late.remove(&name) {
+                self.visible.insert(name.clone(), bytes);
+            }
             match self.others.pop_front() {
                 Some(Some(bytes)) => drop(self.visible.insert(name.clone(), bytes)),
                 Some(None) => drop(self.visible.remove(&name)),
@@ -508,6 +520,7 @@ impl Bob {
             {
                 let len = u64::try_from(rival.len()).unwrap();
                 self.rivals.insert(commit.entry, (name, rival.clone()));
+                self.most_rivals = self.most_rivals.max(self.rivals.len());
                 self.open.insert(commit.entry, (path, None));
                 self.commits.push_back((commit.entry, Ended::Taken(Some(len))));
                 return;

@@ -1,0 +1,354 @@
+//! Names that are taken between the offer of an entry and its commit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::pair::{Ended, Pair, content, path};
+use crate::config::{Config, Existing, Limits};
+use crate::proto::error::Misuse;
+use crate::proto::message::Activity;
+use crate::proto::{AbortCode, EntryId, Event, Failure, Outcome, Refusal};
+use crate::store::Place;
+use crate::tree::BlockSize;
+
+const POLICIES: [Existing; 4] =
+    [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+
+/// How the content of a file comes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    /// In its offer, or in blocks: by its length alone.
+    Offered,
+    Unsized,
+    ByRoot,
+}
+
+fn config() -> Config {
+    Config::default().block_size(BlockSize::MIN)
+}
+
+fn pair(existing: Existing, way: Way, bytes: &[u8]) -> Pair {
+    let mut pair = Pair::new(&config().existing(existing), &[("a", bytes.to_vec())]);
+    match way {
+        Way::Offered => {}
+        Way::Unsized => pair = pair.unsized_files(None),
+        Way::ByRoot => pair.receiver.prefer_roots(),
+    }
+    pair
+}
+
+/// Every length that matters, and every way that is one for it.
+fn cases() -> Vec<(Way, Vec<u8>)> {
+    let mut cases = Vec::new();
+    for len in [0, 1, 1024, 1025, 5000, 8192] {
+        cases.push((Way::Offered, content(1, len)));
+        cases.push((Way::Unsized, content(1, len)));
+        if (1..=1024).contains(&len) {
+            cases.push((Way::ByRoot, content(1, len)));
+        }
+    }
+    cases
+}
+
+fn others(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut others = vec![[bytes, b"longer"].concat()];
+    if let Some((last, rest)) = bytes.split_last() {
+        others.push(rest.to_vec());
+        others.push([rest, &[last ^ 1]].concat());
+        let mut first = bytes.to_vec();
+        first[0] ^= 1;
+        others.push(first);
+    }
+    others
+}
+
+fn outcomes(events: &[Event]) -> Vec<Outcome> {
+    let outcome = |event: &Event| match event {
+        Event::Delivered { receipt, .. } => Some(receipt.outcome),
+        _ => None,
+    };
+    events.iter().filter_map(outcome).collect()
+}
+
+fn refusals(events: &[Event]) -> Vec<Refusal> {
+    let refusal = |event: &Event| match event {
+        Event::Refused { reason, .. } => Some(*reason),
+        _ => None,
+    };
+    events.iter().filter_map(refusal).collect()
+}
+
+fn stands(files: &[(&str, &[u8])]) -> BTreeMap<crate::proto::RelPath, Vec<u8>> {
+    files.iter().map(|(name, bytes)| (path(name), bytes.to_vec())).collect()
+}
+
+/// Nothing is open, and nothing is left that was written.
+fn assert_clean(pair: &Pair, case: &str) {
+    let bob = &pair.bob;
+    assert!(bob.open.is_empty() && bob.rivals.is_empty() && bob.partial.is_empty(), "{case}");
+}
+
+#[test]
+fn name_that_equal_content_has_by_then_is_a_success_under_each_policy() {
+    for existing in POLICIES {
+        for (way, bytes) in cases() {
+            let mut pair = pair(existing, way, &bytes);
+            pair.bob.others.push_back(Some(bytes.clone()));
+            let summary = pair.run_well();
+            let case = format!("{existing:?} {way:?} {}", bytes.len());
+            assert_eq!((summary.delivered, summary.refused, summary.skipped), (1, 0, 0), "{case}");
+            assert_eq!(pair.bob.visible, stands(&[("a", &bytes)]), "{case}");
+            // Where it is replaced, it need not be read.
+            let replaces = existing == Existing::Replace;
+            let outcome = if replaces { Outcome::Stored } else { Outcome::Held };
+            for events in [&pair.alice.events, &pair.bob.events] {
+                assert_eq!(outcomes(events), [outcome], "{case}");
+            }
+            let blocks = bytes.len().div_ceil(1024);
+            assert_eq!(pair.bob.rival_reads, if replaces { 0 } else { blocks }, "{case}");
+            assert_clean(&pair, &case);
+        }
+    }
+}
+
+#[test]
+fn name_that_other_content_has_by_then_is_dealt_with_by_the_policy() {
+    for existing in POLICIES {
+        for (way, bytes) in cases() {
+            for other in others(&bytes) {
+                let mut pair = pair(existing, way, &bytes);
+                pair.bob.others.push_back(Some(other.clone()));
+                let summary = pair.run_well();
+                let case = format!("{existing:?} {way:?} {} {}", bytes.len(), other.len());
+                let (counts, reasons, files): (_, &[_], &[(&str, &[u8])]) = match existing {
+                    Existing::Refuse => ((0, 1, 0), &[Refusal::Exists], &[("a", &other)]),
+                    Existing::Skip => ((0, 0, 1), &[Refusal::Skipped], &[("a", &other)]),
+                    Existing::Rename => ((1, 0, 0), &[], &[("a", &other), ("a-1", &bytes)]),
+                    Existing::Replace => ((1, 0, 0), &[], &[("a", &bytes)]),
+                };
+                let found = (summary.delivered, summary.refused, summary.skipped);
+                assert_eq!(found, counts, "{case}");
+                assert_eq!(refusals(&pair.alice.events), reasons, "{case}");
+                assert_eq!(refusals(&pair.bob.events), reasons, "{case}");
+                assert_eq!(pair.bob.visible, stands(files), "{case}");
+                if other.len() != bytes.len() {
+                    assert_eq!(pair.bob.rival_reads, 0, "{case}: its length says it");
+                }
+                assert_clean(&pair, &case);
+            }
+        }
+    }
+}
+
+#[test]
+fn name_that_is_taken_before_the_content_of_an_offer_by_root_comes_is_settled_in_the_end() {
+    let bytes = content(1, 1000);
+    let other = content(2, 1000);
+    for existing in POLICIES {
+        for (rival, is_same) in [(&bytes, true), (&other, false)] {
+            // Once for the offer, and once for the block.
+            let mut pair = pair(existing, Way::ByRoot, &bytes);
+            pair.bob.arrivals.extend([None, Some(rival.clone())]);
+            let summary = pair.run_well();
+            let case = format!("{existing:?} {is_same}");
+            let delivered = is_same || matches!(existing, Existing::Rename | Existing::Replace);
+            assert_eq!(summary.delivered, u64::from(delivered), "{case}");
+            let files: &[(&str, &[u8])] = match existing {
+                Existing::Rename if !is_same => &[("a", rival), ("a-1", &bytes)],
+                Existing::Replace => &[("a", &bytes)],
+                _ => &[("a", rival)],
+            };
+            assert_eq!(pair.bob.visible, stands(files), "{case}");
+            assert_clean(&pair, &case);
+        }
+    }
+}
+
+#[test]
+fn name_that_becomes_free_again_is_taken() {
+    let bytes = content(1, 5000);
+    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename] {
+        let mut pair = pair(existing, Way::Offered, &bytes);
+        // Another one has it, which is gone when it is to be vouched for.
+        pair.bob.others.extend([Some(bytes.clone()), None]);
+        pair.run_well();
+        assert_eq!(outcomes(&pair.alice.events), [Outcome::Stored], "{existing:?}");
+        assert_eq!(pair.bob.visible, stands(&[("a", &bytes)]));
+        assert_clean(&pair, "free again");
+    }
+}
+
+#[test]
+fn name_that_is_lost_twice_in_a_row_is_dealt_with_by_what_stands_then() {
+    let bytes = content(1, 5000);
+    let other = content(2, 5000);
+    // The same at first, and something else when it is to be vouched for.
+    let mut refused = pair(Existing::Refuse, Way::Offered, &bytes);
+    refused.bob.others.extend([Some(bytes.clone()), Some(other.clone())]);
+    refused.run_well();
+    assert_eq!(refusals(&refused.alice.events), [Refusal::Exists]);
+    assert_eq!(refused.bob.visible, stands(&[("a", &other)]));
+    assert_clean(&refused, "refused");
+    // The first name beside is lost in the same way, and the second has the same content.
+    for (rivals, files) in [
+        ([&other, &other], &[("a", &other), ("a-1", &other), ("a-2", &bytes)][..]),
+        ([&other, &bytes], &[("a", &other), ("a-1", &bytes)][..]),
+    ] {
+        let mut renamed = pair(Existing::Rename, Way::Offered, &bytes);
+        renamed.bob.others.extend(rivals.map(|rival| Some(rival.clone())));
+        renamed.run_well();
+        let files: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        assert_eq!(renamed.bob.visible, stands(&files));
+        let places: Vec<_> = renamed.bob.committed.iter().map(|commit| commit.place).collect();
+        assert_eq!(places[..2], [Place::Offered, Place::Beside(1)]);
+        assert_clean(&renamed, "renamed");
+    }
+}
+
+#[test]
+fn name_that_comes_and_goes_for_ever_is_a_refusal_in_the_end() {
+    let bytes = content(1, 1000);
+    let mut pair = pair(Existing::Skip, Way::Offered, &bytes);
+    for _ in 0..1000 {
+        pair.bob.others.extend([Some(bytes.clone()), None]);
+    }
+    pair.run_well();
+    assert_eq!(refusals(&pair.alice.events), [Refusal::Exists]);
+    assert!(pair.bob.committed.len() < 50, "{} commits", pair.bob.committed.len());
+    assert_clean(&pair, "for ever");
+}
+
+#[test]
+fn rival_that_takes_long_to_hash_is_waited_for_under_heartbeats() {
+    let bytes = content(1, 60 * 1024);
+    for existing in [Existing::Refuse, Existing::Rename] {
+        let mut pair = pair(existing, Way::Offered, &bytes);
+        pair.bob.others.push_back(Some(bytes.clone()));
+        // Four times as long as silence may last.
+        pair.bob.rival_time = Duration::from_secs(2);
+        pair.run_well();
+        assert_eq!(outcomes(&pair.alice.events), [Outcome::Held]);
+        let verifying = Event::Waiting { activity: Activity::Verifying };
+        let heard = pair.alice.events.iter().filter(|event| **event == verifying).count();
+        assert!(heard >= 15, "{heard} heartbeats in two minutes");
+        assert_clean(&pair, "long");
+    }
+}
+
+/// Runs until so many blocks of what has the name were read.
+fn run_into_the_comparison(pair: &mut Pair, reads: usize) {
+    while pair.bob.rival_reads < reads {
+        assert!(pair.step_sender() | pair.step_receiver(), "it comes so far");
+    }
+}
+
+#[test]
+fn comparison_that_is_cut_off_is_taken_up_by_the_next_attempt() {
+    let bytes = content(1, 20 * 1024);
+    for existing in POLICIES {
+        for reads in [0, 1, 7, 20] {
+            let config = config().existing(existing);
+            let mut pair = pair(existing, Way::Offered, &bytes);
+            pair.bob.others.push_back(Some(bytes.clone()));
+            if existing != Existing::Replace {
+                run_into_the_comparison(&mut pair, reads);
+            }
+            pair.restart(&config);
+            let summary = pair.run_well();
+            assert_eq!(summary.delivered, 1, "{existing:?} {reads}");
+            assert_eq!(pair.bob.visible, stands(&[("a", &bytes)]), "{existing:?} {reads}");
+        }
+    }
+}
+
+#[test]
+fn comparison_that_is_cancelled_leaves_both_files() {
+    let bytes = content(1, 20 * 1024);
+    let mut pair = pair(Existing::Refuse, Way::Offered, &bytes);
+    pair.bob.others.push_back(Some(bytes.clone()));
+    run_into_the_comparison(&mut pair, 3);
+    pair.receiver.end(pair.now, AbortCode::Cancelled);
+    let ended = pair.run();
+    assert_eq!(ended, (Err(Failure::Aborted(AbortCode::Cancelled)), Err(Failure::Cancelled)));
+    assert_eq!(pair.bob.rival_reads, 3, "nothing is read any more");
+    assert_eq!(pair.bob.visible, stands(&[("a", &bytes)]));
+    assert_eq!(pair.bob.partial, stands(&[("a", &bytes)]), "for a later attempt");
+}
+
+#[test]
+fn rivals_of_many_small_files_do_not_stay_open_together() {
+    let files: Vec<_> = (0..500).map(|n| (format!("f{n}"), content(n, 700))).collect();
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (&**name, bytes.clone())).collect();
+    let mut pair = Pair::new(&config(), &files);
+    for (name, bytes) in &files {
+        pair.bob.late.insert(path(name), bytes.clone());
+    }
+    let summary = pair.run_well();
+    assert_eq!((summary.delivered, summary.held), (500, 500));
+    assert!(pair.bob.most_rivals <= 2, "{} at a time", pair.bob.most_rivals);
+    assert_clean(&pair, "many");
+}
+
+#[test]
+fn rivals_of_many_large_files_are_no_more_than_the_limits_allow() {
+    let limits = Limits::default().commits(3).open_entries(2);
+    let config = config().limits(limits);
+    let files: Vec<_> = (0..40).map(|n| (format!("f{n}"), content(n, 5000))).collect();
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (&**name, bytes.clone())).collect();
+    let mut pair = Pair::new(&config, &files);
+    for (name, bytes) in &files {
+        pair.bob.late.insert(path(name), bytes.clone());
+    }
+    let summary = pair.run_well();
+    assert_eq!((summary.delivered, summary.held), (40, 40));
+    assert!(pair.bob.most_rivals <= 3 + 2, "{} at a time", pair.bob.most_rivals);
+    assert_clean(&pair, "large");
+}
+
+#[test]
+fn answers_that_were_not_asked_for_are_misuse_while_a_name_is_contested() {
+    let bytes = content(1, 5000);
+    let mut pair = pair(Existing::Refuse, Way::Offered, &bytes);
+    let not_asked = Err(Failure::Misuse(Misuse::NotAsked));
+    let entry = EntryId::new(0);
+    assert_eq!(pair.receiver.handle_taken(entry, None), not_asked);
+    pair.bob.others.push_back(Some(bytes.clone()));
+    run_into_the_comparison(&mut pair, 2);
+    assert_eq!(pair.receiver.handle_taken(entry, Some(5000)), not_asked);
+    assert_eq!(pair.receiver.handle_committed(entry, Ok(path("a"))), not_asked);
+    assert_eq!(pair.receiver.handle_taken(EntryId::new(7), None), not_asked);
+    // None of that did any harm.
+    pair.run_well();
+    assert_eq!(outcomes(&pair.alice.events), [Outcome::Held]);
+}
+
+#[test]
+fn name_that_something_has_which_is_no_file_is_a_clash_under_each_policy() {
+    for existing in POLICIES {
+        for what in ["folder", "file"] {
+            let bytes = content(1, 5000);
+            let mut pair = pair(existing, Way::Offered, &bytes);
+            pair.bob.is_stuck = true;
+            pair.run_while_moving();
+            let entry = EntryId::new(0);
+            // What was committed is open again: a folder has the name, or a file of another length.
+            let rival = (what == "file").then_some(1);
+            pair.bob.commits.clear();
+            pair.bob.commits.push_back((entry, Ended::Taken(rival)));
+            pair.bob.visible.clear();
+            pair.bob.partial.insert(path("a"), bytes.clone());
+            pair.bob.open.insert(entry, (path("a"), None));
+            pair.bob.is_stuck = false;
+            pair.run_well();
+            let expected = match (what, existing) {
+                ("folder", _) => Some(Refusal::KindClash),
+                (_, Existing::Refuse) => Some(Refusal::Exists),
+                (_, Existing::Skip) => Some(Refusal::Skipped),
+                (_, Existing::Rename | Existing::Replace) => None,
+            };
+            let case = format!("{existing:?} {what}");
+            assert_eq!(refusals(&pair.alice.events), Vec::from_iter(expected), "{case}");
+            assert_clean(&pair, &case);
+        }
+    }
+}
