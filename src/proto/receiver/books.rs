@@ -43,6 +43,7 @@ impl Receiver {
                 return self.task(Task::Begin { entry, place: Place::Offered });
             };
             incoming.phase = Phase::Filling;
+            incoming.left = len;
             return incoming.hold(len);
         }
         let is_link = matches!(incoming.offer.meta.kind, Kind::Symlink(_));
@@ -52,6 +53,10 @@ impl Receiver {
             (Err(Refusal::Exists), Place::Beside(_)) => return self.differs_now(entry),
             (Err(Refusal::Exists), Place::Offered) if is_link => return self.differs_now(entry),
             (Err(reason), _) => return self.drop_entry(entry, reason),
+        };
+        incoming.left = match found {
+            Found::Partial(len) => len,
+            Found::Fresh | Found::Existing(_) => 0,
         };
         // What is known of the content from the offer.
         let content = incoming.offer.root.zip(incoming.offer.meta.size);
@@ -92,7 +97,6 @@ impl Receiver {
             }
             (Found::Fresh | Found::Partial(_), Some(_)) if was_wanted => {
                 incoming.phase = Phase::Filling;
-                incoming.is_fresh = found == Found::Fresh;
             }
             (Found::Fresh | Found::Partial(_), Some(_)) if !incoming.is_inline => {
                 incoming.phase = Phase::Wanted;
@@ -115,7 +119,6 @@ impl Receiver {
                 // What was called the same so far is taken over from the file that will be replaced. A partial
                 // file of an earlier attempt is overwritten: which of its blocks are right is not known.
                 incoming.phase = Phase::Filling;
-                incoming.is_fresh = false;
                 incoming.copies = true;
                 // The rest of the old file is out of reach now.
                 if let Some(hold) = &mut incoming.hold {
@@ -129,7 +132,6 @@ impl Receiver {
             }
             (Found::Fresh, None) => {
                 incoming.phase = Phase::Filling;
-                incoming.is_fresh = true;
                 incoming.hold(0);
             }
             (Found::Partial(len), None) => {
@@ -234,7 +236,7 @@ impl Receiver {
             let (Some(block), Some(offset)) = (size.hash(index, zeros), size.offset(index)) else {
                 return;
             };
-            if incoming.is_fresh {
+            if offset >= incoming.left {
                 incoming.gain(&block);
                 arrived = arrived.saturating_add(len as u64);
                 continue;

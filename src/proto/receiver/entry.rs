@@ -39,8 +39,8 @@ pub(super) struct Incoming {
     pub(super) probed: bool,
     /// What is called the same is copied from the file that will be replaced.
     pub(super) copies: bool,
-    /// What the store holds of it is new: what is not written reads as zeros.
-    pub(super) is_fresh: bool,
+    /// Bytes that the store held of it when it was opened: what lies beyond, and is not written, reads as zeros.
+    pub(super) left: u64,
     /// Its name is that of another file by now.
     pub(super) rival: Option<Rival>,
     /// How many times in a row its name was taken when it was to be committed.
@@ -110,7 +110,7 @@ impl Incoming {
             is_open,
             probed: false,
             copies: false,
-            is_fresh: false,
+            left: 0,
             rival: None,
             losses: 0,
         }

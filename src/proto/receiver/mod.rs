@@ -6,7 +6,7 @@
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |
-//! | `Listening` | `Zeros` | `Write`, unless they are there | `Listening` |
+//! | `Listening` | `Zeros` | `Write`, where an earlier attempt left something | `Listening` |
 //! | `Listening` | `Differs` | `Begin` beside, or the entry is refused | `Listening` |
 //! | `Listening` | `End` | `Commit`, if whole; else blocks are asked for again | `Listening` |
 //! | `Listening` | `Withdraw` | event `Withdrawn`; the entry is settled | `Listening` |

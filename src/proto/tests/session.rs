@@ -409,6 +409,35 @@ fn zeros_over_an_old_partial_are_written() {
 }
 
 #[test]
+fn zeros_are_written_only_over_what_an_earlier_attempt_left() {
+    for (is_sized, existing, left) in [
+        (true, Existing::Refuse, 0),
+        (true, Existing::Refuse, 4),
+        (false, Existing::Refuse, 4),
+        (true, Existing::Replace, 0),
+        (true, Existing::Replace, 4),
+    ] {
+        let config = config().existing(existing);
+        let mut bytes = vec![0; 20 * KIB];
+        bytes[15 * KIB] = 1;
+        let mut pair = Pair::new(&config, &[("a", bytes.clone())]);
+        if !is_sized {
+            pair = pair.unsized_files(None);
+        }
+        if left > 0 {
+            pair.bob.partial.insert(path("a"), vec![7; left * KIB]);
+        }
+        if existing == Existing::Replace {
+            pair.bob.visible.insert(path("a"), vec![8; 20 * KIB]);
+        }
+        pair.run_well();
+        let case = format!("{is_sized} {existing:?} {left}");
+        assert_eq!(pair.bob.visible[&path("a")], bytes, "{case}");
+        assert_eq!(pair.bob.written, ((left + 1) * KIB) as u64, "{case}");
+    }
+}
+
+#[test]
 fn failed_write_refuses_that_entry_and_goes_on() {
     for nth in 1..=12 {
         let files = [file("a", 1, 5 * KIB), file("b", 2, 100), file("c", 3, 5 * KIB)];
