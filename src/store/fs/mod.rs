@@ -2,6 +2,7 @@
 
 mod commit;
 mod folder;
+mod holes;
 mod partial;
 mod source;
 mod stat;

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::vec;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
+use super::holes::Extents;
 use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
 use crate::proto::{Meta, RelPath, Withdrawal, escape};
@@ -30,6 +30,7 @@ use crate::store::{Source, Unsendable, withdrawal_of};
 /// - A file that is not what the walk saw (another inode, size or time) when it is opened, or when all of it was
 ///   read, is withdrawn with [`Withdrawal::Changed`]. So nothing outside the tree is read, though somebody put a
 ///   link in the place of a folder of the tree meanwhile.
+/// - What lies in a hole of a sparse file is not read, where the file system tells (`SEEK_DATA`): it is zeros.
 #[derive(Debug)]
 pub struct FsSource {
     given: vec::IntoIter<Given>,
@@ -66,9 +67,16 @@ pub struct FsKey {
 #[derive(Debug)]
 pub struct FsReader {
     /// `None`: the entry is a folder or a link, without content.
-    open: Option<(File, Stamp)>,
+    open: Option<Open>,
     path: PathBuf,
     links: Links,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    stamp: Stamp,
+    extents: Extents,
 }
 
 #[derive(Debug)]
@@ -222,7 +230,7 @@ impl Source for FsSource {
     fn open(&mut self, key: &FsKey, _meta: &Meta) -> Result<FsReader, Withdrawal> {
         let FsKey { path, links, stamp } = key;
         let open = match stamp {
-            Some(stamp) => Some((open_file(path, *links, stamp)?, *stamp)),
+            Some(stamp) => Some(open_file(path, *links, stamp)?),
             None => None,
         };
         Ok(FsReader { open, path: path.clone(), links: *links })
@@ -234,14 +242,14 @@ impl Source for FsSource {
         offset: u64,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
-        match &reader.open {
-            Some((file, _)) => file.read_at(buffer, offset),
+        match &mut reader.open {
+            Some(Open { file, extents, .. }) => extents.read_at(file, offset, buffer),
             None => Ok(0),
         }
     }
 
     fn finish(&mut self, reader: &mut FsReader, _meta: &Meta) -> Result<(), Withdrawal> {
-        let Some((file, stamp)) = &reader.open else { return Ok(()) };
+        let Some(Open { file, stamp, .. }) = &reader.open else { return Ok(()) };
         let failed = |errno: Errno| withdrawal_of(&errno.into());
         let named = statat(CWD, &reader.path, reader.links.at()).map_err(failed)?;
         let open = fstat(file).map_err(failed)?;
@@ -282,7 +290,7 @@ impl Links {
 }
 
 /// Opens a file if it is the one that the walk saw.
-fn open_file(path: &Path, links: Links, seen: &Stamp) -> Result<File, Withdrawal> {
+fn open_file(path: &Path, links: Links, seen: &Stamp) -> Result<Open, Withdrawal> {
     let failed = |errno: Errno| match errno {
         // A link or something else stands where a file or a folder was.
         Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Withdrawal::Changed,
@@ -298,8 +306,9 @@ fn open_file(path: &Path, links: Links, seen: &Stamp) -> Result<File, Withdrawal
     check(&statat(CWD, path, links.at()).map_err(failed)?)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = openat(CWD, path, flags | links.open(), Mode::empty()).map_err(failed)?;
-    check(&fstat(&file).map_err(failed)?)?;
-    Ok(File::from(file))
+    let stat = fstat(&file).map_err(failed)?;
+    check(&stat)?;
+    Ok(Open { file: File::from(file), stamp: *seen, extents: Extents::of(&stat) })
 }
 
 fn list(folder: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsString>> {
