@@ -66,7 +66,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     }
                     Some(Err(unsendable)) => {
                         self.observer.unsendable(&unsendable);
-                        sending.sender.handle_unsendable()?;
+                        sending.sender.handle_unsendable(unsendable.reason)?;
                     }
                 },
                 SendAction::Read(request) => {

@@ -69,6 +69,11 @@ impl From<Withdrawal> for Reason {
             Withdrawal::Unreadable { code } => Self { code: 4, first: code.into(), second: 0 },
             Withdrawal::Kind => Self::plain(5),
             Withdrawal::Name => Self::plain(6),
+            Withdrawal::NameTooLong => Self::plain(7),
+            Withdrawal::Link => Self::plain(8),
+            Withdrawal::LinkAstray => Self::plain(9),
+            Withdrawal::Partial => Self::plain(10),
+            Withdrawal::Spent => Self::plain(11),
         }
     }
 }
@@ -82,6 +87,11 @@ impl From<Reason> for Withdrawal {
             3 => Self::Denied,
             5 => Self::Kind,
             6 => Self::Name,
+            7 => Self::NameTooLong,
+            8 => Self::Link,
+            9 => Self::LinkAstray,
+            10 => Self::Partial,
+            11 => Self::Spent,
             _ => Self::Unreadable { code: u32::try_from(reason.first).unwrap_or(0) },
         }
     }

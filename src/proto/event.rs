@@ -84,7 +84,7 @@ pub struct Summary {
     pub held: u64,
     /// Bytes of content that the receiver vouched for.
     pub bytes: u64,
-    /// Entries that the receiver skipped, by its user's wish.
+    /// Entries that were skipped by the wish of either side's user: [`Refusal::Skipped`], [`Withdrawal::is_skip`].
     pub skipped: u64,
     /// Entries that the receiver refused, or could not keep.
     pub refused: u64,
@@ -99,7 +99,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether every entry is held by the receiver, or was skipped by its user's wish.
+    /// Whether every entry is held by the receiver, or was skipped by a user's wish.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.refused == 0 && self.withdrawn == 0
@@ -114,6 +114,11 @@ impl Summary {
 
     pub(super) fn refuse(&mut self, reason: Refusal) {
         let count = if reason == Refusal::Skipped { &mut self.skipped } else { &mut self.refused };
+        *count = count.saturating_add(1);
+    }
+
+    pub(super) fn withdraw(&mut self, reason: Withdrawal) {
+        let count = if reason.is_skip() { &mut self.skipped } else { &mut self.withdrawn };
         *count = count.saturating_add(1);
     }
 }

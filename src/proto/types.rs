@@ -204,6 +204,21 @@ pub enum Withdrawal {
     /// Its name cannot travel, see [`RelPath`].
     #[error("the name cannot travel: it is not safe on every system")]
     Name,
+    /// Its name is longer, or deeper, than [`RelPath`] allows.
+    #[error("the name is too long or too deep to travel")]
+    NameTooLong,
+    /// It is a link, and the sender's user sends none.
+    #[error("a link, and links are not sent")]
+    Link,
+    /// It is a link that leads out of what is sent, or back to a folder that it stands in.
+    #[error("the link leads out of the tree, or back to a folder that it stands in")]
+    LinkAstray,
+    /// It is a partial file of a receiver of haul.
+    #[error("a partial file of haul")]
+    Partial,
+    /// What the receiver needs was read from a stream before, and cannot be read again.
+    #[error("what was read from the stream before cannot be read again")]
+    Spent,
 }
 
 /// Why a side ends the whole session.
@@ -237,6 +252,25 @@ pub enum AbortCode {
     /// The bytes were damaged on the way.
     #[error("received damaged bytes")]
     Damaged,
+}
+
+impl Withdrawal {
+    /// Whether the entry was left out because the sender's user wished it so: nothing failed.
+    #[must_use]
+    pub const fn is_skip(self) -> bool {
+        match self {
+            Self::Link | Self::Partial => true,
+            Self::Vanished
+            | Self::Changed
+            | Self::Denied
+            | Self::Unreadable { .. }
+            | Self::Kind
+            | Self::Name
+            | Self::NameTooLong
+            | Self::LinkAstray
+            | Self::Spent => false,
+        }
+    }
 }
 
 impl Meta {

@@ -57,7 +57,8 @@ pub trait Source {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`]: nothing yet, ask again. Any other: the entry is withdrawn.
+    /// [`io::ErrorKind::WouldBlock`]: nothing yet, ask again. Any other: the entry is withdrawn;
+    /// [`io::ErrorKind::NotSeekable`] says that what is asked for was given before, and is not kept.
     fn read_at(
         &mut self,
         reader: &mut Self::Reader,
@@ -330,6 +331,8 @@ pub fn withdrawal_of(error: &io::Error) -> Withdrawal {
         io::ErrorKind::NotFound => Withdrawal::Vanished,
         io::ErrorKind::PermissionDenied => Withdrawal::Denied,
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => Withdrawal::Kind,
+        io::ErrorKind::InvalidFilename => Withdrawal::NameTooLong,
+        io::ErrorKind::NotSeekable => Withdrawal::Spent,
         _ => Withdrawal::Unreadable { code: code_of(error) },
     }
 }

@@ -95,8 +95,10 @@ impl Source for StreamSource {
 
     fn read_at(&mut self, _reader: &mut (), offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let shared = &self.shared;
-        let lost =
-            || io::Error::other("bytes are asked for that are not kept any more, or not next");
+        let lost = || {
+            let text = "bytes are asked for that are not kept any more, or not next";
+            io::Error::new(io::ErrorKind::NotSeekable, text)
+        };
         let state = shared.lock();
         let ahead = offset.checked_sub(state.released).ok_or_else(lost)?;
         let start = usize::try_from(ahead).map_err(|_| lost())?;
@@ -304,8 +306,8 @@ mod tests {
         assert_eq!(source.window(&()), Some(4));
         source.release(&mut (), 2);
         assert_eq!(read(&mut source, 4, 1).unwrap(), b"4");
-        assert_eq!(read(&mut source, 1, 1).unwrap_err().kind(), io::ErrorKind::Other);
-        assert_eq!(read(&mut source, 9, 1).unwrap_err().kind(), io::ErrorKind::Other);
+        assert_eq!(read(&mut source, 1, 1).unwrap_err().kind(), io::ErrorKind::NotSeekable);
+        assert_eq!(read(&mut source, 9, 1).unwrap_err().kind(), io::ErrorKind::NotSeekable);
         source.release(&mut (), 1);
         source.release(&mut (), 5);
         assert_eq!(read(&mut source, 5, 1).unwrap(), b"5");

@@ -365,7 +365,7 @@ impl<S: Source> Alice<S> {
             SendAction::Event(event) => self.events.push(event),
             SendAction::NextEntry => match self.source.next_entry() {
                 None => self.sender.handle_exhausted()?,
-                Some(Err(_)) => self.sender.handle_unsendable()?,
+                Some(Err(unsendable)) => self.sender.handle_unsendable(unsendable.reason)?,
                 Some(Ok((key, meta))) => {
                     let window = self.source.window(&key);
                     let entry = self.sender.handle_entry(meta.clone(), window)?;

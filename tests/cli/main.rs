@@ -21,4 +21,5 @@ mod peers;
 mod plain;
 mod readme;
 mod transfer;
+mod trees;
 mod wrong;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use haul::plain::ChunkSize;
+use haul::store::fs::Symlinks;
 use haul::tree::BlockSize;
 use haul::{Durability, Existing};
 
@@ -42,7 +43,8 @@ pub(crate) enum Command {
 
 /// Send files and folders to a receiver.
 ///
-/// Folders are sent with all that they hold. Links, FIFOs and devices are not sent.
+/// Folders are sent with all that they hold. FIFOs, sockets and devices are not sent, which is an error; what is left
+/// out by an option is none.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES, override_usage = "haul send [OPTIONS] PATH... ADDR")]
 pub(crate) struct Send {
@@ -73,10 +75,25 @@ pub(crate) struct Send {
     /// The congestion control of TCP: cubic, bbr, reno [default: the system's].
     #[arg(long, value_name = "NAME")]
     pub(crate) congestion: Option<String>,
+    /// What to do with links below a PATH; a PATH itself is followed [default: skip].
+    #[arg(long, value_enum)]
+    pub(crate) links: Option<Links>,
+    /// Leave out what matches, below each PATH; may be given several times.
+    ///
+    /// Patterns are those of gitignore, relative to the PATH: "*.o" and "target/" match at any depth, "/target" and
+    /// "doc/*.pdf" from the PATH on; "!" takes in again what an earlier one left out; the last that matches counts. What
+    /// is below a folder that is left out is not looked at. A PATH itself is always sent.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Leave out what .ignore and .gitignore files below each PATH say, each for its own folder.
+    ///
+    /// Such files above a PATH, and other settings of git, do not count; --exclude counts before them.
+    #[arg(long)]
+    pub(crate) ignore_files: bool,
     /// Speak the bare wire: the bytes of one file until the stream ends, as nc does.
     ///
     /// Nobody then says that anything has arrived, and nothing can be resumed.
-    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size"])]
+    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "exclude", "ignore_files"])]
     pub(crate) plain: bool,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
@@ -114,6 +131,9 @@ pub(crate) struct Receive {
     /// Equal content is a success under each of them, and is not written again.
     #[arg(long, value_enum)]
     pub(crate) existing: Option<Policy>,
+    /// Take links that a sender preserves, if they stay inside DIR; without this they are refused.
+    #[arg(long)]
+    pub(crate) allow_links: bool,
     /// What must be so before a file is confirmed [default: synced].
     #[arg(long, value_enum)]
     pub(crate) durability: Option<Level>,
@@ -121,7 +141,7 @@ pub(crate) struct Receive {
     ///
     /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error.
     /// What has come stands beside FILE as .haul-plain-*.part until then.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "once", "sessions"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "once", "sessions", "allow_links"])]
     pub(crate) plain: Option<PathBuf>,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
@@ -149,6 +169,17 @@ pub(crate) struct Output {
     /// Print nothing but errors and warnings (and, with --json, events).
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// As [`Symlinks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Links {
+    /// Say that they are skipped, which is no failure
+    Skip,
+    /// Send what they lead to, under their name
+    Follow,
+    /// Send them as links, if they stay inside PATH; others are errors. The receiver needs --allow-links
+    Preserve,
 }
 
 /// As [`Existing`].
@@ -185,6 +216,16 @@ impl Send {
         let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
         let parsed = text.parse().map_err(|error| format!("invalid ADDR '{text}': {error}"))?;
         Ok((paths.iter().map(PathBuf::from).collect(), parsed))
+    }
+}
+
+impl From<Links> for Symlinks {
+    fn from(links: Links) -> Self {
+        match links {
+            Links::Skip => Self::Skip,
+            Links::Follow => Self::Follow,
+            Links::Preserve => Self::Preserve,
+        }
     }
 }
 

@@ -83,8 +83,9 @@ impl Code {
     }
 
     /// The code for an entry that the sender could not send.
-    pub(crate) const fn of_withdrawal(_: Withdrawal, side: Side) -> Self {
+    pub(crate) const fn of_withdrawal(reason: Withdrawal, side: Side) -> Self {
         match side {
+            _ if reason.is_skip() => Self::Done,
             Side::Sender => Self::Local,
             Side::Receiver => Self::Peer,
         }
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_every_withdrawal_blames_the_sender() {
+    fn code_of_every_withdrawal_but_a_wish_blames_the_sender() {
         let all = [
             Withdrawal::Vanished,
             Withdrawal::Changed,
@@ -226,10 +227,17 @@ mod tests {
             Withdrawal::Unreadable { code: 5 },
             Withdrawal::Kind,
             Withdrawal::Name,
+            Withdrawal::NameTooLong,
+            Withdrawal::LinkAstray,
+            Withdrawal::Spent,
         ];
         for reason in all {
             assert_eq!(Code::of_withdrawal(reason, Side::Sender), Code::Local);
             assert_eq!(Code::of_withdrawal(reason, Side::Receiver), Code::Peer);
+        }
+        for reason in [Withdrawal::Link, Withdrawal::Partial] {
+            assert_eq!(Code::of_withdrawal(reason, Side::Sender), Code::Done);
+            assert_eq!(Code::of_withdrawal(reason, Side::Receiver), Code::Done);
         }
     }
 

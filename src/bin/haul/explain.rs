@@ -66,7 +66,7 @@ pub(crate) fn refusal(reason: Refusal, side: Side) -> String {
 pub(crate) fn withdrawal(reason: Withdrawal) -> String {
     match reason {
         Withdrawal::Kind => {
-            "it is neither a file nor a folder (links, FIFOs and devices are not sent)".into()
+            "it is neither a file nor a folder (FIFOs, sockets and devices are not sent)".into()
         }
         Withdrawal::Changed => format!("{reason}; run the same command again"),
         _ => reason.to_string(),

@@ -6,6 +6,7 @@ mod args;
 mod demo;
 mod exit;
 mod explain;
+mod filter;
 mod help;
 mod interrupt;
 mod picture;

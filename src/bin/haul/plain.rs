@@ -17,7 +17,7 @@ use crate::explain;
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::receive::listen;
-use crate::report::{Held, Record, Reporter};
+use crate::report::{Held, Others, Record, Reporter};
 use crate::send::{check, is_stdin, tcp_options};
 use crate::stream::Dialer;
 
@@ -53,7 +53,8 @@ pub(crate) fn send(
     drop(stream);
     watch.progress.finish();
     let seconds = watch.progress.elapsed().as_secs_f64();
-    reporter.record(&Record::Finished { files: 1, bytes: sent.bytes, resent: 0, seconds }, None);
+    let (bytes, others) = (sent.bytes, Others::default());
+    reporter.record(&Record::Finished { files: 1, bytes, resent: 0, seconds, others }, None);
     let shown = path.display();
     reporter.say(&format!(
         "sent {shown} ({} bytes, blake3 {}) in {seconds:.2} s",
@@ -117,8 +118,8 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     };
     reporter.record(&Record::Received(held), None);
     let seconds = watch.progress.elapsed().as_secs_f64();
-    let bytes = received.bytes;
-    reporter.record(&Record::Finished { files: 1, bytes, resent: 0, seconds }, None);
+    let (bytes, others) = (received.bytes, Others::default());
+    reporter.record(&Record::Finished { files: 1, bytes, resent: 0, seconds, others }, None);
     reporter.say(&format!(
         "received and saved as {shown} ({bytes} bytes, blake3 {blake3}, {durability})"
     ));

@@ -22,7 +22,10 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
         return plain::receive(args, file, reporter);
     }
     let folder = args.folder.as_deref().unwrap_or(Path::new("."));
-    let store = open(folder)?;
+    let mut store = open(folder)?;
+    if args.allow_links {
+        store = store.allow_links();
+    }
     let mut config = Config::default();
     if let Some(policy) = args.existing {
         config = config.existing(policy.into());

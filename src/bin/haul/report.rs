@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
+use haul::Summary;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
@@ -52,12 +53,29 @@ pub(crate) enum Record<'a> {
     Refused { path: &'a str, reason: &'a str },
     /// The sender could not send a file.
     Withdrawn { path: &'a str, reason: &'a str },
+    /// The sender left something out, as its user wished.
+    Skipped { path: &'a str, reason: &'a str },
     /// The connection is made again.
     Retry { attempt: u32, cause: &'a str },
     /// A transfer is over; every entry is settled.
-    Finished { files: u64, bytes: u64, resent: u64, seconds: f64 },
+    Finished {
+        files: u64,
+        bytes: u64,
+        resent: u64,
+        seconds: f64,
+        #[serde(flatten)]
+        others: Others,
+    },
     /// A transfer, or the command, failed; `code` is the exit code for it.
     Failed { code: u8, message: &'a str },
+}
+
+/// How many entries were not delivered, by what became of them.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Others {
+    pub(crate) skipped: u64,
+    pub(crate) refused: u64,
+    pub(crate) withdrawn: u64,
 }
 
 /// What a receipt says.
@@ -71,6 +89,13 @@ pub(crate) struct Held<'a> {
     /// The name that was offered, where it is another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) offered: Option<&'a str>,
+}
+
+impl From<&Summary> for Others {
+    fn from(summary: &Summary) -> Self {
+        let Summary { skipped, refused, withdrawn, .. } = *summary;
+        Self { skipped, refused, withdrawn }
+    }
 }
 
 #[derive(Serialize)]

@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, FileType};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use haul::store::fs::FsSource;
+use haul::store::fs::{FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
 use haul::transport::tcp::TcpOptions;
 use haul::{Cancel, Config, Observer, RelPath, Retry, Source, Transfer};
@@ -15,6 +16,7 @@ use crate::address::Address;
 use crate::args::Send;
 use crate::exit::{Code, Side, Stop};
 use crate::explain;
+use crate::filter::Filter;
 use crate::interrupt;
 use crate::plain;
 use crate::report::{Record, Reporter};
@@ -42,12 +44,39 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
         _ => FsSource::new(&files),
     };
     let files = files.map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
-    if stdin == 0 {
-        return transfer(args, &address, files, reporter);
+    let files = files.symlinks(args.links.map_or_else(Symlinks::default, Symlinks::from));
+    let failed = Arc::<AtomicBool>::default();
+    let files = filtered(args, files, &paths, reporter, &failed)?;
+    let code = if stdin == 0 {
+        transfer(args, &address, files, reporter)
+    } else {
+        let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
+        let source = Chain::new(files, StreamSource::new(name, io::stdin()));
+        transfer(args, &address, source, reporter)
+    };
+    let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
+    code.map(|code| code.and(failed))
+}
+
+/// Leaves out what the user does not want; `failed` is set where an ignore file cannot be honoured.
+fn filtered(
+    args: &Send,
+    files: FsSource,
+    paths: &[PathBuf],
+    reporter: &Arc<Reporter>,
+    failed: &Arc<AtomicBool>,
+) -> Result<FsSource, Stop> {
+    if args.exclude.is_empty() && !args.ignore_files {
+        return Ok(files);
     }
-    let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
-    let source = Chain::new(files, StreamSource::new(name, io::stdin()));
-    transfer(args, &address, source, reporter)
+    let filter = Filter::new(&args.exclude).map_err(|error| Stop::new(Code::Usage, error))?;
+    let mut filter = if args.ignore_files {
+        let paths = paths.iter().filter(|path| !is_stdin(path)).cloned().collect();
+        filter.with_ignore_files(paths, Arc::clone(reporter), Arc::clone(failed))
+    } else {
+        filter
+    };
+    Ok(files.filter(move |found| filter.admits(found)))
 }
 
 /// The options of TCP that the user set.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use haul::proto::{EntryId, Kind, Outcome};
+use haul::proto::{EntryId, Kind, Outcome, Withdrawal};
 use haul::store::Unsendable;
 use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
 use indicatif::HumanBytes;
@@ -12,7 +12,7 @@ use indicatif::HumanBytes;
 use crate::exit::{Code, Side};
 use crate::explain::{self, Context};
 use crate::progress::Progress;
-use crate::report::{Held, Record, Reporter};
+use crate::report::{Held, Others, Record, Reporter};
 
 /// Hears of a transfer, and tells the user.
 pub(crate) struct Session {
@@ -130,6 +130,18 @@ impl Session {
             .say(&format!("{verb} {name} ({size} bytes, blake3 {blake3}, {durability}{already})"));
     }
 
+    fn not_sent(&mut self, path: &str, reason: Withdrawal) {
+        let text = reason.to_string();
+        if reason.is_skip() {
+            self.record(&Record::Skipped { path, reason: &text });
+            self.reporter.say(&format!("{path} is skipped: {}", explain::withdrawal(reason)));
+        } else {
+            self.record(&Record::Withdrawn { path, reason: &text });
+            self.complain(&format!("{path} is not sent: {}", explain::withdrawal(reason)));
+        }
+        self.code = self.code.and(Code::of_withdrawal(reason, self.context.side));
+    }
+
     fn finished(&self, summary: &Summary) {
         let seconds = self.progress.elapsed();
         self.record(&Record::Finished {
@@ -137,6 +149,7 @@ impl Session {
             bytes: summary.bytes,
             resent: summary.resent,
             seconds: seconds.as_secs_f64(),
+            others: Others::from(summary),
         });
         let verb = match self.context.side {
             Side::Sender => "sent",
@@ -199,10 +212,7 @@ impl Observer for Session {
             }
             Event::Withdrawn { entry, path, reason } => {
                 self.pending.remove(entry);
-                let path = path.to_string();
-                self.record(&Record::Withdrawn { path: &path, reason: &reason.to_string() });
-                self.complain(&format!("{path} is not sent: {}", explain::withdrawal(*reason)));
-                self.code = self.code.and(Code::of_withdrawal(*reason, self.context.side));
+                self.not_sent(&path.to_string(), *reason);
             }
             // Repairs and signs of life are of no interest as long as they work.
             _ => {}
@@ -210,13 +220,7 @@ impl Observer for Session {
     }
 
     fn unsendable(&mut self, entry: &Unsendable) {
-        self.record(&Record::Withdrawn { path: &entry.name, reason: &entry.reason.to_string() });
-        self.complain(&format!(
-            "{} is not sent: {}",
-            entry.name,
-            explain::withdrawal(entry.reason)
-        ));
-        self.code = self.code.and(Code::of_withdrawal(entry.reason, self.context.side));
+        self.not_sent(&entry.name, entry.reason);
     }
 
     fn retry(&mut self, attempt: u32, cause: &Error, pause: Duration) {

@@ -402,7 +402,7 @@ impl Receiver {
         } else {
             self.todo.push_back(ReceiveAction::Suspend { entry });
         }
-        self.summary.withdrawn = self.summary.withdrawn.saturating_add(1);
+        self.summary.withdraw(reason);
         self.tell(Event::Withdrawn { entry, path, reason });
         self.forget(entry);
     }

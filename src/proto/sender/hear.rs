@@ -198,7 +198,7 @@ impl Sender {
         if outgoing.phase != Phase::Queued {
             self.say.push_back(Message::Withdraw { entry, reason: reason.into() });
         }
-        self.summary.withdrawn = self.summary.withdrawn.saturating_add(1);
+        self.summary.withdraw(reason);
         let path = outgoing.meta.path;
         self.notes.push_back(Note::Event(Event::Withdrawn { entry, path, reason }));
     }

@@ -226,9 +226,9 @@ impl Sender {
     /// # Errors
     ///
     /// As for [`handle_entry`](Sender::handle_entry).
-    pub fn handle_unsendable(&mut self) -> Result<(), Failure> {
+    pub fn handle_unsendable(&mut self, reason: Withdrawal) -> Result<(), Failure> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
-        self.summary.withdrawn = self.summary.withdrawn.saturating_add(1);
+        self.summary.withdraw(reason);
         // Of a source that has nothing but such entries the receiver must hear all the same.
         self.worked = true;
         Ok(())

@@ -245,6 +245,8 @@ proptest! {
         for withdrawal in [
             Withdrawal::Vanished, Withdrawal::Changed, Withdrawal::Denied,
             Withdrawal::Unreadable { code }, Withdrawal::Kind, Withdrawal::Name,
+            Withdrawal::NameTooLong, Withdrawal::Link, Withdrawal::LinkAstray,
+            Withdrawal::Partial, Withdrawal::Spent,
         ] {
             prop_assert_eq!(Withdrawal::from(Reason::from(withdrawal)), withdrawal);
         }

@@ -280,7 +280,7 @@ mod tests {
         ) {
             let is_data: Vec<_> =
                 runs.iter().flat_map(|(data, len)| vec![*data; *len]).collect();
-            let byte = |(at, data): (usize, &bool)| if *data { 1 + (at % 255) as u8 } else { 0 };
+            let byte = |(at, data): (usize, &bool)| if *data { u8::try_from(1 + at % 255).unwrap() } else { 0 };
             let bytes: Vec<_> = is_data.iter().enumerate().map(byte).collect();
             let device = watched(Map { bytes: bytes.clone(), is_data, answer: Answer::True });
             let size = bytes.len() as u64;

@@ -10,5 +10,5 @@ mod store;
 mod sync;
 mod target;
 
-pub use source::{FsKey, FsReader, FsSource, Symlinks};
+pub use source::{Candidate, CandidateKind, FsKey, FsReader, FsSource, Symlinks};
 pub use store::{FsFile, FsStore};

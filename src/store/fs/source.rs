@@ -1,6 +1,7 @@
 //! Files and folders as a source: walked lazily, opened so that nothing else is read in their place.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,18 +15,20 @@ use rustix::io::Errno;
 use super::holes::Extents;
 use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
-use crate::proto::{Meta, RelPath, Withdrawal, escape};
+use crate::proto::{Meta, NameError, RelPath, Withdrawal, escape};
 use crate::store::{Source, Unsendable, withdrawal_of};
 
 /// Sends files and folders of the file system.
 ///
 /// Each path that it is given is a file or a folder; its base name becomes the first part of the names that
-/// travel. Folders are walked while they are sent, in the order of their names; the list of one folder at a time, for
-/// each level, is held in memory. A folder is offered after what it holds.
+/// travel. Folders are walked while they are sent: for each level, up to 4096 names are in memory. They go in the order
+/// of their names, each 4096 of them in larger folders. A folder is offered after what it holds.
 ///
 /// - A path that is given and is a link is followed. What [`Symlinks`] says holds for links below it.
+/// - What a [filter](FsSource::filter) does not want is left out without a word.
 /// - FIFOs, sockets and devices are not opened; they are reported with [`Withdrawal::Kind`].
-/// - A name that cannot travel is reported with [`Withdrawal::Name`]; what is below such a folder is not walked.
+/// - A name that cannot travel is reported with [`Withdrawal::Name`] or [`Withdrawal::NameTooLong`]; what is below
+///   such a folder is not walked. Partial files of haul's receivers are reported with [`Withdrawal::Partial`].
 /// - What cannot be read is reported, and the walk goes on.
 /// - A file that is not what the walk saw (another inode, size or time) when it is opened, or when all of it was
 ///   read, is withdrawn with [`Withdrawal::Changed`]. So nothing outside the tree is read, though somebody put a
@@ -36,21 +39,50 @@ pub struct FsSource {
     given: vec::IntoIter<Given>,
     /// The folders on the way to where the walk is.
     walk: Vec<Folder>,
+    /// Which of the paths is being walked, counted from 1.
+    number: usize,
     symlinks: Symlinks,
+    filter: Option<Filter>,
     total: Option<u64>,
 }
+
+/// Something that a walk found below a path that it was given, for a [filter](FsSource::filter) to judge.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    root: usize,
+    path: &'a [u8],
+    kind: CandidateKind,
+    folder: BorrowedFd<'a>,
+}
+
+/// What a [`Candidate`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CandidateKind {
+    /// A regular file, or a link to one that is followed.
+    File,
+    /// A folder, or a link to one that is followed.
+    Directory,
+    /// A link that is not followed, or leads nowhere.
+    Symlink,
+    /// A FIFO, a socket or a device, which is not sent in any case.
+    Special,
+}
+
+struct Filter(Box<dyn FnMut(&Candidate<'_>) -> bool + Send>);
 
 /// What a source does with symbolic links below the paths that it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Symlinks {
-    /// Reports them with [`Withdrawal::Kind`] and sends nothing. The default.
+    /// Reports them with [`Withdrawal::Link`] and sends nothing, which counts as no failure. The default.
     #[default]
     Skip,
     /// Sends what they lead to, wherever that is, under their name. A link to a folder that it stands in is
-    /// reported.
+    /// reported with [`Withdrawal::LinkAstray`].
     Follow,
-    /// Sends them as links, where their target is relative and stays inside the tree; others are reported.
+    /// Sends them as links, where their target is relative and stays inside the tree; others are reported with
+    /// [`Withdrawal::LinkAstray`].
     Preserve,
 }
 
@@ -93,7 +125,16 @@ struct Folder {
     path: PathBuf,
     links: Links,
     name: RelPath,
-    names: vec::IntoIter<OsString>,
+    listing: Listing,
+}
+
+/// The names of a folder, a batch of them at a time. Invariant: the batch that is begun is sorted.
+#[derive(Debug)]
+struct Listing {
+    batch: vec::IntoIter<OsString>,
+    /// What gives the rest, if there is more.
+    rest: Option<Dir>,
+    failed: Option<Errno>,
 }
 
 /// Whether the last part of a path may be a link.
@@ -118,7 +159,7 @@ impl FsSource {
             total = total.and_then(|total| total.checked_add(found?));
             given.push(Given { path: path.into(), name: base_name(path)? });
         }
-        Ok(Self { given: given.into_iter(), walk: Vec::new(), symlinks: Symlinks::Skip, total })
+        Ok(Self::of(given, total))
     }
 
     /// Sends one file or folder under another name.
@@ -130,13 +171,36 @@ impl FsSource {
         let path = path.as_ref();
         let total = look(path)?;
         let given = vec![Given { path: path.into(), name: name.as_bytes().to_vec() }];
-        Ok(Self { given: given.into_iter(), walk: Vec::new(), symlinks: Symlinks::Skip, total })
+        Ok(Self::of(given, total))
+    }
+
+    fn of(given: Vec<Given>, total: Option<u64>) -> Self {
+        let given = given.into_iter();
+        let (walk, number, symlinks, filter) = (Vec::new(), 0, Symlinks::Skip, None);
+        Self { given, walk, number, symlinks, filter, total }
     }
 
     /// Sets what is done with symbolic links.
     #[must_use]
     pub const fn symlinks(mut self, symlinks: Symlinks) -> Self {
         self.symlinks = symlinks;
+        self
+    }
+
+    /// Sets what decides which entries are sent: those for which `admits` gives true. A folder that is not wanted is
+    /// neither opened nor walked. It is not asked about the paths that were given: these are wanted.
+    ///
+    /// It is asked once for each entry, in the order of the walk, folders before what they hold.
+    ///
+    /// ```no_run
+    /// use haul::store::fs::FsSource;
+    ///
+    /// let source = FsSource::new(["project"])?.filter(|found| found.path() != b"target");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn filter(mut self, admits: impl FnMut(&Candidate<'_>) -> bool + Send + 'static) -> Self {
+        self.filter = Some(Filter(Box::new(admits)));
         self
     }
 
@@ -155,27 +219,45 @@ impl FsSource {
         };
         let unsendable = |reason| Unsendable::new(escaped(&name), reason);
         let failed = |errno: Errno| unsendable(withdrawal_of(&errno.into()));
-        let rel = RelPath::parse(&name).map_err(|_| unsendable(Withdrawal::Name))?;
         let mut stat = statat(parent, part, links.at()).map_err(failed)?;
-        if stat::kind(&stat) == FileType::Symlink {
-            match self.symlinks {
-                Symlinks::Skip => return Err(unsendable(Withdrawal::Kind)),
-                Symlinks::Follow => {
-                    links = Links::Followed;
-                    stat = statat(parent, part, links.at()).map_err(failed)?;
-                }
-                Symlinks::Preserve => {
-                    let target =
-                        rustix::fs::readlinkat(parent, part, Vec::new()).map_err(failed)?;
-                    let target = target.into_bytes();
-                    // Counted below the path that was given: what is beside it is not sent.
-                    if !stays_inside(self.walk.len().saturating_sub(1), &target) {
-                        return Err(unsendable(Withdrawal::Kind));
-                    }
-                    let meta = Meta::symlink(rel, target.into()).modified(stat::modified(&stat));
-                    return Ok(Some((FsKey { path, links, stamp: None }, meta)));
-                }
+        let mut astray = None;
+        if stat::kind(&stat) == FileType::Symlink && self.symlinks == Symlinks::Follow {
+            links = Links::Followed;
+            match statat(parent, part, links.at()) {
+                Ok(target) => stat = target,
+                Err(errno) => astray = Some(errno),
             }
+        }
+        if let (Some(root), Some(Filter(admits))) = (self.walk.first(), &mut self.filter) {
+            let path = name.get(root.name.as_bytes().len() + 1..).unwrap_or_default();
+            let (root, kind) = (self.number - 1, CandidateKind::of(&stat));
+            if !admits(&Candidate { root, path, kind, folder: parent }) {
+                return Ok(None);
+            }
+        }
+        if let Some(errno) = astray {
+            return Err(failed(errno));
+        }
+        let rel = RelPath::parse(&name).map_err(|error| match error {
+            NameError::TooLong { .. } | NameError::TooDeep { .. } => {
+                unsendable(Withdrawal::NameTooLong)
+            }
+            // A part of a name that was accepted so far: the last one.
+            NameError::Reserved if !self.walk.is_empty() => unsendable(Withdrawal::Partial),
+            _ => unsendable(Withdrawal::Name),
+        })?;
+        if stat::kind(&stat) == FileType::Symlink {
+            if self.symlinks != Symlinks::Preserve {
+                return Err(unsendable(Withdrawal::Link));
+            }
+            let target = rustix::fs::readlinkat(parent, part, Vec::new()).map_err(failed)?;
+            let target = target.into_bytes();
+            // Counted below the path that was given: what is beside it is not sent.
+            if !stays_inside(self.walk.len().saturating_sub(1), &target) {
+                return Err(unsendable(Withdrawal::LinkAstray));
+            }
+            let meta = Meta::symlink(rel, target.into()).modified(stat::modified(&stat));
+            return Ok(Some((FsKey { path, links, stamp: None }, meta)));
         }
         match stat::kind(&stat) {
             FileType::RegularFile => {
@@ -189,11 +271,10 @@ impl FsSource {
                 let handle = openat(parent, part, flags, Mode::empty()).map_err(failed)?;
                 let id = Id::of(&fstat(&handle).map_err(failed)?);
                 if self.walk.iter().any(|above| above.id == id) {
-                    return Err(unsendable(Withdrawal::Kind));
+                    return Err(unsendable(Withdrawal::LinkAstray));
                 }
-                let names = list(handle.as_fd()).map_err(failed)?;
-                let names = names.into_iter();
-                self.walk.push(Folder { handle, id, path, links, name: rel, names });
+                let listing = Listing::of(handle.as_fd()).map_err(failed)?;
+                self.walk.push(Folder { handle, id, path, links, name: rel, listing });
                 Ok(None)
             }
             _ => Err(unsendable(Withdrawal::Kind)),
@@ -210,10 +291,14 @@ impl Source for FsSource {
             let found = match self.walk.last_mut() {
                 None => {
                     let Given { path, name } = self.given.next()?;
+                    self.number += 1;
                     self.visit(path, name, Links::Followed)
                 }
-                Some(folder) => match folder.names.next() {
-                    Some(part) => {
+                Some(folder) => match folder.listing.next() {
+                    Some(Err(errno)) => {
+                        Err(Unsendable::new(folder.name.to_string(), withdrawal_of(&errno.into())))
+                    }
+                    Some(Ok(part)) => {
                         let name = [folder.name.as_bytes(), b"/", part.as_bytes()].concat();
                         let path = folder.path.join(part);
                         self.visit(path, name, Links::Refused)
@@ -273,6 +358,92 @@ impl Folder {
     }
 }
 
+impl Listing {
+    fn of(folder: BorrowedFd<'_>) -> rustix::io::Result<Self> {
+        let rest = Some(Dir::read_from(folder)?);
+        let mut listing = Self { batch: Vec::new().into_iter(), rest, failed: None };
+        listing.refill();
+        Ok(listing)
+    }
+
+    fn refill(&mut self) {
+        let mut names = Vec::new();
+        while names.len() < BATCH
+            && let Some(rest) = &mut self.rest
+        {
+            match rest.next() {
+                None => self.rest = None,
+                Some(Err(errno)) => (self.rest, self.failed) = (None, Some(errno)),
+                Some(Ok(entry)) => {
+                    let name = entry.file_name().to_bytes();
+                    if name != b"." && name != b".." {
+                        names.push(OsString::from_vec(name.to_vec()));
+                    }
+                }
+            }
+        }
+        names.sort_unstable();
+        self.batch = names.into_iter();
+    }
+}
+
+impl Iterator for Listing {
+    type Item = rustix::io::Result<OsString>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.batch.len() == 0 {
+            self.refill();
+        }
+        self.batch.next().map(Ok).or_else(|| self.failed.take().map(Err))
+    }
+}
+
+impl Candidate<'_> {
+    /// Its place below the path that was given, as bytes: parts that are joined by `/`.
+    ///
+    /// It may be a name that cannot travel.
+    #[must_use]
+    pub const fn path(&self) -> &[u8] {
+        self.path
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> CandidateKind {
+        self.kind
+    }
+
+    /// Which of the paths that were given it was found below, counted from 0.
+    #[must_use]
+    pub const fn root(&self) -> usize {
+        self.root
+    }
+
+    /// The folder that it stands in, open: what is opened relative to that is of the tree that is sent, whatever
+    /// happens to the folders on the way to it.
+    #[must_use]
+    pub const fn folder(&self) -> BorrowedFd<'_> {
+        self.folder
+    }
+}
+
+impl CandidateKind {
+    fn of(stat: &Stat) -> Self {
+        match stat::kind(stat) {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Directory,
+            FileType::Symlink => Self::Symlink,
+            _ => Self::Special,
+        }
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filter")
+    }
+}
+
 impl Links {
     const fn at(self) -> AtFlags {
         match self {
@@ -311,19 +482,6 @@ fn open_file(path: &Path, links: Links, seen: &Stamp) -> Result<Open, Withdrawal
     Ok(Open { file: File::from(file), stamp: *seen, extents: Extents::of(&stat) })
 }
 
-fn list(folder: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
 /// The size of what is given, if it is a file.
 fn look(path: &Path) -> io::Result<Option<u64>> {
     let meta = std::fs::metadata(path).map_err(|error| about(path, &error))?;
@@ -356,6 +514,9 @@ fn escaped(name: &[u8]) -> String {
     let _ = escape(name, &mut text);
     text
 }
+
+/// The most names of one folder in memory: more than most folders have, and 1 MiB of the longest names.
+const BATCH: usize = 4096;
 
 #[cfg(test)]
 mod tests;

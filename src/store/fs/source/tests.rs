@@ -125,7 +125,7 @@ fn source_names_that_cannot_travel_are_reported_escaped() {
     }
     let seen = walk(&mut FsSource::new([root]).unwrap());
     let expected = [
-        "t/.haul-0123456789abcdef.part: Name",
+        "t/.haul-0123456789abcdef.part: Partial",
         "t/a:b: Name",
         "t/c\\\\d: Name",
         "t/con: Name",
@@ -134,6 +134,90 @@ fn source_names_that_cannot_travel_are_reported_escaped() {
         "t",
     ];
     assert_eq!(names(&seen), expected);
+}
+
+#[test]
+fn source_names_that_are_too_long_or_too_deep_are_reported_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = ["d"; RelPath::MAX_PARTS].join("/");
+    fs::create_dir_all(dir.path().join("t").join(&deep)).unwrap();
+    let seen = walk(&mut FsSource::new([dir.path().join("t")]).unwrap());
+    assert_eq!(seen[0], Err((format!("t/{deep}"), Withdrawal::NameTooLong)));
+    assert_eq!(seen.len(), RelPath::MAX_PARTS + 1, "what is above it is sent");
+    // A partial file that is given by its name is not left out: it is refused.
+    let partial = dir.path().join(".haul-0123456789abcdef.part");
+    fs::write(&partial, "").unwrap();
+    let given = walk(&mut FsSource::new([partial]).unwrap());
+    assert_eq!(given[0].as_ref().unwrap_err().1, Withdrawal::Name);
+}
+
+#[test]
+fn source_folder_larger_than_a_batch_is_walked_whole_and_sorted_by_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("t");
+    fs::create_dir(&root).unwrap();
+    let count = 2 * BATCH + 10;
+    let mut expected: Vec<_> = (0..count).map(|i| format!("t/{i:05}")).collect();
+    for name in &expected {
+        File::create_new(dir.path().join(name)).unwrap();
+    }
+    let mut source = FsSource::new([root]).unwrap();
+    let mut seen = Vec::new();
+    while let Some(Ok((_, meta))) = source.next_entry() {
+        seen.push(meta.path.to_string());
+        let held: usize = source.walk.iter().map(|folder| folder.listing.batch.len()).sum();
+        assert!(held <= BATCH, "{held} names in memory");
+    }
+    assert_eq!(seen.pop().as_deref(), Some("t"));
+    assert!(seen.chunks(BATCH).all(|batch| batch.is_sorted()));
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn source_filter_is_asked_once_for_each_entry_and_not_below_what_it_refuses() {
+    let dir = tree();
+    let root = dir.path().join("t");
+    symlink("b", root.join("link")).unwrap();
+    symlink("none", root.join("dangling")).unwrap();
+    fifo(&root.join("pipe"));
+    fs::write(root.join("a:b"), "").unwrap();
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    for symlinks in [Symlinks::Skip, Symlinks::Follow] {
+        let heard = std::sync::Arc::clone(&asked);
+        let source = FsSource::new([root.clone(), root.join("b")]).unwrap().symlinks(symlinks);
+        let mut source = source.filter(move |found| {
+            let path = String::from_utf8_lossy(found.path()).into_owned();
+            let part = path.rsplit('/').next().unwrap().to_owned();
+            let seen = statat(found.folder(), part, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+            let is_folder = found.kind() == CandidateKind::Directory;
+            assert!(path == "link" || stat::is_folder(&seen) == is_folder, "{path}");
+            let wanted = !["b", "dangling", "a:b", "pipe"].contains(&&*path);
+            heard.lock().unwrap().push((found.root(), path, found.kind()));
+            wanted
+        });
+        let followed = symlinks == Symlinks::Follow;
+        let of_link: &[&str] = if followed {
+            &["t/link/c/x", "t/link/c", "t/link/y", "t/link"]
+        } else {
+            &["t/link: Link"]
+        };
+        let mut expected = vec!["t/a", "t/empty"];
+        expected.extend(of_link);
+        expected.extend(["t/z", "t", "b/c/x", "b/c", "b/y", "b"]);
+        assert_eq!(names(&walk(&mut source)), expected);
+        let mut asked = std::mem::take(&mut *asked.lock().unwrap());
+        let link = if followed { CandidateKind::Directory } else { CandidateKind::Symlink };
+        assert!(asked.contains(&(0, "link".to_owned(), link)));
+        assert!(asked.contains(&(0, "dangling".to_owned(), CandidateKind::Symlink)));
+        assert!(asked.contains(&(0, "pipe".to_owned(), CandidateKind::Special)));
+        assert!(asked.contains(&(1, "c/x".to_owned(), CandidateKind::File)));
+        let count = asked.len();
+        asked.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        asked.dedup();
+        assert_eq!(asked.len(), count, "each was asked for once");
+    }
 }
 
 #[test]
@@ -168,13 +252,13 @@ fn source_links_are_treated_as_it_was_told() {
         with(Symlinks::Skip),
         [
             "t/a",
-            "t/b/dangling: Kind",
-            "t/b/loop: Kind",
-            "t/b/out: Kind",
-            "t/b/root: Kind",
-            "t/b/up: Kind",
+            "t/b/dangling: Link",
+            "t/b/loop: Link",
+            "t/b/out: Link",
+            "t/b/root: Link",
+            "t/b/up: Link",
             "t/b",
-            "t/dir: Kind",
+            "t/dir: Link",
             "t/empty",
             "t/z",
             "t"
@@ -185,7 +269,7 @@ fn source_links_are_treated_as_it_was_told() {
         [
             "t/a",
             "t/b/dangling: Vanished",
-            "t/b/loop: Kind",
+            "t/b/loop: LinkAstray",
             "t/b/out",
             "t/b/root",
             "t/b/up",
@@ -202,8 +286,8 @@ fn source_links_are_treated_as_it_was_told() {
             "t/a",
             "t/b/dangling -> none",
             "t/b/loop -> ..",
-            "t/b/out: Kind",
-            "t/b/root: Kind",
+            "t/b/out: LinkAstray",
+            "t/b/root: LinkAstray",
             "t/b/up -> ../a",
             "t/b",
             "t/dir -> empty",
