@@ -1,16 +1,18 @@
 //! The command, as it is built, with real streams and real peers.
 #![expect(
+    clippy::cast_possible_truncation,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "tests open sockets and files, and stop where something is wrong"
+    reason = "tests open sockets and files, run where a usize has 64 bits, and stop where something is wrong"
 )]
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cuts;
 mod existing;
 mod future;
 mod haul;
@@ -19,6 +21,7 @@ mod interrupt;
 mod json;
 mod peers;
 mod plain;
+mod proxy;
 mod readme;
 mod transfer;
 mod trees;

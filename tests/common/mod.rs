@@ -26,6 +26,11 @@ use std::time::{Duration, Instant};
 /// How long a test waits for anything before it fails. All that is waited for takes milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether the longer variants of the tests are asked for.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("HAUL_LONG").is_some()
+}
+
 /// One that listens on a free port of loopback, and keeps what comes in a file.
 pub(crate) trait Receiver {
     /// Listens. What is given back knows where, and waits for the end.
