@@ -19,6 +19,7 @@ mod haul;
 mod help;
 mod interrupt;
 mod json;
+mod kills;
 mod peers;
 mod plain;
 mod proxy;
