@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -140,6 +140,11 @@ impl Haul {
         self.child.stdin.take().expect("the command has its standard input as a pipe")
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         self.signal("-INT");
@@ -226,7 +231,12 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
                 found.insert(format!("{name}/"), Vec::new());
                 folders.push(path);
             } else {
-                found.insert(name, fs::read(&path).expect("it can be read"));
+                match fs::read(&path) {
+                    Ok(bytes) => drop(found.insert(name, bytes)),
+                    // A receiver that still runs has given it another name.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => panic!("{name}: {error}"),
+                }
             }
         }
     }

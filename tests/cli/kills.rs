@@ -103,7 +103,7 @@ impl Scene {
 }
 
 /// All that is whole has its name, and what is not has none but that of a partial file.
-fn whole_or_partial(folder: &Path, sent: &BTreeMap<String, Vec<u8>>) {
+pub(crate) fn whole_or_partial(folder: &Path, sent: &BTreeMap<String, Vec<u8>>) {
     for (name, bytes) in tree(folder) {
         let last = name.trim_end_matches('/').rsplit('/').next().unwrap();
         if !(last.starts_with(".haul-") && last.ends_with(".part")) {

@@ -24,6 +24,7 @@ mod peers;
 mod plain;
 mod proxy;
 mod readme;
+mod syscalls;
 mod transfer;
 mod trees;
 mod wrong;

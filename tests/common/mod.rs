@@ -172,6 +172,15 @@ pub(crate) fn lacks_peers() -> bool {
     lacks
 }
 
+/// Whether `strace` is not on this machine; as [`lacks_peers`].
+pub(crate) fn lacks_strace() -> bool {
+    let lacks = std::env::var_os("CI").is_none() && quiet("strace").arg("-V").status().is_err();
+    if lacks {
+        println!("skipped: this test needs strace (apt-get install strace)");
+    }
+    lacks
+}
+
 /// `nc`, and only the OpenBSD one: others differ in their options, and do not say which port they
 /// took.
 pub(crate) fn nc() -> Command {

@@ -1,0 +1,275 @@
+//! The command killed at its k-th system call, and with the k-th one failing, by `strace`; then the same command again.
+//!
+//! A tiny transfer is traced once for all the calls that it makes; then some of them are struck, or with
+//! `HAUL_LONG=1` each of them. `strace` counts by thread: the k-th call is that of whichever thread makes so many.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Child;
+
+use tempfile::{TempDir, tempdir};
+
+use crate::common::{is_long, lacks_strace, quiet};
+use crate::haul::{Finished, HAUL, Haul, content, run, tree};
+use crate::kills::whole_or_partial;
+
+/// What a receiver asks of the system for its store.
+const STORE: &[&str] = &[
+    "openat",
+    "mkdirat",
+    "newfstatat",
+    "fstat",
+    "statx",
+    "fstatfs",
+    "flock",
+    "pwrite64",
+    "pread64",
+    "ftruncate",
+    "fchmod",
+    "utimensat",
+    "fsync",
+    "fdatasync",
+    "renameat2",
+    "renameat",
+    "linkat",
+    "unlinkat",
+    "getdents64",
+];
+
+/// What a sender asks of it for its source.
+const SOURCE: &[&str] =
+    &["openat", "newfstatat", "fstat", "statx", "pread64", "read", "lseek", "getdents64"];
+
+/// What both ask of it for the connection, and for themselves.
+const REST: &[&str] = &["recvfrom", "sendto", "shutdown", "close", "write", "clone3"];
+
+/// What each call can fail with here.
+const ERRORS: &[&str] = &[
+    "EIO",
+    "ENOSPC",
+    "EDQUOT",
+    "EINTR",
+    "EMFILE",
+    "EACCES",
+    "EROFS",
+    "ENAMETOOLONG",
+    "ELOOP",
+    "EXDEV",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Sender,
+    Receiver,
+}
+
+/// A system call and which of them, counted from 1.
+type Call = (&'static str, usize);
+
+struct Scene {
+    outbox: TempDir,
+    inbox: TempDir,
+    sent: BTreeMap<String, Vec<u8>>,
+}
+
+impl Scene {
+    /// A file of three blocks, one that fits into its offer, an empty one, and a folder.
+    fn new() -> Self {
+        let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+        let what = outbox.path().join("what");
+        fs::create_dir_all(what.join("sub")).unwrap();
+        fs::write(what.join("large"), content(1, 10_000)).unwrap();
+        fs::write(what.join("sub/small"), "small").unwrap();
+        fs::write(what.join("empty"), "").unwrap();
+        let sent = tree(outbox.path());
+        Self { outbox, inbox, sent }
+    }
+
+    fn send(&self, address: &str) -> Vec<String> {
+        let what = self.outbox.path().join("what").to_str().unwrap().to_owned();
+        ["send", &what, address, "--block-size", "4K", "--retry-for", "0s"].map(Into::into).into()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.outbox.path().join("log")
+    }
+
+    /// One transfer with `strace` at one side, told this; how the sender and the receiver ended.
+    fn transfer(&self, side: Side, told: &[String]) -> (Finished, Finished) {
+        let (bob, address) = Haul::receive(self.inbox.path(), &[]);
+        let mut strace = quiet("strace");
+        // Where cargo sets it, the loader looks for libraries in a hundred places.
+        strace.env_remove("LD_LIBRARY_PATH");
+        strace.arg("-f").arg("-o").arg(self.log()).args(told);
+        let (alice, strace) = match side {
+            Side::Sender => {
+                strace.arg(HAUL).args(self.send(&address));
+                (Haul::spawn(strace).finish(), None)
+            }
+            Side::Receiver => {
+                strace.arg("-p").arg(bob.id().to_string());
+                let strace = Strace::attach(strace);
+                (run(self.send(&address)), Some(strace))
+            }
+        };
+        bob.interrupt();
+        let bob = bob.finish();
+        drop(strace);
+        (alice, bob)
+    }
+
+    /// All calls of these kinds that a transfer makes on one side, from when it looks at the first file on.
+    fn calls(side: Side, kinds: &[&'static str]) -> Vec<Call> {
+        let scene = Self::new();
+        let (alice, _) = scene.transfer(side, &[]);
+        alice.code(0);
+        let what = scene.outbox.path().join("what");
+        let mut counts = BTreeMap::new();
+        let mut calls = BTreeSet::new();
+        let mut has_begun = side == Side::Receiver;
+        for line in fs::read_to_string(scene.log()).unwrap().lines() {
+            let Some((thread, call)) = line.split_once(' ') else { continue };
+            let name = call.trim_start().split('(').next().unwrap_or_default();
+            has_begun |= name != "execve" && call.contains(what.to_str().unwrap());
+            let Some(kind) = kinds.iter().find(|kind| **kind == name) else { continue };
+            let count = counts.entry((thread.to_owned(), *kind)).or_insert(0);
+            *count += 1;
+            if has_begun {
+                calls.insert((*kind, *count));
+            }
+        }
+        assert!(calls.len() > 20, "{calls:?}");
+        calls.into_iter().collect()
+    }
+
+    /// What must hold whatever happened: what has a name is whole, and what was vouched for is there.
+    fn check(&self, alice: &Finished) {
+        whole_or_partial(self.inbox.path(), &self.sent);
+        let held = tree(self.inbox.path());
+        for line in alice.stdout.lines() {
+            if let Some(name) = line.strip_prefix("delivered ") {
+                let name = name.split(" (").next().unwrap();
+                assert!(held.contains_key(name), "{name} is not there: {alice:?}");
+            }
+        }
+    }
+
+    /// The same command again, undisturbed: all arrives, and nothing else is left.
+    fn again(&self) {
+        let (bob, address) = Haul::receive(self.inbox.path(), &["--once"]);
+        run(self.send(&address)).code(0);
+        bob.finish().code(0);
+        assert!(tree(self.inbox.path()) == self.sent, "{:?}", tree(self.inbox.path()).keys());
+    }
+}
+
+/// `strace` of a process that runs. It ends with that.
+struct Strace(Child);
+
+impl Strace {
+    fn attach(mut command: std::process::Command) -> Self {
+        use std::io::{BufRead, BufReader};
+        let mut child = command.spawn().expect("strace can be run");
+        let mut said = String::new();
+        let mut lines = BufReader::new(child.stderr.take().expect("it is a pipe"));
+        lines.read_line(&mut said).expect("strace says something");
+        assert!(said.contains("attached"), "{said}");
+        // It says so whenever there is another thread.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Self(child)
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+fn told((call, k): Call, fault: &str) -> [String; 4] {
+    let inject = format!("inject={call}:{fault}:when={k}");
+    ["-e".into(), format!("trace={call}"), "-e".into(), inject]
+}
+
+/// All of them, or about `some` that are spread evenly.
+fn sample<T: Copy>(all: &[T], some: usize) -> Vec<T> {
+    // Nothing in common with the number of errors, so that each of them is among the sample.
+    let steps = (all.len() / some).max(1)..;
+    let step = steps.into_iter().find(|step| step % 2 == 1 && step % 5 != 0).unwrap_or(1);
+    all.iter().copied().step_by(if is_long() { 1 } else { step }).collect()
+}
+
+/// Kills one side at its calls; the other is told nothing.
+fn kill_at_calls(side: Side, kinds: &[&'static str]) {
+    if lacks_strace() {
+        return;
+    }
+    let calls = sample(&Scene::calls(side, kinds), 12);
+    let mut killed = 0;
+    for call in &calls {
+        let scene = Scene::new();
+        let (alice, bob) = scene.transfer(side, &told(*call, "signal=KILL"));
+        println!("{side:?} {call:?}: {:?} {:?}", alice.code, bob.code);
+        let ended = match side {
+            Side::Sender => alice.code,
+            Side::Receiver => bob.code,
+        };
+        killed += usize::from(ended.is_none());
+        scene.check(&alice);
+        scene.again();
+    }
+    // Which thread does what is for the system to say: some calls may not come about a second time.
+    println!("killed at {killed} of {} calls", calls.len());
+    assert!(killed * 2 > calls.len(), "killed at {killed} of {} calls", calls.len());
+}
+
+/// Lets calls of one side fail.
+fn fail_calls(side: Side, kinds: &[&'static str]) {
+    if lacks_strace() {
+        return;
+    }
+    let calls = Scene::calls(side, kinds);
+    let calls: Vec<_> =
+        calls.iter().flat_map(|call| ERRORS.iter().map(|error| (*call, *error))).collect();
+    let calls = sample(&calls, 23);
+    let mut struck = 0;
+    for (call, error) in &calls {
+        let scene = Scene::new();
+        let (alice, bob) = scene.transfer(side, &told(*call, &format!("error={error}")));
+        println!("{side:?} {call:?} {error}: {:?}: {} {}", alice.code, alice.stderr, bob.stderr);
+        struck += usize::from(fs::read_to_string(scene.log()).unwrap().contains("(INJECTED)"));
+        scene.check(&alice);
+        if alice.code == Some(0) {
+            assert!(tree(scene.inbox.path()) == scene.sent, "{:?}", tree(scene.inbox.path()));
+        } else {
+            // Both sides name the entry, and the receiver goes on.
+            assert!(alice.stderr.contains("what"), "{alice:?}");
+            assert!(bob.stderr.contains(": what") || side == Side::Sender, "{bob:?}");
+            bob.code(130);
+        }
+        scene.again();
+    }
+    println!("{struck} of {} calls failed", calls.len());
+    assert!(struck * 2 > calls.len(), "{struck} of {} calls failed", calls.len());
+}
+
+#[test]
+fn receiver_killed_at_a_system_call_same_command_completes() {
+    kill_at_calls(Side::Receiver, &[STORE, REST].concat());
+}
+
+#[test]
+fn sender_killed_at_a_system_call_same_command_completes() {
+    kill_at_calls(Side::Sender, &[SOURCE, REST].concat());
+}
+
+#[test]
+fn receiver_system_call_that_fails_is_reported_and_same_command_completes() {
+    fail_calls(Side::Receiver, STORE);
+}
+
+#[test]
+fn sender_system_call_that_fails_is_reported_and_same_command_completes() {
+    fail_calls(Side::Sender, SOURCE);
+}
