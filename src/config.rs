@@ -67,7 +67,7 @@ pub struct Deadlines {
     /// a peer that has nothing to say sends a heartbeat every [`Deadlines::HEARTBEAT`].
     pub silence: Duration,
     /// From the first byte of a message to its last. Default: 60 s. With blocks of 256 KiB this asks for
-    /// 4.4 KB/s.
+    /// 4.4 KB/s. A peer that listens must take at least 4 KiB in this time.
     pub progress: Duration,
     /// Without any message but heartbeats. Default: 15 min, which is what a device may take to sync.
     pub idle: Duration,

@@ -10,7 +10,7 @@ use super::observer::Observer;
 use super::receiving::Hooks;
 use super::retry::{Retry, random, random_bytes};
 use super::sending::Sending;
-use super::wire::TICK;
+use super::wire::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
 use crate::proto::{Sender, Summary, TransferId};
@@ -245,6 +245,15 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
             self.clock.sleep(rest.min(TICK));
         }
+    }
+
+    /// Says why the session failed, if the stream takes it at once. The failure stands either way.
+    pub(super) fn say_last_words<T: Read + Write>(&self, wire: &mut Wire<T>) {
+        let end = self.clock.now().saturating_add(LAST_WORDS);
+        let _ = wire.flush(|moved| match moved {
+            Moved::Bytes(_) if self.clock.now() < end => Ok(()),
+            Moved::Bytes(_) | Moved::Tick => Err(Error::Cancelled),
+        });
     }
 
     fn sending<'s, S: Source>(&self, source: &'s mut S) -> Sending<'s, S> {

@@ -9,7 +9,7 @@ use super::cancel::Cancel;
 use super::clock::Clock;
 use super::observer::Observer;
 use super::retry::random_bytes;
-use super::wire::{Moved, TICK, Wire, consume, give_up};
+use super::wire::{Moved, Pace, TICK, Wire, consume};
 use crate::error::Error;
 use crate::proto::{
     AbortCode, Consumed, EntryId, Event, Found, ReceiveAction, Receiver, Refusal, Step, Summary,
@@ -82,8 +82,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let action = match polled {
                 Ok(action) => action,
                 Err(failure) => {
-                    // The reason goes out if the stream takes it at once; the failure stands either way.
-                    let _ = wire.flush(give_up);
+                    self.say_last_words(&mut wire);
                     return Err(failure.into());
                 }
             };
@@ -147,13 +146,15 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         wire: &mut Wire<T>,
         receiver: &mut Receiver,
     ) -> Result<(), Error> {
-        wire.flush(|moved| match moved {
-            Moved::Bytes(_) => {
-                receiver.handle_peer_took(self.clock.now());
-                Ok(())
+        let mut pace = Pace::new(self.config.deadlines.progress, self.clock.now());
+        wire.flush(|moved| {
+            let now = self.clock.now();
+            match moved {
+                Moved::Bytes(_) => receiver.handle_peer_took(now),
+                Moved::Tick if self.cancel.is_cancelled() => return Err(Error::Cancelled),
+                Moved::Tick => receiver.handle_write_blocked(now)?,
             }
-            Moved::Tick if self.cancel.is_cancelled() => Err(Error::Cancelled),
-            Moved::Tick => Ok(receiver.handle_write_blocked(self.clock.now())?),
+            Ok(pace.check(now, moved)?)
         })
     }
 }

@@ -1,12 +1,12 @@
 //! The sending half over one stream.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 
 use super::blocking::{HasProgress, Transfer};
 use super::clock::Clock;
 use super::observer::Observer;
-use super::wire::{Moved, Wire, consume, give_up};
+use super::wire::{Moved, Pace, Wire, consume};
 use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{
@@ -47,8 +47,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let action = match polled {
                 Ok(action) => action,
                 Err(failure) => {
-                    // The reason goes out if the stream takes it at once; the failure stands either way.
-                    let _ = wire.flush(give_up);
+                    self.say_last_words(&mut wire);
                     return Err(failure.into());
                 }
             };
@@ -114,13 +113,15 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         wire: &mut Wire<T>,
         sender: &mut Sender,
     ) -> Result<(), Error> {
-        wire.flush(|moved| match moved {
-            Moved::Bytes(_) => {
-                sender.handle_peer_took(self.clock.now());
-                Ok(())
+        let mut pace = Pace::new(self.config.deadlines.progress, self.clock.now());
+        wire.flush(|moved| {
+            let now = self.clock.now();
+            match moved {
+                Moved::Bytes(_) => sender.handle_peer_took(now),
+                Moved::Tick if self.cancel.is_cancelled() => return Err(Error::Cancelled),
+                Moved::Tick => sender.handle_write_blocked(now)?,
             }
-            Moved::Tick if self.cancel.is_cancelled() => Err(Error::Cancelled),
-            Moved::Tick => Ok(sender.handle_write_blocked(self.clock.now())?),
+            Ok(pace.check(now, moved)?)
         })
     }
 }
@@ -148,8 +149,8 @@ impl<S: Source> Sending<'_, S> {
                     return Err(Withdrawal::Unreadable { code: 0 });
                 }
                 Ok(bytes) => read += bytes,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                // In either case it is asked again, once the peer has heard that this side lives.
+                Err(error) if is_pending(&error) => return Ok(None),
                 Err(error) => return Err(crate::store::withdrawal_of(&error)),
             }
         }
@@ -167,6 +168,10 @@ impl<S: Source> Sending<'_, S> {
             self.source.release(reader, offset);
         }
     }
+}
+
+fn is_pending(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
 impl<S: Source> HasProgress for Sending<'_, S> {

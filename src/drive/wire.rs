@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
-use crate::proto::Consumed;
+use crate::proto::{Consumed, Stall};
 
 /// A stream, what was read of it and is not consumed, and what is to be written.
 #[derive(Debug)]
@@ -77,13 +77,7 @@ impl<T: Read + Write> Wire<T> {
         }
         let room = aim.saturating_sub(held).clamp(1, self.input.len() - self.end);
         let buffer = &mut self.input[self.end..self.end + room];
-        let read = loop {
-            match self.stream.read(buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        match read {
+        match self.stream.read(buffer) {
             Ok(0) => Err(transport(Operation::Read, ErrorKind::UnexpectedEof.into())),
             Ok(bytes) if bytes > room => Err(transport(Operation::Read, lie())),
             Ok(bytes) => {
@@ -143,7 +137,6 @@ impl<T: Read + Write> Wire<T> {
                     written += bytes;
                     took(Moved::Bytes(bytes))?;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_tick(&error) => took(Moved::Tick)?,
                 Err(error) => return Err(transport(Operation::Write, error)),
             }
@@ -152,7 +145,6 @@ impl<T: Read + Write> Wire<T> {
         loop {
             match self.stream.flush() {
                 Ok(()) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_tick(&error) => took(Moved::Tick)?,
                 Err(error) => return Err(transport(Operation::Write, error)),
             }
@@ -176,16 +168,40 @@ pub(super) fn consume<T: Read + Write>(
     if consumed.bytes > 0 { 0 } else { consumed.needed.max(needed) }
 }
 
-/// The last words are not worth waiting for.
-pub(super) fn give_up(moved: Moved) -> Result<(), Error> {
-    match moved {
-        Moved::Bytes(_) => Ok(()),
-        Moved::Tick => Err(Error::Cancelled),
+/// Whether a peer takes what is said fast enough: at least [`LEAST`] bytes, or all there is, within each
+/// [`Deadlines::progress`](crate::config::Deadlines::progress). Without it a peer that takes a byte now and then would be waited
+/// for as long as there is something to say.
+#[derive(Debug)]
+pub(super) struct Pace {
+    after: Duration,
+    since: Duration,
+    /// Bytes since then.
+    taken: u64,
+}
+
+impl Pace {
+    /// From now on.
+    pub(super) const fn new(after: Duration, now: Duration) -> Self {
+        Self { after, since: now, taken: 0 }
+    }
+
+    /// After each call of the stream.
+    pub(super) fn check(&mut self, now: Duration, moved: Moved) -> Result<(), Stall> {
+        if let Moved::Bytes(bytes) = moved {
+            self.taken = self.taken.saturating_add(bytes as u64);
+        }
+        if self.taken >= LEAST {
+            (self.since, self.taken) = (now, 0);
+        }
+        let is_due = now.saturating_sub(self.since) >= self.after;
+        if is_due { Err(Stall::Drip { bytes: self.taken, after: self.after }) } else { Ok(()) }
     }
 }
 
+/// Whether a call may simply be made again, once the deadlines were looked at. An interrupted one too: a stream that is
+/// interrupted for ever must not keep a session for ever.
 fn is_tick(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn transport(operation: Operation, source: io::Error) -> Error {
@@ -198,3 +214,9 @@ fn lie() -> io::Error {
 
 /// How long the longest wait is after which the cancel token is looked at.
 pub(super) const TICK: Duration = Duration::from_millis(200);
+
+/// The smallest block that `Config::block_size` advises for slow lines.
+const LEAST: u64 = 4096;
+
+/// How long a peer may take for the last words, which say why a session failed.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -228,6 +228,14 @@ pub enum Stall {
         /// The deadline.
         after: Duration,
     },
+    /// The peer took bytes, but too few in the time.
+    #[error("the peer took only {bytes} bytes in {} s", after.as_secs())]
+    Drip {
+        /// How many it took.
+        bytes: u64,
+        /// The deadline.
+        after: Duration,
+    },
     /// Bytes came, but no message was complete in time.
     #[error("no complete message from the peer within {} s", after.as_secs())]
     Progress {
