@@ -565,6 +565,68 @@ fn retry_ends_when_patience_does() {
     assert_eq!(waited, Duration::from_secs(60), "patience is used up");
 }
 
+/// A connector that fails once, after which nobody comes.
+struct NobodyComes {
+    clock: Virtual,
+    has_failed: bool,
+    calls: usize,
+}
+
+impl Connector for NobodyComes {
+    type Stream = Silent;
+
+    fn connect(&mut self) -> io::Result<Silent> {
+        self.calls += 1;
+        self.clock.pass(Duration::from_secs(1));
+        let first = !std::mem::replace(&mut self.has_failed, true);
+        Err(if first { ErrorKind::ConnectionReset } else { ErrorKind::WouldBlock }.into())
+    }
+}
+
+#[test]
+fn peer_that_was_lost_and_does_not_dial_again_is_waited_for_as_long_as_patience_has_it() {
+    let patience = Duration::from_secs(60);
+    let clock = Virtual::default();
+    let mut connector = NobodyComes { clock: clock.clone(), has_failed: false, calls: 0 };
+    let error = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .retry(Retry::patiently(patience))
+        .send_via(&mut three_files(), &mut connector)
+        .expect_err("nobody comes");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let took = clock.now();
+    assert!(took > patience && took <= patience + Duration::from_secs(1), "{took:?}");
+}
+
+/// Cancels as soon as an attempt is to be made again.
+struct CancelAtRetry(Cancel);
+
+impl Observer for CancelAtRetry {
+    fn event(&mut self, _: &Event) {}
+
+    fn retry(&mut self, _: u32, _: &Error, _: Duration) {
+        self.0.cancel();
+    }
+}
+
+#[test]
+fn cancelled_transfer_does_not_wait_out_the_pause_between_attempts() {
+    let (clock, cancel) = (Virtual::default(), Cancel::new());
+    let mut connector = NobodyComes { clock: clock.clone(), has_failed: false, calls: 0 };
+    let mut retry = Retry::patiently(Duration::from_secs(3600));
+    retry.first = Duration::from_secs(600);
+    retry.most = retry.first;
+    let error = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .retry(retry)
+        .observer(CancelAtRetry(cancel.clone()))
+        .cancel(cancel)
+        .send_via(&mut three_files(), &mut connector)
+        .expect_err("cancelled");
+    assert!(matches!(error, Error::Cancelled), "{error:?}");
+    assert_eq!((connector.calls, clock.now()), (1, Duration::from_secs(1)));
+}
+
 #[test]
 fn sender_that_listens_serves_a_receiver_that_dials_again() {
     let (connector, acceptor) = memory::network(capacity(4096));

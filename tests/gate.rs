@@ -50,3 +50,32 @@ fn fuzz_bodies_are_those_of_the_targets() {
     let bodies = haul::testing::fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned());
     assert_eq!(bodies.collect::<BTreeSet<_>>(), corpora);
 }
+
+/// Names of tests stand in the last column of its tables.
+#[test]
+fn waits_are_documented_with_tests_that_exist() {
+    let page = read("docs/liveness.md");
+    let mut sources = String::new();
+    let mut folders = vec![std::path::PathBuf::from("src"), "tests".into()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { return };
+        for entry in entries {
+            let path = entry.expect("the folder is read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&fs::read_to_string(&path).expect("it is text"));
+            }
+        }
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let mut names = 0;
+    for row in rows {
+        let last = row.trim_end_matches('|').rsplit('|').next().expect("a row has columns");
+        for name in last.split('`').skip(1).step_by(2) {
+            names += 1;
+            assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+    assert!(page.is_empty() || names > 20, "{names}");
+}
