@@ -88,6 +88,23 @@ impl Error {
         }
     }
 
+    /// Whether this is about whoever was at the other end, before it greeted, and not about this side.
+    pub(crate) const fn is_of_stranger(&self) -> bool {
+        match self {
+            Self::Transport { operation: Operation::Read | Operation::Write, .. }
+            | Self::Peer(_)
+            | Self::Damaged(_)
+            | Self::Incompatible(_)
+            | Self::Aborted(_)
+            | Self::Stalled(_) => true,
+            Self::Transport { .. }
+            | Self::Local { .. }
+            | Self::Policy(_)
+            | Self::Cancelled
+            | Self::Misuse(_) => false,
+        }
+    }
+
     /// The kind of [`io::Error`] that this is nearest to.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {

@@ -652,6 +652,100 @@ fn sender_that_listens_serves_a_receiver_that_dials_again() {
     assert_three_files(&store);
 }
 
+/// Counts the retries without a pause: of one that waits for its peer.
+#[derive(Default)]
+struct Awaited(u32);
+
+impl Observer for Awaited {
+    fn event(&mut self, _: &Event) {}
+
+    fn retry(&mut self, _: u32, _: &Error, pause: Duration) {
+        assert!(pause.is_zero());
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn sender_that_listens_lets_strangers_pass() {
+    let (connector, mut acceptor) = memory::network(capacity(4096));
+    acceptor.set_timeout(Some(Duration::from_millis(1)));
+    let store = MemoryStore::new();
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            let mut transfer = Transfer::new(small_blocks()).observer(Awaited::default());
+            let sent = transfer.send_via(&mut three_files(), &mut Listening::new(acceptor));
+            (sent, transfer.into_observer())
+        });
+        let mut connector = connector;
+        drop(connector.connect().expect("connected"));
+        let mut browser = connector.connect().expect("connected");
+        browser.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").expect("written");
+        // Its end: the sender has heard enough.
+        browser.set_timeout(None);
+        let _ = browser.read_to_end(&mut Vec::new());
+        let mut store = store.clone();
+        let received = Transfer::new(small_blocks()).receive_via(&mut store, &mut connector);
+        assert!(received.expect("received").is_complete());
+        let (sent, awaited) = sender.join().expect("no panic");
+        assert!(sent.expect("sent").is_complete());
+        assert_eq!(awaited.0, 2);
+    });
+    assert_three_files(&store);
+}
+
+/// A waiting connector: the first peer comes after two hours, is gone after so many bytes, and never comes again, but
+/// strangers do every ten seconds.
+struct GoneForGood<'c> {
+    inner: MemoryConnector,
+    clock: &'c Virtual,
+    calls: u32,
+}
+
+impl Connector for GoneForGood<'_> {
+    type Stream = Frail<memory::Pipe>;
+
+    fn connect(&mut self) -> io::Result<Self::Stream> {
+        self.clock.sleep(Duration::from_secs(1));
+        self.calls += 1;
+        match self.calls {
+            7200 => Ok(Frail { inner: self.inner.connect()?, left: 15_000 }),
+            7201.. if self.calls.is_multiple_of(10) => {
+                Ok(Frail { inner: memory::pipe(capacity(1)).0, left: 0 })
+            }
+            _ => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn sender_that_listens_waits_for_as_long_as_its_patience_after_a_loss() {
+    let (inner, mut acceptor) = memory::network(capacity(4096));
+    let clock = Virtual::default();
+    let mut connector = GoneForGood { inner, clock: &clock, calls: 0 };
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let (stream, _) = acceptor.accept().expect("accepted");
+            Transfer::new(small_blocks()).receive(&mut MemoryStore::new(), stream)
+        });
+        let error = Transfer::new(small_blocks())
+            .clock(clock.clone())
+            .retry(Retry::patiently(Duration::from_secs(60)))
+            .send_via(&mut three_files(), &mut connector)
+            .expect_err("it does not come again");
+        assert!(
+            matches!(&error, Error::Transport { source, .. }
+            if source.kind() == ErrorKind::ConnectionReset),
+            "{error:?}"
+        );
+    });
+    // The tick that finds the patience at its end is part of it.
+    assert_eq!(clock.now(), Duration::from_secs(7200 + 61));
+}
+
 mockall::mock! {
     Dial {}
     impl Connector for Dial {

@@ -46,7 +46,7 @@ pub struct Transfer<O = (), C = SystemClock> {
     pub(super) cancel: Cancel,
     pub(super) retry: Retry,
     pub(super) clock: C,
-    /// A peer has greeted: who is there speaks haul, so that a lost connection is worth another.
+    /// The peer of this connection has greeted: it speaks haul, so that a lost connection is worth another.
     pub(super) greeted: bool,
 }
 
@@ -122,20 +122,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         connector: &mut K,
     ) -> Result<Summary, Error> {
         let mut sending = self.sending(source);
-        self.keep_connecting(
-            connector,
-            &mut sending,
-            |this, sending, stream| this.run_sender(sending, stream),
-            |this, sending, attempt| {
-                if sending.sender.is_settled() {
-                    // All receipts are in: nothing but the goodbye was lost.
-                    return Some(sending.sender.summary());
-                }
-                let now = this.clock.now();
-                sending.sender.reconnect(sending.transfer, attempt, random_bytes(), now);
-                None
-            },
-        )
+        self.keep_connecting(connector, &mut sending, |this, sending, attempt, stream| {
+            // The deadlines of a session begin with its connection, however long that took.
+            let now = this.clock.now();
+            sending.sender.reconnect(sending.transfer, attempt, random_bytes(), now);
+            this.run_sender(sending, stream)
+        })
     }
 
     /// Receives into `store` what one sender sends over one stream.
@@ -162,18 +154,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         connector: &mut K,
     ) -> Result<Summary, Error> {
         let mut progress = Arrived { store, bytes: 0 };
-        self.keep_connecting(
-            connector,
-            &mut progress,
-            |this, progress, stream| {
-                let mut unheard = |_, _, _: &Cancel| {};
-                let mut hooks = Hooks::new(&mut unheard);
-                let ended = this.run_receiver(progress.store, stream, &mut hooks);
-                progress.bytes = progress.bytes.saturating_add(hooks.summary.sent);
-                ended
-            },
-            |_, _, _| None,
-        )
+        self.keep_connecting(connector, &mut progress, |this, progress, _, stream| {
+            let mut unheard = |_, _, _: &Cancel| {};
+            let mut hooks = Hooks::new(&mut unheard);
+            let ended = this.run_receiver(progress.store, stream, &mut hooks);
+            progress.bytes = progress.bytes.saturating_add(hooks.summary.sent);
+            ended
+        })
     }
 
     /// Connects, runs, and does so again for as long as that can help.
@@ -181,53 +168,64 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         &mut self,
         connector: &mut K,
         progress: &mut P,
-        mut run: impl FnMut(&mut Self, &mut P, K::Stream) -> Result<Summary, Error>,
-        mut again: impl FnMut(&mut Self, &mut P, u32) -> Option<Summary>,
+        mut run: impl FnMut(&mut Self, &mut P, u32, K::Stream) -> Result<Summary, Error>,
     ) -> Result<Summary, Error> {
         let mut attempt: u32 = 1;
         let mut retries: u32 = 0;
-        self.greeted = false;
+        // Whether a peer has greeted, on any of the connections.
+        let mut known = false;
         let mut since = self.clock.now();
-        // Why the last connection is no more.
+        // Why the connection to a peer that is waited for is no more.
         let mut lost = None;
         loop {
+            if connector.is_waiting()
+                && self.clock.now() > since.saturating_add(self.retry.patience)
+                && let Some(error) = lost.take()
+            {
+                return Err(error);
+            }
             let before = progress.arrived();
+            self.greeted = false;
             let error = match connector.connect() {
-                Ok(stream) => match run(self, progress, stream) {
+                Ok(stream) => match run(self, progress, attempt, stream) {
                     Ok(summary) => return Ok(summary),
                     Err(error) => error,
                 },
                 Err(tick) if tick.kind() == ErrorKind::WouldBlock => {
                     // It waits for the peer to come; at first for as long as it takes.
-                    let now = self.clock.now();
-                    match lost.take() {
-                        _ if self.cancel.is_cancelled() => return Err(Error::Cancelled),
-                        Some(error) if now > since.saturating_add(self.retry.patience) => {
-                            return Err(error);
-                        }
-                        error => lost = error,
+                    if self.cancel.is_cancelled() {
+                        return Err(Error::Cancelled);
                     }
                     continue;
                 }
                 Err(source) => Error::Transport { operation: Operation::Connect, source },
             };
-            if progress.arrived() > before {
+            if progress.arrived() > before || (self.greeted && !known) {
                 (since, retries) = (self.clock.now(), 0);
             }
+            known |= self.greeted;
             attempt = attempt.saturating_add(1);
-            if let Some(summary) = again(self, progress, attempt) {
+            if let Some(summary) = progress.settled() {
                 return Ok(summary);
             }
             let end = since.saturating_add(self.retry.patience);
             let rest = end.saturating_sub(self.clock.now());
             let pause = self.retry.pause(retries, random()).min(rest);
-            let may = error.is_transient() && (self.greeted || self.retry.initial);
+            if connector.is_waiting() && !self.greeted && error.is_of_stranger() {
+                self.observer.retry(attempt, &error, Duration::ZERO);
+                continue;
+            }
+            let may = error.is_transient() && (known || self.retry.initial);
             if !may || pause.is_zero() {
                 return Err(error);
             }
+            if connector.is_waiting() {
+                self.observer.retry(attempt, &error, Duration::ZERO);
+                lost = Some(error);
+                continue;
+            }
             self.observer.retry(attempt, &error, pause);
             self.wait(pause)?;
-            lost = Some(error);
             retries = retries.saturating_add(1);
         }
     }
@@ -271,6 +269,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 /// What shows whether a connection was of any use.
 pub(super) trait HasProgress {
     fn arrived(&self) -> u64;
+
+    /// The sum, if all receipts are in: then nothing but the goodbye was lost.
+    fn settled(&self) -> Option<Summary>;
 }
 
 /// What a receiver got over all connections.
@@ -282,5 +283,9 @@ struct Arrived<'s, S> {
 impl<S> HasProgress for Arrived<'_, S> {
     fn arrived(&self) -> u64 {
         self.bytes
+    }
+
+    fn settled(&self) -> Option<Summary> {
+        None
     }
 }

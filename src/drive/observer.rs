@@ -18,7 +18,8 @@ pub trait Observer {
         let _ = entry;
     }
 
-    /// The connection is lost, for `cause`; attempt number `attempt` follows after `pause`.
+    /// The connection is lost, for `cause`; attempt number `attempt` follows after `pause`, which is zero where the
+    /// peer is waited for.
     fn retry(&mut self, attempt: u32, cause: &Error, pause: Duration) {
         let _ = (attempt, cause, pause);
     }

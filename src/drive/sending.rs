@@ -179,4 +179,8 @@ impl<S: Source> HasProgress for Sending<'_, S> {
         let summary = self.sender.summary();
         summary.delivered.saturating_add(summary.sent - summary.resent)
     }
+
+    fn settled(&self) -> Option<Summary> {
+        self.sender.is_settled().then(|| self.sender.summary())
+    }
 }

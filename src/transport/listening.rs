@@ -7,7 +7,8 @@ use super::{Acceptor, Connector, Peer};
 /// Connects by accepting: for a sender that listens, or a receiver that is to take one transfer from whoever comes.
 ///
 /// Who dials is independent of who sends. [`Transfer::send_via`](crate::Transfer::send_via) with this waits for a
-/// receiver, and after a lost connection for the next one.
+/// receiver as long as it takes, and after a lost connection for as long as [`Retry::patience`](crate::Retry::patience)
+/// says. Who comes and does not speak haul is heard of as a [`retry`](crate::Observer::retry), and the waiting goes on.
 #[derive(Debug, Clone)]
 pub struct Listening<A> {
     acceptor: A,
@@ -36,8 +37,23 @@ impl<A: Acceptor> Connector for Listening<A> {
                 self.peer = Some(peer);
                 Ok(stream)
             }
-            Err(error) if error.kind() == ErrorKind::TimedOut => Err(ErrorKind::WouldBlock.into()),
+            Err(error) if is_passing(error.kind()) => Err(ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         }
     }
+
+    fn is_waiting(&self) -> bool {
+        true
+    }
+}
+
+/// Nobody came, or somebody who is gone again.
+const fn is_passing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TimedOut
+            | ErrorKind::Interrupted
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+    )
 }

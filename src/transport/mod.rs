@@ -54,8 +54,8 @@ pub use self::threaded::Threaded;
 /// Opens a stream to the peer, as often as it is asked to.
 ///
 /// - **Blocking.** `connect` may block, and should fail with [`io::ErrorKind::TimedOut`] after a time of its own. One
-///   that waits for the peer to come returns within about a second, with [`io::ErrorKind::WouldBlock`] if it did
-///   not: that is no failure, and it is called again.
+///   that [waits](Connector::is_waiting) for the peer to come returns within about a second, with
+///   [`io::ErrorKind::WouldBlock`] if it did not: that is no failure, and it is called again.
 /// - **After an error** it may be called again. haul does so after errors that a new attempt can help
 ///   (see [`Error::is_transient`](crate::Error::is_transient)), with growing pauses.
 /// - **After success** it may be called again too: the former stream is then gone, or about to be.
@@ -70,6 +70,14 @@ pub trait Connector {
     ///
     /// Whatever kept the stream from being opened.
     fn connect(&mut self) -> io::Result<Self::Stream>;
+
+    /// Whether `connect` waits for the peer to come, instead of going to it. Default: no.
+    ///
+    /// One that waits is called again at once when a connection is lost, without the pauses of
+    /// [`Retry`](crate::Retry); and whoever comes and does not greet, a stranger, does not end the transfer.
+    fn is_waiting(&self) -> bool {
+        false
+    }
 }
 
 /// Waits for peers to open streams.
@@ -123,6 +131,10 @@ impl<C: Connector + ?Sized> Connector for &mut C {
 
     fn connect(&mut self) -> io::Result<Self::Stream> {
         (**self).connect()
+    }
+
+    fn is_waiting(&self) -> bool {
+        (**self).is_waiting()
     }
 }
 

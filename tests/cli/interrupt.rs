@@ -56,13 +56,18 @@ impl Relay {
 }
 
 /// Cuts the first connection after so many bytes and lets the second through. Gives how many bytes each carried to the
-/// receiver.
-fn cut_once(to: String, limit: usize) -> (String, JoinHandle<[usize; 2]>) {
+/// receiver, which is who connects, or whom `to` names.
+pub(crate) fn cut_once(
+    to: String,
+    limit: usize,
+    receiver_connects: bool,
+) -> (String, JoinHandle<[usize; 2]>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let carry = move |limit| {
-        let (mut near, _) = listener.accept().unwrap();
-        let mut far = TcpStream::connect(&to).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        let far = TcpStream::connect(&to).unwrap();
+        let (mut near, mut far) = if receiver_connects { (far, near) } else { (near, far) };
         let (mut back, mut answers) = (near.try_clone().unwrap(), far.try_clone().unwrap());
         let answers = thread::spawn(move || drop(std::io::copy(&mut answers, &mut back)));
         let mut passed = 0;
@@ -121,7 +126,7 @@ fn cut_connection_is_made_again_and_carries_only_what_is_missing() {
     let file = outbox.path().join("large");
     fs::write(&file, &bytes).unwrap();
     let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
-    let (relay, carried) = cut_once(address.clone(), size * 3 / 4);
+    let (relay, carried) = cut_once(address.clone(), size * 3 / 4, false);
     let sent = run(["send", "--json", file.to_str().unwrap(), &relay]).code(0);
     let [first, second] = carried.join().unwrap();
     assert!(first >= size * 3 / 4);

@@ -23,6 +23,7 @@ mod kills;
 mod peers;
 mod plain;
 mod proxy;
+mod pull;
 mod readme;
 mod syscalls;
 mod transfer;

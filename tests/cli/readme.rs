@@ -78,6 +78,26 @@ fn readme_commands_do_what_it_says() {
 /// Runs one command against a peer that suits it.
 fn check(words: &[String], is_fed: bool, outbox: &Path, inbox: &Path) {
     let outside = |name: &str| outbox.join(name).display().to_string();
+    if words.contains(&"--connect".to_owned()) || words.contains(&"--listen".to_owned()) {
+        // Who listens says where; the other one of the pair connects to it.
+        let is_sender = words[0] == "send";
+        let (inbox, photo) = (inbox.to_str().expect("a path"), outside("photo.jpg"));
+        let mut send = words.to_vec();
+        let mut receive = words.to_vec();
+        if is_sender {
+            receive = ["receive", inbox, "--connect", ""].map(str::to_owned).into();
+            send[1] = photo;
+        } else {
+            send = ["send", &photo, "--listen", ""].map(str::to_owned).into();
+            receive[1] = inbox.to_owned();
+        }
+        *send.last_mut().expect("an address") = "127.0.0.1:0".to_owned();
+        let mut alice = Haul::start(&send);
+        *receive.last_mut().expect("an address") = alice.address();
+        run(&receive).code(0);
+        alice.finish().code(0);
+        return;
+    }
     if words[0] == "receive" {
         let mut arguments: Vec<String> = words.to_vec();
         let last = arguments.last_mut().expect("a folder or file");

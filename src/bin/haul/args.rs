@@ -1,7 +1,7 @@
 //! What can be asked of the command.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -44,11 +44,11 @@ pub(crate) enum Command {
 /// Send files and folders to a receiver.
 ///
 /// Folders are sent with all that they hold. FIFOs, sockets and devices are not sent, which is an error; what is left
-/// out by an option is none.
+/// out by an option is none. With --listen it is the receiver that connects: haul receive DIR --connect ADDR.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXIT_CODES, override_usage = "haul send [OPTIONS] PATH... ADDR")]
+#[command(after_long_help = EXIT_CODES, override_usage = SEND_USAGE)]
 pub(crate) struct Send {
-    /// Files and folders to send (- is standard input), and last the address of the receiver.
+    /// Files and folders to send (- is standard input), and last, without --listen, the address of the receiver.
     ///
     /// ADDR is host:port, unix:PATH, or exec:COMMAND. Of a command, standard input and output are the stream, and
     /// a shell runs it: "exec:ssh host haul receive --stdio DIR". A port without a host (:7117) is on this
@@ -59,9 +59,16 @@ pub(crate) struct Send {
     /// The name that a single PATH is to have at the receiver; without it standard input is called stdin.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Wait for the receiver to connect, at host:port or unix:PATH, instead of connecting to it.
+    ///
+    /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback.
+    /// There is no authentication: the first who connects and speaks haul gets the files.
+    #[arg(long, value_name = "ADDR", conflicts_with = "connect_timeout")]
+    pub(crate) listen: Option<Listen>,
     /// Keep trying to connect for so long without progress: 30s, 10m, 2h.
     ///
-    /// Without it, a connection that was lost is made again for 60 s, and one that never came about is not.
+    /// Without it, a connection that was lost is made again for 60 s, and one that never came about is not. With
+    /// --listen, it is how long to wait for a receiver that was lost; the first is waited for without end.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) retry_for: Option<Duration>,
     /// The unit of checking, repair and resume, a power of two from 1K to 1M [default: 256K].
@@ -104,6 +111,7 @@ pub(crate) struct Send {
 
 /// Receive files into a folder, from any number of senders, until stopped.
 ///
+/// With --connect, from the one sender that listens there: haul send PATH... --listen ADDR.
 /// A file that is not complete stands in the folder as .haul-*.part, and is gone once it is complete.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
@@ -117,6 +125,17 @@ pub(crate) struct Receive {
     /// There is no authentication: anyone who can reach the address can put files into DIR.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
+    /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "stdio", "once", "sessions"])]
+    pub(crate) connect: Option<Address>,
+    /// With --connect: keep trying to connect for so long without progress: 30s, 10m, 2h.
+    ///
+    /// Without it, a connection that was lost is made again for 60 s, and one that never came about is not.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "connect", conflicts_with = "plain")]
+    pub(crate) retry_for: Option<Duration>,
+    /// With --connect: how long to wait for each address of the sender's host [default: 10s].
+    #[arg(long, value_name = "TIME", value_parser = some_time, requires = "connect")]
+    pub(crate) connect_timeout: Option<Duration>,
     /// Serve one sender over standard input and output, as the far end of exec:COMMAND.
     #[arg(long, conflicts_with_all = ["listen", "once", "sessions", "json", "plain"])]
     pub(crate) stdio: bool,
@@ -207,15 +226,24 @@ pub(crate) enum Level {
 }
 
 impl Send {
-    /// What to send, and where to.
-    pub(crate) fn split(&self) -> Result<(Vec<PathBuf>, Address), String> {
+    /// What to send, and where to; without an address where it listens.
+    pub(crate) fn split(&self) -> Result<(Vec<PathBuf>, Option<Address>), String> {
+        if self.listen.is_some() {
+            let last = self.places.last().and_then(|last| last.to_str()).unwrap_or_default();
+            if last.parse::<Address>().is_ok() && !Path::new(last).exists() {
+                return Err(format!(
+                    "with --listen there is no ADDR to send to, and no file '{last}'"
+                ));
+            }
+            return Ok((self.places.iter().map(PathBuf::from).collect(), None));
+        }
         let (address, paths) = match self.places.split_last() {
             Some((address, paths)) if !paths.is_empty() => (address, paths),
             _ => return Err("give a PATH and, last, the ADDR to send to".into()),
         };
         let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
         let parsed = text.parse().map_err(|error| format!("invalid ADDR '{text}': {error}"))?;
-        Ok((paths.iter().map(PathBuf::from).collect(), parsed))
+        Ok((paths.iter().map(PathBuf::from).collect(), Some(parsed)))
     }
 }
 
@@ -271,6 +299,9 @@ fn some_time(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err("it must be more than nothing".into()) } else { Ok(time) }
 }
 
+const SEND_USAGE: &str = "haul send [OPTIONS] PATH... ADDR
+       haul send [OPTIONS] PATH... --listen ADDR";
+
 const EXIT_CODES: &str = "Exit codes:
   0    done: the receiver holds everything, or skipped it as its user wished
   1    failure on this side: a file, a folder, the disk, an address to listen on
@@ -302,7 +333,7 @@ mod tests {
             let Command::Send(send) = haul.command else { panic!("it is send") };
             let (paths, address) = send.split().unwrap();
             assert_eq!(paths, ["a", "b", "-"].map(PathBuf::from), "{line}");
-            assert_eq!(address, "host:1".parse().unwrap());
+            assert_eq!(address, Some("host:1".parse().unwrap()));
             assert!(send.output.json);
         }
     }

@@ -108,6 +108,16 @@ impl Code {
     }
 }
 
+impl Side {
+    /// What the other side is called.
+    pub(crate) const fn other(self) -> &'static str {
+        match self {
+            Self::Sender => "receiver",
+            Self::Receiver => "sender",
+        }
+    }
+}
+
 impl Stop {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }

@@ -20,7 +20,7 @@ pub(crate) struct Context {
 /// The error, without a line break.
 pub(crate) fn error(error: &Error, context: Context) -> String {
     match error {
-        Error::Transport { operation: Operation::Connect, source } => connect(source),
+        Error::Transport { operation: Operation::Connect, source } => connect(source, context.side),
         Error::Transport { operation, source } => lost(*operation, source, context),
         Error::Local { operation, source } => format!("{operation}: {}", system(source)),
         Error::Incompatible(incompatible) => no_common_ground(incompatible, context),
@@ -89,10 +89,13 @@ pub(crate) fn clean(text: &str) -> String {
     clean
 }
 
-fn connect(source: &io::Error) -> String {
+fn connect(source: &io::Error, side: Side) -> String {
     use io::ErrorKind as Kind;
     let hint = match source.kind() {
-        Kind::ConnectionRefused => "; is `haul receive` running there, on this address?",
+        Kind::ConnectionRefused => match side {
+            Side::Sender => "; is `haul receive` running there, on this address?",
+            Side::Receiver => "; is `haul send --listen` running there, on this address?",
+        },
         Kind::NotFound => "; check the address",
         Kind::TimedOut => {
             "; nobody answers there: check the address, and whether a firewall is between"
@@ -171,16 +174,16 @@ fn stalled(stall: &Stall, context: Context) -> String {
         (Stall::Hello { .. }, Side::Sender) => {
             format!("{stall}; is it `haul receive`? (for other programs: --plain)")
         }
+        (Stall::Hello { .. }, Side::Receiver) => {
+            format!("{stall}; is it `haul send`? (for other programs: --plain FILE)")
+        }
         (_, Side::Sender) => format!("{stall}; run the same command again to go on"),
         (_, Side::Receiver) => stall.to_string(),
     }
 }
 
 fn aborted(code: AbortCode, context: Context) -> String {
-    let peer = match context.side {
-        Side::Sender => "receiver",
-        Side::Receiver => "sender",
-    };
+    let peer = context.side.other();
     match code {
         AbortCode::Cancelled => {
             format!("the {peer} was stopped by its user; what has arrived is kept")

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haul::plain::{self, ChunkSize, Event, PlainError};
-use haul::{Acceptor, Cancel, Connector, Durability, Error, Existing};
+use haul::transport::tcp::TcpOptions;
+use haul::{Cancel, Connector, Durability, Error, Existing, Operation};
 
 use crate::address::Address;
 use crate::args::{Receive, Send};
@@ -16,16 +17,16 @@ use crate::exit::{Code, Side, Stop};
 use crate::explain;
 use crate::interrupt;
 use crate::progress::Progress;
-use crate::receive::listen;
+use crate::receive::{dial, listen};
 use crate::report::{Held, Others, Record, Reporter};
-use crate::send::{check, is_stdin, tcp_options};
-use crate::stream::Dialer;
+use crate::send::{check, is_stdin, link};
+use crate::stream::{Link, Stream};
 
 /// Sends one file, or standard input.
 pub(crate) fn send(
     args: &Send,
     paths: &[PathBuf],
-    address: &Address,
+    address: Option<&Address>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let [path] = paths else {
@@ -39,13 +40,10 @@ pub(crate) fn send(
     };
     let cancel = Cancel::new();
     interrupt::watch(cancel.clone(), "the receiver has a part, and nobody will tell it so")?;
-    let context = explain::Context { side: Side::Sender, greeted: false };
-    let connected = Dialer::new(address, tcp_options(args)).connect();
-    let mut stream = connected.map_err(|source| {
-        let error = Error::Transport { operation: haul::Operation::Connect, source };
-        Stop::new(Code::of_error(&error), explain::error(&error, context))
-    })?;
-    reporter.record(&Record::Connected { peer: &address.to_string() }, None);
+    let Some(mut stream) = meet(link(args, address, reporter)?, Side::Sender, &cancel, reporter)?
+    else {
+        return Ok(interrupted(reporter));
+    };
     let mut watch = Watch::new(reporter, cancel, size);
     let sent = plain::send(&mut source, &mut stream, chunk(args.chunk), |event| watch.see(event));
     let sent = sent.map_err(|error| watch.stop(error, "took no byte"))?;
@@ -74,26 +72,16 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     let cancel = Cancel::new();
     interrupt::watch(cancel.clone(), "what has come is not kept")?;
     let mut place = Place::new(path, existing)?;
-    let mut listener = listen(args.listen.as_ref(), reporter)?;
-    let (mut stream, peer) = loop {
-        if cancel.is_cancelled() {
-            return Ok(interrupted(reporter));
-        }
-        match listener.accept() {
-            Ok(accepted) => break accepted,
-            Err(error) if is_passing(&error) => {}
-            Err(error) => {
-                return Err(Stop::new(
-                    Code::Local,
-                    format!("cannot accept: {}", explain::system(&error)),
-                ));
-            }
+    let link = match &args.connect {
+        Some(address) => dial(args, address),
+        None => {
+            let options = TcpOptions::default();
+            Link::wait(listen(args.listen.as_ref(), options, Side::Receiver, reporter)?)
         }
     };
-    drop(listener);
-    let peer = peer.to_string();
-    reporter.say(&format!("connected by {peer}"));
-    reporter.record(&Record::Connected { peer: &peer }, None);
+    let Some(mut stream) = meet(link, Side::Receiver, &cancel, reporter)? else {
+        return Ok(interrupted(reporter));
+    };
     let mut watch = Watch::new(reporter, cancel, 0);
     let received =
         plain::receive(&mut stream, &mut place.file, chunk(args.chunk), |event| watch.see(event));
@@ -125,6 +113,28 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     ));
     reporter.say("on the plain wire a cut connection cannot be told from an end: compare size or hash with the sender's");
     Ok(Code::Done)
+}
+
+/// The connection to the one peer; `None` if the user does not want it any more.
+fn meet(
+    link: Link,
+    side: Side,
+    cancel: &Cancel,
+    reporter: &Reporter,
+) -> Result<Option<Stream>, Stop> {
+    let mut link = link.reporting(reporter);
+    while !cancel.is_cancelled() {
+        match link.connect() {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(source) => {
+                let error = Error::Transport { operation: Operation::Connect, source };
+                let context = explain::Context { side, greeted: false };
+                return Err(Stop::new(Code::of_error(&error), explain::error(&error, context)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Where the file goes: a partial file beside its place, which is gone unless it is kept.
@@ -316,14 +326,6 @@ fn interrupted(reporter: &Reporter) -> Code {
 
 fn chunk(asked: Option<ChunkSize>) -> ChunkSize {
     asked.unwrap_or_default()
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::WouldBlock | Kind::TimedOut | Kind::Interrupted | Kind::ConnectionAborted
-    )
 }
 
 /// Without a byte for so long, either way, the peer is given up.

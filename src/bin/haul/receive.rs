@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 
 use haul::store::fs::FsStore;
 use haul::transport::Stdio;
-use haul::{Cancel, Config, Error, Observer, Server, Transfer};
+use haul::transport::tcp::TcpOptions;
+use haul::{Cancel, Config, Error, Observer, Retry, Server, Transfer};
 
-use crate::address::Listen;
+use crate::address::{Address, Listen};
 use crate::args::Receive;
 use crate::exit::{Code, Side, Stop};
 use crate::explain;
@@ -15,7 +16,7 @@ use crate::interrupt;
 use crate::plain;
 use crate::report::{Record, Reporter};
 use crate::session::{Done, Session};
-use crate::stream::{Listener, TICK};
+use crate::stream::{Link, Listener, TICK};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {
@@ -34,7 +35,9 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
         config = config.durability(level.into());
     }
     let cancel = Cancel::new();
-    if args.stdio {
+    if let Some(address) = &args.connect {
+        fetch(args, address, store, config, cancel, reporter)
+    } else if args.stdio {
         serve_stdio(store, config, cancel, reporter)
     } else {
         serve(args, store, config, cancel, reporter)
@@ -42,7 +45,12 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
 }
 
 /// Listens, and says where, and what that means if others can come too.
-pub(crate) fn listen(address: Option<&Listen>, reporter: &Reporter) -> Result<Listener, Stop> {
+pub(crate) fn listen(
+    address: Option<&Listen>,
+    options: TcpOptions,
+    side: Side,
+    reporter: &Reporter,
+) -> Result<Listener, Stop> {
     let default = || DEFAULT.parse().map_err(|error: String| Stop::new(Code::Local, error));
     let address = address.cloned().map_or_else(default, Ok)?;
     let cannot = |error| {
@@ -50,11 +58,15 @@ pub(crate) fn listen(address: Option<&Listen>, reporter: &Reporter) -> Result<Li
         let message = format!("cannot listen on {address}: {}{hint}", bare(&error, &address));
         Stop::new(Code::Local, message)
     };
-    let listener = Listener::bind(&address).map_err(cannot)?;
+    let listener = Listener::bind(&address, options).map_err(cannot)?;
     let real = listener.address().map_err(cannot)?;
     if listener.is_wide().map_err(cannot)? {
+        let harm = match side {
+            Side::Sender => "take the files",
+            Side::Receiver => "put files here",
+        };
         reporter.complain(&format!(
-            "warning: listening on {real}, beyond this machine, and there is no authentication: anyone who reaches this port can put files here"
+            "warning: listening on {real}, beyond this machine, and there is no authentication: anyone who reaches this port can {harm}"
         ));
     }
     reporter.say(&format!("listening on {real}"));
@@ -81,7 +93,7 @@ fn serve(
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     interrupt::watch(cancel.clone(), "what has arrived is kept for senders that come again")?;
-    let listener = listen(args.listen.as_ref(), reporter)?;
+    let listener = listen(args.listen.as_ref(), TcpOptions::default(), Side::Receiver, reporter)?;
     let done = Done::default();
     let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);
     if let Some(sessions) = args.sessions {
@@ -110,6 +122,35 @@ fn serve(
             Err(Stop::new(Code::Local, explain::error(&error, context)))
         }
     }
+}
+
+/// Receives what the one sender sends that listens there.
+fn fetch(
+    args: &Receive,
+    address: &Address,
+    mut store: FsStore,
+    config: Config,
+    cancel: Cancel,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    interrupt::watch(cancel.clone(), "run the same command again to go on")?;
+    let mut link = dial(args, address).reporting(reporter);
+    let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
+    let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
+    let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
+    let result = transfer.receive_via(&mut store, &mut link);
+    let mut session = transfer.into_observer();
+    session.ended(&result);
+    Ok(session.code())
+}
+
+/// Where the sender is to be found.
+pub(crate) fn dial(args: &Receive, address: &Address) -> Link {
+    let mut options = TcpOptions::default();
+    if let Some(timeout) = args.connect_timeout {
+        options = options.connect_timeout(timeout);
+    }
+    Link::dial(address, options)
 }
 
 fn serve_stdio(

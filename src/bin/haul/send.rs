@@ -19,14 +19,15 @@ use crate::explain;
 use crate::filter::Filter;
 use crate::interrupt;
 use crate::plain;
-use crate::report::{Record, Reporter};
+use crate::receive::listen;
+use crate::report::Reporter;
 use crate::session::Session;
-use crate::stream::Dialer;
+use crate::stream::Link;
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;
     if args.plain {
-        return plain::send(args, &paths, &address, reporter);
+        return plain::send(args, &paths, address.as_ref(), reporter);
     }
     let stdin = paths.iter().filter(|path| is_stdin(path)).count();
     if stdin > 1 {
@@ -48,11 +49,11 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let failed = Arc::<AtomicBool>::default();
     let files = filtered(args, files, &paths, reporter, &failed)?;
     let code = if stdin == 0 {
-        transfer(args, &address, files, reporter)
+        transfer(args, address.as_ref(), files, reporter)
     } else {
         let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
         let source = Chain::new(files, StreamSource::new(name, io::stdin()));
-        transfer(args, &address, source, reporter)
+        transfer(args, address.as_ref(), source, reporter)
     };
     let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
     code.map(|code| code.and(failed))
@@ -79,8 +80,21 @@ fn filtered(
     Ok(files.filter(move |found| filter.admits(found)))
 }
 
+/// Where the receiver is to be found, or where it is waited for.
+pub(crate) fn link(
+    args: &Send,
+    address: Option<&Address>,
+    reporter: &Reporter,
+) -> Result<Link, Stop> {
+    let options = tcp_options(args);
+    match address {
+        Some(address) => Ok(Link::dial(address, options)),
+        None => listen(args.listen.as_ref(), options, Side::Sender, reporter).map(Link::wait),
+    }
+}
+
 /// The options of TCP that the user set.
-pub(crate) fn tcp_options(args: &Send) -> TcpOptions {
+fn tcp_options(args: &Send) -> TcpOptions {
     let mut options = TcpOptions::default().congestion(args.congestion.clone());
     if let Some(timeout) = args.connect_timeout {
         options = options.connect_timeout(timeout);
@@ -107,7 +121,7 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 
 fn transfer<S: Source>(
     args: &Send,
-    address: &Address,
+    address: Option<&Address>,
     mut source: S,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
@@ -118,35 +132,14 @@ fn transfer<S: Source>(
     }
     let cancel = Cancel::new();
     interrupt::watch(cancel.clone(), "run the same command again to go on")?;
+    let mut link = link(args, address, reporter)?.reporting(reporter);
     let session = Session::new(Arc::clone(reporter), Side::Sender, source.total());
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
-    let mut dialer = Reporting {
-        dialer: Dialer::new(address, tcp_options(args)),
-        peer: address.to_string(),
-        reporter,
-    };
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
-    let result = transfer.send_via(&mut source, &mut dialer);
+    let result = transfer.send_via(&mut source, &mut link);
     let mut session = transfer.into_observer();
     session.ended(&result);
     Ok(session.code())
-}
-
-/// A connector that says when it got through.
-struct Reporting<'a> {
-    dialer: Dialer,
-    peer: String,
-    reporter: &'a Reporter,
-}
-
-impl haul::Connector for Reporting<'_> {
-    type Stream = <Dialer as haul::Connector>::Stream;
-
-    fn connect(&mut self) -> io::Result<Self::Stream> {
-        let stream = self.dialer.connect()?;
-        self.reporter.record(&Record::Connected { peer: &self.peer }, None);
-        Ok(stream)
-    }
 }
 
 fn parse_name(name: &[u8]) -> Result<RelPath, Stop> {

@@ -18,6 +18,8 @@ use crate::report::{Held, Others, Record, Reporter};
 pub(crate) struct Session {
     reporter: Arc<Reporter>,
     context: Context,
+    /// The peer of this connection has greeted.
+    heard: bool,
     /// Who is at the other end, where there are several.
     peer: Option<Peer>,
     /// Entries that are not settled. Its size is bounded by the limits of the transfer.
@@ -71,6 +73,7 @@ impl Session {
         Self {
             reporter,
             context: Context { side, greeted: false },
+            heard: false,
             peer,
             pending: HashMap::new(),
             progress,
@@ -184,7 +187,10 @@ impl Session {
 impl Observer for Session {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Greeted { .. } => self.context.greeted = true,
+            Event::Greeted { .. } => {
+                self.context.greeted = true;
+                self.heard = true;
+            }
             Event::Offered { entry, path, kind, size } => {
                 if *kind == Kind::File && self.reporter.wants_json() {
                     self.record(&Record::Offered { path: &path.to_string(), size: *size });
@@ -224,11 +230,21 @@ impl Observer for Session {
     }
 
     fn retry(&mut self, attempt: u32, cause: &Error, pause: Duration) {
-        let cause = explain::error(cause, Context { greeted: true, ..self.context });
-        let cause = cause.split(';').next().unwrap_or_default();
+        let is_stranger = pause.is_zero() && !self.heard;
+        self.heard = false;
+        let greeted = !is_stranger;
+        let text = explain::error(cause, Context { greeted, ..self.context });
+        let cause = text.split(';').next().unwrap_or_default();
         self.record(&Record::Retry { attempt, cause });
-        let pause = pause.as_secs_f64();
-        self.reporter.progress(&format!("{cause}; trying again in {pause:.1} s"));
+        if is_stranger {
+            self.complain(&text);
+        } else if pause.is_zero() {
+            let other = self.context.side.other();
+            self.reporter.progress(&format!("{cause}; waiting for the {other} to come again"));
+        } else {
+            let pause = pause.as_secs_f64();
+            self.reporter.progress(&format!("{cause}; trying again in {pause:.1} s"));
+        }
     }
 
     fn ended(&mut self, result: &Result<Summary, Error>) {

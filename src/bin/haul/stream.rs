@@ -3,12 +3,14 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use haul::transport::Listening;
 use haul::transport::exec::{ExecConnector, ExecStream};
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};
 use haul::transport::unix::{UnixAcceptor, UnixConnector, UnixStream};
 use haul::{Acceptor, Connector, Peer};
 
 use crate::address::{Address, Listen};
+use crate::report::{Record, Reporter};
 
 /// How often a waiting call looks up: what a person waits at most after Ctrl-C.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
@@ -24,6 +26,18 @@ pub(crate) enum Dialer {
 pub(crate) enum Listener {
     Tcp(TcpAcceptor),
     Unix(UnixAcceptor),
+}
+
+/// How the one peer of a command is come by: it is dialled, or waited for.
+pub(crate) enum Link {
+    Dialled { dialer: Dialer, address: String },
+    Awaited(Listening<Listener>),
+}
+
+/// A [`Link`] that says when it came about.
+pub(crate) struct Reporting<'a> {
+    link: Link,
+    reporter: &'a Reporter,
 }
 
 /// A stream of any of the transports.
@@ -45,12 +59,24 @@ impl Dialer {
     }
 }
 
+impl Link {
+    pub(crate) fn dial(address: &Address, options: TcpOptions) -> Self {
+        Self::Dialled { dialer: Dialer::new(address, options), address: address.to_string() }
+    }
+
+    pub(crate) const fn wait(listener: Listener) -> Self {
+        Self::Awaited(Listening::new(listener))
+    }
+
+    pub(crate) const fn reporting(self, reporter: &Reporter) -> Reporting<'_> {
+        Reporting { link: self, reporter }
+    }
+}
+
 impl Listener {
-    pub(crate) fn bind(address: &Listen) -> io::Result<Self> {
+    pub(crate) fn bind(address: &Listen, options: TcpOptions) -> io::Result<Self> {
         match address {
-            Listen::Tcp(address) => {
-                TcpAcceptor::bind(address, ticking(TcpOptions::default())).map(Self::Tcp)
-            }
+            Listen::Tcp(address) => TcpAcceptor::bind(address, ticking(options)).map(Self::Tcp),
             Listen::Unix(path) => UnixAcceptor::bind(path)?.tick(TICK).map(Self::Unix),
         }
     }
@@ -95,6 +121,31 @@ impl Connector for Dialer {
                 stream.set_timeout(Some(TICK));
                 Ok(Stream::Exec(stream))
             }
+        }
+    }
+}
+
+impl Connector for Reporting<'_> {
+    type Stream = Stream;
+
+    fn connect(&mut self) -> io::Result<Stream> {
+        let (stream, peer) = match &mut self.link {
+            Link::Dialled { dialer, address } => (dialer.connect()?, address.clone()),
+            Link::Awaited(listening) => {
+                let stream = listening.connect()?;
+                let peer = listening.peer().map(Peer::to_string).unwrap_or_default();
+                self.reporter.say(&format!("connected by {peer}"));
+                (stream, peer)
+            }
+        };
+        self.reporter.record(&Record::Connected { peer: &peer }, None);
+        Ok(stream)
+    }
+
+    fn is_waiting(&self) -> bool {
+        match &self.link {
+            Link::Dialled { .. } => false,
+            Link::Awaited(listening) => listening.is_waiting(),
         }
     }
 }

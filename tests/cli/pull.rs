@@ -1,0 +1,284 @@
+//! Who dials is independent of who sends: a sender that listens, and a receiver that connects.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tempfile::tempdir;
+
+use crate::common::{assert_same, photo, photo_path};
+use crate::haul::{HAUL, Haul, content, names, run, tree};
+use crate::interrupt::cut_once;
+
+fn photo_name() -> String {
+    photo_path().to_str().unwrap().to_owned()
+}
+
+/// `haul send --listen` on a free port of loopback.
+fn listening(paths: &[&str], more: &[&str]) -> (Haul, String) {
+    let listen = ["send", "--listen", "127.0.0.1:0"];
+    let mut alice = Haul::start(listen.iter().chain(paths).chain(more));
+    let address = alice.address();
+    (alice, address)
+}
+
+fn fetch(folder: &Path, address: &str, more: &[&str]) -> Haul {
+    let arguments = ["receive", folder.to_str().unwrap(), "--connect", address];
+    Haul::start(arguments.iter().chain(more))
+}
+
+#[test]
+fn receiver_that_connects_gets_what_a_listening_sender_has() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    fs::write(outbox.path().join("a"), "a").unwrap();
+    let folder = outbox.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("b"), content(1, 100_000)).unwrap();
+    let (alice, address) = listening(
+        &[&photo_name(), outbox.path().join("a").to_str().unwrap(), folder.to_str().unwrap()],
+        &[],
+    );
+    let bob = fetch(inbox.path(), &address, &[]).finish().code(0);
+    let alice = alice.finish().code(0);
+    assert!(alice.stdout.contains("connected by 127.0.0.1:"), "{alice:?}");
+    assert!(alice.stdout.contains("delivered photo.jpg"), "{alice:?}");
+    assert!(bob.stdout.contains("received photo.jpg"), "{bob:?}");
+    assert_eq!((alice.stderr.as_str(), bob.stderr.as_str()), ("", ""));
+    assert_eq!(names(inbox.path()), ["a", "folder/", "folder/b", "photo.jpg"]);
+    assert_same(&fs::read(inbox.path().join("photo.jpg")).unwrap(), &photo());
+}
+
+#[test]
+fn pull_through_a_socket_file_and_from_standard_input() {
+    let (place, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let socket = format!("unix:{}", place.path().join("socket").display());
+    let mut send = crate::common::quiet(HAUL);
+    send.args(["send", "-", "--name", "stream", "--listen", &socket]);
+    send.stdin(std::process::Stdio::piped());
+    let mut alice = Haul::spawn(send);
+    assert_eq!(alice.address(), socket);
+    let bob = fetch(inbox.path(), &socket, &[]);
+    alice.take_stdin().write_all(b"piped").unwrap();
+    bob.finish().code(0);
+    alice.finish().code(0);
+    assert_eq!(tree(inbox.path()), [("stream".to_owned(), b"piped".to_vec())].into());
+    assert_eq!(names(place.path()), [""; 0], "the socket is gone");
+}
+
+/// The sender is the far end of a command: a relay between its standard streams and the sender's socket.
+#[test]
+fn pull_through_a_command() {
+    if crate::common::lacks_peers() {
+        return;
+    }
+    let (place, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let socket = place.path().join("socket");
+    let address = format!("unix:{}", socket.display());
+    let mut alice = Haul::start(["send", &photo_name(), "--listen", &address]);
+    alice.address();
+    let relay = format!("exec:nc -U '{}'", socket.display());
+    fetch(inbox.path(), &relay, &[]).finish().code(0);
+    alice.finish().code(0);
+    assert_eq!(names(inbox.path()), ["photo.jpg"]);
+}
+
+#[test]
+fn json_of_a_pull_tells_where_it_listens_and_who_came() {
+    let inbox = tempdir().unwrap();
+    let (alice, address) = listening(&[&photo_name()], &["--json"]);
+    let bob = fetch(inbox.path(), &address, &["--json"]).finish().code(0);
+    let alice = alice.finish().code(0);
+    let kinds = |events: &[serde_json::Value]| {
+        let kinds = events.iter().map(|event| event["event"].as_str().unwrap().to_owned());
+        kinds.filter(|kind| kind != "progress").collect::<Vec<_>>()
+    };
+    let (alice, bob) = (alice.events(), bob.events());
+    assert_eq!(kinds(&alice), ["listening", "connected", "offered", "delivered", "finished"]);
+    assert_eq!(kinds(&bob), ["connected", "offered", "received", "finished"]);
+    assert_eq!(alice[0]["address"], address);
+    assert!(alice[1]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(bob[0]["peer"], address);
+    assert_eq!(alice.last().unwrap()["bytes"], bob.last().unwrap()["bytes"]);
+}
+
+#[test]
+fn cut_pull_is_dialled_again_and_carries_only_what_is_missing() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let size = 32 << 20;
+    let bytes = content(8, size);
+    let file = outbox.path().join("large");
+    fs::write(&file, &bytes).unwrap();
+    let (alice, address) = listening(&[file.to_str().unwrap()], &["--json"]);
+    let (relay, carried) = cut_once(address, size * 3 / 4, true);
+    let bob = fetch(inbox.path(), &relay, &["--json"]).finish().code(0);
+    let [first, second] = carried.join().unwrap();
+    assert!(first >= size * 3 / 4);
+    assert!(second < size / 4 + (4 << 20), "{second} bytes went the second time");
+    for side in [alice.finish().code(0), bob] {
+        let retries = side.events().iter().filter(|event| event["event"] == "retry").count();
+        assert_eq!(retries, 1, "{side:?}");
+    }
+    assert_same(&fs::read(inbox.path().join("large")).unwrap(), &bytes);
+    assert_eq!(names(inbox.path()), ["large"]);
+}
+
+#[test]
+fn listening_sender_whose_receiver_is_lost_waits_for_as_long_as_was_asked() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let file = outbox.path().join("large");
+    let size = 32 << 20;
+    fs::write(&file, content(8, size)).unwrap();
+    let (alice, address) = listening(&[file.to_str().unwrap()], &["--retry-for", "1s"]);
+    let (relay, _) = cut_once(address, size * 3 / 4, true);
+    let mut bob = fetch(inbox.path(), &relay, &["--json"]);
+    bob.line(|line| line.contains("\"progress\""));
+    let start = Instant::now();
+    bob.kill();
+    alice.says("waiting for the receiver to come again");
+    let alice = alice.finish().code(3);
+    let took = start.elapsed();
+    assert!((Duration::from_millis(500)..Duration::from_secs(10)).contains(&took), "{took:?}");
+    assert!(alice.stderr.contains("run the same command again to go on"), "{alice:?}");
+
+    // The same command again, and so the other side: it goes on.
+    let (alice, address) = listening(&[file.to_str().unwrap()], &[]);
+    fetch(inbox.path(), &address, &[]).finish().code(0);
+    alice.finish().code(0);
+    assert_eq!(names(inbox.path()), ["large"]);
+}
+
+#[test]
+fn receiver_that_connects_where_nobody_listens_says_what_to_start() {
+    let (place, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let failed = fetch(inbox.path(), &address, &[]).finish().code(3);
+    failed.one_error(&[&address, "refused", "haul send --listen"]);
+
+    // With patience it is tried again, and finds the sender that comes later.
+    let socket = format!("unix:{}", place.path().join("socket").display());
+    let mut bob = fetch(inbox.path(), &socket, &["--retry-for", "30s", "--json"]);
+    bob.line(|line| line.contains("\"retry\""));
+    let alice = Haul::start(["send", &photo_name(), "--listen", &socket]);
+    bob.finish().code(0);
+    alice.finish().code(0);
+    assert_eq!(names(inbox.path()), ["photo.jpg"]);
+}
+
+#[test]
+fn listening_sender_tells_of_strangers_and_goes_on_waiting() {
+    let inbox = tempdir().unwrap();
+    let (alice, address) = listening(&[&photo_name()], &["--retry-for", "0s"]);
+    // One that is gone at once, a browser, and another sender.
+    drop(TcpStream::connect(&address).unwrap());
+    alice.says("closed the connection");
+    let mut browser = TcpStream::connect(&address).unwrap();
+    browser.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+    let _ = browser.read_to_end(&mut Vec::new());
+    alice.says("does not speak haul");
+    let other = run(["send", &photo_name(), &address]).code(3);
+    other.one_error(&["both sides send"]);
+    alice.says("both sides send");
+    fetch(inbox.path(), &address, &[]).finish().code(0);
+    let alice = alice.finish().code(0);
+    assert_eq!(alice.stderr.lines().count(), 3, "{alice:?}");
+    assert!(alice.stderr.lines().all(|line| line.starts_with("haul: ")), "{alice:?}");
+    assert_eq!(names(inbox.path()), ["photo.jpg"]);
+}
+
+#[test]
+fn receiver_that_connects_to_a_web_server_names_what_it_said() {
+    let inbox = tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let web = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let failed = fetch(inbox.path(), &address, &[]).finish().code(3);
+    failed.one_error(&["does not speak haul", "HTTP/1.1"]);
+    web.join().unwrap();
+    // And to another receiver: both wait for the other to begin.
+    let (bob, address) = Haul::receive(inbox.path(), &[]);
+    fetch(inbox.path(), &address, &[]).finish().code(3).one_error(&["10 s", "haul send"]);
+    bob.interrupt();
+    bob.finish().code(130);
+    assert_eq!(names(inbox.path()), [""; 0]);
+}
+
+#[test]
+fn pull_that_is_interrupted_on_either_side_goes_on_when_run_again() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let file = outbox.path().join("large");
+    let bytes = content(8, 32 << 20);
+    fs::write(&file, &bytes).unwrap();
+    let file = file.to_str().unwrap();
+    for by_sender in [true, false] {
+        let (alice, address) = listening(&[file], &["--retry-for", "0s"]);
+        let (relay, _carried) = cut_once(address, bytes.len() * 3 / 4, true);
+        let mut bob = fetch(inbox.path(), &relay, &["--json", "--retry-for", "0s"]);
+        bob.line(|line| line.contains("\"progress\""));
+        if by_sender {
+            alice.interrupt()
+        } else {
+            bob.interrupt()
+        }
+        let (alice, bob) = (alice.finish(), bob.finish());
+        let (stopped, other) = if by_sender { (alice, bob) } else { (bob, alice) };
+        stopped.code(130).one_error(&["stopping", "run the same command again"]);
+        other.code(3);
+        assert!(names(inbox.path()).iter().all(|name| name.starts_with(".haul-")));
+    }
+    let (alice, address) = listening(&[file], &[]);
+    fetch(inbox.path(), &address, &[]).finish().code(0);
+    alice.finish().code(0);
+    assert_same(&fs::read(inbox.path().join("large")).unwrap(), &bytes);
+}
+
+#[test]
+fn waiting_sender_ends_at_ctrl_c() {
+    for more in [&[][..], &["--json"], &["--plain"]] {
+        let (alice, _) = listening(&[&photo_name()], more);
+        let start = Instant::now();
+        alice.interrupt();
+        alice.finish().code(130).one_error(&["stopping"]);
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[test]
+fn pull_on_the_plain_wire() {
+    let inbox = tempdir().unwrap();
+    let place = inbox.path().join("copy.jpg");
+    let (alice, address) = listening(&[&photo_name()], &["--plain"]);
+    run(["receive", "--plain", place.to_str().unwrap(), "--connect", &address]).code(0);
+    alice.finish().code(0);
+    assert_same(&fs::read(&place).unwrap(), &photo());
+}
+
+#[test]
+fn pull_options_that_exclude_each_other_are_wrong_usage() {
+    let photo = photo_name();
+    for arguments in [
+        &["send", &photo, "127.0.0.1:1", "--listen", "127.0.0.1:0"][..],
+        &["send", "--listen", "127.0.0.1:0"],
+        &["send", &photo, "--listen", "exec:cat"],
+        &["send", &photo, "--listen", "nowhere"],
+        &["send", &photo, "--listen", "127.0.0.1:0", "--connect-timeout", "1s"],
+        &["receive", "--connect", "127.0.0.1:0"],
+        &["receive", "--connect", "a:1", "--listen", "b:1"],
+        &["receive", "--connect", "a:1", "--stdio"],
+        &["receive", "--connect", "a:1", "--once"],
+        &["receive", "--connect", "a:1", "--sessions", "2"],
+        &["receive", "--retry-for", "1s"],
+        &["receive", "--connect-timeout", "1s"],
+        &["receive", "--plain", "x", "--connect", "a:1", "--retry-for", "1s"],
+    ] {
+        let wrong = run(arguments).code(2).one_error(&[]);
+        assert_eq!(wrong.stdout, "", "{arguments:?}");
+    }
+}
