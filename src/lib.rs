@@ -135,7 +135,7 @@ pub mod transport;
 pub mod tree;
 
 pub use config::{Config, Existing};
-pub use drive::{Cancel, Observer, Retry, Server, Transfer, receive, send};
+pub use drive::{Cancel, Observer, RateLimit, Retry, Server, Transfer, receive, send};
 pub use error::{Error, Operation};
 pub use proto::{Durability, Event, Receipt, RelPath, Summary};
 pub use store::{Source, Store};

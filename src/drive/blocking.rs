@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
+use super::rate::RateLimit;
 use super::receiving::Hooks;
 use super::retry::{Retry, random, random_bytes};
 use super::sending::Sending;
@@ -45,6 +46,7 @@ pub struct Transfer<O = (), C = SystemClock> {
     pub(super) observer: O,
     pub(super) cancel: Cancel,
     pub(super) retry: Retry,
+    pub(super) limit: Option<RateLimit>,
     pub(super) clock: C,
     /// The peer of this connection has greeted: it speaks haul, so that a lost connection is worth another.
     pub(super) greeted: bool,
@@ -62,8 +64,8 @@ impl<O, C> Transfer<O, C> {
     /// Who hears of what happens; see [`Observer`].
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> Transfer<P, C> {
-        let Self { config, cancel, retry, clock, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, clock, greeted }
+        let Self { config, cancel, retry, limit, clock, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, greeted }
     }
 
     /// Who may stop the transfer.
@@ -80,11 +82,18 @@ impl<O, C> Transfer<O, C> {
         self
     }
 
+    /// How many bytes may pass in a second. Default: as many as can. Clones of one limit share it.
+    #[must_use]
+    pub fn limit_rate(mut self, limit: RateLimit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// Another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Transfer<O, D> {
-        let Self { config, observer, cancel, retry, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, clock, greeted }
+        let Self { config, observer, cancel, retry, limit, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, greeted }
     }
 
     /// The observer, for what it has gathered.
@@ -254,13 +263,36 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         });
     }
 
+    /// The configuration of a session.
+    pub(super) fn session_config(&self) -> Config {
+        let mut config = self.config.clone();
+        if let Some(limit) = &self.limit {
+            limit.fit(&mut config, 1);
+        }
+        config
+    }
+
+    /// How much may be moved at a time.
+    pub(super) fn piece(&self) -> usize {
+        self.limit.as_ref().map_or(usize::MAX, RateLimit::piece)
+    }
+
+    /// Content has passed: waits until more may, and gives how long that took. Whoever stops the transfer stops this too, and
+    /// is heard elsewhere.
+    pub(super) fn throttle(&self, bytes: usize) -> Duration {
+        let Some(limit) = &self.limit else { return Duration::ZERO };
+        let before = self.clock.now();
+        let _ = self.wait(limit.spend(bytes));
+        self.clock.now().saturating_sub(before)
+    }
+
     fn sending<'s, S: Source>(&self, source: &'s mut S) -> Sending<'s, S> {
         let transfer = TransferId::new(random_bytes());
         let now = self.clock.now();
         Sending {
             source,
             transfer,
-            sender: Sender::new(self.config.clone(), transfer, random_bytes(), now),
+            sender: Sender::new(self.session_config(), transfer, random_bytes(), now),
             items: BTreeMap::new(),
         }
     }

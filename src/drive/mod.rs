@@ -6,6 +6,7 @@ mod blocking;
 mod cancel;
 mod clock;
 mod observer;
+mod rate;
 mod receiving;
 mod retry;
 mod sending;
@@ -22,6 +23,7 @@ pub use blocking::Transfer;
 pub use cancel::Cancel;
 pub use clock::{Clock, SystemClock};
 pub use observer::Observer;
+pub use rate::RateLimit;
 pub use retry::Retry;
 pub use server::{Server, SessionId};
 

@@ -49,7 +49,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         hooks: &mut Hooks<'_>,
     ) -> Result<Summary, Error> {
         let now = self.clock.now();
-        let mut receiver = Receiver::new(self.config.clone(), random_bytes(), now);
+        let mut receiver = Receiver::new(self.session_config(), random_bytes(), now);
         if store.holds_content() {
             receiver.prefer_roots();
         }
@@ -66,7 +66,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         stream: T,
         hooks: &mut Hooks<'_>,
     ) -> Result<Summary, Error> {
-        let mut wire = Wire::new(stream);
+        let mut wire = Wire::new(stream, self.piece());
         let mut needed = 0;
         loop {
             let now = self.clock.now();
@@ -128,8 +128,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     let consumed = receiving.hear(self.clock.now(), wire.input())?;
                     if let Some(consumed) = consumed {
                         needed = consume(&mut wire, consumed, needed);
-                        if consumed.bytes == 0 && wire.read(needed)? == Moved::Tick {
-                            needed = 0;
+                        if consumed.bytes == 0 {
+                            match wire.read(needed)? {
+                                Moved::Tick => needed = 0,
+                                Moved::Bytes(bytes) => {
+                                    self.throttle(bytes);
+                                }
+                            }
                         }
                     }
                 }

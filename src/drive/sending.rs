@@ -35,7 +35,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         sending: &mut Sending<'_, S>,
         stream: T,
     ) -> Result<Summary, Error> {
-        let mut wire = Wire::new(stream);
+        let mut wire = Wire::new(stream, self.piece());
         let mut needed = 0;
         let mut flushed = self.clock.now();
         loop {
@@ -121,7 +121,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 Moved::Tick if self.cancel.is_cancelled() => return Err(Error::Cancelled),
                 Moved::Tick => sender.handle_write_blocked(now)?,
             }
-            Ok(pace.check(now, moved)?)
+            pace.check(now, moved)?;
+            if let Moved::Bytes(bytes) = moved {
+                pace.excuse(self.throttle(bytes));
+            }
+            Ok(())
         })
     }
 }

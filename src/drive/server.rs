@@ -10,6 +10,7 @@ use super::blocking::Transfer;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
+use super::rate::RateLimit;
 use super::receiving::Hooks;
 use crate::config::Config;
 use crate::error::{Error, Operation};
@@ -29,6 +30,7 @@ pub struct Server<A, S> {
     config: Config,
     sessions: usize,
     once: bool,
+    limit: Option<RateLimit>,
     cancel: Cancel,
 }
 
@@ -55,7 +57,7 @@ impl<A, S> Server<A, S> {
     /// A server that runs until it is cancelled, with at most 4 sessions at a time: what 1024 descriptors allow.
     pub fn new(acceptor: A, store: S) -> Self {
         let (config, cancel) = (Config::default(), Cancel::new());
-        Self { acceptor, store, config, sessions: 4, once: false, cancel }
+        Self { acceptor, store, config, sessions: 4, once: false, limit: None, cancel }
     }
 
     /// The configuration of each session.
@@ -77,6 +79,13 @@ impl<A, S> Server<A, S> {
     #[must_use]
     pub fn once(mut self, once: bool) -> Self {
         self.once = once;
+        self
+    }
+
+    /// How many bytes may pass in a second, over all sessions together. Default: as many as can.
+    #[must_use]
+    pub fn limit_rate(mut self, limit: RateLimit) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -109,6 +118,9 @@ where
     ) -> Result<Summary, Error> {
         let shared = Shared { board: Mutex::default(), ended: Condvar::new() };
         let clock = SystemClock::new();
+        if let Some(limit) = &self.limit {
+            limit.fit(&mut self.config, self.sessions as u64);
+        }
         let mut next = 0;
         let mut shortages = 0;
         thread::scope(|scope| {
@@ -138,7 +150,8 @@ where
                 let cancel = Cancel::new();
                 let is_served = shared.enter(id, &cancel, self.sessions);
                 let store = self.store.clone();
-                let transfer = Transfer::new(self.config.clone()).cancel(cancel);
+                let mut transfer = Transfer::new(self.config.clone()).cancel(cancel);
+                transfer.limit.clone_from(&self.limit);
                 let shared = &shared;
                 let thread = thread::Builder::new().name(format!("haul-session-{}", id.0));
                 let spawned = if is_served {

@@ -19,6 +19,8 @@ pub(super) struct Wire<T> {
     filled: usize,
     /// What a core appends to.
     control: Vec<u8>,
+    /// The most bytes of a call.
+    piece: usize,
 }
 
 /// What came of a call on the stream.
@@ -41,7 +43,7 @@ const READ: usize = 64 * 1024;
 const AHEAD: usize = 128;
 
 impl<T: Read + Write> Wire<T> {
-    pub(super) fn new(stream: T) -> Self {
+    pub(super) fn new(stream: T, piece: usize) -> Self {
         Self {
             stream,
             input: Vec::new(),
@@ -50,6 +52,7 @@ impl<T: Read + Write> Wire<T> {
             output: Vec::new(),
             filled: 0,
             control: Vec::new(),
+            piece,
         }
     }
 
@@ -75,7 +78,7 @@ impl<T: Read + Write> Wire<T> {
             let len = (2 * self.input.len()).clamp(READ, aim.max(READ));
             self.input.resize(len, 0);
         }
-        let room = aim.saturating_sub(held).clamp(1, self.input.len() - self.end);
+        let room = aim.saturating_sub(held).clamp(1, self.input.len() - self.end).min(self.piece);
         let buffer = &mut self.input[self.end..self.end + room];
         match self.stream.read(buffer) {
             Ok(0) => Err(transport(Operation::Read, ErrorKind::UnexpectedEof.into())),
@@ -119,7 +122,7 @@ impl<T: Read + Write> Wire<T> {
 
     /// Whether enough is to be written to make a call worth while.
     pub(super) fn is_full(&self) -> bool {
-        self.filled >= BATCH
+        self.filled >= BATCH.min(self.piece)
     }
 
     /// Writes all of the output. `took` hears of every call that the stream took bytes in, or did not.
@@ -129,7 +132,8 @@ impl<T: Read + Write> Wire<T> {
     ) -> Result<(), Error> {
         let mut written = 0;
         while written < self.filled {
-            let rest = &self.output[written..self.filled];
+            let end = self.filled.min(written.saturating_add(self.piece));
+            let rest = &self.output[written..end];
             match self.stream.write(rest) {
                 Ok(0) => return Err(transport(Operation::Write, ErrorKind::WriteZero.into())),
                 Ok(bytes) if bytes > rest.len() => return Err(transport(Operation::Write, lie())),
@@ -183,6 +187,11 @@ impl Pace {
     /// From now on.
     pub(super) const fn new(after: Duration, now: Duration) -> Self {
         Self { after, since: now, taken: 0 }
+    }
+
+    /// A wait of this side's own making, which is not the peer's.
+    pub(super) const fn excuse(&mut self, wait: Duration) {
+        self.since = self.since.saturating_add(wait);
     }
 
     /// After each call of the stream.
