@@ -12,6 +12,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod budget;
 mod cuts;
 mod existing;
 mod future;

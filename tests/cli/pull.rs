@@ -273,7 +273,7 @@ fn pull_options_that_exclude_each_other_are_wrong_usage() {
         &["receive", "--connect", "a:1", "--listen", "b:1"],
         &["receive", "--connect", "a:1", "--stdio"],
         &["receive", "--connect", "a:1", "--once"],
-        &["receive", "--connect", "a:1", "--sessions", "2"],
+        &["receive", "--connect", "a:1", "--max-sessions", "2"],
         &["receive", "--retry-for", "1s"],
         &["receive", "--connect-timeout", "1s"],
         &["receive", "--plain", "x", "--connect", "a:1", "--retry-for", "1s"],

@@ -124,7 +124,7 @@ fn send_with_name_renames_a_file() {
 #[test]
 fn receive_serves_many_senders_until_it_is_stopped() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
-    let (bob, address) = Haul::receive(inbox.path(), &["--sessions", "3"]);
+    let (bob, address) = Haul::receive(inbox.path(), &["--max-sessions", "3"]);
     let senders: Vec<_> = (0..6_u64)
         .map(|number| {
             let file = outbox.path().join(format!("file {number}"));

@@ -130,11 +130,11 @@ fn receive_folder_that_is_none_is_told() {
 }
 
 /// A mounted tmpfs, unmounted when dropped.
-struct Mount(tempfile::TempDir);
+pub(crate) struct Mount(tempfile::TempDir);
 
 impl Mount {
     /// `None`, with the reason printed, where this user may not mount.
-    fn new(options: &str) -> Option<Self> {
+    pub(crate) fn new(options: &str) -> Option<Self> {
         let folder = tempdir().unwrap();
         let mut mount = quiet("mount");
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path());
@@ -147,7 +147,7 @@ impl Mount {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use haul::config::Limits;
 use haul::plain::ChunkSize;
 use haul::store::fs::Symlinks;
 use haul::tree::BlockSize;
@@ -71,6 +72,9 @@ pub(crate) struct Send {
     /// --listen, it is how long to wait for a receiver that was lost; the first is waited for without end.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) retry_for: Option<Duration>,
+    /// Send no more bytes per second: 500K, 2M (K, M, G: powers of 1024; kB, MB, GB: of 1000); at least 1K.
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    pub(crate) limit_rate: Option<u64>,
     /// The unit of checking, repair and resume, a power of two from 1K to 1M [default: 256K].
     ///
     /// On a slow line take one that needs well under a minute: 4K for 9600 baud.
@@ -126,7 +130,7 @@ pub(crate) struct Receive {
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "stdio", "once", "sessions"])]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "stdio", "once", "max_sessions"])]
     pub(crate) connect: Option<Address>,
     /// With --connect: keep trying to connect for so long without progress: 30s, 10m, 2h.
     ///
@@ -137,14 +141,21 @@ pub(crate) struct Receive {
     #[arg(long, value_name = "TIME", value_parser = some_time, requires = "connect")]
     pub(crate) connect_timeout: Option<Duration>,
     /// Serve one sender over standard input and output, as the far end of exec:COMMAND.
-    #[arg(long, conflicts_with_all = ["listen", "once", "sessions", "json", "plain"])]
+    #[arg(long, conflicts_with_all = ["listen", "once", "max_sessions", "json", "plain"])]
     pub(crate) stdio: bool,
     /// End after the first transfer that ends well.
     #[arg(long)]
     pub(crate) once: bool,
     /// How many senders are served at a time; others are told to come again, and do [default: 4].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) sessions: Option<u16>,
+    pub(crate) max_sessions: Option<u16>,
+    /// Receive no more bytes per second, from all senders together: 500K, 2M; at least 1K, or 256 for each session.
+    ///
+    /// K, M and G are powers of 1024; kB, MB and GB of 1000.
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    pub(crate) limit_rate: Option<u64>,
+    #[command(flatten)]
+    pub(crate) budget: Budget,
     /// What to do where a different file has the name of one that is sent [default: refuse].
     ///
     /// Equal content is a success under each of them, and is not written again.
@@ -160,13 +171,36 @@ pub(crate) struct Receive {
     ///
     /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error.
     /// What has come stands beside FILE as .haul-plain-*.part until then.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "once", "sessions", "allow_links"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "once", "max_sessions", "allow_links"])]
     pub(crate) plain: Option<PathBuf>,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
     pub(crate) chunk: Option<ChunkSize>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// What a sender may take. What goes beyond is refused, entry by entry, and the rest goes on.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Budgets")]
+pub(crate) struct Budget {
+    /// The most bytes of a transfer: 10G [default: no limit].
+    #[arg(long, value_name = "SIZE", value_parser = units::some_bytes, conflicts_with = "plain")]
+    pub(crate) max_bytes: Option<u64>,
+    /// The largest file [default: no limit].
+    #[arg(long, value_name = "SIZE", value_parser = units::some_bytes, conflicts_with = "plain")]
+    pub(crate) max_file_bytes: Option<u64>,
+    /// The most files and folders of a transfer [default: 1000000].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "plain")]
+    pub(crate) max_entries: Option<u64>,
+    /// The most parts of a name: a/b/c has three [default: 128].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
+    pub(crate) max_depth: Option<u32>,
+    /// How much of the file system to leave free [default: 0].
+    ///
+    /// It is looked at before a file is begun, and every 16M while one is written.
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes, conflicts_with = "plain")]
+    pub(crate) keep_free: Option<u64>,
 }
 
 /// Show a transfer: both ends in one process, over TCP on loopback.
@@ -257,6 +291,16 @@ impl From<Links> for Symlinks {
     }
 }
 
+impl Budget {
+    pub(crate) fn limits(self, mut limits: Limits) -> Limits {
+        limits.total_bytes = self.max_bytes.unwrap_or(limits.total_bytes);
+        limits.file_bytes = self.max_file_bytes.unwrap_or(limits.file_bytes);
+        limits.entries = self.max_entries.unwrap_or(limits.entries);
+        limits.depth = self.max_depth.unwrap_or(limits.depth);
+        limits
+    }
+}
+
 impl From<Policy> for Existing {
     fn from(policy: Policy) -> Self {
         match policy {
@@ -282,7 +326,7 @@ fn block_size(text: &str) -> Result<BlockSize, String> {
     let bytes = units::bytes(text)?;
     let size = BlockSize::at_most(bytes);
     // What every receiver takes by default.
-    if size.bytes() == bytes && size <= haul::config::Limits::default().block {
+    if size.bytes() == bytes && size <= Limits::default().block {
         Ok(size)
     } else {
         Err("it must be a power of two from 1K to 1M".into())

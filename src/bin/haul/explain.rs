@@ -217,7 +217,7 @@ mod tests {
         let transport = |operation| Error::Transport { operation, source: refused() };
         for context in CONTEXTS {
             for (of, hint) in [
-                (transport(Operation::Connect), "haul receive"),
+                (transport(Operation::Connect), "running there"),
                 (Incompatible::NotHaul { first: *b"HTTP/1.\n" }.into(), "--plain"),
                 (Stall::Hello { after: Duration::from_secs(10) }.into(), "10 s"),
                 (

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use haul::plain::{self, ChunkSize, Event, PlainError};
 use haul::transport::tcp::TcpOptions;
-use haul::{Cancel, Connector, Durability, Error, Existing, Operation};
+use haul::{Cancel, Connector, Durability, Error, Existing, Operation, RateLimit};
 
 use crate::address::Address;
 use crate::args::{Receive, Send};
@@ -44,8 +44,10 @@ pub(crate) fn send(
     else {
         return Ok(interrupted(reporter));
     };
-    let mut watch = Watch::new(reporter, cancel, size);
-    let sent = plain::send(&mut source, &mut stream, chunk(args.chunk), |event| watch.see(event));
+    let limit = args.limit_rate.and_then(RateLimit::per_second);
+    let chunk = chunk(args.chunk, limit.as_ref());
+    let mut watch = Watch::new(reporter, cancel, size, limit);
+    let sent = plain::send(&mut source, &mut stream, chunk, |event| watch.see(event));
     let sent = sent.map_err(|error| watch.stop(error, "took no byte"))?;
     // This is how the receiver learns that it was all.
     drop(stream);
@@ -82,9 +84,10 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     let Some(mut stream) = meet(link, Side::Receiver, &cancel, reporter)? else {
         return Ok(interrupted(reporter));
     };
-    let mut watch = Watch::new(reporter, cancel, 0);
-    let received =
-        plain::receive(&mut stream, &mut place.file, chunk(args.chunk), |event| watch.see(event));
+    let limit = args.limit_rate.and_then(RateLimit::per_second);
+    let chunk = chunk(args.chunk, limit.as_ref());
+    let mut watch = Watch::new(reporter, cancel, 0, limit);
+    let received = plain::receive(&mut stream, &mut place.file, chunk, |event| watch.see(event));
     let received = match received {
         Ok(received) => received,
         Err(PlainError::Stopped { .. }) if watch.cancel.is_cancelled() => {
@@ -231,20 +234,22 @@ struct Watch {
     bytes: u64,
     /// When the last byte went through.
     last: Instant,
+    limit: Option<RateLimit>,
 }
 
 impl Watch {
-    fn new(reporter: &Arc<Reporter>, cancel: Cancel, total: u64) -> Self {
+    fn new(reporter: &Arc<Reporter>, cancel: Cancel, total: u64, limit: Option<RateLimit>) -> Self {
         let mut progress = Progress::new(Arc::clone(reporter), None, total);
         if total == 0 {
             progress.set_open_ended();
         }
-        Self { progress, cancel, total, bytes: 0, last: Instant::now() }
+        Self { progress, cancel, total, bytes: 0, last: Instant::now(), limit }
     }
 
     fn see(&mut self, event: Event) -> ControlFlow<()> {
         let silent = match event {
             Event::Passed { bytes } => {
+                self.pace(bytes.saturating_sub(self.bytes));
                 (self.bytes, self.last) = (bytes, Instant::now());
                 self.progress.update(bytes, self.total);
                 false
@@ -255,6 +260,13 @@ impl Watch {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
+        }
+    }
+
+    /// Waits until more may pass: not for long, since a limit makes the chunks small.
+    fn pace(&self, bytes: u64) {
+        if let Some(limit) = &self.limit {
+            std::thread::sleep(limit.spend(usize::try_from(bytes).unwrap_or(usize::MAX)));
         }
     }
 
@@ -324,8 +336,10 @@ fn interrupted(reporter: &Reporter) -> Code {
     code
 }
 
-fn chunk(asked: Option<ChunkSize>) -> ChunkSize {
-    asked.unwrap_or_default()
+/// What was asked for, or less where a limit moves less at a time.
+fn chunk(asked: Option<ChunkSize>, limit: Option<&RateLimit>) -> ChunkSize {
+    let asked = asked.unwrap_or_default();
+    limit.and_then(|limit| ChunkSize::new(limit.piece())).map_or(asked, |piece| piece.min(asked))
 }
 
 /// Without a byte for so long, either way, the peer is given up.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use haul::store::fs::FsStore;
 use haul::transport::Stdio;
 use haul::transport::tcp::TcpOptions;
-use haul::{Cancel, Config, Error, Observer, Retry, Server, Transfer};
+use haul::{Cancel, Config, Error, Observer, RateLimit, Retry, Server, Transfer};
 
 use crate::address::{Address, Listen};
 use crate::args::Receive;
@@ -23,11 +23,13 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
         return plain::receive(args, file, reporter);
     }
     let folder = args.folder.as_deref().unwrap_or(Path::new("."));
-    let mut store = open(folder)?;
+    let limit = limit(args)?;
+    let mut store = open(folder)?.keep_free(args.budget.keep_free.unwrap_or(0));
     if args.allow_links {
         store = store.allow_links();
     }
     let mut config = Config::default();
+    config.limits = args.budget.limits(config.limits);
     if let Some(policy) = args.existing {
         config = config.existing(policy.into());
     }
@@ -36,11 +38,17 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     }
     let cancel = Cancel::new();
     if let Some(address) = &args.connect {
-        fetch(args, address, store, config, cancel, reporter)
+        interrupt::watch(cancel.clone(), "run the same command again to go on")?;
+        let transfer = transfer(config, cancel, limit, reporter);
+        fetch(args, address, store, transfer, reporter)
     } else if args.stdio {
-        serve_stdio(store, config, cancel, reporter)
+        interrupt::watch(
+            cancel.clone(),
+            "what has arrived is kept for when the sender comes again",
+        )?;
+        serve_stdio(store, transfer(config, cancel, limit, reporter))
     } else {
-        serve(args, store, config, cancel, reporter)
+        serve(args, store, config, cancel, limit, reporter)
     }
 }
 
@@ -90,14 +98,18 @@ fn serve(
     store: FsStore,
     config: Config,
     cancel: Cancel,
+    limit: Option<RateLimit>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     interrupt::watch(cancel.clone(), "what has arrived is kept for senders that come again")?;
     let listener = listen(args.listen.as_ref(), TcpOptions::default(), Side::Receiver, reporter)?;
     let done = Done::default();
     let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);
-    if let Some(sessions) = args.sessions {
+    if let Some(sessions) = args.max_sessions {
         server = server.sessions(sessions.into());
+    }
+    if let Some(limit) = limit {
+        server = server.limit_rate(limit);
     }
     let mut number = 0_u64;
     let ended = server.run(|_, peer| {
@@ -129,19 +141,44 @@ fn fetch(
     args: &Receive,
     address: &Address,
     mut store: FsStore,
-    config: Config,
-    cancel: Cancel,
+    transfer: Transfer<Session>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
-    interrupt::watch(cancel.clone(), "run the same command again to go on")?;
     let mut link = dial(args, address).reporting(reporter);
-    let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
-    let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
+    let mut transfer = transfer.retry(retry);
     let result = transfer.receive_via(&mut store, &mut link);
     let mut session = transfer.into_observer();
     session.ended(&result);
     Ok(session.code())
+}
+
+/// The only transfer of the command.
+fn transfer(
+    config: Config,
+    cancel: Cancel,
+    limit: Option<RateLimit>,
+    reporter: &Arc<Reporter>,
+) -> Transfer<Session> {
+    let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
+    let transfer = Transfer::new(config).observer(session).cancel(cancel);
+    match limit {
+        Some(limit) => transfer.limit_rate(limit),
+        None => transfer,
+    }
+}
+
+/// The limit of all sessions together, which must leave each of them enough to stay alive.
+fn limit(args: &Receive) -> Result<Option<RateLimit>, Stop> {
+    let Some(rate) = args.limit_rate else { return Ok(None) };
+    let least = RateLimit::MIN.saturating_mul(args.max_sessions.unwrap_or(1).into());
+    match RateLimit::per_second(rate) {
+        Some(limit) if rate >= least => Ok(Some(limit)),
+        _ => Err(Stop::new(
+            Code::Usage,
+            format!("--limit-rate is too slow for so many sessions: it must be {least} or more"),
+        )),
+    }
 }
 
 /// Where the sender is to be found.
@@ -153,19 +190,11 @@ pub(crate) fn dial(args: &Receive, address: &Address) -> Link {
     Link::dial(address, options)
 }
 
-fn serve_stdio(
-    mut store: FsStore,
-    config: Config,
-    cancel: Cancel,
-    reporter: &Arc<Reporter>,
-) -> Result<Code, Stop> {
-    interrupt::watch(cancel.clone(), "what has arrived is kept for when the sender comes again")?;
+fn serve_stdio(mut store: FsStore, mut transfer: Transfer<Session>) -> Result<Code, Stop> {
     let mut stream = Stdio::new().map_err(|error| {
         Stop::new(Code::Local, format!("cannot use the standard streams: {error}"))
     })?;
     stream.set_timeout(Some(TICK));
-    let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
-    let mut transfer = Transfer::new(config).observer(session).cancel(cancel);
     let result = transfer.receive(&mut store, stream);
     let mut session = transfer.into_observer();
     session.ended(&result);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use haul::store::fs::{FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
 use haul::transport::tcp::TcpOptions;
-use haul::{Cancel, Config, Observer, RelPath, Retry, Source, Transfer};
+use haul::{Cancel, Config, Observer, RateLimit, RelPath, Retry, Source, Transfer};
 
 use crate::address::Address;
 use crate::args::Send;
@@ -136,6 +136,9 @@ fn transfer<S: Source>(
     let session = Session::new(Arc::clone(reporter), Side::Sender, source.total());
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
+    if let Some(limit) = args.limit_rate.and_then(RateLimit::per_second) {
+        transfer = transfer.limit_rate(limit);
+    }
     let result = transfer.send_via(&mut source, &mut link);
     let mut session = transfer.into_observer();
     session.ended(&result);

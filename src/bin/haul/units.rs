@@ -2,19 +2,44 @@
 
 use std::time::Duration;
 
-/// A count of bytes: `4096`, `64K`, `1M`, `1MiB`. The letters stand for powers of 1024.
+/// A count of bytes: `4096`, `64K`, `1M`, `1MiB`. The letters stand for powers of 1024, unless `B` follows one (`64kB`,
+/// `1MB`): then for powers of 1000, as in dd and other tools.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let factor = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
+        "k" | "ki" | "kib" => 1 << 10,
+        "m" | "mi" | "mib" => 1 << 20,
+        "g" | "gi" | "gib" => 1 << 30,
+        "t" | "ti" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
         _ => return Err("write a size such as 4096, 64K or 1M".into()),
     };
     let number: u64 = number.parse().map_err(|_| "write a size such as 4096, 64K or 1M")?;
     number.checked_mul(factor).ok_or_else(|| "the size is too large".into())
 }
+
+/// Bytes, and not none.
+pub(crate) fn some_bytes(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        0 => Err("it must be more than nothing".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Bytes per second, fast enough to keep a transfer alive.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        rate if rate >= SLOWEST => Ok(rate),
+        _ => Err("it must be at least 1K: below, a peer would take the silence for an end".into()),
+    }
+}
+
+/// What leaves each of the four sessions of a receiver the least that the library takes.
+const SLOWEST: u64 = 4 * haul::RateLimit::MIN;
 
 /// A time: `90`, `90s`, `1500ms`, `10m`, `2h`, `1d`. Without a unit it is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -46,6 +71,8 @@ mod tests {
     fn bytes_with_and_without_unit_are_understood() {
         for (text, expected) in
             [("0", 0), ("4096", 4096), ("64K", 65536), ("1MiB", 1 << 20), ("2 g", 2 << 30)]
+                .into_iter()
+                .chain([("3Ki", 3072), ("1T", 1 << 40), ("64kB", 64_000), ("2GB", 2_000_000_000)])
         {
             assert_eq!(bytes(text), Ok(expected), "{text}");
         }
@@ -54,7 +81,7 @@ mod tests {
     #[test]
     fn bytes_that_make_no_sense_are_refused() {
         for text in
-            ["", "K", "-1", "+1", "1.5M", "1T", "1KB!", "99999999999999999999", "20000000000G"]
+            ["", "K", "-1", "+1", "1.5M", "1P", "1KB!", "99999999999999999999", "20000000000G"]
         {
             assert!(bytes(text).is_err(), "{text}");
         }

@@ -209,7 +209,7 @@ impl Job {
                 let size = file.size;
                 let rival = rival.map(|existing| {
                     let len = existing.stamp.size;
-                    (FsFile { path, size, what: What::Existing(existing) }, len)
+                    (FsFile { path, size, what: What::Existing(existing), room: 0 }, len)
                 });
                 Err(Uncommitted::Taken { file, rival })
             }

@@ -75,6 +75,8 @@ pub struct FsFile {
     pub(super) path: RelPath,
     pub(super) size: Option<u64>,
     pub(super) what: What,
+    /// Bytes that may be written before the free space is looked at again.
+    pub(super) room: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +158,9 @@ impl FsStore {
     }
 
     /// Sets how many bytes of the file system are to be left free. Default: 0. An entry of known size that does not
-    /// fit is refused with [`Refusal::NoSpace`] before anything is written.
+    /// fit is refused with [`Refusal::NoSpace`] before anything is written. While content is written, the free space is
+    /// looked at every 16 MiB of each entry, so that one of unknown size is refused too where it would take
+    /// more; entries that are written at the same time may take 16 MiB each of what was to be left.
     #[must_use]
     pub const fn keep_free(mut self, bytes: u64) -> Self {
         self.keep_free = bytes;
@@ -224,7 +228,7 @@ impl FsStore {
             if place != Place::Replacing {
                 let len = existing.stamp.size;
                 let what = What::Existing(existing);
-                let file = FsFile { path: path.clone(), size, what };
+                let file = FsFile { path: path.clone(), size, what, room: 0 };
                 return Ok(Ok(Begun::Existing(file, len)));
             }
             replaced = Some(existing.file);
@@ -239,7 +243,7 @@ impl FsStore {
             return Ok(Err(refusal));
         }
         let what = What::Partial { partial, replaced, folder };
-        let file = FsFile { path: path.clone(), size, what };
+        let file = FsFile { path: path.clone(), size, what, room: 0 };
         Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
     }
 
@@ -297,6 +301,25 @@ impl FsStore {
     fn check_room(&self, folder: &Folder, needed: u64) -> Result<(), Refusal> {
         let available = self.available(folder).map_err(refusal)?;
         if needed > available { Err(Refusal::NoSpace { needed, available }) } else { Ok(()) }
+    }
+
+    /// Sees to it that so much may be written, up to this end, and leaves what is to be left free.
+    fn take_room(&self, file: &mut FsFile, end: u64, len: u64) -> Result<(), Refusal> {
+        let What::Partial { folder, .. } = &file.what else { return Ok(()) };
+        // With nothing to leave, the system itself says when it is full.
+        if self.keep_free == 0 {
+            return Ok(());
+        }
+        if file.room < len {
+            file.room = self.available(folder).map_err(refusal)?.min(LOOK.max(len));
+        }
+        match file.room.checked_sub(len) {
+            Some(rest) => {
+                file.room = rest;
+                Ok(())
+            }
+            None => Err(self.write_refusal(file, end, &io::ErrorKind::StorageFull.into())),
+        }
     }
 
     /// The reason for a write that failed, with numbers.
@@ -359,7 +382,7 @@ impl Store for FsStore {
                 What::Link { target: target.clone() }
             }
         };
-        Ok(Begun::Fresh(FsFile { path, size: Some(0), what }))
+        Ok(Begun::Fresh(FsFile { path, size: Some(0), what, room: 0 }))
     }
 
     fn read_at(&mut self, file: &mut FsFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -377,21 +400,24 @@ impl Store for FsStore {
     }
 
     fn write_at(&mut self, file: &mut FsFile, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let end = end_of(offset, len)?;
+        self.take_room(file, end, len)?;
         let What::Partial { partial, .. } = &file.what else {
             return Err(Refusal::Store { code: 0 });
         };
-        let end = end_of(offset, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         let written = partial.file.write_all_at(bytes, offset);
         written.map_err(|error| self.write_refusal(file, end, &error))
     }
 
     fn copy_held(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {
+        let end = end_of(offset, len)?;
+        self.take_room(file, end, len)?;
         let What::Partial { partial: Partial { file: to, .. }, replaced: Some(from), .. } =
             &file.what
         else {
             return Err(Refusal::Store { code: 0 });
         };
-        let end = end_of(offset, len)?;
         let copy = |mut from: &File, mut to: &File| {
             from.seek(SeekFrom::Start(offset))?;
             to.seek(SeekFrom::Start(offset))?;
@@ -491,6 +517,9 @@ const SYNC_THREADS: usize = 2;
 
 /// `off_t` has 64 bits, one of them for the sign.
 const LARGEST: u64 = i64::MAX.unsigned_abs();
+
+/// How much is written before the free space is looked at again: a system call for some milliseconds of writing.
+const LOOK: u64 = 16 << 20;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,0 +1,174 @@
+//! Budgets of a receiver, and limits of the rate: what goes beyond is refused by name, and the rest goes on.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tempfile::tempdir;
+
+use crate::common::{assert_same, photo, photo_path, quiet};
+use crate::haul::{Finished, Haul, content, names, run, run_with};
+use crate::wrong::Mount;
+
+/// Sends a folder `tree` with `small` (10 bytes), `large` (100,000 bytes) and `a/b/deep` (10 bytes).
+fn send_tree(address: &str) -> Finished {
+    let outbox = tempdir().unwrap();
+    let tree = outbox.path().join("tree");
+    fs::create_dir_all(tree.join("a/b")).unwrap();
+    fs::write(tree.join("small"), content(1, 10)).unwrap();
+    fs::write(tree.join("large"), content(2, 100_000)).unwrap();
+    fs::write(tree.join("a/b/deep"), content(3, 10)).unwrap();
+    run(["send", "--json", tree.to_str().unwrap(), address])
+}
+
+/// The names that both sides call refused, and why.
+fn refused(alice: &Finished, bob: &Finished) -> Vec<(String, String)> {
+    let of = |side: &Finished| {
+        let events = side.events().into_iter().filter(|event| event["event"] == "refused");
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        events.map(|event| (text(&event["path"]), text(&event["reason"]))).collect::<Vec<_>>()
+    };
+    assert_eq!(of(alice), of(bob));
+    of(alice)
+}
+
+/// What is refused under a budget, and what is there then.
+fn under(budget: &[&str]) -> (Vec<(String, String)>, Vec<String>) {
+    let inbox = tempdir().unwrap();
+    let (bob, address) = Haul::receive(inbox.path(), &[&["--once", "--json"], budget].concat());
+    let alice = send_tree(&address).code(4);
+    let bob = bob.finish().code(4);
+    (refused(&alice, &bob), names(inbox.path()))
+}
+
+fn files(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).filter(|name| !name.ends_with('/')).collect()
+}
+
+#[test]
+fn file_beyond_the_largest_is_refused_and_the_rest_arrives() {
+    let (refused, held) = under(&["--max-file-bytes", "50K"]);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0].0, "tree/large");
+    assert!(refused[0].1.contains("100000") && refused[0].1.contains("51200"), "{refused:?}");
+    assert_eq!(files(&held), ["tree/a/b/deep", "tree/small"]);
+}
+
+#[test]
+fn bytes_beyond_the_sum_are_refused_and_the_rest_arrives() {
+    let (refused, held) = under(&["--max-bytes", "99999"]);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0].0, "tree/large");
+    assert!(refused[0].1.contains("99999"), "{refused:?}");
+    assert_eq!(files(&held), ["tree/a/b/deep", "tree/small"]);
+}
+
+#[test]
+fn name_beyond_the_depth_is_refused_and_the_rest_arrives() {
+    let (refused, held) = under(&["--max-depth", "3"]);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0].0, "tree/a/b/deep");
+    assert_eq!(files(&held), ["tree/large", "tree/small"]);
+}
+
+#[test]
+fn entries_beyond_the_number_are_refused_and_the_first_arrive() {
+    // tree, tree/a, tree/a/b and three files, in whatever order they are found.
+    let (refused, held) = under(&["--max-entries", "4"]);
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused.iter().all(|(_, reason)| reason.contains('4')), "{refused:?}");
+    assert!(held.len() >= 4, "{held:?}");
+}
+
+#[test]
+fn stream_of_unknown_size_ends_at_the_budget() {
+    for budget in ["--max-bytes", "--max-file-bytes"] {
+        let inbox = tempdir().unwrap();
+        let (bob, address) = Haul::receive(inbox.path(), &["--once", budget, "1M"]);
+        let alice = run_with(["send", "-", &address], content(1, 3 << 20)).code(4);
+        alice.one_error(&["stdin is refused", "1048576"]);
+        bob.finish().code(4).one_error(&["stdin is refused", "1048576"]);
+        // What has come is kept for a larger budget.
+        let held = names(inbox.path());
+        assert!(held.iter().all(|name| name.starts_with(".haul-")), "{held:?}");
+    }
+}
+
+#[test]
+fn space_to_keep_is_kept_and_the_sender_is_told_the_numbers() {
+    let Some(mount) = Mount::new("size=4m") else { return };
+    let (bob, address) = Haul::receive(mount.path(), &["--keep-free", "2M"]);
+    let outbox = tempdir().unwrap();
+    let file = outbox.path().join("large");
+    fs::write(&file, content(5, 3 << 20)).unwrap();
+    // Of known size: before a byte is taken.
+    let sent = run(["send", file.to_str().unwrap(), &photo_path().display().to_string(), &address]);
+    sent.code(3).one_error(&["large is refused", "3145728 bytes needed", "2097152 available"]);
+    assert_eq!(names(mount.path()), ["photo.jpg"], "the rest went on");
+    fs::remove_file(mount.path().join("photo.jpg")).unwrap();
+    // Of unknown size: as soon as it would take more.
+    let piped = run_with(["send", "-", &address], content(5, 3 << 20)).code(3);
+    piped.one_error(&["stdin is refused", "no space"]);
+    assert!(free(mount.path()) >= 2 << 20, "{} bytes are free", free(mount.path()));
+    let grown = quiet("mount").args(["-o", "remount,size=16m"]).arg(mount.path()).status();
+    assert!(grown.unwrap().success());
+    run(["send", file.to_str().unwrap(), &address]).code(0);
+    assert_same(&fs::read(mount.path().join("large")).unwrap(), &content(5, 3 << 20));
+    bob.interrupt();
+    bob.finish().code(130);
+}
+
+fn free(folder: &Path) -> u64 {
+    let free = rustix::fs::statvfs(folder).unwrap();
+    free.f_bavail * free.f_frsize
+}
+
+#[test]
+fn limited_rate_holds_on_either_side_and_on_the_plain_wire() {
+    // 105,400 bytes at 100,000 a second; a tenth of a second is free.
+    let least = Duration::from_millis(900);
+    let rate = ["--limit-rate", "100kB"];
+    let photo_name = photo_path().display().to_string();
+    for (by_sender, is_plain) in [(true, false), (false, false), (true, true), (false, true)] {
+        let inbox = tempdir().unwrap();
+        let place = inbox.path().join("photo.jpg").display().to_string();
+        let folder = inbox.path().display().to_string();
+        let mut receive = vec!["receive", "--listen", "127.0.0.1:0"];
+        receive.extend(if is_plain { ["--plain", &place] } else { ["--once", &folder] });
+        let mut send = vec!["send", &photo_name];
+        if is_plain {
+            send.push("--plain")
+        }
+        if by_sender { &mut send } else { &mut receive }.extend(rate);
+        let mut bob = Haul::start(&receive);
+        let address = bob.address();
+        let start = Instant::now();
+        run(send.iter().copied().chain([address.as_str()])).code(0);
+        bob.finish().code(0);
+        assert!(start.elapsed() >= least, "{:?} {send:?} {receive:?}", start.elapsed());
+        assert_same(&fs::read(&place).unwrap(), &photo());
+    }
+}
+
+#[test]
+fn budgets_and_rates_that_make_no_sense_are_wrong_usage() {
+    for arguments in [
+        &["receive", "--max-bytes", "0"][..],
+        &["receive", "--max-bytes", "many"],
+        &["receive", "--max-file-bytes", "0"],
+        &["receive", "--max-entries", "0"],
+        &["receive", "--max-depth", "0"],
+        &["receive", "--max-sessions", "0"],
+        &["receive", "--keep-free", "-1"],
+        &["receive", "--plain", "x", "--max-bytes", "1K"],
+        &["receive", "--plain", "x", "--keep-free", "1K"],
+        &["receive", "--limit-rate", "0"],
+        &["receive", "--limit-rate", "1023"],
+        &["receive", "--limit-rate", "1K", "--max-sessions", "5", "/nowhere"],
+        &["send", "a", "b:1", "--limit-rate", "1"],
+        &["send", "a", "b:1", "--limit-rate", "fast"],
+    ] {
+        let wrong = run(arguments).code(2).one_error(&[]);
+        assert_eq!(wrong.stdout, "", "{arguments:?}");
+    }
+}
