@@ -129,6 +129,11 @@ fn run_receiver(
             }
             // 5. Success.
             ReceiveAction::Closed(_) => return Ok(consumed),
+            // A store that others write to, too, says by `handle_taken` that a name was taken meanwhile; then it is asked to
+            // read and to commit what has the name. Here there is nobody else.
+            ReceiveAction::ReadRival { .. } | ReceiveAction::CommitRival(_) => {
+                return Err("no name is ever taken here".into());
+            }
             _ => return Err("an action of a later version".into()),
         }
     }

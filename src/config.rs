@@ -39,6 +39,10 @@ pub struct Config {
 
 /// What a receiver does where a *different* file has the name of an entry. Equal content is a success under
 /// each of them, and is not written again.
+///
+/// That holds whenever the file appeared: before the entry was offered, or while it was under way, as where two senders bring
+/// one new name. Then it is decided when the name is given; the second one is not sent again, and leaves no
+/// partial file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Existing {
@@ -112,7 +116,8 @@ pub struct Limits {
     /// receiver's, whichever is lower.
     pub pending_names: u32,
     /// Commits that may be under way at a time; at that number the receiver stops reading. Default: 64. Cost: up
-    /// to two open files each.
+    /// to two open files each. Likewise the number of entries larger than a block that are being compared with files
+    /// which were faster to get their names: at that number the receiver keeps the floor until some are done.
     pub commits: u32,
     /// Holes in what is known of one file, in ranges; more are refused. Default: 1024. Cost: 2 KiB each.
     pub holes: u32,

@@ -13,6 +13,7 @@
 mod common;
 
 mod budget;
+mod contest;
 mod cuts;
 mod existing;
 mod future;

@@ -1,0 +1,129 @@
+//! Two senders that bring one new name to one folder.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use tempfile::tempdir;
+
+use crate::common::{PATIENCE, poll, quiet};
+use crate::haul::{Finished, HAUL, Haul, content, exec, names, tree};
+
+const SIZE: usize = 3_000_000;
+
+const POLICIES: [&str; 4] = ["refuse", "skip", "rename", "replace"];
+
+/// Lets so many bytes through to the receiver, and the rest when it is told to. Gives its address.
+fn gate(to: String, first: u64) -> (String, mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (open, opened) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut near, _) = listener.accept().unwrap();
+        let mut far = TcpStream::connect(to).unwrap();
+        let (mut back, mut answers) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+        let answers = thread::spawn(move || {
+            drop(std::io::copy(&mut answers, &mut back));
+            drop(back.shutdown(Shutdown::Both));
+        });
+        drop(std::io::copy(&mut (&mut near).take(first), &mut far));
+        let _ = opened.recv();
+        drop(std::io::copy(&mut near, &mut far));
+        drop(far.shutdown(Shutdown::Both));
+        answers.join().unwrap();
+    });
+    (address, open)
+}
+
+/// Waits until both write to the folder, each to its own partial file, and the name is still free.
+fn wait_for_both(inbox: &Path) {
+    poll(Instant::now() + PATIENCE, "two partial files", || {
+        let names = names(inbox);
+        assert!(names.iter().all(|name| name.starts_with(".haul-")), "{names:?}");
+        (names.len() == 2).then_some(())
+    });
+}
+
+/// What both said, and what stands: as the policy has it, whoever was faster.
+fn assert_settled(policy: &str, contents: &[Vec<u8>; 2], inbox: &Path, sent: [Finished; 2]) {
+    let is_same = contents[0] == contents[1];
+    let found = tree(inbox);
+    let case = format!("{policy} {is_same} {sent:?}");
+    let mut codes = sent.each_ref().map(|sent| sent.code);
+    codes.sort_unstable();
+    let expected = if policy == "refuse" && !is_same { 4 } else { 0 };
+    assert_eq!(codes, [Some(0), Some(expected)], "{case}");
+    let names: Vec<_> = found.keys().map(String::as_str).collect();
+    if policy == "rename" && !is_same {
+        assert_eq!(names, ["a (1).bin", "a.bin"], "{case}");
+        assert!(contents.iter().all(|bytes| found.values().any(|held| held == bytes)), "{case}");
+    } else {
+        assert_eq!(names, ["a.bin"], "{case}");
+        assert!(contents.contains(&found["a.bin"]), "{case}");
+    }
+    let delivered = sent.iter().filter(|sent| sent.stdout.contains("delivered a.bin")).count();
+    let lost = usize::from(!is_same && matches!(policy, "refuse" | "skip"));
+    assert_eq!(delivered, 2 - lost, "{case}");
+    if lost == 1 {
+        let winner = sent.iter().position(|sent| sent.stdout.contains("delivered")).unwrap();
+        assert!(found["a.bin"] == contents[winner], "{case}: what was delivered stands");
+    }
+}
+
+#[test]
+fn senders_to_one_receiver_with_one_new_name_are_settled_by_the_policy() {
+    for policy in POLICIES {
+        for seed in [1, 2] {
+            let inbox = tempdir().unwrap();
+            let (bob, address) = Haul::receive(inbox.path(), &["--existing", policy]);
+            let contents = [content(1, SIZE), content(seed, SIZE)];
+            let senders = contents.each_ref().map(|bytes| {
+                let outbox = tempdir().unwrap();
+                let file = outbox.path().join("a.bin");
+                fs::write(&file, bytes).unwrap();
+                let (address, open) = gate(address.clone(), SIZE as u64 / 2);
+                (Haul::start(["send", file.to_str().unwrap(), &address]), open, outbox)
+            });
+            wait_for_both(inbox.path());
+            let sent = senders.map(|(alice, open, outbox)| {
+                open.send(()).unwrap();
+                (alice, outbox)
+            });
+            let sent = sent.map(|(alice, _outbox)| alice.finish());
+            bob.interrupt();
+            bob.finish().code(130);
+            assert_settled(policy, &contents, inbox.path(), sent);
+        }
+    }
+}
+
+#[test]
+fn receivers_of_streams_in_one_folder_with_one_new_name_are_settled_by_the_policy() {
+    for policy in POLICIES {
+        for seed in [1, 2] {
+            let inbox = tempdir().unwrap();
+            let contents = [content(1, SIZE), content(seed, SIZE)];
+            let address = exec(inbox.path(), &format!("--existing {policy}"));
+            let senders = contents.each_ref().map(|bytes| {
+                let mut command = quiet(HAUL);
+                command.args(["send", "-", "--name", "a.bin", &address]).stdin(Stdio::piped());
+                let mut alice = Haul::spawn(command);
+                let mut stdin = alice.take_stdin();
+                stdin.write_all(&bytes[..SIZE / 2]).unwrap();
+                (alice, stdin, &bytes[SIZE / 2..])
+            });
+            wait_for_both(inbox.path());
+            let sent = senders.map(|(alice, mut stdin, rest)| {
+                stdin.write_all(rest).unwrap();
+                alice
+            });
+            let sent = sent.map(Haul::finish);
+            assert_settled(policy, &contents, inbox.path(), sent);
+        }
+    }
+}
