@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![expect(clippy::disallowed_methods, reason = "tests read files, and have threads")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
@@ -20,6 +20,8 @@ use haul::testing::pair::{self, Pair};
 use haul::transport::memory;
 use haul::tree::BlockSize;
 use haul::{Config, RelPath, Store, Summary, Transfer};
+use proptest::prelude::*;
+use proptest::sample;
 
 const POLICIES: [Existing; 4] =
     [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
@@ -335,5 +337,57 @@ fn second_session_at_any_step_over_a_store_in_memory_is_settled_by_the_policy() 
                 assert!(store.partials().is_empty(), "{case}");
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Three sessions whose steps come in any order.
+    #[test]
+    fn sessions_in_any_order_of_steps_are_settled_by_the_policy(
+        existing in sample::select(&POLICIES[..]),
+        way in sample::select(&WAYS[..]),
+        seeds in proptest::array::uniform3(1..3_u64),
+        schedule in proptest::collection::vec((0..3_usize, 1..30_usize), 0..40),
+        last in Just([0, 1, 2]).prop_shuffle(),
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = FsStore::open(folder.path()).expect("a store").sync_threads(0);
+        let config = config(existing);
+        let contents = seeds.map(|seed| content(seed, way.len()));
+        let mut pairs = contents.each_ref().map(|bytes| {
+            let mut pair = Pair::new(&config, way.source(bytes), &config, store.clone());
+            if way == Way::ByRoot {
+                pair.bob.receiver.prefer_roots();
+            }
+            pair
+        });
+        for (who, steps) in schedule {
+            for _ in 0..steps {
+                let _ = (pairs[who].step_alice(), pairs[who].step_bob());
+            }
+        }
+        let mut delivered = [false; 3];
+        for who in last {
+            let (pair::Ended::Closed(sent), pair::Ended::Closed(_)) = pairs[who].run() else {
+                panic!("a session fails")
+            };
+            delivered[who] = sent.delivered == 1;
+        }
+        let found = files(&folder.path().join("d"));
+        prop_assert!(found.keys().all(|name| name.starts_with('a')), "{:?}", found.keys());
+        let stands = |bytes: &Vec<u8>| found.values().any(|held| held == bytes);
+        for (bytes, delivered) in contents.iter().zip(delivered) {
+            match existing {
+                Existing::Refuse | Existing::Skip => prop_assert_eq!(delivered, stands(bytes)),
+                Existing::Rename => prop_assert!(delivered && stands(bytes)),
+                // What was delivered may be replaced by then.
+                _ => {}
+            }
+        }
+        let distinct = contents.iter().collect::<BTreeSet<_>>().len();
+        let names = if existing == Existing::Rename { distinct } else { 1 };
+        prop_assert_eq!(found.len(), names);
     }
 }
