@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::pair::{Ended, Pair, content, path};
+use super::pair::{Bob, Ended, Pair, content, path};
+use super::rogue::Rogue;
 use crate::config::{Config, Existing, Limits};
 use crate::proto::error::Misuse;
-use crate::proto::message::Activity;
-use crate::proto::{AbortCode, EntryId, Event, Failure, Outcome, Refusal};
+use crate::proto::message::{Activity, Message, WireOffer};
+use crate::proto::{AbortCode, EntryId, Event, Failure, Kind, Outcome, Refusal};
 use crate::store::Place;
-use crate::tree::BlockSize;
+use crate::tree::{BlockSize, Root};
 
 const POLICIES: [Existing; 4] =
     [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
@@ -303,6 +304,54 @@ fn rivals_of_many_large_files_are_no_more_than_the_limits_allow() {
     assert_eq!((summary.delivered, summary.held), (40, 40));
     assert!(pair.bob.most_rivals <= 3 + 2, "{} at a time", pair.bob.most_rivals);
     assert_clean(&pair, "large");
+}
+
+/// A sender that always has something else to ask about, so that no comparison is what it waits for.
+#[test]
+fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
+    const FILES: u32 = 30;
+    let limits = Limits::default().commits(3).open_entries(2);
+    let mut bob = Bob::default();
+    let bytes = content(1, 2048);
+    for n in 0..FILES {
+        bob.late.insert(path(&format!("f{n}")), bytes.clone());
+    }
+    let mut rogue = Rogue::sender(&config().limits(limits), bob).greeted();
+    let mut receipts = 0;
+    let count = |said: &[Message]| {
+        said.iter().filter(|message| matches!(message, Message::Receipt { .. })).count()
+    };
+    for n in 0..=FILES {
+        if n < FILES {
+            rogue.say(&Message::Offer(WireOffer {
+                entry: EntryId::new(n),
+                kind: Kind::File,
+                block_size: BlockSize::MIN,
+                size: Some(2048),
+                modified: None,
+                mode: None,
+                root: None,
+                inline: false,
+                name: format!("f{n}").into_bytes().into(),
+            }));
+        }
+        receipts += count(&rogue.turn());
+        if n < FILES {
+            let entry = EntryId::new(n);
+            for (index, bytes) in (0..).zip(bytes.chunks(1024)) {
+                let hash = BlockSize::MIN.hash(index, bytes).unwrap().hash;
+                rogue.say_with(&Message::Block { entry, index, hash }, bytes);
+            }
+            rogue.say(&Message::End { entry, size: 2048, root: Root::of(&bytes) });
+        }
+    }
+    while receipts < FILES as usize {
+        let said = count(&rogue.turn());
+        assert!(said > 0, "{receipts} receipts");
+        receipts += said;
+    }
+    assert!(rogue.pair.bob.most_rivals <= 4, "{} at a time", rogue.pair.bob.most_rivals);
+    assert_clean(&rogue.pair, "rogue");
 }
 
 #[test]
