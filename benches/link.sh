@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# A long link: what does haul reach of what a bare copy over TCP reaches, and what does a round trip cost a tree?
+#
+#   NEAR='ip netns exec a' FAR='ip netns exec b' benches/link.sh HOST large [ROUNDS]    bare copy and haul by turns
+#   NEAR=... FAR=... benches/link.sh HOST tree [ROUNDS]                                  100,000 files of 1 KiB
+#
+# NEAR and FAR are put before the commands of the sender and of the receiver; HOST is the receiver's address. Both see the
+# same files: they are two network namespaces of one machine, with a link between them. `tree` is run once over each link
+# that is to be compared. Needs OpenBSD's nc, GNU time, 2 GiB of /dev/shm (another folder: DIR).
+set -euo pipefail
+
+host=${1:?the address of the receiver}
+what=${2:?large or tree}
+rounds=${3:-3}
+cd "$(dirname "$0")/.."
+[ -n "${HAUL:-}" ] || cargo build --release --locked --quiet
+haul=${HAUL:-$PWD/target/release/haul}
+near=${NEAR:-} far=${FAR:-}
+dir=$(mktemp -d "${DIR:-/dev/shm}/haul-link.XXXXXX")
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
+mkdir "$dir/in" "$dir/out"
+
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+listening() { until [ -s "$1" ]; do sleep 0.01; done; }
+
+haul_once() { # FILE... ; seconds to $dir/seconds, memory to $dir/{send,receive}.kib, events to $dir/sent
+  rm -rf "$dir/out" "$dir/events"
+  mkdir "$dir/out"
+  $far /usr/bin/time -o "$dir/receive.kib" -f %M "$haul" receive "$dir/out" --listen "$host:0" --once --json -q \
+    >"$dir/events" 2>"$dir/warning" &
+  listening "$dir/events"
+  address=$(head -n 1 "$dir/events" | sed 's/.*"address":"\([^"]*\)".*/\1/')
+  $near /usr/bin/time -o "$dir/both" -f '%e %M' "$haul" send "$@" "$address" --json -q >"$dir/sent"
+  wait
+  cut -d' ' -f1 "$dir/both" >"$dir/seconds"
+  cut -d' ' -f2 "$dir/both" >"$dir/send.kib"
+}
+
+nc_once() { # FILE
+  rm -f "$dir/copy" "$dir/nc"
+  # shellcheck disable=SC2024
+  $far nc -d -l -n -v "$host" 0 >"$dir/copy" 2>"$dir/nc" &
+  listening "$dir/nc"
+  port=$(grep -o '[0-9]*$' "$dir/nc" | head -n 1)
+  $near /usr/bin/time -o "$dir/t" -f %e nc -N "$host" "$port" <"$1"
+  wait
+  cmp "$1" "$dir/copy"
+  rm "$dir/copy"
+}
+
+case $what in
+  large)
+    size=${SIZE:-256M}
+    head -c "$size" /dev/urandom >"$dir/in/file"
+    for _ in $(seq "$rounds"); do
+      nc_once "$dir/in/file"
+      cat "$dir/t" >>"$dir/nc.seconds"
+      haul_once "$dir/in/file"
+      cat "$dir/seconds" >>"$dir/haul.seconds"
+      cmp "$dir/in/file" "$dir/out/file"
+    done
+    bare=$(median <"$dir/nc.seconds") ours=$(median <"$dir/haul.seconds")
+    echo "$size: bare copy $bare s, haul $ours s: $(awk "BEGIN { printf \"%.1f\", 100 * $bare / $ours }") % (medians of $rounds by turns)"
+    ;;
+  tree)
+    for folder in $(seq 100); do
+      mkdir -p "$dir/in/tree/$folder"
+      head -c 1024000 /dev/urandom | (cd "$dir/in/tree/$folder" && split -b 1024 -a 4 - file-)
+    done
+    for _ in $(seq "$rounds"); do
+      haul_once "$dir/in/tree" ${MORE:-}
+      cat "$dir/seconds" >>"$dir/haul.seconds"
+      diff -r "$dir/in/tree" "$dir/out/tree"
+      echo "memory: sender $(($(cat "$dir/send.kib") / 1024)) MiB, receiver $(($(cat "$dir/receive.kib") / 1024)) MiB; $(cat "$dir/seconds") s"
+    done
+    echo "100,000 files of 1 KiB: $(median <"$dir/haul.seconds") s (median of $rounds)"
+    ;;
+  *)
+    echo "large or tree, not $what" >&2
+    exit 2
+    ;;
+esac
