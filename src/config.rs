@@ -29,6 +29,8 @@ pub struct Config {
     /// under [`Deadlines::progress`] (4 KiB for 9600 baud). A peer with a lower [`Limits::block`] gets blocks
     /// of that size. Cost: one block of memory on either side.
     pub block_size: BlockSize,
+    /// Sender: how a file is recognised that the receiver holds already. Default: [`Unchanged::ByContent`].
+    pub unchanged: Unchanged,
     /// How long to wait for what.
     pub deadlines: Deadlines,
     /// How long one side speaks before the other may.
@@ -56,6 +58,26 @@ pub enum Existing {
     /// Puts the entry in place of the file, in one step once it is complete; blocks that are equal at their
     /// place are taken from the file instead of from the sender.
     Replace,
+}
+
+/// How a sender finds out that the receiver holds a file already, so that its content need not travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Unchanged {
+    /// By the hashes of its content, for which both sides read all of it. The default.
+    #[default]
+    ByContent,
+    /// By its size and the time of its last change, to the nanosecond: where a file of the receiver has both under the
+    /// name that is offered, neither side reads it.
+    ///
+    /// Such an entry gets no receipt, but an event [`Trusted`](crate::Event::Trusted): what the receiver's
+    /// file holds is not verified, nor how durably. A file that was changed and given its old time is
+    /// taken for unchanged. One that differs in either is sent as ever, under the receiver's policy.
+    ///
+    /// There is no such setting for the receiver: it says no more than a sender could find out in other ways, and what
+    /// it does not write cannot hurt it. A store that does not want to be asked does not implement
+    /// [`standing`](crate::store::Store::standing).
+    ByTime,
 }
 
 /// How long to wait for what. A peer can propose none of these.
@@ -142,6 +164,7 @@ impl Default for Config {
             existing: Existing::default(),
             durability: Durability::default(),
             block_size: BlockSize::at_most(256 * 1024),
+            unchanged: Unchanged::default(),
             deadlines: Deadlines::default(),
             turn: Turn::default(),
             limits: Limits::default(),
@@ -205,6 +228,7 @@ setters!(Config {
     existing: Existing,
     durability: Durability,
     block_size: BlockSize,
+    unchanged: Unchanged,
     deadlines: Deadlines,
     turn: Turn,
     limits: Limits,

@@ -52,6 +52,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut receiver = Receiver::new(self.session_config(), random_bytes(), now);
         if store.holds_content() {
             receiver.prefer_roots();
+            receiver.compare_times();
         }
         let mut receiving = Receiving { store, receiver, files: BTreeMap::new() };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
@@ -189,6 +190,10 @@ impl<S: Store> Receiving<'_, S> {
                     found
                 });
                 self.receiver.handle_begun(begun)?;
+            }
+            Step::Look { offer } => {
+                let standing = self.store.standing(&offer);
+                self.receiver.handle_standing(standing)?;
             }
             Step::Read { entry, offset, len } => self.read(entry, Held::Entry, offset, len)?,
             Step::Write { entry, offset, bytes } => {

@@ -181,7 +181,8 @@ fn is_pending(error: &io::Error) -> bool {
 impl<S: Source> HasProgress for Sending<'_, S> {
     fn arrived(&self) -> u64 {
         let summary = self.sender.summary();
-        summary.delivered.saturating_add(summary.sent - summary.resent)
+        let settled = summary.delivered.saturating_add(summary.trusted);
+        settled.saturating_add(summary.sent - summary.resent)
     }
 
     fn settled(&self) -> Option<Summary> {

@@ -42,6 +42,15 @@ pub enum Event {
         /// The receipt.
         receipt: Receipt,
     },
+    /// The receiver has a file of the size and the time of an entry, which is taken for unchanged. It was not read.
+    Trusted {
+        /// The entry.
+        entry: EntryId,
+        /// Its name.
+        path: RelPath,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// The receiver does not take an entry, or could not keep it.
     Refused {
         /// The entry.
@@ -84,6 +93,9 @@ pub struct Summary {
     pub held: u64,
     /// Bytes of content that the receiver vouched for.
     pub bytes: u64,
+    /// Files that were taken for unchanged by their size and time, and not verified; see
+    /// [`Unchanged::ByTime`](crate::config::Unchanged::ByTime).
+    pub trusted: u64,
     /// Entries that were skipped by the wish of either side's user: [`Refusal::Skipped`], [`Withdrawal::is_skip`].
     pub skipped: u64,
     /// Entries that the receiver refused, or could not keep.
@@ -99,7 +111,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether every entry is held by the receiver, or was skipped by a user's wish.
+    /// Whether every entry is held by the receiver, or was taken for unchanged or skipped by a user's wish.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.refused == 0 && self.withdrawn == 0

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::frame::{CHECK, HEADER, PREFACE, Seal, Speaker};
 use super::link::VERSIONS;
 use super::message::{Activity, Hello, Message, Name, Reason, WireOffer};
-use super::types::{AbortCode, Durability, EntryId, Kind, Outcome, TransferId};
+use super::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp, TransferId};
 use crate::testing::choices::Choices;
 use crate::tree::{BlockHash, BlockSize, Root};
 
@@ -81,6 +81,9 @@ impl<'c> Forger<'c> {
         }
         let name = match self.speaker {
             Speaker::Sender => pick(&SENDER, which),
+            // Every other time that it would abort or greet again.
+            Speaker::Receiver if which & 31 == 29 => Name::Unchanged,
+            Speaker::Receiver if which & 31 == 30 => Name::Changed,
             Speaker::Receiver => pick(&RECEIVER, which),
         };
         let (message, payload) = self.message(name, choices);
@@ -146,6 +149,8 @@ impl<'c> Forger<'c> {
             Name::Same => Message::Same { entry, blocks: range(choices) },
             Name::Zeros => Message::Zeros { entry, blocks: range(choices) },
             Name::Differs => Message::Differs { entry },
+            Name::Unchanged => Message::Unchanged { entry },
+            Name::Changed => Message::Changed { entry },
             Name::End => {
                 let (size, root) = self.ending(choices);
                 Message::End { entry, size, root }
@@ -229,8 +234,22 @@ impl<'c> Forger<'c> {
         };
         let root = inline.then_some(root);
         let name = name.into();
-        let (modified, mode) = (None, choices.flag().then(|| choices.byte().into()));
-        (WireOffer { entry, kind, block_size, size, modified, mode, root, inline, name }, payload)
+        let mode = choices.flag().then(|| choices.byte().into());
+        let by_time = mode.is_some_and(|mode: u32| mode & 7 == 7);
+        let modified = Timestamp::new(1, 2).filter(|_| by_time);
+        let offer = WireOffer {
+            entry,
+            kind,
+            block_size,
+            size,
+            modified,
+            mode,
+            root,
+            inline,
+            by_time,
+            name,
+        };
+        (offer, payload)
     }
 
     /// A size, and mostly the root of that much of the content.

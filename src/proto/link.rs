@@ -14,10 +14,13 @@ use crate::config::{Config, Deadlines};
 pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
 /// Features that this code knows (M-1).
-const FEATURES: u32 = ROOTS;
+const FEATURES: u32 = ROOTS | TIMES;
 
 /// The receiver holds files already: small ones are better offered by their root than with their content (F-1).
 const ROOTS: u32 = 1;
+
+/// The receiver says of its files whether they have the size and the time that were offered (F-2).
+const TIMES: u32 = 2;
 
 /// One connection, as one side sees it.
 #[derive(Debug)]
@@ -259,6 +262,21 @@ impl Link {
     /// Says in the greeting that files are held already; too late once it was said.
     pub(super) fn prefer_roots(&mut self) {
         self.ours.offered |= ROOTS;
+    }
+
+    /// Says in the greeting that sizes and times can be compared; too late once it was said.
+    pub(super) fn compare_times(&mut self) {
+        self.ours.offered |= TIMES;
+    }
+
+    /// Whether this side said so.
+    pub(super) fn compares_times(&self) -> bool {
+        self.ours.offered & TIMES != 0
+    }
+
+    /// Whether the peer said so.
+    pub(super) fn peer_compares_times(&self) -> bool {
+        self.peer.as_ref().is_some_and(|hello| hello.offered & TIMES != 0)
     }
 
     /// The transfer and the attempt that this side named.

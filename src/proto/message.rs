@@ -1,4 +1,4 @@
-//! The messages: what they say, and their control parts as bytes. Rules M-1 to M-18 of the wire document.
+//! The messages: what they say, and their control parts as bytes. Rules M-1 to M-20 of the wire document.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -90,6 +90,14 @@ pub(super) enum Message {
     Heartbeat {
         activity: Activity,
     },
+    /// The receiver's file has the size and the time that were offered.
+    Unchanged {
+        entry: EntryId,
+    },
+    /// It has not, or there is none: the entry is to be offered again.
+    Changed {
+        entry: EntryId,
+    },
 }
 
 /// The greeting (M-1).
@@ -127,6 +135,8 @@ pub(super) struct WireOffer {
     pub(super) root: Option<Root>,
     /// The whole content stands in the payload.
     pub(super) inline: bool,
+    /// It is asked whether the receiver has a file of this size and time.
+    pub(super) by_time: bool,
     pub(super) name: Box<[u8]>,
 }
 
@@ -191,6 +201,10 @@ pub enum Name {
     Abort = 17,
     /// Shows that the speaker lives.
     Heartbeat = 18,
+    /// Says that a file has the size and the time that were offered.
+    Unchanged = 19,
+    /// Says that it has not.
+    Changed = 20,
 }
 
 impl Message {
@@ -215,6 +229,8 @@ impl Message {
             Self::Out => Name::Out,
             Self::Abort { .. } => Name::Abort,
             Self::Heartbeat { .. } => Name::Heartbeat,
+            Self::Unchanged { .. } => Name::Unchanged,
+            Self::Changed { .. } => Name::Changed,
         }
     }
 
@@ -233,7 +249,9 @@ impl Message {
             | Self::Kept { entry, .. }
             | Self::Receipt { entry, .. }
             | Self::Failed { entry, .. }
-            | Self::Withdraw { entry, .. } => Some(*entry),
+            | Self::Withdraw { entry, .. }
+            | Self::Unchanged { entry }
+            | Self::Changed { entry } => Some(*entry),
             Self::Hello(_)
             | Self::Over { .. }
             | Self::Out
@@ -272,7 +290,9 @@ impl Message {
                 put(&blocks.start.to_le_bytes());
                 put(&blocks.end.to_le_bytes());
             }
-            Self::Differs { entry } => put(&entry.0.to_le_bytes()),
+            Self::Differs { entry } | Self::Unchanged { entry } | Self::Changed { entry } => {
+                put(&entry.0.to_le_bytes());
+            }
             Self::End { entry, size, root } => {
                 put(&entry.0.to_le_bytes());
                 put(&size.to_le_bytes());
@@ -327,6 +347,8 @@ impl Message {
             Name::Same => Self::Same { entry: take.entry()?, blocks: take.range()? },
             Name::Zeros => Self::Zeros { entry: take.entry()?, blocks: take.range()? },
             Name::Differs => Self::Differs { entry: take.entry()? },
+            Name::Unchanged => Self::Unchanged { entry: take.entry()? },
+            Name::Changed => Self::Changed { entry: take.entry()? },
             Name::End => Self::End {
                 entry: take.entry()?,
                 size: take.u64()?,
@@ -353,7 +375,7 @@ impl Message {
 
 impl Name {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Hello,
         Self::Offer,
         Self::Have,
@@ -372,6 +394,8 @@ impl Name {
         Self::Out,
         Self::Abort,
         Self::Heartbeat,
+        Self::Unchanged,
+        Self::Changed,
     ];
 
     /// Whether a sender may say it of an entry.
@@ -411,7 +435,7 @@ impl Name {
             Self::Refuse | Self::Failed | Self::Withdraw => (22..=22, NONE),
             Self::Block => (44..=44, 1..=block),
             Self::Same | Self::Zeros => (20..=20, NONE),
-            Self::Differs => (4..=4, NONE),
+            Self::Differs | Self::Unchanged | Self::Changed => (4..=4, NONE),
             Self::End => (44..=44, NONE),
             Self::Missing | Self::Kept => (20..=4 + 16 * 1024, NONE),
             Self::Receipt => (46..=46 + 4096, NONE),
@@ -480,7 +504,8 @@ impl WireOffer {
             | u8::from(self.modified.is_some()) << 1
             | u8::from(self.mode.is_some()) << 2
             | u8::from(self.root.is_some()) << 3
-            | u8::from(self.inline) << 4;
+            | u8::from(self.inline) << 4
+            | u8::from(self.by_time) << 5;
         put(&self.entry.0.to_le_bytes());
         put(&[kind, flags, self.block_size.exponent()]);
         if let Some(size) = self.size {
@@ -505,7 +530,7 @@ impl WireOffer {
     fn decode(take: &mut Take<'_>) -> Option<Self> {
         let entry = take.entry()?;
         let kind = take.u8()?;
-        let flags = take.u8().filter(|flags| *flags < 32)?;
+        let flags = take.u8().filter(|flags| *flags < 64)?;
         let has = |bit: u8| flags & bit != 0;
         let block_size = BlockSize::from_exponent(take.u8()?)?;
         let size = if has(1) { Some(take.u64()?) } else { None };
@@ -521,7 +546,8 @@ impl WireOffer {
             2 => Kind::Symlink(target.into()),
             _ => return None,
         };
-        Some(Self { entry, kind, block_size, size, modified, mode, root, inline: has(16), name })
+        let (inline, by_time) = (has(16), has(32));
+        Some(Self { entry, kind, block_size, size, modified, mode, root, inline, by_time, name })
     }
 }
 

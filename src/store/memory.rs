@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::names::{Taken, beside, lower_case};
-use super::{Begun, Commit, Committed, Ended, Place, Source, Store, Uncommitted, Unsendable};
+use super::{
+    Begun, Commit, Committed, Ended, Place, Source, Standing, Store, Uncommitted, Unsendable,
+};
 use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal};
 
 /// Entries in memory, sent in the order in which they were added.
@@ -386,6 +388,15 @@ impl Store for MemoryStore {
 
     fn holds_content(&mut self) -> bool {
         !self.lock().entries.is_empty()
+    }
+
+    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        let meta = &offer.meta;
+        // It has its name in this session, though nothing is done for it.
+        self.taken.claim(&lower_case(meta.path.as_bytes()), offer.entry, &meta.kind).ok()?;
+        let shared = self.lock();
+        let entry = shared.entries.get(&meta.path).filter(|entry| entry.kind == Kind::File)?;
+        Some(Standing::new(length(&entry.bytes), entry.modified?))
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {

@@ -153,6 +153,7 @@ impl<S: Source, T: Store> Pair<S, T> {
         self.bob.suspend_all();
         let config = self.bob.config.clone();
         self.bob.receiver = Receiver::new(config, nonce, self.now);
+        self.bob.receiver.compare_times();
         self.bob.store = store;
         self.bob.ended = None;
         (self.down, self.up) = (Line::default(), Line::default());
@@ -444,8 +445,10 @@ impl<S: Source> Alice<S> {
 impl<T: Store> Bob<T> {
     /// Waits for a sender.
     pub fn new(config: &Config, store: T) -> Self {
+        let mut receiver = Receiver::new(config.clone(), [2; 16], Duration::ZERO);
+        receiver.compare_times();
         Self {
-            receiver: Receiver::new(config.clone(), [2; 16], Duration::ZERO),
+            receiver,
             store,
             events: Vec::new(),
             config: config.clone(),
@@ -532,6 +535,10 @@ impl<T: Store> Bob<T> {
                     found
                 });
                 self.receiver.handle_begun(begun)?;
+            }
+            Step::Look { offer } => {
+                let standing = self.store.standing(&offer);
+                self.receiver.handle_standing(standing)?;
             }
             Step::Read { entry, offset, len } => self.read(entry, false, offset, len)?,
             Step::Write { entry, offset, bytes } => {

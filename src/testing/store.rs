@@ -17,7 +17,7 @@ use std::fmt::Debug;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Withdrawal};
+use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Source, Store, Uncommitted, code_of};
 use crate::tree::BlockSize;
 
@@ -54,6 +54,7 @@ pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
     check(Checked::offer_alone_takes_no_space);
     check(Checked::folders_are_made);
     check(Checked::many_commits_all_end);
+    check(Checked::standing_is_what_stands_or_nothing);
 }
 
 /// What has the name of a file that was handed back.
@@ -221,6 +222,23 @@ impl<S: Store> Checked<S> {
             self.next -= 1;
             self.assert_stands(&offer, Place::Offered, &bytes);
         }
+    }
+
+    /// A store need not look; one that does tells the truth of files, and nothing of anything else.
+    fn standing_is_what_stands_or_nothing(&mut self) {
+        let modified = Timestamp::new(1_234_567_890, 123_456_789);
+        let mut offer = self.file("folder/x", 7);
+        offer.meta.modified = modified;
+        assert_eq!(self.store.standing(&offer), None, "nothing stands there");
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, b"content");
+        assert_eq!(self.store.standing(&offer), None, "what is not committed does not stand");
+        assert!(self.commit(file, &offer, Place::Offered, 7).is_ok());
+        if let Some(standing) = self.store.standing(&offer) {
+            assert_eq!((standing.size, Some(standing.modified)), (7, modified));
+        }
+        let folder = self.file("folder", 0);
+        assert_eq!(self.store.standing(&folder), None, "a folder is no file");
     }
 
     fn blocks_in_any_order(&mut self) {

@@ -171,3 +171,50 @@ fn tree_without_what_is_excluded_is_sent_and_bad_patterns_are_wrong_usage() {
     let sent = run(["send", "--ignore-files", &tree, &exec(inbox.path(), "")]).code(1);
     sent.one_error(&["t/.ignore is not honoured", "line 1"]);
 }
+
+#[test]
+fn tree_that_is_unchanged_is_verified_or_trusted_as_was_asked() {
+    let (outbox, tree) = outbox();
+    let root = outbox.path().join("t");
+    for (seed, size) in [0, 10, 300_000].into_iter().enumerate() {
+        fs::write(root.join(format!("{size}")), content(seed as u64, size)).unwrap();
+        set_time(&root.join(format!("{size}")), 5);
+    }
+    let inbox = tempdir().unwrap();
+    let copy = inbox.path().join("t");
+    let address = exec(inbox.path(), "");
+    run(["send", &tree, &address]).code(0);
+
+    // By default all is read, nothing travels, and there are receipts.
+    let again = run(["send", "--json", &tree, &address]).code(0).events();
+    assert_eq!(again.iter().filter(|event| event["event"] == "delivered").count(), 3);
+    assert_eq!(again.last().unwrap()["unchanged"], 0);
+    assert!(!again.iter().any(|event| event["event"] == "unchanged"));
+
+    // One that nobody could notice without reading it: that is what is trusted.
+    let other = content(9, 10);
+    fs::write(copy.join("10"), &other).unwrap();
+    set_time(&copy.join("10"), 5);
+    let text = run(["send", "--trust-times", &tree, &address]).code(0);
+    let words = "unchanged t/10 (10 bytes, by size and time, not verified)";
+    assert!(text.stdout.contains(words), "{text:?}");
+    assert!(text.stdout.contains("sent 0 files"), "{text:?}");
+    assert!(text.stdout.contains("; 3 unchanged by size and time, not verified"), "{text:?}");
+    let events = run(["send", "--trust-times", "--json", &tree, &address]).code(0).events();
+    assert_eq!(event(&events, "unchanged", "t/300000")["size"], 300_000);
+    let finished = events.last().unwrap();
+    assert_eq!((&finished["unchanged"], &finished["files"]), (&json!(3), &json!(0)));
+    assert_eq!(fs::read(copy.join("10")).unwrap(), other);
+
+    // A nanosecond is a change; what then happens is the receiver's policy.
+    set_time(&copy.join("10"), 6);
+    let refused = run(["send", "--trust-times", &tree, &address]).code(4);
+    refused.one_error(&["t/10 is refused", "a different file exists"]);
+    let address = exec(inbox.path(), "--existing replace");
+    run(["send", "--trust-times", &tree, &address]).code(0);
+    assert_eq!(fs::read(copy.join("10")).unwrap(), content(1, 10));
+    // A link in its place is no file of this size and time.
+    fs::rename(copy.join("300000"), inbox.path().join("aside")).unwrap();
+    symlink("../aside", copy.join("300000")).unwrap();
+    run(["send", "--trust-times", &tree, &address]).code(4).one_error(&["t/300000 is refused"]);
+}

@@ -89,6 +89,12 @@ pub(crate) struct Send {
     /// What to do with links below a PATH; a PATH itself is followed [default: skip].
     #[arg(long, value_enum)]
     pub(crate) links: Option<Links>,
+    /// Take a file for unchanged where the receiver has one of its size and time, as rsync does.
+    ///
+    /// Neither side reads it then, nobody says what it holds, and it gets no receipt: it is listed as unchanged. Without
+    /// this, both sides hash what both have.
+    #[arg(long)]
+    pub(crate) trust_times: bool,
     /// Leave out what matches, below each PATH; may be given several times.
     ///
     /// Patterns are those of gitignore, relative to the PATH: "*.o" and "target/" match at any depth, "/target" and
@@ -104,7 +110,7 @@ pub(crate) struct Send {
     /// Speak the bare wire: the bytes of one file until the stream ends, as nc does.
     ///
     /// Nobody then says that anything has arrived, and nothing can be resumed.
-    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "exclude", "ignore_files"])]
+    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "exclude", "ignore_files", "trust_times"])]
     pub(crate) plain: bool,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]

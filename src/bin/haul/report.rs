@@ -53,6 +53,8 @@ pub(crate) enum Record<'a> {
     Refused { path: &'a str, reason: &'a str },
     /// The sender could not send a file.
     Withdrawn { path: &'a str, reason: &'a str },
+    /// A file was taken for unchanged by its size and time, and not verified.
+    Unchanged { path: &'a str, size: u64 },
     /// The sender left something out, as its user wished.
     Skipped { path: &'a str, reason: &'a str },
     /// The connection is made again.
@@ -76,6 +78,7 @@ pub(crate) struct Others {
     pub(crate) skipped: u64,
     pub(crate) refused: u64,
     pub(crate) withdrawn: u64,
+    pub(crate) unchanged: u64,
 }
 
 /// What a receipt says.
@@ -93,8 +96,8 @@ pub(crate) struct Held<'a> {
 
 impl From<&Summary> for Others {
     fn from(summary: &Summary) -> Self {
-        let Summary { skipped, refused, withdrawn, .. } = *summary;
-        Self { skipped, refused, withdrawn }
+        let Summary { skipped, refused, withdrawn, trusted, .. } = *summary;
+        Self { skipped, refused, withdrawn, unchanged: trusted }
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use haul::config::Unchanged;
 use haul::store::fs::{FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
 use haul::transport::tcp::TcpOptions;
@@ -129,6 +130,9 @@ fn transfer<S: Source>(
     if let Some(size) = args.block_size {
         config.limits = config.limits.block(config.limits.block.max(size));
         config = config.block_size(size);
+    }
+    if args.trust_times {
+        config = config.unchanged(Unchanged::ByTime);
     }
     let cancel = Cancel::new();
     interrupt::watch(cancel.clone(), "run the same command again to go on")?;

@@ -166,6 +166,7 @@ impl Session {
             seconds.as_secs_f64(),
         );
         for (count, what) in [
+            (summary.trusted, "unchanged by size and time, not verified"),
             (summary.skipped, "skipped"),
             (summary.refused, "refused"),
             (summary.withdrawn, "not sent"),
@@ -203,6 +204,13 @@ impl Observer for Session {
             }
             Event::Progress { bytes, offered } => self.progress.update(*bytes, *offered),
             Event::Delivered { entry, receipt } => self.delivered(*entry, receipt),
+            Event::Trusted { entry, path, size } => {
+                self.pending.remove(entry);
+                let path = path.to_string();
+                self.record(&Record::Unchanged { path: &path, size: *size });
+                let size = format!("{size} bytes, by size and time");
+                self.reporter.say(&format!("unchanged {path} ({size}, not verified)"));
+            }
             Event::Refused { entry, path, reason } => {
                 self.pending.remove(entry);
                 let path = path.as_ref().map_or_else(|| entry.to_string(), RelPath::to_string);

@@ -76,6 +76,11 @@ pub enum Step<'a> {
         /// Under which name.
         place: Place,
     },
+    /// Look what stands under the name of the offer, and call [`Receiver::handle_standing`](super::Receiver::handle_standing).
+    Look {
+        /// The offer.
+        offer: Offer,
+    },
     /// Read what the store holds, and call [`Receiver::handle_held`](super::Receiver::handle_held).
     Read {
         /// The entry.

@@ -10,7 +10,7 @@ use crate::config::Existing;
 use crate::proto::event::Event;
 use crate::proto::message::Message;
 use crate::proto::types::{EntryId, Kind, Outcome, Refusal};
-use crate::store::{Commit, Place};
+use crate::store::{Commit, Place, Standing};
 use crate::tree::{Hashed, Root};
 
 /// The most names beside the offered one that are tried.
@@ -141,6 +141,24 @@ impl Receiver {
         }
     }
 
+    /// What stands under the name of an entry that was offered by time.
+    pub(super) fn looked(&mut self, entry: EntryId, standing: Option<Standing>) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let offered = incoming.offer.meta.size.zip(incoming.offer.meta.modified);
+        let found = standing.map(|standing| (standing.size, standing.modified));
+        let (Some((size, _)), true) = (offered, offered == found) else {
+            incoming.phase = Phase::Stale;
+            return self.say.push_back(Message::Changed { entry });
+        };
+        let path = incoming.offer.meta.path.clone();
+        self.say.push_back(Message::Unchanged { entry });
+        self.summary.trusted = self.summary.trusted.saturating_add(1);
+        self.taken_bytes = self.taken_bytes.saturating_sub(size);
+        self.tell(Event::Trusted { entry, path, size });
+        self.forget(entry);
+        self.unsaid.insert(entry, false);
+    }
+
     /// The content that came inside its offer was compared with the file that has its name.
     pub(super) fn compared(&mut self, entry: EntryId, root: Root, len: usize) {
         let Some(incoming) = self.entries.get(&entry) else { return };
@@ -261,6 +279,8 @@ impl Receiver {
             Phase::Filling => Outcome::Stored,
             Phase::Comparing => Outcome::Held,
             Phase::Opening
+            | Phase::Stale
+            | Phase::Awaited
             | Phase::Wanted
             | Phase::Waiting
             | Phase::Committing { .. }
@@ -376,7 +396,7 @@ impl Receiver {
         let path = Some(incoming.offer.meta.path.clone());
         let wire = reason.into();
         self.say.push_back(match incoming.phase {
-            Phase::Opening | Phase::Comparing | Phase::Wanted => {
+            Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Comparing | Phase::Wanted => {
                 Message::Refuse { entry, reason: wire }
             }
             Phase::Filling | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {

@@ -93,6 +93,8 @@ impl Receiver {
                         tasks.push_back(Task::Begin { entry, place: incoming.place });
                     }
                     Phase::Opening
+                    | Phase::Stale
+                    | Phase::Awaited
                     | Phase::Comparing
                     | Phase::Waiting
                     | Phase::Committing { .. } => {
@@ -138,6 +140,8 @@ impl Receiver {
                         tasks.push_back(Task::Begin { entry, place: incoming.place });
                     }
                     Phase::Opening
+                    | Phase::Stale
+                    | Phase::Awaited
                     | Phase::Comparing
                     | Phase::Waiting
                     | Phase::Committing { .. } => {
@@ -166,6 +170,8 @@ impl Receiver {
                         self.differs(entry, tasks);
                     }
                     Phase::Opening
+                    | Phase::Stale
+                    | Phase::Awaited
                     | Phase::Comparing
                     | Phase::Filling
                     | Phase::Wanted
@@ -181,7 +187,12 @@ impl Receiver {
                 match incoming.phase {
                     Phase::Dropped => return Ok(()),
                     Phase::Filling | Phase::Comparing => {}
-                    Phase::Opening | Phase::Wanted | Phase::Waiting | Phase::Committing { .. } => {
+                    Phase::Opening
+                    | Phase::Stale
+                    | Phase::Awaited
+                    | Phase::Wanted
+                    | Phase::Waiting
+                    | Phase::Committing { .. } => {
                         return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                     }
                 }
@@ -222,7 +233,9 @@ impl Receiver {
             | Message::Failed { .. }
             | Message::Over { .. }
             | Message::Out
-            | Message::Abort { .. } => Err(ProtocolError::Unexpected { kind }),
+            | Message::Abort { .. }
+            | Message::Unchanged { .. }
+            | Message::Changed { .. } => Err(ProtocolError::Unexpected { kind }),
         }
     }
 
@@ -235,20 +248,32 @@ impl Receiver {
         let entry = wire.entry;
         let kind = Name::Offer;
         let limits = &self.config.limits;
-        if entry.0 < self.next_id {
+        let again = self.entries.get(&entry).filter(|known| known.phase == Phase::Awaited);
+        let again = again.map(|known| known.offer.meta.clone());
+        if let Some(known) = &again {
+            let same_size = (known.size, known.modified) == (wire.size, wire.modified);
+            let is_same = known.kind == wire.kind && known.path.as_bytes() == &*wire.name;
+            if wire.by_time || !same_size || !is_same {
+                return Err(ProtocolError::UnexpectedForEntry { kind, entry });
+            }
+        } else if entry.0 < self.next_id {
             return Err(ProtocolError::EntryOutOfOrder { entry });
         }
-        let next_id = entry.0.checked_add(1).ok_or(ProtocolError::EntryOutOfOrder { entry })?;
+        let out_of_order = ProtocolError::EntryOutOfOrder { entry };
+        let next_id = entry.0.checked_add(1).ok_or(out_of_order)?.max(self.next_id);
         // What travels inside its offer is complete, and no more than a block.
         let whole = wire.size == Some(payload.len() as u64) && wire.root.is_some();
         let is_file = wire.kind == Kind::File;
         let is_well_formed = if wire.inline {
-            whole && is_file && wire.block_size <= limits.block
+            whole && !wire.by_time && is_file && wire.block_size <= limits.block
         } else {
             // By its root alone, a file is offered that would fit inside the offer.
             let is_small =
                 wire.size.is_some_and(|size| (1..=wire.block_size.bytes()).contains(&size));
+            let may_ask = self.link.compares_times() && is_file && wire.root.is_none();
+            let has_time = wire.size.is_some() && wire.modified.is_some();
             payload.is_empty()
+                && (!wire.by_time || (may_ask && has_time))
                 && (wire.root.is_none() || (is_file && is_small))
                 && (is_file || wire.size == Some(0))
                 && wire.block_size <= limits.block
@@ -256,46 +281,53 @@ impl Receiver {
         if !is_well_formed {
             return Err(ProtocolError::Malformed { kind });
         }
+        let known = u64::from(again.is_some());
         let pending = (self.entries.len() as u64).saturating_add(self.unsaid.len() as u64);
-        if pending >= limits.pending_entries.max(1).into() {
+        if pending.saturating_sub(known) >= limits.pending_entries.max(1).into() {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.pending_entries });
         }
-        let is_open = is_file && wire.root.is_none();
+        let is_open = is_file && wire.root.is_none() && !wire.by_time;
         if is_open && self.open >= limits.open_entries.max(1) {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.open_entries });
         }
-        let names = self.names.saturating_add(wire.name.len() as u64);
-        if !self.entries.is_empty() && names > limits.pending_names.into() {
-            return Err(ProtocolError::TooManyNames { limit: limits.pending_names });
-        }
-        self.next_id = next_id;
-        self.taken_entries = self.taken_entries.saturating_add(1);
-        let size = wire.size.unwrap_or(0);
-        let judged = self.judge(&wire, size);
         self.summary.travel(payload.len(), false);
-        let path = match judged {
-            Ok(path) => path,
-            Err((path, reason)) => {
-                self.say.push_back(Message::Refuse { entry, reason: reason.into() });
-                self.unsaid.insert(entry, true);
-                self.summary.refuse(reason);
-                self.tell(Event::Refused { entry, path, reason });
-                return Ok(());
+        let size = wire.size.unwrap_or(0);
+        let path = if let Some(known) = again {
+            // It stands in the books already.
+            known.path
+        } else {
+            let names = self.names.saturating_add(wire.name.len() as u64);
+            if !self.entries.is_empty() && names > limits.pending_names.into() {
+                return Err(ProtocolError::TooManyNames { limit: limits.pending_names });
             }
+            self.next_id = next_id;
+            self.taken_entries = self.taken_entries.saturating_add(1);
+            let path = match self.judge(&wire, size) {
+                Ok(path) => path,
+                Err((path, reason)) => {
+                    self.say.push_back(Message::Refuse { entry, reason: reason.into() });
+                    self.unsaid.insert(entry, true);
+                    self.summary.refuse(reason);
+                    self.tell(Event::Refused { entry, path, reason });
+                    return Ok(());
+                }
+            };
+            self.taken_bytes = self.taken_bytes.saturating_add(size);
+            self.names = names;
+            let kind = wire.kind.clone();
+            self.tell(Event::Offered { entry, path: path.clone(), kind, size: wire.size });
+            path
         };
-        self.taken_bytes = self.taken_bytes.saturating_add(size);
-        self.names = names;
         if is_open {
             self.open = self.open.saturating_add(1);
         }
         let meta = Meta {
-            path: path.clone(),
+            path,
             kind: wire.kind,
             size: wire.size,
             modified: wire.modified,
             mode: wire.mode.map(|mode| mode & 0o777),
         };
-        self.tell(Event::Offered { entry, path, kind: meta.kind.clone(), size: wire.size });
         let offer = Offer { entry, meta, block_size: wire.block_size, root: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
         incoming.is_inline = wire.inline && wire.root == Some(Root::of(payload));
@@ -307,7 +339,11 @@ impl Receiver {
             self.busy.insert(entry);
         }
         self.entries.insert(entry, incoming);
-        tasks.push_back(Task::Begin { entry, place: Place::Offered });
+        tasks.push_back(if wire.by_time {
+            Task::Look { entry }
+        } else {
+            Task::Begin { entry, place: Place::Offered }
+        });
         Ok(())
     }
 
@@ -363,7 +399,12 @@ impl Receiver {
         match incoming.phase {
             Phase::Dropped => return Ok(()),
             Phase::Filling | Phase::Comparing => {}
-            Phase::Opening | Phase::Wanted | Phase::Waiting | Phase::Committing { .. } => {
+            Phase::Opening
+            | Phase::Stale
+            | Phase::Awaited
+            | Phase::Wanted
+            | Phase::Waiting
+            | Phase::Committing { .. } => {
                 return Err(ProtocolError::UnexpectedForEntry { kind, entry });
             }
         }
@@ -396,8 +437,8 @@ impl Receiver {
     fn withdrawn(&mut self, entry: EntryId, reason: Withdrawal) {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let path = incoming.offer.meta.path.clone();
-        if incoming.phase == Phase::Dropped {
-            // The bad news came too late for the sender.
+        if matches!(incoming.phase, Phase::Dropped | Phase::Stale) {
+            // The news came too late for the sender.
             self.say.retain(|message| message.entry() != Some(entry));
         } else {
             self.todo.push_back(ReceiveAction::Suspend { entry });

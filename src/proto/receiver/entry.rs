@@ -61,6 +61,10 @@ pub(super) enum Rival {
 pub(super) enum Phase {
     /// The store is asked what it holds.
     Opening,
+    /// It was offered by time, and has changed, which is not said yet.
+    Stale,
+    /// That was said: it will be offered again.
+    Awaited,
     /// A file has the final name; is it the one that is offered?
     Comparing,
     /// It was offered by its root, and is not held: nothing is open until its content comes.

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
+//! | `Listening` | `Offer` by time | `Look` | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |
 //! | `Listening` | `Zeros` | `Write`, where an earlier attempt left something | `Listening` |
@@ -13,7 +14,7 @@
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
 //! | `Listening` | `Out`, nothing pending | | `Closed` |
-//! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Failed`, `Missing`, `Receipt`, `Kept` | `Speaking` |
+//! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Failed`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
 //! | any but `Closed` | a commit ended | `Receipt` or `Failed`, with the floor | the same |
 //! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
@@ -47,6 +48,7 @@ use super::message::Message;
 use super::path::RelPath;
 use super::types::{AbortCode, EntryId, Outcome, Receipt, Refusal, TransferId};
 use crate::config::Config;
+use crate::store::Standing;
 use crate::tree::Root;
 
 /// The receiving half of a session, sans-IO.
@@ -150,6 +152,12 @@ impl Receiver {
         self.link.prefer_roots();
     }
 
+    /// Says in the greeting that the store can [look](crate::store::Store::standing) at sizes and times, so that a sender
+    /// that wants to may ask about these alone. It has an effect before the first turn only.
+    pub fn compare_times(&mut self) {
+        self.link.compare_times();
+    }
+
     /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
     ///
     /// # Errors
@@ -201,6 +209,19 @@ impl Receiver {
             return Err(Misuse::NotAsked.into());
         };
         self.begun(entry, place, begun);
+        Ok(())
+    }
+
+    /// What stands under the name of an offer, if it is a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::NotAsked`] outside an answer to [`Step::Look`].
+    pub fn handle_standing(&mut self, standing: Option<Standing>) -> Result<(), Failure> {
+        let Task::Look { entry } = self.answer(|task| matches!(task, Task::Look { .. }))? else {
+            return Err(Misuse::NotAsked.into());
+        };
+        self.looked(entry, standing);
         Ok(())
     }
 

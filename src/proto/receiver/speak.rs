@@ -70,6 +70,11 @@ impl Receiver {
             self.spoke = true;
             if let Message::Have { .. } = message {
                 self.advanced = true;
+            } else if let Message::Changed { entry } = message {
+                self.advanced = true;
+                if let Some(incoming) = self.entries.get_mut(&entry) {
+                    incoming.phase = Phase::Awaited;
+                }
             } else if let Some(entry) = message.entry() {
                 // The sender will not speak of it again.
                 if self.entries.contains_key(&entry) {
@@ -91,9 +96,12 @@ impl Receiver {
             let compare = match incoming.phase {
                 Phase::Comparing => self.config.existing != Existing::Replace,
                 Phase::Filling | Phase::Wanted => false,
-                Phase::Opening | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {
-                    continue;
-                }
+                Phase::Opening
+                | Phase::Stale
+                | Phase::Awaited
+                | Phase::Waiting
+                | Phase::Committing { .. }
+                | Phase::Dropped => continue,
             };
             if let Some((offset, len)) = incoming.hold_wants()
                 && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
@@ -118,6 +126,8 @@ impl Receiver {
                 Phase::Filling => {}
                 Phase::Comparing if replaces => {}
                 Phase::Opening
+                | Phase::Stale
+                | Phase::Awaited
                 | Phase::Comparing
                 | Phase::Wanted
                 | Phase::Waiting

@@ -30,6 +30,10 @@ pub(super) enum Task {
         entry: EntryId,
         place: Place,
     },
+    /// See what size and time the file has that has its name.
+    Look {
+        entry: EntryId,
+    },
     /// Compare the content that came inside its offer with the file that has its name.
     Compare {
         entry: EntryId,
@@ -115,6 +119,12 @@ impl Receiver {
                 Task::Begin { entry, place } => {
                     if let Some(incoming) = self.entries.get(&entry) {
                         return Ok(Step::Begin { offer: incoming.offer.clone(), place });
+                    }
+                    self.skip_task();
+                }
+                Task::Look { entry } => {
+                    if let Some(incoming) = self.entries.get(&entry) {
+                        return Ok(Step::Look { offer: incoming.offer.clone() });
                     }
                     self.skip_task();
                 }

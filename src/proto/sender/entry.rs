@@ -19,6 +19,7 @@ pub(super) struct Outgoing {
     pub(super) is_open: bool,
     /// It was offered by its root, and the receiver has not said whether it holds it.
     pub(super) by_root: bool,
+    pub(super) trust: Trust,
     pub(super) phase: Phase,
     /// What was hashed so far, over all connections.
     pub(super) tree: BlockTree,
@@ -62,10 +63,26 @@ pub(super) enum Phase {
     Ended,
 }
 
+/// Whether the receiver is asked to take an entry for unchanged by its size and time.
+///
+/// That is done with the first offer or never: what has travelled must be receipted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It was not offered yet.
+    Open,
+    /// It was offered by time; the receiver has to answer.
+    Asked,
+    /// It has changed, and is queued: the receiver waits for it to be offered again.
+    Owed,
+    /// It is, or will be, sent.
+    Over,
+}
+
 /// What an offer says of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Carries {
     Nothing,
+    Time,
     Root,
     Content,
 }
@@ -122,6 +139,7 @@ impl Outgoing {
             window,
             is_open: false,
             by_root: false,
+            trust: Trust::Open,
             phase: Phase::Queued,
             tree: BlockTree::new(),
             have: Have::default(),
@@ -147,8 +165,8 @@ impl Outgoing {
 
     /// The same entry, cut in other blocks.
     pub(super) fn restart(&self, block_size: BlockSize) -> Self {
-        let arrived = self.arrived;
-        Self { arrived, ..Self::new(self.meta.clone(), block_size, self.window) }
+        let (arrived, trust) = (self.arrived, self.trust);
+        Self { arrived, trust, ..Self::new(self.meta.clone(), block_size, self.window) }
     }
 
     /// Its whole content travels inside its offer; says whether it did before.
@@ -166,8 +184,9 @@ impl Outgoing {
             size: self.meta.size,
             modified: self.meta.modified,
             mode: self.meta.mode,
-            root: self.root.filter(|_| carries != Carries::Nothing),
+            root: self.root.filter(|_| matches!(carries, Carries::Root | Carries::Content)),
             inline: carries == Carries::Content,
+            by_time: carries == Carries::Time,
             name: self.meta.path.as_bytes().into(),
         }
     }
@@ -177,6 +196,10 @@ impl Outgoing {
         self.phase = Phase::Queued;
         self.is_open = false;
         self.by_root = false;
+        self.trust = match self.trust {
+            Trust::Open | Trust::Asked => Trust::Open,
+            Trust::Owed | Trust::Over => Trust::Over,
+        };
         self.have = Have::default();
         self.kept = 0;
         self.starts = 0;
@@ -184,6 +207,12 @@ impl Outgoing {
         self.high = 0;
         self.resend.clear();
         self.run = None;
+    }
+
+    /// Whether the receiver can be asked about its size and time.
+    pub(super) fn may_ask(&self) -> bool {
+        let known = self.meta.size.is_some() && self.meta.modified.is_some();
+        self.trust == Trust::Open && self.meta.kind == Kind::File && known
     }
 
     /// The receiver reports what it holds; `false` if the report has no place here.
@@ -195,6 +224,7 @@ impl Outgoing {
         compare: bool,
     ) -> bool {
         let expected = match self.phase {
+            Phase::Offered if self.trust == Trust::Asked => return false,
             // The first report, or a new start after the entry proved different from what was held.
             Phase::Offered => 0,
             Phase::Streaming if self.have.more && self.cursor >= self.have.end() => self.have.end(),

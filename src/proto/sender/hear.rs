@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::entry::{Outgoing, Phase};
+use super::entry::{Outgoing, Phase, Trust};
 use super::{Note, Sender, State};
 use crate::proto::error::{Damage, Failure, ProtocolError};
 use crate::proto::event::Event;
@@ -124,6 +124,19 @@ impl Sender {
                 }
                 self.deliver(entry, receipt);
             }
+            Message::Unchanged { entry } => {
+                asked(&mut self.entries, entry, kind)?;
+                self.trust(entry);
+            }
+            Message::Changed { entry } => {
+                let outgoing = asked(&mut self.entries, entry, kind)?;
+                (outgoing.trust, outgoing.phase) = (Trust::Owed, Phase::Queued);
+                let name = outgoing.meta.path.as_bytes().len() as u64;
+                self.names = self.names.saturating_sub(name);
+                // Before those that were never offered: of these there are none until all that is owed is.
+                let place = self.queued.partition_point(|queued| *queued < entry);
+                self.queued.insert(place, entry);
+            }
             Message::Over { .. } if self.waiting && !self.answered => {
                 // Each side would wait for the other for ever.
                 return Err(ProtocolError::Unexpected { kind }.into());
@@ -186,6 +199,16 @@ impl Sender {
         self.notes.push_back(Note::Event(Event::Delivered { entry, receipt }));
     }
 
+    /// The receiver's file is taken for the one that was offered.
+    fn trust(&mut self, entry: EntryId) {
+        let Some(outgoing) = self.settle(entry) else { return };
+        self.summary.trusted = self.summary.trusted.saturating_add(1);
+        let size = outgoing.meta.size.unwrap_or(0);
+        self.offered = self.offered.saturating_sub(size);
+        let path = outgoing.meta.path;
+        self.notes.push_back(Note::Event(Event::Trusted { entry, path, size }));
+    }
+
     pub(super) fn refuse(&mut self, entry: EntryId, reason: Refusal) {
         let Some(outgoing) = self.settle(entry) else { return };
         self.summary.refuse(reason);
@@ -195,7 +218,7 @@ impl Sender {
 
     pub(super) fn withdraw(&mut self, entry: EntryId, reason: Withdrawal) {
         let Some(outgoing) = self.settle(entry) else { return };
-        if outgoing.phase != Phase::Queued {
+        if outgoing.phase != Phase::Queued || outgoing.trust == Trust::Owed {
             self.say.push_back(Message::Withdraw { entry, reason: reason.into() });
         }
         self.summary.withdraw(reason);
@@ -237,4 +260,14 @@ fn pending(
         .get_mut(&entry)
         .filter(|outgoing| outgoing.phase != Phase::Queued)
         .ok_or(ProtocolError::UnknownEntry { kind, entry })
+}
+
+fn asked(
+    entries: &mut BTreeMap<EntryId, Outgoing>,
+    entry: EntryId,
+    kind: Name,
+) -> Result<&mut Outgoing, ProtocolError> {
+    pending(entries, entry, kind)?;
+    let asked = entries.get_mut(&entry).filter(|outgoing| outgoing.trust == Trust::Asked);
+    asked.ok_or(ProtocolError::UnexpectedForEntry { kind, entry })
 }

@@ -9,6 +9,8 @@
 //! | `Listening` | `Missing` | blocks are queued again | `Listening` |
 //! | `Listening` | `Kept` | event `Progress` | `Listening` |
 //! | `Listening` | `Receipt` | event `Delivered`; the entry is settled | `Listening` |
+//! | `Listening` | `Unchanged` | event `Trusted`; the entry is settled | `Listening` |
+//! | `Listening` | `Changed` | the entry is queued to be offered again | `Listening` |
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
 //! | `Speaking` | `poll`, within the turn | `NextEntry`, `Read`; offers, blocks, ends | `Speaking` |

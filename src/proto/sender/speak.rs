@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::entry::{Carries, Phase, Run, Step, Verdict};
+use super::entry::{Carries, Phase, Run, Step, Trust, Verdict};
 use super::{Asked, ReadRequest, SendAction, Sender, State};
+use crate::config::Unchanged;
 use crate::proto::error::{Failure, Misuse};
 use crate::proto::frame::{CHECK, HEADER};
 use crate::proto::message::{Activity, Message, Name};
@@ -102,7 +103,10 @@ impl Sender {
             self.queued.pop_front();
             return Ok(None);
         };
-        if outgoing.meta.kind == Kind::File && outgoing.is_inline() {
+        let asks = self.config.unchanged == Unchanged::ByTime
+            && self.link.peer_compares_times()
+            && outgoing.may_ask();
+        if outgoing.meta.kind == Kind::File && outgoing.is_inline() && !asks {
             let len = usize::try_from(outgoing.meta.size.unwrap_or(0)).unwrap_or(usize::MAX);
             // The head is as long as the offer with its root, which is known only once the content is read.
             outgoing.root = Some(Root::from_bytes([0; 32]));
@@ -113,7 +117,11 @@ impl Sender {
             return Ok(self.ask(Asked::Read(whole)));
         }
         self.queued.pop_front();
-        if outgoing.meta.kind == Kind::File {
+        outgoing.trust = if asks { Trust::Asked } else { Trust::Over };
+        let carries = if asks { Carries::Time } else { Carries::Nothing };
+        if asks {
+            outgoing.phase = Phase::Offered;
+        } else if outgoing.meta.kind == Kind::File {
             outgoing.phase = Phase::Offered;
             outgoing.is_open = true;
             self.open = self.open.saturating_add(1);
@@ -121,7 +129,7 @@ impl Sender {
             outgoing.phase = Phase::Ended;
             outgoing.root = Some(Root::of(&[]));
         }
-        let offer = outgoing.offer(entry, Carries::Nothing);
+        let offer = outgoing.offer(entry, carries);
         self.names = self.names.saturating_add(offer.name.len() as u64);
         let said = self.link.say(now, &Message::Offer(offer), out)?;
         self.budget.spend(said);
@@ -247,6 +255,7 @@ impl Sender {
             return Ok(0);
         }
         outgoing.root = Some(Root::of(payload));
+        outgoing.trust = Trust::Over;
         if self.roots.is_worth_asking() && !payload.is_empty() {
             outgoing.phase = Phase::Offered;
             outgoing.by_root = true;

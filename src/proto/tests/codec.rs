@@ -105,8 +105,9 @@ fn offer() -> impl Strategy<Value = Message> {
         (any::<i64>(), 0_u32..1_000_000_000).prop_map(|(s, n)| Timestamp::new(s, n).unwrap());
     let known =
         (option::of(number()), option::of(modified), option::of(any::<u32>()), option::of(root()));
-    (entry(), kind, block_size(), known, any::<bool>(), vec(any::<u8>(), 1..300)).prop_map(
-        |(entry, kind, block_size, (size, modified, mode, root), inline, name)| {
+    let flags = any::<(bool, bool)>();
+    (entry(), kind, block_size(), known, flags, vec(any::<u8>(), 1..300)).prop_map(
+        |(entry, kind, block_size, (size, modified, mode, root), (inline, by_time), name)| {
             let name = name.into();
             Message::Offer(WireOffer {
                 entry,
@@ -117,6 +118,7 @@ fn offer() -> impl Strategy<Value = Message> {
                 mode,
                 root,
                 inline,
+                by_time,
                 name,
             })
         },
@@ -165,6 +167,8 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         (entry(), range()).prop_map(|(entry, blocks)| Message::Same { entry, blocks }),
         (entry(), range()).prop_map(|(entry, blocks)| Message::Zeros { entry, blocks }),
         entry().prop_map(|entry| Message::Differs { entry }),
+        entry().prop_map(|entry| Message::Unchanged { entry }),
+        entry().prop_map(|entry| Message::Changed { entry }),
         (entry(), number(), root()).prop_map(|(entry, size, root)| Message::End {
             entry,
             size,
@@ -282,6 +286,7 @@ fn name_longer_than_its_length_can_say_is_cut_and_not_mistaken() {
         mode: None,
         root: None,
         inline: false,
+        by_time: false,
         name: vec![b'a'; 70_000].into(),
     });
     let Some(Message::Offer(offer)) = Message::decode(Name::Offer, &encoded(&message)) else {

@@ -332,6 +332,7 @@ fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
                 mode: None,
                 root: None,
                 inline: false,
+                by_time: false,
                 name: format!("f{n}").into_bytes().into(),
             }));
         }

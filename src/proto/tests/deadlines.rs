@@ -226,6 +226,7 @@ fn receiver_whose_store_syncs_says_that_it_lives() {
         mode: None,
         root: None,
         inline: false,
+        by_time: false,
         name: (*b"d").into(),
     }));
     rogue.over(true);

@@ -39,6 +39,7 @@ fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
         mode: None,
         root: None,
         inline: false,
+        by_time: false,
         name: name.into(),
     }
 }

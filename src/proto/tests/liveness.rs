@@ -173,6 +173,7 @@ fn offer(entry: u32, name: &str, size: Option<u64>) -> Message {
         mode: None,
         root: None,
         inline: false,
+        by_time: false,
         name: name.as_bytes().into(),
     })
 }

@@ -25,6 +25,7 @@ mod scenes;
 mod session;
 mod splits;
 mod table;
+mod trust;
 
 #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the library")]
 fn is_set(switch: &str) -> bool {

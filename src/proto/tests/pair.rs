@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Unchanged};
 use crate::proto::{
     EntryId, Event, Failure, Found, Kind, Meta, Offer, ReceiveAction, Receiver, Refusal, RelPath,
-    SendAction, Sender, Step, Summary, TransferId, Withdrawal,
+    SendAction, Sender, Step, Summary, Timestamp, TransferId, Withdrawal,
 };
-use crate::store::{Commit, Place};
+use crate::store::{Commit, Place, Standing};
 
 /// What both sides have, and the bytes between them.
 pub(super) struct Pair {
@@ -20,6 +20,7 @@ pub(super) struct Pair {
     pub(super) down: Channel,
     pub(super) up: Channel,
     pub(super) now: Duration,
+    compares_times: bool,
 }
 
 /// The source.
@@ -35,6 +36,8 @@ pub(super) struct Alice {
     pub(super) released: BTreeMap<EntryId, u64>,
     /// The source has nothing for now, and takes a second to say so.
     pub(super) is_stuck: bool,
+    /// How many pieces of content were read.
+    pub(super) reads: u64,
     /// How long each read takes.
     pub(super) read_time: Duration,
 }
@@ -43,6 +46,8 @@ pub(super) struct Alice {
 #[derive(Clone, Default)]
 pub(super) struct Bob {
     pub(super) visible: BTreeMap<RelPath, Vec<u8>>,
+    /// Of those that were committed with one.
+    pub(super) times: BTreeMap<RelPath, Timestamp>,
     pub(super) partial: BTreeMap<RelPath, Vec<u8>>,
     pub(super) open: BTreeMap<EntryId, (RelPath, Option<Vec<u8>>)>,
     pub(super) commits: VecDeque<(EntryId, Ended)>,
@@ -171,9 +176,15 @@ impl Pair {
     }
 
     pub(super) fn with(ours: &Config, theirs: &Config, alice: Alice, bob: Bob) -> Self {
+        let mut receiver = Receiver::new(theirs.clone(), [2; 16], Duration::ZERO);
+        let compares_times = ours.unchanged == Unchanged::ByTime;
+        if compares_times {
+            receiver.compare_times();
+        }
         Self {
             sender: Sender::new(ours.clone(), transfer(), [1; 16], Duration::ZERO),
-            receiver: Receiver::new(theirs.clone(), [2; 16], Duration::ZERO),
+            receiver,
+            compares_times,
             alice,
             bob,
             down: Channel::default(),
@@ -212,6 +223,9 @@ impl Pair {
 
     pub(super) fn restart_receiver(&mut self, config: &Config) {
         self.receiver = Receiver::new(config.clone(), [4; 16], self.now);
+        if self.compares_times {
+            self.receiver.compare_times();
+        }
         self.bob.open.clear();
         self.bob.rivals.clear();
         self.bob.commits.clear();
@@ -274,6 +288,7 @@ impl Pair {
             },
             SendAction::Read(request) => {
                 self.now += self.alice.read_time;
+                self.alice.reads += 1;
                 if self.alice.is_stuck {
                     self.now += Duration::from_secs(1);
                     self.sender.handle_read_pending().unwrap();
@@ -392,6 +407,10 @@ impl Pair {
                 let begun = bob.begin(&offer, place);
                 self.receiver.handle_begun(begun).unwrap();
             }
+            Ok(Step::Look { offer }) => {
+                let standing = bob.standing(&offer.meta.path);
+                self.receiver.handle_standing(standing).unwrap();
+            }
             Ok(Step::Read { entry, offset, len }) => {
                 let held = bob.read(entry, offset, len);
                 self.receiver.handle_held(Ok(&held)).unwrap();
@@ -445,6 +464,11 @@ impl Channel {
 }
 
 impl Bob {
+    fn standing(&self, path: &RelPath) -> Option<Standing> {
+        let size = u64::try_from(self.visible.get(path)?.len()).unwrap();
+        Some(Standing::new(size, *self.times.get(path)?))
+    }
+
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Found, Refusal> {
         if let Kind::Symlink(_) = offer.meta.kind {
             return Err(Refusal::Kind);
@@ -528,6 +552,7 @@ impl Bob {
             let mut bytes = self.partial.remove(&path).unwrap();
             bytes.resize(usize::try_from(commit.size).unwrap(), 0);
             self.visible.insert(name.clone(), bytes);
+            self.times.extend(commit.meta.modified.map(|time| (name.clone(), time)));
         }
         self.commits.push_back((commit.entry, Ended::Committed(Ok(name))));
     }

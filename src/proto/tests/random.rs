@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::long;
 use super::pair::{Alice, Bob, Pair, content, path};
-use crate::config::{Config, Existing, Limits, Turn};
-use crate::proto::{Failure, Meta};
+use crate::config::{Config, Existing, Limits, Turn, Unchanged};
+use crate::proto::{Failure, Meta, Timestamp};
 use crate::tree::BlockSize;
 
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,7 @@ struct Plan {
     files: Vec<(usize, bool, bool, Held, Held)>,
     window: Option<u64>,
     existing: usize,
+    trusts: bool,
     blocks: (u8, u8),
     turns: (u64, u64, u64),
     limits: (u32, u32, u32, u32),
@@ -70,13 +71,23 @@ fn plan() -> impl Strategy<Value = Plan> {
     let faults = vec((any::<bool>(), 0_usize..12_000, fault, any::<bool>()), 0..4);
     let pieces = (option::of(1_usize..300), option::of(1_usize..300));
     (
-        (files, window, 0_usize..4, (0_u8..4, 0_u8..4)),
+        (files, window, 0_usize..4, any::<bool>(), (0_u8..4, 0_u8..4)),
         ((number(9000), number(9000), 0_u64..3), (count(), count(), count(), count())),
         (faults, pieces),
     )
-        .prop_map(|((files, window, existing, blocks), (turns, limits), (faults, pieces))| {
-            Plan { files, window, existing, blocks, turns, limits, faults, pieces }
-        })
+        .prop_map(
+            |((files, window, existing, trusts, blocks), (turns, limits), (faults, pieces))| Plan {
+                files,
+                window,
+                existing,
+                trusts,
+                blocks,
+                turns,
+                limits,
+                faults,
+                pieces,
+            },
+        )
 }
 
 fn variant(bytes: &[u8], held: Held) -> Option<Vec<u8>> {
@@ -116,7 +127,8 @@ fn run(plan: &Plan) {
     let ours = Config::default()
         .block_size(BlockSize::from_exponent(plan.blocks.0).unwrap())
         .turn(turn)
-        .limits(limits(5));
+        .limits(limits(5))
+        .unchanged(if plan.trusts { Unchanged::ByTime } else { Unchanged::ByContent });
     let theirs = Config::default().existing(existing).turn(turn).limits(limits(plan.blocks.1));
     let mut bob = Bob::default();
     let files: Vec<_> = plan
@@ -128,7 +140,8 @@ fn run(plan: &Plan) {
             let bytes = if is_zero { vec![0; len] } else { content(number as u64, len) };
             bob.visible.extend(variant(&bytes, visible).map(|bytes| (name.clone(), bytes)));
             bob.partial.extend(variant(&bytes, partial).map(|bytes| (name.clone(), bytes)));
-            (Meta::file(name, is_sized.then_some(len as u64)), bytes)
+            let time = Timestamp::new(5, u32::try_from(number).unwrap());
+            (Meta::file(name, is_sized.then_some(len as u64)).modified(time), bytes)
         })
         .collect();
     let before = bob.visible.clone();
@@ -184,7 +197,9 @@ fn run(plan: &Plan) {
     check(&pair);
     let all = files.len() as u64;
     if !restarted {
+        // What travelled is receipted, and never taken for unchanged.
         assert_eq!(sent.delivered + sent.skipped + sent.refused + sent.withdrawn, all, "{sent:?}");
+        assert_eq!(sent.trusted, 0);
     }
     if plan.window.is_none() {
         assert_eq!(sent.withdrawn, 0, "{sent:?}");

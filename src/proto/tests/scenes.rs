@@ -1,7 +1,7 @@
 //! Small sessions that other tests take as their subject.
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use crate::config::{Config, Existing};
+use crate::config::{Config, Existing, Unchanged};
 use crate::proto::{Meta, RelPath, Timestamp};
 use crate::tree::BlockSize;
 
@@ -31,6 +31,19 @@ impl Scene {
     fn file(mut self, name: &str, bytes: &[u8]) -> Self {
         let meta = Meta::file(path(name), Some(bytes.len() as u64));
         self.alice.files.push((meta, bytes.to_vec()));
+        self
+    }
+
+    /// A file with a time, and whether the receiver has one of this time and other content of the same size.
+    fn dated(mut self, name: &str, bytes: &[u8], is_held: bool) -> Self {
+        let time = Timestamp::new(7, 8).unwrap();
+        self.config = self.config.unchanged(Unchanged::ByTime);
+        let meta = Meta::file(path(name), Some(bytes.len() as u64)).modified(Some(time));
+        self.alice.files.push((meta, bytes.to_vec()));
+        if is_held {
+            self.bob.visible.insert(path(name), bytes.to_vec());
+            self.bob.times.insert(path(name), time);
+        }
         self
     }
 
@@ -115,6 +128,12 @@ pub(super) fn all() -> Vec<Scene> {
             .meta(Meta::directory(path("d")).modified(time).mode(Some(0o755))),
         Scene::new("link").meta(Meta::symlink(path("l"), (*b"../a").into())).file("a", b"five!"),
         abort,
+        Scene::new("by-time")
+            .dated("d/a", b"five!", true)
+            .dated("d/b", &long[..1034], true)
+            .dated("d/c", &long[..1034], false)
+            .meta(Meta::directory(path("d")))
+            .dated("e", b"five!", false),
         Scene::new("mixed")
             .existing(Existing::Rename)
             .file("i", b"in")

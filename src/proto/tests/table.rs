@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use super::golden;
 use super::pair::{Alice, Bob, content, path};
 use super::rogue::Rogue;
-use crate::config::{Config, Existing};
+use crate::config::{Config, Existing, Unchanged};
 use crate::proto::Meta;
 use crate::proto::frame::PREFACE;
 use crate::proto::message::{Activity, Message, Reason, WireOffer};
-use crate::proto::types::{AbortCode, Durability, EntryId, Kind, Outcome};
+use crate::proto::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp};
 use crate::tree::{BlockHash, BlockSize, Root};
 
 const ZERO: EntryId = EntryId::new(0);
@@ -30,8 +30,15 @@ fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
         mode: None,
         root: None,
         inline: false,
+        by_time: false,
         name: name.into(),
     }
+}
+
+/// An offer by time.
+fn asking(entry: u32, name: &[u8]) -> WireOffer {
+    let modified = Timestamp::new(1, 2);
+    WireOffer { modified, by_time: true, ..wire(entry, name, Some(LEN as u64)) }
 }
 
 fn root() -> Root {
@@ -142,6 +149,15 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         one(&format!("Abort {code:?}"), Message::Abort { code })
     }));
     cases.push(one("Heartbeat", Message::Heartbeat { activity: Activity::Syncing }));
+    let by_time = |entry, name: &[u8]| Message::Offer(asking(entry, name));
+    cases.push(one("Offer by time", by_time(1, b"b")));
+    cases.push(one("Offer by time again", by_time(0, b"a")));
+    let again = WireOffer { by_time: false, ..asking(0, b"a") };
+    cases.push(one("Offer again, in full", Message::Offer(again)));
+    for (name, entry) in [("", ZERO), (" of unknown", unknown)] {
+        cases.push(one(&format!("Unchanged{name}"), Message::Unchanged { entry }));
+        cases.push(one(&format!("Changed{name}"), Message::Changed { entry }));
+    }
     cases
 }
 
@@ -286,6 +302,23 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         rogue.turn();
         rogue
     };
+    let asked = |bob| {
+        let mut rogue = Rogue::sender(&config().unchanged(Unchanged::ByTime), bob).greeted();
+        rogue.say(&Message::Offer(asking(0, b"a")));
+        rogue.settle();
+        rogue
+    };
+    let stale = || asked(Bob::default());
+    let awaited = || {
+        let mut rogue = stale();
+        rogue.turn();
+        rogue
+    };
+    let trusted = || {
+        let mut bob = holding(Some(whole()), None);
+        bob.times.insert(path("a"), Timestamp::new(1, 2).unwrap());
+        asked(bob)
+    };
     let closed = || {
         let mut rogue = nothing();
         rogue.say(&Message::Out);
@@ -319,6 +352,9 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, committing", &committing),
         ("Listening, dropped and not told", &dropped),
         ("Listening, settled", &settled),
+        ("Listening, offered by time and changed, in this turn", &stale),
+        ("Listening, offered by time and changed, and said so", &awaited),
+        ("Listening, offered by time and unchanged, in this turn", &trusted),
         ("Listening, doomed", &doomed),
         ("Closed", &closed),
         ("Failed", &failed),
@@ -379,6 +415,13 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         have(&mut rogue, 0, false, false);
         rogue
     };
+    let asked = || {
+        let meta = Meta::file(path("a"), Some(LEN as u64)).modified(Timestamp::new(1, 2));
+        let files = vec![(meta, content(1, LEN))];
+        let config = config().unchanged(Unchanged::ByTime);
+        let rogue = Rogue::receiver(&config, Alice { files, ..Alice::default() });
+        rogue.hello(|hello| hello.offered = 2).greeted()
+    };
     let closed = || Rogue::receiver(&config(), Alice::default()).greeted();
     let failed = move || {
         let mut rogue = sized();
@@ -396,6 +439,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, streaming, more is reported", &more),
         ("Listening, said to differ", &differed),
         ("Listening, ended", &ended),
+        ("Listening, offered by time", &asked),
         ("Closed", &closed),
         ("Failed", &failed),
     ]);

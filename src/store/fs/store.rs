@@ -25,7 +25,7 @@ use super::sync::Pool;
 use super::target::stays_inside;
 use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath};
 use crate::store::names::{Taken, beside, lower_case};
-use crate::store::{Begun, Commit, Ended, Place, Store, refusal_of};
+use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 
 /// Stores entries in a folder of the file system, and nothing outside it.
 ///
@@ -360,6 +360,14 @@ impl Store for FsStore {
         let names = entries.filter_map(Result::ok);
         // Whatever is not hidden: partial files of earlier attempts are reported by their blocks.
         names.into_iter().any(|entry| !entry.file_name().to_bytes().starts_with(b"."))
+    }
+
+    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        // It has its name in this session, though nothing is done for it.
+        self.taken.claim(&fold(&offer.meta.path), offer.entry, &offer.meta.kind).ok()?;
+        let (_, stat) = self.look(&offer.meta.path).ok()??;
+        let modified = stat::modified(&stat).filter(|_| stat::is_file(&stat))?;
+        Some(Standing::new(stat::size(&stat), modified))
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {

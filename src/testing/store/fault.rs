@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::proto::{EntryId, Offer, Refusal};
-use crate::store::{Begun, Commit, Ended, Place, Store, refusal_of};
+use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 
 /// An operation of a [`Store`] that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,6 +134,14 @@ impl Failure {
 
 impl<S: Store> Store for FaultStore<S> {
     type File = S::File;
+
+    fn holds_content(&mut self) -> bool {
+        self.inner.holds_content()
+    }
+
+    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        self.inner.standing(offer)
+    }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
         self.call(Operation::Begin).map_err(Failure::refusal)?;
