@@ -140,7 +140,7 @@ impl From<Failure> for Error {
             Failure::Incompatible(error) => Self::Incompatible(error),
             Failure::Aborted(code) => Self::Aborted(code),
             Failure::Stalled(stall) => Self::Stalled(stall),
-            Failure::Cancelled => Self::Cancelled,
+            Failure::Cancelled | Failure::Ended(AbortCode::Leaving) => Self::Cancelled,
             Failure::Ended(code) => Self::Policy(code),
             Failure::Misuse(error) => Self::Misuse(error),
         }

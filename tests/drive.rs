@@ -12,7 +12,7 @@ use std::time::Duration;
 use haul::config::{Deadlines, Limits, Turn};
 use haul::drive::{Clock, SystemClock};
 use haul::proto::{AbortCode, Refusal, Sender, Stall, TransferId};
-use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place};
+use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place, StreamSource};
 use haul::transport::Listening;
 use haul::transport::memory::{self, MemoryConnector};
 use haul::tree::{BlockSize, Root};
@@ -899,6 +899,105 @@ fn server_limits_all_of_its_sessions_together() {
     // Each alone could have been done in a third of the time.
     let least = Duration::from_secs_f64(300_000.0 / rate as f64) - Duration::from_millis(200);
     assert!(start.now() >= least, "{:?}", start.now());
+}
+
+/// Goes to a first server, which leaves when the entry is offered, and then to a second.
+struct Restarted {
+    servers: [MemoryConnector; 2],
+    next: usize,
+}
+
+impl Connector for Restarted {
+    type Stream = memory::Pipe;
+
+    fn connect(&mut self) -> io::Result<memory::Pipe> {
+        let server = self.servers.get_mut(self.next).ok_or(ErrorKind::ConnectionRefused)?;
+        self.next += 1;
+        server.connect()
+    }
+}
+
+#[test]
+fn sender_comes_again_to_a_server_that_went_away_but_not_to_one_that_cancelled_it() {
+    struct StopAt<F: FnMut()>(F);
+    impl<F: FnMut()> Observer for StopAt<F> {
+        fn event(&mut self, event: &Event) {
+            if matches!(event, Event::Offered { .. }) {
+                (self.0)();
+            }
+        }
+    }
+    /// Notes why it is tried again, and lets the source end.
+    struct Causes(Vec<AbortCode>, Option<mpsc::Sender<()>>);
+    impl Observer for Causes {
+        fn event(&mut self, _: &Event) {}
+        fn retry(&mut self, _: u32, cause: &Error, _: Duration) {
+            self.1 = None;
+            match cause {
+                Error::Aborted(code) => self.0.push(*code),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    /// An input that has no end before somebody lets it.
+    struct Held(mpsc::Receiver<()>);
+    impl Read for Held {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(0)
+        }
+    }
+    let store = MemoryStore::new();
+    thread::scope(|scope| {
+        let (first, mut acceptor) = memory::network(capacity(4096));
+        acceptor.set_timeout(Some(Duration::from_millis(1)));
+        let leave = Cancel::new();
+        let server = Server::new(acceptor, store.clone()).cancel(leave.clone());
+        let gone = scope.spawn(move || {
+            server.run(move |_, _| {
+                let leave = leave.clone();
+                StopAt(move || leave.cancel())
+            })
+        });
+        let (second, acceptor) = memory::network(capacity(4096));
+        let mut acceptor = acceptor;
+        acceptor.set_timeout(Some(Duration::from_millis(1)));
+        let server = Server::new(acceptor, store.clone()).once(true);
+        let back = scope.spawn(move || server.run(|_, _| ()));
+        let (hold, held) = mpsc::channel();
+        let config = Config::default().turn(Turn::default().max_time(Duration::from_millis(10)));
+        let mut transfer = Transfer::new(config).observer(Causes(Vec::new(), Some(hold)));
+        let mut source = StreamSource::new(path("stream"), Held(held));
+        let mut connector = Restarted { servers: [first, second], next: 0 };
+        let sent = transfer.send_via(&mut source, &mut connector);
+        assert!(sent.expect("sent").is_complete());
+        assert_eq!(transfer.into_observer().0, [AbortCode::Leaving]);
+        let gone = gone.join().expect("no panic");
+        assert!(matches!(gone, Err(Error::Cancelled)), "{gone:?}");
+        back.join().expect("no panic").expect("served");
+        drop(connector);
+    });
+    assert!(store.get("stream").is_some());
+
+    // One who stops this very transfer means it; one who leaves hears the same of its own end.
+    for (leaves, expected) in [(false, AbortCode::Cancelled), (true, AbortCode::Leaving)] {
+        let (alice, bob) = memory::pipe(capacity(4096));
+        let cancel = Cancel::new();
+        let stop = cancel.clone();
+        let stop = StopAt(move || if leaves { stop.leave() } else { stop.cancel() });
+        thread::scope(|scope| {
+            let receiver = scope.spawn(move || {
+                let transfer = Transfer::new(small_blocks()).observer(stop).cancel(cancel);
+                { transfer }.receive(&mut MemoryStore::new(), bob)
+            });
+            let sent = Transfer::new(small_blocks()).send(&mut three_files(), alice);
+            let error = sent.expect_err("stopped");
+            assert!(matches!(error, Error::Aborted(code) if code == expected), "{error:?}");
+            assert_eq!(error.is_transient(), leaves);
+            let ended = receiver.join().expect("no panic");
+            assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+        });
+    }
 }
 
 mockall::mock! {

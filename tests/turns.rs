@@ -10,7 +10,7 @@ use std::time::Duration;
 use haul::config::{Limits, Turn};
 use haul::drive::Clock;
 use haul::proto::{EntryId, Offer, Refusal};
-use haul::store::{Begun, Commit, Committed, MemorySource, Place};
+use haul::store::{Begun, Commit, Committed, Ended, MemorySource, Place};
 use haul::transport::memory;
 use haul::{Config, RelPath, Store, Summary, Transfer};
 
@@ -55,7 +55,7 @@ impl Store for Nowhere {
         self.commits.push_back(commit);
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Result<Committed, Refusal>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<()>)> {
         if self.is_lazy && wait.is_zero() {
             return None;
         }

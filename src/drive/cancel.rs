@@ -17,6 +17,7 @@ const GO: u8 = 0;
 const CANCELLED: u8 = 1;
 const SUPERSEDED: u8 = 2;
 const BUSY: u8 = 3;
+const LEAVING: u8 = 4;
 
 impl Cancel {
     /// A token that nobody has used yet.
@@ -28,6 +29,14 @@ impl Cancel {
     /// Tells the transfer to stop.
     pub fn cancel(&self) {
         self.set(CANCELLED);
+    }
+
+    /// Tells the transfer to stop because this side goes away, and may come back: a sender is told so, and comes again for
+    /// as long as its [`Retry`](crate::Retry) says, where [`cancel`](Cancel::cancel) ends it for good.
+    ///
+    /// A sender that leaves says that it is cancelled: what is wanted of it is for a later call to say.
+    pub fn leave(&self) {
+        self.set(LEAVING);
     }
 
     /// Whether somebody told the transfer to stop.
@@ -52,6 +61,7 @@ impl Cancel {
             CANCELLED => Some(AbortCode::Cancelled),
             SUPERSEDED => Some(AbortCode::Superseded),
             BUSY => Some(AbortCode::Busy),
+            LEAVING => Some(AbortCode::Leaving),
             _ => None,
         }
     }

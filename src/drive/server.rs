@@ -89,7 +89,8 @@ impl<A, S> Server<A, S> {
         self
     }
 
-    /// Who may stop the server, and all of its sessions.
+    /// Who may stop the server, and all of its sessions. Their senders are told that it goes away, and come again for as long
+    /// as they have patience; see [`Cancel::leave`].
     #[must_use]
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
@@ -172,7 +173,7 @@ where
                 }
                 shortages = 0;
             };
-            shared.lock().active.values().for_each(|session| session.cancel.cancel());
+            shared.lock().active.values().for_each(|session| session.cancel.leave());
             result
         })
     }

@@ -109,6 +109,7 @@ impl AbortCode {
             Self::Busy => 7,
             Self::Policy => 8,
             Self::Damaged => 9,
+            Self::Leaving => 10,
         }
     }
 
@@ -123,6 +124,7 @@ impl AbortCode {
             7 => Self::Busy,
             8 => Self::Policy,
             9 => Self::Damaged,
+            10 => Self::Leaving,
             _ => Self::Failed,
         }
     }

@@ -319,6 +319,7 @@ impl Failure {
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Stalled(_) => true,
+            Self::Aborted(AbortCode::Leaving) => true,
             Self::Aborted(code) | Self::Ended(code) => {
                 matches!(code, AbortCode::Busy | AbortCode::Damaged | AbortCode::Stalled)
             }

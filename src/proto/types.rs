@@ -252,6 +252,9 @@ pub enum AbortCode {
     /// The bytes were damaged on the way.
     #[error("received damaged bytes")]
     Damaged,
+    /// It goes away as a whole, not for the sake of this transfer, and may come back.
+    #[error("is going away, and may come back")]
+    Leaving,
 }
 
 impl Withdrawal {

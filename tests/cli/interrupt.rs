@@ -195,6 +195,33 @@ fn interrupted_receiver_ends_and_tells_its_sender() {
 }
 
 #[test]
+fn receiver_that_is_restarted_in_good_order_is_found_again() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let socket = format!("unix:{}", outbox.path().join("socket").display());
+    let receive = ["receive", inbox.path().to_str().unwrap(), "--listen", &socket, "--json"];
+    let mut bob = Haul::start(receive);
+    bob.address();
+    let mut send = crate::common::quiet(crate::haul::HAUL);
+    send.args(["send", "-", "--name", "stream", "--json", &socket]);
+    send.stdin(std::process::Stdio::piped());
+    let mut alice = Haul::spawn(send);
+    let bytes = content(9, SIZE);
+    let mut stdin = alice.take_stdin();
+    stdin.write_all(&bytes[..SIZE / 8]).unwrap();
+    alice.line(|line| line.contains("\"progress\""));
+    bob.interrupt();
+    let retry = alice.line(|line| line.contains("\"retry\""));
+    assert!(retry.contains("the receiver went away"), "{retry}");
+    bob.finish().code(130);
+    let mut bob = Haul::start(receive);
+    bob.address();
+    stdin.write_all(&bytes[SIZE / 8..]).unwrap();
+    drop(stdin);
+    alice.finish().code(0);
+    assert_same(&fs::read(inbox.path().join("stream")).unwrap(), &bytes);
+}
+
+#[test]
 fn second_interrupt_ends_at_once() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("file");

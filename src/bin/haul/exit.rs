@@ -186,6 +186,7 @@ mod tests {
             (AbortCode::Busy, 3, 1),
             (AbortCode::Policy, 4, 4),
             (AbortCode::Damaged, 3, 3),
+            (AbortCode::Leaving, 3, 3),
         ];
         for (code, by_peer, by_us) in aborts {
             table.push((Error::Aborted(code), by_peer));

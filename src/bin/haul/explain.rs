@@ -188,6 +188,9 @@ fn aborted(code: AbortCode, context: Context) -> String {
         AbortCode::Cancelled => {
             format!("the {peer} was stopped by its user; what has arrived is kept")
         }
+        AbortCode::Leaving => {
+            format!("the {peer} went away, and may be started again; what has arrived is kept")
+        }
         AbortCode::Busy => format!("the {peer} is busy; try again later, or with --retry-for"),
         AbortCode::Incompatible => {
             format!(

@@ -39,7 +39,10 @@ pub(crate) fn send(
         (Box::new(file), size)
     };
     let cancel = Cancel::new();
-    interrupt::watch(cancel.clone(), "the receiver has a part, and nobody will tell it so")?;
+    interrupt::watch(
+        interrupt::cancel(&cancel),
+        "the receiver has a part, and nobody will tell it so",
+    )?;
     let Some(mut stream) = meet(link(args, address, reporter)?, Side::Sender, &cancel, reporter)?
     else {
         return Ok(interrupted(reporter));
@@ -72,7 +75,7 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     }
     let durability = args.durability.map_or_else(Durability::default, Durability::from);
     let cancel = Cancel::new();
-    interrupt::watch(cancel.clone(), "what has come is not kept")?;
+    interrupt::watch(interrupt::cancel(&cancel), "what has come is not kept")?;
     let mut place = Place::new(path, existing)?;
     let link = match &args.connect {
         Some(address) => dial(args, address),

@@ -38,12 +38,12 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     }
     let cancel = Cancel::new();
     if let Some(address) = &args.connect {
-        interrupt::watch(cancel.clone(), "run the same command again to go on")?;
+        interrupt::watch(interrupt::leave(&cancel), "run the same command again to go on")?;
         let transfer = transfer(config, cancel, limit, reporter);
         fetch(args, address, store, transfer, reporter)
     } else if args.stdio {
         interrupt::watch(
-            cancel.clone(),
+            interrupt::leave(&cancel),
             "what has arrived is kept for when the sender comes again",
         )?;
         serve_stdio(store, transfer(config, cancel, limit, reporter))
@@ -101,7 +101,10 @@ fn serve(
     limit: Option<RateLimit>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
-    interrupt::watch(cancel.clone(), "what has arrived is kept for senders that come again")?;
+    interrupt::watch(
+        interrupt::leave(&cancel),
+        "what has arrived is kept for senders that come again",
+    )?;
     let listener = listen(args.listen.as_ref(), TcpOptions::default(), Side::Receiver, reporter)?;
     let done = Done::default();
     let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);

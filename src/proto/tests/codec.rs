@@ -181,7 +181,7 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         (entry(), reason()).prop_map(|(entry, reason)| Message::Withdraw { entry, reason }),
         any::<bool>().prop_map(|waiting| Message::Over { waiting }),
         Just(Message::Out),
-        (1_u16..10).prop_map(|code| Message::Abort { code: AbortCode::from_code(code) }),
+        (1_u16..11).prop_map(|code| Message::Abort { code: AbortCode::from_code(code) }),
         activity.prop_map(|activity| Message::Heartbeat { activity }),
     ]
 }
@@ -269,7 +269,7 @@ fn is_canonical(message: &Message, control: &[u8]) -> bool {
             }
             known == again
         }
-        Message::Abort { code: AbortCode::Failed } => !matches!(control, [1..=4 | 6..=9, 0]),
+        Message::Abort { code: AbortCode::Failed } => !matches!(control, [1..=4 | 6..=10, 0]),
         Message::Heartbeat { activity: Activity::Reading } => !matches!(control, [1..=2]),
         _ => again == control,
     }
