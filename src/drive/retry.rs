@@ -40,6 +40,34 @@ impl Retry {
         Self { patience, initial: true, ..Self::never() }
     }
 
+    /// Sets [`Retry::patience`](Retry#structfield.patience).
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Sets [`Retry::first`](Retry#structfield.first).
+    #[must_use]
+    pub const fn first(mut self, first: Duration) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// Sets [`Retry::most`](Retry#structfield.most).
+    #[must_use]
+    pub const fn most(mut self, most: Duration) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// Sets [`Retry::initial`](Retry#structfield.initial).
+    #[must_use]
+    pub const fn initial(mut self, initial: bool) -> Self {
+        self.initial = initial;
+        self
+    }
+
     /// The pause before retry number `retry`, counted from 0; `random` shortens it.
     pub(super) fn pause(&self, retry: u32, random: u64) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(retry).unwrap_or(u32::MAX));
@@ -88,6 +116,13 @@ mod tests {
             assert_eq!(half * 2, whole, "{number}");
             assert!((half..=whole).contains(&retry.pause(number, u64::MAX)));
         }
+    }
+
+    #[test]
+    fn retry_setters_set_their_fields() {
+        let [patience, first, most] = [1, 2, 3].map(Duration::from_secs);
+        let retry = Retry::never().patience(patience).first(first).most(most).initial(true);
+        assert_eq!(retry, Retry { patience, first, most, initial: true });
     }
 
     #[test]

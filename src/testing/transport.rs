@@ -14,6 +14,7 @@
 #![expect(clippy::panic, reason = "a check fails like a test: by panicking")]
 
 use std::io::{self, Read, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,39 +22,87 @@ use crate::transport::{Acceptor, Connector, Peer};
 
 /// Runs every check against pairs of a connector and an acceptor that belong together; each check takes a new pair.
 ///
+/// It runs in a thread, and each check has [`LONGEST`]: a stream that does not return from a call fails it, instead of
+/// keeping the test waiting. The thread then stays behind. A check that is called by itself has no such deadline.
+///
 /// # Panics
 ///
 /// If the transport breaks the contract.
-pub fn check<C, A>(mut make_pair: impl FnMut() -> (C, A))
+pub fn check<C, A>(make_pair: impl FnMut() -> (C, A) + Send + 'static)
 where
     C: Connector + Send,
     C::Stream: Send,
     A: Acceptor + Send,
     A::Stream: Send,
 {
-    let mut streams = || {
+    check_within(make_pair, LONGEST);
+}
+
+/// How long a check of [`check`] may take: 60 s, where all but the ticks take milliseconds.
+pub const LONGEST: Duration = Duration::from_secs(60);
+
+fn check_within<C, A>(make_pair: impl FnMut() -> (C, A) + Send + 'static, longest: Duration)
+where
+    C: Connector + Send,
+    C::Stream: Send,
+    A: Acceptor + Send,
+    A::Stream: Send,
+{
+    let (begins, begun) = mpsc::channel();
+    let checks = thread::spawn(move || {
+        run_all(make_pair, |name| {
+            // Where nobody waits any more, the test has failed already.
+            let _ = begins.send(name);
+        });
+    });
+    let mut name = "opening a stream";
+    loop {
+        match begun.recv_timeout(longest) {
+            Ok(next) => name = next,
+            Err(RecvTimeoutError::Timeout) => panic!(
+                "{name}: no end after {longest:?}; a call that can block for ever needs a timeout"
+            ),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if let Err(panic) = checks.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn run_all<C, A>(mut make_pair: impl FnMut() -> (C, A), mut begin: impl FnMut(&'static str))
+where
+    C: Connector + Send,
+    C::Stream: Send,
+    A: Acceptor + Send,
+    A::Stream: Send,
+{
+    let mut streams = |name| {
+        begin(name);
         let (mut connector, mut acceptor) = make_pair();
         let (near, far, _) = open(&mut connector, &mut acceptor);
         (near, far)
     };
-    let (near, far) = streams();
+    let (near, far) = streams("bytes_arrive_in_order");
     bytes_arrive_in_order(near, far);
-    let (near, far) = streams();
+    let (near, far) = streams("turns_pass_to_and_fro");
     turns_pass_to_and_fro(near, far);
-    let (near, far) = streams();
+    let (near, far) = streams("end_comes_after_the_last_byte");
     end_comes_after_the_last_byte(near, far);
-    let (near, far) = streams();
+    let (near, far) = streams("end_comes_after_the_last_byte");
     end_comes_after_the_last_byte(far, near);
-    let (near, far) = streams();
+    let (near, far) = streams("writes_fail_when_the_peer_is_gone");
     writes_fail_when_the_peer_is_gone(near, far);
-    let (near, far) = streams();
+    let (near, far) = streams("writes_fail_when_the_peer_is_gone");
     writes_fail_when_the_peer_is_gone(far, near);
-    let (near, far) = streams();
+    let (near, far) = streams("calls_return_in_ticks");
     calls_return_in_ticks(near, far);
-    let (near, far) = streams();
+    let (near, far) = streams("calls_return_in_ticks");
     calls_return_in_ticks(far, near);
+    begin("accept_returns_in_ticks");
     let (mut connector, mut acceptor) = make_pair();
     accept_returns_in_ticks(&mut connector, &mut acceptor);
+    begin("connections_are_many_and_apart");
     let (mut connector, mut acceptor) = make_pair();
     connections_are_many_and_apart(&mut connector, &mut acceptor);
 }

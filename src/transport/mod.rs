@@ -25,6 +25,8 @@
     reason = "sockets, pipes, child processes and timeouts live here"
 )]
 
+#[cfg(any(feature = "tcp", unix))]
+mod close;
 #[cfg(any(unix, windows))]
 pub mod exec;
 #[cfg(feature = "testing")]
@@ -41,6 +43,8 @@ mod threaded;
 mod tick;
 #[cfg(unix)]
 pub mod unix;
+#[cfg(any(feature = "tcp", unix))]
+mod within;
 
 use std::fmt;
 use std::io::{self, Read, Write};

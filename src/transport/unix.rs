@@ -10,9 +10,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{self, UnixListener};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::close::{self, Closing};
 use super::tick::Ticking;
+use super::within::Within;
 use super::{Acceptor, Connector, Peer};
 
 /// Opens connections to the Unix socket of a path.
@@ -20,13 +22,21 @@ use super::{Acceptor, Connector, Peer};
 pub struct UnixConnector {
     path: PathBuf,
     tick: Duration,
+    connect_timeout: Duration,
+    /// The system's call waits without end while the listener's queue is full.
+    connecting: Within<net::UnixStream>,
 }
 
 impl UnixConnector {
     /// A connector to this path.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), tick: TICK }
+        Self {
+            path: path.into(),
+            tick: TICK,
+            connect_timeout: CONNECT_TIMEOUT,
+            connecting: Within::default(),
+        }
     }
 
     /// Sets after how long a read or write that gets nowhere returns with [`io::ErrorKind::WouldBlock`]. Default: 1 s; at
@@ -36,25 +46,42 @@ impl UnixConnector {
         self.tick = tick;
         self
     }
+
+    /// Sets how long [`connect`](Connector::connect) waits while the acceptor's queue is full. Default: 10 s.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
 }
 
 impl Connector for UnixConnector {
     type Stream = UnixStream;
 
-    /// Opens a connection. If the acceptor's queue is full, this waits until it is not.
+    /// Opens a connection, in a thread that ends with the attempt: while the acceptor's queue is full, the system keeps it
+    /// waiting. An attempt that took too long goes on, and is what the next call waits for.
     ///
     /// # Errors
     ///
     /// All hold a [`UnixError`], which names the path.
     ///
-    /// - [`io::ErrorKind::NotFound`]: nothing has this path.
-    /// - [`io::ErrorKind::ConnectionRefused`]: nobody listens on it, or it is no socket.
+    /// - [`io::ErrorKind::ConnectionRefused`]: nothing has this path, nobody listens on it, or it is no socket. Who is
+    ///   started again makes it anew, so that a further call may succeed.
+    /// - [`io::ErrorKind::TimedOut`]: somebody listens, and took nobody in for too long.
     /// - [`io::ErrorKind::PermissionDenied`]: it is not for this user.
     /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
     fn connect(&mut self) -> io::Result<UnixStream> {
-        net::UnixStream::connect(&self.path)
+        let path = self.path.clone();
+        self.connecting
+            .run(self.connect_timeout, move || net::UnixStream::connect(path))
             .and_then(|stream| UnixStream::new(stream, self.tick))
-            .map_err(|error| UnixError::io(&self.path, error))
+            .map_err(|source| {
+                let kind = match source.kind() {
+                    io::ErrorKind::NotFound => io::ErrorKind::ConnectionRefused,
+                    kind => kind,
+                };
+                io::Error::new(kind, UnixError { path: self.path.clone(), source })
+            })
     }
 }
 
@@ -184,19 +211,6 @@ impl UnixStream {
     pub const fn get_ref(&self) -> &net::UnixStream {
         &self.inner
     }
-
-    fn drain(&mut self) {
-        let start = Instant::now();
-        let mut scratch = [0; 16 * 1024];
-        while self.inner.set_read_timeout(Some(QUIET)).is_ok() && start.elapsed() < CLOSE_WAIT {
-            match self.inner.read(&mut scratch) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
 }
 
 impl Read for UnixStream {
@@ -230,9 +244,20 @@ impl Write for UnixStream {
 
 impl Drop for UnixStream {
     fn drop(&mut self) {
-        if !self.ended && self.inner.shutdown(Shutdown::Write).is_ok() {
-            self.drain();
+        if !self.ended {
+            close::gracefully(&mut self.inner, CLOSE_WAIT);
         }
+    }
+}
+
+impl Closing for net::UnixStream {
+    fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    fn read_within(&mut self, wait: Duration, scratch: &mut [u8]) -> io::Result<usize> {
+        self.set_read_timeout(Some(wait))?;
+        self.read(scratch)
     }
 }
 
@@ -263,11 +288,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    match net::UnixStream::connect(path) {
+    let asked = path.to_path_buf();
+    match Within::default().run(TICK, move || net::UnixStream::connect(asked)) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // Gone by itself.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Somebody listens; or it cannot be known, as with a socket of another user or another type.
+        // Somebody listens, with a full queue if the time was over; or it cannot be known, as with a socket of another user or another type.
         Ok(_) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
@@ -289,11 +315,13 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
 
 const TICK: Duration = Duration::from_secs(1);
 
+/// As long as `tcp` waits.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A tick of zero would be refused.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
-/// Mirrors `QUIET` and `close_wait` of `tcp`.
-const QUIET: Duration = Duration::from_millis(200);
+/// Mirrors `close_wait` of `tcp`.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -53,7 +53,9 @@ impl Dialer {
             Address::Tcp(address) => {
                 Self::Tcp(TcpConnector::new(address.clone()).options(ticking(options)))
             }
-            Address::Unix(path) => Self::Unix(UnixConnector::new(path).tick(TICK)),
+            Address::Unix(path) => Self::Unix(
+                UnixConnector::new(path).tick(TICK).connect_timeout(options.connect_timeout),
+            ),
             Address::Exec(command) => Self::Exec(ExecConnector::shell(command)),
         }
     }
@@ -106,16 +108,7 @@ impl Connector for Dialer {
     fn connect(&mut self) -> io::Result<Stream> {
         match self {
             Self::Tcp(connector) => connector.connect().map(Stream::Tcp),
-            Self::Unix(connector) => {
-                connector.connect().map(Stream::Unix).map_err(|error| match error.kind() {
-                    // A receiver that is not there yet, or is started again: unlike a host that does not exist, it may
-                    // come.
-                    io::ErrorKind::NotFound => {
-                        io::Error::new(io::ErrorKind::ConnectionRefused, error)
-                    }
-                    _ => error,
-                })
-            }
+            Self::Unix(connector) => connector.connect().map(Stream::Unix),
             Self::Exec(connector) => {
                 let mut stream = connector.connect()?;
                 stream.set_timeout(Some(TICK));

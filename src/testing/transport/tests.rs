@@ -15,7 +15,7 @@ fn memory_conforms_at_any_capacity() {
     thread::scope(|scope| {
         for bytes in [1, 7, 65_536] {
             scope.spawn(move || {
-                check(|| {
+                check(move || {
                     let (mut connector, mut acceptor) = memory::network(capacity(bytes));
                     connector.set_timeout(Some(TICK));
                     acceptor.set_timeout(Some(TICK));
@@ -41,7 +41,7 @@ fn tcp_conforms_in_both_families() {
     use crate::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
 
     let options = || TcpOptions::default().read_tick(TICK).write_tick(TICK).accept_tick(TICK);
-    let make_pair = |host: &str| {
+    let make_pair = move |host: &str| {
         let address = format!("{host}:0").parse().unwrap();
         let acceptor = TcpAcceptor::bind(&address, options()).unwrap();
         let address = acceptor.local_addr().unwrap().into();
@@ -50,7 +50,7 @@ fn tcp_conforms_in_both_families() {
     thread::scope(|scope| {
         for host in ["127.0.0.1", "[::1]"] {
             scope.spawn(move || {
-                check(|| make_pair(host));
+                check(move || make_pair(host));
                 let (mut connector, mut acceptor) = make_pair(host);
                 let (near, far, _) = open(&mut connector, &mut acceptor);
                 last_bytes_survive_unread_input(near, far);
@@ -66,16 +66,16 @@ fn unix_conforms() {
 
     let folder = tempfile::tempdir().unwrap();
     let mut number = 0;
-    let mut make_pair = || {
+    let mut make_pair = move || {
         number += 1;
         let path = folder.path().join(number.to_string());
         let acceptor = UnixAcceptor::bind(&path).unwrap().tick(TICK).unwrap();
         (UnixConnector::new(path).tick(TICK), acceptor)
     };
-    check(&mut make_pair);
     let (mut connector, mut acceptor) = make_pair();
     let (near, far, _) = open(&mut connector, &mut acceptor);
     last_bytes_survive_unread_input(near, far);
+    check(make_pair);
 }
 
 #[test]
@@ -204,3 +204,55 @@ impl Write for Halves {
 
 /// Short, so that the tests are.
 const TICK: Duration = Duration::from_millis(50);
+
+#[test]
+fn check_of_streams_that_never_return_fails_in_time_and_says_which() {
+    let caught = catch_unwind(|| {
+        // Nothing that one end writes reaches the other, and nothing ever ends.
+        let make_pair = || {
+            let (mut connector, acceptor) = memory::network(capacity(1));
+            connector.set_timeout(None);
+            (Stuck(connector), acceptor)
+        };
+        check_within(make_pair, Duration::from_millis(50));
+    });
+    let panic = caught.unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with("bytes_arrive_in_order: no end after 50ms"), "{said}");
+}
+
+/// Connects to a peer of which it keeps the other end to itself.
+struct Stuck(memory::MemoryConnector);
+
+impl Connector for Stuck {
+    type Stream = Mute;
+
+    fn connect(&mut self) -> io::Result<Mute> {
+        let _served = self.0.connect()?;
+        let (mut near, far) = memory::pipe(capacity(1));
+        near.set_timeout(None);
+        Ok(Mute { near, _far: far, _served })
+    }
+}
+
+struct Mute {
+    near: Pipe,
+    _far: Pipe,
+    _served: Pipe,
+}
+
+impl Read for Mute {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.near.read(buffer)
+    }
+}
+
+impl Write for Mute {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.near.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.near.flush()
+    }
+}

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use super::{HostPort, TcpError, TcpOptions, TcpStream};
 use crate::transport::Connector;
+use crate::transport::within::Within;
 
 /// Opens TCP connections to a host and port.
 ///
@@ -16,13 +18,20 @@ pub struct TcpConnector {
     options: TcpOptions,
     /// The name is a real one, so that a failure to resolve it will pass.
     resolved_before: bool,
+    /// The system's resolver has timeouts of its own, which add up to a minute.
+    resolving: Within<Vec<SocketAddr>>,
 }
 
 impl TcpConnector {
     /// A connector with the default options.
     #[must_use]
     pub fn new(address: HostPort) -> Self {
-        Self { address, options: TcpOptions::default(), resolved_before: false }
+        Self {
+            address,
+            options: TcpOptions::default(),
+            resolved_before: false,
+            resolving: Within::default(),
+        }
     }
 
     /// Sets the options.
@@ -38,7 +47,7 @@ impl TcpConnector {
         &self.address
     }
 
-    fn connect_through<N: Net>(&mut self, net: &N) -> io::Result<N::Stream> {
+    fn connect_through<N: Net>(&mut self, net: &mut N) -> io::Result<N::Stream> {
         let addresses = net.resolve(&self.address).map_err(|source| {
             let kind = self.resolve_kind(&source);
             TcpError::Resolve { address: self.address.clone(), source }.into_io(kind)
@@ -56,8 +65,8 @@ impl TcpConnector {
 
     /// Whether a name that was not resolved can be had later. The standard library does not say, but in the text.
     fn resolve_kind(&self, error: &io::Error) -> io::ErrorKind {
-        if error.kind() == io::ErrorKind::InvalidInput {
-            return io::ErrorKind::InvalidInput;
+        if let kind @ (io::ErrorKind::InvalidInput | io::ErrorKind::TimedOut) = error.kind() {
+            return kind;
         }
         let text = error.to_string();
         // What glibc and the BSDs, musl, and Windows say where no name server could be asked.
@@ -73,7 +82,8 @@ impl TcpConnector {
 impl Connector for TcpConnector {
     type Stream = TcpStream;
 
-    /// Opens a connection.
+    /// Opens a connection. A name is looked up in a thread of its own, which ends with the look-up: one that took too long
+    /// goes on, and is what the next call waits for.
     ///
     /// # Errors
     ///
@@ -81,10 +91,14 @@ impl Connector for TcpConnector {
     ///
     /// - [`io::ErrorKind::NotFound`]: there is no such host.
     /// - [`io::ErrorKind::HostUnreachable`]: the name could not be asked for now; or what the system says so of.
-    /// - [`io::ErrorKind::TimedOut`]: nobody answered within [`TcpOptions::connect_timeout`].
+    /// - [`io::ErrorKind::TimedOut`]: nobody answered within [`TcpOptions::connect_timeout`], the resolver or the host.
     /// - Any other: what the system said of the address whose failure tells most.
     fn connect(&mut self) -> io::Result<TcpStream> {
-        self.connect_through(&System)
+        let resolving = std::mem::take(&mut self.resolving);
+        let mut system = System { resolving, timeout: self.options.connect_timeout };
+        let connected = self.connect_through(&mut system);
+        self.resolving = system.resolving;
+        connected
     }
 }
 
@@ -93,20 +107,27 @@ impl Connector for TcpConnector {
 trait Net {
     type Stream;
 
-    fn resolve(&self, address: &HostPort) -> io::Result<Vec<SocketAddr>>;
-    fn dial(&self, address: SocketAddr, options: &TcpOptions) -> io::Result<Self::Stream>;
+    fn resolve(&mut self, address: &HostPort) -> io::Result<Vec<SocketAddr>>;
+    fn dial(&mut self, address: SocketAddr, options: &TcpOptions) -> io::Result<Self::Stream>;
 }
 
-struct System;
+struct System {
+    resolving: Within<Vec<SocketAddr>>,
+    timeout: Duration,
+}
 
 impl Net for System {
     type Stream = TcpStream;
 
-    fn resolve(&self, address: &HostPort) -> io::Result<Vec<SocketAddr>> {
-        resolve(address)
+    fn resolve(&mut self, address: &HostPort) -> io::Result<Vec<SocketAddr>> {
+        if let Some(ip) = address.ip() {
+            return Ok(vec![SocketAddr::new(ip, address.port())]);
+        }
+        let address = address.clone();
+        self.resolving.run(self.timeout, move || resolve(&address))
     }
 
-    fn dial(&self, address: SocketAddr, options: &TcpOptions) -> io::Result<TcpStream> {
+    fn dial(&mut self, address: SocketAddr, options: &TcpOptions) -> io::Result<TcpStream> {
         let socket = options.socket(address)?;
         socket.connect_timeout(&address.into(), options.connect_timeout)?;
         TcpStream::new(socket.into(), options)
@@ -185,7 +206,7 @@ mod tests {
             .times(1)
             .in_sequence(&mut order)
             .returning(|_, _| Ok(7));
-        assert_eq!(connector().connect_through(&net).unwrap(), 7);
+        assert_eq!(connector().connect_through(&mut net).unwrap(), 7);
     }
 
     #[test]
@@ -207,7 +228,7 @@ mod tests {
                     net.expect_dial().returning(move |address, _| {
                         Err(if address == v4(1) { a.into() } else { b.into() })
                     });
-                    let error = connector().connect_through(&net).unwrap_err();
+                    let error = connector().connect_through(&mut net).unwrap_err();
                     assert_eq!(error.kind(), *stronger);
                     let address = if strong_first { v4(1) } else { v6(1) };
                     let text = error.to_string();
@@ -225,13 +246,13 @@ mod tests {
         let mut net = net(vec![v4(1)]);
         net.expect_dial().returning(|_, _| Err(io::ErrorKind::ConnectionRefused.into()));
         let mut connector = TcpConnector::new(v4(1).into());
-        let text = connector.connect_through(&net).unwrap_err().to_string();
+        let text = connector.connect_through(&mut net).unwrap_err().to_string();
         assert_eq!(text, "192.0.2.1:7117: connection refused");
     }
 
     #[test]
     fn connect_name_without_addresses_is_not_found() {
-        let error = connector().connect_through(&net(Vec::new())).unwrap_err();
+        let error = connector().connect_through(&mut net(Vec::new())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(error.to_string(), "host:7117: the name has no address");
     }
@@ -241,14 +262,14 @@ mod tests {
         let mut unknown = MockNet::new();
         unknown.expect_resolve().returning(|_| Err(io::Error::other("name not known")));
         let mut connector = connector();
-        let error = connector.connect_through(&unknown).unwrap_err();
+        let error = connector.connect_through(&mut unknown).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(error.to_string(), "host:7117: name not known");
 
         let mut known = net(vec![v4(1)]);
         known.expect_dial().returning(|_, _| Ok(1));
-        connector.connect_through(&known).unwrap();
-        let error = connector.connect_through(&unknown).unwrap_err();
+        connector.connect_through(&mut known).unwrap();
+        let error = connector.connect_through(&mut unknown).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
     }
 
@@ -257,7 +278,7 @@ mod tests {
         for text in ["Temporary failure in name resolution", "Try again", "(os error 11002)"] {
             let mut net = MockNet::new();
             net.expect_resolve().returning(move |_| Err(io::Error::other(text)));
-            let error = connector().connect_through(&net).unwrap_err();
+            let error = connector().connect_through(&mut net).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
         }
     }

@@ -44,8 +44,9 @@ pub struct TcpOptions {
     /// Lets a listener take its port while connections of a former one linger (`SO_REUSEADDR`). Default: on, so that a
     /// restart need not wait a minute. Ignored on Windows, where it would mean that two programs share a port.
     pub reuse_address: bool,
-    /// How long one address is tried before the next. Default: 10 s. Connecting to a name with several addresses takes at
-    /// most so many times as long.
+    /// How long one address is tried before the next, and before that, how long a name is looked up. Default: 10 s.
+    /// Connecting to a name with several addresses takes at most so many times as long, and once more; the cancel token
+    /// is not looked at meanwhile.
     pub connect_timeout: Duration,
     /// After how long a read without data returns with [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`]
     /// (`SO_RCVTIMEO`). Default: 1 s; at least 1 ms is taken. That is when deadlines and the cancel token are looked

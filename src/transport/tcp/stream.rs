@@ -2,12 +2,12 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::TcpOptions;
-use super::options::SHORTEST_TICK;
+use crate::transport::close::{self, Closing};
 
 /// A TCP connection whose calls return in ticks, and whose last bytes reach the peer.
 ///
@@ -55,25 +55,6 @@ impl TcpStream {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.inner.peer_addr().map(canonical)
     }
-
-    /// Reads and forgets until the peer closes, is silent, or the time is over.
-    fn drain(&mut self) {
-        let start = Instant::now();
-        let mut scratch = [0; 16 * 1024];
-        loop {
-            let left = self.close_wait.saturating_sub(start.elapsed());
-            let wait = left.min(QUIET);
-            if wait < SHORTEST_TICK || self.inner.set_read_timeout(Some(wait)).is_err() {
-                return;
-            }
-            match self.inner.read(&mut scratch) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
 }
 
 impl Read for TcpStream {
@@ -107,10 +88,20 @@ impl Write for TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        if !self.ended && !self.close_wait.is_zero() && self.inner.shutdown(Shutdown::Write).is_ok()
-        {
-            self.drain();
+        if !self.ended {
+            close::gracefully(&mut self.inner, self.close_wait);
         }
+    }
+}
+
+impl Closing for net::TcpStream {
+    fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    fn read_within(&mut self, wait: Duration, scratch: &mut [u8]) -> io::Result<usize> {
+        self.set_read_timeout(Some(wait))?;
+        self.read(scratch)
     }
 }
 
@@ -121,7 +112,3 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
         _ => address,
     }
 }
-
-/// Silence after which a peer is taken to have nothing more to say. Longer than most round trips, within which a peer that
-/// is in the middle of something sends again; short enough not to be felt where the peer is slow to close.
-const QUIET: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 use std::io::ErrorKind;
 use std::thread;
+use std::time::Instant;
 
 use super::*;
 
@@ -191,12 +192,43 @@ fn bind_without_folder_or_with_a_long_path_says_so() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+#[cfg(feature = "tcp")]
+#[test]
+fn connect_while_the_queue_is_full_ends_in_time_and_goes_on_once_there_is_room() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    let (_folder, path) = folder();
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(1).unwrap();
+    let mut connector = UnixConnector::new(&path).connect_timeout(Duration::from_millis(200));
+    let mut waiting = Vec::new();
+    let error = loop {
+        match connector.connect() {
+            Ok(stream) => waiting.push(stream),
+            Err(error) => break error,
+        }
+        assert!(waiting.len() < 10, "the queue is not full");
+    };
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().starts_with(&format!("unix:{}: ", path.display())), "{error}");
+    // Who would listen there too does not wait for ever either.
+    assert_eq!(UnixAcceptor::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+    // Room for the attempt that waits, and for the probe.
+    let accepted = [listener.accept().unwrap(), listener.accept().unwrap()];
+    connector = connector.connect_timeout(Duration::from_secs(30));
+    waiting.push(connector.connect().unwrap());
+    // Nobody is left to wait for when the streams are closed.
+    drop((accepted, listener));
+}
+
 #[test]
 fn connect_to_nothing_or_nobody_says_so_by_path() {
     let (_folder, path) = folder();
     let mut connector = UnixConnector::new(&path);
     let error = connector.connect().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // As where nobody listens: both are so while a receiver is started again.
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(error.to_string().starts_with(&format!("unix:{}: ", path.display())), "{error}");
     leave_stale(&path);
     assert_eq!(connector.connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
