@@ -31,6 +31,8 @@ impl From<Refusal> for Reason {
             Refusal::Sync { code } => Self { code: 14, first: code.into(), second: 0 },
             Refusal::Mismatch => Self::plain(15),
             Refusal::Policy => Self::plain(16),
+            Refusal::Gone => Self::plain(17),
+            Refusal::NameTooLong => Self::plain(18),
         }
     }
 }
@@ -55,6 +57,8 @@ impl From<Reason> for Refusal {
             13 => Self::Store { code: u32::try_from(first).unwrap_or(0) },
             14 => Self::Sync { code: u32::try_from(first).unwrap_or(0) },
             15 => Self::Mismatch,
+            17 => Self::Gone,
+            18 => Self::NameTooLong,
             _ => Self::Policy,
         }
     }

@@ -177,6 +177,12 @@ pub enum Refusal {
     /// The receiver's policy does not want the entry.
     #[error("the receiver's policy refuses the entry")]
     Policy,
+    /// The folder to receive into was removed.
+    #[error("the folder to receive into is gone")]
+    Gone,
+    /// The name is longer, or deeper, than the receiver takes or its file system can hold.
+    #[error("the name is longer or deeper than the receiver takes")]
+    NameTooLong,
 }
 
 /// Why a sender takes back an entry that it offered. It concerns this entry alone: the rest goes on.

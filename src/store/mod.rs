@@ -346,7 +346,7 @@ pub fn refusal_of(error: &io::Error) -> Refusal {
         io::ErrorKind::ReadOnlyFilesystem => Refusal::ReadOnly,
         io::ErrorKind::AlreadyExists => Refusal::Exists,
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Refusal::KindClash,
-        io::ErrorKind::InvalidFilename => Refusal::Name,
+        io::ErrorKind::InvalidFilename => Refusal::NameTooLong,
         _ => Refusal::Store { code: code_of(error) },
     }
 }

@@ -112,6 +112,61 @@ fn send_tree_with_fifo_and_links_sends_the_rest_and_names_them() {
 }
 
 #[test]
+fn send_name_that_is_too_deep_says_how_deep_it_may_be() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let tree = outbox.path().join("t");
+    fs::create_dir_all(tree.join(["d"; 130].join("/"))).unwrap();
+    let sent = run(["send", tree.to_str().unwrap(), &exec(inbox.path(), "")]).code(1);
+    sent.one_error(&["d/d/d is not sent", "too deep", "128 folders deep"]);
+}
+
+#[test]
+fn send_standard_input_that_is_a_folder_says_so() {
+    for more in [&[][..], &["--plain"]] {
+        let mut alice = quiet(crate::haul::HAUL);
+        alice.args(["send", "-", "127.0.0.1:1"]).args(more);
+        alice.stdin(fs::File::open("/").unwrap());
+        let failed = Haul::spawn(alice).finish().code(1);
+        failed.one_error(&["standard input is a folder", "its path"]);
+    }
+}
+
+#[test]
+fn receive_into_a_folder_that_is_removed_says_that_it_is_gone() {
+    let (outer, outbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let inbox = outer.path().join("inbox");
+    fs::create_dir(&inbox).unwrap();
+    let (bob, address) = Haul::receive(&inbox, &[]);
+    fs::remove_dir(&inbox).unwrap();
+    let tree = outbox.path().join("t");
+    fs::create_dir(&tree).unwrap();
+    for (name, path) in [("photo.jpg", photo()), ("t", tree.to_str().unwrap().to_owned())] {
+        let sent = run(["send", &path, &address]).code(3);
+        sent.one_error(&[name, "is refused", "the folder to receive into is gone"]);
+    }
+    bob.interrupt();
+    let bob = bob.finish().code(130);
+    assert_eq!(bob.stderr.matches("is gone; make it, and start again").count(), 2, "{bob:?}");
+    assert!(!inbox.exists());
+}
+
+#[test]
+fn receiver_out_of_descriptors_says_which_limit_to_raise() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let tree = outbox.path().join("t");
+    fs::create_dir(&tree).unwrap();
+    // More than a block each: they are open at the same time.
+    for number in 0..30 {
+        fs::write(tree.join(number.to_string()), content(number, 300_000)).unwrap();
+    }
+    let address = exec(inbox.path(), "").replacen("exec:", "exec:ulimit -n 20; ", 1);
+    let sent = run(["send", tree.to_str().unwrap(), &address]).code(3);
+    assert!(!sent.stderr.is_empty() && !sent.stderr.contains("system error"), "{sent:?}");
+    let told = sent.stderr.lines().find(|line| line.contains("is refused")).unwrap();
+    assert!(told.contains("Too many open files") && told.contains("ulimit -n"), "{told}");
+}
+
+#[test]
 fn receive_folder_that_is_none_is_told() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("file");

@@ -72,7 +72,8 @@ impl Code {
             | Refusal::Denied
             | Refusal::ReadOnly
             | Refusal::Store { .. }
-            | Refusal::Sync { .. } => match side {
+            | Refusal::Sync { .. }
+            | Refusal::Gone => match side {
                 Side::Sender => Self::Peer,
                 Side::Receiver => Self::Local,
             },
@@ -222,6 +223,8 @@ mod tests {
             (Refusal::Sync { code: 5 }, 3, 1),
             (Refusal::Mismatch, 3, 3),
             (Refusal::Policy, 4, 4),
+            (Refusal::Gone, 3, 1),
+            (Refusal::NameTooLong, 4, 4),
         ];
         for (reason, sender, receiver) in table {
             assert_eq!(Code::of_refusal(reason, Side::Sender).number(), sender, "{reason:?}");

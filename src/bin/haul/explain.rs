@@ -5,7 +5,7 @@ use std::io;
 
 use haul::proto::{AbortCode, Incompatible, Refusal, Stall, Withdrawal};
 use haul::transport::exec::ExecError;
-use haul::{Error, Operation};
+use haul::{Error, Operation, RelPath};
 
 use crate::exit::Side;
 
@@ -52,26 +52,66 @@ pub(crate) fn refusal(reason: Refusal, side: Side) -> String {
             "; the receiver decides by --existing skip, rename or replace"
         }
         (Refusal::Exists, Side::Receiver) => "; see --existing",
+        (Refusal::Gone, Side::Sender) => "; start the receiver again",
+        (Refusal::Gone, Side::Receiver) => "; make it, and start again",
         (Refusal::NoSpace { .. }, _) => "; make room and run the same command again to go on",
         _ => "",
     };
     match reason {
         // The system said so in the middle of a write, when the numbers are not known.
         Refusal::NoSpace { needed: 0, available: 0 } => format!("no space is left{hint}"),
+        Refusal::Store { code } => {
+            format!("the receiver's store failed{}", cause(code, side == Side::Receiver))
+        }
+        Refusal::Sync { code } => {
+            format!("the receiver could not sync the file{}", cause(code, side == Side::Receiver))
+        }
         _ => format!("{reason}{hint}"),
     }
 }
 
 /// Why an entry was not sent.
-pub(crate) fn withdrawal(reason: Withdrawal) -> String {
+pub(crate) fn withdrawal(reason: Withdrawal, side: Side) -> String {
     match reason {
         Withdrawal::Kind => {
             "it is neither a file nor a folder (FIFOs, sockets and devices are not sent)".into()
         }
         Withdrawal::Changed => format!("{reason}; run the same command again"),
+        Withdrawal::NameTooLong => format!(
+            "{reason} (at most {} bytes, {} folders deep, {} bytes in each part)",
+            RelPath::MAX_BYTES,
+            RelPath::MAX_PARTS,
+            RelPath::MAX_PART_BYTES
+        ),
+        Withdrawal::Spent => format!("{reason}; run the same command again, with all of its input"),
+        Withdrawal::Unreadable { code } => {
+            format!("reading failed{}", cause(code, side == Side::Sender))
+        }
         _ => reason.to_string(),
     }
 }
+
+/// What the system said by its number, and what can be done about it.
+fn cause(code: u32, is_ours: bool) -> String {
+    let text = i32::try_from(code).map(io::Error::from_raw_os_error).map(|error| system(&error));
+    match (code, text) {
+        (0, _) => String::new(),
+        (TOO_MANY_FILES | TOO_MANY_OF_ALL, Ok(text)) => {
+            format!(": {text}; raise the limit there (ulimit -n), and run the same command again")
+        }
+        // Beyond these, the numbers of another system may have other meanings.
+        (1..=SHARED, Ok(text)) => format!(": {text}"),
+        (_, Ok(text)) if is_ours => format!(": {text}"),
+        _ => format!(" (system error {code})"),
+    }
+}
+
+/// `EMFILE` and `ENFILE`.
+const TOO_MANY_FILES: u32 = 24;
+const TOO_MANY_OF_ALL: u32 = 23;
+
+/// `ERANGE`: up to here, the numbers are the same on all Unix systems, save that of `EAGAIN`, which is no reason.
+const SHARED: u32 = 34;
 
 /// The text with everything escaped that could do harm on a terminal.
 pub(crate) fn clean(text: &str) -> String {
@@ -236,6 +276,37 @@ mod tests {
                 assert!(!line.contains(char::is_control) && !line.contains("os error"), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn reason_with_a_number_of_the_system_says_what_it_means() {
+        let emfile = Refusal::Store { code: 24 };
+        for side in [Side::Sender, Side::Receiver] {
+            let line = refusal(emfile, side);
+            assert!(line.contains("open files") && line.contains("ulimit -n"), "{line}");
+            let line = refusal(Refusal::Sync { code: 5 }, side);
+            assert_eq!(line, "the receiver could not sync the file: Input/output error");
+            assert_eq!(refusal(Refusal::Store { code: 0 }, side), "the receiver's store failed");
+            let line = withdrawal(Withdrawal::Unreadable { code: 23 }, side);
+            assert!(line.contains("open files") && line.contains("ulimit -n"), "{line}");
+            assert_eq!(withdrawal(Withdrawal::Unreadable { code: 0 }, side), "reading failed");
+        }
+        // Another system may mean something else by it.
+        let theirs = refusal(Refusal::Store { code: 116 }, Side::Sender);
+        assert_eq!(theirs, "the receiver's store failed (system error 116)");
+        assert!(!refusal(Refusal::Store { code: 116 }, Side::Receiver).contains("116"));
+    }
+
+    #[test]
+    fn reason_of_a_spent_stream_or_a_deep_name_says_what_to_do() {
+        let line = withdrawal(Withdrawal::Spent, Side::Sender);
+        assert!(
+            line.contains("cannot be read again") && line.contains("all of its input"),
+            "{line}"
+        );
+        let line = withdrawal(Withdrawal::NameTooLong, Side::Sender);
+        assert!(line.contains("128 folders deep"), "{line}");
+        assert!(refusal(Refusal::Gone, Side::Receiver).contains("is gone; make it"));
     }
 
     #[test]

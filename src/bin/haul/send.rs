@@ -1,8 +1,9 @@
 //! `haul send`.
 
 use std::ffi::OsStr;
-use std::fs::{self, FileType};
+use std::fs::{self, File, FileType};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,9 @@ use crate::stream::Link;
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;
+    if paths.iter().any(|path| is_stdin(path)) {
+        check_stdin()?;
+    }
     if args.plain {
         return plain::send(args, &paths, address.as_ref(), reporter);
     }
@@ -114,6 +118,19 @@ pub(crate) fn check(path: &Path) -> Result<(), Stop> {
     let kind = kind(meta.file_type());
     let hint = "to send what comes out of it: haul send - ADDR <";
     Err(Stop::new(Code::Local, format!("{shown} is {kind}, not a file or folder; {hint} {shown}")))
+}
+
+fn check_stdin() -> Result<(), Stop> {
+    let cannot = |error| {
+        let error = explain::system(&error);
+        Stop::new(Code::Local, format!("cannot use standard input: {error}"))
+    };
+    let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(cannot)?);
+    if stdin.metadata().map_err(cannot)?.is_dir() {
+        let text = "standard input is a folder; give its path instead of -";
+        return Err(Stop::new(Code::Local, text));
+    }
+    Ok(())
 }
 
 pub(crate) fn is_stdin(path: &Path) -> bool {

@@ -137,10 +137,16 @@ impl Session {
         let text = reason.to_string();
         if reason.is_skip() {
             self.record(&Record::Skipped { path, reason: &text });
-            self.reporter.say(&format!("{path} is skipped: {}", explain::withdrawal(reason)));
+            self.reporter.say(&format!(
+                "{path} is skipped: {}",
+                explain::withdrawal(reason, self.context.side)
+            ));
         } else {
             self.record(&Record::Withdrawn { path, reason: &text });
-            self.complain(&format!("{path} is not sent: {}", explain::withdrawal(reason)));
+            self.complain(&format!(
+                "{path} is not sent: {}",
+                explain::withdrawal(reason, self.context.side)
+            ));
         }
         self.code = self.code.and(Code::of_withdrawal(reason, self.context.side));
     }

@@ -11,7 +11,7 @@ use crate::config::Existing;
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::event::Event;
 use crate::proto::message::{Hello, Message, Name, WireOffer};
-use crate::proto::path::RelPath;
+use crate::proto::path::{NameError, RelPath};
 use crate::proto::types::{EntryId, Kind, Meta, Offer, Refusal, Withdrawal};
 use crate::store::Place;
 use crate::tree::Root;
@@ -350,11 +350,19 @@ impl Receiver {
     /// Judges an offer by name, size and budget, before the store hears of it.
     fn judge(&self, wire: &WireOffer, size: u64) -> Result<RelPath, (Option<RelPath>, Refusal)> {
         let limits = &self.config.limits;
-        let path = RelPath::parse(&wire.name).map_err(|_| (None, Refusal::Name))?;
+        let path = RelPath::parse(&wire.name).map_err(|error| match error {
+            NameError::TooLong { .. } | NameError::TooDeep { .. } => (None, Refusal::NameTooLong),
+            NameError::Empty
+            | NameError::Dots
+            | NameError::Byte { .. }
+            | NameError::Trailing
+            | NameError::Device
+            | NameError::Reserved => (None, Refusal::Name),
+        })?;
         let refusal = if path.as_bytes().len() as u64 > limits.name_bytes.into()
             || path.parts().count() as u64 > limits.depth.into()
         {
-            Refusal::Name
+            Refusal::NameTooLong
         } else if self.taken_entries > limits.entries {
             Refusal::TooMany { limit: limits.entries }
         } else if size > limits.file_bytes {

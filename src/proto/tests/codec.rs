@@ -242,7 +242,7 @@ proptest! {
             Refusal::Kind, Refusal::TooLarge { size, limit }, Refusal::TooMuch { limit },
             Refusal::TooMany { limit }, Refusal::NoSpace { needed: size, available: limit },
             Refusal::Denied, Refusal::ReadOnly, Refusal::Store { code }, Refusal::Sync { code },
-            Refusal::Mismatch, Refusal::Policy,
+            Refusal::Mismatch, Refusal::Policy, Refusal::Gone, Refusal::NameTooLong,
         ] {
             prop_assert_eq!(Refusal::from(Reason::from(refusal)), refusal);
         }

@@ -471,8 +471,8 @@ fn receiver_limits_refuse_entries_and_the_rest_arrives() {
         ),
         (limits(Limits::default().total_bytes(5300)), 1, Refusal::TooMuch { limit: 5300 }),
         (limits(Limits::default().entries(2)), 1, Refusal::TooMany { limit: 2 }),
-        (limits(Limits::default().depth(1)), 1, Refusal::Name),
-        (limits(Limits::default().name_bytes(1)), 1, Refusal::Name),
+        (limits(Limits::default().depth(1)), 1, Refusal::NameTooLong),
+        (limits(Limits::default().name_bytes(1)), 1, Refusal::NameTooLong),
     ] {
         let mut pair = Pair::new(&config(), &files);
         pair.receiver = Pair::new(&theirs, &[]).receiver;

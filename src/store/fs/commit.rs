@@ -203,7 +203,7 @@ impl Job {
     }
 
     fn end(self) {
-        let Self { path, file, commit, ended, failed, .. } = self;
+        let Self { shared, path, file, commit, ended, failed, .. } = self;
         let result = match failed {
             Some(Trouble::Taken(rival)) => {
                 let size = file.size;
@@ -216,7 +216,7 @@ impl Job {
             // Closed, and so unlocked, before anybody hears of it.
             Some(Trouble::Failed(refusal)) => {
                 drop(file);
-                Err(refusal.into())
+                Err(shared.tree.explain(refusal).into())
             }
             None => {
                 drop(file);

@@ -136,6 +136,13 @@ impl Tree {
         }
     }
 
+    /// Says of a refusal that the root is gone, where that is the reason.
+    pub(super) fn explain(&self, refusal: Refusal) -> Refusal {
+        let is_missing = matches!(refusal, Refusal::Store { code } if code == NOENT);
+        let is_gone = || fstat(&self.root).is_ok_and(|stat| stat.st_nlink == 0);
+        if is_missing && is_gone() { Refusal::Gone } else { refusal }
+    }
+
     /// Whether a folder was made here. From now on it is taken for one that is wanted.
     pub(super) fn take_made(&self, folder: &Folder) -> bool {
         lock(&self.made).0.remove(&folder.id)
@@ -167,6 +174,8 @@ pub(super) fn refusal(errno: Errno) -> Refusal {
     match errno {
         // A link where a folder should be.
         Errno::LOOP | Errno::NOTDIR => Refusal::KindClash,
+        // A file system that takes names in its own encoding alone.
+        Errno::ILSEQ => Refusal::Name,
         _ => refusal_of(&errno.into()),
     }
 }
@@ -178,5 +187,27 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 /// How often a step is tried again that another session can undo meanwhile.
 pub(super) const ATTEMPTS: usize = 16;
 
+/// As [`refusal`] gives it. The same on all Unix systems.
+const NOENT: u32 = 2;
+
 /// 16 bytes each: 1 MiB, and a little more.
 const MOST_KNOWN: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_of_a_name_that_the_file_system_cannot_hold_is_typed() {
+        for (errno, expected) in [
+            (Errno::ILSEQ, Refusal::Name),
+            (Errno::NAMETOOLONG, Refusal::NameTooLong),
+            (Errno::LOOP, Refusal::KindClash),
+            (Errno::NOTDIR, Refusal::KindClash),
+            (Errno::MFILE, Refusal::Store { code: 24 }),
+        ] {
+            assert_eq!(refusal(errno), expected, "{errno:?}");
+        }
+        assert_eq!(refusal(Errno::NOENT), Refusal::Store { code: NOENT });
+    }
+}

@@ -378,7 +378,10 @@ impl Store for FsStore {
         self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
         let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
         let what = match &meta.kind {
-            Kind::File => return self.begin_file(&path, meta.size, place),
+            Kind::File => {
+                let begun = self.begin_file(&path, meta.size, place);
+                return begun.map_err(|refusal| self.shared.tree.explain(refusal));
+            }
             Kind::Directory => {
                 if self.look(&path)?.is_some_and(|(_, stat)| !stat::is_folder(&stat)) {
                     return Err(Refusal::KindClash);
