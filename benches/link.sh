@@ -2,11 +2,11 @@
 # A long link: what does haul reach of what a bare copy over TCP reaches, and what does a round trip cost a tree?
 #
 #   NEAR='ip netns exec a' FAR='ip netns exec b' benches/link.sh HOST large [ROUNDS]    bare copy and haul by turns
-#   NEAR=... FAR=... benches/link.sh HOST tree [ROUNDS]                                  100,000 files of 1 KiB
+#   NEAR=... FAR=... SHORT_NEAR=... SHORT_FAR=... benches/link.sh HOST tree [ROUNDS]     100,000 files of 1 KiB
 #
 # NEAR and FAR are put before the commands of the sender and of the receiver; HOST is the receiver's address. Both see the
-# same files: they are two network namespaces of one machine, with a link between them. `tree` is run once over each link
-# that is to be compared. Needs OpenBSD's nc, GNU time, 2 GiB of /dev/shm (another folder: DIR).
+# same files: they are two network namespaces of one machine, with a link between them. `tree` goes over this link and
+# over a shorter one by turns. Needs OpenBSD's nc, GNU time, 2 GiB of /dev/shm (another folder: DIR).
 set -euo pipefail
 
 host=${1:?the address of the receiver}
@@ -68,13 +68,20 @@ case $what in
       mkdir -p "$dir/in/tree/$folder"
       head -c 1024000 /dev/urandom | (cd "$dir/in/tree/$folder" && split -b 1024 -a 4 - file-)
     done
+    long_near=$near long_far=$far
     for _ in $(seq "$rounds"); do
-      haul_once "$dir/in/tree" ${MORE:-}
-      cat "$dir/seconds" >>"$dir/haul.seconds"
+      near=$long_near far=$long_far
+      haul_once "$dir/in/tree"
+      long=$(cat "$dir/seconds")
       diff -r "$dir/in/tree" "$dir/out/tree"
-      echo "memory: sender $(($(cat "$dir/send.kib") / 1024)) MiB, receiver $(($(cat "$dir/receive.kib") / 1024)) MiB; $(cat "$dir/seconds") s"
+      echo "memory: sender $(($(cat "$dir/send.kib") / 1024)) MiB, receiver $(($(cat "$dir/receive.kib") / 1024)) MiB"
+      near=$SHORT_NEAR far=$SHORT_FAR
+      haul_once "$dir/in/tree"
+      short=$(cat "$dir/seconds")
+      echo "long link $long s, short link $short s"
+      awk "BEGIN { print $long - $short }" >>"$dir/differences"
     done
-    echo "100,000 files of 1 KiB: $(median <"$dir/haul.seconds") s (median of $rounds)"
+    echo "100,000 files of 1 KiB: $(median <"$dir/differences") s more over the long link (median of $rounds by turns)"
     ;;
   *)
     echo "large or tree, not $what" >&2

@@ -1,5 +1,9 @@
 //! How many turns a tree of small files takes: each costs a round trip, so their number must not grow by one for each file.
-#![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "the other end needs a thread, and helpers of tests fail as tests do"
+)]
 
 use std::collections::VecDeque;
 use std::io;

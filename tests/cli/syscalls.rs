@@ -13,6 +13,7 @@ use tempfile::{TempDir, tempdir};
 use crate::common::{is_long, lacks_strace, quiet};
 use crate::haul::{Finished, HAUL, Haul, content, run, tree};
 use crate::kills::whole_or_partial;
+use crate::proxy::{Cut, Proxy};
 
 /// What a receiver asks of the system for its store.
 const STORE: &[&str] = &[
@@ -272,4 +273,37 @@ fn receiver_system_call_that_fails_is_reported_and_same_command_completes() {
 #[test]
 fn sender_system_call_that_fails_is_reported_and_same_command_completes() {
     fail_calls(Side::Sender, SOURCE);
+}
+
+/// The system may show from its cache what the device does not hold, and say at the next sync that all is well.
+#[test]
+fn receiver_sync_that_fails_partial_file_is_gone_and_every_byte_travels_again() {
+    if lacks_strace() {
+        return;
+    }
+    for may_remove in [true, false] {
+        let scene = Scene::new();
+        let mut told = vec!["-e", "trace=fsync,unlinkat", "-e", "inject=fsync:error=EIO"];
+        if !may_remove {
+            told.extend(["-e", "inject=unlinkat:error=EIO"]);
+        }
+        let told: Vec<_> = told.into_iter().map(Into::into).collect();
+        let (alice, bob) = scene.transfer(Side::Receiver, &told);
+        for name in ["what/large", "what/sub/small", "what/empty"] {
+            let words = format!("{name} is refused: the receiver could not sync");
+            assert!(alice.stderr.contains(&words) && bob.stderr.contains(&words), "{alice:?}");
+        }
+        alice.code(3);
+        let held = tree(scene.inbox.path());
+        // Where it cannot be removed, it is emptied.
+        assert!(held.values().all(Vec::is_empty), "{held:?}");
+        assert!(!may_remove || held.keys().all(|name| name.ends_with('/')), "{held:?}");
+        let (bob, address) = Haul::receive(scene.inbox.path(), &["--once"]);
+        let proxy = Proxy::new(&address, Cut::Fin, []);
+        run(scene.send(&proxy.address)).code(0);
+        bob.finish().code(0);
+        let size: usize = scene.sent.values().map(Vec::len).sum();
+        assert_eq!(proxy.carried().content, size as u64);
+        assert!(tree(scene.inbox.path()) == scene.sent);
+    }
 }

@@ -128,7 +128,9 @@ impl Job {
                 self.shared.sync_file(file, durability).map_err(|error| {
                     // The system may show from its cache what the device does not hold, and say at the next
                     // sync that all is well: so what was written is not trusted again.
-                    let _ = folder.remove(name.as_bytes(), *id);
+                    if folder.remove(name.as_bytes(), *id).is_err() {
+                        let _ = file.set_len(0);
+                    }
                     self.shared.tree.tidy(self.path.parent().as_ref());
                     sync_refusal(&error)
                 })
