@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::entry::{Incoming, Phase, unknown};
+use super::former::{Known, Unsaid};
 use super::work::{Bytes, Task};
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Existing;
@@ -43,6 +44,7 @@ impl Receiver {
             self.summary.turns = self.summary.turns.saturating_add(1);
             self.state = Ok(State::Speaking);
         } else if message == Message::Out && self.entries.is_empty() && self.doom.is_none() {
+            self.pass_over(None);
             self.state = Ok(State::Closed);
         } else {
             self.doom.get_or_insert((misplaced, now));
@@ -69,7 +71,7 @@ impl Receiver {
     ) -> Result<(), ProtocolError> {
         let kind = message.name();
         if let Some(entry) = message.entry().filter(|_| kind.is_of_sender())
-            && self.unsaid.get(&entry) == Some(&true)
+            && self.unsaid.get(&entry).is_some_and(|unsaid| unsaid.is_bad)
             && kind != Name::Offer
         {
             // The sender goes on until it hears the bad news; what it takes back itself needs none.
@@ -256,28 +258,39 @@ impl Receiver {
         if !is_well_formed {
             return Err(ProtocolError::Malformed { kind });
         }
+        self.next_id = next_id;
+        self.summary.travel(payload.len(), false);
+        self.pass_over(Some(entry));
+        let (is_counted, was_open) = match self.recall(&wire)? {
+            Known::Answered => return Ok(()),
+            Known::Nothing { is_counted, is_open } => (is_counted, is_open),
+        };
         let pending = (self.entries.len() as u64).saturating_add(self.unsaid.len() as u64);
+        let pending = pending.saturating_add(self.former.pending());
+        let limits = &self.config.limits;
         if pending >= limits.pending_entries.max(1).into() {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.pending_entries });
         }
         let is_open = is_file && wire.root.is_none();
-        if is_open && self.open >= limits.open_entries.max(1) {
+        let open = self.open.saturating_add(self.former.open());
+        if is_open && open >= limits.open_entries.max(1) {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.open_entries });
         }
         let names = self.names.saturating_add(wire.name.len() as u64);
-        if !self.entries.is_empty() && names > limits.pending_names.into() {
+        let all_names = names.saturating_add(self.former.names());
+        if all_names > wire.name.len() as u64 && all_names > limits.pending_names.into() {
             return Err(ProtocolError::TooManyNames { limit: limits.pending_names });
         }
-        self.next_id = next_id;
-        self.taken_entries = self.taken_entries.saturating_add(1);
-        let size = wire.size.unwrap_or(0);
-        let judged = self.judge(&wire, size);
-        self.summary.travel(payload.len(), false);
-        let path = match judged {
+        let (size, one) = if is_counted { (0, 0) } else { (wire.size.unwrap_or(0), 1) };
+        self.taken_entries = self.taken_entries.saturating_add(one);
+        let path = match self.judge(&wire, size) {
             Ok(path) => path,
             Err((path, reason)) => {
                 self.say.push_back(Message::Refuse { entry, reason: reason.into() });
-                self.unsaid.insert(entry, true);
+                self.unsaid.insert(entry, Unsaid { is_bad: true, identity: None });
+                if was_open {
+                    self.todo.push_back(ReceiveAction::Suspend { entry });
+                }
                 self.summary.refuse(reason);
                 self.tell(Event::Refused { entry, path, reason });
                 return Ok(());
@@ -288,13 +301,7 @@ impl Receiver {
         if is_open {
             self.open = self.open.saturating_add(1);
         }
-        let meta = Meta {
-            path: path.clone(),
-            kind: wire.kind,
-            size: wire.size,
-            modified: wire.modified,
-            mode: wire.mode.map(|mode| mode & 0o777),
-        };
+        let meta = meta_of(&wire, path.clone());
         self.tell(Event::Offered { entry, path, kind: meta.kind.clone(), size: wire.size });
         let offer = Offer { entry, meta, block_size: wire.block_size, root: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
@@ -405,5 +412,16 @@ impl Receiver {
         self.summary.withdrawn = self.summary.withdrawn.saturating_add(1);
         self.tell(Event::Withdrawn { entry, path, reason });
         self.forget(entry);
+    }
+}
+
+/// What an offer says of its entry.
+pub(super) fn meta_of(wire: &WireOffer, path: RelPath) -> Meta {
+    Meta {
+        path,
+        kind: wire.kind.clone(),
+        size: wire.size,
+        modified: wire.modified,
+        mode: wire.mode.map(|mode| mode & 0o777),
     }
 }

@@ -24,6 +24,7 @@ mod action;
 mod books;
 mod dispatch;
 mod entry;
+mod former;
 mod speak;
 mod work;
 
@@ -34,6 +35,7 @@ pub use self::action::{Found, ReceiveAction, Step};
 pub(super) use self::books::BESIDE_MAX;
 pub(super) use self::dispatch::ZEROS_MAX;
 use self::entry::{Incoming, Phase};
+use self::former::{Former, Identity, Unsaid, Verdict};
 use self::work::{Current, Task};
 use super::Consumed;
 use super::error::{Failure, Misuse};
@@ -86,8 +88,11 @@ pub struct Receiver {
     open: u32,
     names: u64,
     committing: u32,
-    /// Entries that are out of the books, but what became of them is not said; and whether that is bad news.
-    unsaid: BTreeMap<EntryId, bool>,
+    /// Entries that are out of the books, but what became of them is not said.
+    unsaid: BTreeMap<EntryId, Unsaid>,
+    /// What was said of entries in the last turn, until it is known that the sender has heard it.
+    told: BTreeMap<EntryId, Verdict>,
+    former: Former,
     /// Entries and bytes offered or sent, over the whole session.
     taken_entries: u64,
     taken_bytes: u64,
@@ -129,6 +134,8 @@ impl Receiver {
             names: 0,
             committing: 0,
             unsaid: BTreeMap::new(),
+            told: BTreeMap::new(),
+            former: Former::default(),
             taken_entries: 0,
             taken_bytes: 0,
             arrived: 0,
@@ -260,12 +267,14 @@ impl Receiver {
         committed: Result<RelPath, Refusal>,
     ) -> Result<(), Failure> {
         self.state?;
+        let is_lent = self.lend(entry);
         let Some(Incoming { phase: Phase::Committing { size, root, outcome }, offer, .. }) =
             self.entries.get(&entry)
         else {
             return Err(Misuse::NotAsked.into());
         };
         let (size, root, outcome) = (*size, *root, *outcome);
+        let identity = Some(Identity::of(&offer.meta, offer.block_size));
         let offered = offer.meta.path.clone();
         self.committing = self.committing.saturating_sub(1);
         let is_bad = committed.is_err();
@@ -291,7 +300,10 @@ impl Receiver {
             Err(reason) => self.report(entry, reason),
         }
         self.forget(entry);
-        self.unsaid.insert(entry, is_bad);
+        self.unsaid.insert(entry, Unsaid { is_bad, identity });
+        if is_lent {
+            self.hold_back(entry);
+        }
         Ok(())
     }
 

@@ -47,7 +47,8 @@ impl Receiver {
         self.ask_again(now, out)?;
         // A sender that cannot go on gets all receipts at once, rather than a round trip for each.
         let is_enough = self.advanced || (is_late && self.spoke);
-        if self.waited_for && self.committing > 0 && !is_enough {
+        let awaited = self.committing.saturating_sub(self.former.commits());
+        if self.waited_for && awaited > 0 && !is_enough {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         self.pass(now, out)
@@ -59,15 +60,10 @@ impl Receiver {
         {
             self.link.say(now, &message, out)?;
             self.spoke = true;
-            if let Message::Have { .. } = message {
+            if matches!(message, Message::Have { .. } | Message::Kept { .. }) {
                 self.advanced = true;
             } else if let Some(entry) = message.entry() {
-                // The sender will not speak of it again.
-                if self.entries.contains_key(&entry) {
-                    self.forget(entry);
-                } else {
-                    self.unsaid.remove(&entry);
-                }
+                self.has_told(entry, message);
             }
         }
         Ok(())
@@ -93,6 +89,9 @@ impl Receiver {
                 return Some(ReceiveAction::Read { entry, offset, len });
             }
             if let Some((first, hashes, more)) = incoming.hold_says() {
+                if let Some(blocks) = incoming.remembers().filter(|_| !compare) {
+                    self.say.push_back(Message::Kept { entry, blocks });
+                }
                 self.say.push_back(Message::Have { entry, first, hashes, more, compare });
             }
         }
