@@ -238,7 +238,8 @@ impl Incoming {
             return contradicts;
         }
         let blocks = self.offer.block_size.blocks(size);
-        if self.high.max(self.tree.end()) > blocks || self.short.is_some_and(|short| short != size) {
+        if self.high.max(self.tree.end()) > blocks || self.short.is_some_and(|short| short != size)
+        {
             return contradicts;
         }
         let is_ragged = !self.offer.block_size.divides(size);

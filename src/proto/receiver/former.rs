@@ -202,10 +202,7 @@ impl Receiver {
     }
 
     /// Answers an offer from what is known of the entry, if it is the same that was offered before.
-    pub(super) fn recall(
-        &mut self,
-        wire: &WireOffer,
-    ) -> Result<Known, ProtocolError> {
+    pub(super) fn recall(&mut self, wire: &WireOffer) -> Result<Known, ProtocolError> {
         let entry = wire.entry;
         let Ok(path) = RelPath::parse(&wire.name) else {
             self.pass_over(entry.0.checked_add(1).map(EntryId));

@@ -3,6 +3,8 @@
 //! | state | input | output | next |
 //! | --- | --- | --- | --- |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
+//! | `Listening` | [`adopt`](Receiver::adopt), once, before the first `Offer` | | `Listening` |
+//! | `Listening` | `Offer`, known from a former connection | goes on with the entry, or says again what became of it | `Listening` |
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |

@@ -18,6 +18,7 @@ mod header;
 mod hostile;
 mod liveness;
 mod pair;
+mod parked;
 mod random;
 mod rogue;
 mod scenes;

@@ -20,6 +20,8 @@ pub(super) struct Pair {
     pub(super) down: Channel,
     pub(super) up: Channel,
     pub(super) now: Duration,
+    /// The receiver of the former connection, to be taken over once the sender has greeted.
+    pub(super) former: Option<Receiver>,
 }
 
 /// The source.
@@ -37,6 +39,8 @@ pub(super) struct Alice {
     pub(super) is_stuck: bool,
     /// How long each read takes.
     pub(super) read_time: Duration,
+    /// Which pieces were read, by the number of the file and the offset.
+    pub(super) reads: Vec<(usize, u64)>,
 }
 
 /// The store: names under which files stand, and files that are being written.
@@ -58,6 +62,8 @@ pub(super) struct Bob {
     pub(super) changes_before_copy: bool,
     /// The n-th write fails.
     pub(super) fail_write: Option<u64>,
+    /// Which pieces were read: of which name, whether of the file that stands there, and from which offset.
+    pub(super) reads: Vec<(RelPath, bool, u64)>,
     pub(super) writes: u64,
 }
 
@@ -158,6 +164,7 @@ impl Pair {
             down: Channel::default(),
             up: Channel::default(),
             now: Duration::ZERO,
+            former: None,
         }
     }
 
@@ -176,6 +183,18 @@ impl Pair {
         self.restart_receiver(config);
     }
 
+    /// The same transfer over a new connection, to a receiver that takes over what the former one knows.
+    pub(super) fn reconnect_parked(&mut self, config: &Config, attempt: u32) {
+        let (open, commits) = (self.bob.open.clone(), self.bob.commits.clone());
+        let former = self.former.take();
+        let left =
+            std::mem::replace(&mut self.receiver, Receiver::new(config.clone(), [4; 16], self.now));
+        self.reconnect(config, attempt);
+        (self.bob.open, self.bob.commits) = (open, commits);
+        // One that was not greeted knows nothing.
+        self.former = former.or(Some(left).filter(|left| left.transfer().is_some()));
+    }
+
     /// Both sides were restarted.
     pub(super) fn restart(&mut self, config: &Config) {
         self.sender = Sender::new(config.clone(), transfer(), [3; 16], self.now);
@@ -191,6 +210,7 @@ impl Pair {
 
     pub(super) fn restart_receiver(&mut self, config: &Config) {
         self.receiver = Receiver::new(config.clone(), [4; 16], self.now);
+        self.former = None;
         self.bob.open.clear();
         self.bob.commits.clear();
         self.down = Channel::default();
@@ -262,7 +282,9 @@ impl Pair {
                     self.sender.handle_withdrawn(Withdrawal::Unreadable { code: 29 }).unwrap();
                     return true;
                 }
-                let bytes = &self.alice.files[self.alice.ids[&request.entry]].1;
+                let file = self.alice.ids[&request.entry];
+                self.alice.reads.push((file, request.offset));
+                let bytes = &self.alice.files[file].1;
                 let start = usize::try_from(request.offset).unwrap().min(bytes.len());
                 let end = (start + request.len).min(bytes.len());
                 let mut frame = vec![0xEE; request.head + request.len];
@@ -309,7 +331,14 @@ impl Pair {
             }
         };
         match action {
-            ReceiveAction::Event(event) => self.bob.events.push(event),
+            ReceiveAction::Event(event) => {
+                if let Event::Greeted { .. } = event
+                    && let Some(former) = self.former.take()
+                {
+                    self.receiver.adopt(former).unwrap();
+                }
+                self.bob.events.push(event);
+            }
             ReceiveAction::Read { entry, offset, len } => {
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_held(Ok(&held)).unwrap();
@@ -435,8 +464,9 @@ impl Bob {
         if self.is_stuck { None } else { self.commits.pop_front() }
     }
 
-    fn read(&self, entry: EntryId, offset: u64, len: usize) -> Vec<u8> {
+    fn read(&mut self, entry: EntryId, offset: u64, len: usize) -> Vec<u8> {
         let (path, existing) = &self.open[&entry];
+        self.reads.push((path.clone(), existing.is_some(), offset));
         let bytes = existing.as_ref().unwrap_or_else(|| &self.partial[path]);
         let start = usize::try_from(offset).unwrap().min(bytes.len());
         bytes[start..(start + len).min(bytes.len())].to_vec()

@@ -1,0 +1,227 @@
+//! What the sessions of a server know of one another: who serves which transfer, and what lost connections left.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::cancel::Cancel;
+use super::receiving::{Parked, Pulse};
+use super::server::SessionId;
+use crate::config::Deadlines;
+use crate::proto::{Summary, TransferId};
+use crate::store::Store;
+
+/// What the threads of a server share.
+pub(super) struct Shared<S: Store> {
+    board: Mutex<Board<S>>,
+    /// A session ended.
+    ended: Condvar,
+}
+
+/// Invariant: transfers that are served and lots of lost connections are together no more than sessions that are served
+/// at a time. A lot takes the place of the session that left it, a session that of the lot with which it goes on, and
+/// a transfer without a lot of its own clears away all others.
+struct Board<S: Store> {
+    active: HashMap<SessionId, Active>,
+    /// Which session serves a transfer, at which attempt.
+    transfers: HashMap<TransferId, (u32, SessionId)>,
+    lots: HashMap<TransferId, Lot<S>>,
+    /// The first session that ended well.
+    done: Option<Summary>,
+}
+
+/// A session that has a thread.
+struct Active {
+    cancel: Cancel,
+    pulse: Pulse,
+    /// It is not only told that there is no room.
+    is_served: bool,
+}
+
+/// What a session left that lost its connection, with the store in which its files are open.
+pub(super) struct Lot<S: Store> {
+    pub(super) store: S,
+    pub(super) parked: Parked<S>,
+    attempt: u32,
+    /// When it was left.
+    since: Duration,
+}
+
+pub(super) enum Room {
+    /// For another session, or at least for telling a sender that there is none.
+    Some,
+    None,
+    Done(Summary),
+}
+
+/// What a transfer is to do that has just greeted.
+pub(super) enum Turn<S: Store> {
+    /// To go on, with what an earlier connection left if that is there. The other lots are in its way.
+    Own(Option<Lot<S>>, Vec<Lot<S>>),
+    /// To leave: a newer attempt has been here.
+    Superseded,
+}
+
+impl<S: Store> Lot<S> {
+    /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way come to their end in
+    /// the store.
+    pub(super) fn let_go(self) {
+        let Self { mut store, parked, .. } = self;
+        parked.suspend(&mut store);
+    }
+}
+
+impl<S: Store> Shared<S> {
+    pub(super) fn new() -> Self {
+        let (active, transfers, lots) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let board = Board { active, transfers, lots, done: None };
+        Self { board: Mutex::new(board), ended: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board<S>> {
+        // A session that panicked left the board whole: each change of it is made under one lock.
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn wait_for_room(&self, sessions: usize, once: bool) -> Room {
+        let board = self.lock();
+        if let (true, Some(summary)) = (once, board.done) {
+            return Room::Done(summary);
+        }
+        if board.active.len() < sessions.saturating_mul(2) {
+            return Room::Some;
+        }
+        let waited = self.ended.wait_timeout(board, PAUSE);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        Room::None
+    }
+
+    /// Puts a session on the board; `false` if it can only be turned away.
+    pub(super) fn enter(
+        &self,
+        id: SessionId,
+        cancel: &Cancel,
+        pulse: &Pulse,
+        sessions: usize,
+    ) -> bool {
+        let mut board = self.lock();
+        let served = board.active.values().filter(|session| session.is_served).count();
+        let is_served = served < sessions;
+        if !is_served {
+            cancel.turn_away();
+        }
+        let (cancel, pulse) = (cancel.clone(), pulse.clone());
+        board.active.insert(id, Active { cancel, pulse, is_served });
+        is_served
+    }
+
+    /// Makes this session the one that serves a transfer, once those have left that it replaces.
+    pub(super) fn take_over(
+        &self,
+        id: SessionId,
+        transfer: TransferId,
+        attempt: u32,
+        now: Duration,
+    ) -> Turn<S> {
+        let mut board = self.lock();
+        for _ in 0..EVICTION_TICKS {
+            match board.evict(transfer, attempt, now) {
+                None => return Turn::Superseded,
+                Some(0) => break,
+                Some(_) => {}
+            }
+            let waited = self.ended.wait_timeout(board, PAUSE);
+            board = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        board.transfers.insert(transfer, (attempt, id));
+        let own = board.lots.remove(&transfer);
+        let others = if own.is_none() { std::mem::take(&mut board.lots) } else { HashMap::new() };
+        Turn::Own(own, others.into_values().collect())
+    }
+
+    /// For a session that is turned away: those leave that would be replaced, so that there is room when it comes again.
+    pub(super) fn make_room(&self, transfer: TransferId, attempt: u32, now: Duration) {
+        let _ = self.lock().evict(transfer, attempt, now);
+    }
+
+    /// Takes a session off the board; gives back what it left, if nobody can go on with that.
+    pub(super) fn leave(
+        &self,
+        id: SessionId,
+        done: Option<Summary>,
+        left: Option<(S, Parked<S>)>,
+        now: Duration,
+    ) -> Option<Lot<S>> {
+        let mut board = self.lock();
+        board.active.remove(&id);
+        board.done = board.done.or(done);
+        let mut left = left;
+        let served = board.transfers.iter().find(|(_, (_, session))| *session == id);
+        let served = served.map(|(transfer, (attempt, _))| (*transfer, *attempt));
+        let mut lot = None;
+        if let Some((transfer, attempt)) = served {
+            board.transfers.remove(&transfer);
+            if let Some((store, parked)) = left.take() {
+                let since = now;
+                board.lots.insert(transfer, Lot { store, parked, attempt, since });
+            }
+        } else if let Some((store, parked)) = left.take() {
+            // A newer attempt could not wait for it.
+            lot = Some(Lot { store, parked, attempt: 0, since: now });
+        }
+        self.ended.notify_all();
+        lot
+    }
+
+    /// Takes out what was left that long ago.
+    pub(super) fn expired(&self, now: Duration, after: Duration) -> Vec<Lot<S>> {
+        let mut board = self.lock();
+        let is_old = |_: &TransferId, lot: &mut Lot<S>| now.saturating_sub(lot.since) >= after;
+        board.lots.extract_if(is_old).map(|(_, lot)| lot).collect()
+    }
+
+    /// Tells all sessions to stop.
+    pub(super) fn cancel(&self) {
+        self.lock().active.values().for_each(|session| session.cancel.cancel());
+    }
+
+    /// All that lost connections left.
+    pub(super) fn into_lots(self) -> impl Iterator<Item = Lot<S>> {
+        self.board.into_inner().unwrap_or_else(PoisonError::into_inner).lots.into_values()
+    }
+}
+
+impl<S: Store> Board<S> {
+    /// Tells sessions to leave that this attempt replaces, and says how many there are; `None` if it is itself
+    /// replaced.
+    fn evict(&self, transfer: TransferId, attempt: u32, now: Duration) -> Option<usize> {
+        let lot = self.lots.get(&transfer).map(|lot| lot.attempt);
+        let older = self.transfers.get(&transfer);
+        if lot.is_some_and(|newer| newer >= attempt)
+            || older.is_some_and(|(newer, _)| *newer >= attempt)
+        {
+            return None;
+        }
+        let is_new = lot.is_none() && older.is_none();
+        let mut count = 0;
+        for (served, (_, id)) in &self.transfers {
+            let Some(session) = self.active.get(id) else { continue };
+            let is_half_dead = || is_new && session.pulse.is_silent(now, HALF_DEAD);
+            if *served == transfer || is_half_dead() {
+                session.cancel.supersede();
+                count += 1;
+            }
+        }
+        Some(count)
+    }
+}
+
+/// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
+/// something at least every [`Deadlines::HEARTBEAT`].
+const HALF_DEAD: Duration = Deadlines::HEARTBEAT.saturating_mul(2);
+
+/// How long to wait before something is looked at again.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a newer attempt waits for the older one to leave: half of what its sender waits for a greeting.
+const EVICTION_TICKS: u32 = 50;
