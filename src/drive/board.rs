@@ -54,12 +54,12 @@ pub(super) enum Room {
     Done(Summary),
 }
 
-/// What a transfer is to do that has just greeted.
-pub(super) enum Turn<S: Store> {
-    /// To go on, with what an earlier connection left if that is there. The other lots are in its way.
-    Own(Option<Lot<S>>, Vec<Lot<S>>),
-    /// To leave: a newer attempt has been here.
-    Superseded,
+/// What a transfer gets that has just greeted.
+pub(super) struct Handover<S: Store> {
+    /// What an earlier connection of it left.
+    pub(super) own: Option<Lot<S>>,
+    /// What those of other transfers left, and is in its way.
+    pub(super) others: Vec<Lot<S>>,
 }
 
 impl<S: Store> Lot<S> {
@@ -115,20 +115,19 @@ impl<S: Store> Shared<S> {
         is_served
     }
 
-    /// Makes this session the one that serves a transfer, once those have left that it replaces.
+    /// Makes this session the one that serves a transfer, once those have left that it replaces. `None`: a newer attempt
+    /// has been here.
     pub(super) fn take_over(
         &self,
         id: SessionId,
         transfer: TransferId,
         attempt: u32,
         now: Duration,
-    ) -> Turn<S> {
+    ) -> Option<Handover<S>> {
         let mut board = self.lock();
         for _ in 0..EVICTION_TICKS {
-            match board.evict(transfer, attempt, now) {
-                None => return Turn::Superseded,
-                Some(0) => break,
-                Some(_) => {}
+            if board.evict(transfer, attempt, now)? == 0 {
+                break;
             }
             let waited = self.ended.wait_timeout(board, PAUSE);
             board = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -136,7 +135,7 @@ impl<S: Store> Shared<S> {
         board.transfers.insert(transfer, (attempt, id));
         let own = board.lots.remove(&transfer);
         let others = if own.is_none() { std::mem::take(&mut board.lots) } else { HashMap::new() };
-        Turn::Own(own, others.into_values().collect())
+        Some(Handover { own, others: others.into_values().collect() })
     }
 
     /// For a session that is turned away: those leave that would be replaced, so that there is room when it comes again.
@@ -225,3 +224,175 @@ pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a newer attempt waits for the older one to leave: half of what its sender waits for a greeting.
 const EVICTION_TICKS: u32 = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::proto::Receiver;
+    use crate::store::MemoryStore;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A board with sessions that a test makes by number.
+    struct Server {
+        shared: Shared<MemoryStore>,
+        sessions: usize,
+    }
+
+    struct Session {
+        id: SessionId,
+        cancel: Cancel,
+        pulse: Pulse,
+        is_served: bool,
+    }
+
+    fn id(transfer: u8) -> TransferId {
+        TransferId::new([transfer; 16])
+    }
+
+    fn left() -> (MemoryStore, Parked<MemoryStore>) {
+        let receiver = Receiver::new(Config::default(), [0; 16], Duration::ZERO);
+        (MemoryStore::new(), Parked::new(receiver))
+    }
+
+    impl Server {
+        fn new(sessions: usize) -> Self {
+            Self { shared: Shared::new(), sessions }
+        }
+
+        fn enter(&self, number: u64) -> Session {
+            let (id, cancel, pulse) = (SessionId(number), Cancel::new(), Pulse::default());
+            let is_served = self.shared.enter(id, &cancel, &pulse, self.sessions);
+            Session { id, cancel, pulse, is_served }
+        }
+
+        /// What came of it: whether it found a lot of its own, and how many others were in its way.
+        fn take_over(
+            &self,
+            session: &Session,
+            transfer: u8,
+            attempt: u32,
+        ) -> Option<(bool, usize)> {
+            let handover =
+                self.shared.take_over(session.id, id(transfer), attempt, 100 * SECOND)?;
+            Some((handover.own.is_some(), handover.others.len()))
+        }
+
+        fn lose(&self, session: &Session, at: Duration) -> bool {
+            self.shared.leave(session.id, None, Some(left()), at).is_none()
+        }
+
+        /// Sessions that serve a transfer, and lots.
+        fn weight(&self) -> usize {
+            let board = self.shared.lock();
+            board.transfers.len() + board.lots.len()
+        }
+    }
+
+    #[test]
+    fn lost_session_leaves_its_lot_to_the_next_attempt_alone() {
+        let server = Server::new(4);
+        let (first, second, third) = (server.enter(0), server.enter(1), server.enter(2));
+        assert_eq!(server.take_over(&first, 1, 5), Some((false, 0)));
+        assert!(server.lose(&first, SECOND));
+        assert_eq!(server.take_over(&second, 1, 5), None, "the same attempt again");
+        assert_eq!(server.take_over(&second, 1, 4), None, "an older one wakes up");
+        assert_eq!(server.take_over(&second, 1, 6), Some((true, 0)));
+        assert!(server.lose(&second, SECOND));
+        assert_eq!(
+            server.take_over(&third, 2, 1),
+            Some((false, 1)),
+            "another transfer clears it away"
+        );
+    }
+
+    #[test]
+    fn session_that_ended_well_leaves_nothing() {
+        let server = Server::new(4);
+        let (first, second) = (server.enter(0), server.enter(1));
+        server.take_over(&first, 1, 1);
+        let summary = Some(Summary::default());
+        assert!(server.shared.leave(first.id, summary, None, SECOND).is_none());
+        assert_eq!(server.take_over(&second, 1, 2), Some((false, 0)));
+        assert!(matches!(server.shared.wait_for_room(4, true), Room::Done(_)));
+    }
+
+    #[test]
+    fn session_that_nobody_could_wait_for_gets_its_lot_back() {
+        let server = Server::new(4);
+        let (first, second) = (server.enter(0), server.enter(1));
+        server.take_over(&first, 1, 1);
+        server.shared.lock().transfers.insert(id(1), (2, second.id));
+        assert!(!server.lose(&first, SECOND), "it must let go itself");
+        assert_eq!(server.weight(), 1);
+    }
+
+    #[test]
+    fn silence_of_two_heartbeats_evicts_for_a_new_transfer_and_for_no_old_one() {
+        let now = 100 * SECOND;
+        // How long each is silent; `None`: it does not wait for its sender.
+        for (silence, is_evicted) in
+            [(Some(9), false), (Some(10), false), (Some(11), true), (None, false)]
+        {
+            let server = Server::new(4);
+            let (silent, known) = (server.enter(0), server.enter(1));
+            server.take_over(&silent, 1, 1);
+            server.take_over(&known, 2, 1);
+            if let Some(seconds) = silence {
+                silent.pulse.waits(now - seconds * SECOND);
+                // Ticks in between change nothing.
+                silent.pulse.waits(now);
+            }
+            server.shared.make_room(id(2), 2, now);
+            assert_eq!((silent.cancel.is_cancelled(), known.cancel.is_cancelled()), (false, true));
+            server.shared.make_room(id(3), 1, now);
+            assert_eq!(silent.cancel.is_cancelled(), is_evicted, "{silence:?}");
+        }
+    }
+
+    #[test]
+    fn lots_are_taken_out_once_their_time_has_come() {
+        let server = Server::new(4);
+        let sessions = [(server.enter(0), 10), (server.enter(1), 20)];
+        sessions.iter().zip(0..).for_each(|((session, _), transfer)| {
+            server.take_over(session, transfer, 1);
+        });
+        for (session, at) in &sessions {
+            server.lose(session, *at * SECOND);
+        }
+        let expired = |now: u32| server.shared.expired(now * SECOND, 60 * SECOND).len();
+        assert_eq!([expired(69), expired(70), expired(79), expired(80)], [0, 1, 0, 1]);
+    }
+
+    /// Every sequence of seven steps of three senders with two sessions: what is served and what is left are together
+    /// no more than two.
+    #[test]
+    fn lots_and_sessions_are_never_more_than_may_be_served() {
+        let steps = 6_usize;
+        for plan in 0..steps.pow(7) {
+            let server = Server::new(2);
+            let mut serving: [Option<Session>; 3] = [None, None, None];
+            let mut rest = plan;
+            for number in 0..7_u8 {
+                let (sender, is_loss) = (rest % steps / 2, rest % 2 == 1);
+                rest /= steps;
+                if is_loss {
+                    if let Some(session) = serving[sender].take() {
+                        server.lose(&session, SECOND);
+                    }
+                } else if serving[sender].is_none() {
+                    let session = server.enter(number.into());
+                    if session.is_served {
+                        let transfer = u8::try_from(sender).unwrap();
+                        server.take_over(&session, transfer, u32::from(number) + 1).unwrap();
+                        serving[sender] = Some(session);
+                    } else {
+                        server.shared.leave(session.id, None, None, SECOND);
+                    }
+                }
+                assert!(server.weight() <= 2, "plan {plan}, step {number}");
+            }
+        }
+    }
+}

@@ -200,6 +200,12 @@ impl<'h, S: Store> Hooks<'h, S> {
 }
 
 impl<S: Store> Parked<S> {
+    /// Of a session that had nothing open.
+    #[cfg(test)]
+    pub(super) const fn new(receiver: Receiver) -> Self {
+        Self { receiver, files: BTreeMap::new() }
+    }
+
     /// Keeps what is open for a later attempt, of whatever transfer, and waits for commits at most that long.
     pub(super) fn let_go(self, store: &mut S, clock: &impl Clock, most: Duration) {
         let end = clock.now().saturating_add(most);
@@ -220,7 +226,7 @@ impl<S: Store> Parked<S> {
 }
 
 impl Pulse {
-    fn waits(&self, now: Duration) {
+    pub(super) fn waits(&self, now: Duration) {
         let since = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         // Waiting goes on over the ticks of a stream. No other memory depends on it: relaxed is enough.
         let _ = self.0.compare_exchange(0, since, Ordering::Relaxed, Ordering::Relaxed);

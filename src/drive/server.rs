@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::blocking::Transfer;
-use super::board::{Lot, PAUSE, Room, Shared, Turn};
+use super::board::{Lot, PAUSE, Room, Shared};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
@@ -202,19 +202,15 @@ fn serve<S: Store, T: io::Read + io::Write, O: Observer, C: Clock + Clone>(
             shared.make_room(transfer, attempt, now);
             return None;
         }
-        match shared.take_over(id, transfer, attempt, now) {
-            Turn::Superseded => {
-                cancel.supersede();
-                None
-            }
-            Turn::Own(lot, others) => {
-                others.into_iter().for_each(Lot::let_go);
-                lot.map(|lot| {
-                    *store = lot.store;
-                    lot.parked
-                })
-            }
-        }
+        let Some(handover) = shared.take_over(id, transfer, attempt, now) else {
+            cancel.supersede();
+            return None;
+        };
+        handover.others.into_iter().for_each(Lot::let_go);
+        handover.own.map(|lot| {
+            *store = lot.store;
+            lot.parked
+        })
     };
     let mut hooks = Hooks::new(&mut greeted, pulse);
     let result = transfer.run_receiver(&mut store, stream, &mut hooks);

@@ -41,7 +41,8 @@ impl Receiver {
             self.waited_for = waiting;
             (self.spoke, self.advanced) = (false, false);
             self.turn_began = now;
-            self.summary.turns = self.summary.turns.saturating_add(1);
+            // The greeting is no turn of the session, for neither side.
+            self.summary.turns = self.summary.turns.saturating_add(u64::from(self.greeted));
             self.state = Ok(State::Speaking);
         } else if message == Message::Out && self.entries.is_empty() && self.doom.is_none() {
             self.pass_over(None);

@@ -48,7 +48,7 @@ fn blocks(channel: &Channel, before: usize) -> BTreeMap<EntryId, BTreeSet<u64>> 
     for (_, message) in messages(&channel.record).into_iter().filter(|(end, _)| *end <= before) {
         match message {
             Message::Block { entry, index, .. } => {
-                drop(found.entry(entry).or_default().insert(index))
+                _ = found.entry(entry).or_default().insert(index)
             }
             Message::Same { entry, blocks } | Message::Zeros { entry, blocks } => {
                 found.entry(entry).or_default().extend(blocks);

@@ -279,6 +279,46 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         rogue.settle();
         rogue
     };
+    let two_blocks = || {
+        let mut rogue = filling();
+        for index in [0, 2] {
+            let (message, payload) = block(index);
+            rogue.say_with(&message, &payload);
+        }
+        rogue.turn();
+        rogue.again(&config(), 2)
+    };
+    let remembered = || {
+        let mut rogue = two_blocks();
+        rogue.say(&Message::Offer(sized()));
+        rogue.turn();
+        rogue
+    };
+    let compared = || {
+        let mut rogue = rename();
+        rogue.say(&Message::Same { entry: ZERO, blocks: 0..1 });
+        rogue.turn();
+        let mut rogue = rogue.again(&config().existing(Existing::Rename), 2);
+        rogue.say(&Message::Offer(sized()));
+        rogue.turn();
+        rogue
+    };
+    let committing_still = || {
+        let rogue = committing();
+        let mut rogue = rogue.again(&config(), 2);
+        rogue.say(&Message::Offer(sized()));
+        rogue.settle();
+        rogue
+    };
+    let told_again = || {
+        let mut rogue = committing();
+        rogue.pair.bob.is_stuck = false;
+        rogue.turn();
+        let mut rogue = rogue.again(&config(), 2);
+        rogue.say(&Message::Offer(sized()));
+        rogue.settle();
+        rogue
+    };
     let settled = || {
         let mut rogue = filling();
         let reason = Reason { code: 1, first: 0, second: 0 };
@@ -318,6 +358,11 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, comparing, policy replace", &replace),
         ("Listening, committing", &committing),
         ("Listening, dropped and not told", &dropped),
+        ("Listening on a second connection, two blocks known, nothing offered", &two_blocks),
+        ("Listening on a second connection, filling, two blocks known", &remembered),
+        ("Listening on a second connection, comparing, one block known", &compared),
+        ("Listening on a second connection, committing still", &committing_still),
+        ("Listening on a second connection, receipt to be said again", &told_again),
         ("Listening, settled", &settled),
         ("Listening, doomed", &doomed),
         ("Closed", &closed),
@@ -379,6 +424,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         have(&mut rogue, 0, false, false);
         rogue
     };
+    let ended_before = move || ended().again(&config(), 2);
     let closed = || Rogue::receiver(&config(), Alice::default()).greeted();
     let failed = move || {
         let mut rogue = sized();
@@ -396,6 +442,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, streaming, more is reported", &more),
         ("Listening, said to differ", &differed),
         ("Listening, ended", &ended),
+        ("Listening on a second connection, ended on the first", &ended_before),
         ("Closed", &closed),
         ("Failed", &failed),
     ]);
