@@ -2,7 +2,10 @@
 //! partial files go to whoever takes the place of a sender, and nothing is left over.
 #![cfg(all(feature = "fs", feature = "testing"))]
 #![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
-#![expect(clippy::disallowed_methods, reason = "what stands in the folder is looked at from outside")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what stands in the folder is looked at from outside"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
