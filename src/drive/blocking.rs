@@ -159,9 +159,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 
     /// Receives into `store` what a sender that listens sends, over as many connections as it takes.
     ///
-    /// What was written, hashed and committed is kept in mind from one connection to the next, with the files open: a
-    /// sender that goes on with its transfer need not wait until it is read again. A sender that begins anew finds the
-    /// files as a new receiver would.
+    /// What was written, hashed and committed is kept in mind from one connection to the next, with the files open, for
+    /// as long as [`Retry::patience`] lasts: of a sender that goes on with its transfer nothing is read again. One that
+    /// begins anew finds the files as a new receiver would. The memory is that of one session.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! A receiver that takes over what the former connection of its transfer left (E-4 to E-7): whatever the place of the
 //! cut, nothing is read twice on either side, nothing that arrived is sent again, and everything arrives once.
 //!
-//! With `HAUL_LONG=1`: all pairs of cuts of tiny sessions instead of some.
+//! With `HAUL_LONG=1`: all pairs of cuts of tiny sessions instead of some, and all places of long sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
