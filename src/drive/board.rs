@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::cancel::Cancel;
 use super::receiving::{Parked, Pulse};
 use super::server::SessionId;
-use crate::config::Deadlines;
 use crate::proto::{Summary, TransferId};
 use crate::store::Store;
 
@@ -205,19 +204,18 @@ impl<S: Store> Board<S> {
         let mut count = 0;
         for (served, (_, id)) in &self.transfers {
             let Some(session) = self.active.get(id) else { continue };
-            let is_half_dead = || is_new && session.pulse.is_silent(now, HALF_DEAD);
-            if *served == transfer || is_half_dead() {
+            if *served == transfer {
                 session.cancel.supersede();
-                count += 1;
+            } else if is_new && session.pulse.is_silent(now) {
+                session.cancel.forsake();
+            } else {
+                continue;
             }
+            count += 1;
         }
         Some(count)
     }
 }
-
-/// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
-/// something at least every [`Deadlines::HEARTBEAT`].
-const HALF_DEAD: Duration = Deadlines::HEARTBEAT.saturating_mul(2);
 
 /// How long to wait before something is looked at again.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
@@ -229,7 +227,7 @@ const EVICTION_TICKS: u32 = 50;
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::proto::Receiver;
+    use crate::proto::{AbortCode, Receiver};
     use crate::store::MemoryStore;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -345,9 +343,11 @@ mod tests {
                 silent.pulse.waits(now);
             }
             server.shared.make_room(id(2), 2, now);
-            assert_eq!((silent.cancel.is_cancelled(), known.cancel.is_cancelled()), (false, true));
+            let codes = (silent.cancel.code(), known.cancel.code());
+            assert_eq!(codes, (None, Some(AbortCode::Superseded)));
             server.shared.make_room(id(3), 1, now);
-            assert_eq!(silent.cancel.is_cancelled(), is_evicted, "{silence:?}");
+            let code = is_evicted.then_some(AbortCode::Stalled);
+            assert_eq!(silent.cancel.code(), code, "{silence:?}");
         }
     }
 

@@ -17,6 +17,7 @@ const GO: u8 = 0;
 const CANCELLED: u8 = 1;
 const SUPERSEDED: u8 = 2;
 const BUSY: u8 = 3;
+const FORSAKEN: u8 = 4;
 
 impl Cancel {
     /// A token that nobody has used yet.
@@ -46,12 +47,18 @@ impl Cancel {
         self.set(BUSY);
     }
 
+    /// The sender has been silent for so long that somebody else is served in its place.
+    pub(super) fn forsake(&self) {
+        self.set(FORSAKEN);
+    }
+
     pub(super) fn code(&self) -> Option<AbortCode> {
         // No other memory depends on it: relaxed is enough.
         match self.0.load(Ordering::Relaxed) {
             CANCELLED => Some(AbortCode::Cancelled),
             SUPERSEDED => Some(AbortCode::Superseded),
             BUSY => Some(AbortCode::Busy),
+            FORSAKEN => Some(AbortCode::Stalled),
             _ => None,
         }
     }

@@ -12,10 +12,11 @@ use super::clock::Clock;
 use super::observer::Observer;
 use super::retry::random_bytes;
 use super::wire::{Moved, TICK, Wire, consume, give_up};
+use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{
-    AbortCode, Consumed, EntryId, Event, Found, ReceiveAction, Receiver, Refusal, Step, Summary,
-    TransferId,
+    AbortCode, Consumed, EntryId, Event, Found, ReceiveAction, Receiver, Refusal, Stall, Step,
+    Summary, TransferId,
 };
 use crate::store::{Begun, Store, refusal_of};
 
@@ -100,6 +101,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             match self.cancel.code() {
                 // Nobody need hear of it: the peer has given this connection up.
                 Some(code @ AbortCode::Superseded) => return Err(Error::Policy(code)),
+                Some(AbortCode::Stalled) => {
+                    return Err(Error::Stalled(Stall::Silence { after: HALF_DEAD }));
+                }
                 Some(code) => receiving.receiver.end(now, code),
                 None => {}
             }
@@ -236,12 +240,16 @@ impl Pulse {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    /// Whether nothing came for that long, of a sender that is waited for.
-    pub(super) fn is_silent(&self, now: Duration, time: Duration) -> bool {
+    /// Whether nothing came for longer than a sender that lives is silent, though it is waited for.
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
         let since = self.0.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
-        since.is_some_and(|since| now.saturating_sub(since) > time)
+        since.is_some_and(|since| now.saturating_sub(since) > HALF_DEAD)
     }
 }
+
+/// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
+/// something at least every [`Deadlines::HEARTBEAT`].
+const HALF_DEAD: Duration = Deadlines::HEARTBEAT.saturating_mul(2);
 
 impl<S: Store> Receiving<'_, S> {
     /// Goes on with what an earlier connection left, if it belongs to this transfer.
