@@ -44,8 +44,8 @@
 //!   existing file is damaged by a transfer that fails.
 //! - **No wrong byte is accepted.** Every byte on the wire is covered by a check. Damage is repaired, or ends in a
 //!   typed [`Error`].
-//! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects; and after any end, the same call
-//!   later goes on from the blocks that arrived.
+//! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects, and within one process nothing is read
+//!   twice, on either side; and after any end, the same call later goes on from the blocks that arrived.
 //! - **It always ends.** Every wait has a deadline, see [`config::Deadlines`].
 //! - **A peer cannot hurt the host.** No name leaves the folder, no length takes memory or disk before its bytes
 //!   came, no input makes it panic, and no peer can relax a limit.

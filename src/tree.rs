@@ -134,6 +134,32 @@ impl BlockTree {
         })
     }
 
+    /// Where the run of known blocks that `index` stands in ends; `index` itself, if it is not known.
+    #[must_use]
+    pub fn run_end(&self, index: u64) -> u64 {
+        let mut end = index;
+        let within = self.nodes.range(..=index).next_back();
+        let after = within.into_iter().chain(self.nodes.range(index.saturating_add(1)..));
+        for (first, node) in after {
+            if *first > end || node.end(*first) <= end {
+                break;
+            }
+            end = node.end(*first);
+        }
+        end
+    }
+
+    /// The block after the last that is known; 0 if none is.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.nodes.last_key_value().map_or(0, |(first, node)| node.end(*first))
+    }
+
+    /// Forgets all runs that begin at this block or after it.
+    pub fn truncate(&mut self, index: u64) {
+        drop(self.nodes.split_off(&index));
+    }
+
     /// The number of subtrees held, which is what the memory of a tree depends on.
     #[must_use]
     pub fn subtrees(&self) -> usize {

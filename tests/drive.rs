@@ -120,9 +120,10 @@ fn session_takes_the_turns_that_it_counts() {
     let alice = HalfDuplex { inner: alice, speaking: false, turns: Rc::clone(&turns) };
     let store = MemoryStore::new();
     let (sent, received) = both(&small_blocks(), &store, alice, bob, &mut three_files());
-    received.expect("received");
+    let (sent, received) = (sent.expect("sent"), received.expect("received"));
+    assert_eq!(sent.turns, received.turns);
     // Greeting, content, and the goodbye.
-    assert_eq!(u64::from(turns.get()), sent.expect("sent").turns + 2);
+    assert_eq!(u64::from(turns.get()), sent.turns + 2);
 }
 
 #[test]

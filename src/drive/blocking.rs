@@ -8,7 +8,7 @@ use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
 use super::rate::RateLimit;
-use super::receiving::Hooks;
+use super::receiving::{Hooks, Parked, Pulse};
 use super::retry::{Retry, random, random_bytes};
 use super::sending::Sending;
 use super::wire::{LAST_WORDS, Moved, TICK, Wire};
@@ -149,10 +149,20 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         store: &mut S,
         stream: T,
     ) -> Result<Summary, Error> {
-        self.run_receiver(store, stream, &mut Hooks::new(&mut |_, _, _| {}))
+        let mut greeted = |_: &mut S, _, _, _: &Cancel| None;
+        let mut hooks = Hooks::new(&mut greeted, Pulse::default());
+        let ended = self.run_receiver(store, stream, &mut hooks);
+        if let Some(left) = hooks.left {
+            left.let_go(store, &self.clock, self.config.deadlines.idle);
+        }
+        ended
     }
 
     /// Receives into `store` what a sender that listens sends, over as many connections as it takes.
+    ///
+    /// What was written, hashed and committed is kept in mind from one connection to the next, with the files open, for
+    /// as long as [`Retry::patience`] lasts: of a sender that goes on with its transfer nothing is read again. One that
+    /// begins anew finds the files as a new receiver would. The memory is that of one session.
     ///
     /// # Errors
     ///
@@ -162,14 +172,23 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         store: &mut S,
         connector: &mut K,
     ) -> Result<Summary, Error> {
-        let mut progress = Arrived { store, bytes: 0 };
-        self.keep_connecting(connector, &mut progress, |this, progress, _, stream| {
-            let mut unheard = |_, _, _: &Cancel| {};
-            let mut hooks = Hooks::new(&mut unheard);
-            let ended = this.run_receiver(progress.store, stream, &mut hooks);
-            progress.bytes = progress.bytes.saturating_add(hooks.summary.sent);
+        let mut progress = Arrived { store, left: None, bytes: 0 };
+        let ended = self.keep_connecting(connector, &mut progress, |this, progress, _, stream| {
+            let Arrived { store, left, bytes } = progress;
+            let store: &mut S = store;
+            let mut greeted = |_: &mut S, _, _, _: &Cancel| left.take();
+            let mut hooks = Hooks::new(&mut greeted, Pulse::default());
+            let ended = this.run_receiver(store, stream, &mut hooks);
+            *bytes = bytes.saturating_add(hooks.arrived);
+            let new = hooks.left;
+            // A connection on which nobody greeted leaves what there was.
+            *left = new.or(left.take());
             ended
-        })
+        });
+        if let Some(left) = progress.left {
+            left.let_go(progress.store, &self.clock, self.config.deadlines.idle);
+        }
+        ended
     }
 
     /// Connects, runs, and does so again for as long as that can help.
@@ -307,12 +326,13 @@ pub(super) trait HasProgress {
 }
 
 /// What a receiver got over all connections.
-struct Arrived<'s, S> {
+struct Arrived<'s, S: Store> {
     store: &'s mut S,
+    left: Option<Parked<S>>,
     bytes: u64,
 }
 
-impl<S> HasProgress for Arrived<'_, S> {
+impl<S: Store> HasProgress for Arrived<'_, S> {
     fn arrived(&self) -> u64 {
         self.bytes
     }

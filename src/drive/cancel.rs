@@ -18,6 +18,7 @@ const CANCELLED: u8 = 1;
 const SUPERSEDED: u8 = 2;
 const BUSY: u8 = 3;
 const LEAVING: u8 = 4;
+const FORSAKEN: u8 = 5;
 
 impl Cancel {
     /// A token that nobody has used yet.
@@ -55,6 +56,11 @@ impl Cancel {
         self.set(BUSY);
     }
 
+    /// The sender has been silent for so long that somebody else is served in its place.
+    pub(super) fn forsake(&self) {
+        self.set(FORSAKEN);
+    }
+
     pub(super) fn code(&self) -> Option<AbortCode> {
         // No other memory depends on it: relaxed is enough.
         match self.0.load(Ordering::Relaxed) {
@@ -62,6 +68,7 @@ impl Cancel {
             SUPERSEDED => Some(AbortCode::Superseded),
             BUSY => Some(AbortCode::Busy),
             LEAVING => Some(AbortCode::Leaving),
+            FORSAKEN => Some(AbortCode::Stalled),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 //! Everything here works in the caller's thread, except that a [`Server`] gives each session a thread of its own.
 
 mod blocking;
+mod board;
 mod cancel;
 mod clock;
 mod observer;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::blocking::Transfer;
@@ -10,26 +12,31 @@ use super::clock::Clock;
 use super::observer::Observer;
 use super::retry::random_bytes;
 use super::wire::{Moved, Pace, TICK, Wire, consume};
+use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{
-    AbortCode, Consumed, EntryId, Event, Found, ReceiveAction, Receiver, Refusal, Step, Summary,
-    TransferId,
+    AbortCode, Consumed, EntryId, Event, Found, ReceiveAction, Receiver, Refusal, Stall, Step,
+    Summary, TransferId,
 };
 use crate::store::{Begun, Commit, Store, Uncommitted, refusal_of};
 
-/// What a receiving session tells those who run it, beside its observer.
-pub(super) struct Hooks<'h> {
-    /// Hears which transfer it is before the sender gets any answer.
-    pub(super) greeted: Greeted<'h>,
-    /// The sum, also of a session that failed.
-    pub(super) summary: Summary,
+/// What a receiving session tells those who run it, and gets from them, beside its observer.
+pub(super) struct Hooks<'h, S: Store> {
+    /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
+    /// It may put the store to which that belongs in the place of the session's own.
+    greeted: Greeted<'h, S>,
+    /// When it waits for the sender.
+    pulse: Pulse,
+    /// What a connection left that was lost, if that is of use to another one.
+    pub(super) left: Option<Parked<S>>,
+    /// Bytes of content that came over this connection.
+    pub(super) arrived: u64,
 }
 
-type Greeted<'h> = &'h mut dyn FnMut(TransferId, u32, &Cancel);
+type Greeted<'h, S> = &'h mut dyn FnMut(&mut S, TransferId, u32, &Cancel) -> Option<Parked<S>>;
 
-/// The receiving half with its store.
-struct Receiving<'s, S: Store> {
-    store: &'s mut S,
+/// What is left of a session that lost its connection: the machine, and the files that are open.
+pub(super) struct Parked<S: Store> {
     receiver: Receiver,
     files: BTreeMap<EntryId, Open<S::File>>,
 }
@@ -41,12 +48,26 @@ struct Open<F> {
     rival: Option<F>,
 }
 
+/// Since when a session has been waiting for its sender without hearing a byte: in milliseconds, and one more; 0 if it
+/// is not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pulse(Arc<AtomicU64>);
+
+/// The receiving half with its store.
+struct Receiving<'s, S: Store> {
+    store: &'s mut S,
+    receiver: Receiver,
+    files: BTreeMap<EntryId, Open<S::File>>,
+    /// Bytes that came over earlier connections.
+    before: u64,
+}
+
 impl<O: Observer, C: Clock> Transfer<O, C> {
     pub(super) fn run_receiver<S: Store, T: Read + Write>(
         &mut self,
         store: &mut S,
         stream: T,
-        hooks: &mut Hooks<'_>,
+        hooks: &mut Hooks<'_, S>,
     ) -> Result<Summary, Error> {
         let now = self.clock.now();
         let mut receiver = Receiver::new(self.session_config(), random_bytes(), now);
@@ -54,10 +75,25 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             receiver.prefer_roots();
             receiver.compare_times();
         }
-        let mut receiving = Receiving { store, receiver, files: BTreeMap::new() };
+        let mut receiving = Receiving { store, receiver, files: BTreeMap::new(), before: 0 };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
-        hooks.summary = receiving.receiver.summary();
-        receiving.suspend_all();
+        hooks.pulse.beats();
+        let Receiving { store, receiver, files, before } = receiving;
+        hooks.arrived = receiver.summary().sent.saturating_sub(before);
+        let parked = Parked { receiver, files };
+        match &ended {
+            Err(error) if parked.receiver.transfer().is_some() && can_come_again(error) => {
+                hooks.left = Some(parked);
+            }
+            ended => {
+                // Whoever cancels wants to go on soon.
+                let is_cancelled =
+                    matches!(ended, Err(Error::Cancelled | Error::Policy(AbortCode::Leaving)));
+                let deadlines = &self.config.deadlines;
+                let most = if is_cancelled { deadlines.drain } else { deadlines.idle };
+                parked.let_go(store, &self.clock, most);
+            }
+        }
         ended
     }
 
@@ -65,7 +101,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         &mut self,
         receiving: &mut Receiving<'_, S>,
         stream: T,
-        hooks: &mut Hooks<'_>,
+        hooks: &mut Hooks<'_, S>,
     ) -> Result<Summary, Error> {
         let mut wire = Wire::new(stream, self.piece());
         let mut needed = 0;
@@ -74,6 +110,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             match self.cancel.code() {
                 // Nobody need hear of it: the peer has given this connection up.
                 Some(code @ AbortCode::Superseded) => return Err(Error::Policy(code)),
+                Some(AbortCode::Stalled) => {
+                    return Err(Error::Stalled(Stall::Silence { after: HALF_DEAD }));
+                }
                 Some(code) => receiving.receiver.end(now, code),
                 None => {}
             }
@@ -91,7 +130,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 ReceiveAction::Event(event) => {
                     if let Event::Greeted { transfer, attempt, .. } = event {
                         self.greeted = true;
-                        (hooks.greeted)(transfer, attempt, &self.cancel);
+                        let store = &mut *receiving.store;
+                        if let Some(left) = (hooks.greeted)(store, transfer, attempt, &self.cancel)
+                        {
+                            receiving.adopt(left, &self.clock, self.config.deadlines.idle);
+                        }
                     }
                     self.observer.event(&event);
                 }
@@ -130,9 +173,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     if let Some(consumed) = consumed {
                         needed = consume(&mut wire, consumed, needed);
                         if consumed.bytes == 0 {
+                            hooks.pulse.waits(self.clock.now());
                             match wire.read(needed)? {
                                 Moved::Tick => needed = 0,
                                 Moved::Bytes(bytes) => {
+                                    hooks.pulse.beats();
                                     self.throttle(bytes);
                                 }
                             }
@@ -165,20 +210,98 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
-impl<'h> Hooks<'h> {
-    pub(super) fn new(greeted: Greeted<'h>) -> Self {
-        Self { greeted, summary: Summary::default() }
+/// Whether the sender may come again after this, with its transfer.
+fn can_come_again(error: &Error) -> bool {
+    error.is_transient() || matches!(error, Error::Policy(AbortCode::Superseded))
+}
+
+impl<'h, S: Store> Hooks<'h, S> {
+    pub(super) fn new(greeted: Greeted<'h, S>, pulse: Pulse) -> Self {
+        Self { greeted, pulse, left: None, arrived: 0 }
     }
 }
 
+impl<S: Store> Parked<S> {
+    /// Of a session that had nothing open.
+    #[cfg(test)]
+    pub(super) const fn new(receiver: Receiver) -> Self {
+        Self { receiver, files: BTreeMap::new() }
+    }
+
+    /// Keeps what is open for a later attempt, of whatever transfer, and waits for commits at most that long.
+    pub(super) fn let_go(self, store: &mut S, clock: &impl Clock, most: Duration) {
+        let end = clock.now().saturating_add(most);
+        let mut commits = self.receiver.commits();
+        self.suspend(store);
+        // The next session of this store must not take the end of one of these commits for that of one of its own.
+        while commits > 0 && clock.now() < end {
+            let Some((_, ended)) = store.poll_committed(TICK) else { continue };
+            commits -= 1;
+            if let Err(Uncommitted::Taken { file, rival }) = ended {
+                Open { file, rival: rival.map(|(rival, _)| rival) }.suspend(store);
+            }
+        }
+    }
+
+    /// Keeps what is open for a later attempt, of whatever transfer.
+    pub(super) fn suspend(self, store: &mut S) {
+        self.files.into_values().for_each(|open| open.suspend(store));
+    }
+}
+
+impl<F> Open<F> {
+    fn suspend(self, store: &mut impl Store<File = F>) {
+        store.suspend(self.file);
+        self.rival.into_iter().for_each(|rival| store.suspend(rival));
+    }
+}
+
+impl Pulse {
+    pub(super) fn waits(&self, now: Duration) {
+        let since = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        // Waiting goes on over the ticks of a stream. No other memory depends on it: relaxed is enough.
+        let _ = self.0.compare_exchange(0, since, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn beats(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether nothing came for longer than a sender that lives is silent, though it is waited for.
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
+        let since = self.0.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
+        since.is_some_and(|since| now.saturating_sub(since) > HALF_DEAD)
+    }
+}
+
+/// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
+/// something at least every [`Deadlines::HEARTBEAT`].
+const HALF_DEAD: Duration = Deadlines::HEARTBEAT.saturating_mul(2);
+
 impl<S: Store> Receiving<'_, S> {
+    /// Goes on with what an earlier connection left, if it belongs to this transfer.
+    fn adopt(&mut self, left: Parked<S>, clock: &impl Clock, most: Duration) {
+        let is_same = |left: &Parked<S>| {
+            let (ours, theirs) = (self.receiver.transfer(), left.receiver.transfer());
+            ours.zip(theirs).is_some_and(|(ours, theirs)| ours.0 == theirs.0 && ours.1 > theirs.1)
+        };
+        if !is_same(&left) {
+            return left.let_go(self.store, clock, most);
+        }
+        let sent = left.receiver.summary().sent;
+        // It has the same configuration, and nothing was offered yet: nothing can be wrong with it.
+        if self.receiver.adopt(left.receiver).is_ok() {
+            (self.files, self.before) = (left.files, sent);
+        }
+    }
+
     /// Gives the input to the core, and does what it asks of the store; `None` if it is to be given again.
     fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Option<Consumed>, Error> {
         match self.receiver.handle_input(now, input)? {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
             Step::Begin { offer, place } => {
-                if let Some(former) = self.take(offer.entry) {
-                    self.store.suspend(former);
+                if let Some(former) = self.files.remove(&offer.entry) {
+                    former.suspend(self.store);
                 }
                 let begun = self.store.begin(&offer, place).map(|begun| {
                     let (file, found) = match begun {
@@ -275,19 +398,8 @@ impl<S: Store> Receiving<'_, S> {
     /// What is open of an entry, to be closed; its rival is.
     fn take(&mut self, entry: EntryId) -> Option<S::File> {
         let Open { file, rival } = self.files.remove(&entry)?;
-        if let Some(rival) = rival {
-            self.store.suspend(rival);
-        }
+        rival.into_iter().for_each(|rival| self.store.suspend(rival));
         Some(file)
-    }
-
-    /// The session is over: what is open is kept for the next one.
-    fn suspend_all(&mut self) {
-        while let Some((&entry, _)) = self.files.first_key_value() {
-            if let Some(file) = self.take(entry) {
-                self.store.suspend(file);
-            }
-        }
     }
 }
 

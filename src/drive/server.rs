@@ -1,20 +1,20 @@
 //! Many senders, one after the other and at the same time.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::blocking::Transfer;
+use super::board::{Lot, PAUSE, Room, Shared};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
 use super::rate::RateLimit;
-use super::receiving::Hooks;
+use super::receiving::{Hooks, Pulse};
+use super::retry::Retry;
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::{Summary, TransferId};
+use crate::proto::Summary;
 use crate::store::Store;
 use crate::transport::{Acceptor, Peer};
 
@@ -22,44 +22,49 @@ use crate::transport::{Acceptor, Peer};
 ///
 /// Each session has a thread of its own, and there are never more than [`Server::sessions`] of them. As many further
 /// senders are told that the server is busy, which [`Transfer::send_via`] takes as a reason to come again; the rest wait
-/// in the acceptor's queue. A newer attempt at a transfer ends an older one before it is answered.
+/// in the acceptor's queue.
+///
+/// - **Attempts.** A newer attempt at a transfer ends an older one before it is answered, and goes on with what that one
+///   left: its files are still open, and nothing is read or hashed again. What a lost connection left is let go when
+///   another transfer begins, after a [time](Server::remember), and with the server.
+/// - **Senders that come anew.** When a transfer begins, sessions that wait for their sender and have not heard a byte
+///   for more than two [heartbeats](crate::config::Deadlines::HEARTBEAT) are ended: the new sender may be what became
+///   of one of theirs, and finds what it left. A sender that lives all the same connects again.
 #[derive(Debug)]
-pub struct Server<A, S> {
+pub struct Server<A, S, C = SystemClock> {
     acceptor: A,
     store: S,
     config: Config,
     sessions: usize,
     once: bool,
     limit: Option<RateLimit>,
+    remember: Duration,
     cancel: Cancel,
+    clock: C,
 }
 
 /// The number of a session of one [`Server`], counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(u64);
-
-/// What the threads of a server share.
-struct Shared {
-    board: Mutex<Board>,
-    /// A session ended.
-    ended: Condvar,
-}
-
-#[derive(Default)]
-struct Board {
-    active: HashMap<SessionId, Active>,
-    transfers: HashMap<TransferId, (u32, SessionId)>,
-    /// The first session that ended well.
-    done: Option<Summary>,
-}
+pub struct SessionId(pub(super) u64);
 
 impl<A, S> Server<A, S> {
     /// A server that runs until it is cancelled, with at most 4 sessions at a time: what 1024 descriptors allow.
     pub fn new(acceptor: A, store: S) -> Self {
-        let (config, cancel) = (Config::default(), Cancel::new());
-        Self { acceptor, store, config, sessions: 4, once: false, limit: None, cancel }
+        Self {
+            acceptor,
+            store,
+            config: Config::default(),
+            sessions: 4,
+            once: false,
+            limit: None,
+            remember: Retry::default().patience,
+            cancel: Cancel::new(),
+            clock: SystemClock::new(),
+        }
     }
+}
 
+impl<A, S, C> Server<A, S, C> {
     /// The configuration of each session.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -67,7 +72,9 @@ impl<A, S> Server<A, S> {
         self
     }
 
-    /// How many sessions there may be at a time, at least 1. Cost: a thread and the memory of a session for each.
+    /// How many sessions there may be at a time, at least 1. Cost: a thread and the memory of a session for each, which
+    /// the [limits](Config::limits) bound. What lost connections left counts among them: the memory of a server is at
+    /// most that of so many sessions, and a buffer for each sender that is turned away.
     #[must_use]
     pub fn sessions(mut self, sessions: usize) -> Self {
         self.sessions = sessions.max(1);
@@ -89,6 +96,22 @@ impl<A, S> Server<A, S> {
         self
     }
 
+    /// How long what a lost connection left is kept in memory, with its files open, for its sender to come again.
+    /// Default: 60 s, for which senders try by default. After that, a sender that comes again finds what was
+    /// written, but it is read and hashed again. The time is looked at whenever the acceptor returns.
+    #[must_use]
+    pub fn remember(mut self, time: Duration) -> Self {
+        self.remember = time;
+        self
+    }
+
+    /// Another clock, for tests.
+    #[must_use]
+    pub fn clock<D: Clock>(self, clock: D) -> Server<A, S, D> {
+        let Self { acceptor, store, config, sessions, once, limit, remember, cancel, .. } = self;
+        Server { acceptor, store, config, sessions, once, limit, remember, cancel, clock }
+    }
+
     /// Who may stop the server, and all of its sessions. Their senders are told that it goes away, and come again for as long
     /// as they have patience; see [`Cancel::leave`].
     #[must_use]
@@ -98,11 +121,13 @@ impl<A, S> Server<A, S> {
     }
 }
 
-impl<A, S> Server<A, S>
+impl<A, S, C> Server<A, S, C>
 where
     A: Acceptor,
     A::Stream: Send,
     S: Store + Clone + Send,
+    S::File: Send,
+    C: Clock + Clone + Send,
 {
     /// Serves. `observe` makes an observer for each session; the observer hears of its end too.
     ///
@@ -117,18 +142,19 @@ where
         mut self,
         mut observe: impl FnMut(SessionId, &Peer) -> O,
     ) -> Result<Summary, Error> {
-        let shared = Shared { board: Mutex::default(), ended: Condvar::new() };
-        let clock = SystemClock::new();
         if let Some(limit) = &self.limit {
             limit.fit(&mut self.config, self.sessions as u64);
         }
+        let shared = Shared::new();
+        let clock = self.clock.clone();
         let mut next = 0;
         let mut shortages = 0;
-        thread::scope(|scope| {
+        let result = thread::scope(|scope| {
             let result = loop {
                 if self.cancel.is_cancelled() {
                     break Err(Error::Cancelled);
                 }
+                shared.expired(clock.now(), self.remember).into_iter().for_each(Lot::let_go);
                 match shared.wait_for_room(self.sessions, self.once) {
                     Room::Done(summary) => break Ok(summary),
                     Room::None => continue,
@@ -148,22 +174,24 @@ where
                 };
                 let id = SessionId(next);
                 next += 1;
-                let cancel = Cancel::new();
-                let is_served = shared.enter(id, &cancel, self.sessions);
+                let (cancel, pulse) = (Cancel::new(), Pulse::default());
+                let is_served = shared.enter(id, &cancel, &pulse, self.sessions);
+                let seat = Seat { id, pulse, is_served };
                 let store = self.store.clone();
-                let mut transfer = Transfer::new(self.config.clone()).cancel(cancel);
+                let transfer = Transfer::new(self.config.clone()).cancel(cancel);
+                let mut transfer = transfer.clock(clock.clone());
                 transfer.limit.clone_from(&self.limit);
                 let shared = &shared;
                 let thread = thread::Builder::new().name(format!("haul-session-{}", id.0));
                 let spawned = if is_served {
                     let transfer = transfer.observer(observe(id, &peer));
-                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, id, shared))
+                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, seat, shared))
                 } else {
-                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, id, shared))
+                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, seat, shared))
                 };
                 if let Err(source) = spawned {
                     // The stream is gone with the closure: that sender will come again.
-                    shared.leave(id, None);
+                    drop(shared.leave(id, None, None, clock.now()));
                     if shortages >= SHORTAGES {
                         break Err(Error::Local { operation: Operation::Spawn, source });
                     }
@@ -173,105 +201,54 @@ where
                 }
                 shortages = 0;
             };
-            shared.lock().active.values().for_each(|session| session.cancel.leave());
+            shared.leave_all();
             result
-        })
+        });
+        shared.into_lots().for_each(Lot::let_go);
+        result
     }
 }
 
 /// One session, from greeting to end.
-fn serve<S: Store, T: io::Read + io::Write, O: Observer>(
-    mut transfer: Transfer<O>,
+fn serve<S: Store, T: io::Read + io::Write, O: Observer, C: Clock + Clone>(
+    mut transfer: Transfer<O, C>,
     mut store: S,
     stream: T,
-    id: SessionId,
-    shared: &Shared,
+    Seat { id, pulse, is_served }: Seat,
+    shared: &Shared<S>,
 ) {
-    let mut greeted = |transfer, attempt, cancel: &Cancel| {
-        if !shared.take_over(id, transfer, attempt) {
-            cancel.supersede();
-        }
-    };
-    let mut hooks = Hooks::new(&mut greeted);
-    let result = transfer.run_receiver(&mut store, stream, &mut hooks);
-    // What the store holds for this session must be free before a newer attempt asks for it.
-    drop(store);
-    transfer.into_observer().ended(&result);
-    shared.leave(id, result.ok());
-}
-
-/// A session that has a thread.
-struct Active {
-    cancel: Cancel,
-    /// It is not only told that there is no room.
-    is_served: bool,
-}
-
-enum Room {
-    /// For another session, or at least for telling a sender that there is none.
-    Some,
-    None,
-    Done(Summary),
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Board> {
-        // A session that panicked left the board whole: no invariant spans two of its changes.
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for_room(&self, sessions: usize, once: bool) -> Room {
-        let board = self.lock();
-        if let (true, Some(summary)) = (once, board.done) {
-            return Room::Done(summary);
-        }
-        if board.active.len() < sessions.saturating_mul(2) {
-            return Room::Some;
-        }
-        let waited = self.ended.wait_timeout(board, PAUSE);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-        Room::None
-    }
-
-    /// Puts a session on the board; `false` if it can only be turned away.
-    fn enter(&self, id: SessionId, cancel: &Cancel, sessions: usize) -> bool {
-        let mut board = self.lock();
-        let served = board.active.values().filter(|session| session.is_served).count();
-        let is_served = served < sessions;
+    let clock = transfer.clock.clone();
+    let mut greeted = |store: &mut S, transfer, attempt, cancel: &Cancel| {
+        let now = clock.now();
         if !is_served {
-            cancel.turn_away();
+            shared.make_room(transfer, attempt, now);
+            return None;
         }
-        board.active.insert(id, Active { cancel: cancel.clone(), is_served });
-        is_served
+        let Some(handover) = shared.take_over(id, transfer, attempt, now) else {
+            cancel.supersede();
+            return None;
+        };
+        handover.others.into_iter().for_each(Lot::let_go);
+        handover.own.map(|lot| {
+            *store = lot.store;
+            lot.parked
+        })
+    };
+    let mut hooks = Hooks::new(&mut greeted, pulse);
+    let result = transfer.run_receiver(&mut store, stream, &mut hooks);
+    // What the store holds for this session must be free, or be on the board, before another one asks for it.
+    let left = hooks.left.map(|parked| (store, parked));
+    transfer.into_observer().ended(&result);
+    if let Some(lot) = shared.leave(id, result.ok(), left, clock.now()) {
+        lot.let_go();
     }
+}
 
-    /// Makes this session the one that serves a transfer; `false` if a newer attempt does already.
-    fn take_over(&self, id: SessionId, transfer: TransferId, attempt: u32) -> bool {
-        let mut board = self.lock();
-        for _ in 0..EVICTION_TICKS {
-            match board.transfers.get(&transfer) {
-                Some((newer, _)) if *newer >= attempt => return false,
-                Some((_, older)) => {
-                    if let Some(session) = board.active.get(older) {
-                        session.cancel.supersede();
-                    }
-                }
-                None => break,
-            }
-            let waited = self.ended.wait_timeout(board, PAUSE);
-            board = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        board.transfers.insert(transfer, (attempt, id));
-        true
-    }
-
-    fn leave(&self, id: SessionId, done: Option<Summary>) {
-        let mut board = self.lock();
-        board.active.remove(&id);
-        board.transfers.retain(|_, (_, session)| *session != id);
-        board.done = board.done.or(done);
-        self.ended.notify_all();
-    }
+/// The place of a session on the board.
+struct Seat {
+    id: SessionId,
+    pulse: Pulse,
+    is_served: bool,
 }
 
 impl std::fmt::Display for SessionId {
@@ -299,11 +276,5 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23 | 12 | 105))
 }
 
-/// How long to wait before something is looked at again.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// How many times in a row accepting may find something lacking, a pause apart: for 10 s.
 const SHORTAGES: u32 = 100;
-
-/// How long a newer attempt waits for the older one to leave: half of what its sender waits for a greeting.
-const EVICTION_TICKS: u32 = 50;

@@ -263,6 +263,9 @@ pub enum Misuse {
     /// A configuration that contradicts itself.
     #[error("the configuration contradicts itself: {0}")]
     Config(&'static str),
+    /// A receiver to take over that is not one of an earlier attempt at the same transfer, or too late.
+    #[error("there is no earlier attempt at the same transfer to be taken over")]
+    Former,
     /// Input while an answer to the last request is due.
     #[error("input while an answer to the last request is due")]
     AnswerDue,

@@ -106,7 +106,8 @@ pub struct Summary {
     pub sent: u64,
     /// Those among them that had travelled before.
     pub resent: u64,
-    /// Turns of the sender.
+    /// Turns of the sender that gave the floor to the receiver, greetings not counted. Both sides count the same, save
+    /// for a turn with which the connection was lost.
     pub turns: u64,
 }
 

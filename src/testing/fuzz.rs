@@ -136,7 +136,7 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
     alice.events
 }
 
-/// Whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between.
+/// Whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between, or of none.
 ///
 /// No name ever shows anything but what it held before or what was sent; every session ends; a session that nothing
 /// is done to is a success, whatever was before it; and its receipts are true.
@@ -185,10 +185,11 @@ pub fn session(data: &[u8]) {
         assert!(pair.now() - began < HOUR, "the session took too long");
         check(&store);
         store.set_capacity(MemoryStore::CAPACITY);
-        if choices.flag() || matches!(sent, Ended::Closed(_)) {
-            pair.restart(source.clone(), store.clone());
-        } else {
-            pair.reconnect(store.clone());
+        match choices.below(4) {
+            _ if matches!(sent, Ended::Closed(_)) => pair.restart(source.clone(), store.clone()),
+            0 => pair.restart(source.clone(), store.clone()),
+            1 => pair.reconnect(store.clone()),
+            _ => pair.resume(),
         }
     }
 

@@ -83,6 +83,8 @@ pub struct Bob<T: Store> {
     pub events: Vec<Event>,
     config: Config,
     files: BTreeMap<EntryId, Open<T::File>>,
+    /// The machine of the former connection, to be taken over once the sender has greeted.
+    former: Option<Receiver>,
     ended: Option<Ended>,
 }
 
@@ -145,18 +147,33 @@ impl<S: Source, T: Store> Pair<S, T> {
     ///
     /// Both lines are new, and whole.
     pub fn reconnect(&mut self, store: T) {
+        self.connect_again();
+        self.bob.suspend_all();
+        self.bob.former = None;
+        self.bob.store = store;
+    }
+
+    /// A further connection of the same sender, to a receiver that [takes over](Receiver::adopt) what the former one
+    /// knew, with its store and its open files.
+    ///
+    /// Both lines are new, and whole.
+    pub fn resume(&mut self) {
+        let former = self.bob.former.take();
+        let left = self.connect_again();
+        // One that was not greeted knows nothing: what it was to take over still is.
+        self.bob.former = former.or(left.transfer().is_some().then_some(left));
+    }
+
+    fn connect_again(&mut self) -> Receiver {
         self.attempt = self.attempt.saturating_add(1);
         let [a, b, c, d] = self.attempt.to_le_bytes();
         let nonce = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         self.alice.sender.reconnect(TRANSFER, self.attempt, nonce, self.now);
-        self.alice.ended = None;
-        self.bob.suspend_all();
-        let config = self.bob.config.clone();
-        self.bob.receiver = Receiver::new(config, nonce, self.now);
-        self.bob.receiver.compare_times();
-        self.bob.store = store;
-        self.bob.ended = None;
+        (self.alice.ended, self.bob.ended) = (None, None);
         (self.down, self.up) = (Line::default(), Line::default());
+        let mut receiver = Receiver::new(self.bob.config.clone(), nonce, self.now);
+        receiver.compare_times();
+        std::mem::replace(&mut self.bob.receiver, receiver)
     }
 
     /// The same after the sender was restarted too.
@@ -453,6 +470,7 @@ impl<T: Store> Bob<T> {
             events: Vec::new(),
             config: config.clone(),
             files: BTreeMap::new(),
+            former: None,
             ended: None,
         }
     }
@@ -473,7 +491,14 @@ impl<T: Store> Bob<T> {
     ) -> Result<Progress, Failure> {
         self.collect()?;
         match self.receiver.poll(now, out)? {
-            ReceiveAction::Event(event) => self.events.push(event),
+            ReceiveAction::Event(event) => {
+                if let Event::Greeted { .. } = event
+                    && let Some(former) = self.former.take()
+                {
+                    self.receiver.adopt(former)?;
+                }
+                self.events.push(event);
+            }
             ReceiveAction::Read { entry, offset, len } => self.read(entry, false, offset, len)?,
             ReceiveAction::ReadRival { entry, offset, len } => {
                 self.read(entry, true, offset, len)?;
@@ -626,13 +651,11 @@ impl<T: Store> Bob<T> {
     }
 
     fn end(&mut self, ended: Ended) -> Progress {
-        self.suspend_all();
         self.ended = Some(ended);
         Progress::Ended(ended)
     }
 
     fn lose(&mut self) -> Ended {
-        self.suspend_all();
         *self.ended.insert(Ended::Lost)
     }
 }

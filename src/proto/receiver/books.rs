@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::entry::Phase;
+use super::entry::{Incoming, Phase};
+use super::former::Unsaid;
 use super::work::{Bytes, Task, ZEROS};
 use super::{Found, ReceiveAction, Receiver};
 use crate::config::Existing;
@@ -155,8 +156,9 @@ impl Receiver {
         self.summary.trusted = self.summary.trusted.saturating_add(1);
         self.taken_bytes = self.taken_bytes.saturating_sub(size);
         self.tell(Event::Trusted { entry, path, size });
+        let identity = self.entries.get(&entry).map(Incoming::identity);
         self.forget(entry);
-        self.unsaid.insert(entry, false);
+        self.unsaid.insert(entry, Unsaid { is_bad: false, identity });
     }
 
     /// The content that came inside its offer was compared with the file that has its name.

@@ -3,7 +3,8 @@
 //! The store decides that, in one step with giving the name, and hands the file back. What is then done is what would
 //! have been done had the other been there from the start; but nothing need be sent again.
 
-use super::entry::{Phase, Rival};
+use super::entry::{Incoming, Phase, Rival};
+use super::former::Unsaid;
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::proto::error::{Failure, Misuse};
@@ -24,6 +25,10 @@ impl Receiver {
     /// [`Misuse::NotAsked`] for an entry that is not being committed.
     pub fn handle_taken(&mut self, entry: EntryId, rival: Option<u64>) -> Result<(), Failure> {
         self.state?;
+        if self.former.was_taken(entry) {
+            self.committing = self.committing.saturating_sub(1);
+            return Ok(());
+        }
         let existing = self.config.existing;
         let incoming = self.entries.get_mut(&entry).filter(|incoming| incoming.rival.is_none());
         let incoming = incoming.ok_or(Misuse::NotAsked)?;
@@ -132,10 +137,22 @@ impl Receiver {
     }
 
     /// The commit of what has the name ended. `false`: there will be a receipt, or the bad news is to be said.
-    pub(super) fn rival_committed(&mut self, entry: EntryId, failed: Option<Refusal>) -> bool {
+    pub(super) fn rival_committed(
+        &mut self,
+        entry: EntryId,
+        failed: Option<Refusal>,
+        is_lent: bool,
+    ) -> bool {
         match failed {
             None => self.todo.push_back(ReceiveAction::Discard { entry }),
             // It was changed, or removed, since it was read.
+            Some(Refusal::Exists) if is_lent => {
+                if let Some(incoming) = self.entries.get_mut(&entry) {
+                    incoming.rival = Some(Rival::Hashing(BlockTree::new()));
+                }
+                self.hold_back(entry);
+                return true;
+            }
             Some(Refusal::Exists) => {
                 self.commit_again(entry);
                 return true;
@@ -165,7 +182,8 @@ impl Receiver {
         self.commit_again(entry);
     }
 
-    fn commit_again(&mut self, entry: EntryId) {
+    /// Commits an entry that is at hand, complete.
+    pub(super) fn commit_again(&mut self, entry: EntryId) {
         self.contested.remove(&entry);
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         incoming.rival = None;
@@ -179,8 +197,9 @@ impl Receiver {
     fn lose(&mut self, entry: EntryId, reason: Refusal) {
         self.todo.push_back(ReceiveAction::Discard { entry });
         self.report(entry, reason);
+        let identity = self.entries.get(&entry).map(Incoming::identity);
         self.forget(entry);
-        self.unsaid.insert(entry, true);
+        self.unsaid.insert(entry, Unsaid { is_bad: true, identity });
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::entry::{Incoming, Phase, unknown};
+use super::former::{Known, Unsaid};
 use super::work::{Bytes, Task};
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Existing;
@@ -40,9 +41,11 @@ impl Receiver {
             self.waited_for = waiting;
             (self.spoke, self.advanced) = (false, false);
             self.turn_began = now;
-            self.summary.turns = self.summary.turns.saturating_add(1);
+            // The greeting is no turn of the session, for neither side.
+            self.summary.turns = self.summary.turns.saturating_add(u64::from(self.greeted));
             self.state = Ok(State::Speaking);
         } else if message == Message::Out && self.entries.is_empty() && self.doom.is_none() {
+            self.pass_over(None);
             self.state = Ok(State::Closed);
         } else {
             self.doom.get_or_insert((misplaced, now));
@@ -69,7 +72,7 @@ impl Receiver {
     ) -> Result<(), ProtocolError> {
         let kind = message.name();
         if let Some(entry) = message.entry().filter(|_| kind.is_of_sender())
-            && self.unsaid.get(&entry) == Some(&true)
+            && self.unsaid.get(&entry).is_some_and(|unsaid| unsaid.is_bad)
             && kind != Name::Offer
         {
             // The sender goes on until it hears the bad news; what it takes back itself needs none.
@@ -281,32 +284,48 @@ impl Receiver {
         if !is_well_formed {
             return Err(ProtocolError::Malformed { kind });
         }
+        self.next_id = next_id;
+        self.summary.travel(payload.len(), false);
+        let (is_counted, was_open) = if again.is_some() {
+            (true, false)
+        } else {
+            self.pass_over(Some(entry));
+            match self.recall(&wire)? {
+                Known::Answered => return Ok(()),
+                Known::Nothing { is_counted, is_open } => (is_counted, is_open),
+            }
+        };
+        let limits = &self.config.limits;
         let known = u64::from(again.is_some());
         let pending = (self.entries.len() as u64).saturating_add(self.unsaid.len() as u64);
-        if pending.saturating_sub(known) >= limits.pending_entries.max(1).into() {
+        let pending = pending.saturating_add(self.former.pending()).saturating_sub(known);
+        if pending >= limits.pending_entries.max(1).into() {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.pending_entries });
         }
         let is_open = is_file && wire.root.is_none() && !wire.by_time;
-        if is_open && self.open >= limits.open_entries.max(1) {
+        let open = self.open.saturating_add(self.former.open());
+        if is_open && open >= limits.open_entries.max(1) {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.open_entries });
         }
-        self.summary.travel(payload.len(), false);
-        let size = wire.size.unwrap_or(0);
         let path = if let Some(known) = again {
             // It stands in the books already.
             known.path
         } else {
             let names = self.names.saturating_add(wire.name.len() as u64);
-            if !self.entries.is_empty() && names > limits.pending_names.into() {
+            let all_names = names.saturating_add(self.former.names());
+            if all_names > wire.name.len() as u64 && all_names > limits.pending_names.into() {
                 return Err(ProtocolError::TooManyNames { limit: limits.pending_names });
             }
-            self.next_id = next_id;
-            self.taken_entries = self.taken_entries.saturating_add(1);
+            let (size, one) = if is_counted { (0, 0) } else { (wire.size.unwrap_or(0), 1) };
+            self.taken_entries = self.taken_entries.saturating_add(one);
             let path = match self.judge(&wire, size) {
                 Ok(path) => path,
                 Err((path, reason)) => {
                     self.say.push_back(Message::Refuse { entry, reason: reason.into() });
-                    self.unsaid.insert(entry, true);
+                    self.unsaid.insert(entry, Unsaid { is_bad: true, identity: None });
+                    if was_open {
+                        self.todo.push_back(ReceiveAction::Suspend { entry });
+                    }
                     self.summary.refuse(reason);
                     self.tell(Event::Refused { entry, path, reason });
                     return Ok(());
@@ -321,13 +340,7 @@ impl Receiver {
         if is_open {
             self.open = self.open.saturating_add(1);
         }
-        let meta = Meta {
-            path,
-            kind: wire.kind,
-            size: wire.size,
-            modified: wire.modified,
-            mode: wire.mode.map(|mode| mode & 0o777),
-        };
+        let meta = meta_of(&wire, path);
         let offer = Offer { entry, meta, block_size: wire.block_size, root: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
         incoming.is_inline = wire.inline && wire.root == Some(Root::of(payload));
@@ -454,5 +467,16 @@ impl Receiver {
         self.summary.withdraw(reason);
         self.tell(Event::Withdrawn { entry, path, reason });
         self.forget(entry);
+    }
+}
+
+/// What an offer says of its entry.
+pub(super) fn meta_of(wire: &WireOffer, path: RelPath) -> Meta {
+    Meta {
+        path,
+        kind: wire.kind.clone(),
+        size: wire.size,
+        modified: wire.modified,
+        mode: wire.mode.map(|mode| mode & 0o777),
     }
 }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::super::error::ProtocolError;
-use super::super::message::HAVE_MAX;
+use super::super::message::{HAVE_MAX, RANGES_MAX};
 use super::super::types::{EntryId, Offer, Outcome};
+use super::former::Identity;
 use crate::store::Place;
 use crate::tree::{BlockHash, BlockTree, Hashed, Root};
 
@@ -45,6 +46,8 @@ pub(super) struct Incoming {
     pub(super) rival: Option<Rival>,
     /// How many times in a row its name was taken when it was to be committed.
     pub(super) losses: u32,
+    /// It goes on from a former connection, and the sender is to hear what was kept.
+    is_resumed: bool,
 }
 
 /// What becomes of a file that has the name of an entry which is complete.
@@ -117,6 +120,7 @@ impl Incoming {
             left: 0,
             rival: None,
             losses: 0,
+            is_resumed: false,
         }
     }
 
@@ -132,6 +136,38 @@ impl Incoming {
         // The root of content that came inside its offer, and the end with it, still holds.
         self.end = None;
         self.gained = false;
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity::of(&self.offer.meta, self.offer.block_size)
+    }
+
+    /// The entry is offered again on a new connection; `false` if it has to begin anew.
+    ///
+    /// `compares` says whether it is only to be found out if the held file is the same.
+    pub(super) fn resume(&mut self, compares: bool) -> bool {
+        let compares = compares && self.phase == Phase::Comparing;
+        let is_apt = !self.is_inline && (!compares || self.tree.prefix() == self.tree.end());
+        let Some(hold) = self.hold.as_mut().filter(|_| is_apt) else { return false };
+        // All that is kept must be said at once.
+        let past = self.tree.runs().nth(RANGES_MAX);
+        if let Some(run) = past {
+            self.tree.truncate(run.start);
+        }
+        self.high = self.tree.prefix();
+        hold.resume(self.high);
+        self.end = None;
+        self.damaged = false;
+        self.asked = 0;
+        self.gained = false;
+        self.is_resumed = true;
+        true
+    }
+
+    /// What was kept of a former connection, if that is to be said.
+    pub(super) fn remembers(&mut self) -> Option<Vec<Range<u64>>> {
+        let runs: Vec<_> = self.tree.runs().collect();
+        (std::mem::take(&mut self.is_resumed) && !runs.is_empty()).then_some(runs)
     }
 
     /// The size, as offered or as it ended.
@@ -179,7 +215,7 @@ impl Incoming {
         if self.tree.contains(index) {
             return Err(ProtocolError::BlockAgain { entry, index });
         }
-        if len < expected && self.high > index.saturating_add(1) {
+        if len < expected && self.high.max(self.tree.end()) > index.saturating_add(1) {
             return Err(ProtocolError::BlockLength { entry, index, bytes: len, expected });
         }
         Ok(())
@@ -208,9 +244,9 @@ impl Incoming {
         self.gained = true;
     }
 
-    /// Blocks up to here are accounted for.
+    /// Blocks up to here are accounted for, and so are those after it that were kept from a former connection.
     pub(super) fn reach(&mut self, end: u64) {
-        self.high = self.high.max(end);
+        self.high = self.tree.run_end(self.high.max(end));
     }
 
     /// The sender says that all was sent.
@@ -221,7 +257,8 @@ impl Incoming {
             return contradicts;
         }
         let blocks = self.offer.block_size.blocks(size);
-        if self.high > blocks || self.short.is_some_and(|short| short != size) {
+        if self.high.max(self.tree.end()) > blocks || self.short.is_some_and(|short| short != size)
+        {
             return contradicts;
         }
         let is_ragged = !self.offer.block_size.divides(size);
@@ -333,6 +370,15 @@ impl Hold {
     /// Nothing beyond what was hashed can be read.
     pub(super) fn cut(&mut self) {
         self.blocks = self.end();
+    }
+
+    /// The piece is said again on a new connection, from this block on; what was hashed is not read again.
+    fn resume(&mut self, from: u64) {
+        let done = from.saturating_sub(self.first).min(self.hashed.len() as u64);
+        self.first = self.first.saturating_add(done);
+        self.hashed.drain(..usize::try_from(done).unwrap_or(usize::MAX).min(self.hashed.len()));
+        self.said = false;
+        self.promised = false;
     }
 
     /// Whether there is something to say.

@@ -3,6 +3,8 @@
 //! | state | input | output | next |
 //! | --- | --- | --- | --- |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
+//! | `Listening` | [`adopt`](Receiver::adopt), once, before the first `Offer` | | `Listening` |
+//! | `Listening` | `Offer`, known from a former connection | goes on with the entry, or says again what became of it | `Listening` |
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
 //! | `Listening` | `Offer` by time | `Look` | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
@@ -29,6 +31,7 @@ mod books;
 mod contest;
 mod dispatch;
 mod entry;
+mod former;
 mod speak;
 mod work;
 
@@ -39,6 +42,7 @@ pub use self::action::{Found, ReceiveAction, Step};
 pub(super) use self::books::BESIDE_MAX;
 pub(super) use self::dispatch::ZEROS_MAX;
 use self::entry::{Incoming, Phase, Rival};
+use self::former::{Former, Identity, Unsaid, Verdict};
 use self::work::{Current, Task};
 use super::Consumed;
 use super::error::{Failure, Misuse};
@@ -95,8 +99,11 @@ pub struct Receiver {
     open: u32,
     names: u64,
     committing: u32,
-    /// Entries that are out of the books, but what became of them is not said; and whether that is bad news.
-    unsaid: BTreeMap<EntryId, bool>,
+    /// Entries that are out of the books, but what became of them is not said.
+    unsaid: BTreeMap<EntryId, Unsaid>,
+    /// What was said of entries in the last turn, until it is known that the sender has heard it.
+    told: BTreeMap<EntryId, Verdict>,
+    former: Former,
     /// Entries and bytes offered or sent, over the whole session.
     taken_entries: u64,
     taken_bytes: u64,
@@ -139,6 +146,8 @@ impl Receiver {
             names: 0,
             committing: 0,
             unsaid: BTreeMap::new(),
+            told: BTreeMap::new(),
+            former: Former::default(),
             taken_entries: 0,
             taken_bytes: 0,
             arrived: 0,
@@ -297,6 +306,7 @@ impl Receiver {
         committed: Result<RelPath, Refusal>,
     ) -> Result<(), Failure> {
         self.state?;
+        let is_lent = self.lend(entry);
         let Some(Incoming {
             phase: Phase::Committing { size, root, outcome }, offer, rival, ..
         }) = self.entries.get(&entry)
@@ -304,6 +314,7 @@ impl Receiver {
             return Err(Misuse::NotAsked.into());
         };
         let (size, root) = (*size, *root);
+        let identity = Some(Identity::of(&offer.meta, offer.block_size));
         let offered = offer.meta.path.clone();
         let outcome = match rival {
             None => *outcome,
@@ -312,7 +323,7 @@ impl Receiver {
         };
         let is_rival = rival.is_some();
         self.committing = self.committing.saturating_sub(1);
-        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied()) {
+        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
             return Ok(());
         }
         let is_bad = committed.is_err();
@@ -338,7 +349,10 @@ impl Receiver {
             Err(reason) => self.report(entry, reason),
         }
         self.forget(entry);
-        self.unsaid.insert(entry, is_bad);
+        self.unsaid.insert(entry, Unsaid { is_bad, identity });
+        if is_lent {
+            self.hold_back(entry);
+        }
         Ok(())
     }
 

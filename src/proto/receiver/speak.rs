@@ -56,7 +56,7 @@ impl Receiver {
         {
             return Ok(action);
         }
-        if is_due && self.committing > 0 {
+        if is_due && self.committing > self.former.commits() {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         self.pass(now, out)
@@ -68,7 +68,7 @@ impl Receiver {
         {
             self.link.say(now, &message, out)?;
             self.spoke = true;
-            if let Message::Have { .. } = message {
+            if matches!(message, Message::Have { .. } | Message::Kept { .. }) {
                 self.advanced = true;
             } else if let Message::Changed { entry } = message {
                 self.advanced = true;
@@ -76,12 +76,7 @@ impl Receiver {
                     incoming.phase = Phase::Awaited;
                 }
             } else if let Some(entry) = message.entry() {
-                // The sender will not speak of it again.
-                if self.entries.contains_key(&entry) {
-                    self.forget(entry);
-                } else {
-                    self.unsaid.remove(&entry);
-                }
+                self.has_told(entry, message);
             }
         }
         Ok(())
@@ -110,6 +105,9 @@ impl Receiver {
                 return Some(ReceiveAction::Read { entry, offset, len });
             }
             if let Some((first, hashes, more)) = incoming.hold_says() {
+                if let Some(blocks) = incoming.remembers().filter(|_| !compare) {
+                    self.say.push_back(Message::Kept { entry, blocks });
+                }
                 self.say.push_back(Message::Have { entry, first, hashes, more, compare });
             }
         }

@@ -85,6 +85,7 @@ impl Receiver {
                 }
                 Heard::Message { message, payload, len } => (message, payload, len),
             };
+            self.was_heard();
             let name = message.name();
             let start = len.saturating_sub(payload.len());
             let mut current =

@@ -37,6 +37,10 @@ pub(super) struct Outgoing {
     high: u64,
     /// Blocks below this travelled at some time, so that what travels again can be counted.
     travelled: u64,
+    /// Blocks below this were dealt with on some connection: no receiver can keep more.
+    reached: u64,
+    /// Blocks that the receiver kept from a former connection: they are neither read nor said again.
+    skip: Vec<Range<u64>>,
     /// Blocks that the receiver asked for again.
     resend: VecDeque<Range<u64>>,
     /// Equal, or empty, blocks that are not said yet.
@@ -149,6 +153,8 @@ impl Outgoing {
             cursor: 0,
             high: 0,
             travelled: 0,
+            reached: 0,
+            skip: Vec::new(),
             resend: VecDeque::new(),
             run: None,
             size,
@@ -205,6 +211,7 @@ impl Outgoing {
         self.starts = 0;
         self.cursor = 0;
         self.high = 0;
+        self.skip.clear();
         self.resend.clear();
         self.run = None;
     }
@@ -225,6 +232,8 @@ impl Outgoing {
     ) -> bool {
         let expected = match self.phase {
             Phase::Offered if self.trust == Trust::Asked => return false,
+            // A receiver that remembers the entry goes on with its report where it was (E-5).
+            Phase::Offered if self.starts == 0 && first <= self.reached => first,
             // The first report, or a new start after the entry proved different from what was held.
             Phase::Offered => 0,
             Phase::Streaming if self.have.more && self.cursor >= self.have.end() => self.have.end(),
@@ -243,6 +252,8 @@ impl Outgoing {
                 return false;
             }
             self.cursor = 0;
+            // What is compared was called the same up to here.
+            self.advance(if compare { first } else { 0 });
         }
         self.phase = Phase::Streaming;
         self.have = Have { first, hashes, more, compare };
@@ -251,8 +262,15 @@ impl Outgoing {
 
     /// The receiver keeps these blocks; says whether they are more than before. `None` if they were never sent.
     pub(super) fn keep(&mut self, blocks: &[Range<u64>]) -> Option<bool> {
-        if blocks.last().is_some_and(|last| last.end > self.high.max(self.travelled)) {
+        if blocks.last().is_some_and(|last| last.end > self.reached.max(self.travelled)) {
             return None;
+        }
+        if self.phase == Phase::Offered {
+            // Kept since a former connection, which is said before anything else is (E-4).
+            if self.starts > 0 {
+                return None;
+            }
+            self.skip = blocks.to_vec();
         }
         let bytes = blocks.iter().map(|run| self.bytes_of(run)).fold(0, u64::saturating_add);
         self.arrived = self.arrived.max(bytes);
@@ -324,14 +342,22 @@ impl Outgoing {
             Some(run) if !run.zeros && run.blocks.end == self.cursor => run.blocks.end = end,
             run => *run = Some(Run { blocks: self.cursor..end, zeros: false }),
         }
-        self.cursor = end;
-        self.high = self.high.max(end);
+        self.advance(end);
+    }
+
+    /// The blocks before this one are dealt with, and so are those after it that the receiver kept.
+    fn advance(&mut self, to: u64) {
+        let kept = self.skip.iter().find(|kept| kept.contains(&to));
+        self.cursor = kept.map_or(to, |kept| kept.end);
+        self.high = self.high.max(self.cursor);
+        self.reached = self.reached.max(self.high);
     }
 
     /// The receiver holds another file; it will say what to do.
     pub(super) fn differs(&mut self) {
         self.phase = Phase::Offered;
         self.have = Have::default();
+        self.skip.clear();
         self.run = None;
     }
 
@@ -367,13 +393,13 @@ impl Outgoing {
             }
             return Verdict::Send { again: true };
         }
-        self.cursor = index.saturating_add(1);
         let held = self.have.hash(index);
         if self.have.compare && held != Some(block.hash) {
+            self.cursor = index.saturating_add(1);
             self.differs();
             return Verdict::Differs;
         }
-        self.high = self.high.max(self.cursor);
+        self.advance(index.saturating_add(1));
         if held == Some(block.hash) {
             return Verdict::Run { zeros: false };
         }
@@ -381,7 +407,7 @@ impl Outgoing {
             return Verdict::Run { zeros: true };
         }
         let again = index < self.travelled;
-        self.travelled = self.travelled.max(self.cursor);
+        self.travelled = self.travelled.max(index.saturating_add(1));
         Verdict::Send { again }
     }
 

@@ -7,7 +7,7 @@
 //! | `Listening` | `Have` | the entry streams | `Listening` |
 //! | `Listening` | `Refuse`, `Failed` | event `Refused`; the entry is settled | `Listening` |
 //! | `Listening` | `Missing` | blocks are queued again | `Listening` |
-//! | `Listening` | `Kept` | event `Progress` | `Listening` |
+//! | `Listening` | `Kept` | event `Progress`; before the first `Have`, these blocks are passed over | `Listening` |
 //! | `Listening` | `Receipt` | event `Delivered`; the entry is settled | `Listening` |
 //! | `Listening` | `Unchanged` | event `Trusted`; the entry is settled | `Listening` |
 //! | `Listening` | `Changed` | the entry is queued to be offered again | `Listening` |

@@ -263,6 +263,59 @@ fn comparison_that_is_cut_off_is_taken_up_by_the_next_attempt() {
 }
 
 #[test]
+fn name_that_is_taken_about_a_lost_connection_is_decided_on_the_next() {
+    let bytes = content(1, 3000);
+    for (existing, other, is_late) in POLICIES.into_iter().flat_map(|existing| {
+        let others = [bytes.clone(), content(2, 3000), content(1, 2000)];
+        others
+            .into_iter()
+            .flat_map(move |other| [false, true].map(|is_late| (existing, other.clone(), is_late)))
+    }) {
+        let config = config().existing(existing);
+        let new = || {
+            let mut pair = pair(existing, Way::Offered, &bytes);
+            pair.bob.others.push_back(Some(other.clone()));
+            pair
+        };
+        let mut whole = new();
+        let _ = whole.run();
+        let lens = [whole.down.record.len(), whole.up.record.len()];
+        for (down, at) in [(true, lens[0]), (false, lens[1])]
+            .into_iter()
+            .flat_map(|(down, len)| (0..len).map(move |at| (down, at)))
+        {
+            let case = format!("{existing:?} {} {is_late} {down} {at}", other == bytes);
+            let mut pair = new();
+            // The store may say that the name is taken before or after the connection is lost.
+            pair.bob.is_stuck = is_late;
+            if down {
+                pair.down.cut = Some(at)
+            } else {
+                pair.up.cut = Some(at)
+            }
+            pair.run_while_moving();
+            if pair.alice.ended.is_some_and(|ended| ended.is_ok()) {
+                continue;
+            }
+            pair.reconnect_parked(&config, 2);
+            pair.bob.is_stuck = false;
+            let (Ok(summary), Ok(_)) = pair.run() else { panic!("{case}") };
+            let sum = (summary.delivered, summary.refused, summary.skipped);
+            let (expected, visible) = match existing {
+                _ if other == bytes => ((1, 0, 0), stands(&[("a", &bytes)])),
+                Existing::Refuse => ((0, 1, 0), stands(&[("a", &other)])),
+                Existing::Skip => ((0, 0, 1), stands(&[("a", &other)])),
+                Existing::Rename => ((1, 0, 0), stands(&[("a", &other), ("a-1", &bytes)])),
+                Existing::Replace => ((1, 0, 0), stands(&[("a", &bytes)])),
+            };
+            assert_eq!((sum, &pair.bob.visible), (expected, &visible), "{case}");
+            assert_eq!(pair.bob.written, 3000, "{case}");
+            assert_clean(&pair, &case);
+        }
+    }
+}
+
+#[test]
 fn comparison_that_is_cancelled_leaves_both_files() {
     let bytes = content(1, 20 * 1024);
     let mut pair = pair(Existing::Refuse, Way::Offered, &bytes);

@@ -26,6 +26,19 @@ pub(super) fn check(name: &str, bytes: &[u8]) {
 }
 
 #[test]
+fn second_connection_of_a_session_that_is_remembered_is_what_it_was() {
+    let scene = scenes::scene("two-blocks");
+    let mut pair = scene.pair();
+    // The first block is there, half of the second is not.
+    pair.down.cut = Some(1300);
+    pair.run_while_moving();
+    pair.reconnect_parked(&scene.config, 2);
+    pair.run_well();
+    check("remembered.down.bin", &pair.down.record);
+    check("remembered.up.bin", &pair.up.record);
+}
+
+#[test]
 fn session_of_every_scene_is_what_it_was() {
     for scene in scenes::all() {
         let mut pair = scene.pair();

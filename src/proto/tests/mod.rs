@@ -19,6 +19,7 @@ mod header;
 mod hostile;
 mod liveness;
 mod pair;
+mod parked;
 mod random;
 mod rogue;
 mod scenes;

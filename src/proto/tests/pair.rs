@@ -21,6 +21,8 @@ pub(super) struct Pair {
     pub(super) up: Channel,
     pub(super) now: Duration,
     compares_times: bool,
+    /// The receiver of the former connection, to be taken over once the sender has greeted.
+    pub(super) former: Option<Receiver>,
 }
 
 /// The source.
@@ -36,10 +38,10 @@ pub(super) struct Alice {
     pub(super) released: BTreeMap<EntryId, u64>,
     /// The source has nothing for now, and takes a second to say so.
     pub(super) is_stuck: bool,
-    /// How many pieces of content were read.
-    pub(super) reads: u64,
     /// How long each read takes.
     pub(super) read_time: Duration,
+    /// Which pieces were read, by the number of the file and the offset.
+    pub(super) reads: Vec<(usize, u64)>,
 }
 
 /// The store: names under which files stand, and files that are being written.
@@ -63,6 +65,8 @@ pub(super) struct Bob {
     pub(super) changes_before_copy: bool,
     /// The n-th write fails.
     pub(super) fail_write: Option<u64>,
+    /// Which pieces were read: of which name, whether of the file that stands there, and from which offset.
+    pub(super) reads: Vec<(RelPath, bool, u64)>,
     pub(super) writes: u64,
     /// Before each commit in turn, somebody puts a file under the name that is asked for, or takes away what has it.
     pub(super) others: VecDeque<Option<Vec<u8>>>,
@@ -190,6 +194,7 @@ impl Pair {
             down: Channel::default(),
             up: Channel::default(),
             now: Duration::ZERO,
+            former: None,
         }
     }
 
@@ -206,6 +211,19 @@ impl Pair {
         nonce[..4].copy_from_slice(&attempt.to_le_bytes());
         self.sender.reconnect(transfer(), attempt, nonce, self.now);
         self.restart_receiver(config);
+    }
+
+    /// The same transfer over a new connection, to a receiver that takes over what the former one knows.
+    pub(super) fn reconnect_parked(&mut self, config: &Config, attempt: u32) {
+        let (open, rivals) = (self.bob.open.clone(), self.bob.rivals.clone());
+        let commits = self.bob.commits.clone();
+        let former = self.former.take();
+        let left =
+            std::mem::replace(&mut self.receiver, Receiver::new(config.clone(), [4; 16], self.now));
+        self.reconnect(config, attempt);
+        (self.bob.open, self.bob.rivals, self.bob.commits) = (open, rivals, commits);
+        // One that was not greeted knows nothing.
+        self.former = former.or(Some(left).filter(|left| left.transfer().is_some()));
     }
 
     /// Both sides were restarted.
@@ -226,6 +244,7 @@ impl Pair {
         if self.compares_times {
             self.receiver.compare_times();
         }
+        self.former = None;
         self.bob.open.clear();
         self.bob.rivals.clear();
         self.bob.commits.clear();
@@ -288,7 +307,6 @@ impl Pair {
             },
             SendAction::Read(request) => {
                 self.now += self.alice.read_time;
-                self.alice.reads += 1;
                 if self.alice.is_stuck {
                     self.now += Duration::from_secs(1);
                     self.sender.handle_read_pending().unwrap();
@@ -299,7 +317,9 @@ impl Pair {
                     self.sender.handle_withdrawn(Withdrawal::Unreadable { code: 29 }).unwrap();
                     return true;
                 }
-                let bytes = &self.alice.files[self.alice.ids[&request.entry]].1;
+                let file = self.alice.ids[&request.entry];
+                self.alice.reads.push((file, request.offset));
+                let bytes = &self.alice.files[file].1;
                 let start = usize::try_from(request.offset).unwrap().min(bytes.len());
                 let end = (start + request.len).min(bytes.len());
                 let mut frame = vec![0xEE; request.head + request.len];
@@ -346,7 +366,14 @@ impl Pair {
             }
         };
         match action {
-            ReceiveAction::Event(event) => self.bob.events.push(event),
+            ReceiveAction::Event(event) => {
+                if let Event::Greeted { .. } = event
+                    && let Some(former) = self.former.take()
+                {
+                    self.receiver.adopt(former).unwrap();
+                }
+                self.bob.events.push(event);
+            }
             ReceiveAction::Read { entry, offset, len } => {
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_held(Ok(&held)).unwrap();
@@ -378,7 +405,10 @@ impl Pair {
                 self.committed(entry, ended);
             }
             ReceiveAction::Await { .. } => {
-                if let Some((entry, ended)) = self.bob.next_commit() {
+                // Those of a former connection are of no interest before it is taken over.
+                if self.receiver.commits() > 0
+                    && let Some((entry, ended)) = self.bob.next_commit()
+                {
                     self.committed(entry, ended);
                     return true;
                 }
@@ -498,8 +528,9 @@ impl Bob {
         if self.is_stuck { None } else { self.commits.pop_front() }
     }
 
-    fn read(&self, entry: EntryId, offset: u64, len: usize) -> Vec<u8> {
+    fn read(&mut self, entry: EntryId, offset: u64, len: usize) -> Vec<u8> {
         let (path, existing) = &self.open[&entry];
+        self.reads.push((path.clone(), existing.is_some(), offset));
         let bytes = existing.as_ref().unwrap_or_else(|| &self.partial[path]);
         let start = usize::try_from(offset).unwrap().min(bytes.len());
         bytes[start..(start + len).min(bytes.len())].to_vec()

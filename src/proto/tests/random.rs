@@ -32,7 +32,7 @@ struct Plan {
     blocks: (u8, u8),
     turns: (u64, u64, u64),
     limits: (u32, u32, u32, u32),
-    faults: Vec<(bool, usize, Fault, bool)>,
+    faults: Vec<(bool, usize, Fault, Recovery)>,
     pieces: (Option<usize>, Option<usize>),
 }
 
@@ -40,6 +40,14 @@ struct Plan {
 enum Fault {
     Cut,
     Flip(u8),
+}
+
+/// Who remembers the former connection.
+#[derive(Debug, Clone, Copy)]
+enum Recovery {
+    Both,
+    Sender,
+    Nobody,
 }
 
 fn size() -> impl Strategy<Value = usize> {
@@ -68,7 +76,8 @@ fn plan() -> impl Strategy<Value = Plan> {
     let number = |most: u64| prop_oneof![0_u64..3, 0_u64..most, Just(1 << 30)];
     let count = || prop_oneof![0_u32..4, Just(64)];
     let fault = prop_oneof![Just(Fault::Cut), (0_u8..8).prop_map(Fault::Flip)];
-    let faults = vec((any::<bool>(), 0_usize..12_000, fault, any::<bool>()), 0..4);
+    let recovery = prop_oneof![2 => Just(Recovery::Both), 1 => Just(Recovery::Sender), 1 => Just(Recovery::Nobody)];
+    let faults = vec((any::<bool>(), 0_usize..12_000, fault, recovery), 0..4);
     let pieces = (option::of(1_usize..300), option::of(1_usize..300));
     (
         (files, window, 0_usize..4, any::<bool>(), (0_u8..4, 0_u8..4)),
@@ -161,7 +170,7 @@ fn run(plan: &Plan) {
         }
     };
     let mut restarted = false;
-    for (attempt, (is_up, at, fault, restart)) in (2..).zip(&plan.faults) {
+    for (attempt, (is_up, at, fault, recovery)) in (2..).zip(&plan.faults) {
         let channel = if *is_up { &mut pair.up } else { &mut pair.down };
         let at = if *is_up { at % 800 } else { *at };
         match fault {
@@ -183,12 +192,13 @@ fn run(plan: &Plan) {
         }
         // What a stream has released is gone with the process that had it.
         let can_restart = plan.window.is_none();
-        if *restart && can_restart {
-            restarted = true;
-            pair.restart_as(&ours, &theirs);
-        } else {
-            pair.sender.reconnect(super::pair::transfer(), attempt, [7; 16], pair.now);
-            pair.restart_receiver(&theirs);
+        match recovery {
+            Recovery::Both => pair.reconnect_parked(&theirs, attempt),
+            Recovery::Nobody if can_restart => {
+                restarted = true;
+                pair.restart_as(&ours, &theirs);
+            }
+            Recovery::Sender | Recovery::Nobody => pair.reconnect(&theirs, attempt),
         }
     }
     (pair.down.piece, pair.up.piece) = plan.pieces;

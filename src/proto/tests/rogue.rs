@@ -61,6 +61,14 @@ impl Rogue {
         }
     }
 
+    /// The same over a new connection, to a machine that remembers the former one.
+    pub(super) fn again(self, theirs: &Config, attempt: u32) -> Self {
+        let Self { mut pair, is_sender, mut hello, .. } = self;
+        pair.reconnect_parked(theirs, attempt);
+        hello.attempt = attempt;
+        Self { hello, ..Self::new(pair, is_sender) }.greeted()
+    }
+
     /// Changes its greeting.
     pub(super) fn hello(mut self, change: impl FnOnce(&mut Hello)) -> Self {
         change(&mut self.hello);

@@ -17,18 +17,18 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    fn new(name: &'static str) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         let config = Config::default().block_size(BlockSize::MIN);
         let (alice, bob) = (Alice::default(), Bob::default());
         Self { name, config, alice, bob, is_cancelled: false }
     }
 
-    fn existing(mut self, existing: Existing) -> Self {
+    pub(super) fn existing(mut self, existing: Existing) -> Self {
         self.config = self.config.existing(existing);
         self
     }
 
-    fn file(mut self, name: &str, bytes: &[u8]) -> Self {
+    pub(super) fn file(mut self, name: &str, bytes: &[u8]) -> Self {
         let meta = Meta::file(path(name), Some(bytes.len() as u64));
         self.alice.files.push((meta, bytes.to_vec()));
         self
@@ -52,17 +52,17 @@ impl Scene {
         self
     }
 
-    fn stream(mut self, name: &str, bytes: &[u8]) -> Self {
+    pub(super) fn stream(mut self, name: &str, bytes: &[u8]) -> Self {
         self.alice.files.push((Meta::file(path(name), None), bytes.to_vec()));
         self
     }
 
-    fn visible(mut self, name: &str, bytes: &[u8]) -> Self {
+    pub(super) fn visible(mut self, name: &str, bytes: &[u8]) -> Self {
         self.bob.visible.insert(path(name), bytes.to_vec());
         self
     }
 
-    fn partial(mut self, name: &str, bytes: &[u8]) -> Self {
+    pub(super) fn partial(mut self, name: &str, bytes: &[u8]) -> Self {
         self.bob.partial.insert(path(name), bytes.to_vec());
         self
     }

@@ -69,6 +69,16 @@ fn both_sides_name_the_transfer_and_the_attempt_of_the_sender() {
 }
 
 #[test]
+fn both_sides_count_the_same_turns() {
+    for scene in super::scenes::all() {
+        let (sent, received) = scene.pair().run();
+        if let (Ok(sent), Ok(received)) = (sent, received) {
+            assert_eq!(sent.turns, received.turns, "{}", scene.name);
+        }
+    }
+}
+
+#[test]
 fn many_files_of_many_sizes_arrive_in_few_turns() {
     let files: Vec<_> =
         (0..300).map(|i| (format!("d/{i}"), content(i, (i * 37) as usize))).collect();

@@ -295,6 +295,46 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         rogue.settle();
         rogue
     };
+    let two_blocks = || {
+        let mut rogue = filling();
+        for index in [0, 2] {
+            let (message, payload) = block(index);
+            rogue.say_with(&message, &payload);
+        }
+        rogue.turn();
+        rogue.again(&config(), 2)
+    };
+    let remembered = || {
+        let mut rogue = two_blocks();
+        rogue.say(&Message::Offer(sized()));
+        rogue.turn();
+        rogue
+    };
+    let compared = || {
+        let mut rogue = rename();
+        rogue.say(&Message::Same { entry: ZERO, blocks: 0..1 });
+        rogue.turn();
+        let mut rogue = rogue.again(&config().existing(Existing::Rename), 2);
+        rogue.say(&Message::Offer(sized()));
+        rogue.turn();
+        rogue
+    };
+    let committing_still = || {
+        let rogue = committing();
+        let mut rogue = rogue.again(&config(), 2);
+        rogue.say(&Message::Offer(sized()));
+        rogue.settle();
+        rogue
+    };
+    let told_again = || {
+        let mut rogue = committing();
+        rogue.pair.bob.is_stuck = false;
+        rogue.turn();
+        let mut rogue = rogue.again(&config(), 2);
+        rogue.say(&Message::Offer(sized()));
+        rogue.settle();
+        rogue
+    };
     let settled = || {
         let mut rogue = filling();
         let reason = Reason { code: 1, first: 0, second: 0 };
@@ -351,6 +391,11 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, comparing, policy replace", &replace),
         ("Listening, committing", &committing),
         ("Listening, dropped and not told", &dropped),
+        ("Listening on a second connection, two blocks known, nothing offered", &two_blocks),
+        ("Listening on a second connection, filling, two blocks known", &remembered),
+        ("Listening on a second connection, comparing, one block known", &compared),
+        ("Listening on a second connection, committing still", &committing_still),
+        ("Listening on a second connection, receipt to be said again", &told_again),
         ("Listening, settled", &settled),
         ("Listening, offered by time and changed, in this turn", &stale),
         ("Listening, offered by time and changed, and said so", &awaited),
@@ -422,6 +467,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         let rogue = Rogue::receiver(&config, Alice { files, ..Alice::default() });
         rogue.hello(|hello| hello.offered = 2).greeted()
     };
+    let ended_before = move || ended().again(&config(), 2);
     let closed = || Rogue::receiver(&config(), Alice::default()).greeted();
     let failed = move || {
         let mut rogue = sized();
@@ -440,6 +486,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, said to differ", &differed),
         ("Listening, ended", &ended),
         ("Listening, offered by time", &asked),
+        ("Listening on a second connection, ended on the first", &ended_before),
         ("Closed", &closed),
         ("Failed", &failed),
     ]);

@@ -42,11 +42,11 @@ fn unchanged_tree_is_neither_read_nor_sent_and_takes_two_turns() {
     let mut pair = pair(names.iter().enumerate().map(file).collect());
     pair.run_well();
     pair.restart(&config());
-    let read = pair.alice.reads;
+    let read = pair.alice.reads.len();
     let summary = pair.run_well();
     assert_eq!((summary.trusted, summary.delivered, summary.sent), (3000, 0, 0));
     assert!(summary.is_complete());
-    assert_eq!(pair.alice.reads, read);
+    assert_eq!(pair.alice.reads.len(), read);
     assert_eq!(summary.turns, 1, "all are offered in one turn");
     let trusted = |events: &[Event]| {
         events.iter().filter(|event| matches!(event, Event::Trusted { .. })).count()

@@ -50,6 +50,27 @@ fn pair_with_a_cut_loses_both_sides_at_once() {
 }
 
 #[test]
+fn pair_resumed_after_any_cut_sends_nothing_again_that_arrived() {
+    for cut in [0, 1, 100, 250, 270_000, 299_000] {
+        let store = MemoryStore::new();
+        let mut pair = pair(&store);
+        pair.down.cut(cut);
+        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "{cut}");
+        pair.resume();
+        // Lost before anybody has greeted: what was known still is.
+        pair.down.cut(20);
+        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "{cut}");
+        pair.resume();
+        let (Ended::Closed(sent), Ended::Closed(received)) = pair.run() else { panic!("{cut}") };
+        assert!(is_delivered(&store));
+        // One block of two is there by the later cuts.
+        let again = if cut < 262_144 { sent.sent - 300_000 } else { 300_000 - 262_144 };
+        assert_eq!(sent.resent, again, "{cut}");
+        assert_eq!((sent.delivered, received.delivered), (1, 1));
+    }
+}
+
+#[test]
 fn pair_with_a_black_hole_ends_by_the_deadline_for_silence() {
     let mut pair = pair(&MemoryStore::new());
     pair.down.stall(100_000);

@@ -1,0 +1,318 @@
+//! What is known from a former connection of the same transfer, so that nothing is read or sent twice (E-4 to E-7).
+
+use std::collections::BTreeMap;
+
+use super::dispatch::meta_of;
+use super::entry::{Incoming, Phase, Rival};
+use super::{ReceiveAction, Receiver, State};
+use crate::config::Existing;
+use crate::proto::error::{Failure, Misuse, ProtocolError};
+use crate::proto::event::Event;
+use crate::proto::message::{Message, Name, WireOffer};
+use crate::proto::path::RelPath;
+use crate::proto::types::{EntryId, Meta};
+use crate::tree::{BlockSize, BlockTree, Root};
+
+/// Entries of a former connection that the sender has not offered again so far.
+///
+/// They count as pending, as open, and with their names, so that a reconnect raises none of the limits.
+#[derive(Debug, Default)]
+pub(super) struct Former {
+    /// A receiver was taken over: that is done once on each connection.
+    is_taken: bool,
+    entries: BTreeMap<EntryId, Incoming>,
+    verdicts: BTreeMap<EntryId, Verdict>,
+    open: u32,
+    names: u64,
+    commits: u32,
+}
+
+/// What became of an entry, where it is not known that the sender has heard it.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    identity: Identity,
+    /// `Receipt`, `Refuse`, `Failed` or `Unchanged`.
+    message: Message,
+}
+
+/// What became of an entry is not said yet.
+#[derive(Debug)]
+pub(super) struct Unsaid {
+    pub(super) is_bad: bool,
+    /// `None` where the offer alone was enough to refuse it, as it will be if it comes again.
+    pub(super) identity: Option<Identity>,
+}
+
+/// The hash of all that must be the same in an entry that is offered again. It takes less memory than a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity(Root);
+
+/// What was known of an entry that is offered again.
+pub(super) enum Known {
+    /// Nothing that can be used. The offer may be one that was judged and counted before, and the entry may be open.
+    Nothing { is_counted: bool, is_open: bool },
+    /// The answer is under way.
+    Answered,
+}
+
+impl Identity {
+    pub(super) fn of(meta: &Meta, block_size: BlockSize) -> Self {
+        // What an offer says of it, save its content.
+        let offer = WireOffer {
+            entry: EntryId(0),
+            kind: meta.kind.clone(),
+            block_size,
+            size: meta.size,
+            modified: meta.modified,
+            mode: meta.mode,
+            root: None,
+            inline: false,
+            by_time: false,
+            name: meta.path.as_bytes().into(),
+        };
+        let mut bytes = Vec::new();
+        Message::Offer(offer).encode(&mut bytes);
+        Self(Root::of(&bytes))
+    }
+}
+
+impl Former {
+    pub(super) fn pending(&self) -> u64 {
+        (self.entries.len() as u64).saturating_add(self.verdicts.len() as u64)
+    }
+
+    pub(super) const fn open(&self) -> u32 {
+        self.open
+    }
+
+    pub(super) const fn names(&self) -> u64 {
+        self.names
+    }
+
+    /// Commits of entries that the sender does not wait for yet.
+    pub(super) const fn commits(&self) -> u32 {
+        self.commits
+    }
+
+    /// The name of an entry that was being committed is taken: what becomes of it is decided once it is offered again.
+    /// `false` if it is none of these.
+    pub(super) fn was_taken(&mut self, entry: EntryId) -> bool {
+        let is_committing =
+            |incoming: &Incoming| weight(incoming).2 > 0 && incoming.rival.is_none();
+        if !self.entries.get(&entry).is_some_and(is_committing) {
+            return false;
+        }
+        if let Some(mut incoming) = self.remove(entry) {
+            incoming.rival = Some(Rival::Hashing(BlockTree::new()));
+            self.insert(entry, incoming);
+        }
+        true
+    }
+
+    fn insert(&mut self, entry: EntryId, incoming: Incoming) {
+        let (open, names, commits) = weight(&incoming);
+        self.open = self.open.saturating_add(open);
+        self.names = self.names.saturating_add(names);
+        self.commits = self.commits.saturating_add(commits);
+        self.entries.insert(entry, incoming);
+    }
+
+    fn remove(&mut self, entry: EntryId) -> Option<Incoming> {
+        let incoming = self.entries.remove(&entry)?;
+        let (open, names, commits) = weight(&incoming);
+        self.open = self.open.saturating_sub(open);
+        self.names = self.names.saturating_sub(names);
+        self.commits = self.commits.saturating_sub(commits);
+        Some(incoming)
+    }
+}
+
+/// Whether it counts as open, the bytes of its name, and whether it is being committed by the store.
+fn weight(incoming: &Incoming) -> (u32, u64, u32) {
+    let is_contested = matches!(incoming.rival, Some(Rival::Hashing(_)));
+    let commits = matches!(incoming.phase, Phase::Committing { .. }) && !is_contested;
+    let names = incoming.offer.meta.path.as_bytes().len() as u64;
+    (u32::from(incoming.is_open), names, u32::from(commits))
+}
+
+impl Receiver {
+    /// Takes over what the receiver of an earlier connection of this transfer knows: what is written, what was hashed,
+    /// what is being committed, and what became of entries that the sender may not have heard of.
+    ///
+    /// It is called after [`Event::Greeted`] and before the next [`poll`](Receiver::poll). The caller goes on with the
+    /// store and the files that were open for `former`, under the same entries. Those that the sender does not offer
+    /// again, or offers as something else, are suspended.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::Former`] if it is too late, if one was taken over already, or if `former` served another transfer, a
+    /// newer attempt, or with another configuration. The files that were open for it are then to be suspended.
+    pub fn adopt(&mut self, former: Self) -> Result<(), Failure> {
+        let is_older = match (self.transfer(), former.transfer()) {
+            (Some((ours, attempt)), Some((theirs, older))) => ours == theirs && older < attempt,
+            _ => false,
+        };
+        let is_new = self.state? == State::Listening && !self.greeted && self.next_id == 0;
+        if !is_older || !is_new || self.former.is_taken || self.config != former.config {
+            return Err(Misuse::Former.into());
+        }
+        let summary = former.summary;
+        let turns = summary.turns.saturating_add(self.summary.turns);
+        self.summary = super::Summary { turns, ..summary };
+        self.committing = former.committing;
+        self.taken_entries = former.taken_entries;
+        self.taken_bytes = former.taken_bytes;
+        self.arrived = former.arrived;
+        // What the caller was not asked for any more.
+        let todo = std::mem::replace(&mut self.todo, former.todo);
+        self.todo.extend(todo);
+        self.former = Former { is_taken: true, ..former.former };
+        self.former.verdicts.extend(former.told);
+        let (mut entries, mut unsaid) = (former.entries, former.unsaid);
+        for message in former.say.into_iter().filter(is_verdict) {
+            let Some(entry) = message.entry() else { continue };
+            let identity = match entries.remove(&entry) {
+                Some(incoming) => Some(incoming.identity()),
+                None => unsaid.remove(&entry).and_then(|unsaid| unsaid.identity),
+            };
+            if let Some(identity) = identity {
+                self.former.verdicts.insert(entry, Verdict { identity, message });
+            }
+        }
+        entries.into_iter().for_each(|(entry, incoming)| self.former.insert(entry, incoming));
+        Ok(())
+    }
+
+    /// The sender has heard all that was said in the last turn.
+    pub(super) fn was_heard(&mut self) {
+        self.told.clear();
+    }
+
+    /// What became of an entry was said: it is out of the books, and kept in mind until the sender has heard it.
+    pub(super) fn has_told(&mut self, entry: EntryId, message: Message) {
+        let identity = match self.entries.get(&entry) {
+            Some(incoming) => Some(incoming.identity()),
+            None => self.unsaid.remove(&entry).and_then(|unsaid| unsaid.identity),
+        };
+        self.forget(entry);
+        if let Some(identity) = identity {
+            self.told.insert(entry, Verdict { identity, message });
+        }
+    }
+
+    /// The sender has settled all entries before this one, as it offers in order: those of a former connection that it
+    /// did not offer again are let go.
+    pub(super) fn pass_over(&mut self, before: Option<EntryId>) {
+        let is_passed = |entry: &EntryId| before.is_none_or(|before| *entry < before);
+        while self.former.verdicts.first_key_value().is_some_and(|(entry, _)| is_passed(entry)) {
+            self.former.verdicts.pop_first();
+        }
+        let ids = self.former.entries.iter().take_while(|(entry, _)| is_passed(entry));
+        // A commit that is under way comes to its end.
+        let is_left = |incoming: &Incoming| weight(incoming).2 == 0;
+        let passed: Vec<_> =
+            ids.filter(|(_, incoming)| is_left(incoming)).map(|(entry, _)| *entry).collect();
+        for entry in passed {
+            self.former.remove(entry);
+            self.todo.push_back(ReceiveAction::Suspend { entry });
+        }
+    }
+
+    /// Answers an offer from what is known of the entry, if it is the same that was offered before.
+    pub(super) fn recall(&mut self, wire: &WireOffer) -> Result<Known, ProtocolError> {
+        let entry = wire.entry;
+        let Ok(path) = RelPath::parse(&wire.name) else {
+            self.pass_over(entry.0.checked_add(1).map(EntryId));
+            return Ok(Known::Nothing { is_counted: false, is_open: false });
+        };
+        let meta = &meta_of(wire, path);
+        if let Some(verdict) = self.former.verdicts.remove(&entry) {
+            let is_counted = verdict.identity == Identity::of(meta, wire.block_size);
+            let other = |root: &Root| matches!(&verdict.message, Message::Receipt { root: held, .. } if held != root);
+            let is_answer = match verdict.message.name() {
+                Name::Unchanged => wire.by_time,
+                Name::Refuse => true,
+                _ => !wire.by_time,
+            };
+            if !is_counted || !is_answer || wire.root.as_ref().is_some_and(other) {
+                return Ok(Known::Nothing { is_counted, is_open: false });
+            }
+            let is_bad = matches!(verdict.message.name(), Name::Refuse | Name::Failed);
+            self.unsaid.insert(entry, Unsaid { is_bad, identity: Some(verdict.identity) });
+            self.say.push_back(verdict.message);
+            return Ok(Known::Answered);
+        }
+        let Some(mut incoming) = self.former.remove(entry) else {
+            return Ok(Known::Nothing { is_counted: false, is_open: false });
+        };
+        let is_counted =
+            incoming.offer.meta == *meta && incoming.offer.block_size == wire.block_size;
+        let goes_on = match incoming.phase {
+            Phase::Committing { root, .. } => {
+                if !is_counted || wire.by_time || wire.root.is_some_and(|offered| offered != root) {
+                    // Two commits of one entry could not be told apart.
+                    let kind = Name::Offer;
+                    return Err(ProtocolError::UnexpectedForEntry { kind, entry });
+                }
+                true
+            }
+            Phase::Comparing | Phase::Filling | Phase::Wanted => {
+                let is_same = is_counted && !wire.inline && !wire.by_time;
+                let is_same = is_same && wire.root == incoming.offer.root;
+                is_same && incoming.resume(self.config.existing != Existing::Replace)
+            }
+            Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Waiting | Phase::Dropped => {
+                false
+            }
+        };
+        if !goes_on {
+            return Ok(Known::Nothing { is_counted, is_open: true });
+        }
+        self.names = self.names.saturating_add(meta.path.as_bytes().len() as u64);
+        if incoming.is_open {
+            self.open = self.open.saturating_add(1);
+        }
+        if !matches!(incoming.phase, Phase::Committing { .. }) {
+            self.busy.insert(entry);
+        }
+        let is_contested = incoming.rival.is_some() && weight(&incoming).2 == 0;
+        self.entries.insert(entry, incoming);
+        if is_contested {
+            self.commit_again(entry);
+        }
+        let (path, kind) = (meta.path.clone(), meta.kind.clone());
+        self.tell(Event::Offered { entry, path, kind, size: meta.size });
+        Ok(Known::Answered)
+    }
+
+    /// Puts an entry that is being committed among those that are offered, for as long as its commit is dealt with;
+    /// `false` if it is there already.
+    pub(super) fn lend(&mut self, entry: EntryId) -> bool {
+        if self.entries.contains_key(&entry) {
+            return false;
+        }
+        let Some(incoming) = self.former.remove(entry) else { return false };
+        self.names = self.names.saturating_add(incoming.offer.meta.path.as_bytes().len() as u64);
+        self.entries.insert(entry, incoming);
+        true
+    }
+
+    /// Takes a lent entry back: what became of it is said once the sender offers it again.
+    pub(super) fn hold_back(&mut self, entry: EntryId) {
+        let at = self.say.iter().rposition(|message| message.entry() == Some(entry));
+        let message = at.and_then(|at| self.say.remove(at));
+        if let Some(incoming) = self.entries.remove(&entry) {
+            let name = incoming.offer.meta.path.as_bytes().len() as u64;
+            self.names = self.names.saturating_sub(name);
+            self.former.insert(entry, incoming);
+        } else if let Some(message) = message
+            && let Some(Unsaid { identity: Some(identity), .. }) = self.unsaid.remove(&entry)
+        {
+            self.former.verdicts.insert(entry, Verdict { identity, message });
+        }
+    }
+}
+
+fn is_verdict(message: &Message) -> bool {
+    matches!(message.name(), Name::Receipt | Name::Refuse | Name::Failed | Name::Unchanged)
+}
