@@ -89,10 +89,21 @@ impl Tree {
 
     /// As [`Tree::open`], and makes those that do not exist.
     pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
+        for _ in 0..ATTEMPTS {
+            match self.try_make(path) {
+                // Another session has removed one on the way, which held nothing yet.
+                Err(Errno::NOENT) => {}
+                made => return made.map_err(refusal),
+            }
+        }
+        Err(refusal(Errno::NOENT))
+    }
+
+    fn try_make(&self, path: Option<&RelPath>) -> Result<Vec<Folder>> {
         let mut folders = vec![self.root.clone()];
         for part in path.into_iter().flat_map(RelPath::parts) {
             let Some(folder) = folders.last() else { break };
-            let below = self.make_one(folder, part).map_err(refusal)?;
+            let below = self.make_one(folder, part)?;
             folders.push(below);
         }
         Ok(folders)
@@ -209,5 +220,26 @@ mod tests {
             assert_eq!(refusal(errno), expected, "{errno:?}");
         }
         assert_eq!(refusal(Errno::NOENT), Refusal::Store { code: NOENT });
+    }
+    /// A folder on the way that holds nothing yet may be removed by the session that made it.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "two sessions race for a folder")]
+    fn folders_are_made_while_another_session_removes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let tree = Tree::new(Folder::new(root).unwrap());
+        let path = RelPath::parse(b"a/b/c").unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let is_over = &is_over;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    tree.tidy(Some(&path));
+                }
+            });
+            let made = (0..5000).map(|_| tree.make(Some(&path))).find_map(|made| made.err());
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(made, None);
+        });
     }
 }
