@@ -657,3 +657,35 @@ fn receiver_that_keeps_blocks_of_what_differs_is_found_out() {
     rogue.settle();
     broke(&rogue, ProtocolError::UnexpectedForEntry { kind: Name::Kept, entry: ZERO });
 }
+
+#[test]
+fn report_goes_on_once_what_is_kept_reaches_its_end() {
+    // Each piece of what is held has one block.
+    let config = config().turn(Turn::default().max_time(Duration::ZERO));
+    let bytes = content(1, 6 * KIB);
+    let mut bob = Bob::default();
+    bob.partial.insert(path("a"), bytes.clone());
+    let mut rogue = Rogue::sender(&config, bob).greeted();
+    rogue.say(&Message::Offer(offer(0, "a", Some(6144))));
+    rogue.turn();
+    for index in 0..2 {
+        rogue.say(&Message::Same { entry: ZERO, blocks: index..index + 1 });
+        rogue.turn();
+    }
+    // One comes damaged, and is not sent again before the next.
+    let hash = BlockHash::from_bytes([7; 32]);
+    rogue.say_with(&Message::Block { entry: ZERO, index: 2, hash }, &[9; 1024]);
+    rogue.turn();
+    rogue.say(&Message::Same { entry: ZERO, blocks: 3..4 });
+    rogue.settle();
+    let mut rogue = rogue.again(&config, 2);
+    rogue.say(&Message::Offer(offer(0, "a", Some(6144))));
+    let said = rogue.turn();
+    assert_eq!(said[0], Message::Kept { entry: ZERO, blocks: vec![0..2, 3..4] });
+    assert!(matches!(said[1], Message::Have { first: 3, more: true, .. }), "{said:?}");
+    say_block(&mut rogue, &bytes, 2);
+    let said = rogue.turn();
+    let is_next = |said: &Message| matches!(said, Message::Have { first: 4, .. });
+    assert!(said.iter().any(is_next), "{said:?}");
+    check_reads(&rogue.pair, &|| "held blocks".into());
+}
