@@ -213,7 +213,7 @@ where
 fn serve<S: Store, T: io::Read + io::Write, O: Observer, C: Clock + Clone>(
     mut transfer: Transfer<O, C>,
     mut store: S,
-    stream: T,
+    mut stream: T,
     Seat { id, pulse, is_served }: Seat,
     shared: &Shared<S>,
 ) {
@@ -235,13 +235,15 @@ fn serve<S: Store, T: io::Read + io::Write, O: Observer, C: Clock + Clone>(
         })
     };
     let mut hooks = Hooks::new(&mut greeted, pulse);
-    let result = transfer.run_receiver(&mut store, stream, &mut hooks);
+    let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
     // What the store holds for this session must be free, or be on the board, before another one asks for it.
     let left = hooks.left.map(|parked| (store, parked));
     transfer.into_observer().ended(&result);
     if let Some(lot) = shared.leave(id, result.ok(), left, clock.now()) {
         lot.let_go();
     }
+    // Whoever sees the end of this stream finds room, and what was left, on the board.
+    drop(stream);
 }
 
 /// The place of a session on the board.
