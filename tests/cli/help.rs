@@ -30,6 +30,8 @@ fn wrong_usage_is_one_line_and_code_2() {
         &["send", "a", "b:1", "--chunk", "1K"],
         &["send", "--plain", "a", "b", "c:1"],
         &["send", "--plain", "--name", "x", "a", "c:1"],
+        &["send", "--plain", "--trust-times", "a", "c:1"],
+        &["send", "--links", "all", "a", "c:1"],
         &["receive", "--listen", "nowhere"],
         &["receive", "--listen", "exec:cat"],
         &["receive", "--stdio", "--listen", "a:1"],
