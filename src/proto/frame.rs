@@ -13,7 +13,7 @@ use super::message::Name;
 ///
 /// As in PNG, a byte with its top bit set and line ends of both kinds tell a stream that is not clean for
 /// eight bits, or that a terminal translates, from a peer that does not speak haul.
-pub(super) const PREFACE: [u8; 8] = *b"\x89haul\r\n\x1a";
+pub const PREFACE: [u8; 8] = *b"\x89haul\r\n\x1a";
 
 /// The length of a header in bytes (W-2).
 pub(super) const HEADER: usize = 16;

@@ -35,6 +35,7 @@ pub mod wire {}
 
 pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
 pub use event::{Event, Summary};
+pub use frame::PREFACE;
 pub use link::Consumed;
 pub use message::{Activity, Name};
 #[cfg(feature = "fs")]

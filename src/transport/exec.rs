@@ -75,6 +75,14 @@ impl ExecConnector {
         self
     }
 
+    /// What the user asked to be run: of a shell, that is what it is given.
+    fn name(&self) -> OsString {
+        match self.arguments.last() {
+            Some(command) if self.raw => command.clone(),
+            _ => self.program.clone(),
+        }
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         #[cfg(windows)]
@@ -115,7 +123,7 @@ impl Connector for ExecConnector {
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let stderr = Arc::new(Monitor::new(Tail::default()));
         // From here on the process is ended and reaped whatever happens.
-        let process = Process { child, status: None, stderr, grace: self.grace };
+        let process = Process { child, name: self.name(), status: None, stderr, grace: self.grace };
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::ErrorKind::NotConnected.into());
         };
@@ -203,6 +211,8 @@ impl Write for ExecStream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecError {
+    /// What was run: the text for the shell, or the program.
+    pub command: OsString,
     /// How it ended.
     pub status: ExitStatus,
     /// The last of what it said on standard error, at most 4 KiB. When displayed, its control characters are escaped.
@@ -213,24 +223,27 @@ impl std::error::Error for ExecError {}
 
 impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("command '")?;
+        write_safely(f, &self.command.to_string_lossy())?;
         match self.status.code() {
-            Some(code) => write!(f, "command exited with status {code}")?,
-            None => write!(f, "command was ended by a {}", self.status)?,
+            Some(code) => write!(f, "' exited with status {code}")?,
+            None => write!(f, "' was ended by a {}", self.status)?,
         }
         let text = String::from_utf8_lossy(&self.stderr);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         for (number, line) in lines.enumerate() {
             f.write_str(if number == 0 { ": " } else { "; " })?;
-            for c in line.chars() {
-                if is_dangerous(c) {
-                    write!(f, "{}", c.escape_unicode())?
-                } else {
-                    write!(f, "{c}")?
-                }
-            }
+            write_safely(f, line)?;
         }
         Ok(())
     }
+}
+
+fn write_safely(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match is_dangerous(c) {
+        true => write!(f, "{}", c.escape_unicode()),
+        false => write!(f, "{c}"),
+    })
 }
 
 /// Whether a terminal could take it for more than a letter: control characters, and those that turn the direction of text.
@@ -250,6 +263,8 @@ struct CannotRun {
 #[derive(Debug)]
 struct Process {
     child: Child,
+    /// What was run, for people.
+    name: OsString,
     status: Option<ExitStatus>,
     stderr: Arc<Monitor<Tail>>,
     grace: Duration,
@@ -283,7 +298,7 @@ impl Process {
             Some(126 | 127) => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::ConnectionAborted,
         };
-        io::Error::new(kind, ExecError { status, stderr: self.said() })
+        io::Error::new(kind, ExecError { command: self.name.clone(), status, stderr: self.said() })
     }
 
     /// Says why a write failed, if it is because the command ended.

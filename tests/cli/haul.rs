@@ -156,7 +156,7 @@ impl Haul {
         self.child.wait().expect("it was killed");
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = quiet("kill").arg(signal).arg(self.child.id().to_string()).status();
         assert!(sent.expect("kill can be run").success());
     }

@@ -51,6 +51,13 @@ fn completions_and_man_are_printed() {
         let script = run(["completions", shell]).code(0);
         assert!(script.stdout.contains("--retry-for") || script.stdout.contains("retry-for"));
     }
+    for (command, option) in [("send", "limit"), ("receive", "durability"), ("demo", "json")] {
+        let page = run(["man", command]).code(0);
+        let title = format!(".TH haul-{command} 1");
+        assert!(page.stdout.contains(&title) && page.stdout.contains(option), "{page:?}");
+        assert!(!page.stdout.contains("HAUL COMPLETIONS"), "{page:?}");
+    }
+    run(["man", "fetch"]).code(2).one_error(&["fetch"]);
     let page = run(["man"]).code(0);
     for words in [".TH haul 1", ".SH \"HAUL SEND\"", ".SH \"HAUL RECEIVE\"", "retry", "Exit codes"]
     {

@@ -221,6 +221,28 @@ fn receiver_that_is_restarted_in_good_order_is_found_again() {
     assert_same(&fs::read(inbox.path().join("stream")).unwrap(), &bytes);
 }
 
+/// What nohup does: a signal that is ignored from the start stays ignored.
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_signal_stays_ignored() {
+    let inbox = tempdir().unwrap();
+    let mut command = crate::common::quiet("sh");
+    let haul = crate::haul::HAUL;
+    let script = format!("trap '' HUP; exec '{haul}' receive --listen 127.0.0.1:0 \"$0\"");
+    command.args(["-c", &script]).arg(inbox.path());
+    let mut bob = Haul::spawn(command);
+    let address = bob.address();
+    bob.signal("-HUP");
+    run(["send", crate::common::photo_path().to_str().unwrap(), &address]).code(0);
+    assert_eq!(names(inbox.path()), ["photo.jpg"]);
+    bob.signal("-TERM");
+    bob.finish().code(130).one_error(&["stopping"]);
+    // Not ignored, it ends the receiver.
+    let (bob, _) = Haul::receive(inbox.path(), &[]);
+    bob.signal("-HUP");
+    bob.finish().code(130).one_error(&["stopping"]);
+}
+
 #[test]
 fn second_interrupt_ends_at_once() {
     let folder = tempdir().unwrap();

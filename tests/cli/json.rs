@@ -130,3 +130,61 @@ fn json_progress_of_a_large_file_is_limited_and_complete() {
     let count = kinds(&events).iter().filter(|kind| **kind == "progress").count();
     assert!(count as f64 <= 10.0 * seconds + 2.0, "{count} in {seconds} s");
 }
+
+/// A receiver with this many small files on their way to it, whose standard output nobody reads yet.
+fn unread(count: usize) -> (tempfile::TempDir, std::process::Child, Haul) {
+    let place = tempdir().unwrap();
+    let (outbox, inbox) = (place.path().join("outbox"), place.path().join("inbox"));
+    fs::create_dir(&outbox).unwrap();
+    fs::create_dir(&inbox).unwrap();
+    for number in 0..count {
+        fs::write(outbox.join(number.to_string()), number.to_string()).unwrap();
+    }
+    let socket = format!("unix:{}", place.path().join("socket").display());
+    let mut receive = crate::common::quiet(crate::haul::HAUL);
+    receive.args([
+        "receive",
+        "-q",
+        "--json",
+        "--once",
+        "--durability",
+        "received",
+        "--listen",
+        &socket,
+    ]);
+    let bob = receive.arg(&inbox).spawn().unwrap();
+    let patience = ["--retry-for", "30s"];
+    let arguments = ["send", "-q", outbox.to_str().unwrap(), &socket];
+    let alice = Haul::start(arguments.iter().chain(&patience));
+    (place, bob, alice)
+}
+
+const MANY: usize = 3000;
+
+#[test]
+fn reader_of_json_that_never_reads_does_not_stop_the_transfer() {
+    let (place, bob, alice) = unread(MANY);
+    alice.finish().code(0);
+    let bob = bob.wait_with_output().unwrap();
+    let stderr = String::from_utf8(bob.stderr).unwrap();
+    assert_eq!(stderr, "haul: nobody has read standard output for 5 s: no more is written to it\n");
+    assert_eq!(bob.status.code(), Some(1), "it is not a success");
+    assert_eq!(crate::haul::names(&place.path().join("inbox/outbox")).len(), MANY);
+}
+
+#[test]
+fn reader_of_json_that_is_late_misses_no_receipt() {
+    let (_place, bob, alice) = unread(MANY);
+    // By then the pipe is full, and the queue fills.
+    let out = bob.stdout.as_ref().unwrap();
+    let deadline = std::time::Instant::now() + crate::common::PATIENCE;
+    crate::common::poll(deadline, "output", || {
+        (rustix::io::ioctl_fionread(out).unwrap() > 60_000).then_some(())
+    });
+    let bob = bob.wait_with_output().unwrap();
+    alice.finish().code(0);
+    assert_eq!((bob.status.code(), bob.stderr.as_slice()), (Some(0), &b""[..]));
+    let stdout = String::from_utf8(bob.stdout).unwrap();
+    let received = stdout.lines().filter(|line| line.contains("\"received\"")).count();
+    assert_eq!(received, MANY);
+}

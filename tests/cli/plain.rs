@@ -205,3 +205,46 @@ fn plain_wants_a_peer_and_a_single_path() {
     closed.one_error(&["refused"]);
     run(["send", "--plain", HAUL, HAUL, "127.0.0.1:1"]).code(2).one_error(&["single PATH"]);
 }
+
+#[test]
+fn haul_sender_at_a_plain_receiver_is_told_and_nothing_is_saved() {
+    let inbox = tempdir().unwrap();
+    let place = inbox.path().join("photo.jpg");
+    let mut bob =
+        Haul::start(["receive", "--plain", place.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let address = bob.address();
+    run(["send", photo_path().to_str().unwrap(), &address, "--retry-for", "0s"]).code(3);
+    bob.finish().code(3).one_error(&["the peer speaks haul", "leave --plain out"]);
+    assert_eq!(names(inbox.path()), [""; 0]);
+    // A byte at a time, it is known all the same; and what only begins like it is a file like any other.
+    for (preface, code) in
+        [(&b"\x89haul\r\n\x1a"[..], 3), (b"\x89haul\r\n", 0), (b"\x89hauls\r\n", 0)]
+    {
+        let mut bob =
+            Haul::start(["receive", "--plain", place.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+        let mut alice = TcpStream::connect(bob.address()).unwrap();
+        alice.set_nodelay(true).unwrap();
+        for byte in preface {
+            alice.write_all(&[*byte]).unwrap();
+        }
+        drop(alice);
+        bob.finish().code(code);
+        assert_eq!(place.exists(), code == 0);
+        let _ = fs::remove_file(&place);
+    }
+}
+
+#[test]
+fn plain_sender_whose_input_is_idle_ends_at_the_first_signal() {
+    let (listener, mut command) =
+        (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), crate::common::quiet(HAUL));
+    let address = listener.local_addr().unwrap().to_string();
+    command.args(["send", "--plain", "--json", "-", &address]).stdin(std::process::Stdio::piped());
+    let mut alice = Haul::spawn(command);
+    let _stdin = alice.take_stdin();
+    alice.line(|line| line.contains("connected"));
+    let start = std::time::Instant::now();
+    alice.interrupt();
+    alice.finish().code(130);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5));
+}

@@ -278,6 +278,9 @@ fn exec_command_that_fails_is_named_with_its_words() {
     let failed = run(["send", &photo(), "exec:echo no way to host >&2; exit 255"]).code(3);
     failed.one_error(&["status 255", "no way to host"]);
     run(["send", &photo(), "exec:no-such-command-xyz"]).code(3).one_error(&["no-such-command-xyz"]);
+    run(["send", &photo(), "exec:false"])
+        .code(3)
+        .one_error(&["the command 'false' exited with status 1"]);
     run(["send", &photo(), "exec:true"]).code(3).one_error(&["before it said a word of haul"]);
     assert!(start.elapsed() < Duration::from_secs(10));
 }

@@ -38,8 +38,12 @@ pub(crate) enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Print the manual page, for man(1): haul man | man -l -
-    Man,
+    /// Print a manual page, for man(1): haul man | man -l -
+    Man {
+        /// Only that of this command: haul man send.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 /// Send files and folders to a receiver.
@@ -226,6 +230,8 @@ pub(crate) struct Output {
     #[arg(long)]
     pub(crate) json: bool,
     /// Print nothing but errors and warnings (and, with --json, events).
+    ///
+    /// A connection that is lost and made again is neither, as long as it can be.
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }

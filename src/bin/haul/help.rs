@@ -37,16 +37,26 @@ pub(crate) fn completions(shell: Shell) -> Result<Code, Stop> {
     print(&script)
 }
 
-/// Prints the manual page of the command, with one section for each of its commands.
-pub(crate) fn man() -> Result<Code, Stop> {
+/// Prints the manual page of the command, with one section for each of its commands; or that of one of them.
+pub(crate) fn man(of: Option<&str>) -> Result<Code, Stop> {
     let mut page = Vec::new();
     let mut haul = Haul::command();
     haul.build();
-    let rendered = Man::new(haul.clone()).render(&mut page).and_then(|()| {
-        haul.get_subcommands()
-            .filter(|command| command.get_name() != "help")
-            .try_for_each(|command| section(command, &mut page))
-    });
+    let rendered = match of {
+        None => Man::new(haul.clone()).render(&mut page).and_then(|()| {
+            haul.get_subcommands()
+                .filter(|command| command.get_name() != "help")
+                .try_for_each(|command| section(command, &mut page))
+        }),
+        Some(name) => {
+            let mut commands = haul.get_subcommands();
+            let Some(command) = commands.find(|command| command.get_name() == name) else {
+                let text = format!("there is no command '{name}' (see haul --help)");
+                return Err(Stop::new(Code::Usage, text));
+            };
+            Man::new(command.clone()).render(&mut page)
+        }
+    };
     rendered.map_err(|error| Stop::new(Code::Local, format!("cannot make the page: {error}")))?;
     print(&page)
 }

@@ -1,9 +1,11 @@
 //! Ctrl-C: the first stops in good order, the second at once.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use haul::Cancel;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::exit::{Code, Stop};
 
@@ -20,16 +22,38 @@ pub(crate) fn leave(cancel: &Cancel) -> impl Fn() + Send + 'static {
 }
 
 /// Calls `stop` at the first signal that asks the process to end (SIGINT, SIGTERM, SIGHUP), and tells the user what then
-/// holds; ends the process at the second.
+/// holds; ends the process at the second. A signal that was ignored from the start stays so: that is what nohup does.
 pub(crate) fn watch(stop: impl Fn() + Send + 'static, hint: &'static str) -> Result<(), Stop> {
-    let before = AtomicBool::new(false);
-    let watched = ctrlc::set_handler(move || {
-        if before.swap(true, Ordering::Relaxed) {
-            std::process::exit(Code::Interrupted.number().into());
-        }
-        stop();
-        // No lock is taken that a stuck thread could hold, and where this cannot be said, nothing can.
-        let _ = writeln!(io::stderr(), "haul: stopping; {hint} (Ctrl-C again stops at once)");
+    let ignored = ignored();
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_in(ignored, signal));
+    let watched = Signals::new(wanted).and_then(|mut signals| {
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let mut signals = signals.forever();
+            if signals.next().is_some() {
+                stop();
+                // No lock is taken that a stuck thread could hold, and where this cannot be said, nothing can.
+                let _ =
+                    writeln!(io::stderr(), "haul: stopping; {hint} (Ctrl-C again stops at once)");
+            }
+            if signals.next().is_some() {
+                std::process::exit(Code::Interrupted.number().into());
+            }
+        })
     });
-    watched.map_err(|error| Stop::new(Code::Local, format!("cannot watch for Ctrl-C: {error}")))
+    watched
+        .map(drop)
+        .map_err(|error| Stop::new(Code::Local, format!("cannot watch for Ctrl-C: {error}")))
+}
+
+/// The signals that are ignored, as bits, where the system tells: Linux does, in a file.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Signals are counted from 1.
+fn is_in(mask: u64, signal: i32) -> bool {
+    let bit = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift));
+    bit.is_some_and(|bit| mask & bit != 0)
 }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Command::Send(args) => args.output,
         Command::Receive(args) => args.output,
         Command::Demo(args) => args.output,
-        Command::Completions { .. } | Command::Man => Output::default(),
+        Command::Completions { .. } | Command::Man { .. } => Output::default(),
     };
     let on_stderr = matches!(&command, Command::Receive(receive) if receive.stdio);
     let reporter = if on_stderr { Reporter::on_stderr(output) } else { Reporter::new(output) };
@@ -46,12 +46,12 @@ fn main() -> ExitCode {
         Command::Receive(args) => receive::run(args, &reporter),
         Command::Demo(args) => demo::run(args, &reporter),
         Command::Completions { shell } => help::completions(*shell),
-        Command::Man => help::man(),
+        Command::Man { command } => help::man(command.as_deref()),
     };
     let code = result.unwrap_or_else(|stop| {
         reporter.stop(&stop);
         stop.code
     });
-    let code = if reporter.has_failed() { code.and(exit::Code::Local) } else { code };
+    let code = if reporter.finish() { code.and(exit::Code::Local) } else { code };
     code.into()
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haul::plain::{self, ChunkSize, Event, PlainError};
+use haul::proto::PREFACE;
+use haul::transport::Threaded;
 use haul::transport::tcp::TcpOptions;
 use haul::{Cancel, Connector, Durability, Error, Existing, Operation, RateLimit};
 
@@ -20,7 +22,7 @@ use crate::progress::Progress;
 use crate::receive::{dial, listen};
 use crate::report::{Held, Others, Record, Reporter};
 use crate::send::{check, is_stdin, link};
-use crate::stream::{Link, Stream};
+use crate::stream::{Link, Stream, TICK};
 
 /// Sends one file, or standard input.
 pub(crate) fn send(
@@ -33,7 +35,11 @@ pub(crate) fn send(
         return Err(Stop::new(Code::Usage, "--plain sends a single PATH: the wire has no names"));
     };
     let (mut source, size): (Box<dyn io::Read>, _) = if is_stdin(path) {
-        (Box::new(io::stdin()), 0)
+        // A read of its own would keep a signal waiting for as long as nothing comes.
+        let input = Threaded::new(io::stdin(), io::sink());
+        let mut input = input.map_err(|error| Stop::new(Code::Local, error.to_string()))?;
+        input.set_timeout(Some(TICK));
+        (Box::new(input), 0)
     } else {
         let (file, size) = open(path)?;
         (Box::new(file), size)
@@ -90,7 +96,9 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     let limit = args.limit_rate.and_then(RateLimit::per_second);
     let chunk = chunk(args.chunk, limit.as_ref());
     let mut watch = Watch::new(reporter, cancel, 0, limit);
-    let received = plain::receive(&mut stream, &mut place.file, chunk, |event| watch.see(event));
+    let received = plain::receive(&mut Wary::new(&mut stream), &mut place.file, chunk, |event| {
+        watch.see(event)
+    });
     let received = match received {
         Ok(received) => received,
         Err(PlainError::Stopped { .. }) if watch.cancel.is_cancelled() => {
@@ -141,6 +149,37 @@ fn meet(
         }
     }
     Ok(None)
+}
+
+/// What comes from the peer, unless it is a haul that does not speak the plain wire.
+struct Wary<'s> {
+    stream: &'s mut Stream,
+    /// How much of haul's preface has come; `None` once it is something else.
+    preface: Option<usize>,
+}
+
+impl<'s> Wary<'s> {
+    const fn new(stream: &'s mut Stream) -> Self {
+        Self { stream, preface: Some(0) }
+    }
+}
+
+impl io::Read for Wary<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        if let Some(known) = self.preface {
+            let expected = PREFACE.get(known..).unwrap_or_default();
+            let came = buffer.get(..count.min(expected.len())).unwrap_or_default();
+            let known = known + came.len();
+            self.preface = expected.starts_with(came).then_some(known);
+            if self.preface == Some(PREFACE.len()) {
+                let text =
+                    "the peer speaks haul: leave --plain out here, or have it send with --plain";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
+        Ok(count)
+    }
 }
 
 /// Where the file goes: a partial file beside its place, which is gone unless it is kept.
@@ -257,6 +296,11 @@ impl Watch {
                 self.progress.update(bytes, self.total);
                 false
             }
+            // An input may take its time: this is not about the peer.
+            Event::Waiting { operation: Operation::Source, .. } => {
+                self.last = Instant::now();
+                false
+            }
             _ => self.last.elapsed() >= SILENCE,
         };
         if silent || self.cancel.is_cancelled() {
@@ -285,10 +329,21 @@ impl Watch {
         }
         let error = Error::from(error);
         let code = Code::of_error(&error);
+        if let Error::Transport { source, .. } = &error
+            && source.kind() == io::ErrorKind::InvalidData
+        {
+            return Stop::new(code, explain::system(source));
+        }
+        let hint = match &error {
+            Error::Transport { operation: Operation::Write, .. } => {
+                "; if the peer is a `haul receive` without --plain, leave --plain out here too"
+            }
+            _ => "",
+        };
         let text = explain::system(&io::Error::from(error));
         Stop::new(
             code,
-            format!("{text} (after {bytes} bytes; the plain wire cannot go on with a part)"),
+            format!("{text} (after {bytes} bytes; the plain wire cannot go on with a part{hint})"),
         )
     }
 }

@@ -1,7 +1,10 @@
 //! What the command says: text for people, or one JSON object a line.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use haul::Summary;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
@@ -12,16 +15,25 @@ use crate::exit::Stop;
 use crate::explain::{clean, system};
 
 /// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic.
+///
+/// A thread writes what stands in a queue, so that a reader who is slow does not keep the transfers waiting. When the queue
+/// is full, progress is left out, which the next one makes up for; any other line waits for up to [`STUCK`]. If
+/// there is no room even then, nobody reads: that is said on standard error, no further line is written, the
+/// transfers go on, and the command does not end with success.
 pub(crate) struct Reporter {
     output: Output,
     lines: Mutex<Lines>,
+    state: Arc<Mutex<State>>,
     /// Bars are drawn: standard error is a terminal, and nobody asked for quiet.
     bars: Option<MultiProgress>,
 }
 
+/// The queue, and the thread that empties it. Both are made by the first line.
 struct Lines {
-    to: Box<dyn Write + Send>,
-    state: State,
+    to: Option<Box<dyn Write + Send>>,
+    queue: Option<SyncSender<String>>,
+    /// Disconnected when the thread has written all.
+    written: Option<Receiver<()>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,13 +134,14 @@ impl Reporter {
     fn to(to: Box<dyn Write + Send>, output: Output) -> Self {
         let drawn = !output.quiet && io::stderr().is_terminal();
         let bars = drawn.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { output, lines: Mutex::new(Lines { to, state: State::Open }), bars }
+        let lines = Lines { to: Some(to), queue: None, written: None };
+        Self { output, lines: Mutex::new(lines), state: Arc::new(Mutex::new(State::Open)), bars }
     }
 
     /// Information for people.
     pub(crate) fn say(&self, text: &str) {
         if !self.output.quiet && !self.output.json {
-            self.write(&clean(text));
+            self.write(clean(text), true);
         }
     }
 
@@ -137,7 +150,7 @@ impl Reporter {
         if self.output.json
             && let Ok(line) = serde_json::to_string(&Line { record, session })
         {
-            self.write(&line);
+            self.write(line, !matches!(record, Record::Progress { .. }));
         }
     }
 
@@ -168,24 +181,86 @@ impl Reporter {
         self.output.json
     }
 
-    /// Whether something was lost that should have been said, and nobody went away from hearing it.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).state == State::Failed
+    /// Waits until all is written. Whether something was lost that should have been said, and nobody went away from
+    /// hearing it.
+    pub(crate) fn finish(&self) -> bool {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.queue = None;
+        if let Some(written) = lines.written.take()
+            && self.state() == State::Open
+            && written.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout)
+        {
+            self.give_up();
+        }
+        self.state() == State::Failed
     }
 
-    fn write(&self, line: &str) {
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_up(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Failed;
+        let seconds = STUCK.as_secs();
+        self.complain(&format!(
+            "nobody has read standard output for {seconds} s: no more is written to it"
+        ));
+    }
+
+    fn write(&self, line: String, must: bool) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.state != State::Open {
+        if self.state() != State::Open {
             return;
         }
-        let written = self.aside(|| writeln!(lines.to, "{line}").and_then(|()| lines.to.flush()));
-        match written {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => lines.state = State::Closed,
+        if let Some(to) = lines.to.take() {
+            self.start(&mut lines, to);
+        }
+        let Some(queue) = &lines.queue else { return };
+        let Err(TrySendError::Full(mut line)) = queue.try_send(line) else { return };
+        if !must {
+            return;
+        }
+        let start = Instant::now();
+        loop {
+            line = match queue.try_send(line) {
+                Err(TrySendError::Full(line)) if start.elapsed() < STUCK => line,
+                Err(TrySendError::Full(_)) => return self.give_up(),
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+            };
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn start(&self, lines: &mut Lines, mut to: Box<dyn Write + Send>) {
+        let (queue, queued) = sync_channel::<String>(QUEUE);
+        let (done, written) = sync_channel::<()>(0);
+        let (state, bars) = (Arc::clone(&self.state), self.bars.clone());
+        let run = move || {
+            let _done = done;
+            for line in queued {
+                let mut write = || writeln!(to, "{line}").and_then(|()| to.flush());
+                let result = match &bars {
+                    Some(bars) => bars.suspend(write),
+                    None => write(),
+                };
+                let Err(error) = result else { continue };
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    *state = State::Closed;
+                } else if *state == State::Open {
+                    *state = State::Failed;
+                    let error = system(&error);
+                    let _ =
+                        writeln!(io::stderr(), "haul: cannot write to standard output: {error}");
+                }
+                return;
+            }
+        };
+        match thread::Builder::new().name("output".into()).spawn(run) {
+            Ok(_) => (lines.queue, lines.written) = (Some(queue), Some(written)),
             Err(error) => {
-                lines.state = State::Failed;
-                let error = system(&error);
-                self.complain(&format!("cannot write to standard output: {error}"));
+                *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Failed;
+                self.complain(&format!("cannot write to standard output: {}", system(&error)));
             }
         }
     }
@@ -203,3 +278,12 @@ impl Reporter {
         }
     }
 }
+
+/// Lines that may wait to be written: a second of many small files, and 200 KB of memory.
+const QUEUE: usize = 1024;
+
+/// How long a line waits for room: well under the silence that a peer puts up with.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether there is room.
+const PAUSE: Duration = Duration::from_millis(5);

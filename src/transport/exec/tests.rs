@@ -80,7 +80,10 @@ fn exec_command_that_fails_says_status_and_last_words_after_its_bytes() {
     let (got, error) = read_to_error(&mut stream);
     assert_eq!(got, b"part");
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
-    assert_eq!(error.to_string(), "command exited with status 255: ssh: connect refused");
+    assert!(
+        error.to_string().ends_with("\' exited with status 255: ssh: connect refused"),
+        "{error}"
+    );
     assert_eq!(exec_error(&error).status.code(), Some(255));
     assert_eq!(exec_error(&error).stderr, b"ssh: connect refused\n");
     // And again.
@@ -95,7 +98,7 @@ fn exec_command_that_fails_before_it_takes_anything_is_told_by_write_or_flush() 
             break error;
         }
     };
-    assert_eq!(error.to_string(), "command exited with status 3: closed");
+    assert!(error.to_string().ends_with("\' exited with status 3: closed"), "{error}");
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn exec_command_killed_names_the_signal() {
 fn exec_unknown_command_is_invalid_and_unknown_program_not_found() {
     let (_, error) = read_to_error(&mut shell("no-such-command-of-haul"));
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().starts_with("command exited with status 127: "), "{error}");
+    assert!(error.to_string().contains("' exited with status 127: "), "{error}");
     let error = ExecConnector::program("no-such-command-of-haul", [""; 0]).connect().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("no-such-command-of-haul"), "{error}");
@@ -127,7 +130,7 @@ fn exec_last_words_are_bounded_and_escaped() {
     let (_, error) =
         read_to_error(&mut shell(r"printf '\033[2J\r\n\302\233x\n\342\200\256y' >&2; exit 1"));
     let text = error.to_string();
-    assert_eq!(text, r"command exited with status 1: \u{1b}[2J; \u{9b}x; \u{202e}y");
+    assert!(text.ends_with(r"exited with status 1: \u{1b}[2J; \u{9b}x; \u{202e}y"), "{text}");
 }
 
 #[test]
@@ -136,7 +139,7 @@ fn exec_status_is_told_though_another_process_holds_the_pipes() {
     // The far process keeps standard error, and only that, open for longer than the test may take.
     let (_, error) =
         read_to_error(&mut shell("sleep 30 </dev/null >/dev/null & echo why >&2; exit 4"));
-    assert_eq!(error.to_string(), "command exited with status 4: why");
+    assert!(error.to_string().ends_with("\' exited with status 4: why"), "{error}");
     assert!(start.elapsed() < LONG);
 }
 
