@@ -134,12 +134,16 @@ pub mod testing;
 pub mod transport;
 pub mod tree;
 
-pub use config::{Config, Existing};
-pub use drive::{Cancel, Observer, RateLimit, Retry, Server, Transfer, receive, send};
+pub use config::{Config, Deadlines, Existing, Limits, Turn};
+pub use drive::{Cancel, Observer, RateLimit, Retry, Server, SessionId, Transfer, receive, send};
 pub use error::{Error, Operation};
-pub use proto::{Durability, Event, Receipt, RelPath, Summary};
-pub use store::{Source, Store};
+pub use proto::{
+    AbortCode, Activity, Durability, EntryId, Event, Kind, Meta, Outcome, Receipt, Refusal,
+    RelPath, Summary, TransferId, Withdrawal,
+};
+pub use store::{Source, Store, Unsendable};
 pub use transport::{Acceptor, Connector, Peer};
+pub use tree::{BlockSize, Root};
 
 #[cfg(all(doctest, feature = "fs", feature = "tcp"))]
 #[doc = include_str!("../README.md")]

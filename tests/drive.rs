@@ -815,8 +815,7 @@ fn limited(rate: u64, len: usize, by_sender: bool) -> Vec<(Duration, usize)> {
         assert!(receiver.join().expect("no panic").expect("received").is_complete());
     });
     assert_eq!(*store.files()[&path("file")], content(1, len));
-    let notes = std::mem::take(&mut *notes.lock().expect("no panic"));
-    notes
+    std::mem::take(&mut *notes.lock().expect("no panic"))
 }
 
 #[test]
@@ -827,7 +826,10 @@ fn limited_transfer_keeps_to_its_rate_and_uses_it() {
             let moved = limited(rate, len, by_sender);
             let end = moved.last().expect("it moved something").0;
             let all: usize = moved.iter().map(|(_, bytes)| bytes).sum();
-            let bytes_in = |time: Duration| (rate as f64 * time.as_secs_f64()) as usize;
+            let bytes_in = |time: Duration| {
+                let bytes = u128::from(rate) * time.as_nanos() / 1_000_000_000;
+                usize::try_from(bytes).expect("it fits")
+            };
             let beyond = bytes_in(RateLimit::BURST + 2 * RateLimit::PIECE) + 2;
             let mut sum = 0;
             for (at, bytes) in moved {
