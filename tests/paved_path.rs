@@ -21,6 +21,7 @@ struct Ledger {
     refused: Vec<(EntryId, Refusal)>,
     withdrawn: Vec<(EntryId, Withdrawal)>,
     lost: Vec<Option<AbortCode>>,
+    busy: Vec<Activity>,
 }
 
 impl Observer for Ledger {
@@ -36,7 +37,7 @@ impl Observer for Ledger {
             }
             Event::Refused { entry, reason, .. } => self.refused.push((*entry, *reason)),
             Event::Withdrawn { entry, reason, .. } => self.withdrawn.push((*entry, *reason)),
-            Event::Waiting { activity } => assert_ne!(*activity, Activity::Reading),
+            Event::Waiting { activity } => self.busy.push(*activity),
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ use crate::tree::BlockSize;
 /// pause of the stream leaves unused is lost but for that burst.
 ///
 /// A slow rate makes nobody look silent: bytes move in small pieces, and with a limit a transfer takes blocks and turns that
-/// last [`RateLimit::TURN`] at most. The first to send less at a time is told to the other side in the greeting.
+/// last [`RateLimit::TURN`] at most; the other side hears of these in the greeting, and keeps to them too.
 ///
 /// ```
 /// use haul::drive::RateLimit;
