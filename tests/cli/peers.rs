@@ -129,7 +129,7 @@ fn receive_from_plain_senders_without_plain_is_told_and_goes_on() {
 #[test]
 fn receive_from_odd_senders_is_told_and_goes_on() {
     let inbox = tempdir().unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--max-sessions", "2"]);
+    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--max-sessions", "4"]);
     // One that is gone at once, one that talks garbage, one that stays silent past the deadline.
     drop(TcpStream::connect(&address).unwrap());
     let mut garbage = TcpStream::connect(&address).unwrap();
