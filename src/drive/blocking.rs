@@ -203,7 +203,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         // Whether a peer has greeted, on any of the connections.
         let mut known = false;
         let mut since = self.clock.now();
-        // Why the connection to a peer that is waited for is no more.
+        // Why the last connection is no more, where none has come about since.
         let mut lost = None;
         loop {
             if connector.is_waiting()
@@ -223,6 +223,10 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     // It waits for the peer to come; at first for as long as it takes.
                     if self.cancel.is_cancelled() {
                         return Err(Error::Cancelled);
+                    }
+                    let is_over = self.clock.now() > since.saturating_add(self.retry.patience);
+                    if is_over && let Some(error) = lost.take() {
+                        return Err(error);
                     }
                     continue;
                 }
@@ -254,6 +258,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
             self.observer.retry(attempt, &error, pause);
             self.wait(pause)?;
+            lost = Some(error);
             retries = retries.saturating_add(1);
         }
     }
