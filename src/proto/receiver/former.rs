@@ -229,15 +229,12 @@ impl Receiver {
         if let Some(verdict) = self.former.verdicts.remove(&entry) {
             let is_counted = verdict.identity == Identity::of(meta, wire.block_size);
             let other = |root: &Root| matches!(&verdict.message, Message::Receipt { root: held, .. } if held != root);
-            let is_answer = match verdict.message.name() {
-                Name::Unchanged => wire.by_time,
-                Name::Refuse => true,
-                _ => !wire.by_time,
-            };
+            let said = verdict.message.name();
+            let is_answer = said == Name::Refuse || (said == Name::Unchanged) == wire.by_time;
             if !is_counted || !is_answer || wire.root.as_ref().is_some_and(other) {
                 return Ok(Known::Nothing { is_counted, is_open: false });
             }
-            let is_bad = matches!(verdict.message.name(), Name::Refuse | Name::Failed);
+            let is_bad = matches!(said, Name::Refuse | Name::Failed);
             self.unsaid.insert(entry, Unsaid { is_bad, identity: Some(verdict.identity) });
             self.say.push_back(verdict.message);
             return Ok(Known::Answered);
