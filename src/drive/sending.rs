@@ -19,7 +19,7 @@ pub(super) struct Sending<'s, S: Source> {
     pub(super) source: &'s mut S,
     pub(super) transfer: TransferId,
     pub(super) sender: Sender,
-    pub(super) items: BTreeMap<EntryId, Item<S>>,
+    pub(super) items: BTreeMap<EntryId, Box<Item<S>>>,
 }
 
 /// An entry that is not settled.
@@ -61,7 +61,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     Some(Ok((key, meta))) => {
                         let window = sending.source.window(&key);
                         let entry = sending.sender.handle_entry(meta.clone(), window)?;
-                        sending.items.insert(entry, Item { key, meta, reader: None });
+                        let item = Item { key, meta, reader: None };
+                        sending.items.insert(entry, Box::new(item));
                     }
                     Some(Err(unsendable)) => {
                         self.observer.unsendable(&unsendable);
@@ -168,7 +169,7 @@ impl<S: Source> Sending<'_, S> {
     }
 
     fn release(&mut self, entry: EntryId, offset: u64) {
-        if let Some(Item { reader: Some(reader), .. }) = self.items.get_mut(&entry) {
+        if let Some(reader) = self.items.get_mut(&entry).and_then(|item| item.reader.as_mut()) {
             self.source.release(reader, offset);
         }
     }

@@ -171,7 +171,7 @@ impl Sender {
         for outgoing in self.entries.values_mut() {
             // A peer that takes smaller blocks than the one before it.
             if outgoing.block_size > self.block_size {
-                *outgoing = outgoing.restart(self.block_size);
+                **outgoing = outgoing.restart(self.block_size);
             }
         }
         self.roots.preferred = self.link.peer_prefers_roots();
@@ -227,7 +227,7 @@ impl Sender {
     }
 
     /// Takes an entry out of all books.
-    pub(super) fn settle(&mut self, entry: EntryId) -> Option<Outgoing> {
+    pub(super) fn settle(&mut self, entry: EntryId) -> Option<Box<Outgoing>> {
         let outgoing = self.entries.remove(&entry)?;
         self.queued.retain(|queued| *queued != entry);
         self.ready.retain(|ready| *ready != entry);
@@ -252,22 +252,24 @@ impl Sender {
 }
 
 fn pending(
-    entries: &mut BTreeMap<EntryId, Outgoing>,
+    entries: &mut BTreeMap<EntryId, Box<Outgoing>>,
     entry: EntryId,
     kind: Name,
 ) -> Result<&mut Outgoing, ProtocolError> {
     entries
         .get_mut(&entry)
+        .map(Box::as_mut)
         .filter(|outgoing| outgoing.phase != Phase::Queued)
         .ok_or(ProtocolError::UnknownEntry { kind, entry })
 }
 
 fn asked(
-    entries: &mut BTreeMap<EntryId, Outgoing>,
+    entries: &mut BTreeMap<EntryId, Box<Outgoing>>,
     entry: EntryId,
     kind: Name,
 ) -> Result<&mut Outgoing, ProtocolError> {
     pending(entries, entry, kind)?;
-    let asked = entries.get_mut(&entry).filter(|outgoing| outgoing.trust == Trust::Asked);
+    let outgoing = entries.get_mut(&entry).map(Box::as_mut);
+    let asked = outgoing.filter(|outgoing| outgoing.trust == Trust::Asked);
     asked.ok_or(ProtocolError::UnexpectedForEntry { kind, entry })
 }

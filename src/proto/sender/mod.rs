@@ -58,7 +58,8 @@ pub struct Sender {
     budget: super::turn::Budget,
     /// The size of the blocks of new entries: the lower of both sides'.
     block_size: BlockSize,
-    entries: BTreeMap<EntryId, Outgoing>,
+    /// Boxed, as half of the room in a tree of entries is empty.
+    entries: BTreeMap<EntryId, Box<Outgoing>>,
     next_id: u32,
     /// The source has no further entry.
     exhausted: bool,
@@ -152,7 +153,7 @@ impl Sender {
         self.budget = super::turn::Budget::new(&self.config.turn);
         self.block_size = self.config.block_size;
         self.queued = self.entries.keys().copied().collect();
-        self.entries.values_mut().for_each(Outgoing::reconnect);
+        self.entries.values_mut().for_each(|outgoing| outgoing.reconnect());
         self.ready.clear();
         self.say.clear();
         self.asked = None;
@@ -218,7 +219,8 @@ impl Sender {
             kind: meta.kind.clone(),
             size: meta.size,
         }));
-        self.entries.insert(entry, Outgoing::new(meta, self.block_size, window));
+        let outgoing = Outgoing::new(meta, self.block_size, window);
+        self.entries.insert(entry, Box::new(outgoing));
         self.queued.push_back(entry);
         Ok(entry)
     }
