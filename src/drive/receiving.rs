@@ -142,6 +142,10 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     self.flush_receiver(&mut wire, &mut receiving.receiver)?;
                     receiving.read(entry, Held::Entry, offset, len)?;
                 }
+                ReceiveAction::TakeOver { entry, offset, len } => {
+                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
+                    receiving.take_over(entry, offset, len)?;
+                }
                 ReceiveAction::ReadRival { entry, offset, len } => {
                     self.flush_receiver(&mut wire, &mut receiving.receiver)?;
                     receiving.read(entry, Held::Rival, offset, len)?;
@@ -366,6 +370,15 @@ impl<S: Store> Receiving<'_, S> {
         }
         let held = failure.map_or(Ok(&buffer[..read]), Err);
         Ok(self.receiver.handle_held(held)?)
+    }
+
+    /// Copies from the file that will be replaced, and reads what was copied.
+    fn take_over(&mut self, entry: EntryId, offset: u64, len: usize) -> Result<(), Error> {
+        let open = self.files.get_mut(&entry);
+        match open.map(|open| self.store.copy_held(&mut open.file, offset, len as u64)) {
+            Some(Err(reason)) => Ok(self.receiver.handle_held(Err(reason))?),
+            Some(Ok(())) | None => self.read(entry, Held::Entry, offset, len),
+        }
     }
 
     /// Takes in commits that ended, waiting for the first one if asked to.

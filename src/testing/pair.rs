@@ -500,6 +500,15 @@ impl<T: Store> Bob<T> {
                 self.events.push(event);
             }
             ReceiveAction::Read { entry, offset, len } => self.read(entry, false, offset, len)?,
+            ReceiveAction::TakeOver { entry, offset, len } => {
+                let file = self.files.get_mut(&entry).ok_or(Refusal::Store { code: 0 });
+                let copied =
+                    file.and_then(|open| self.store.copy_held(&mut open.file, offset, len as u64));
+                match copied {
+                    Ok(()) => self.read(entry, false, offset, len)?,
+                    Err(reason) => self.receiver.handle_held(Err(reason))?,
+                }
+            }
             ReceiveAction::ReadRival { entry, offset, len } => {
                 self.read(entry, true, offset, len)?;
             }

@@ -23,6 +23,16 @@ pub enum ReceiveAction {
         /// How many.
         len: usize,
     },
+    /// Copy `len` bytes from the file that will be replaced to their place, read them there, and call
+    /// [`Receiver::handle_held`](super::Receiver::handle_held).
+    TakeOver {
+        /// The entry.
+        entry: EntryId,
+        /// Where they begin.
+        offset: u64,
+        /// How many.
+        len: usize,
+    },
     /// Read `len` bytes of the file that has the name of the entry, see [`Receiver::handle_taken`](super::Receiver::handle_taken),
     /// and call [`Receiver::handle_held`](super::Receiver::handle_held).
     ReadRival {

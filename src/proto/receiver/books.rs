@@ -45,7 +45,7 @@ impl Receiver {
             };
             incoming.phase = Phase::Filling;
             incoming.left = len;
-            return incoming.hold(len);
+            return incoming.hold_with_replaced(len);
         }
         let is_link = matches!(incoming.offer.meta.kind, Kind::Symlink(_));
         let found = match (begun, place) {
@@ -72,10 +72,11 @@ impl Receiver {
                     self.differs_now(entry);
                 }
             }
-            (Found::Existing(_), None)
+            (Found::Existing(len), None)
                 if self.config.existing == Existing::Replace && !incoming.probed =>
             {
                 incoming.probed = true;
+                incoming.replaced = len;
                 self.task(Task::Begin { entry, place: Place::Replacing });
             }
             (Found::Existing(len), None) => {
@@ -121,10 +122,7 @@ impl Receiver {
                 // file of an earlier attempt is overwritten: which of its blocks are right is not known.
                 incoming.phase = Phase::Filling;
                 incoming.copies = true;
-                // The rest of the old file is out of reach now.
-                if let Some(hold) = &mut incoming.hold {
-                    hold.cut();
-                }
+                incoming.take_rest_over();
                 let held = std::mem::take(&mut incoming.tree);
                 let runs: Vec<_> = held.runs().collect();
                 for blocks in runs.into_iter().rev() {

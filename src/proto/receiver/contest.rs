@@ -82,6 +82,8 @@ impl Receiver {
         let (entry, offset, len) = self.reading?;
         Some(if self.contested.contains(&entry) {
             ReceiveAction::ReadRival { entry, offset, len }
+        } else if self.entries.get(&entry).is_some_and(|held| held.takes_over(offset)) {
+            ReceiveAction::TakeOver { entry, offset, len }
         } else {
             ReceiveAction::Read { entry, offset, len }
         })

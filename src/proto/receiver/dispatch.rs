@@ -439,14 +439,14 @@ impl Receiver {
             if incoming.tree.contains(index) {
                 return Err(ProtocolError::BlockAgain { entry, index });
             }
-            if !incoming.copies {
+            if !incoming.is_to_be_copied() {
                 incoming.gain(&block);
             }
         }
         incoming.reach(blocks.end);
         incoming.end_with_held(blocks)?;
         // Before anything differs, nothing is copied: the file may prove to be the same altogether.
-        if incoming.phase == Phase::Filling && incoming.copies {
+        if incoming.phase == Phase::Filling && incoming.is_to_be_copied() {
             tasks.push_back(Task::Copy { entry, blocks: blocks.clone() });
         }
         if let Some((_, len)) = self.span(entry, blocks) {

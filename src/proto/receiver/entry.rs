@@ -38,8 +38,10 @@ pub(super) struct Incoming {
     pub(super) is_open: bool,
     /// It was looked whether an earlier attempt to replace the file left something.
     pub(super) probed: bool,
-    /// What is called the same is copied from the file that will be replaced.
+    /// A file will be replaced, and differs: what is called the same is copied from it.
     pub(super) copies: bool,
+    /// The length of the file that will be replaced.
+    pub(super) replaced: u64,
     /// Bytes that the store held of it when it was opened: what lies beyond, and is not written, reads as zeros.
     pub(super) left: u64,
     /// Its name is that of another file by now.
@@ -92,6 +94,9 @@ pub(super) struct Hold {
     /// The piece that is being hashed, or was reported last.
     first: u64,
     hashed: Vec<Hashed>,
+    /// Blocks from this one on are copied from the file that will be replaced before they are hashed: what is
+    /// reported of them is in place already. `u64::MAX`: none are.
+    over_from: u64,
     /// The piece was said.
     said: bool,
     /// It was said that another piece follows.
@@ -117,6 +122,7 @@ impl Incoming {
             is_open,
             probed: false,
             copies: false,
+            replaced: 0,
             left: 0,
             rival: None,
             losses: 0,
@@ -298,8 +304,41 @@ impl Incoming {
             // Where the offered content ends is not known: it may be there.
             None => size.blocks(len),
         };
-        self.hold =
-            Some(Hold { blocks, len, first: 0, hashed: Vec::new(), said: false, promised: false });
+        self.hold = Some(Hold {
+            blocks,
+            len,
+            first: 0,
+            hashed: Vec::new(),
+            over_from: u64::MAX,
+            said: false,
+            promised: false,
+        });
+    }
+
+    /// Prepares to report `len` bytes of an earlier attempt to replace a file, and beyond them that file.
+    pub(super) fn hold_with_replaced(&mut self, len: u64) {
+        self.hold(len.max(self.replaced));
+        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.len > len) {
+            hold.over_from = self.offer.block_size.index(len);
+        }
+    }
+
+    /// What was not reported yet of a file that will be replaced is out of its session's hands: it is copied first.
+    pub(super) fn take_rest_over(&mut self) {
+        if let Some(hold) = &mut self.hold {
+            hold.over_from = hold.end();
+        }
+    }
+
+    /// Whether the held block at this offset is to be copied from the file that will be replaced before it is hashed.
+    pub(super) fn takes_over(&self, offset: u64) -> bool {
+        let index = self.offer.block_size.index(offset);
+        self.hold.as_ref().is_some_and(|hold| index >= hold.over_from)
+    }
+
+    /// Whether what is called the same still has to be copied from the file that will be replaced.
+    pub(super) fn is_to_be_copied(&self) -> bool {
+        self.copies && self.hold.as_ref().is_some_and(|hold| hold.first < hold.over_from)
     }
 
     /// The held block to read and hash next, as offset and length, if a piece is due and not complete.

@@ -101,8 +101,11 @@ impl Receiver {
             if let Some((offset, len)) = incoming.hold_wants()
                 && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
             {
+                if incoming.takes_over(offset) {
+                    incoming.left = incoming.left.max(offset.saturating_add(len as u64));
+                }
                 self.reading = Some((entry, offset, len));
-                return Some(ReceiveAction::Read { entry, offset, len });
+                return self.read_again();
             }
             if let Some((first, hashes, more)) = incoming.hold_says() {
                 if let Some(blocks) = incoming.remembers().filter(|_| !compare) {

@@ -378,6 +378,11 @@ impl Pair {
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_held(Ok(&held)).unwrap();
             }
+            ReceiveAction::TakeOver { entry, offset, len } => {
+                self.bob.copy(entry, offset, len);
+                let held = self.bob.read(entry, offset, len);
+                self.receiver.handle_held(Ok(&held)).unwrap();
+            }
             ReceiveAction::ReadRival { entry, offset, len } => {
                 self.now += self.bob.rival_time;
                 self.bob.rival_reads += 1;
@@ -450,14 +455,7 @@ impl Pair {
                 self.receiver.handle_written(written).unwrap();
             }
             Ok(Step::Copy { entry, offset, len }) => {
-                let (path, _) = &bob.open[&entry];
-                let start = usize::try_from(offset).unwrap();
-                if std::mem::take(&mut bob.changes_before_copy) {
-                    bob.visible.get_mut(path).unwrap()[start] ^= 0xFF;
-                }
-                let (path, _) = &bob.open[&entry];
-                let bytes = bob.visible[path][start..][..usize::try_from(len).unwrap()].to_vec();
-                bob.put(entry, offset, &bytes);
+                bob.copy(entry, offset, usize::try_from(len).unwrap());
                 self.receiver.handle_written(Ok(())).unwrap();
             }
         }
@@ -522,6 +520,17 @@ impl Bob {
                 Ok(Found::Fresh)
             }
         }
+    }
+
+    fn copy(&mut self, entry: EntryId, offset: u64, len: usize) {
+        let (path, _) = self.open[&entry].clone();
+        let start = usize::try_from(offset).unwrap();
+        let old = self.visible.get_mut(&path).unwrap();
+        if std::mem::take(&mut self.changes_before_copy) {
+            old[start] ^= 0xFF;
+        }
+        let bytes = old[start..][..len].to_vec();
+        self.put(entry, offset, &bytes);
     }
 
     fn next_commit(&mut self) -> Option<(EntryId, Ended)> {

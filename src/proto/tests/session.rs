@@ -251,6 +251,69 @@ fn long_held_file_is_reported_in_pieces() {
 }
 
 #[test]
+fn long_file_that_differs_early_is_replaced_by_its_other_blocks_up_to_its_end() {
+    let config = config().existing(Existing::Replace);
+    for (sized, cut_to) in [(true, 9000), (false, 9000), (true, 8300), (true, 9001)] {
+        let old = content(1, 9000 * KIB);
+        let mut new = old.clone();
+        // One block in each piece of the report, and some that are empty now, where the old file has something.
+        for differing in [0, 1, 4500, 8250] {
+            new[differing * KIB] ^= 1;
+        }
+        new[4200 * KIB..4210 * KIB].fill(0);
+        new.resize(cut_to * KIB, 7);
+        let mut pair = Pair::new(&config, &[("a", new.clone())]);
+        if !sized {
+            pair = pair.unsized_files(None);
+        }
+        pair.bob.visible.insert(path("a"), old);
+        let summary = pair.run_well();
+        let extra = cut_to.saturating_sub(9000);
+        assert_eq!(summary.sent, ((4 + extra) * KIB) as u64, "{sized} {cut_to}");
+        assert!(pair.bob.visible[&path("a")] == new, "{sized} {cut_to}");
+    }
+}
+
+#[test]
+fn long_file_that_is_replaced_goes_on_after_lost_links_with_what_was_taken_over() {
+    let config = config().existing(Existing::Replace);
+    let old = content(1, 9000 * KIB);
+    let mut new = old.clone();
+    new[0] ^= 1;
+    new[5000 * KIB] ^= 1;
+    let fresh = || {
+        let mut pair = Pair::new(&config, &[("a", new.clone())]);
+        pair.bob.visible.insert(path("a"), old.clone());
+        pair
+    };
+    let mut whole = fresh();
+    whole.run_well();
+    let (down, up) = (whole.down.record.len(), whole.up.record.len());
+    for (is_down, len) in [(true, down), (false, up)] {
+        for at in (0..len).step_by(len / 15 + 1) {
+            for parked in [true, false] {
+                let mut pair = fresh();
+                if is_down {
+                    pair.down.cut = Some(at)
+                } else {
+                    pair.up.cut = Some(at)
+                }
+                pair.run_while_moving();
+                if parked {
+                    pair.reconnect_parked(&config, 2);
+                } else {
+                    pair.reconnect(&config, 2);
+                }
+                let case = format!("{is_down} {at} {parked}");
+                let (Ok(summary), Ok(_)) = pair.run() else { panic!("{case}") };
+                assert!(pair.bob.visible[&path("a")] == new, "{case}");
+                assert!(summary.sent <= 4 * KIB as u64, "{case}: {}", summary.sent);
+            }
+        }
+    }
+}
+
+#[test]
 fn small_files_that_are_held_do_not_travel_where_roots_are_preferred() {
     for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
         let config = config().existing(existing);
@@ -443,7 +506,9 @@ fn zeros_are_written_only_over_what_an_earlier_attempt_left() {
         pair.run_well();
         let case = format!("{is_sized} {existing:?} {left}");
         assert_eq!(pair.bob.visible[&path("a")], bytes, "{case}");
-        assert_eq!(pair.bob.written, ((left + 1) * KIB) as u64, "{case}");
+        // What goes on to replace a file takes that over too, beyond what the earlier attempt left.
+        let taken = if existing == Existing::Replace && left > 0 { 20 } else { left };
+        assert_eq!(pair.bob.written, ((taken + 1).min(20) * KIB) as u64, "{case}");
     }
 }
 
