@@ -62,6 +62,8 @@ pub(super) struct Job {
     pub(super) commit: Commit,
     pub(super) ended: Sender<(EntryId, Ended<FsFile>)>,
     pub(super) failed: Option<Trouble>,
+    /// It is a folder that was made here.
+    pub(super) is_made: bool,
     /// The folders that must be durable before this commit has ended, with what is then known to have a durable
     /// name. The first is the one that holds the entry, or the entry itself if it is a folder.
     pub(super) folders: Vec<(Folder, Option<Id>)>,
@@ -153,7 +155,11 @@ impl Job {
         let name = self.path.file_name();
         let replacing = self.commit.place == Place::Replacing;
         let folders = match &self.file.what {
-            What::Folder => tree.make(Some(&self.path))?,
+            What::Folder => {
+                let (folders, is_made) = tree.make_wanted(&self.path)?;
+                self.is_made = is_made;
+                folders
+            }
             What::Link { target } => {
                 let folders = tree.make(self.path.parent().as_ref())?;
                 let folder = folders.last().unwrap_or(&tree.root);
@@ -191,7 +197,7 @@ impl Job {
     /// Gives a folder its time, and its mode if it was made here: those of others are their owners' matter.
     fn dress_folder(&self) {
         let (None, Some((folder, _))) = (&self.failed, self.folders.first()) else { return };
-        if self.shared.tree.take_made(folder) {
+        if self.is_made {
             let mode = self.commit.meta.mode.unwrap_or(0o777) & 0o777 & !self.shared.umask;
             let _ = fchmod(folder, Mode::from_raw_mode(mode | 0o700));
         }

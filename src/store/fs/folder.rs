@@ -62,6 +62,8 @@ pub(super) struct Tree {
     made: Mutex<Known>,
     /// Folders whose name was seen to be durable in the folder above.
     named: Mutex<Known>,
+    /// Held where a folder is removed; see [`Tree::keep_still`].
+    still: Mutex<()>,
 }
 
 /// Folders of which something is known. To forget one costs a little work or leaves an empty folder, never more.
@@ -70,7 +72,7 @@ struct Known(HashSet<Id>);
 
 impl Tree {
     pub(super) fn new(root: Folder) -> Self {
-        Self { root, made: Mutex::default(), named: Mutex::default() }
+        Self { root, made: Mutex::default(), named: Mutex::default(), still: Mutex::default() }
     }
 
     /// The folders from the root to `path`, the root for `None`. Fewer if some do not exist.
@@ -89,9 +91,14 @@ impl Tree {
 
     /// As [`Tree::open`], and makes those that do not exist.
     pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
+        let _still = self.keep_still();
+        self.make_still(path)
+    }
+
+    fn make_still(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
         for _ in 0..ATTEMPTS {
             match self.try_make(path) {
-                // Another session has removed one on the way, which held nothing yet.
+                // Another process has removed one on the way, which held nothing yet.
                 Err(Errno::NOENT) => {}
                 made => return made.map_err(refusal),
             }
@@ -99,7 +106,12 @@ impl Tree {
         Err(refusal(Errno::NOENT))
     }
 
-    fn try_make(&self, path: Option<&RelPath>) -> Result<Vec<Folder>> {
+    /// As [`Tree::make`].
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NOENT`] where one on the way was removed meanwhile.
+    pub(super) fn try_make(&self, path: Option<&RelPath>) -> Result<Vec<Folder>> {
         let mut folders = vec![self.root.clone()];
         for part in path.into_iter().flat_map(RelPath::parts) {
             let Some(folder) = folders.last() else { break };
@@ -131,8 +143,15 @@ impl Tree {
         Err(Errno::AGAIN)
     }
 
+    /// For as long as this is held, no session of this process removes folders: one that lets go of many entries would
+    /// remove a new one as often as it is made.
+    pub(super) fn keep_still(&self) -> MutexGuard<'_, ()> {
+        self.still.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes folders from `path` upwards that were made here and hold nothing.
     pub(super) fn tidy(&self, path: Option<&RelPath>) {
+        let _still = self.keep_still();
         let Ok(folders) = self.open(path) else { return };
         let parts: Vec<_> = path.into_iter().flat_map(RelPath::parts).collect();
         for ((above, below), part) in folders.iter().zip(folders.iter().skip(1)).zip(parts).rev() {
@@ -154,9 +173,15 @@ impl Tree {
         if is_missing && is_gone() { Refusal::Gone } else { refusal }
     }
 
-    /// Whether a folder was made here. From now on it is taken for one that is wanted.
-    pub(super) fn take_made(&self, folder: &Folder) -> bool {
-        lock(&self.made).0.remove(&folder.id)
+    /// As [`Tree::make`], for a folder that is wanted for itself: it is not removed any more. Says whether it was made here.
+    pub(super) fn make_wanted(
+        &self,
+        path: &RelPath,
+    ) -> std::result::Result<(Vec<Folder>, bool), Refusal> {
+        let _still = self.keep_still();
+        let folders = self.make_still(Some(path))?;
+        let is_made = folders.last().is_some_and(|folder| lock(&self.made).0.remove(&folder.id));
+        Ok((folders, is_made))
     }
 
     pub(super) fn is_named(&self, folder: Id) -> bool {

@@ -182,19 +182,12 @@ impl FsStore {
         place: Place,
     ) -> Result<Begun<FsFile>, Refusal> {
         let parent = path.parent();
-        for _ in 0..ATTEMPTS {
-            let folders = self.shared.tree.open(parent.as_ref())?;
-            let folder = folders.last().unwrap_or(&self.shared.tree.root);
-            let folder = if folders.len() < path.parts().count() {
-                self.check_room(folder, size.unwrap_or(0))?;
-                let made = self.shared.tree.make(parent.as_ref());
-                let made = made.inspect_err(|_| self.shared.tree.tidy(parent.as_ref()))?;
-                made.last().unwrap_or(folder).clone()
-            } else {
-                folder.clone()
-            };
-            let folder = self.share(folder);
-            match self.open_file(path, size, place, folder) {
+        let shared = Arc::clone(&self.shared);
+        for attempt in 0..ATTEMPTS {
+            let still = (attempt > 0).then(|| shared.tree.keep_still());
+            let begun = self.try_begin_file(path, size, place);
+            drop(still);
+            match begun {
                 // Another session has removed the folder, which held nothing yet.
                 Err(Errno::NOENT) => {}
                 Err(errno) => {
@@ -210,6 +203,30 @@ impl FsStore {
             }
         }
         Err(refusal(Errno::NOENT))
+    }
+
+    /// [`Errno::NOENT`]: a folder on the way was removed meanwhile.
+    fn try_begin_file(
+        &mut self,
+        path: &RelPath,
+        size: Option<u64>,
+        place: Place,
+    ) -> rustix::io::Result<Result<Begun<FsFile>, Refusal>> {
+        let parent = path.parent();
+        let tree = &self.shared.tree;
+        let folders = match tree.open(parent.as_ref()) {
+            Ok(folders) => folders,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut folder = folders.last().unwrap_or(&tree.root).clone();
+        if folders.len() < path.parts().count() {
+            if let Err(refusal) = self.check_room(&folder, size.unwrap_or(0)) {
+                return Ok(Err(refusal));
+            }
+            folder = tree.try_make(parent.as_ref())?.pop().unwrap_or(folder);
+        }
+        let folder = self.share(folder);
+        self.open_file(path, size, place, folder)
     }
 
     fn open_file(
@@ -461,6 +478,7 @@ impl Store for FsStore {
             commit,
             ended: self.end.clone(),
             failed,
+            is_made: false,
             folders: Vec::new(),
         });
     }
