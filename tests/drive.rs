@@ -645,10 +645,38 @@ fn sender_that_listens_serves_a_receiver_that_dials_again() {
         let received = Transfer::new(small_blocks())
             .clock(Virtual::default())
             .retry(Retry::patiently(Duration::from_secs(100_000)))
-            .receive_via(&mut store.clone(), &mut connector)
+            .receive_via(&store, &mut connector)
             .expect("received");
         assert!(connector.connected > 1 && received.is_complete());
         assert!(sender.join().expect("no panic").expect("sent").is_complete());
+    });
+    assert_three_files(&store);
+}
+
+#[test]
+fn receiver_that_dials_again_takes_other_files_from_a_sender_that_begins_anew() {
+    let (connector, mut acceptor) = memory::network(capacity(4096));
+    let store = MemoryStore::new();
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            let (stream, _) = acceptor.accept().expect("accepted");
+            let mut two = MemorySource::new()
+                .file(path("small"), content(1, 700))
+                .file(path("large"), content(2, 20_000));
+            Transfer::new(small_blocks()).send(&mut two, stream).expect_err("lost");
+            // As by a process that was started again: the same names go by other numbers.
+            Transfer::new(small_blocks())
+                .retry(Retry::patiently(Duration::from_secs(60)))
+                .send_via(&mut three_files(), &mut Listening::new(acceptor))
+        });
+        let mut connector = FrailConnector { inner: connector, step: 10_000, connected: 0 };
+        let received = Transfer::new(small_blocks())
+            .clock(Virtual::default())
+            .retry(Retry::patiently(Duration::from_secs(100_000)))
+            .receive_via(&store, &mut connector)
+            .expect("received");
+        assert_eq!((received.refused, received.is_complete()), (0, true));
+        assert_eq!(sender.join().expect("no panic").expect("sent").refused, 0);
     });
     assert_three_files(&store);
 }
@@ -684,8 +712,7 @@ fn sender_that_listens_lets_strangers_pass() {
         // Its end: the sender has heard enough.
         browser.set_timeout(None);
         let _ = browser.read_to_end(&mut Vec::new());
-        let mut store = store.clone();
-        let received = Transfer::new(small_blocks()).receive_via(&mut store, &mut connector);
+        let received = Transfer::new(small_blocks()).receive_via(&store, &mut connector);
         assert!(received.expect("received").is_complete());
         let (sent, awaited) = sender.join().expect("no panic");
         assert!(sent.expect("sent").is_complete());

@@ -365,7 +365,7 @@ fn receiver_that_dials_again_reads_nothing_twice() {
         let received = Transfer::new(small_blocks())
             .clock(Virtual::default())
             .retry(Retry::patiently(Duration::from_secs(100_000)))
-            .receive_via(&mut store.clone(), &mut connector)
+            .receive_via(&store, &mut connector)
             .expect("received");
         let sent = sender.join().expect("no panic").expect("sent");
         assert_eq!((sent.delivered, received.delivered), (4, 4), "over all connections");

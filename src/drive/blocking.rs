@@ -162,31 +162,41 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ///
     /// What was written, hashed and committed is kept in mind from one connection to the next, with the files open, for
     /// as long as [`Retry::patience`] lasts: of a sender that goes on with its transfer nothing is read again. One that
-    /// begins anew finds the files as a new receiver would. The memory is that of one session.
+    /// begins anew finds the files as a new receiver would. The memory is that of one session. Each transfer has a
+    /// clone of the store to itself.
     ///
     /// # Errors
     ///
     /// As for [`receive`](Transfer::receive): the last error, if it is not transient or patience is at its end.
-    pub fn receive_via<S: Store, K: Connector>(
+    pub fn receive_via<S: Store + Clone, K: Connector>(
         &mut self,
-        store: &mut S,
+        store: &S,
         connector: &mut K,
     ) -> Result<Summary, Error> {
-        let mut progress = Arrived { store, left: None, bytes: 0 };
+        let mut progress = Arrived { left: None, bytes: 0 };
         let ended = self.keep_connecting(connector, &mut progress, |this, progress, _, stream| {
-            let Arrived { store, left, bytes } = progress;
-            let store: &mut S = store;
-            let mut greeted = |_: &mut S, _, _, _: &Cancel| left.take();
+            let Arrived { left, bytes } = progress;
+            // A store holds the names of one transfer against one another, not against those of another transfer.
+            let mut session = store.clone();
+            let mut greeted = |session: &mut S, transfer, attempt, _: &Cancel| {
+                let (mut former, parked) = left.take()?;
+                if !parked.serves(transfer, attempt) {
+                    parked.suspend(&mut former);
+                    return None;
+                }
+                *session = former;
+                Some(parked)
+            };
             let mut hooks = Hooks::new(&mut greeted, Pulse::default());
-            let ended = this.run_receiver(store, stream, &mut hooks);
+            let ended = this.run_receiver(&mut session, stream, &mut hooks);
             *bytes = bytes.saturating_add(hooks.arrived);
-            let new = hooks.left;
+            let new = hooks.left.map(|parked| (session, parked));
             // A connection on which nobody greeted leaves what there was.
             *left = new.or(left.take());
             ended
         });
-        if let Some(left) = progress.left {
-            left.let_go(progress.store, &self.clock, self.config.deadlines.idle);
+        if let Some((mut store, parked)) = progress.left {
+            parked.let_go(&mut store, &self.clock, self.config.deadlines.idle);
         }
         ended
     }
@@ -331,13 +341,13 @@ pub(super) trait HasProgress {
 }
 
 /// What a receiver got over all connections.
-struct Arrived<'s, S: Store> {
-    store: &'s mut S,
-    left: Option<Parked<S>>,
+struct Arrived<S: Store> {
+    /// What the last connection left, with the store in which its files are open.
+    left: Option<(S, Parked<S>)>,
     bytes: u64,
 }
 
-impl<S: Store> HasProgress for Arrived<'_, S> {
+impl<S: Store> HasProgress for Arrived<S> {
     fn arrived(&self) -> u64 {
         self.bytes
     }

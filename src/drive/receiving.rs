@@ -133,7 +133,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         let store = &mut *receiving.store;
                         if let Some(left) = (hooks.greeted)(store, transfer, attempt, &self.cancel)
                         {
-                            receiving.adopt(left, &self.clock, self.config.deadlines.idle);
+                            receiving.adopt(left);
                         }
                     }
                     self.observer.event(&event);
@@ -232,6 +232,12 @@ impl<S: Store> Parked<S> {
         Self { receiver, files: BTreeMap::new() }
     }
 
+    /// Whether this attempt at a transfer may go on with it.
+    pub(super) fn serves(&self, transfer: TransferId, attempt: u32) -> bool {
+        let former = self.receiver.transfer();
+        former.is_some_and(|(served, older)| served == transfer && older < attempt)
+    }
+
     /// Keeps what is open for a later attempt, of whatever transfer, and waits for commits at most that long.
     pub(super) fn let_go(self, store: &mut S, clock: &impl Clock, most: Duration) {
         let end = clock.now().saturating_add(most);
@@ -283,17 +289,10 @@ impl Pulse {
 const HALF_DEAD: Duration = Deadlines::HEARTBEAT.saturating_mul(2);
 
 impl<S: Store> Receiving<'_, S> {
-    /// Goes on with what an earlier connection left, if it belongs to this transfer.
-    fn adopt(&mut self, left: Parked<S>, clock: &impl Clock, most: Duration) {
-        let is_same = |left: &Parked<S>| {
-            let (ours, theirs) = (self.receiver.transfer(), left.receiver.transfer());
-            ours.zip(theirs).is_some_and(|(ours, theirs)| ours.0 == theirs.0 && ours.1 > theirs.1)
-        };
-        if !is_same(&left) {
-            return left.let_go(self.store, clock, most);
-        }
+    /// Goes on with what an earlier connection left.
+    fn adopt(&mut self, left: Parked<S>) {
         let sent = left.receiver.summary().sent;
-        // It has the same configuration, and nothing was offered yet: nothing can be wrong with it.
+        // It is of this transfer, has the same configuration, and nothing was offered yet: nothing can be wrong with it.
         if self.receiver.adopt(left.receiver).is_ok() {
             (self.files, self.before) = (left.files, sent);
         }

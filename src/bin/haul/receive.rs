@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     if let Some(address) = &args.connect {
         interrupt::watch(interrupt::leave(&cancel), "run the same command again to go on")?;
         let transfer = transfer(config, cancel, limit, reporter);
-        fetch(args, address, store, transfer, reporter)
+        fetch(args, address, &store, transfer, reporter)
     } else if args.stdio {
         interrupt::watch(
             interrupt::leave(&cancel),
@@ -143,14 +143,14 @@ fn serve(
 fn fetch(
     args: &Receive,
     address: &Address,
-    mut store: FsStore,
+    store: &FsStore,
     transfer: Transfer<Session>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let mut link = dial(args, address).reporting(reporter);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = transfer.retry(retry);
-    let result = transfer.receive_via(&mut store, &mut link);
+    let result = transfer.receive_via(store, &mut link);
     let mut session = transfer.into_observer();
     session.ended(&result);
     Ok(session.code())
