@@ -159,6 +159,10 @@ impl Incoming {
         let past = self.tree.runs().nth(RANGES_MAX);
         if let Some(run) = past {
             self.tree.truncate(run.start);
+            // The others were written all the same: neither reads what was not written as zeros from now on, nor is what
+            // was hashed before still there.
+            self.left = u64::MAX;
+            hold.read_again(run.start);
         }
         self.high = self.tree.prefix();
         hold.resume(self.high);
@@ -409,6 +413,12 @@ impl Hold {
     /// Nothing beyond what was hashed can be read.
     pub(super) fn cut(&mut self) {
         self.blocks = self.end();
+    }
+
+    /// From this block on, what was hashed is no longer what is held.
+    fn read_again(&mut self, from: u64) {
+        let done = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.hashed.truncate(done);
     }
 
     /// The piece is said again on a new connection, from this block on; what was hashed is not read again.

@@ -534,6 +534,68 @@ fn receiver_takes_over_one_older_attempt_of_the_same_transfer_and_nothing_else()
 }
 
 #[test]
+fn zeros_for_a_block_that_was_written_and_is_not_kept_are_written() {
+    let mut bytes = content(1, 2100 * KIB);
+    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+    let whole = offer(0, "a", Some(bytes.len() as u64));
+    rogue.say(&Message::Offer(whole.clone()));
+    rogue.turn();
+    for index in (0..2100).step_by(2) {
+        say_block(&mut rogue, &bytes, index);
+        rogue.settle();
+    }
+    let mut rogue = rogue.again(&config(), 2);
+    rogue.say(&Message::Offer(whole));
+    assert!(matches!(rogue.turn()[0], Message::Kept { .. }));
+    // More ranges than can be said: this block is not kept, and is another one by now.
+    bytes[2048 * KIB..2049 * KIB].fill(0);
+    for index in (0..2100).filter(|index| index % 2 == 1 || *index > 2048) {
+        say_block(&mut rogue, &bytes, index);
+        rogue.settle();
+    }
+    rogue.say(&Message::Zeros { entry: ZERO, blocks: 2048..2049 });
+    rogue.say(&Message::End { entry: ZERO, size: bytes.len() as u64, root: Root::of(&bytes) });
+    assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
+    assert!(rogue.pair.bob.visible[&path("a")] == bytes, "what is receipted is what is held");
+}
+
+#[test]
+fn report_of_a_block_that_was_written_and_is_not_kept_is_of_what_is_held() {
+    let (bytes, old) = (content(1, 2100 * KIB), content(2, 2100 * KIB));
+    let bob = Bob { partial: [(path("a"), old.clone())].into(), ..Bob::default() };
+    let mut rogue = Rogue::sender(&config(), bob).greeted();
+    let whole = offer(0, "a", Some(bytes.len() as u64));
+    rogue.say(&Message::Offer(whole.clone()));
+    let have = |said: Vec<Message>| {
+        said.into_iter().find_map(|message| match message {
+            Message::Have { first, hashes, .. } => Some((first, hashes)),
+            _ => None,
+        })
+    };
+    let hash = |content: &[u8], index: u64| {
+        let start = usize::try_from(index).unwrap() * KIB;
+        BlockSize::MIN.hash(index, &content[start..start + KIB]).unwrap().hash
+    };
+    let (first, hashes) = have(rogue.turn()).unwrap();
+    assert_eq!((first, hashes.last()), (0, Some(&hash(&old, 2099))));
+    for index in (0..2100).step_by(2) {
+        say_block(&mut rogue, &bytes, index);
+        rogue.settle();
+    }
+    let mut rogue = rogue.again(&config(), 2);
+    rogue.say(&Message::Offer(whole));
+    let (first, hashes) = have(rogue.turn()).unwrap();
+    assert_eq!(first, 1);
+    for (index, held) in (first..).zip(hashes) {
+        // Those before are kept, and nobody asks what they were.
+        if index % 2 == 1 || index >= 2048 {
+            let content = if index % 2 == 1 { &old } else { &bytes };
+            assert_eq!(held, hash(content, index), "{index}");
+        }
+    }
+}
+
+#[test]
 fn more_ranges_than_can_be_said_are_not_kept() {
     let bytes = content(1, 2100 * KIB);
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
