@@ -247,7 +247,8 @@ impl Receiver {
         let goes_on = match incoming.phase {
             Phase::Committing { root, .. } => {
                 if !is_counted || wire.by_time || wire.root.is_some_and(|offered| offered != root) {
-                    // Two commits of one entry could not be told apart.
+                    // Two commits of one entry could not be told apart. The one that is under way will end yet.
+                    self.former.insert(entry, incoming);
                     let kind = Name::Offer;
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                 }

@@ -375,6 +375,19 @@ fn commit_that_ends_after_a_reconnect_is_receipted_once_it_is_asked_for() {
 }
 
 #[test]
+fn commit_that_ends_after_its_entry_was_offered_with_other_content_is_no_misuse() {
+    let mut rogue = with_a_commit();
+    rogue.say_with(&Message::Offer(inline(0, "a", b"other")), b"other");
+    rogue.settle();
+    rogue.pair.bob.is_stuck = false;
+    rogue.settle();
+    rogue.turn();
+    broke(&rogue, ProtocolError::UnexpectedForEntry { kind: Name::Offer, entry: ZERO });
+    let is_delivery = |event: &&Event| matches!(event, Event::Delivered { .. });
+    assert_eq!(rogue.pair.bob.events.iter().filter(is_delivery).count(), 1);
+}
+
+#[test]
 fn other_content_for_an_entry_that_is_being_committed_breaks_the_protocol() {
     for other in [inline(0, "a", b"other"), inline(0, "b", b"five!")] {
         let mut rogue = with_a_commit();
