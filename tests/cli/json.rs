@@ -1,6 +1,7 @@
 //! The events of `--json`: their order, their fields, and that they are true.
 
 use std::fs;
+use std::io::Read;
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -170,6 +171,31 @@ fn reader_of_json_that_never_reads_does_not_stop_the_transfer() {
     assert_eq!(stderr, "haul: nobody has read standard output for 5 s: no more is written to it\n");
     assert_eq!(bob.status.code(), Some(1), "it is not a success");
     assert_eq!(crate::haul::names(&place.path().join("inbox/outbox")).len(), MANY);
+}
+
+#[test]
+fn reader_of_json_that_is_slow_misses_nothing_however_long_the_rest_takes() {
+    // All is in the queue and in the pipe at once, and takes longer to be read than nobody is waited for.
+    let count = 700;
+    let (_place, mut bob, alice) = unread(count);
+    alice.finish().code(0);
+    let mut out = bob.stdout.take().unwrap();
+    let start = std::time::Instant::now();
+    let mut stdout = Vec::new();
+    crate::common::poll(start + crate::common::PATIENCE, "the end of the output", || {
+        // 12 KB/s.
+        let due = usize::try_from(start.elapsed().as_millis()).unwrap() * 12;
+        let mut piece = vec![0; due.saturating_sub(stdout.len()).max(1)];
+        let read = out.read(&mut piece).unwrap();
+        stdout.extend_from_slice(&piece[..read]);
+        (read == 0).then_some(())
+    });
+    let bob = bob.wait_with_output().unwrap();
+    assert_eq!((bob.status.code(), bob.stderr.as_slice()), (Some(0), &b""[..]));
+    let stdout = String::from_utf8(stdout).unwrap();
+    let received = stdout.lines().filter(|line| line.contains("\"received\"")).count();
+    assert_eq!(received, count);
+    assert!(stdout.lines().last().unwrap().contains("\"finished\""));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the command says: text for people, or one JSON object a line.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -24,6 +25,8 @@ pub(crate) struct Reporter {
     output: Output,
     lines: Mutex<Lines>,
     state: Arc<Mutex<State>>,
+    /// Lines that were written.
+    count: Arc<AtomicU64>,
     /// Bars are drawn: standard error is a terminal, and nobody asked for quiet.
     bars: Option<MultiProgress>,
 }
@@ -135,7 +138,8 @@ impl Reporter {
         let drawn = !output.quiet && io::stderr().is_terminal();
         let bars = drawn.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         let lines = Lines { to: Some(to), queue: None, written: None };
-        Self { output, lines: Mutex::new(lines), state: Arc::new(Mutex::new(State::Open)), bars }
+        let state = Arc::new(Mutex::new(State::Open));
+        Self { output, lines: Mutex::new(lines), state, count: Arc::default(), bars }
     }
 
     /// Information for people.
@@ -181,16 +185,23 @@ impl Reporter {
         self.output.json
     }
 
-    /// Waits until all is written. Whether something was lost that should have been said, and nobody went away from
-    /// hearing it.
+    /// Waits until all is written, for as long as somebody reads. Whether something was lost that should have been said,
+    /// and nobody went away from hearing it.
     pub(crate) fn finish(&self) -> bool {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.queue = None;
         if let Some(written) = lines.written.take()
             && self.state() == State::Open
-            && written.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout)
         {
-            self.give_up();
+            let mut before = self.count.load(Ordering::Relaxed);
+            while written.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout) {
+                let count = self.count.load(Ordering::Relaxed);
+                if count == before {
+                    self.give_up();
+                    break;
+                }
+                before = count;
+            }
         }
         self.state() == State::Failed
     }
@@ -235,6 +246,7 @@ impl Reporter {
         let (queue, queued) = sync_channel::<String>(QUEUE);
         let (done, written) = sync_channel::<()>(0);
         let (state, bars) = (Arc::clone(&self.state), self.bars.clone());
+        let count = Arc::clone(&self.count);
         let run = move || {
             let _done = done;
             for line in queued {
@@ -243,7 +255,11 @@ impl Reporter {
                     Some(bars) => bars.suspend(write),
                     None => write(),
                 };
-                let Err(error) = result else { continue };
+                let Err(error) = result else {
+                    // No other memory depends on it: relaxed is enough.
+                    count.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                };
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 if error.kind() == io::ErrorKind::BrokenPipe {
                     *state = State::Closed;
