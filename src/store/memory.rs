@@ -277,6 +277,8 @@ impl MemoryStore {
         };
         shared.publish(path.clone(), entry);
         shared.sweep(&path);
+        // An earlier attempt may have begun before something else had the name that was offered.
+        shared.sweep(&meta.path);
         file.what = What::Done;
         Ok(Committed::new(path))
     }

@@ -173,13 +173,13 @@ impl Job {
                 if standing.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
                     return Err(Refusal::Exists.into());
                 }
-                partial::sweep(folder, name, stamp.id);
+                self.sweep(folder, stamp.id);
                 folders
             }
             What::Partial { partial, folder, .. } => {
                 let folders = self.shared.open_again(&self.path, folder)?;
                 give_name(&self.shared, folder, partial.name.as_bytes(), name, replacing)?;
-                partial::sweep(folder, name, partial.id);
+                self.sweep(folder, partial.id);
                 folders
             }
         };
@@ -192,6 +192,16 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// Removes the partial files for the name, and where that is one beside it, for the one that was offered: an earlier
+    /// attempt may have begun before something else had it.
+    fn sweep(&self, folder: &Folder, of: Id) {
+        let (name, offered) = (self.path.file_name(), self.commit.meta.path.file_name());
+        partial::sweep(folder, name, of);
+        if name != offered {
+            partial::sweep(folder, offered, of);
+        }
     }
 
     /// Gives a folder its time, and its mode if it was made here: those of others are their owners' matter.

@@ -198,6 +198,37 @@ fn store_partial_that_another_session_writes_to_stays_when_the_name_is_settled()
     bench.assert_names(&[("x", "two")]);
 }
 
+/// An attempt began before another program took the name; the next one puts the file beside it, or finds it there.
+#[test]
+fn store_partial_of_the_offered_name_is_removed_when_the_file_stands_beside() {
+    for is_held in [false, true] {
+        let mut bench = Bench::new();
+        let offer = bench.file("x", 3);
+        if is_held {
+            fs::write(bench.path("x (1)"), "new").unwrap();
+        }
+        let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        bench.store.write_at(&mut file, 0, b"ne").unwrap();
+        bench.store.suspend(file);
+        fs::write(bench.path("x"), "old").unwrap();
+        assert_eq!(bench.names().len(), 2 + usize::from(is_held));
+        let mut file = match bench.begin(&offer, Place::Beside(1)).unwrap() {
+            Begun::Fresh(file) if !is_held => file,
+            Begun::Existing(file, 3) if is_held => file,
+            other => panic!("{other:?}"),
+        };
+        if !is_held {
+            bench.store.write_at(&mut file, 0, b"new").unwrap();
+        }
+        let meta = offer.meta.clone();
+        bench
+            .store
+            .commit(file, Commit::new(offer.entry, meta, Place::Beside(1), 3, Durability::Synced));
+        assert!(matches!(bench.store.poll_committed(Duration::from_secs(20)), Some((_, Ok(_)))));
+        bench.assert_names(&[("x", "old"), ("x (1)", "new")]);
+    }
+}
+
 /// A file system that cannot rename without replacing.
 #[test]
 fn store_rename_in_two_steps_leaves_one_name() {
