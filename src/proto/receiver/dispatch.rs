@@ -458,14 +458,18 @@ impl Receiver {
     fn withdrawn(&mut self, entry: EntryId, reason: Withdrawal) {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let path = incoming.offer.meta.path.clone();
-        if matches!(incoming.phase, Phase::Dropped | Phase::Stale) {
+        let is_dropped = matches!(incoming.phase, Phase::Dropped);
+        if is_dropped || matches!(incoming.phase, Phase::Stale) {
             // The news came too late for the sender.
             self.say.retain(|message| message.entry() != Some(entry));
         } else {
             self.todo.push_back(ReceiveAction::Suspend { entry });
         }
-        self.summary.withdraw(reason);
-        self.tell(Event::Withdrawn { entry, path, reason });
+        // Of a dropped one the application was told here, and it is counted.
+        if !is_dropped {
+            self.summary.withdraw(reason);
+            self.tell(Event::Withdrawn { entry, path, reason });
+        }
         self.forget(entry);
     }
 }
