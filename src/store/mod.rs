@@ -123,8 +123,7 @@ impl Unsendable {
 ///   no longer than it is told to: haul sends heartbeats meanwhile.
 /// - **Short reads.** As for a source: any count up to the length of the buffer, 0 at the end.
 /// - **`Interrupted`, `WouldBlock`.** Not expected: a store handles them itself.
-/// - **After an error** from `write_at` or `read_at`, haul suspends the entry and tells the sender; the store goes
-///   on serving others.
+/// - **After an error** that refuses an entry, haul suspends it and tells the sender; the store goes on serving others.
 /// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` says so.
 /// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
 pub trait Store {
@@ -165,7 +164,8 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// What the device says; haul then asks for these blocks from the sender.
+    /// What the device says. Of a partial file, or of one that is to be compared by its blocks, haul then asks for these
+    /// blocks from the sender; else the entry is refused, with what [`refusal_of`] makes of it.
     fn read_at(
         &mut self,
         file: &mut Self::File,

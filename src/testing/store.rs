@@ -1,4 +1,4 @@
-//! Conformance suites for [`Source`] and [`Store`], and a store that fails when it is told to.
+//! Conformance suites for [`Source`] and [`Store`], and a store and a source that fail when they are told to.
 //!
 //! A suite panics with what was broken, as a test does:
 //!
@@ -21,7 +21,7 @@ use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp
 use crate::store::{Begun, Commit, Committed, Ended, Place, Source, Store, Uncommitted, code_of};
 use crate::tree::BlockSize;
 
-pub use fault::{Failure, Fault, FaultStore, Operation};
+pub use fault::{Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation};
 
 /// Checks a store against each sentence of its contract that can be checked from outside.
 ///

@@ -1,26 +1,52 @@
-//! A store that fails when it is told to.
+//! A store and a source that fail when they are told to.
 
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{EntryId, Offer, Refusal};
-use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
+use crate::proto::{EntryId, Meta, Offer, Refusal, Withdrawal};
+use crate::store::{
+    Begun, Commit, Ended, Place, Source, Standing, Store, Uncommitted, Unsendable, refusal_of,
+    withdrawal_of,
+};
 
 /// An operation of a [`Store`] that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
+    /// [`Store::standing`]: nothing seems to stand there.
+    Standing,
     /// [`Store::begin`].
     Begin,
     /// [`Store::read_at`].
     Read,
-    /// [`Store::write_at`].
+    /// [`Store::write_at`]: the store behind gets the first half of the bytes, as where a device is full.
     Write,
-    /// [`Store::copy_held`].
+    /// [`Store::copy_held`]: of the first half, likewise.
     Copy,
     /// [`Store::commit`]: the store behind suspends the entry, and the commit ends with the failure.
     Commit,
+    /// [`Store::poll_committed`] with a commit that ended. An entry that has its name keeps it, and is not vouched for,
+    /// as where a folder cannot be synced; one whose name is taken is suspended.
+    Settle,
+    /// [`Store::suspend`]: nobody hears of it, and what was written is gone.
+    Suspend,
+    /// [`Store::discard`]: nobody hears of it, and what was written stays.
+    Discard,
+}
+
+/// An operation of a [`Source`] that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SourceOperation {
+    /// [`Source::next_entry`], of an entry that is there: it cannot be sent.
+    Next,
+    /// [`Source::open`].
+    Open,
+    /// [`Source::read_at`].
+    Read,
+    /// [`Source::finish`].
+    Finish,
 }
 
 /// How an operation fails.
@@ -28,82 +54,119 @@ pub enum Operation {
 #[non_exhaustive]
 pub enum Failure {
     /// With an error of the system; where the store gives a refusal, with what
-    /// [`refusal_of`] makes of it.
+    /// [`refusal_of`] makes of it, and where a source gives a withdrawal, with what [`withdrawal_of`] does.
     Io(io::ErrorKind),
-    /// With a refusal; where the store gives an error of the system, with [`io::ErrorKind::Other`].
+    /// Likewise, with the error of this number: `errno`.
+    Os(i32),
+    /// With a refusal; where an error of the system is given, with [`io::ErrorKind::Other`].
     Refusal(Refusal),
 }
 
 /// Which call of an operation fails, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
-    operation: Operation,
+pub struct Fault<O = Operation> {
+    operation: O,
     first: u64,
     last: u64,
     failure: Failure,
 }
 
 /// Passes everything on to another store, save the calls that are to fail.
+///
+/// All of what a small session asks of a store can so be made to fail in turn, in microseconds: count the
+/// [`calls`](FaultStore::calls) of a session without faults, then run one for each of them.
 #[derive(Debug)]
 pub struct FaultStore<S> {
     inner: S,
-    faults: Vec<Fault>,
-    calls: [u64; 5],
-    failed: u64,
+    plan: Plan<Operation, 9>,
     ended: VecDeque<(EntryId, Refusal)>,
 }
 
-impl Fault {
+/// Passes everything on to another source, save the calls that are to fail.
+#[derive(Debug)]
+pub struct FaultSource<S> {
+    inner: S,
+    plan: Plan<SourceOperation, 4>,
+}
+
+/// What is to fail, and what was called so far: one count for each operation.
+#[derive(Debug)]
+struct Plan<O, const OPERATIONS: usize> {
+    faults: Vec<Fault<O>>,
+    calls: [u64; OPERATIONS],
+    failed: u64,
+}
+
+impl Operation {
+    /// Each of them.
+    pub const ALL: [Self; 9] = [
+        Self::Standing,
+        Self::Begin,
+        Self::Read,
+        Self::Write,
+        Self::Copy,
+        Self::Commit,
+        Self::Settle,
+        Self::Suspend,
+        Self::Discard,
+    ];
+}
+
+impl SourceOperation {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Next, Self::Open, Self::Read, Self::Finish];
+}
+
+impl<O> Fault<O> {
     /// The call with this number fails, counted from 0, and no other.
     #[must_use]
-    pub const fn once(operation: Operation, call: u64, failure: Failure) -> Self {
+    pub const fn once(operation: O, call: u64, failure: Failure) -> Self {
         Self { operation, first: call, last: call, failure }
     }
 
     /// The call with this number fails, counted from 0, and all after it.
     #[must_use]
-    pub const fn from(operation: Operation, call: u64, failure: Failure) -> Self {
+    pub const fn from(operation: O, call: u64, failure: Failure) -> Self {
         Self { operation, first: call, last: u64::MAX, failure }
     }
 }
 
-impl<S> FaultStore<S> {
-    /// Passes everything on.
+impl Failure {
+    /// What a store that fails so refuses an entry with.
     #[must_use]
-    pub const fn new(inner: S) -> Self {
-        Self { inner, faults: Vec::new(), calls: [0; 5], failed: 0, ended: VecDeque::new() }
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Refusal(refusal) => refusal,
+            Self::Io(_) | Self::Os(_) => refusal_of(&self.error()),
+        }
     }
 
-    /// Adds a fault. Of several that concern one call, the first that was added counts.
+    /// What a source that fails so withdraws an entry with.
     #[must_use]
-    pub fn fault(mut self, fault: Fault) -> Self {
-        self.faults.push(fault);
-        self
+    pub fn withdrawal(self) -> Withdrawal {
+        withdrawal_of(&self.error())
     }
 
-    /// How many times an operation was called.
-    #[must_use]
-    pub const fn calls(&self, operation: Operation) -> u64 {
-        self.calls[operation as usize]
+    fn error(self) -> io::Error {
+        match self {
+            Self::Io(kind) => kind.into(),
+            Self::Os(code) => io::Error::from_raw_os_error(code),
+            Self::Refusal(refusal) => io::Error::other(refusal),
+        }
+    }
+}
+
+impl<O: Copy + PartialEq, const OPERATIONS: usize> Plan<O, OPERATIONS> {
+    const fn new() -> Self {
+        Self { faults: Vec::new(), calls: [0; OPERATIONS], failed: 0 }
     }
 
-    /// How many calls were made to fail: a test that expects one should see it.
-    #[must_use]
-    pub const fn failed(&self) -> u64 {
-        self.failed
-    }
-
-    /// The store behind.
-    #[must_use]
-    pub const fn inner(&self) -> &S {
-        &self.inner
-    }
-
-    fn call(&mut self, operation: Operation) -> Result<(), Failure> {
-        let calls = &mut self.calls[operation as usize];
+    /// Counts a call. `index` is the place of the operation among all of them.
+    fn call(&mut self, operation: O, index: usize) -> Result<(), Failure> {
+        let calls = &mut self.calls[index];
         let call = *calls;
         *calls += 1;
-        let hit = |fault: &&Fault| {
+        let hit = |fault: &&Fault<O>| {
             fault.operation == operation && (fault.first..=fault.last).contains(&call)
         };
         match self.faults.iter().find(hit) {
@@ -116,19 +179,71 @@ impl<S> FaultStore<S> {
     }
 }
 
-impl Failure {
-    fn refusal(self) -> Refusal {
-        match self {
-            Self::Io(kind) => refusal_of(&kind.into()),
-            Self::Refusal(refusal) => refusal,
-        }
+impl<S> FaultStore<S> {
+    /// Passes everything on.
+    #[must_use]
+    pub const fn new(inner: S) -> Self {
+        Self { inner, plan: Plan::new(), ended: VecDeque::new() }
     }
 
-    fn error(self) -> io::Error {
-        match self {
-            Self::Io(kind) => kind.into(),
-            Self::Refusal(refusal) => io::Error::other(refusal),
-        }
+    /// Adds a fault. Of several that concern one call, the first that was added counts.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.plan.faults.push(fault);
+        self
+    }
+
+    /// How many times an operation was called.
+    #[must_use]
+    pub const fn calls(&self, operation: Operation) -> u64 {
+        self.plan.calls[operation as usize]
+    }
+
+    /// How many calls were made to fail: a test that expects one should see it.
+    #[must_use]
+    pub const fn failed(&self) -> u64 {
+        self.plan.failed
+    }
+
+    /// The store behind.
+    #[must_use]
+    pub const fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    fn call(&mut self, operation: Operation) -> Result<(), Failure> {
+        self.plan.call(operation, operation as usize)
+    }
+}
+
+impl<S> FaultSource<S> {
+    /// Passes everything on.
+    #[must_use]
+    pub const fn new(inner: S) -> Self {
+        Self { inner, plan: Plan::new() }
+    }
+
+    /// Adds a fault. Of several that concern one call, the first that was added counts.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault<SourceOperation>) -> Self {
+        self.plan.faults.push(fault);
+        self
+    }
+
+    /// How many times an operation was called.
+    #[must_use]
+    pub const fn calls(&self, operation: SourceOperation) -> u64 {
+        self.plan.calls[operation as usize]
+    }
+
+    /// How many calls were made to fail: a test that expects one should see it.
+    #[must_use]
+    pub const fn failed(&self) -> u64 {
+        self.plan.failed
+    }
+
+    fn call(&mut self, operation: SourceOperation) -> Result<(), Failure> {
+        self.plan.call(operation, operation as usize)
     }
 }
 
@@ -140,6 +255,7 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        self.call(Operation::Standing).ok()?;
         self.inner.standing(offer)
     }
 
@@ -154,12 +270,18 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     fn write_at(&mut self, file: &mut S::File, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        self.call(Operation::Write).map_err(Failure::refusal)?;
+        if let Err(failure) = self.call(Operation::Write) {
+            self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
+            return Err(failure.refusal());
+        }
         self.inner.write_at(file, offset, bytes)
     }
 
     fn copy_held(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
-        self.call(Operation::Copy).map_err(Failure::refusal)?;
+        if let Err(failure) = self.call(Operation::Copy) {
+            self.inner.copy_held(file, offset, len / 2)?;
+            return Err(failure.refusal());
+        }
         self.inner.copy_held(file, offset, len)
     }
 
@@ -174,17 +296,78 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<S::File>)> {
-        match self.ended.pop_front() {
-            Some((entry, refusal)) => Some((entry, Err(refusal.into()))),
-            None => self.inner.poll_committed(wait),
+        if let Some((entry, refusal)) = self.ended.pop_front() {
+            return Some((entry, Err(refusal.into())));
         }
+        let (entry, ended) = self.inner.poll_committed(wait)?;
+        let Err(failure) = self.call(Operation::Settle) else { return Some((entry, ended)) };
+        if let Err(Uncommitted::Taken { file, rival }) = ended {
+            self.inner.suspend(file);
+            if let Some((rival, _)) = rival {
+                self.inner.suspend(rival);
+            }
+        }
+        Some((entry, Err(failure.refusal().into())))
     }
 
     fn suspend(&mut self, file: S::File) {
-        self.inner.suspend(file);
+        match self.call(Operation::Suspend) {
+            Ok(()) => self.inner.suspend(file),
+            Err(_) => self.inner.discard(file),
+        }
     }
 
     fn discard(&mut self, file: S::File) {
-        self.inner.discard(file);
+        match self.call(Operation::Discard) {
+            Ok(()) => self.inner.discard(file),
+            Err(_) => self.inner.suspend(file),
+        }
+    }
+}
+
+impl<S: Source> Source for FaultSource<S> {
+    type Key = S::Key;
+    type Reader = S::Reader;
+
+    fn next_entry(&mut self) -> Option<Result<(S::Key, Meta), Unsendable>> {
+        let found = self.inner.next_entry()?;
+        Some(match (found, self.call(SourceOperation::Next)) {
+            (Ok((_, meta)), Err(failure)) => {
+                Err(Unsendable::new(meta.path.to_string(), failure.withdrawal()))
+            }
+            (found, _) => found,
+        })
+    }
+
+    fn open(&mut self, key: &S::Key, meta: &Meta) -> Result<S::Reader, Withdrawal> {
+        self.call(SourceOperation::Open).map_err(Failure::withdrawal)?;
+        self.inner.open(key, meta)
+    }
+
+    fn read_at(
+        &mut self,
+        reader: &mut S::Reader,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        self.call(SourceOperation::Read).map_err(Failure::error)?;
+        self.inner.read_at(reader, offset, buffer)
+    }
+
+    fn finish(&mut self, reader: &mut S::Reader, meta: &Meta) -> Result<(), Withdrawal> {
+        self.call(SourceOperation::Finish).map_err(Failure::withdrawal)?;
+        self.inner.finish(reader, meta)
+    }
+
+    fn release(&mut self, reader: &mut S::Reader, offset: u64) {
+        self.inner.release(reader, offset);
+    }
+
+    fn window(&self, key: &S::Key) -> Option<u64> {
+        self.inner.window(key)
+    }
+
+    fn total(&self) -> Option<u64> {
+        self.inner.total()
     }
 }
