@@ -1,4 +1,5 @@
-//! The command killed at its k-th system call, and with the k-th one failing, by `strace`; then the same command again.
+//! The command killed at its k-th system call, and with the k-th one failing, by `strace`; then the same command again, which
+//! may be killed too.
 //!
 //! A tiny transfer is traced once for all the calls that it makes; then some of them are struck, or with
 //! `HAUL_LONG=1` each of them. `strace` counts by thread: the k-th call is that of whichever thread makes so many.
@@ -87,6 +88,14 @@ impl Scene {
         Self { outbox, inbox, sent }
     }
 
+    /// One file of two blocks.
+    fn tiny() -> Self {
+        let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+        fs::write(outbox.path().join("what"), content(2, 5000)).unwrap();
+        let sent = tree(outbox.path());
+        Self { outbox, inbox, sent }
+    }
+
     fn send(&self, address: &str) -> Vec<String> {
         let what = self.outbox.path().join("what").to_str().unwrap().to_owned();
         ["send", &what, address, "--block-size", "4K", "--retry-for", "0s"].map(Into::into).into()
@@ -121,15 +130,14 @@ impl Scene {
     }
 
     /// All calls of these kinds that a transfer makes on one side, from when it looks at the first file on.
-    fn calls(side: Side, kinds: &[&'static str]) -> Vec<Call> {
-        let scene = Self::new();
-        let (alice, _) = scene.transfer(side, &[]);
+    fn calls(&self, side: Side, kinds: &[&'static str]) -> Vec<Call> {
+        let (alice, _) = self.transfer(side, &[]);
         alice.code(0);
-        let what = scene.outbox.path().join("what");
+        let what = self.outbox.path().join("what");
         let mut counts = BTreeMap::new();
         let mut calls = BTreeSet::new();
         let mut has_begun = side == Side::Receiver;
-        for line in fs::read_to_string(scene.log()).unwrap().lines() {
+        for line in fs::read_to_string(self.log()).unwrap().lines() {
             let Some((thread, call)) = line.split_once(' ') else { continue };
             let name = call.trim_start().split('(').next().unwrap_or_default();
             has_begun |= name != "execve" && call.contains(what.to_str().unwrap());
@@ -140,7 +148,7 @@ impl Scene {
                 calls.insert((*kind, *count));
             }
         }
-        assert!(calls.len() > 20, "{calls:?}");
+        assert!(calls.len() > 10, "{calls:?}");
         calls.into_iter().collect()
     }
 
@@ -206,7 +214,7 @@ fn kill_at_calls(side: Side, kinds: &[&'static str]) {
     if lacks_strace() {
         return;
     }
-    let calls = sample(&Scene::calls(side, kinds), 12);
+    let calls = sample(&Scene::new().calls(side, kinds), 12);
     let mut killed = 0;
     for call in &calls {
         let scene = Scene::new();
@@ -225,12 +233,45 @@ fn kill_at_calls(side: Side, kinds: &[&'static str]) {
     assert!(killed * 2 > calls.len(), "killed at {killed} of {} calls", calls.len());
 }
 
+/// Kills one side at its calls, and that of the next transfer at the calls that it makes then. Pairs are all, or a few.
+fn kill_at_calls_and_while_going_on(side: Side, kinds: &[&'static str]) {
+    if lacks_strace() {
+        return;
+    }
+    let ended = |(alice, bob): &(Finished, Finished)| match side {
+        Side::Sender => alice.code,
+        Side::Receiver => bob.code,
+    };
+    let (mut pairs, mut twice) = (0, 0);
+    for first in sample(&Scene::tiny().calls(side, kinds), 3) {
+        let killed = || {
+            let scene = Scene::tiny();
+            let run = scene.transfer(side, &told(first, "signal=KILL"));
+            scene.check(&run.0);
+            (scene, ended(&run).is_none())
+        };
+        // What is asked of the system depends on what the first run has left.
+        let seconds = killed().0.calls(side, kinds);
+        for second in sample(&seconds, 3) {
+            let (scene, is_first) = killed();
+            let run = scene.transfer(side, &told(second, "signal=KILL"));
+            scene.check(&run.0);
+            scene.again();
+            pairs += 1;
+            twice += usize::from(is_first && ended(&run).is_none());
+            println!("{side:?} {first:?} {second:?}: {is_first} {:?}", ended(&run));
+        }
+    }
+    println!("killed twice in {twice} of {pairs} pairs");
+    assert!(twice * 3 > pairs, "killed twice in {twice} of {pairs} pairs");
+}
+
 /// Lets calls of one side fail.
 fn fail_calls(side: Side, kinds: &[&'static str]) {
     if lacks_strace() {
         return;
     }
-    let calls = Scene::calls(side, kinds);
+    let calls = Scene::new().calls(side, kinds);
     let calls: Vec<_> =
         calls.iter().flat_map(|call| ERRORS.iter().map(|error| (*call, *error))).collect();
     let calls = sample(&calls, 23);
@@ -263,6 +304,16 @@ fn receiver_killed_at_a_system_call_same_command_completes() {
 #[test]
 fn sender_killed_at_a_system_call_same_command_completes() {
     kill_at_calls(Side::Sender, &[SOURCE, REST].concat());
+}
+
+#[test]
+fn receiver_killed_at_a_system_call_and_again_while_it_goes_on_same_command_completes() {
+    kill_at_calls_and_while_going_on(Side::Receiver, &[STORE, REST].concat());
+}
+
+#[test]
+fn sender_killed_at_a_system_call_and_again_while_it_goes_on_same_command_completes() {
+    kill_at_calls_and_while_going_on(Side::Sender, &[SOURCE, REST].concat());
 }
 
 #[test]
