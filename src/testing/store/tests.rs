@@ -104,6 +104,83 @@ fn fault_store_failed_commit_keeps_the_partial() {
     }
 }
 
+#[test]
+fn fault_store_commit_that_fails_to_settle_stands_and_is_not_vouched_for() {
+    let refusal = Refusal::Sync { code: 5 };
+    let fault = Fault::once(Operation::Settle, 0, Failure::Refusal(refusal));
+    let memory = MemoryStore::new();
+    let mut store = FaultStore::new(memory.clone()).fault(fault);
+    let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(0)), BlockSize::MIN);
+    let Ok(Begun::Fresh(file)) = store.begin(&offer, Place::Offered) else { panic!("no file") };
+    assert!(store.poll_committed(Duration::ZERO).is_none(), "what has not ended is no call");
+    let meta = offer.meta.clone();
+    store.commit(file, Commit::new(offer.entry, meta, Place::Offered, 0, Durability::Synced));
+    let ended = store.poll_committed(Duration::ZERO);
+    let is_failed =
+        |ended: &Ended<_>| matches!(ended, Err(Uncommitted::Failed(r)) if *r == refusal);
+    assert!(ended.is_some_and(|(entry, ended)| entry == offer.entry && is_failed(&ended)));
+    assert!(memory.get("x").is_some());
+    assert_eq!((store.calls(Operation::Settle), store.failed()), (1, 1));
+}
+
+#[test]
+fn fault_store_write_that_fails_leaves_half_and_suspend_or_discard_the_contrary() {
+    for (operation, is_suspended, is_left) in [
+        (Operation::Copy, true, true),
+        (Operation::Copy, false, false),
+        (Operation::Suspend, true, false),
+        (Operation::Discard, false, true),
+    ] {
+        let failure = Failure::Os(28);
+        let memory = MemoryStore::new();
+        let mut store = FaultStore::new(memory.clone())
+            .fault(Fault::once(Operation::Write, 0, failure))
+            .fault(Fault::from(operation, 0, failure));
+        let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(4)), BlockSize::MIN);
+        let Ok(Begun::Fresh(mut file)) = store.begin(&offer, Place::Offered) else {
+            panic!("no file")
+        };
+        assert_eq!(store.write_at(&mut file, 0, b"abcd"), Err(failure.refusal()));
+        if is_suspended {
+            store.suspend(file)
+        } else {
+            store.discard(file)
+        }
+        let left = is_left.then(|| (path("x"), b"ab".to_vec()));
+        assert_eq!(memory.partials(), left.into_iter().collect::<Vec<_>>(), "{operation:?}");
+    }
+}
+
+#[test]
+fn fault_source_fails_the_calls_that_it_was_told_and_no_others() {
+    let expected = contents();
+    let make = || {
+        let files = expected.iter();
+        FaultSource::new(files.fold(MemorySource::new(), |source, (path, bytes)| {
+            source.file(path.clone(), bytes.clone())
+        }))
+    };
+    check_source(make, &expected);
+    let failure = Failure::Io(io::ErrorKind::NotFound);
+    let told = |operation| make().fault(Fault::once(operation, 0, failure));
+    let mut source = told(SourceOperation::Next);
+    let unsendable = source.next_entry().and_then(Result::err).map(|found| found.reason);
+    assert_eq!(unsendable, Some(Withdrawal::Vanished));
+    assert_eq!(std::iter::from_fn(|| source.next_entry()).flatten().count(), expected.len() - 1);
+    assert_eq!(source.calls(SourceOperation::Next), length(expected.len()));
+    let mut source = told(SourceOperation::Open);
+    let (key, meta) = source.next_entry().unwrap().unwrap();
+    assert_eq!(source.open(&key, &meta).err(), Some(Withdrawal::Vanished));
+    let mut source = source.fault(Fault::once(SourceOperation::Read, 0, failure));
+    let mut reader = source.open(&key, &meta).unwrap();
+    let read = source.read_at(&mut reader, 0, &mut [0]);
+    assert_eq!(read.map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
+    assert_eq!(source.finish(&mut reader, &meta), Ok(()));
+    let mut source = source.fault(Fault::from(SourceOperation::Finish, 1, failure));
+    assert_eq!(source.finish(&mut reader, &meta), Err(Withdrawal::Vanished));
+    assert_eq!(source.failed(), 3);
+}
+
 #[cfg(feature = "fs")]
 #[expect(clippy::disallowed_methods, reason = "files for a source of files")]
 mod fs {
