@@ -146,7 +146,7 @@ impl FsStore {
         Self { shared, pool, links, keep_free, taken: Taken::default(), recent: None, ended, end }
     }
 
-    /// Sets how many threads do the commits. Default: 2, so that one batch is gathered and renamed while the device
+    /// Sets how many threads do the commits. Default: 8, so that one batch is gathered and renamed while the device
     /// works on another. They are started by the first commit and end with the last clone of the store, when
     /// all is done that they were given; dropping it waits for that.
     ///
@@ -541,8 +541,8 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 /// The umask where it is not known.
 const UMASK: u32 = 0o022;
 
-/// One that waits for the device, and one that prepares the next batch.
-const SYNC_THREADS: usize = 2;
+/// Chosen by `benches/sync.rs`: a device takes more than one sync at a time.
+const SYNC_THREADS: usize = 8;
 
 /// `off_t` has 64 bits, one of them for the sign.
 const LARGEST: u64 = i64::MAX.unsigned_abs();
