@@ -37,8 +37,8 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 ///   writes to one name at the same time has its own, `.haul-<16 hex digits>-1.part`, and so on up to 64.
 /// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
 ///   one that is offered: all partial files for that name that no session has locked, up to the third number that is
-///   missing. Files of another user, with a second name, or which are no regular files, stay. On a file system
-///   without locks all stay.
+///   missing. One that a session still writes to stays, until the name is settled once more. Files of another user,
+///   with a second name, or which are no regular files, stay. On a file system without locks all stay.
 /// - **Folders** on the way are made as needed. Those that were made for an entry which was then discarded, or never
 ///   written to, go with it if they hold nothing else.
 /// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every
