@@ -11,10 +11,10 @@ use super::rate::RateLimit;
 use super::receiving::{Hooks, Parked, Pulse};
 use super::retry::{Retry, random, random_bytes};
 use super::sending::Sending;
-use super::wire::{LAST_WORDS, Moved, TICK, Wire};
+use super::wire::{LAST_WORDS, Moved, Pace, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::{Sender, Summary, TransferId};
+use crate::proto::{Failure, Sender, Summary, TransferId};
 use crate::store::{Source, Store};
 use crate::transport::Connector;
 
@@ -288,6 +288,28 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         }
     }
 
+    /// Writes all of the output, and tells the machine of each call of the stream.
+    pub(super) fn flush<T: Read + Write>(
+        &self,
+        wire: &mut Wire<T>,
+        direction: Direction,
+        mut tell: impl FnMut(Duration, Moved) -> Result<(), Failure>,
+    ) -> Result<(), Error> {
+        let mut pace = Pace::new(self.config.deadlines.progress, self.clock.now());
+        wire.flush(|moved| {
+            let now = self.clock.now();
+            if moved == Moved::Tick && self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            tell(now, moved)?;
+            pace.check(now, moved)?;
+            if let (Direction::Content, Moved::Bytes(bytes)) = (direction, moved) {
+                pace.excuse(self.throttle(bytes));
+            }
+            Ok(())
+        })
+    }
+
     /// Says why the session failed, if the stream takes it at once. The failure stands either way.
     pub(super) fn say_last_words<T: Read + Write>(&self, wire: &mut Wire<T>) {
         let end = self.clock.now().saturating_add(LAST_WORDS);
@@ -330,6 +352,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             items: BTreeMap::new(),
         }
     }
+}
+
+/// What is written: a limit on the rate holds for content alone.
+#[derive(Clone, Copy)]
+pub(super) enum Direction {
+    Content,
+    Answers,
 }
 
 /// What shows whether a connection was of any use.

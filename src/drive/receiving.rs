@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::blocking::Transfer;
+use super::blocking::{Direction, Transfer};
 use super::cancel::Cancel;
 use super::clock::Clock;
 use super::observer::Observer;
 use super::retry::random_bytes;
-use super::wire::{Moved, Pace, TICK, Wire, consume};
+use super::wire::{Moved, TICK, Wire, consume};
 use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{
@@ -201,15 +201,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         wire: &mut Wire<T>,
         receiver: &mut Receiver,
     ) -> Result<(), Error> {
-        let mut pace = Pace::new(self.config.deadlines.progress, self.clock.now());
-        wire.flush(|moved| {
-            let now = self.clock.now();
-            match moved {
-                Moved::Bytes(_) => receiver.handle_peer_took(now),
-                Moved::Tick if self.cancel.is_cancelled() => return Err(Error::Cancelled),
-                Moved::Tick => receiver.handle_write_blocked(now)?,
+        self.flush(wire, Direction::Answers, |now, moved| match moved {
+            Moved::Bytes(_) => {
+                receiver.handle_peer_took(now);
+                Ok(())
             }
-            Ok(pace.check(now, moved)?)
+            Moved::Tick => receiver.handle_write_blocked(now),
         })
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::blocking::{HasProgress, Transfer};
+use super::blocking::{Direction, HasProgress, Transfer};
 use super::clock::Clock;
 use super::observer::Observer;
-use super::wire::{Moved, Pace, Wire, consume};
+use super::wire::{Moved, Wire, consume};
 use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{
@@ -114,19 +114,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         wire: &mut Wire<T>,
         sender: &mut Sender,
     ) -> Result<(), Error> {
-        let mut pace = Pace::new(self.config.deadlines.progress, self.clock.now());
-        wire.flush(|moved| {
-            let now = self.clock.now();
-            match moved {
-                Moved::Bytes(_) => sender.handle_peer_took(now),
-                Moved::Tick if self.cancel.is_cancelled() => return Err(Error::Cancelled),
-                Moved::Tick => sender.handle_write_blocked(now)?,
+        self.flush(wire, Direction::Content, |now, moved| match moved {
+            Moved::Bytes(_) => {
+                sender.handle_peer_took(now);
+                Ok(())
             }
-            pace.check(now, moved)?;
-            if let Moved::Bytes(bytes) = moved {
-                pace.excuse(self.throttle(bytes));
-            }
-            Ok(())
+            Moved::Tick => sender.handle_write_blocked(now),
         })
     }
 }
