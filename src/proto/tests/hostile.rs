@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::pair::{Alice, Bob, content, path};
-use super::rogue::Rogue;
+use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Limits, Turn};
 use crate::proto::error::{Damage, Failure, Incompatible, ProtocolError, Stall};
 use crate::proto::frame::PREFACE;
@@ -27,21 +27,6 @@ fn limits(change: impl FnOnce(Limits) -> Limits) -> Config {
 
 fn sender() -> Rogue {
     Rogue::sender(&config(), Bob::default()).greeted()
-}
-
-fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
-    WireOffer {
-        entry: EntryId::new(entry),
-        kind: Kind::File,
-        block_size: BlockSize::MIN,
-        size,
-        modified: None,
-        mode: None,
-        root: None,
-        inline: false,
-        by_time: false,
-        name: name.into(),
-    }
 }
 
 fn offer(entry: u32, size: Option<u64>) -> Message {

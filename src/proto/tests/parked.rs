@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::long;
 use super::pair::{Alice, Bob, Channel, Pair, content, path};
-use super::rogue::Rogue;
+use super::rogue::{Rogue, wire};
 use super::scenes::{self, Scene};
 use crate::config::{Config, Existing, Limits, Turn};
 use crate::proto::frame::{CHECK, HEADER, PREFACE};
 use crate::proto::message::{Message, Name, WireOffer};
-use crate::proto::types::{EntryId, Kind};
+use crate::proto::types::EntryId;
 use crate::proto::{Event, Failure, Meta, Misuse, ProtocolError, Receiver, Refusal, TransferId};
 use crate::tree::{BlockHash, BlockSize, Root};
 
@@ -218,18 +218,7 @@ fn tiny_session_cut_at_any_two_bytes_goes_on_twice() {
 }
 
 fn offer(entry: u32, name: &str, size: Option<u64>) -> WireOffer {
-    WireOffer {
-        entry: EntryId::new(entry),
-        kind: Kind::File,
-        block_size: BlockSize::MIN,
-        size,
-        modified: None,
-        mode: None,
-        root: None,
-        inline: false,
-        by_time: false,
-        name: name.as_bytes().into(),
-    }
+    wire(entry, name.as_bytes(), size)
 }
 
 fn inline(entry: u32, name: &str, bytes: &[u8]) -> WireOffer {

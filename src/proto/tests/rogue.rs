@@ -6,7 +6,8 @@ use super::pair::{Alice, Bob, Pair, transfer};
 use crate::config::Config;
 use crate::proto::Failure;
 use crate::proto::frame::{CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
-use crate::proto::message::{Hello, Message, Name};
+use crate::proto::message::{Hello, Message, Name, WireOffer};
+use crate::proto::types::{EntryId, Kind};
 use crate::tree::BlockSize;
 
 /// The other side of one real machine.
@@ -215,5 +216,21 @@ impl Rogue {
     pub(super) fn ended(&self) -> Option<Result<(), Failure>> {
         let ended = if self.is_sender { self.pair.bob.ended } else { self.pair.alice.ended };
         ended.map(|ended| ended.map(drop))
+    }
+}
+
+/// An offer of a file, in the smallest blocks.
+pub(super) fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
+    WireOffer {
+        entry: EntryId::new(entry),
+        kind: Kind::File,
+        block_size: BlockSize::MIN,
+        size,
+        modified: None,
+        mode: None,
+        root: None,
+        inline: false,
+        by_time: false,
+        name: name.into(),
     }
 }

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use super::golden;
 use super::pair::{Alice, Bob, content, path};
-use super::rogue::Rogue;
+use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Unchanged};
 use crate::proto::Meta;
 use crate::proto::frame::PREFACE;
 use crate::proto::message::{Activity, Message, Reason, WireOffer};
-use crate::proto::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp};
+use crate::proto::types::{AbortCode, Durability, EntryId, Outcome, Timestamp};
 use crate::tree::{BlockHash, BlockSize, Root};
 
 const ZERO: EntryId = EntryId::new(0);
@@ -18,21 +18,6 @@ const LEN: usize = 3000;
 
 fn config() -> Config {
     Config::default().block_size(BlockSize::MIN)
-}
-
-fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
-    WireOffer {
-        entry: EntryId::new(entry),
-        kind: Kind::File,
-        block_size: BlockSize::MIN,
-        size,
-        modified: None,
-        mode: None,
-        root: None,
-        inline: false,
-        by_time: false,
-        name: name.into(),
-    }
 }
 
 /// An offer by time.
