@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -219,28 +219,36 @@ impl Finished {
 }
 
 /// All files below a folder, by their names; folders have a slash at their end.
+///
+/// What vanishes meanwhile is left out: a receiver that still runs gives files their names, and removes folders that it
+/// made for files that did not come.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    assert!(folder.is_dir(), "{} is no folder", folder.display());
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).expect("it is a folder") {
+        let Some(entries) = unless_gone(fs::read_dir(&next), &next) else { continue };
+        for entry in entries {
             let path = entry.expect("it can be read").path();
             let name =
                 path.strip_prefix(folder).expect("it is below").to_string_lossy().into_owned();
             if path.is_dir() {
                 found.insert(format!("{name}/"), Vec::new());
                 folders.push(path);
-            } else {
-                match fs::read(&path) {
-                    Ok(bytes) => drop(found.insert(name, bytes)),
-                    // A receiver that still runs has given it another name.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(error) => panic!("{name}: {error}"),
-                }
+            } else if let Some(bytes) = unless_gone(fs::read(&path), &path) {
+                found.insert(name, bytes);
             }
         }
     }
     found
+}
+
+/// What was read of a place, or `None` where there is nothing any more.
+fn unless_gone<T>(read: io::Result<T>, path: &Path) -> Option<T> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        read => Some(read.unwrap_or_else(|error| panic!("{}: {error}", path.display()))),
+    }
 }
 
 /// The names below a folder.
