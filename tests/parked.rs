@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -65,11 +65,29 @@ struct Log {
 struct Watched<S> {
     inner: S,
     log: Arc<Mutex<Log>>,
+    /// Is opened when a file was in use by another session.
+    contended: Gate,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.0.lock().expect("no panic") = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let closed = self.0.0.lock().expect("no panic");
+        drop(self.0.1.wait_while(closed, |is_open| !*is_open).expect("no panic"));
+    }
 }
 
 impl<S> Watched<S> {
     fn new(inner: S) -> Self {
-        Self { inner, log: Arc::default() }
+        Self { inner, log: Arc::default(), contended: Gate::default() }
     }
 
     fn note<R>(&self, note: impl FnOnce(&mut Log) -> R) -> R {
@@ -87,6 +105,14 @@ impl<S: Store> Store for Watched<S> {
             log.open += 1;
         });
         Ok(begun)
+    }
+
+    fn is_contended(&mut self, file: &S::File) -> bool {
+        let is_contended = self.inner.is_contended(file);
+        if is_contended {
+            self.contended.open();
+        }
+        is_contended
     }
 
     fn read_at(&mut self, file: &mut S::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -519,6 +545,66 @@ fn session_whose_sender_may_live_is_left_alone_when_another_transfer_begins() {
     let (sent, names) = send_beside_a_half_dead_one(Duration::from_secs(9));
     assert_eq!(sent, LARGE as u64, "it begins from the start");
     assert_eq!(names.len(), 2, "the first one still has its partial file: {names:?}");
+}
+
+/// Accepts streams that give no more than so many bytes until a gate is open: a receiver that is slow to read them.
+struct Slow(MemoryAcceptor, Gate);
+
+struct Held {
+    inner: Pipe,
+    left: usize,
+    gate: Gate,
+}
+
+impl Acceptor for Slow {
+    type Stream = Held;
+
+    fn accept(&mut self) -> io::Result<(Held, Peer)> {
+        let (inner, peer) = self.0.accept()?;
+        Ok((Held { inner, left: 100 * KIB, gate: self.1.clone() }, peer))
+    }
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            self.gate.pass();
+        }
+        let most = if self.left == 0 { buffer.len() } else { buffer.len().min(self.left) };
+        let read = self.inner.read(&mut buffer[..most])?;
+        self.left -= read.min(self.left);
+        Ok(read)
+    }
+}
+
+impl Write for Held {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The first session still reads what its sender left behind when that one begins anew, and asks for the same file.
+#[test]
+fn sender_that_begins_anew_before_its_old_session_has_read_to_the_end_finds_all_that_came() {
+    let (connector, acceptor) = memory::network(NonZeroUsize::new(1 << 20).expect("a capacity"));
+    let (folder, store) = folder();
+    let slow = Slow(acceptor, store.contended.clone());
+    let sent = with_server(
+        slow,
+        &store,
+        |server| server,
+        || {
+            lose(&mut FrailConnector::new(connector.clone(), 400 * KIB, 0), large());
+            send_anew(&connector)
+        },
+    );
+    assert!(sent < 300 * KIB as u64, "{sent} bytes");
+    assert_eq!(names(folder.path()), ["large"], "nothing is left over");
+    store.note(|log| assert_eq!(log.open, 0));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
 use super::rate::RateLimit;
-use super::receiving::{Hooks, Parked, Pulse};
+use super::receiving::{Hooks, Host, Parked, Pulse};
 use super::retry::{Retry, random, random_bytes};
 use super::sending::Sending;
 use super::wire::{LAST_WORDS, Moved, Pace, TICK, Wire};
@@ -149,8 +149,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         store: &mut S,
         stream: T,
     ) -> Result<Summary, Error> {
-        let mut greeted = |_: &mut S, _, _, _: &Cancel| None;
-        let mut hooks = Hooks::new(&mut greeted, Pulse::default());
+        let mut host = Former(None);
+        let mut hooks = Hooks::new(&mut host, Pulse::default());
         let ended = self.run_receiver(store, stream, &mut hooks);
         if let Some(left) = hooks.left {
             left.let_go(store, &self.clock, self.config.deadlines.idle);
@@ -178,21 +178,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let Arrived { left, bytes } = progress;
             // A store holds the names of one transfer against one another, not against those of another transfer.
             let mut session = store.clone();
-            let mut greeted = |session: &mut S, transfer, attempt, _: &Cancel| {
-                let (mut former, parked) = left.take()?;
-                if !parked.serves(transfer, attempt) {
-                    parked.suspend(&mut former);
-                    return None;
-                }
-                *session = former;
-                Some(parked)
-            };
-            let mut hooks = Hooks::new(&mut greeted, Pulse::default());
+            let mut host = Former(left.take());
+            let mut hooks = Hooks::new(&mut host, Pulse::default());
             let ended = this.run_receiver(&mut session, stream, &mut hooks);
             *bytes = bytes.saturating_add(hooks.arrived);
             let new = hooks.left.map(|parked| (session, parked));
             // A connection on which nobody greeted leaves what there was.
-            *left = new.or(left.take());
+            *left = new.or(host.0);
             ended
         });
         if let Some((mut store, parked)) = progress.left {
@@ -351,6 +343,27 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             sender: Sender::new(self.session_config(), transfer, random_bytes(), now),
             items: BTreeMap::new(),
         }
+    }
+}
+
+/// What an earlier connection left, with its store, to a session that runs alone.
+struct Former<S: Store>(Option<(S, Parked<S>)>);
+
+impl<S: Store> Host<S> for Former<S> {
+    fn greeted(
+        &mut self,
+        store: &mut S,
+        transfer: TransferId,
+        attempt: u32,
+        _: &Cancel,
+    ) -> Option<Parked<S>> {
+        let (mut former, parked) = self.0.take()?;
+        if !parked.serves(transfer, attempt) {
+            parked.suspend(&mut former);
+            return None;
+        }
+        *store = former;
+        Some(parked)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cancel::Cancel;
-use super::receiving::{Parked, Pulse};
+use super::receiving::{Heard, Parked, Pulse};
 use super::server::SessionId;
 use crate::proto::{Summary, TransferId};
 use crate::store::Store;
@@ -13,7 +13,7 @@ use crate::store::Store;
 /// What the threads of a server share.
 pub(super) struct Shared<S: Store> {
     board: Mutex<Board<S>>,
-    /// A session ended.
+    /// A session ended, or let go of what it left.
     ended: Condvar,
 }
 
@@ -25,6 +25,8 @@ struct Board<S: Store> {
     /// Which session serves a transfer, at which attempt.
     transfers: HashMap<TransferId, (u32, SessionId)>,
     lots: HashMap<TransferId, Lot<S>>,
+    /// Lots that were taken off the board, whose files may still be open.
+    letting_go: usize,
     /// The first session that ended well.
     done: Option<Summary>,
 }
@@ -35,6 +37,18 @@ struct Active {
     pulse: Pulse,
     /// It is not only told that there is no room.
     is_served: bool,
+    /// It waits, or waited once, for others to let go of what it wants.
+    looks: Looks,
+    /// Which one waited for it to let go: what it leaves must not stay open as long as that one is served.
+    in_the_way_of: Option<SessionId>,
+}
+
+/// Whether a session looks after the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    NotYet,
+    Now,
+    Done,
 }
 
 /// What a session left that lost its connection, with the store in which its files are open.
@@ -62,9 +76,7 @@ pub(super) struct Handover<S: Store> {
 }
 
 impl<S: Store> Lot<S> {
-    /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way come to their end in
-    /// the store.
-    pub(super) fn let_go(self) {
+    fn let_go(self) {
         let Self { mut store, parked, .. } = self;
         parked.suspend(&mut store);
     }
@@ -73,7 +85,7 @@ impl<S: Store> Lot<S> {
 impl<S: Store> Shared<S> {
     pub(super) fn new() -> Self {
         let (active, transfers, lots) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let board = Board { active, transfers, lots, done: None };
+        let board = Board { active, transfers, lots, letting_go: 0, done: None };
         Self { board: Mutex::new(board), ended: Condvar::new() }
     }
 
@@ -90,8 +102,7 @@ impl<S: Store> Shared<S> {
         if board.active.len() < sessions.saturating_mul(2) {
             return Room::Some;
         }
-        let waited = self.ended.wait_timeout(board, PAUSE);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        drop(self.wait(board));
         Room::None
     }
 
@@ -109,8 +120,9 @@ impl<S: Store> Shared<S> {
         if !is_served {
             cancel.turn_away();
         }
-        let (cancel, pulse) = (cancel.clone(), pulse.clone());
-        board.active.insert(id, Active { cancel, pulse, is_served });
+        let (cancel, pulse, looks) = (cancel.clone(), pulse.clone(), Looks::NotYet);
+        let session = Active { cancel, pulse, is_served, looks, in_the_way_of: None };
+        board.active.insert(id, session);
         is_served
     }
 
@@ -128,13 +140,52 @@ impl<S: Store> Shared<S> {
             if board.evict(transfer, attempt, now)? == 0 {
                 break;
             }
-            let waited = self.ended.wait_timeout(board, PAUSE);
-            board = waited.unwrap_or_else(PoisonError::into_inner).0;
+            board = self.wait(board);
         }
         board.transfers.insert(transfer, (attempt, id));
         let own = board.lots.remove(&transfer);
-        let others = if own.is_none() { std::mem::take(&mut board.lots) } else { HashMap::new() };
-        Some(Handover { own, others: others.into_values().collect() })
+        let others = if own.is_none() { board.take_lots(|_| true) } else { Vec::new() };
+        Some(Handover { own, others })
+    }
+
+    /// For a session that finds a file in use which an earlier attempt may have left. Lots let go of theirs, and so do
+    /// sessions whose sender is gone, which they know once they have read what it left behind: that is waited for, once
+    /// in a session. Says whether anybody let go of anything.
+    pub(super) fn make_way(&self, id: SessionId, cancel: &Cancel, now: Duration) -> bool {
+        let mut board = self.lock();
+        let lots = board.take_lots(|_| true);
+        let mut is_free = board.letting_go > 0;
+        drop(board);
+        self.let_go(lots);
+        board = self.lock();
+        let before = board.look(id, now);
+        for _ in 0..EVICTION_TICKS {
+            let is_settled = before.iter().all(|(other, heard)| board.is_settled(*other, *heard));
+            if (is_settled && board.letting_go == 0) || cancel.is_cancelled() {
+                break;
+            }
+            board = self.wait(board);
+        }
+        if let Some(session) = board.active.get_mut(&id) {
+            session.looks = Looks::Done;
+        }
+        is_free |= before.iter().any(|(other, _)| !board.active.contains_key(other));
+        is_free
+    }
+
+    /// Keeps what is open for later attempts, of whatever transfer. Commits that are under way come to their end in the
+    /// store.
+    pub(super) fn let_go(&self, lots: Vec<Lot<S>>) {
+        for lot in lots {
+            lot.let_go();
+            self.lock().letting_go -= 1;
+            self.ended.notify_all();
+        }
+    }
+
+    /// Until a session has ended, at most for a pause.
+    fn wait<'b>(&self, board: MutexGuard<'b, Board<S>>) -> MutexGuard<'b, Board<S>> {
+        self.ended.wait_timeout(board, PAUSE).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// For a session that is turned away: those leave that would be replaced, so that there is room when it comes again.
@@ -142,40 +193,39 @@ impl<S: Store> Shared<S> {
         let _ = self.lock().evict(transfer, attempt, now);
     }
 
-    /// Takes a session off the board; gives back what it left, if nobody can go on with that.
+    /// Takes a session off the board, where what it left stays for the next attempt at its transfer.
     pub(super) fn leave(
         &self,
         id: SessionId,
         done: Option<Summary>,
         left: Option<(S, Parked<S>)>,
         now: Duration,
-    ) -> Option<Lot<S>> {
+    ) {
         let mut board = self.lock();
-        board.active.remove(&id);
+        let session = board.active.remove(&id);
         board.done = board.done.or(done);
-        let mut left = left;
-        let served = board.transfers.iter().find(|(_, (_, session))| *session == id);
-        let served = served.map(|(transfer, (attempt, _))| (*transfer, *attempt));
-        let mut lot = None;
-        if let Some((transfer, attempt)) = served {
-            board.transfers.remove(&transfer);
-            if let Some((store, parked)) = left.take() {
-                let since = now;
-                board.lots.insert(transfer, Lot { store, parked, attempt, since });
+        let served = board.transfers.extract_if(|_, (_, session)| *session == id).next();
+        let mut lots = Vec::new();
+        if let Some((store, parked)) = left {
+            let attempt = served.map_or(0, |(_, (attempt, _))| attempt);
+            let lot = Lot { store, parked, attempt, since: now };
+            let waiting = session.and_then(|session| session.in_the_way_of);
+            let is_waited_for = waiting.is_some_and(|id| board.active.contains_key(&id));
+            match served {
+                Some((transfer, _)) if !is_waited_for => drop(board.lots.insert(transfer, lot)),
+                // Another transfer needs it, or a newer attempt could not wait.
+                _ => lots = board.hand_out(vec![lot]),
             }
-        } else if let Some((store, parked)) = left.take() {
-            // A newer attempt could not wait for it.
-            lot = Some(Lot { store, parked, attempt: 0, since: now });
         }
+        drop(board);
+        self.let_go(lots);
         self.ended.notify_all();
-        lot
     }
 
-    /// Takes out what was left that long ago.
-    pub(super) fn expired(&self, now: Duration, after: Duration) -> Vec<Lot<S>> {
-        let mut board = self.lock();
-        let is_old = |_: &TransferId, lot: &mut Lot<S>| now.saturating_sub(lot.since) >= after;
-        board.lots.extract_if(is_old).map(|(_, lot)| lot).collect()
+    /// Lets go of what was left that long ago.
+    pub(super) fn expire(&self, now: Duration, after: Duration) {
+        let lots = self.lock().take_lots(|lot| now.saturating_sub(lot.since) >= after);
+        self.let_go(lots);
     }
 
     /// Tells all sessions that the server goes away.
@@ -183,13 +233,51 @@ impl<S: Store> Shared<S> {
         self.lock().active.values().for_each(|session| session.cancel.leave());
     }
 
-    /// All that lost connections left.
-    pub(super) fn into_lots(self) -> impl Iterator<Item = Lot<S>> {
-        self.board.into_inner().unwrap_or_else(PoisonError::into_inner).lots.into_values()
+    /// Lets go of all that lost connections left.
+    pub(super) fn close(&self) {
+        let lots = self.lock().take_lots(|_| true);
+        self.let_go(lots);
     }
 }
 
 impl<S: Store> Board<S> {
+    /// Takes lots off the board, for [`Shared::let_go`].
+    fn take_lots(&mut self, which: impl Fn(&Lot<S>) -> bool) -> Vec<Lot<S>> {
+        let lots = self.lots.extract_if(|_, lot| which(lot)).map(|(_, lot)| lot).collect();
+        self.hand_out(lots)
+    }
+
+    fn hand_out(&mut self, lots: Vec<Lot<S>>) -> Vec<Lot<S>> {
+        self.letting_go += lots.len();
+        lots
+    }
+
+    /// The other sessions that serve a transfer, and what each has heard up to now. They are in the way of this one.
+    fn look(&mut self, id: SessionId, now: Duration) -> Vec<(SessionId, Heard)> {
+        match self.active.get_mut(&id) {
+            Some(session) if session.looks == Looks::NotYet => session.looks = Looks::Now,
+            _ => return Vec::new(),
+        }
+        let mut others = Vec::new();
+        for (_, other) in self.transfers.values().filter(|(_, other)| *other != id) {
+            let Some(session) = self.active.get_mut(other) else { continue };
+            session.in_the_way_of = Some(id);
+            if session.pulse.is_silent(now) {
+                session.cancel.forsake();
+            }
+            others.push((*other, session.pulse.heard()));
+        }
+        others
+    }
+
+    /// Whether a session has left, or has a sender that lives as far as can be known.
+    fn is_settled(&self, id: SessionId, before: Heard) -> bool {
+        self.active.get(&id).is_none_or(|session| {
+            // Of two that wait for one another, none can hear anything.
+            session.looks == Looks::Now || session.pulse.heard().is_of_one_that_lived(before)
+        })
+    }
+
     /// Tells sessions to leave that this attempt replaces, and says how many there are; `None` if it is itself
     /// replaced.
     fn evict(&self, transfer: TransferId, attempt: u32, now: Duration) -> Option<usize> {
@@ -225,6 +313,9 @@ const EVICTION_TICKS: u32 = 50;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
     use super::*;
     use crate::config::Config;
     use crate::proto::{AbortCode, Receiver};
@@ -277,8 +368,8 @@ mod tests {
             Some((handover.own.is_some(), handover.others.len()))
         }
 
-        fn lose(&self, session: &Session, at: Duration) -> bool {
-            self.shared.leave(session.id, None, Some(left()), at).is_none()
+        fn lose(&self, session: &Session, at: Duration) {
+            self.shared.leave(session.id, None, Some(left()), at);
         }
 
         /// Sessions that serve a transfer, and lots.
@@ -293,11 +384,11 @@ mod tests {
         let server = Server::new(4);
         let (first, second, third) = (server.enter(0), server.enter(1), server.enter(2));
         assert_eq!(server.take_over(&first, 1, 5), Some((false, 0)));
-        assert!(server.lose(&first, SECOND));
+        server.lose(&first, SECOND);
         assert_eq!(server.take_over(&second, 1, 5), None, "the same attempt again");
         assert_eq!(server.take_over(&second, 1, 4), None, "an older one wakes up");
         assert_eq!(server.take_over(&second, 1, 6), Some((true, 0)));
-        assert!(server.lose(&second, SECOND));
+        server.lose(&second, SECOND);
         assert_eq!(
             server.take_over(&third, 2, 1),
             Some((false, 1)),
@@ -311,19 +402,20 @@ mod tests {
         let (first, second) = (server.enter(0), server.enter(1));
         server.take_over(&first, 1, 1);
         let summary = Some(Summary::default());
-        assert!(server.shared.leave(first.id, summary, None, SECOND).is_none());
+        server.shared.leave(first.id, summary, None, SECOND);
         assert_eq!(server.take_over(&second, 1, 2), Some((false, 0)));
         assert!(matches!(server.shared.wait_for_room(4, true), Room::Done(_)));
     }
 
     #[test]
-    fn session_that_nobody_could_wait_for_gets_its_lot_back() {
+    fn session_that_nobody_could_wait_for_leaves_nothing() {
         let server = Server::new(4);
         let (first, second) = (server.enter(0), server.enter(1));
         server.take_over(&first, 1, 1);
         server.shared.lock().transfers.insert(id(1), (2, second.id));
-        assert!(!server.lose(&first, SECOND), "it must let go itself");
-        assert_eq!(server.weight(), 1);
+        server.lose(&first, SECOND);
+        assert_eq!(server.weight(), 1, "the newer attempt alone");
+        assert_eq!(server.shared.lock().letting_go, 0);
     }
 
     #[test]
@@ -361,8 +453,73 @@ mod tests {
         for (session, at) in &sessions {
             server.lose(session, *at * SECOND);
         }
-        let expired = |now: u32| server.shared.expired(now * SECOND, 60 * SECOND).len();
-        assert_eq!([expired(69), expired(70), expired(79), expired(80)], [0, 1, 0, 1]);
+        let rest = [69, 70, 79, 80].map(|now| {
+            server.shared.expire(now * SECOND, 60 * SECOND);
+            server.weight()
+        });
+        assert_eq!(rest, [2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn session_that_is_in_the_way_leaves_nothing_on_the_board_while_the_other_is_served() {
+        for is_served_still in [true, false] {
+            let server = Server::new(4);
+            let (old, lost, new) = (server.enter(0), server.enter(1), server.enter(2));
+            server.take_over(&old, 1, 1);
+            server.take_over(&new, 2, 1);
+            server.take_over(&lost, 3, 1);
+            server.lose(&lost, SECOND);
+            assert_eq!(server.weight(), 3);
+            // Its sender lives: there is nothing to read, and no end of the stream.
+            let ticks = old.pulse.clone();
+            let (asked, told) = mpsc::channel::<()>();
+            let is_free = thread::scope(|scope| {
+                scope.spawn(move || {
+                    while matches!(told.try_recv(), Err(mpsc::TryRecvError::Empty)) {
+                        ticks.hears_nothing();
+                        thread::yield_now();
+                    }
+                });
+                let is_free = server.shared.make_way(new.id, &new.cancel, SECOND);
+                drop(asked);
+                is_free
+            });
+            assert!(is_free, "by the lot alone");
+            assert_eq!(server.weight(), 2, "what was left is let go at once");
+            if !is_served_still {
+                server.shared.leave(new.id, None, None, SECOND);
+            }
+            server.lose(&old, SECOND);
+            assert_eq!(server.weight(), 1, "one of them is on the board");
+            assert_eq!(server.shared.lock().lots.len(), usize::from(!is_served_still));
+        }
+    }
+
+    #[test]
+    fn session_that_is_waited_for_is_settled_once_it_left_or_its_sender_lives() {
+        let server = Server::new(4);
+        let (old, new) = (server.enter(0), server.enter(1));
+        server.take_over(&old, 1, 1);
+        server.take_over(&new, 2, 1);
+        old.pulse.hears(1000);
+        old.pulse.hears_nothing();
+        let now = 100 * SECOND;
+        let before = server.shared.lock().look(new.id, now);
+        let [(other, heard)] = before[..] else { panic!("{before:?}") };
+        assert_eq!(other, old.id);
+        let is_settled = || server.shared.lock().is_settled(other, heard);
+        assert!(!is_settled(), "nothing was heard since");
+        old.pulse.hears(16 * 1024 * 1024 - 1);
+        assert!(!is_settled(), "buffers may have held that");
+        old.pulse.hears(1);
+        assert!(is_settled());
+        assert!(server.shared.lock().look(new.id, now).is_empty(), "once in a session");
+        // Each waits for the other.
+        let before = server.shared.lock().look(old.id, now);
+        let [(other, heard)] = before[..] else { panic!("{before:?}") };
+        assert!(server.shared.lock().is_settled(other, heard));
+        server.lose(&new, now);
+        assert!(server.shared.lock().is_settled(other, heard), "it left");
     }
 
     /// Every sequence of seven steps of three senders with two sessions: what is served and what is left are together

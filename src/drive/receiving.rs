@@ -15,17 +15,15 @@ use super::wire::{Moved, TICK, Wire, consume};
 use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{
-    AbortCode, Consumed, EntryId, Event, Found, ReceiveAction, Receiver, Refusal, Stall, Step,
+    AbortCode, Consumed, EntryId, Event, Offer, ReceiveAction, Receiver, Refusal, Stall, Step,
     Summary, TransferId,
 };
-use crate::store::{Begun, Commit, Store, Uncommitted, refusal_of};
+use crate::store::{Begun, Commit, Place, Store, Uncommitted, refusal_of};
 
 /// What a receiving session tells those who run it, and gets from them, beside its observer.
 pub(super) struct Hooks<'h, S: Store> {
-    /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
-    /// It may put the store to which that belongs in the place of the session's own.
-    greeted: Greeted<'h, S>,
-    /// When it waits for the sender.
+    host: &'h mut dyn Host<S>,
+    /// What it hears of the sender.
     pulse: Pulse,
     /// What a connection left that was lost, if that is of use to another one.
     pub(super) left: Option<Parked<S>>,
@@ -33,7 +31,24 @@ pub(super) struct Hooks<'h, S: Store> {
     pub(super) arrived: u64,
 }
 
-type Greeted<'h, S> = &'h mut dyn FnMut(&mut S, TransferId, u32, &Cancel) -> Option<Parked<S>>;
+/// Who runs a session, and knows of others.
+pub(super) trait Host<S: Store> {
+    /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
+    /// It may put the store to which that belongs in the place of the session's own.
+    fn greeted(
+        &mut self,
+        store: &mut S,
+        transfer: TransferId,
+        attempt: u32,
+        cancel: &Cancel,
+    ) -> Option<Parked<S>>;
+
+    /// Waits for others to let go of what the session was about to go on with; `false` if none has.
+    fn make_way(&mut self, cancel: &Cancel) -> bool {
+        let _ = cancel;
+        false
+    }
+}
 
 /// What is left of a session that lost its connection: the machine, and the files that are open.
 pub(super) struct Parked<S: Store> {
@@ -48,10 +63,24 @@ struct Open<F> {
     rival: Option<F>,
 }
 
-/// Since when a session has been waiting for its sender without hearing a byte: in milliseconds, and one more; 0 if it
-/// is not.
+/// What a session hears of its sender, for other threads to look at.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pulse(Arc<AtomicU64>);
+pub(super) struct Pulse(Arc<Beats>);
+
+#[derive(Debug, Default)]
+struct Beats {
+    /// Since when it has been waiting without hearing a byte: in milliseconds, and one more; 0 if it is not.
+    silent: AtomicU64,
+    heard: AtomicU64,
+    ticks: AtomicU64,
+}
+
+/// How many bytes a session had heard at some time, and how often there was nothing to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    bytes: u64,
+    ticks: u64,
+}
 
 /// The receiving half with its store.
 struct Receiving<'s, S: Store> {
@@ -77,7 +106,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         }
         let mut receiving = Receiving { store, receiver, files: BTreeMap::new(), before: 0 };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
-        hooks.pulse.beats();
+        hooks.pulse.hears(0);
         let Receiving { store, receiver, files, before } = receiving;
         hooks.arrived = receiver.summary().sent.saturating_sub(before);
         let parked = Parked { receiver, files };
@@ -131,8 +160,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     if let Event::Greeted { transfer, attempt, .. } = event {
                         self.greeted = true;
                         let store = &mut *receiving.store;
-                        if let Some(left) = (hooks.greeted)(store, transfer, attempt, &self.cancel)
-                        {
+                        let left = hooks.host.greeted(store, transfer, attempt, &self.cancel);
+                        if let Some(left) = left {
                             receiving.adopt(left);
                         }
                     }
@@ -173,15 +202,19 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
                 ReceiveAction::Await { .. } => {
                     self.flush_receiver(&mut wire, &mut receiving.receiver)?;
-                    let consumed = receiving.hear(self.clock.now(), wire.input())?;
+                    let mut make_way = || hooks.host.make_way(&self.cancel);
+                    let consumed = receiving.hear(self.clock.now(), wire.input(), &mut make_way)?;
                     if let Some(consumed) = consumed {
                         needed = consume(&mut wire, consumed, needed);
                         if consumed.bytes == 0 {
                             hooks.pulse.waits(self.clock.now());
                             match wire.read(needed)? {
-                                Moved::Tick => needed = 0,
+                                Moved::Tick => {
+                                    needed = 0;
+                                    hooks.pulse.hears_nothing();
+                                }
                                 Moved::Bytes(bytes) => {
-                                    hooks.pulse.beats();
+                                    hooks.pulse.hears(bytes);
                                     self.throttle(bytes);
                                 }
                             }
@@ -217,8 +250,8 @@ fn can_come_again(error: &Error) -> bool {
 }
 
 impl<'h, S: Store> Hooks<'h, S> {
-    pub(super) fn new(greeted: Greeted<'h, S>, pulse: Pulse) -> Self {
-        Self { greeted, pulse, left: None, arrived: 0 }
+    pub(super) fn new(host: &'h mut dyn Host<S>, pulse: Pulse) -> Self {
+        Self { host, pulse, left: None, arrived: 0 }
     }
 }
 
@@ -266,20 +299,45 @@ impl<F> Open<F> {
 impl Pulse {
     pub(super) fn waits(&self, now: Duration) {
         let since = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        // Waiting goes on over the ticks of a stream. No other memory depends on it: relaxed is enough.
-        let _ = self.0.compare_exchange(0, since, Ordering::Relaxed, Ordering::Relaxed);
+        // Waiting goes on over the ticks of a stream. No other memory depends on it: relaxed is enough, here and below.
+        let _ = self.0.silent.compare_exchange(0, since, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn beats(&self) {
-        self.0.store(0, Ordering::Relaxed);
+    /// So many bytes came.
+    pub(super) fn hears(&self, bytes: usize) {
+        self.0.silent.store(0, Ordering::Relaxed);
+        self.0.heard.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// There was nothing to read, nor the end of the stream.
+    pub(super) fn hears_nothing(&self) {
+        self.0.ticks.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether nothing came for longer than a sender that lives is silent, though it is waited for.
     pub(super) fn is_silent(&self, now: Duration) -> bool {
-        let since = self.0.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
+        let since = self.0.silent.load(Ordering::Relaxed).checked_sub(1);
+        let since = since.map(Duration::from_millis);
         since.is_some_and(|since| now.saturating_sub(since) > HALF_DEAD)
     }
+
+    /// What was heard up to now.
+    pub(super) fn heard(&self) -> Heard {
+        let (bytes, ticks) = (&self.0.heard, &self.0.ticks);
+        Heard { bytes: bytes.load(Ordering::Relaxed), ticks: ticks.load(Ordering::Relaxed) }
+    }
 }
+
+impl Heard {
+    /// Whether what was heard since `before` cannot all be of a sender that was dead by then.
+    pub(super) const fn is_of_one_that_lived(self, before: Self) -> bool {
+        self.ticks > before.ticks || self.bytes - before.bytes >= LEFT_BEHIND
+    }
+}
+
+/// What a sender that is killed leaves at most in the buffers of its connection: what Linux gives to those of a TCP socket
+/// by default, 4 MiB to write (`tcp_wmem`) and 6 MiB to read (`tcp_rmem`), rounded up.
+const LEFT_BEHIND: u64 = 16 * 1024 * 1024;
 
 /// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
 /// something at least every [`Deadlines::HEARTBEAT`].
@@ -296,19 +354,20 @@ impl<S: Store> Receiving<'_, S> {
     }
 
     /// Gives the input to the core, and does what it asks of the store; `None` if it is to be given again.
-    fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Option<Consumed>, Error> {
+    fn hear(
+        &mut self,
+        now: Duration,
+        input: &[u8],
+        make_way: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Consumed>, Error> {
         match self.receiver.handle_input(now, input)? {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
             Step::Begin { offer, place } => {
                 if let Some(former) = self.files.remove(&offer.entry) {
                     former.suspend(self.store);
                 }
-                let begun = self.store.begin(&offer, place).map(|begun| {
-                    let (file, found) = match begun {
-                        Begun::Fresh(file) => (file, Found::Fresh),
-                        Begun::Partial(file, len) => (file, Found::Partial(len)),
-                        Begun::Existing(file, len) => (file, Found::Existing(len)),
-                    };
+                let begun = self.begin(&offer, place, make_way).map(|begun| {
+                    let (file, found) = begun.into_parts();
                     self.files.insert(offer.entry, Open { file, rival: None });
                     found
                 });
@@ -335,6 +394,21 @@ impl<S: Store> Receiving<'_, S> {
             }
         }
         Ok(None)
+    }
+
+    /// Begins an entry, if need be again once another session has let go of its partial file.
+    fn begin(
+        &mut self,
+        offer: &Offer,
+        place: Place,
+        make_way: &mut dyn FnMut() -> bool,
+    ) -> Result<Begun<S::File>, Refusal> {
+        let begun = self.store.begin(offer, place)?;
+        if !self.store.is_contended(begun.file()) || !make_way() {
+            return Ok(begun);
+        }
+        self.store.suspend(begun.into_parts().0);
+        self.store.begin(offer, place)
     }
 
     /// Reads what the store holds, as much as there is.

@@ -5,16 +5,16 @@ use std::thread;
 use std::time::Duration;
 
 use super::blocking::Transfer;
-use super::board::{Lot, PAUSE, Room, Shared};
+use super::board::{PAUSE, Room, Shared};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
 use super::rate::RateLimit;
-use super::receiving::{Hooks, Pulse};
+use super::receiving::{Hooks, Host, Parked, Pulse};
 use super::retry::Retry;
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::Summary;
+use crate::proto::{Summary, TransferId};
 use crate::store::Store;
 use crate::transport::{Acceptor, Peer};
 
@@ -30,6 +30,10 @@ use crate::transport::{Acceptor, Peer};
 /// - **Senders that come anew.** When a transfer begins, sessions that wait for their sender and have not heard a byte
 ///   for more than two [heartbeats](crate::config::Deadlines::HEARTBEAT) are ended: the new sender may be what became
 ///   of one of theirs, and finds what it left. A sender that lives all the same connects again.
+/// - **Files in use.** Where a session wants a file that another one has open, what lost connections left is let go, and the
+///   others have 5 s to end, or to show that their senders live: by a tick with nothing to read, or by more bytes
+///   than a dead sender's buffers hold. Then a second partial file is begun. That is waited for once in a session.
+/// - **Panics** of a store, a stream or an observer end their session; the server goes on, and panics at its end.
 #[derive(Debug)]
 pub struct Server<A, S, C = SystemClock> {
     acceptor: A,
@@ -154,7 +158,7 @@ where
                 if self.cancel.is_cancelled() {
                     break Err(Error::Cancelled);
                 }
-                shared.expired(clock.now(), self.remember).into_iter().for_each(Lot::let_go);
+                shared.expire(clock.now(), self.remember);
                 match shared.wait_for_room(self.sessions, self.once) {
                     Room::Done(summary) => break Ok(summary),
                     Room::None => continue,
@@ -191,7 +195,7 @@ where
                 };
                 if let Err(source) = spawned {
                     // The stream is gone with the closure: that sender will come again.
-                    drop(shared.leave(id, None, None, clock.now()));
+                    shared.leave(id, None, None, clock.now());
                     if shortages >= SHORTAGES {
                         break Err(Error::Local { operation: Operation::Spawn, source });
                     }
@@ -204,7 +208,7 @@ where
             shared.leave_all();
             result
         });
-        shared.into_lots().for_each(Lot::let_go);
+        shared.close();
         result
     }
 }
@@ -218,39 +222,67 @@ fn serve<S: Store, T: io::Read + io::Write, O: Observer, C: Clock + Clone>(
     shared: &Shared<S>,
 ) {
     let clock = transfer.clock.clone();
-    let mut greeted = |store: &mut S, transfer, attempt, cancel: &Cancel| {
-        let now = clock.now();
-        if !is_served {
-            shared.make_room(transfer, attempt, now);
-            return None;
-        }
-        let Some(handover) = shared.take_over(id, transfer, attempt, now) else {
-            cancel.supersede();
-            return None;
-        };
-        handover.others.into_iter().for_each(Lot::let_go);
-        handover.own.map(|lot| {
-            *store = lot.store;
-            lot.parked
-        })
-    };
-    let mut hooks = Hooks::new(&mut greeted, pulse);
+    let mut place = OnBoard { id, is_served, shared, clock: &clock, done: None, left: None };
+    let mut hooks = Hooks::new(&mut place, pulse);
     let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
-    // What the store holds for this session must be free, or be on the board, before another one asks for it.
     let left = hooks.left.map(|parked| (store, parked));
+    (place.done, place.left) = (result.as_ref().ok().copied(), left);
     transfer.into_observer().ended(&result);
-    if let Some(lot) = shared.leave(id, result.ok(), left, clock.now()) {
-        lot.let_go();
-    }
-    // Whoever sees the end of this stream finds room, and what was left, on the board.
+    // What the store holds for this session must be free, or be on the board, before another one asks for it. And whoever
+    // sees the end of this stream finds room.
+    drop(place);
     drop(stream);
 }
 
-/// The place of a session on the board.
+/// The number of a session, what it hears, and whether there is room for it.
 struct Seat {
     id: SessionId,
     pulse: Pulse,
     is_served: bool,
+}
+
+/// The place of a session on the board, which it leaves however it ends.
+struct OnBoard<'s, S: Store, C: Clock> {
+    id: SessionId,
+    is_served: bool,
+    shared: &'s Shared<S>,
+    clock: &'s C,
+    done: Option<Summary>,
+    left: Option<(S, Parked<S>)>,
+}
+
+impl<S: Store, C: Clock> Drop for OnBoard<'_, S, C> {
+    fn drop(&mut self) {
+        self.shared.leave(self.id, self.done, self.left.take(), self.clock.now());
+    }
+}
+
+impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
+    fn greeted(
+        &mut self,
+        store: &mut S,
+        transfer: TransferId,
+        attempt: u32,
+        cancel: &Cancel,
+    ) -> Option<Parked<S>> {
+        let now = self.clock.now();
+        if !self.is_served {
+            self.shared.make_room(transfer, attempt, now);
+            return None;
+        }
+        let Some(handover) = self.shared.take_over(self.id, transfer, attempt, now) else {
+            cancel.supersede();
+            return None;
+        };
+        self.shared.let_go(handover.others);
+        let lot = handover.own?;
+        *store = lot.store;
+        Some(lot.parked)
+    }
+
+    fn make_way(&mut self, cancel: &Cancel) -> bool {
+        self.shared.make_way(self.id, cancel, self.clock.now())
+    }
 }
 
 impl std::fmt::Display for SessionId {

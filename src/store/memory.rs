@@ -459,6 +459,13 @@ impl Store for MemoryStore {
         }
     }
 
+    fn is_contended(&mut self, file: &MemoryFile) -> bool {
+        let What::Partial { slot, .. } = file.what else { return false };
+        let shared = self.lock();
+        let all = shared.partials.range((file.path.clone(), 0)..=(file.path.clone(), u32::MAX));
+        all.into_iter().any(|((_, other), partial)| *other != slot && partial.busy)
+    }
+
     fn read_at(
         &mut self,
         file: &mut MemoryFile,
@@ -623,7 +630,10 @@ mod tests {
         let mut file = take(&mut store, &x, Place::Offered);
         assert_eq!(store.write_at(&mut file, 0, b"ab"), Ok(()));
         let mut other = store.clone();
-        assert!(matches!(other.begin(&x, Place::Offered), Ok(Begun::Fresh(_))), "it is in use");
+        let second = take(&mut other, &x, Place::Offered);
+        assert!(other.is_contended(&second) && store.is_contended(&file), "each is in use");
+        drop(second);
+        assert!(!store.is_contended(&file));
         drop(file);
         assert!(matches!(other.begin(&x, Place::Offered), Ok(Begun::Partial(_, 2))));
         assert_eq!(store.partials(), [(x.meta.path.clone(), b"ab".to_vec())]);

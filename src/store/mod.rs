@@ -10,7 +10,9 @@ mod stream;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal};
+use crate::proto::{
+    Durability, EntryId, Found, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal,
+};
 
 pub use chain::{Chain, Either};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
@@ -160,6 +162,16 @@ pub trait Store {
     /// session, and the next number may be free.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
 
+    /// Whether another session had a partial file of the same name open when this one was begun: what an earlier attempt
+    /// left may be there.
+    ///
+    /// A [`Server`](crate::Server) then looks whether the sender of that session still lives, and if it does not, begins the
+    /// entry again. Default: `false`, for stores that cannot tell.
+    fn is_contended(&mut self, file: &Self::File) -> bool {
+        let _ = file;
+        false
+    }
+
     /// Reads what is held of an entry: the old bytes of a partial file, or of a file under its final name.
     ///
     /// # Errors
@@ -240,6 +252,23 @@ pub enum Begun<F> {
     /// A regular file of `len` bytes under the final name. It can be read and committed (if it proves equal), not
     /// written.
     Existing(F, u64),
+}
+
+impl<F> Begun<F> {
+    /// The file that was opened.
+    pub(crate) const fn file(&self) -> &F {
+        let (Self::Fresh(file) | Self::Partial(file, _) | Self::Existing(file, _)) = self;
+        file
+    }
+
+    /// The file, and what the core is told of it.
+    pub(crate) fn into_parts(self) -> (F, Found) {
+        match self {
+            Self::Fresh(file) => (file, Found::Fresh),
+            Self::Partial(file, len) => (file, Found::Partial(len)),
+            Self::Existing(file, len) => (file, Found::Existing(len)),
+        }
+    }
 }
 
 /// How a commit ended.

@@ -29,10 +29,10 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::proto::{
-    EntryId, Event, Failure, Found, Meta, ReadRequest, ReceiveAction, Receiver, Refusal,
-    SendAction, Sender, Step, Summary, TransferId, Withdrawal,
+    EntryId, Event, Failure, Meta, ReadRequest, ReceiveAction, Receiver, Refusal, SendAction,
+    Sender, Step, Summary, TransferId, Withdrawal,
 };
-use crate::store::{Begun, Source, Store, Uncommitted, refusal_of, withdrawal_of};
+use crate::store::{Source, Store, Uncommitted, refusal_of, withdrawal_of};
 
 /// Both sides, what is between them, and the time.
 pub struct Pair<S: Source, T: Store> {
@@ -560,11 +560,7 @@ impl<T: Store> Bob<T> {
                     self.store.suspend(former);
                 }
                 let begun = self.store.begin(&offer, place).map(|begun| {
-                    let (file, found) = match begun {
-                        Begun::Fresh(file) => (file, Found::Fresh),
-                        Begun::Partial(file, len) => (file, Found::Partial(len)),
-                        Begun::Existing(file, len) => (file, Found::Existing(len)),
-                    };
+                    let (file, found) = begun.into_parts();
                     self.files.insert(offer.entry, Open { file, rival: None });
                     found
                 });

@@ -29,9 +29,22 @@ struct Scene {
     random: u64,
 }
 
-/// How often each side was killed, and how much content travelled in all.
+/// When a side is killed.
+struct Moment {
+    /// Bytes on the wire since the kill before.
+    after: u64,
+    side: Side,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Sender,
+    Receiver,
+}
+
+/// How often a side was killed, and how much content travelled in all.
 struct Told {
-    killed: [u64; 2],
+    kills: u64,
     content: u64,
 }
 
@@ -53,12 +66,19 @@ impl Scene {
         (word ^ (word >> 31)) % end
     }
 
-    /// Kills one side or the other until both have been often enough, within so many bytes on the wire in all, and looks
-    /// at the folder after each. Then lets the transfer come to its end.
-    fn run(mut self, bytes: u64, held: impl Fn(&Path)) -> Told {
-        let kills = kills();
-        // The sum stays below `bytes`, so that no kill comes too late.
-        let limits: Vec<_> = (0..kills).map(|_| 1 + self.random(bytes / kills)).collect();
+    /// Moments at random, all within so many bytes on the wire, so that none comes too late.
+    fn moments(&mut self, bytes: u64) -> Vec<Moment> {
+        let each = bytes / kills();
+        let mut moment = || {
+            let after = 1 + self.random(each);
+            Moment { after, side: if self.random(2) == 0 { Side::Sender } else { Side::Receiver } }
+        };
+        (0..kills()).map(|_| moment()).collect()
+    }
+
+    /// Kills one side or the other at these moments, and looks at the folder after each. Then lets the transfer come to
+    /// its end.
+    fn run(self, moments: &[Moment], held: impl Fn(&Path)) -> Told {
         let sockets = tempdir().unwrap();
         let socket = format!("unix:{}", sockets.path().join("socket").display());
         let what = self.outbox.path().join("what").to_str().unwrap().to_owned();
@@ -70,24 +90,25 @@ impl Scene {
             bob
         };
         let mut receiver = bob();
+        let limits: Vec<_> = moments.iter().map(|moment| moment.after).collect();
         let proxy = Proxy::new(&socket, Cut::Hold, limits);
         let alice = || Haul::start(["send", &what, &proxy.address, "--retry-for", "60s"]);
         let mut sender = alice();
-        let mut killed = [0; 2];
-        for _ in 0..kills {
-            let moment = proxy.held();
-            let side = self.random(2) as usize;
-            killed[side] += 1;
-            if side == 0 {
-                sender.kill();
-                drop(moment);
-                held(self.inbox.path());
-                sender = alice();
-            } else {
-                receiver.kill();
-                drop(moment);
-                held(self.inbox.path());
-                receiver = bob();
+        for Moment { side, .. } in moments {
+            let connection = proxy.held();
+            match side {
+                Side::Sender => {
+                    sender.kill();
+                    drop(connection);
+                    held(self.inbox.path());
+                    sender = alice();
+                }
+                Side::Receiver => {
+                    receiver.kill();
+                    drop(connection);
+                    held(self.inbox.path());
+                    receiver = bob();
+                }
             }
         }
         sender.finish().code(0);
@@ -96,9 +117,11 @@ impl Scene {
         let (sent, got) = (tree(self.outbox.path()), tree(self.inbox.path()));
         assert!(sent == got, "{:?} and {:?} differ", sent.keys(), got.keys());
         let carried = proxy.carried();
-        println!("killed {} senders, {} receivers; {carried:?}", killed[0], killed[1]);
+        let kills = moments.len() as u64;
+        let senders = moments.iter().filter(|moment| moment.side == Side::Sender).count() as u64;
+        println!("killed {senders} senders, {} receivers; {carried:?}", kills - senders);
         assert_eq!(carried.cuts, kills);
-        Told { killed, content: carried.content }
+        Told { kills, content: carried.content }
     }
 }
 
@@ -113,8 +136,7 @@ pub(crate) fn whole_or_partial(folder: &Path, sent: &BTreeMap<String, Vec<u8>>) 
 }
 
 fn assert_bound(told: &Told, size: u64) {
-    let kills: u64 = told.killed.iter().sum();
-    let bound = size + size / 100 + kills * IN_FLIGHT;
+    let bound = size + size / 100 + told.kills * IN_FLIGHT;
     assert!(told.content <= bound, "{} of {bound} bytes of content", told.content);
 }
 
@@ -124,17 +146,18 @@ fn large() -> usize {
 
 #[test]
 fn either_side_killed_at_random_large_file_is_whole_and_travels_once() {
-    let scene = Scene::new(&[]);
+    let mut scene = Scene::new(&[]);
     fs::write(scene.outbox.path().join("what/large"), content(1, large())).unwrap();
     let sent = tree(scene.outbox.path());
-    let told = scene.run(large() as u64, |inbox| whole_or_partial(inbox, &sent));
+    let moments = scene.moments(large() as u64);
+    let told = scene.run(&moments, |inbox| whole_or_partial(inbox, &sent));
     assert_bound(&told, large() as u64);
 }
 
 /// Files of 1 KiB travel inside their offers: what is in flight are those that are not committed.
 #[test]
 fn either_side_killed_at_random_tree_is_whole_and_travels_once() {
-    let scene = Scene::new(&[]);
+    let mut scene = Scene::new(&[]);
     let (folders, files, size) = (20, if is_long() { 1000 } else { 100 }, 1024);
     for folder in 0..folders {
         let place = scene.outbox.path().join(format!("what/{folder}"));
@@ -145,13 +168,14 @@ fn either_side_killed_at_random_tree_is_whole_and_travels_once() {
         }
     }
     let sent = tree(scene.outbox.path());
-    let told = scene.run(folders * files * size, |inbox| whole_or_partial(inbox, &sent));
+    let moments = scene.moments(folders * files * size);
+    let told = scene.run(&moments, |inbox| whole_or_partial(inbox, &sent));
     assert_bound(&told, folders * files * size);
 }
 
 #[test]
 fn either_side_killed_at_random_old_file_stands_until_the_new_one_is_whole() {
-    let scene = Scene::new(&["--existing", "replace"]);
+    let mut scene = Scene::new(&["--existing", "replace"]);
     let size = large() / 2;
     let old = content(2, size);
     let mut new = content(3, size);
@@ -164,6 +188,19 @@ fn either_side_killed_at_random_old_file_stands_until_the_new_one_is_whole() {
     let is_old = |inbox: &Path| {
         assert!(fs::read(inbox.join("what/large")).unwrap() == old, "the old file is damaged");
     };
-    let told = scene.run(size as u64 / 2, is_old);
+    let moments = scene.moments(size as u64 / 2);
+    let told = scene.run(&moments, is_old);
     assert_bound(&told, size as u64 / 2);
+}
+
+/// The receiver reads slowly what the killed sender left in the buffers: its session is at work when the next one comes.
+#[test]
+fn sender_killed_while_its_receiver_still_reads_goes_on_where_it_was() {
+    const SIZE: u64 = 8 << 20;
+    let scene = Scene::new(&["--limit-rate", "3M"]);
+    fs::write(scene.outbox.path().join("what/large"), content(1, SIZE as usize)).unwrap();
+    let sent = tree(scene.outbox.path());
+    let moments = [Moment { after: SIZE / 2, side: Side::Sender }];
+    let told = scene.run(&moments, |inbox| whole_or_partial(inbox, &sent));
+    assert_bound(&told, SIZE);
 }

@@ -23,22 +23,33 @@ pub(super) struct Partial {
     pub(super) len: u64,
     /// The bytes that it takes on the device, which are fewer than `len` where it has holes.
     pub(super) allocated: u64,
+    /// Another session had one of the same name open.
+    pub(super) is_contended: bool,
+}
+
+/// Why a file that has the name of a partial file is not taken.
+enum Untaken {
+    /// Another session, of this process or another, has it open.
+    Held,
+    /// It is no partial file of this user, or it is gone.
+    Foreign,
 }
 
 /// Takes a partial file for a final name: one of an earlier attempt, or a new one.
 ///
 /// [`Errno::NOENT`]: the folder itself was removed meanwhile.
 pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
+    let mut is_contended = false;
     for _ in 0..ATTEMPTS {
         let mut free = None;
         for n in 0..MOST {
             let name = name(final_name, n);
             match folder.look(name.as_bytes())? {
-                Some(stat) => {
-                    if let Some(partial) = take_over(folder, name, &stat) {
-                        return Ok(partial);
-                    }
-                }
+                Some(stat) => match take_over(folder, name, &stat) {
+                    Ok(partial) => return Ok(Partial { is_contended, ..partial }),
+                    Err(Untaken::Held) => is_contended = true,
+                    Err(Untaken::Foreign) => {}
+                },
                 // One is looked at beyond, for what an attempt beside another one has left.
                 None if free.is_none() => free = Some(name),
                 None => break,
@@ -47,7 +58,7 @@ pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
         let Some(name) = free else { return Err(Errno::BUSY) };
         match create(folder, name) {
             Err(Errno::EXIST) => {}
-            created => return created,
+            created => return Ok(Partial { is_contended, ..created? }),
         }
     }
     Err(Errno::BUSY)
@@ -71,7 +82,7 @@ pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id) {
         let id = Id::of(&stat);
         if of == id && stat::is_file(&stat) {
             let _ = folder.remove(name.as_bytes(), id);
-        } else if let Some(idle) = lock(folder, &name, &stat) {
+        } else if let Ok(idle) = lock(folder, &name, &stat) {
             // Under its lock: who opens it now sees that it is gone.
             let _ = folder.remove(name.as_bytes(), id);
             drop(idle);
@@ -102,16 +113,15 @@ fn create(folder: &Folder, name: String) -> Result<Partial> {
         // Another session took it over, and removed it again.
         return Err(Errno::EXIST);
     }
-    Ok(Partial { file, name, id: Id::of(&stat), len: 0, allocated: 0 })
+    Ok(Partial { file, name, id: Id::of(&stat), len: 0, allocated: 0, is_contended: false })
 }
 
-/// `None`: it is in use, or it is not a partial file of this user.
-fn take_over(folder: &Folder, name: String, seen: &Stat) -> Option<Partial> {
+fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<Partial, Untaken> {
     let (mut file, mut stat) = lock(folder, &name, seen)?;
     let mode = stat.st_mode & 0o777;
     if mode != OWNER_ALONE {
         // It had the mode of the final file already when its attempt was ended.
-        fchmod(&file, Mode::from_raw_mode(OWNER_ALONE)).ok()?;
+        fchmod(&file, Mode::from_raw_mode(OWNER_ALONE)).map_err(|_| Untaken::Foreign)?;
         if mode & 0o200 == 0 {
             // What could be opened may be no more than readable. Who takes it meanwhile may have it.
             drop(file);
@@ -119,25 +129,30 @@ fn take_over(folder: &Folder, name: String, seen: &Stat) -> Option<Partial> {
         }
     }
     let allocated = stat::unsigned(stat.st_blocks).saturating_mul(512);
-    Some(Partial { file, name, id: Id::of(&stat), len: stat::size(&stat), allocated })
+    let (id, len) = (Id::of(&stat), stat::size(&stat));
+    Ok(Partial { file, name, id, len, allocated, is_contended: false })
 }
 
-/// Opens a partial file and locks it, to write to it if its mode allows that. `None`: as for [`take_over`].
-fn lock(folder: &Folder, name: &str, seen: &Stat) -> Option<(File, Stat)> {
+/// Opens a partial file and locks it, to write to it if its mode allows that.
+fn lock(folder: &Folder, name: &str, seen: &Stat) -> std::result::Result<(File, Stat), Untaken> {
     if !is_ours(seen) {
-        return None;
+        return Err(Untaken::Foreign);
     }
     let opened = match openat(folder, name, OPEN, Mode::empty()) {
         // A later attempt can read it in any case: see `dress_file`.
         Err(Errno::ACCESS) => openat(folder, name, OPEN.difference(OFlags::RDWR), Mode::empty()),
         opened => opened,
     };
-    let file = File::from(opened.ok()?);
-    file.try_lock().ok()?;
+    let file = File::from(opened.map_err(|_| Untaken::Foreign)?);
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Untaken::Held,
+        TryLockError::Error(_) => Untaken::Foreign,
+    })?;
     // Looked at again under the lock: until then its session may have renamed or removed it.
-    let stat = fstat(&file).ok()?;
-    let named = folder.look(name.as_bytes()).ok()??;
-    (is_ours(&stat) && Id::of(&stat) == Id::of(&named)).then_some((file, stat))
+    let stat = fstat(&file).map_err(|_| Untaken::Foreign)?;
+    let named = folder.look(name.as_bytes()).ok().flatten().ok_or(Untaken::Foreign)?;
+    let is_it = is_ours(&stat) && Id::of(&stat) == Id::of(&named);
+    is_it.then_some((file, stat)).ok_or(Untaken::Foreign)
 }
 
 /// A file with a second name is not taken, as that may be anybody's.

@@ -413,6 +413,10 @@ impl Store for FsStore {
         Ok(Begun::Fresh(FsFile { path, size: Some(0), what, room: 0 }))
     }
 
+    fn is_contended(&mut self, file: &FsFile) -> bool {
+        matches!(&file.what, What::Partial { partial, .. } if partial.is_contended)
+    }
+
     fn read_at(&mut self, file: &mut FsFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = match &file.what {
             What::Existing(existing) => &existing.file,

@@ -365,7 +365,9 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
         other => panic!("{other:?}"),
     };
     let first = begin(&mut bench.store, b"one");
+    assert!(!bench.store.is_contended(&first));
     let second = begin(&mut other, b"two");
+    assert!(other.is_contended(&second));
     bench.assert_names(&[(&partial_name("x", 0), "one"), (&partial_name("x", 1), "two")]);
     bench.store.suspend(first);
     other.suspend(second);
@@ -374,7 +376,9 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
         other => panic!("{other:?}"),
     };
     let first = take(&mut bench.store);
+    assert!(!bench.store.is_contended(&first), "nobody writes to the other one");
     let second = take(&mut other);
+    assert!(other.is_contended(&second));
     assert!(bench.commit(first, &offer, 3).is_ok());
     bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
     other.suspend(second);
