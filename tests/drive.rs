@@ -18,7 +18,7 @@ use haul::transport::memory::{self, MemoryConnector};
 use haul::tree::{BlockSize, Root};
 use haul::{
     Acceptor, Cancel, Config, Connector, Error, Event, Observer, Operation, Peer, RateLimit,
-    RelPath, Retry, Server, Store, Summary, Transfer,
+    RelPath, Retry, Server, SessionId, Store, Summary, Transfer,
 };
 
 fn path(name: &str) -> RelPath {
@@ -1085,6 +1085,26 @@ fn server_outlives_a_lack_of_descriptors_and_peers_that_vanish() {
         let sent = Transfer::new(small_blocks()).send(&mut three_files(), alice).expect("sent");
         let received = server.join().expect("no panic").expect("received");
         assert_eq!((sent.bytes, received.bytes), (20_700, 20_700));
+    });
+    assert_three_files(&store);
+}
+
+#[test]
+fn server_whose_session_panics_has_room_for_the_next() {
+    let (mut connector, acceptor) = memory::network(capacity(4096));
+    let store = MemoryStore::new();
+    let server = Server::new(acceptor, store.clone()).config(small_blocks()).sessions(1).once(true);
+    thread::scope(|scope| {
+        let observe = |id: SessionId, _: &Peer| {
+            move |_: &Event| assert!(id.to_string() != "0", "an observer panics")
+        };
+        let server = scope.spawn(move || server.run(observe));
+        let mut sender = Transfer::new(small_blocks());
+        // The first session ends before it has greeted.
+        sender = sender.retry(Retry::patiently(Duration::from_secs(60)));
+        let sent = sender.send_via(&mut three_files(), &mut connector).expect("sent");
+        assert!(sent.is_complete());
+        assert!(server.join().is_err(), "the panic comes to whoever runs the server, at its end");
     });
     assert_three_files(&store);
 }
