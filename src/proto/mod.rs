@@ -14,6 +14,7 @@
     )
 )]
 
+mod codec;
 mod codes;
 mod error;
 mod event;
