@@ -168,7 +168,10 @@ fn reader_of_json_that_never_reads_does_not_stop_the_transfer() {
     alice.finish().code(0);
     let bob = bob.wait_with_output().unwrap();
     let stderr = String::from_utf8(bob.stderr).unwrap();
-    assert_eq!(stderr, "haul: nobody has read standard output for 5 s: no more is written to it\n");
+    assert_eq!(
+        stderr,
+        "haul: nobody reads standard output: a line has waited for 5 s, and no more is written to it\n"
+    );
     assert_eq!(bob.status.code(), Some(1), "it is not a success");
     assert_eq!(crate::haul::names(&place.path().join("inbox/outbox")).len(), MANY);
 }

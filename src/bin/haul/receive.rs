@@ -215,7 +215,7 @@ fn hint(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind as Kind;
     match error.kind() {
         Kind::AddrInUse => {
-            "; another program (another `haul receive`?) listens there: stop it, or take another with --listen"
+            "; another program (another `haul`?) listens there: stop it, or take another address with --listen"
         }
         Kind::AddrNotAvailable => "; it is not an address of this machine",
         Kind::PermissionDenied => "; ports below 1024 are for the administrator",

@@ -211,35 +211,41 @@ impl Reporter {
     }
 
     fn give_up(&self) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Failed;
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if *state != State::Open {
+                return;
+            }
+            *state = State::Failed;
+        }
         let seconds = STUCK.as_secs();
         self.complain(&format!(
-            "nobody has read standard output for {seconds} s: no more is written to it"
+            "nobody reads standard output: a line has waited for {seconds} s, and no more is written to it"
         ));
     }
 
-    fn write(&self, line: String, must: bool) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.state() != State::Open {
-            return;
+    fn write(&self, mut line: String, must: bool) {
+        let start = Instant::now();
+        // Nobody waits for room with the lock in hand: sessions would wait for one another, each in its turn.
+        let Some(queue) = self.queue() else { return };
+        while self.state() == State::Open {
+            line = match queue.try_send(line) {
+                Err(TrySendError::Full(line)) if must => line,
+                _ => return,
+            };
+            if start.elapsed() >= STUCK {
+                return self.give_up();
+            }
+            thread::sleep(PAUSE);
         }
+    }
+
+    fn queue(&self) -> Option<SyncSender<String>> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(to) = lines.to.take() {
             self.start(&mut lines, to);
         }
-        let Some(queue) = &lines.queue else { return };
-        let Err(TrySendError::Full(mut line)) = queue.try_send(line) else { return };
-        if !must {
-            return;
-        }
-        let start = Instant::now();
-        loop {
-            line = match queue.try_send(line) {
-                Err(TrySendError::Full(line)) if start.elapsed() < STUCK => line,
-                Err(TrySendError::Full(_)) => return self.give_up(),
-                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
-            };
-            thread::sleep(PAUSE);
-        }
+        lines.queue.clone()
     }
 
     fn start(&self, lines: &mut Lines, mut to: Box<dyn Write + Send>) {
