@@ -244,6 +244,28 @@ fn pull_that_is_interrupted_on_either_side_goes_on_when_run_again() {
 }
 
 #[test]
+fn receiver_whose_sender_is_restarted_counts_each_file_once() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let [a, b] = [("a", 1), ("b", 1_000_000)].map(|(name, size)| {
+        let file = outbox.path().join(name);
+        fs::write(&file, content(1, size)).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    let socket = format!("unix:{}", outbox.path().join("socket").display());
+    let mut alice = Haul::start(["send", &a, &b, "--listen", &socket, "--limit-rate", "100k"]);
+    alice.address();
+    let mut bob = fetch(inbox.path(), &socket, &[]);
+    bob.line(|line| line.starts_with("received a "));
+    alice.kill();
+    let alice = Haul::start(["send", &a, &b, "--listen", &socket]);
+    alice.finish().code(0);
+    let bob = bob.finish().code(0);
+    assert!(bob.stdout.contains("there already"), "{bob:?}");
+    assert!(bob.stdout.lines().last().unwrap().starts_with("received 2 files, "), "{bob:?}");
+    assert_eq!(names(inbox.path()), ["a", "b"]);
+}
+
+#[test]
 fn waiting_sender_ends_at_ctrl_c() {
     for more in [&[][..], &["--json"], &["--plain"]] {
         let (alice, _) = listening(&[&photo_name()], more);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use haul::proto::{EntryId, Kind, Outcome, Withdrawal};
+use haul::proto::{EntryId, Kind, Outcome, TransferId, Withdrawal};
 use haul::store::Unsendable;
 use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
 use indicatif::HumanBytes;
@@ -20,6 +20,8 @@ pub(crate) struct Session {
     context: Context,
     /// The peer of this connection has greeted.
     heard: bool,
+    /// Which one it is, once somebody has greeted.
+    transfer: Option<TransferId>,
     /// Who is at the other end, where there are several.
     peer: Option<Peer>,
     /// Entries that are not settled. Its size is bounded by the limits of the transfer.
@@ -74,6 +76,7 @@ impl Session {
             reporter,
             context: Context { side, greeted: false },
             heard: false,
+            transfer: None,
             peer,
             pending: HashMap::new(),
             progress,
@@ -194,9 +197,14 @@ impl Session {
 impl Observer for Session {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Greeted { .. } => {
+            Event::Greeted { transfer, .. } => {
                 self.context.greeted = true;
                 self.heard = true;
+                if self.transfer.replace(*transfer).is_some_and(|former| former != *transfer) {
+                    // A sender that was restarted says everything anew.
+                    self.pending.clear();
+                    (self.files, self.code) = (0, Code::Done);
+                }
             }
             Event::Offered { entry, path, kind, size } => {
                 if *kind == Kind::File && self.reporter.wants_json() {
