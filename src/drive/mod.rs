@@ -7,6 +7,7 @@ mod board;
 mod cancel;
 mod clock;
 mod observer;
+mod pulse;
 mod rate;
 mod receiving;
 mod retry;

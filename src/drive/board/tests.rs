@@ -1,0 +1,229 @@
+use std::sync::mpsc;
+use std::thread;
+
+use super::*;
+use crate::config::Config;
+use crate::proto::{AbortCode, Receiver};
+use crate::store::MemoryStore;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A board with sessions that a test makes by number.
+struct Server {
+    shared: Shared<MemoryStore>,
+    sessions: usize,
+}
+
+struct Session {
+    id: SessionId,
+    cancel: Cancel,
+    pulse: Pulse,
+    is_served: bool,
+}
+
+fn id(transfer: u8) -> TransferId {
+    TransferId::new([transfer; 16])
+}
+
+fn left() -> (MemoryStore, Parked<MemoryStore>) {
+    let receiver = Receiver::new(Config::default(), [0; 16], Duration::ZERO);
+    (MemoryStore::new(), Parked::new(receiver))
+}
+
+impl Server {
+    fn new(sessions: usize) -> Self {
+        Self { shared: Shared::new(), sessions }
+    }
+
+    fn enter(&self, number: u64) -> Session {
+        let (id, cancel, pulse) = (SessionId(number), Cancel::new(), Pulse::default());
+        let is_served = self.shared.enter(id, &cancel, &pulse, self.sessions);
+        Session { id, cancel, pulse, is_served }
+    }
+
+    /// What came of it: whether it found a lot of its own, and how many others were in its way.
+    fn take_over(&self, session: &Session, transfer: u8, attempt: u32) -> Option<(bool, usize)> {
+        let handover = self.shared.take_over(session.id, id(transfer), attempt, 100 * SECOND)?;
+        Some((handover.own.is_some(), handover.others.len()))
+    }
+
+    fn lose(&self, session: &Session, at: Duration) {
+        self.shared.leave(session.id, None, Some(left()), at);
+    }
+
+    /// Sessions that serve a transfer, and lots.
+    fn weight(&self) -> usize {
+        let board = self.shared.lock();
+        board.transfers.len() + board.lots.len()
+    }
+}
+
+#[test]
+fn lost_session_leaves_its_lot_to_the_next_attempt_alone() {
+    let server = Server::new(4);
+    let (first, second, third) = (server.enter(0), server.enter(1), server.enter(2));
+    assert_eq!(server.take_over(&first, 1, 5), Some((false, 0)));
+    server.lose(&first, SECOND);
+    assert_eq!(server.take_over(&second, 1, 5), None, "the same attempt again");
+    assert_eq!(server.take_over(&second, 1, 4), None, "an older one wakes up");
+    assert_eq!(server.take_over(&second, 1, 6), Some((true, 0)));
+    server.lose(&second, SECOND);
+    assert_eq!(server.take_over(&third, 2, 1), Some((false, 1)), "another transfer clears it away");
+}
+
+#[test]
+fn session_that_ended_well_leaves_nothing() {
+    let server = Server::new(4);
+    let (first, second) = (server.enter(0), server.enter(1));
+    server.take_over(&first, 1, 1);
+    let summary = Some(Summary::default());
+    server.shared.leave(first.id, summary, None, SECOND);
+    assert_eq!(server.take_over(&second, 1, 2), Some((false, 0)));
+    assert!(matches!(server.shared.wait_for_room(4, true), Room::Done(_)));
+}
+
+#[test]
+fn session_that_nobody_could_wait_for_leaves_nothing() {
+    let server = Server::new(4);
+    let (first, second) = (server.enter(0), server.enter(1));
+    server.take_over(&first, 1, 1);
+    server.shared.lock().transfers.insert(id(1), (2, second.id));
+    server.lose(&first, SECOND);
+    assert_eq!(server.weight(), 1, "the newer attempt alone");
+    assert_eq!(server.shared.lock().letting_go, 0);
+}
+
+#[test]
+fn silence_of_two_heartbeats_evicts_for_a_new_transfer_and_for_no_old_one() {
+    let now = 100 * SECOND;
+    // How long each is silent; `None`: it does not wait for its sender.
+    for (silence, is_evicted) in
+        [(Some(9), false), (Some(10), false), (Some(11), true), (None, false)]
+    {
+        let server = Server::new(4);
+        let (silent, known) = (server.enter(0), server.enter(1));
+        server.take_over(&silent, 1, 1);
+        server.take_over(&known, 2, 1);
+        if let Some(seconds) = silence {
+            silent.pulse.waits(now - seconds * SECOND);
+            // Ticks in between change nothing.
+            silent.pulse.waits(now);
+        }
+        server.shared.make_room(id(2), 2, now);
+        let codes = (silent.cancel.code(), known.cancel.code());
+        assert_eq!(codes, (None, Some(AbortCode::Superseded)));
+        server.shared.make_room(id(3), 1, now);
+        let code = is_evicted.then_some(AbortCode::Stalled);
+        assert_eq!(silent.cancel.code(), code, "{silence:?}");
+    }
+}
+
+#[test]
+fn lots_are_taken_out_once_their_time_has_come() {
+    let server = Server::new(4);
+    let sessions = [(server.enter(0), 10), (server.enter(1), 20)];
+    sessions.iter().zip(0..).for_each(|((session, _), transfer)| {
+        server.take_over(session, transfer, 1);
+    });
+    for (session, at) in &sessions {
+        server.lose(session, *at * SECOND);
+    }
+    let rest = [69, 70, 79, 80].map(|now| {
+        server.shared.expire(now * SECOND, 60 * SECOND);
+        server.weight()
+    });
+    assert_eq!(rest, [2, 1, 1, 0]);
+}
+
+#[test]
+fn session_that_is_in_the_way_leaves_nothing_on_the_board_while_the_other_is_served() {
+    for is_served_still in [true, false] {
+        let server = Server::new(4);
+        let (old, lost, new) = (server.enter(0), server.enter(1), server.enter(2));
+        server.take_over(&old, 1, 1);
+        server.take_over(&new, 2, 1);
+        server.take_over(&lost, 3, 1);
+        server.lose(&lost, SECOND);
+        assert_eq!(server.weight(), 3);
+        // Its sender lives: there is nothing to read, and no end of the stream.
+        let ticks = old.pulse.clone();
+        let (asked, told) = mpsc::channel::<()>();
+        let is_free = thread::scope(|scope| {
+            scope.spawn(move || {
+                while matches!(told.try_recv(), Err(mpsc::TryRecvError::Empty)) {
+                    ticks.hears_nothing();
+                    thread::yield_now();
+                }
+            });
+            let is_free = server.shared.make_way(new.id, &new.cancel, SECOND);
+            drop(asked);
+            is_free
+        });
+        assert!(is_free, "by the lot alone");
+        assert_eq!(server.weight(), 2, "what was left is let go at once");
+        if !is_served_still {
+            server.shared.leave(new.id, None, None, SECOND);
+        }
+        server.lose(&old, SECOND);
+        assert_eq!(server.weight(), 1, "one of them is on the board");
+        assert_eq!(server.shared.lock().lots.len(), usize::from(!is_served_still));
+    }
+}
+
+#[test]
+fn session_that_is_waited_for_is_settled_once_it_left_or_its_sender_lives() {
+    let server = Server::new(4);
+    let (old, new) = (server.enter(0), server.enter(1));
+    server.take_over(&old, 1, 1);
+    server.take_over(&new, 2, 1);
+    old.pulse.hears(1000);
+    old.pulse.hears_nothing();
+    let now = 100 * SECOND;
+    let before = server.shared.lock().look(new.id, now);
+    let [(other, heard)] = before[..] else { panic!("{before:?}") };
+    assert_eq!(other, old.id);
+    let is_settled = || server.shared.lock().is_settled(other, heard);
+    assert!(!is_settled(), "nothing was heard since");
+    old.pulse.hears(16 * 1024 * 1024 - 1);
+    assert!(!is_settled(), "buffers may have held that");
+    old.pulse.hears(1);
+    assert!(is_settled());
+    assert!(server.shared.lock().look(new.id, now).is_empty(), "once in a session");
+    // Each waits for the other.
+    let before = server.shared.lock().look(old.id, now);
+    let [(other, heard)] = before[..] else { panic!("{before:?}") };
+    assert!(server.shared.lock().is_settled(other, heard));
+    server.lose(&new, now);
+    assert!(server.shared.lock().is_settled(other, heard), "it left");
+}
+
+/// Every sequence of seven steps of three senders with two sessions: what is served and what is left are together
+/// no more than two.
+#[test]
+fn lots_and_sessions_are_never_more_than_may_be_served() {
+    let steps = 6_usize;
+    for plan in 0..steps.pow(7) {
+        let server = Server::new(2);
+        let mut serving: [Option<Session>; 3] = [None, None, None];
+        let mut rest = plan;
+        for number in 0..7_u8 {
+            let (sender, is_loss) = (rest % steps / 2, rest % 2 == 1);
+            rest /= steps;
+            if is_loss {
+                if let Some(session) = serving[sender].take() {
+                    server.lose(&session, SECOND);
+                }
+            } else if serving[sender].is_none() {
+                let session = server.enter(number.into());
+                if session.is_served {
+                    let transfer = u8::try_from(sender).unwrap();
+                    server.take_over(&session, transfer, u32::from(number) + 1).unwrap();
+                    serving[sender] = Some(session);
+                } else {
+                    server.shared.leave(session.id, None, None, SECOND);
+                }
+            }
+            assert!(server.weight() <= 2, "plan {plan}, step {number}");
+        }
+    }
+}

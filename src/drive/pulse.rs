@@ -1,0 +1,73 @@
+//! What a session hears of its sender, for others to judge whether that one lives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::config::Deadlines;
+
+/// What a session hears of its sender, for other threads to look at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pulse(Arc<Beats>);
+
+#[derive(Debug, Default)]
+struct Beats {
+    /// Since when it has been waiting without hearing a byte: in milliseconds, and one more; 0 if it is not.
+    silent: AtomicU64,
+    heard: AtomicU64,
+    ticks: AtomicU64,
+}
+
+/// How many bytes a session had heard at some time, and how often there was nothing to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    bytes: u64,
+    ticks: u64,
+}
+
+impl Pulse {
+    pub(super) fn waits(&self, now: Duration) {
+        let since = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        // Waiting goes on over the ticks of a stream. No other memory depends on it: relaxed is enough, here and below.
+        let _ = self.0.silent.compare_exchange(0, since, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// So many bytes came.
+    pub(super) fn hears(&self, bytes: usize) {
+        self.0.silent.store(0, Ordering::Relaxed);
+        self.0.heard.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// There was nothing to read, nor the end of the stream.
+    pub(super) fn hears_nothing(&self) {
+        self.0.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether nothing came for longer than a sender that lives is silent, though it is waited for.
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
+        let since = self.0.silent.load(Ordering::Relaxed).checked_sub(1);
+        let since = since.map(Duration::from_millis);
+        since.is_some_and(|since| now.saturating_sub(since) > HALF_DEAD)
+    }
+
+    /// What was heard up to now.
+    pub(super) fn heard(&self) -> Heard {
+        let (bytes, ticks) = (&self.0.heard, &self.0.ticks);
+        Heard { bytes: bytes.load(Ordering::Relaxed), ticks: ticks.load(Ordering::Relaxed) }
+    }
+}
+
+impl Heard {
+    /// Whether what was heard since `before` cannot all be of a sender that was dead by then.
+    pub(super) const fn is_of_one_that_lived(self, before: Self) -> bool {
+        self.ticks > before.ticks || self.bytes - before.bytes >= LEFT_BEHIND
+    }
+}
+
+/// What a sender that is killed leaves at most in the buffers of its connection: what Linux gives to those of a TCP socket
+/// by default, 4 MiB to write (`tcp_wmem`) and 6 MiB to read (`tcp_rmem`), rounded up.
+const LEFT_BEHIND: u64 = 16 * 1024 * 1024;
+
+/// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
+/// something at least every [`Deadlines::HEARTBEAT`].
+pub(super) const HALF_DEAD: Duration = Deadlines::HEARTBEAT.saturating_mul(2);
