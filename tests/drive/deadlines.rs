@@ -1,0 +1,165 @@
+//! Peers that say or take nothing, or hardly anything.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
+
+use haul::config::Deadlines;
+use haul::drive::Clock;
+use haul::proto::{Sender, Stall, TransferId};
+use haul::store::MemoryStore;
+use haul::{Cancel, Config, Error, Event, Transfer};
+
+use crate::scene::{CancelAt, Silent, Virtual, three_files};
+
+#[test]
+fn silent_peer_ends_the_session_at_the_deadline() {
+    let deadlines = Deadlines::default();
+    let config = Config::default().deadlines(deadlines);
+    for takes in [true, false] {
+        let clock = Virtual::default();
+        let silent = Silent { clock: clock.clone(), takes };
+        let error = Transfer::new(config.clone())
+            .clock(clock.clone())
+            .send(&mut three_files(), silent)
+            .expect_err("nobody answers");
+        let (stall, after) = match takes {
+            true => (Stall::Hello { after: deadlines.hello }, deadlines.hello),
+            false => (Stall::Write { after: deadlines.silence }, deadlines.silence),
+        };
+        assert!(matches!(&error, Error::Stalled(found) if *found == stall), "{error:?}");
+        assert!(error.is_transient());
+        assert!(clock.now() <= after + Duration::from_secs(1), "{:?}", clock.now());
+    }
+    let clock = Virtual::default();
+    let silent = Silent { clock: clock.clone(), takes: true };
+    let error = Transfer::new(config)
+        .clock(clock)
+        .receive(&mut MemoryStore::new(), silent)
+        .expect_err("nobody speaks");
+    assert!(matches!(error, Error::Stalled(Stall::Hello { .. })), "{error:?}");
+}
+
+/// A peer that takes one byte at a time, each after so long, and says nothing.
+struct Dripping {
+    clock: Virtual,
+    pause: Duration,
+}
+
+impl Read for Dripping {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.clock.pass(Duration::from_secs(1));
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Write for Dripping {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.clock.pass(self.pause);
+        Ok(bytes.len().min(1))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn peer_that_takes_a_byte_now_and_then_ends_the_session_at_the_deadline() {
+    let deadlines = Deadlines::default();
+    for pause in [Duration::from_secs(29), Duration::from_secs(1)] {
+        let clock = Virtual::default();
+        let dripping = Dripping { clock: clock.clone(), pause };
+        let error = Transfer::new(Config::default().deadlines(deadlines))
+            .clock(clock.clone())
+            .send(&mut three_files(), dripping)
+            .expect_err("it takes too little");
+        let Error::Stalled(Stall::Drip { bytes, after }) = error else { panic!("{error:?}") };
+        assert_eq!(after, deadlines.progress);
+        assert!(bytes <= 60, "{bytes}");
+        assert!(clock.now() < deadlines.progress + pause, "{:?}", clock.now());
+    }
+    // Slow, and fast enough: the greeting has gone out, and its answer is waited for.
+    let clock = Virtual::default();
+    let dripping = Dripping { clock: clock.clone(), pause: Duration::from_millis(14) };
+    let deadlines = deadlines.hello(Duration::from_secs(3600));
+    let error = Transfer::new(Config::default().deadlines(deadlines))
+        .clock(clock.clone())
+        .send(&mut three_files(), dripping)
+        .expect_err("nobody answers");
+    assert!(matches!(error, Error::Stalled(Stall::Silence { .. })), "{error:?}");
+}
+
+/// A stream of which every call is interrupted, after a second.
+struct Interrupted(Virtual);
+
+impl Read for Interrupted {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.pass(Duration::from_secs(1));
+        Err(ErrorKind::Interrupted.into())
+    }
+}
+
+impl Write for Interrupted {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        self.0.pass(Duration::from_secs(1));
+        Err(ErrorKind::Interrupted.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn stream_that_is_interrupted_for_ever_ends_the_session_at_the_deadline() {
+    let clock = Virtual::default();
+    let sent = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .send(&mut three_files(), Interrupted(clock));
+    assert!(matches!(sent, Err(Error::Stalled(Stall::Write { .. }))), "{sent:?}");
+    let clock = Virtual::default();
+    let received = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .receive(&mut MemoryStore::new(), Interrupted(clock));
+    assert!(matches!(received, Err(Error::Stalled(Stall::Hello { .. }))), "{received:?}");
+}
+
+/// A sender that greets, and takes the answer a byte at a time.
+struct Greeting(Virtual, Vec<u8>);
+
+impl Read for Greeting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let greeting = std::mem::take(&mut self.1);
+        buffer[..greeting.len()].copy_from_slice(&greeting);
+        Ok(greeting.len())
+    }
+}
+
+impl Write for Greeting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.pass(Duration::from_millis(100));
+        Ok(bytes.len().min(1))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn last_words_are_given_up_after_a_second() {
+    let (clock, cancel) = (Virtual::default(), Cancel::new());
+    let mut greeting = Vec::new();
+    let id = TransferId::new([1; 16]);
+    let mut sender = Sender::new(Config::default(), id, [2; 16], Duration::ZERO);
+    let _ = sender.poll(Duration::ZERO, &mut greeting).expect("it greets");
+    let error = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .observer(CancelAt(cancel.clone(), |event| matches!(event, Event::Greeted { .. })))
+        .cancel(cancel)
+        .receive(&mut MemoryStore::new(), Greeting(clock.clone(), greeting))
+        .expect_err("it was cancelled");
+    assert!(matches!(error, Error::Cancelled), "{error:?}");
+    let took = clock.now();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1200), "{took:?}");
+}
