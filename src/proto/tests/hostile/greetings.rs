@@ -1,0 +1,114 @@
+//! Greetings that do not fit, from either side.
+
+use std::ops::RangeInclusive;
+
+use super::{config, ends, sender};
+use crate::proto::Meta;
+use crate::proto::error::{Failure, Incompatible, ProtocolError};
+use crate::proto::frame::PREFACE;
+use crate::proto::message::{Message, Name};
+use crate::proto::tests::pair::{Alice, Bob, content, path};
+use crate::proto::tests::rogue::Rogue;
+
+#[test]
+fn peer_of_other_versions_is_incompatible() {
+    for versions in [2..=2, 0..=0, 2..=u16::MAX, RangeInclusive::new(5, 1)] {
+        let (min, max) = (*versions.start(), *versions.end());
+        let failure = Incompatible::Version { min, max, our_min: 1, our_max: 1 };
+        let range = versions.clone();
+        let rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.versions = range);
+        assert_eq!(rogue.greeted().ended(), Some(Err(failure.into())));
+        let rogue =
+            Rogue::receiver(&config(), Alice::default()).hello(|hello| hello.versions = versions);
+        assert_eq!(rogue.greeted().ended(), Some(Err(failure.into())));
+    }
+    for versions in [0..=1, 1..=u16::MAX] {
+        let rogue =
+            Rogue::sender(&config(), Bob::default()).hello(|hello| hello.versions = versions);
+        assert_eq!(rogue.greeted().ended(), None);
+    }
+}
+
+#[test]
+fn peer_that_needs_unknown_features_is_incompatible_and_one_that_has_them_is_not() {
+    let rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.required = 1 << 31);
+    let failure = Incompatible::Features { features: 1 << 31 };
+    assert_eq!(rogue.greeted().ended(), Some(Err(failure.into())));
+    let rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.offered = u32::MAX);
+    assert_eq!(rogue.greeted().ended(), None);
+}
+
+#[test]
+fn peer_of_the_same_role_is_incompatible() {
+    let rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.sender = false);
+    assert_eq!(rogue.greeted().ended(), Some(Err(Incompatible::SameRole { sender: false }.into())));
+    let rogue = Rogue::receiver(&config(), Alice::default()).hello(|hello| hello.sender = true);
+    assert_eq!(rogue.greeted().ended(), Some(Err(Incompatible::SameRole { sender: true }.into())));
+}
+
+#[test]
+fn receiver_with_absurd_limits_is_still_served() {
+    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
+    let alice = Alice { files, ..Alice::default() };
+    for value in [0, 1, u32::MAX] {
+        let mut rogue = Rogue::receiver(&config(), alice.clone())
+            .hello(|hello| {
+                hello.turn_bytes = value.into();
+                hello.open_entries = value;
+                hello.pending_entries = value;
+                hello.pending_names = value;
+            })
+            .greeted();
+        let said = rogue.hear();
+        assert!(said.iter().any(|message| message.name() == Name::Offer), "{value} {said:?}");
+    }
+}
+
+#[test]
+fn greeting_with_a_block_size_that_does_not_exist_means_the_largest() {
+    let mut hello = Vec::new();
+    let rogue = sender();
+    Message::Hello(rogue.greeting().clone()).encode(&mut hello);
+    for exponent in 0..=u8::MAX {
+        hello[5] = exponent;
+        let Some(Message::Hello(decoded)) = Message::decode(Name::Hello, &hello) else { panic!() };
+        assert_eq!(decoded.block.exponent(), exponent.min(13));
+    }
+}
+
+#[test]
+fn greeting_longer_than_ours_is_read_and_one_too_long_is_a_breach() {
+    let mut hello = Vec::new();
+    Message::Hello(sender().greeting().clone()).encode(&mut hello);
+    hello.resize(1024, 7);
+    let mut rogue = Rogue::sender(&config(), Bob::default());
+    rogue.raw(&PREFACE);
+    rogue.say_raw(1, &hello, &[]);
+    rogue.over(true);
+    rogue.settle();
+    assert_eq!(rogue.ended(), None);
+    hello.push(7);
+    let mut rogue = Rogue::sender(&config(), Bob::default());
+    rogue.raw(&PREFACE);
+    rogue.say_raw(1, &hello, &[]);
+    ends(rogue, ProtocolError::BadLength { kind: Name::Hello, control: 1025, payload: 0 });
+}
+
+#[test]
+fn peer_that_speaks_something_else_is_told_from_haul() {
+    for first in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"SSH-2.0-x\r\n",
+        b"\x16\x03\x01\x02\0\x01",
+        b"\0\0\0\0\0\0\0\0",
+    ] {
+        let mut rogue = Rogue::sender(&config(), Bob::default());
+        rogue.raw(first);
+        rogue.settle();
+        assert!(matches!(
+            rogue.ended(),
+            Some(Err(Failure::Incompatible(Incompatible::NotHaul { .. })))
+        ));
+        assert!(rogue.pair.up.record.is_empty(), "nothing is said to a stranger");
+    }
+}

@@ -1,0 +1,202 @@
+//! Senders that lie in offers: of ids, names, limits, and times.
+
+use super::{breach, ends, limits, offer, offered, refused, sender};
+use crate::proto::error::{Failure, ProtocolError};
+use crate::proto::message::{Message, Name, Reason, WireOffer};
+use crate::proto::tests::pair::Bob;
+use crate::proto::tests::rogue::{Rogue, wire};
+use crate::proto::types::{EntryId, Kind, Refusal};
+use crate::tree::{BlockSize, Root};
+
+#[test]
+fn sender_that_offers_an_id_twice_or_out_of_order_is_a_breach() {
+    for (first, second) in [(0, 0), (5, 5), (5, 4), (5, 0)] {
+        let mut rogue = sender();
+        rogue.say(&offer(first, Some(2048)));
+        rogue.say(&offer(second, Some(2048)));
+        breach(rogue, ProtocolError::EntryOutOfOrder { entry: EntryId::new(second) });
+    }
+}
+
+#[test]
+fn sender_that_offers_the_last_id_is_a_breach() {
+    let mut rogue = sender();
+    rogue.say(&offer(u32::MAX, Some(2048)));
+    breach(rogue, ProtocolError::EntryOutOfOrder { entry: EntryId::new(u32::MAX) });
+}
+
+#[test]
+fn sender_that_speaks_of_an_entry_never_offered_is_a_breach() {
+    let reason = Reason { code: 1, first: 0, second: 0 };
+    let entry = EntryId::new(7);
+    for message in [
+        Message::Same { entry, blocks: 0..1 },
+        Message::Zeros { entry, blocks: 0..1 },
+        Message::Differs { entry },
+        Message::End { entry, size: 0, root: Root::of(b"") },
+        Message::Withdraw { entry, reason },
+    ] {
+        let mut rogue = offered(Some(2048));
+        rogue.say(&message);
+        breach(rogue, ProtocolError::UnknownEntry { kind: message.name(), entry });
+    }
+}
+
+#[test]
+fn sender_with_too_many_open_entries_is_a_breach() {
+    let mut rogue = Rogue::sender(&limits(|l| l.open_entries(2)), Bob::default()).greeted();
+    (0..3).for_each(|entry| rogue.say(&offer(entry, None)));
+    breach(rogue, ProtocolError::TooManyPending { entry: EntryId::new(2), limit: 2 });
+}
+
+#[test]
+fn sender_with_too_many_pending_entries_is_a_breach() {
+    let mut rogue = Rogue::sender(&limits(|l| l.pending_entries(2)), Bob::default()).greeted();
+    (0..3).for_each(|entry| rogue.say(&offer(entry, None)));
+    breach(rogue, ProtocolError::TooManyPending { entry: EntryId::new(2), limit: 2 });
+}
+
+#[test]
+fn sender_with_too_many_bytes_of_names_is_a_breach() {
+    let mut rogue = Rogue::sender(&limits(|l| l.pending_names(100)), Bob::default()).greeted();
+    for entry in 0..2 {
+        rogue.say(&Message::Offer(wire(entry, &[b'a' + entry as u8; 60], None)));
+    }
+    breach(rogue, ProtocolError::TooManyNames { limit: 100 });
+}
+
+#[test]
+fn sender_of_dangerous_names_has_each_refused() {
+    for name in [
+        &b"../x"[..],
+        b"/etc/x",
+        b"a/../../x",
+        b"..\\x",
+        b"C:x",
+        b"\\\\srv\\x",
+        b"//x",
+        b"",
+        b".",
+        b"..",
+        b"a//b",
+        b"a\0b",
+        b"a/",
+        b"CON",
+        b"nul.txt",
+        b"f:stream",
+        b"a.",
+        b"a ",
+        b".haul-1.part",
+    ] {
+        let mut rogue = sender();
+        rogue.say(&Message::Offer(wire(0, name, Some(10))));
+        refused(rogue, Refusal::Name);
+    }
+}
+
+#[test]
+fn sender_of_a_file_past_the_limits_is_refused_before_the_store_hears_of_it() {
+    for size in [1 << 62, (1 << 62) + 1, u64::MAX] {
+        let mut rogue = Rogue::sender(&limits(|l| l.file_bytes(1 << 40)), Bob::default()).greeted();
+        rogue.say(&offer(0, Some(size)));
+        refused(rogue, Refusal::TooLarge { size, limit: 1 << 40 });
+    }
+}
+
+#[test]
+fn sender_whose_sizes_sum_past_the_limit_is_refused() {
+    let mut rogue = Rogue::sender(&limits(|l| l.total_bytes(1 << 40)), Bob::default()).greeted();
+    rogue.say(&offer(0, Some(1 << 40)));
+    rogue.say(&offer(1, Some(1)));
+    let reason = Refusal::TooMuch { limit: 1 << 40 }.into();
+    assert!(rogue.turn().contains(&Message::Refuse { entry: EntryId::new(1), reason }));
+}
+
+#[test]
+fn sender_of_more_entries_than_allowed_is_refused() {
+    let mut rogue = Rogue::sender(&limits(|l| l.entries(2)), Bob::default()).greeted();
+    (0..3).for_each(|entry| rogue.say(&offer(entry, Some(5000))));
+    let said = rogue.turn();
+    let reason = Refusal::TooMany { limit: 2 }.into();
+    assert!(said.contains(&Message::Refuse { entry: EntryId::new(2), reason }));
+}
+
+#[test]
+fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
+    let good = wire(0, b"a", Some(4));
+    let with = |change: &dyn Fn(&mut WireOffer)| {
+        let mut offer = good.clone();
+        change(&mut offer);
+        offer
+    };
+    let root = Some(Root::of(b"four"));
+    let cases: Vec<(&str, WireOffer, &[u8])> = vec![
+        ("payload without inline", good.clone(), b"four"),
+        ("inline without root", with(&|o| o.inline = true), b"four"),
+        (
+            "inline of unknown size",
+            with(&|o| (o.inline, o.root, o.size) = (true, root, None)),
+            b"four",
+        ),
+        ("inline of another size", with(&|o| (o.inline, o.root) = (true, root)), b"three"),
+        ("root of a size unknown", with(&|o| (o.root, o.size) = (root, None)), b""),
+        ("root of nothing", with(&|o| (o.root, o.size) = (root, Some(0))), b""),
+        ("root of more than a block", with(&|o| (o.root, o.size) = (root, Some(1025))), b""),
+        ("folder by its root", with(&|o| (o.kind, o.root) = (Kind::Directory, root)), b""),
+        ("folder with a size", with(&|o| o.kind = Kind::Directory), b""),
+        ("folder without a size", with(&|o| (o.kind, o.size) = (Kind::Directory, None)), b""),
+        (
+            "folder with content",
+            with(&|o| (o.kind, o.inline, o.root) = (Kind::Directory, true, root)),
+            b"four",
+        ),
+        ("link with a size", with(&|o| o.kind = Kind::Symlink((*b"x").into())), b""),
+        ("blocks larger than allowed", with(&|o| o.block_size = BlockSize::MAX), b""),
+    ];
+    for (name, offer, payload) in cases {
+        let mut rogue = sender();
+        rogue.say_with(&Message::Offer(offer), payload);
+        rogue.turn();
+        let error = ProtocolError::Malformed { kind: Name::Offer };
+        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "{name}");
+        assert!(rogue.pair.bob.partial.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn sender_of_nanoseconds_past_a_second_is_a_breach() {
+    let mut rogue = sender();
+    let time = crate::proto::Timestamp { seconds: i64::MIN, nanos: 1_000_000_000 };
+    let mut offer = wire(0, b"a", Some(4));
+    offer.modified = Some(time);
+    rogue.say(&Message::Offer(offer));
+    ends(rogue, ProtocolError::Malformed { kind: Name::Offer });
+}
+
+#[test]
+fn sender_of_extreme_times_and_modes_has_them_tamed() {
+    for seconds in [i64::MIN, -1, 0, i64::MAX] {
+        let mut rogue = sender();
+        let mut offer = wire(0, b"a", Some(0));
+        offer.modified = crate::proto::Timestamp::new(seconds, 999_999_999);
+        (offer.mode, offer.inline, offer.root) = (Some(u32::MAX), true, Some(Root::of(b"")));
+        rogue.say(&Message::Offer(offer));
+        rogue.turn();
+        let commit = rogue.pair.bob.committed.last().unwrap();
+        assert_eq!(commit.meta.mode, Some(0o777));
+        assert_eq!(commit.meta.modified.map(|time| time.seconds()), Some(seconds));
+    }
+}
+
+#[test]
+fn sender_of_a_flag_kind_or_block_size_that_does_not_exist_is_a_breach() {
+    let mut control = Vec::new();
+    offer(0, Some(4)).encode(&mut control);
+    for (at, value) in [(4, 3), (4, 255), (5, 32), (5, 0xFF), (6, 14), (6, 255)] {
+        let mut rogue = sender();
+        let mut control = control.clone();
+        control[at] = value;
+        rogue.say_raw(Name::Offer.kind(), &control, &[]);
+        ends(rogue, ProtocolError::Malformed { kind: Name::Offer });
+    }
+}

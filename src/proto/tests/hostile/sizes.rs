@@ -1,0 +1,124 @@
+//! Senders that lie of sizes, hashes and roots.
+
+use super::{
+    ZERO, breach, config, ends, limits, offer, offered, offered_to, refused, say_block, sender,
+};
+use crate::config::Existing;
+use crate::proto::error::{Damage, ProtocolError};
+use crate::proto::message::{Message, Name};
+use crate::proto::tests::pair::{Bob, path};
+use crate::proto::tests::rogue::{Rogue, wire};
+use crate::proto::types::Refusal;
+use crate::tree::{BlockHash, BlockSize, Root};
+
+#[test]
+fn sender_whose_end_is_smaller_than_offered_is_a_breach() {
+    let mut rogue = offered(Some(3000));
+    rogue.say(&Message::End { entry: ZERO, size: 2999, root: Root::of(b"") });
+    breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 2999 });
+}
+
+#[test]
+fn sender_whose_end_comes_before_a_block_that_it_sent_is_a_breach() {
+    let mut rogue = offered(None);
+    say_block(&mut rogue, 3, &[1; 1024]);
+    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Root::of(b"") });
+    breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 1024 });
+}
+
+#[test]
+fn sender_whose_end_is_ragged_after_a_whole_last_block_is_a_breach() {
+    let mut rogue = offered(None);
+    say_block(&mut rogue, 0, &[1; 1024]);
+    rogue.say(&Message::End { entry: ZERO, size: 1000, root: Root::of(&[1; 1000]) });
+    breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 1000 });
+}
+
+#[test]
+fn sender_whose_stream_ends_past_its_short_block_is_a_breach() {
+    let mut rogue = offered(None);
+    say_block(&mut rogue, 0, &[1; 100]);
+    rogue.say(&Message::End { entry: ZERO, size: 101, root: Root::of(&[1; 101]) });
+    breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 101 });
+}
+
+#[test]
+fn sender_that_ends_an_entry_twice_is_a_breach() {
+    let mut rogue = offered(Some(2048));
+    for _ in 0..2 {
+        rogue.say(&Message::End { entry: ZERO, size: 2048, root: Root::of(b"") });
+    }
+    breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 2048 });
+}
+
+#[test]
+fn sender_whose_root_is_wrong_fails_the_entry_and_discards_it() {
+    let mut rogue = offered(Some(2048));
+    say_block(&mut rogue, 0, &[1; 1024]);
+    say_block(&mut rogue, 1, &[2; 1024]);
+    rogue.say(&Message::End { entry: ZERO, size: 2048, root: Root::of(b"other") });
+    refused(rogue, Refusal::Mismatch);
+}
+
+#[test]
+fn sender_whose_hashes_are_wrong_for_ever_ends_after_the_repairs() {
+    let mut rogue = Rogue::sender(&limits(|l| l.repairs(5)), Bob::default()).greeted();
+    rogue.say(&offer(0, Some(1024)));
+    rogue.turn();
+    let hash = BlockHash::from_bytes([3; 32]);
+    for _ in 0..6 {
+        assert_eq!(rogue.ended(), None);
+        rogue.say_with(&Message::Block { entry: ZERO, index: 0, hash }, &[1; 1024]);
+        rogue.turn();
+    }
+    ends(rogue, Damage::TooOften { entry: ZERO, rounds: 5 });
+}
+
+#[test]
+fn sender_that_ignores_what_is_missing_ends_after_the_repairs() {
+    let mut rogue = Rogue::sender(&limits(|l| l.repairs(5)), Bob::default()).greeted();
+    rogue.say(&offer(0, Some(1024)));
+    rogue.turn();
+    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Root::of(b"") });
+    for _ in 0..6 {
+        assert_eq!(rogue.ended(), None);
+        rogue.turn();
+    }
+    ends(rogue, Damage::TooOften { entry: ZERO, rounds: 5 });
+}
+
+#[test]
+fn sender_whose_hash_is_that_of_another_place_is_asked_again() {
+    let mut rogue = offered(Some(2048));
+    let hash = BlockSize::MIN.hash(1, &[1; 1024]).unwrap().hash;
+    rogue.say_with(&Message::Block { entry: ZERO, index: 0, hash }, &[1; 1024]);
+    let said = rogue.turn();
+    assert!(said.contains(&Message::Missing { entry: ZERO, blocks: vec![0..1] }), "{said:?}");
+    assert_eq!(rogue.pair.bob.written, 0);
+}
+
+#[test]
+fn sender_whose_inline_content_is_wrong_is_asked_for_it_as_a_block() {
+    let mut rogue = sender();
+    let mut offer = wire(0, b"a", Some(2));
+    (offer.inline, offer.root) = (true, Some(Root::of(b"ok")));
+    rogue.say_with(&Message::Offer(offer), b"no");
+    let said = rogue.turn();
+    assert!(said.iter().any(|message| message.name() == Name::Have), "{said:?}");
+    assert_eq!(rogue.pair.bob.written, 0);
+}
+
+#[test]
+fn replaced_file_is_not_touched_by_a_sender_that_lies_of_its_blocks() {
+    let config = config().existing(Existing::Replace);
+    let mut bob = Bob::default();
+    bob.visible.insert(path("f0"), vec![1; 4096]);
+    let mut rogue = offered_to(bob, &config, Some(4096));
+    rogue.say(&Message::Same { entry: ZERO, blocks: 0..2 });
+    say_block(&mut rogue, 2, &[7; 1024]);
+    rogue.say(&Message::Same { entry: ZERO, blocks: 3..4 });
+    rogue.say(&Message::End { entry: ZERO, size: 4096, root: Root::of(b"other") });
+    let said = rogue.turn();
+    assert!(said.iter().any(|message| message.name() == Name::Failed), "{said:?}");
+    assert_eq!(rogue.pair.bob.visible[&path("f0")], [1; 4096]);
+}
