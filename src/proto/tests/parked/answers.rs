@@ -1,0 +1,114 @@
+//! Answers that the sender may not have heard: they are said again, and counted once.
+
+use super::{KIB, ZERO, broke, config, inline, offer, say_block};
+use crate::proto::message::{Message, Name};
+use crate::proto::tests::pair::{Bob, content, path};
+use crate::proto::tests::rogue::Rogue;
+use crate::proto::{Event, ProtocolError};
+
+/// A rogue sender of which an entry is being committed, which takes until the test says so; it comes again.
+fn with_a_commit() -> Rogue {
+    let bob = Bob { is_stuck: true, ..Bob::default() };
+    let mut rogue = Rogue::sender(&config(), bob).greeted();
+    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.over(false);
+    rogue.settle();
+    rogue.again(&config(), 2)
+}
+
+#[test]
+fn commit_that_ends_after_a_reconnect_is_receipted_once_it_is_asked_for() {
+    for before in [true, false] {
+        let mut rogue = with_a_commit();
+        if before {
+            rogue.pair.bob.is_stuck = false;
+            rogue.settle();
+        }
+        assert!(rogue.hear().is_empty(), "it was not offered on this connection");
+        rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+        rogue.over(true);
+        rogue.settle();
+        rogue.pair.bob.is_stuck = false;
+        rogue.settle();
+        assert!(matches!(rogue.hear()[..], [Message::Receipt { .. }, Message::Over { .. }]));
+        assert_eq!(rogue.pair.bob.committed.len(), 1);
+        let is_delivery = |event: &&Event| matches!(event, Event::Delivered { .. });
+        assert_eq!(rogue.pair.bob.events.iter().filter(is_delivery).count(), 1);
+    }
+}
+
+#[test]
+fn commit_that_ends_after_its_entry_was_offered_with_other_content_is_no_misuse() {
+    let mut rogue = with_a_commit();
+    rogue.say_with(&Message::Offer(inline(0, "a", b"other")), b"other");
+    rogue.settle();
+    rogue.pair.bob.is_stuck = false;
+    rogue.settle();
+    rogue.turn();
+    broke(&rogue, ProtocolError::UnexpectedForEntry { kind: Name::Offer, entry: ZERO });
+    let is_delivery = |event: &&Event| matches!(event, Event::Delivered { .. });
+    assert_eq!(rogue.pair.bob.events.iter().filter(is_delivery).count(), 1);
+}
+
+#[test]
+fn other_content_for_an_entry_that_is_being_committed_breaks_the_protocol() {
+    for other in [inline(0, "a", b"other"), inline(0, "b", b"five!")] {
+        let mut rogue = with_a_commit();
+        rogue.say_with(&Message::Offer(other), b"other");
+        rogue.turn();
+        broke(&rogue, ProtocolError::UnexpectedForEntry { kind: Name::Offer, entry: ZERO });
+        // The commit comes to its end all the same.
+        assert_eq!(rogue.pair.bob.visible[&path("a")], b"five!");
+    }
+}
+
+#[test]
+fn other_content_for_an_entry_that_was_receipted_is_not_receipted_for_it() {
+    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.turn();
+    let mut rogue = rogue.again(&config(), 2);
+    rogue.say_with(&Message::Offer(inline(0, "a", b"other")), b"other");
+    assert!(matches!(rogue.turn()[0], Message::Refuse { .. }), "another file has the name");
+    assert_eq!(rogue.pair.bob.visible[&path("a")], b"five!");
+}
+
+#[test]
+fn receipt_is_said_again_until_the_sender_has_spoken_after_it() {
+    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.turn();
+    for attempt in 2..5 {
+        rogue = rogue.again(&config(), attempt);
+        rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+        assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
+        assert_eq!((rogue.pair.bob.committed.len(), rogue.pair.bob.reads.len()), (1, 0));
+    }
+    // Now it has, and the entry is forgotten: it is compared with what stands there.
+    rogue.say(&Message::Heartbeat { activity: crate::proto::Activity::Reading });
+    rogue.settle();
+    rogue = rogue.again(&config(), 5);
+    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
+    assert_eq!(rogue.pair.bob.reads.len(), 1);
+}
+
+#[test]
+fn bad_news_that_was_lost_is_said_again_and_counted_once() {
+    let bytes = content(1, 4 * KIB);
+    let bob = Bob { fail_write: Some(2), ..Bob::default() };
+    let mut rogue = Rogue::sender(&config(), bob).greeted();
+    rogue.say(&Message::Offer(offer(0, "a", Some(4096))));
+    rogue.turn();
+    say_block(&mut rogue, &bytes, 0);
+    say_block(&mut rogue, &bytes, 1);
+    rogue.settle();
+    for attempt in 2..4 {
+        rogue = rogue.again(&config(), attempt);
+        rogue.say(&Message::Offer(offer(0, "a", Some(4096))));
+        assert!(matches!(rogue.turn()[0], Message::Failed { .. }));
+    }
+    let is_refusal = |event: &&Event| matches!(event, Event::Refused { .. });
+    assert_eq!(rogue.pair.bob.events.iter().filter(is_refusal).count(), 1);
+    assert_eq!(rogue.pair.receiver.summary().refused, 1);
+}

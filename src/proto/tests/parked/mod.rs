@@ -1,0 +1,52 @@
+//! A receiver that takes over what the former connection of its transfer left (E-4 to E-7): whatever the place of the
+//! cut, nothing is read twice on either side, nothing that arrived is sent again, and everything arrives once.
+
+mod adopt;
+mod answers;
+mod cuts;
+mod kept;
+mod receivers;
+
+use std::collections::BTreeSet;
+
+use super::pair::Pair;
+use super::rogue::{Rogue, wire};
+use crate::config::Config;
+use crate::proto::message::{Message, WireOffer};
+use crate::proto::types::EntryId;
+use crate::proto::{Failure, ProtocolError};
+use crate::tree::{BlockSize, Root};
+
+const KIB: usize = 1024;
+const ZERO: EntryId = EntryId::new(0);
+
+fn config() -> Config {
+    Config::default().block_size(BlockSize::MIN)
+}
+
+fn check_reads(pair: &Pair, what: &impl Fn() -> String) {
+    let mut seen = BTreeSet::new();
+    for read in &pair.bob.reads {
+        assert!(seen.insert(read), "{}: {read:?} is read twice", what());
+    }
+}
+
+fn offer(entry: u32, name: &str, size: Option<u64>) -> WireOffer {
+    wire(entry, name.as_bytes(), size)
+}
+
+fn inline(entry: u32, name: &str, bytes: &[u8]) -> WireOffer {
+    let (root, inline) = (Some(Root::of(bytes)), true);
+    WireOffer { root, inline, ..offer(entry, name, Some(bytes.len() as u64)) }
+}
+
+fn say_block(rogue: &mut Rogue, bytes: &[u8], index: u64) {
+    let start = usize::try_from(index).unwrap() * KIB;
+    let payload = &bytes[start..(start + KIB).min(bytes.len())];
+    let hash = BlockSize::MIN.hash(index, payload).unwrap().hash;
+    rogue.say_with(&Message::Block { entry: ZERO, index, hash }, payload);
+}
+
+fn broke(rogue: &Rogue, error: ProtocolError) {
+    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+}
