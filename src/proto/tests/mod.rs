@@ -8,6 +8,8 @@
     reason = "a list of one range is meant as such, and the numbers of tests are small"
 )]
 
+mod bob;
+mod channel;
 mod codec;
 mod contest;
 mod cuts;

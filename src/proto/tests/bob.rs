@@ -1,0 +1,192 @@
+//! The simplest store there is, in which others may take names, and writes fail.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::proto::{
+    EntryId, Event, Failure, Found, Kind, Meta, Offer, Refusal, RelPath, Summary, Timestamp,
+};
+use crate::store::{Commit, Place, Standing};
+
+/// The store of a [`Pair`](super::pair::Pair): names under which files stand, and files that are being written.
+#[derive(Clone, Default)]
+pub(super) struct Bob {
+    pub(super) visible: BTreeMap<RelPath, Vec<u8>>,
+    /// Of those that were committed with one.
+    pub(super) times: BTreeMap<RelPath, Timestamp>,
+    pub(super) partial: BTreeMap<RelPath, Vec<u8>>,
+    pub(super) open: BTreeMap<EntryId, (RelPath, Option<Vec<u8>>)>,
+    pub(super) commits: VecDeque<(EntryId, Ended)>,
+    /// Commits do not end for now.
+    pub(super) is_stuck: bool,
+    /// All that was ever asked to be committed.
+    pub(super) committed: Vec<Commit>,
+    pub(super) events: Vec<Event>,
+    pub(super) ended: Option<Result<Summary, Failure>>,
+    /// Bytes of content that were given to be written.
+    pub(super) written: u64,
+    /// Somebody writes to the file that is replaced.
+    pub(super) changes_before_copy: bool,
+    /// The n-th write fails.
+    pub(super) fail_write: Option<u64>,
+    /// Which pieces were read: of which name, whether of the file that stands there, and from which offset.
+    pub(super) reads: Vec<(RelPath, bool, u64)>,
+    pub(super) writes: u64,
+    /// Before each commit in turn, somebody puts a file under the name that is asked for, or takes away what has it.
+    pub(super) others: VecDeque<Option<Vec<u8>>>,
+    /// What stands under these names before they are given for the first time.
+    pub(super) late: BTreeMap<RelPath, Vec<u8>>,
+    /// As `others`, before each look at what has a name.
+    pub(super) arrivals: VecDeque<Option<Vec<u8>>>,
+    /// What has the name of an entry that was handed back.
+    pub(super) rivals: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
+    /// How long it takes to read a block of that.
+    pub(super) rival_time: Duration,
+    /// How often that was done.
+    pub(super) rival_reads: usize,
+    /// The most of them at a time.
+    pub(super) most_rivals: usize,
+}
+
+/// How a commit of [`Bob`] ended: with a name or a refusal, or for want of the name.
+#[derive(Clone)]
+pub(super) enum Ended {
+    Committed(Result<RelPath, Refusal>),
+    Taken(Option<u64>),
+}
+
+impl Bob {
+    pub(super) fn standing(&self, path: &RelPath) -> Option<Standing> {
+        let size = u64::try_from(self.visible.get(path)?.len()).unwrap();
+        Some(Standing::new(size, *self.times.get(path)?))
+    }
+
+    pub(super) fn begin(&mut self, offer: &Offer, place: Place) -> Result<Found, Refusal> {
+        if let Kind::Symlink(_) = offer.meta.kind {
+            return Err(Refusal::Kind);
+        }
+        let path = name_at(&offer.meta, place);
+        if let Some(Some(bytes)) = self.arrivals.pop_front() {
+            self.visible.insert(path.clone(), bytes);
+        }
+        if place != Place::Replacing
+            && let Some(bytes) = self.visible.get(&path)
+        {
+            let len = u64::try_from(bytes.len()).unwrap();
+            self.open.insert(offer.entry, (path, Some(bytes.clone())));
+            return Ok(Found::Existing(len));
+        }
+        self.open.insert(offer.entry, (path.clone(), None));
+        match self.partial.get(&path) {
+            Some(bytes) => Ok(Found::Partial(u64::try_from(bytes.len()).unwrap())),
+            None => {
+                self.partial.insert(path, Vec::new());
+                Ok(Found::Fresh)
+            }
+        }
+    }
+
+    pub(super) fn copy(&mut self, entry: EntryId, offset: u64, len: usize) {
+        let (path, _) = self.open[&entry].clone();
+        let start = usize::try_from(offset).unwrap();
+        let old = self.visible.get_mut(&path).unwrap();
+        if std::mem::take(&mut self.changes_before_copy) {
+            old[start] ^= 0xFF;
+        }
+        let bytes = old[start..][..len].to_vec();
+        self.put(entry, offset, &bytes);
+    }
+
+    pub(super) fn next_commit(&mut self) -> Option<(EntryId, Ended)> {
+        if self.is_stuck { None } else { self.commits.pop_front() }
+    }
+
+    pub(super) fn read(&mut self, entry: EntryId, offset: u64, len: usize) -> Vec<u8> {
+        let (path, existing) = &self.open[&entry];
+        self.reads.push((path.clone(), existing.is_some(), offset));
+        let bytes = existing.as_ref().unwrap_or_else(|| &self.partial[path]);
+        let start = usize::try_from(offset).unwrap().min(bytes.len());
+        bytes[start..(start + len).min(bytes.len())].to_vec()
+    }
+
+    pub(super) fn write(
+        &mut self,
+        entry: EntryId,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        self.writes += 1;
+        if self.fail_write == Some(self.writes) {
+            return Err(Refusal::NoSpace { needed: 7, available: 3 });
+        }
+        self.written += u64::try_from(bytes.len()).unwrap();
+        self.put(entry, offset, bytes);
+        Ok(())
+    }
+
+    fn put(&mut self, entry: EntryId, offset: u64, bytes: &[u8]) {
+        let (path, existing) = &self.open[&entry];
+        assert!(existing.is_none(), "a file under its final name is not written");
+        let file = self.partial.get_mut(path).unwrap();
+        let start = usize::try_from(offset).unwrap();
+        file.resize(file.len().max(start + bytes.len()), 0);
+        file[start..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(super) fn commit(&mut self, commit: &Commit) {
+        self.rivals.remove(&commit.entry);
+        let (path, existing) = self.open.remove(&commit.entry).unwrap();
+        self.committed.push(commit.clone());
+        let mut name = path.clone();
+        if existing.is_none() {
+            name = name_at(&commit.meta, commit.place);
+            if let Some(bytes) = self.late.remove(&name) {
+                self.visible.insert(name.clone(), bytes);
+            }
+            match self.others.pop_front() {
+                Some(Some(bytes)) => drop(self.visible.insert(name.clone(), bytes)),
+                Some(None) => drop(self.visible.remove(&name)),
+                None => {}
+            }
+            if commit.place != Place::Replacing
+                && let Some(rival) = self.visible.get(&name)
+            {
+                let len = u64::try_from(rival.len()).unwrap();
+                self.rivals.insert(commit.entry, (name, rival.clone()));
+                self.most_rivals = self.most_rivals.max(self.rivals.len());
+                self.open.insert(commit.entry, (path, None));
+                self.commits.push_back((commit.entry, Ended::Taken(Some(len))));
+                return;
+            }
+            let mut bytes = self.partial.remove(&path).unwrap();
+            bytes.resize(usize::try_from(commit.size).unwrap(), 0);
+            self.visible.insert(name.clone(), bytes);
+            self.times.extend(commit.meta.modified.map(|time| (name.clone(), time)));
+        }
+        self.commits.push_back((commit.entry, Ended::Committed(Ok(name))));
+    }
+
+    pub(super) fn commit_rival(&mut self, commit: &Commit) {
+        self.committed.push(commit.clone());
+        let (path, rival) = self.rivals.remove(&commit.entry).unwrap();
+        match self.others.pop_front() {
+            Some(Some(bytes)) => drop(self.visible.insert(path.clone(), bytes)),
+            Some(None) => drop(self.visible.remove(&path)),
+            None => {}
+        }
+        let stands = self.visible.get(&path) == Some(&rival);
+        let committed = if stands { Ok(path) } else { Err(Refusal::Exists) };
+        self.commits.push_back((commit.entry, Ended::Committed(committed)));
+    }
+}
+
+fn name_at(meta: &Meta, place: Place) -> RelPath {
+    let name = &meta.path;
+    match place {
+        Place::Beside(number) => {
+            let name = [name.as_bytes(), format!("-{number}").as_bytes()].concat();
+            RelPath::parse(&name).unwrap()
+        }
+        Place::Offered | Place::Replacing => name.clone(),
+    }
+}
