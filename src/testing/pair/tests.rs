@@ -1,3 +1,5 @@
+use std::num::NonZeroUsize;
+
 use super::*;
 use crate::proto::{RelPath, Stall};
 use crate::store::{MemorySource, MemoryStore};

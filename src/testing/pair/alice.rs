@@ -1,0 +1,151 @@
+//! The sending side: a machine, and what it does to a source.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::{Ended, Progress, TRANSFER};
+use crate::config::Config;
+use crate::proto::{EntryId, Event, Failure, Meta, ReadRequest, SendAction, Sender, Withdrawal};
+use crate::store::{Source, withdrawal_of};
+
+/// A [`Sender`] with its source.
+pub struct Alice<S: Source> {
+    /// The core.
+    pub sender: Sender,
+    /// What it sends from.
+    pub source: S,
+    /// All events so far, over all connections.
+    pub events: Vec<Event>,
+    config: Config,
+    items: BTreeMap<EntryId, Item<S>>,
+    pub(super) ended: Option<Ended>,
+}
+
+struct Item<S: Source> {
+    key: S::Key,
+    meta: Meta,
+    reader: Option<S::Reader>,
+}
+
+impl<S: Source> Alice<S> {
+    /// The first connection of a transfer.
+    pub fn new(config: &Config, source: S) -> Self {
+        Self {
+            sender: Sender::new(config.clone(), TRANSFER, [1; 16], Duration::ZERO),
+            source,
+            events: Vec::new(),
+            config: config.clone(),
+            items: BTreeMap::new(),
+            ended: None,
+        }
+    }
+
+    /// Begins the transfer anew.
+    pub(super) fn restart(&mut self, source: S, now: Duration) {
+        self.sender = Sender::new(self.config.clone(), TRANSFER, [3; 16], now);
+        self.source = source;
+        self.items.clear();
+    }
+
+    /// Does the next thing. `input` is all that came and is not consumed; what is to be written is appended to `out`.
+    pub fn step(&mut self, now: Duration, input: &[u8], out: &mut Vec<u8>) -> Progress {
+        if let Some(ended) = self.ended {
+            return Progress::Ended(ended);
+        }
+        self.go_on(now, input, out).unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
+    }
+
+    fn go_on(
+        &mut self,
+        now: Duration,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, Failure> {
+        match self.sender.poll(now, out)? {
+            SendAction::Event(event) => self.events.push(event),
+            SendAction::NextEntry => match self.source.next_entry() {
+                None => self.sender.handle_exhausted()?,
+                Some(Err(unsendable)) => self.sender.handle_unsendable(unsendable.reason)?,
+                Some(Ok((key, meta))) => {
+                    let window = self.source.window(&key);
+                    let entry = self.sender.handle_entry(meta.clone(), window)?;
+                    self.items.insert(entry, Item { key, meta, reader: None });
+                }
+            },
+            SendAction::Read(request) => {
+                let frame = out.len();
+                out.resize(frame.saturating_add(request.head).saturating_add(request.len), 0);
+                let space = out.get_mut(frame..).unwrap_or_default();
+                let read = self.read(&request, space.get_mut(request.head..).unwrap_or_default());
+                let sent = match read {
+                    Ok(Some(read)) => self.sender.handle_read(now, read, space),
+                    Ok(None) => self.sender.handle_read_pending().map(|()| 0),
+                    Err(reason) => self.sender.handle_withdrawn(reason).map(|()| 0),
+                };
+                out.truncate(frame.saturating_add(*sent.as_ref().unwrap_or(&0)));
+                sent?;
+            }
+            SendAction::Release { entry, offset } => {
+                if let Some(Item { reader: Some(reader), .. }) = self.items.get_mut(&entry) {
+                    self.source.release(reader, offset);
+                }
+            }
+            SendAction::Forget { entry } => drop(self.items.remove(&entry)),
+            SendAction::Await { until } => {
+                self.sender.handle_peer_took(now);
+                let consumed = self.sender.handle_input(now, input)?.bytes;
+                if consumed == 0 {
+                    return Ok(Progress::Idle(until));
+                }
+                return Ok(Progress::Moved(consumed));
+            }
+            SendAction::Closed(summary) => return Ok(self.end(Ended::Closed(summary))),
+        }
+        Ok(Progress::Moved(0))
+    }
+
+    fn read(
+        &mut self,
+        request: &ReadRequest,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, Withdrawal> {
+        let item = self.items.get_mut(&request.entry).ok_or(Withdrawal::Vanished)?;
+        let reader = match &mut item.reader {
+            Some(reader) => reader,
+            closed => closed.insert(self.source.open(&item.key, &item.meta)?),
+        };
+        let mut read = 0;
+        while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match self.source.read_at(reader, request.offset.saturating_add(read as u64), rest) {
+                Ok(0) => break,
+                Ok(bytes) if bytes > rest.len() => return Err(Withdrawal::Unreadable { code: 0 }),
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(withdrawal_of(&error)),
+            }
+        }
+        if request.is_last || read < request.len {
+            self.source.finish(reader, &item.meta)?;
+        }
+        Ok(Some(read))
+    }
+
+    fn end(&mut self, ended: Ended) -> Progress {
+        self.ended = Some(ended);
+        Progress::Ended(ended)
+    }
+
+    pub(super) fn lose(&mut self) -> Ended {
+        *self.ended.insert(Ended::Lost)
+    }
+}
+
+impl<S: Source> fmt::Debug for Alice<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Alice");
+        debug.field("sender", &self.sender).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
