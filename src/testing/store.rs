@@ -1,4 +1,4 @@
-//! Conformance suites for [`Source`] and [`Store`], and a store and a source that fail when they are told to.
+//! Conformance suites for [`Source`](crate::store::Source) and [`Store`], and a store and a source that fail when they are told to.
 //!
 //! A suite panics with what was broken, as a test does:
 //!
@@ -11,17 +11,18 @@
 #![expect(clippy::panic, reason = "this is how a suite says that something is broken")]
 
 mod fault;
+mod rivals;
+mod source;
 
 use std::collections::HashMap;
-use std::fmt::Debug;
-use std::io;
 use std::time::Duration;
 
-use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal};
-use crate::store::{Begun, Commit, Committed, Ended, Place, Source, Store, Uncommitted, code_of};
+use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp};
+use crate::store::{Begun, Commit, Committed, Ended, Place, Store, Uncommitted};
 use crate::tree::BlockSize;
 
 pub use fault::{Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation};
+pub use source::check_source;
 
 /// Checks a store against each sentence of its contract that can be checked from outside.
 ///
@@ -56,9 +57,6 @@ pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
     check(Checked::many_commits_all_end);
     check(Checked::standing_is_what_stands_or_nothing);
 }
-
-/// What has the name of a file that was handed back.
-type Rival<S> = Option<(<S as Store>::File, u64)>;
 
 struct Checked<S: Store> {
     store: S,
@@ -148,36 +146,12 @@ impl<S: Store> Checked<S> {
         self.ended(offer)
     }
 
-    /// A commit whose name is taken: the file, and what has its name.
-    fn lose(
-        &mut self,
-        file: S::File,
-        offer: &Offer,
-        place: Place,
-        size: usize,
-    ) -> (S::File, Rival<S>) {
-        self.start(file, offer, place, size);
-        match self.end(offer) {
-            Err(Uncommitted::Taken { file, rival }) => (file, rival),
-            Err(Uncommitted::Failed(refusal)) => {
-                panic!("{offer:?}: a file whose name is taken is not handed back: {refusal}")
-            }
-            Ok(_) => panic!("{offer:?}: a commit takes a name that is not free"),
-        }
-    }
-
     fn assert_nothing_left(&mut self, offer: &Offer) {
         match self.store.begin(offer, Place::Replacing) {
             Ok(Begun::Fresh(file)) => self.store.discard(file),
             Ok(Begun::Partial(_, len)) => panic!("a partial file of {len} bytes is left"),
             Ok(Begun::Existing(..)) => panic!("`Place::Replacing` gives what will take the place"),
             Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
-        }
-    }
-
-    fn suspend_rival(&mut self, rival: Rival<S>) {
-        if let Some((rival, _)) = rival {
-            self.store.suspend(rival);
         }
     }
 
@@ -355,88 +329,6 @@ impl<S: Store> Checked<S> {
         self.assert_stands(&offer, Place::Offered, b"first");
     }
 
-    /// Two files that were begun under one free name, of which the first has got it; with what was handed back.
-    fn race(&mut self, name: &str) -> (Offer, S::File, Rival<S>) {
-        let offer = self.file(name, 6);
-        let mut first = self.fresh(&offer, Place::Offered);
-        let mut second = self.fresh(&offer, Place::Offered);
-        self.write(&mut first, 0, b"first");
-        self.write(&mut second, 0, b"second");
-        let ended = self.commit(first, &offer, Place::Offered, 5);
-        assert_eq!(ended, Ok(Committed::new(path(name))), "the first of two commits");
-        let (second, rival) = self.lose(second, &offer, Place::Offered, 6);
-        (offer, second, rival)
-    }
-
-    fn file_whose_name_is_taken_is_handed_back_whole(&mut self) {
-        let (offer, mut second, rival) = self.race("a/x");
-        assert!(self.read(&mut second) == b"second", "what is handed back is what was written");
-        let Some((mut rival, len)) = rival else { panic!("a file that has the name can be read") };
-        assert_eq!(len, 5, "the length of a file that has the name");
-        assert!(self.read(&mut rival) == b"first", "what has the name is read");
-        // It can be vouched for, as one that `begin` found.
-        let ended = self.commit(rival, &offer, Place::Offered, 5);
-        assert_eq!(ended, Ok(Committed::new(path("a/x"))), "commit of what has the name");
-        self.store.discard(second);
-        self.assert_stands(&offer, Place::Offered, b"first");
-        self.assert_nothing_left(&offer);
-    }
-
-    fn file_that_was_handed_back_takes_a_name_beside(&mut self) {
-        self.put("x (1)", b"taken too");
-        let (offer, second, rival) = self.race("x");
-        self.suspend_rival(rival);
-        let (second, rival) = self.lose(second, &offer, Place::Beside(1), 6);
-        assert!(rival.is_none(), "another entry of the session has this name");
-        let ended = self.commit(second, &offer, Place::Beside(2), 6);
-        assert_eq!(ended, Ok(Committed::new(path("x (2)"))), "the name beside");
-        self.assert_stands(&offer, Place::Offered, b"first");
-        self.assert_stands(&offer, Place::Beside(2), b"second");
-    }
-
-    fn file_that_was_handed_back_takes_the_place_of_the_other(&mut self) {
-        let (offer, second, rival) = self.race("x");
-        let ended = self.commit(second, &offer, Place::Replacing, 6);
-        assert_eq!(ended, Ok(Committed::new(path("x"))), "the place of the other");
-        self.assert_stands(&offer, Place::Offered, b"second");
-        // What had the name has it no longer, and is not vouched for.
-        let Some((rival, _)) = rival else { panic!("a file that has the name can be read") };
-        let ended = self.commit(rival, &offer, Place::Offered, 5);
-        assert_eq!(ended, Err(Refusal::Exists), "commit of what had the name");
-        self.assert_stands(&offer, Place::Offered, b"second");
-    }
-
-    fn file_that_was_handed_back_can_be_kept(&mut self) {
-        let (offer, second, rival) = self.race("x");
-        self.suspend_rival(rival);
-        self.store.suspend(second);
-        match self.store.begin(&offer, Place::Replacing) {
-            Ok(Begun::Partial(mut file, 6)) => {
-                assert!(self.read(&mut file) == b"second", "a partial file that was handed back");
-                self.store.discard(file);
-            }
-            _ => panic!("what was handed back and suspended is not found again"),
-        }
-        self.assert_stands(&offer, Place::Offered, b"first");
-    }
-
-    fn folder_in_the_place_of_a_file_hands_it_back(&mut self) {
-        let offer = self.file("x", 1);
-        let mut file = self.fresh(&offer, Place::Offered);
-        self.write(&mut file, 0, b"x");
-        // Another session, as it were: names of one session do not collide so.
-        let folder = Offer::new(offer.entry, Meta::directory(path("x")), BlockSize::MIN);
-        let made = self.fresh(&folder, Place::Offered);
-        assert!(self.commit(made, &folder, Place::Offered, 0).is_ok(), "commit of a folder");
-        for place in [Place::Offered, Place::Replacing] {
-            let (back, rival) = self.lose(file, &offer, place, 1);
-            assert!(rival.is_none(), "a folder is nothing that can be compared");
-            file = back;
-        }
-        let ended = self.commit(file, &offer, Place::Beside(1), 1);
-        assert_eq!(ended, Ok(Committed::new(path("x (1)"))), "beside a folder");
-    }
-
     fn folder_that_is_made_twice_is_no_clash(&mut self) {
         let offer = self.offer(Meta::directory(path("a/b")));
         let first = self.fresh(&offer, Place::Offered);
@@ -566,105 +458,6 @@ impl<S: Store> Checked<S> {
             self.assert_stands(offer, Place::Offered, b"many");
         }
     }
-}
-
-/// Checks a source against each sentence of its contract that can be checked from outside.
-///
-/// `make` gives the same source, from its start, each time; `expected` is the content of the files that it yields, by
-/// name. Nothing else may change them meanwhile.
-///
-/// # Panics
-///
-/// If a sentence is broken: the message says which.
-pub fn check_source<S: Source>(mut make: impl FnMut() -> S, expected: &HashMap<RelPath, Vec<u8>>)
-where
-    S::Key: Debug,
-{
-    for len in [1, 7, 1000, 1 << 20] {
-        let mut source = make();
-        let mut found = HashMap::new();
-        while let Some(entry) = source.next_entry() {
-            let Ok((key, meta)) = entry else { continue };
-            if meta.kind != crate::proto::Kind::File {
-                continue;
-            }
-            let Some(bytes) = expected.get(&meta.path) else {
-                panic!("{:?}: not expected", meta.path)
-            };
-            // A small buffer is for small files, or it takes for ever.
-            if bytes.len() > len * 10_000 {
-                found.insert(meta.path, ());
-                continue;
-            }
-            check_entry(&mut source, &key, &meta, bytes, len);
-            assert!(found.insert(meta.path, ()).is_none(), "an entry is yielded twice");
-        }
-        assert_eq!(found.len(), expected.len(), "every entry is yielded");
-        assert!(source.next_entry().is_none(), "nothing comes after the last entry");
-    }
-}
-
-fn check_entry<S: Source>(source: &mut S, key: &S::Key, meta: &Meta, bytes: &[u8], len: usize) {
-    if let Some(size) = meta.size {
-        assert_eq!(size, length(bytes.len()), "the size of {:?}", meta.path);
-    }
-    let opened = |opened: Result<S::Reader, Withdrawal>| match opened {
-        Ok(reader) => reader,
-        Err(withdrawal) => panic!("{:?}: open: {withdrawal}", meta.path),
-    };
-    let mut reader = opened(source.open(key, meta));
-    let mut buffer = vec![0; len];
-    let mut offset = 0;
-    loop {
-        let count = read(source, &mut reader, offset, &mut buffer);
-        let (Some(read), Some(rest)) = (buffer.get(..count), bytes.get(offset..)) else {
-            panic!("{:?}: read_at says {count} bytes, of a buffer of {len}", meta.path)
-        };
-        assert!(rest.starts_with(read), "{:?}: other bytes at {offset}", meta.path);
-        if count == 0 {
-            assert_eq!(offset, bytes.len(), "{:?}: 0 bytes before the end", meta.path);
-            break;
-        }
-        // Until it is released, it may be asked for again.
-        let again = read_again(source, &mut reader, offset, count);
-        assert!(rest.starts_with(&again), "{:?}: other bytes at {offset} again", meta.path);
-        offset += count;
-        source.release(&mut reader, length(offset));
-    }
-    assert_eq!(source.finish(&mut reader, meta), Ok(()), "{:?}: finish", meta.path);
-    // After a lost connection.
-    let mut reader = opened(source.open(key, meta));
-    assert_eq!(read(source, &mut reader, offset, &mut buffer), 0, "{:?}: opened again", meta.path);
-}
-
-fn read_again<S: Source>(
-    source: &mut S,
-    reader: &mut S::Reader,
-    offset: usize,
-    count: usize,
-) -> Vec<u8> {
-    let mut buffer = vec![0; count];
-    let count = read(source, reader, offset, &mut buffer);
-    assert!(count > 0, "what was read once is not there again");
-    buffer.truncate(count);
-    buffer
-}
-
-fn read<S: Source>(
-    source: &mut S,
-    reader: &mut S::Reader,
-    offset: usize,
-    buffer: &mut [u8],
-) -> usize {
-    for _ in 0..POLLS {
-        match source.read_at(reader, length(offset), buffer) {
-            Ok(count) => return count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => panic!("read_at {offset}: {error} (system error {})", code_of(&error)),
-        }
-    }
-    panic!("read_at {offset}: no data")
 }
 
 /// Content that differs at every place, and between lengths.

@@ -1,5 +1,8 @@
+use std::io;
+
 use super::*;
-use crate::store::{Chain, MemorySource, MemoryStore, StreamSource};
+use crate::proto::Withdrawal;
+use crate::store::{Chain, MemorySource, MemoryStore, Source, StreamSource};
 
 fn contents() -> HashMap<RelPath, Vec<u8>> {
     [("a", 0), ("b/c", 1), ("b/d", 5000), ("e", 100_000)]

@@ -1,0 +1,117 @@
+//! The part of the suite for a [`Store`] where two files are to have one name, and one is handed back.
+
+use super::{Checked, path};
+use crate::proto::{Meta, Offer, Refusal};
+use crate::store::{Begun, Committed, Place, Store, Uncommitted};
+use crate::tree::BlockSize;
+
+/// What has the name of a file that was handed back.
+type Rival<S> = Option<(<S as Store>::File, u64)>;
+
+impl<S: Store> Checked<S> {
+    /// Two files that were begun under one free name, of which the first has got it; with what was handed back.
+    fn race(&mut self, name: &str) -> (Offer, S::File, Rival<S>) {
+        let offer = self.file(name, 6);
+        let mut first = self.fresh(&offer, Place::Offered);
+        let mut second = self.fresh(&offer, Place::Offered);
+        self.write(&mut first, 0, b"first");
+        self.write(&mut second, 0, b"second");
+        let ended = self.commit(first, &offer, Place::Offered, 5);
+        assert_eq!(ended, Ok(Committed::new(path(name))), "the first of two commits");
+        let (second, rival) = self.lose(second, &offer, Place::Offered, 6);
+        (offer, second, rival)
+    }
+
+    /// A commit whose name is taken: the file, and what has its name.
+    fn lose(
+        &mut self,
+        file: S::File,
+        offer: &Offer,
+        place: Place,
+        size: usize,
+    ) -> (S::File, Rival<S>) {
+        self.start(file, offer, place, size);
+        match self.end(offer) {
+            Err(Uncommitted::Taken { file, rival }) => (file, rival),
+            Err(Uncommitted::Failed(refusal)) => {
+                panic!("{offer:?}: a file whose name is taken is not handed back: {refusal}")
+            }
+            Ok(_) => panic!("{offer:?}: a commit takes a name that is not free"),
+        }
+    }
+
+    fn suspend_rival(&mut self, rival: Rival<S>) {
+        if let Some((rival, _)) = rival {
+            self.store.suspend(rival);
+        }
+    }
+
+    pub(super) fn file_whose_name_is_taken_is_handed_back_whole(&mut self) {
+        let (offer, mut second, rival) = self.race("a/x");
+        assert!(self.read(&mut second) == b"second", "what is handed back is what was written");
+        let Some((mut rival, len)) = rival else { panic!("a file that has the name can be read") };
+        assert_eq!(len, 5, "the length of a file that has the name");
+        assert!(self.read(&mut rival) == b"first", "what has the name is read");
+        // It can be vouched for, as one that `begin` found.
+        let ended = self.commit(rival, &offer, Place::Offered, 5);
+        assert_eq!(ended, Ok(Committed::new(path("a/x"))), "commit of what has the name");
+        self.store.discard(second);
+        self.assert_stands(&offer, Place::Offered, b"first");
+        self.assert_nothing_left(&offer);
+    }
+
+    pub(super) fn file_that_was_handed_back_takes_a_name_beside(&mut self) {
+        self.put("x (1)", b"taken too");
+        let (offer, second, rival) = self.race("x");
+        self.suspend_rival(rival);
+        let (second, rival) = self.lose(second, &offer, Place::Beside(1), 6);
+        assert!(rival.is_none(), "another entry of the session has this name");
+        let ended = self.commit(second, &offer, Place::Beside(2), 6);
+        assert_eq!(ended, Ok(Committed::new(path("x (2)"))), "the name beside");
+        self.assert_stands(&offer, Place::Offered, b"first");
+        self.assert_stands(&offer, Place::Beside(2), b"second");
+    }
+
+    pub(super) fn file_that_was_handed_back_takes_the_place_of_the_other(&mut self) {
+        let (offer, second, rival) = self.race("x");
+        let ended = self.commit(second, &offer, Place::Replacing, 6);
+        assert_eq!(ended, Ok(Committed::new(path("x"))), "the place of the other");
+        self.assert_stands(&offer, Place::Offered, b"second");
+        // What had the name has it no longer, and is not vouched for.
+        let Some((rival, _)) = rival else { panic!("a file that has the name can be read") };
+        let ended = self.commit(rival, &offer, Place::Offered, 5);
+        assert_eq!(ended, Err(Refusal::Exists), "commit of what had the name");
+        self.assert_stands(&offer, Place::Offered, b"second");
+    }
+
+    pub(super) fn file_that_was_handed_back_can_be_kept(&mut self) {
+        let (offer, second, rival) = self.race("x");
+        self.suspend_rival(rival);
+        self.store.suspend(second);
+        match self.store.begin(&offer, Place::Replacing) {
+            Ok(Begun::Partial(mut file, 6)) => {
+                assert!(self.read(&mut file) == b"second", "a partial file that was handed back");
+                self.store.discard(file);
+            }
+            _ => panic!("what was handed back and suspended is not found again"),
+        }
+        self.assert_stands(&offer, Place::Offered, b"first");
+    }
+
+    pub(super) fn folder_in_the_place_of_a_file_hands_it_back(&mut self) {
+        let offer = self.file("x", 1);
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, b"x");
+        // Another session, as it were: names of one session do not collide so.
+        let folder = Offer::new(offer.entry, Meta::directory(path("x")), BlockSize::MIN);
+        let made = self.fresh(&folder, Place::Offered);
+        assert!(self.commit(made, &folder, Place::Offered, 0).is_ok(), "commit of a folder");
+        for place in [Place::Offered, Place::Replacing] {
+            let (back, rival) = self.lose(file, &offer, place, 1);
+            assert!(rival.is_none(), "a folder is nothing that can be compared");
+            file = back;
+        }
+        let ended = self.commit(file, &offer, Place::Beside(1), 1);
+        assert_eq!(ended, Ok(Committed::new(path("x (1)"))), "beside a folder");
+    }
+}
