@@ -149,9 +149,10 @@ pub struct Limits {
     /// Receiver: the most entries of a transfer. Default: 1 million. Cost: where the store looks for names that differ
     /// by case alone, up to 34 bytes for each.
     pub entries: u64,
-    /// Receiver: the largest file, in bytes. Default: 2^62.
+    /// Receiver: the largest file, in bytes. Default: 2^62. A file of known size is refused before anything is begun; of a
+    /// stream that goes beyond, nothing is kept.
     pub file_bytes: u64,
-    /// Receiver: the most bytes of a transfer. Default: 2^62.
+    /// Receiver: the most bytes of a transfer. Default: 2^62. What goes beyond is refused likewise.
     pub total_bytes: u64,
     /// Receiver: the longest name, in bytes. Default: 4095.
     pub name_bytes: u32,

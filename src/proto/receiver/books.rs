@@ -373,9 +373,15 @@ impl Receiver {
         }
     }
 
-    /// The entry cannot go on: what there is of it is kept, and the sender will be told.
+    /// The entry cannot go on, and the sender will be told. What there is of it is kept, unless it is too large: then it
+    /// would fill the room that the limit is to keep, for a file that is not wanted.
     pub(super) fn drop_entry(&mut self, entry: EntryId, reason: Refusal) {
-        self.todo.push_back(ReceiveAction::Suspend { entry });
+        let is_too_large = matches!(reason, Refusal::TooLarge { .. } | Refusal::TooMuch { .. });
+        self.todo.push_back(if is_too_large {
+            ReceiveAction::Discard { entry }
+        } else {
+            ReceiveAction::Suspend { entry }
+        });
         self.drop_silently(entry, reason);
     }
 

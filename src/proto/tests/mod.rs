@@ -9,6 +9,7 @@
 )]
 
 mod bob;
+mod budgets;
 mod channel;
 mod codec;
 mod contest;
