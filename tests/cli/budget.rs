@@ -1,13 +1,15 @@
 //! Budgets of a receiver, and limits of the rate: what goes beyond is refused by name, and the rest goes on.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
-use crate::common::{assert_same, photo, photo_path, quiet};
-use crate::haul::{Finished, Haul, content, names, run, run_with};
+use crate::common::{PATIENCE, assert_same, photo, photo_path, poll, quiet};
+use crate::haul::{Finished, HAUL, Haul, content, names, run, run_with, tree};
 use crate::wrong::Mount;
 
 /// Sends a folder `tree` with `small` (10 bytes), `large` (100,000 bytes) and `a/b/deep` (10 bytes).
@@ -89,6 +91,40 @@ fn stream_of_unknown_size_ends_at_the_budget() {
         alice.one_error(&["stdin is refused", "1048576"]);
         bob.finish().code(4).one_error(&["stdin is refused", "1048576"]);
         assert_eq!(names(inbox.path()), [""; 0], "what has come stays nowhere");
+    }
+}
+
+#[test]
+fn stream_beyond_the_budget_leaves_nothing_of_an_earlier_attempt_either() {
+    for existing in ["refuse", "replace"] {
+        let inbox = tempdir().unwrap();
+        let is_standing = existing == "replace";
+        if is_standing {
+            fs::write(inbox.path().join("log"), "as it was").unwrap();
+        }
+        // One without a budget is killed in the middle, and leaves a partial file.
+        let (bob, address) = Haul::receive(inbox.path(), &["--existing", existing]);
+        let mut send = quiet(HAUL);
+        send.args(["send", "-", "--name", "log", &address]).stdin(Stdio::piped());
+        let mut alice = Haul::spawn(send);
+        let mut stdin = alice.take_stdin();
+        stdin.write_all(&content(1, 2 << 20)).unwrap();
+        poll(Instant::now() + PATIENCE, "partial file", || {
+            let has_some = |(name, bytes): (String, Vec<u8>)| name != "log" && !bytes.is_empty();
+            tree(inbox.path()).into_iter().any(has_some).then_some(())
+        });
+        bob.kill();
+        alice.kill();
+        let options = ["--once", "--existing", existing, "--max-bytes", "1M"];
+        let (bob, address) = Haul::receive(inbox.path(), &options);
+        let alice = run_with(["send", "-", "--name", "log", &address], content(1, 3 << 20)).code(4);
+        alice.one_error(&["log is refused", "1048576"]);
+        bob.finish().code(4);
+        let left: &[&str] = if is_standing { &["log"] } else { &[] };
+        assert_eq!(names(inbox.path()), left, "{existing}");
+        if is_standing {
+            assert_eq!(fs::read(inbox.path().join("log")).unwrap(), b"as it was");
+        }
     }
 }
 

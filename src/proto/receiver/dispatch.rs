@@ -388,10 +388,11 @@ impl Receiver {
         Err((Some(path), refusal))
     }
 
-    /// Whether a block leads beyond the limits; only where the size was not offered is that not known before.
+    /// Whether content leads beyond the limits, wherever it comes from; only where the size was not offered is that not
+    /// known before.
     fn over_budget(&mut self, entry: EntryId, offset: u64, len: u64) -> Option<Refusal> {
         let limits = &self.config.limits;
-        let incoming = self.entries.get(&entry)?;
+        let incoming = self.entries.get_mut(&entry)?;
         if incoming.tree.subtrees() as u64
             > u64::from(limits.holes).saturating_mul(2).saturating_add(64)
         {
@@ -404,7 +405,9 @@ impl Receiver {
         if size > limits.file_bytes {
             return Some(Refusal::TooLarge { size, limit: limits.file_bytes });
         }
-        self.taken_bytes = self.taken_bytes.saturating_add(len);
+        let more = size.saturating_sub(incoming.counted);
+        incoming.counted = incoming.counted.saturating_add(more);
+        self.taken_bytes = self.taken_bytes.saturating_add(more);
         let limit = limits.total_bytes;
         (self.taken_bytes > limit).then_some(Refusal::TooMuch { limit })
     }
@@ -446,12 +449,16 @@ impl Receiver {
         incoming.reach(blocks.end);
         incoming.end_with_held(blocks)?;
         // Before anything differs, nothing is copied: the file may prove to be the same altogether.
-        if incoming.phase == Phase::Filling && incoming.is_to_be_copied() {
+        let is_copied = incoming.phase == Phase::Filling && incoming.is_to_be_copied();
+        let Some((offset, len)) = self.span(entry, blocks) else { return Ok(()) };
+        if let Some(reason) = self.over_budget(entry, offset, len) {
+            self.drop_entry(entry, reason);
+            return Ok(());
+        }
+        if is_copied {
             tasks.push_back(Task::Copy { entry, blocks: blocks.clone() });
         }
-        if let Some((_, len)) = self.span(entry, blocks) {
-            self.arrive(len);
-        }
+        self.arrive(len);
         Ok(())
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Incoming {
     pub(super) high: u64,
     /// Where the content ends, as far as a block shorter than the others tells.
     short: Option<u64>,
+    /// Bytes that count against the limits, where the size was not offered.
+    pub(super) counted: u64,
     /// What the sender said at the end.
     pub(super) end: Option<(u64, Root)>,
     /// A block came damaged since blocks were last asked for again.
@@ -113,6 +115,7 @@ impl Incoming {
             hold: None,
             high: 0,
             short: None,
+            counted: 0,
             end: None,
             damaged: false,
             asked: 0,

@@ -1,11 +1,11 @@
 //! Streams, whose size is not known before they end, against the limits of a receiver.
 
-use super::pair::{Bob, path};
+use super::pair::{Bob, content, path};
 use super::rogue::{Rogue, wire};
 use crate::config::{Config, Limits};
-use crate::proto::message::Message;
+use crate::proto::message::{Message, Name};
 use crate::proto::types::{EntryId, Refusal};
-use crate::tree::BlockSize;
+use crate::tree::{BlockSize, BlockTree};
 
 const ZERO: EntryId = EntryId::new(0);
 
@@ -46,6 +46,49 @@ fn stream_past_a_limit_leaves_nothing() {
             let said = rogue.turn();
             assert!(said.contains(&Message::Failed { entry: ZERO, reason: reason.into() }));
             assert!(rogue.pair.bob.partial.is_empty(), "{reason:?} {zeros}");
+        }
+    }
+}
+
+/// What a receiver holds that is sent 3000 bytes as a stream, of which it had these.
+fn stream_over(held: &[u8], standing: bool, config: &Config) -> (Vec<Message>, Bob) {
+    let bytes = content(1, 3000);
+    let mut bob = Bob::default();
+    if standing { &mut bob.visible } else { &mut bob.partial }.insert(path("f0"), held.to_vec());
+    let mut rogue = offered_to(bob, config);
+    let same = held.chunks(1024).zip(bytes.chunks(1024)).take_while(|(a, b)| a == b).count();
+    rogue.say(&Message::Same { entry: ZERO, blocks: 0..same as u64 });
+    for (index, bytes) in bytes.chunks(1024).enumerate().skip(same) {
+        say_block(&mut rogue, index as u64, bytes);
+    }
+    let (mut tree, size) = (BlockTree::new(), BlockSize::MIN);
+    for (index, bytes) in (0..).zip(bytes.chunks(1024)) {
+        tree.insert(&size.hash(index, bytes).unwrap());
+    }
+    rogue.say(&Message::End { entry: ZERO, size: 3000, root: tree.root(3).unwrap() });
+    let mut said = rogue.turn();
+    said.extend(rogue.turn());
+    (said, std::mem::take(&mut rogue.pair.bob))
+}
+
+#[test]
+fn stream_counts_against_the_limits_with_what_is_held_of_it() {
+    let bytes = content(1, 3000);
+    let mut other = bytes.clone();
+    other[2500] ^= 1;
+    for (held, standing) in
+        [(&bytes, false), (&bytes, true), (&other, false), (&bytes[..2048].to_vec(), false)]
+    {
+        for is_enough in [false, true] {
+            let limit = if is_enough { 3000 } else { 2999 };
+            for config in [limits(|l| l.file_bytes(limit)), limits(|l| l.total_bytes(limit))] {
+                let (said, bob) = stream_over(held, standing, &config);
+                let case = format!("{} {standing} {limit} {said:?}", held.len());
+                let is_held = said.iter().any(|message| message.name() == Name::Receipt);
+                assert_eq!(is_held, is_enough, "{case}");
+                assert_eq!(bob.visible.contains_key(&path("f0")), is_enough || standing, "{case}");
+                assert!(bob.partial.is_empty(), "{case}");
+            }
         }
     }
 }
