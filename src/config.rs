@@ -45,6 +45,13 @@ pub struct Config {
 /// That holds whenever the file appeared: before the entry was offered, or while it was under way, as where two senders bring
 /// one new name. Then it is decided when the name is given; the second one is not sent again, and leaves no
 /// partial file.
+///
+/// A file that was found equal, and is changed or removed before its receipt, is a different one by then. The content is
+/// not at hand, as it did not travel: the entry is refused as [`Refusal::Exists`](crate::Refusal::Exists), or skipped under
+/// `Skip`, and the next transfer finds what stands then.
+///
+/// A file that cannot be read while it is compared by its blocks counts as different: under `Rename` the entry stands beside
+/// it, and nothing is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Existing {

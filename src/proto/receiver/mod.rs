@@ -51,7 +51,7 @@ use super::link::Link;
 use super::message::Message;
 use super::path::RelPath;
 use super::types::{AbortCode, EntryId, Outcome, Receipt, Refusal, TransferId};
-use crate::config::Config;
+use crate::config::{Config, Existing};
 use crate::store::Standing;
 use crate::tree::Root;
 
@@ -345,6 +345,12 @@ impl Receiver {
                 count(&mut self.summary.held, u64::from(outcome == Outcome::Held));
                 let receipt = Receipt { path, size, root, durability, outcome };
                 self.tell(Event::Delivered { entry, receipt });
+            }
+            // It was found equal, and was changed before it could be vouched for.
+            Err(Refusal::Exists)
+                if outcome == Outcome::Held && self.config.existing == Existing::Skip =>
+            {
+                self.report(entry, Refusal::Skipped);
             }
             Err(reason) => self.report(entry, reason),
         }

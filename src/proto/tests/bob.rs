@@ -36,6 +36,8 @@ pub(super) struct Bob {
     pub(super) others: VecDeque<Option<Vec<u8>>>,
     /// What stands under these names before they are given for the first time.
     pub(super) late: BTreeMap<RelPath, Vec<u8>>,
+    /// What somebody puts in the place of a file that was found equal, before its commit.
+    pub(super) changed: Option<Vec<u8>>,
     /// As `others`, before each look at what has a name.
     pub(super) arrivals: VecDeque<Option<Vec<u8>>>,
     /// What has the name of an entry that was handed back.
@@ -162,6 +164,10 @@ impl Bob {
             bytes.resize(usize::try_from(commit.size).unwrap(), 0);
             self.visible.insert(name.clone(), bytes);
             self.times.extend(commit.meta.modified.map(|time| (name.clone(), time)));
+        } else if let Some(changed) = self.changed.take() {
+            self.visible.insert(name, changed);
+            let lost = Ended::Committed(Err(Refusal::Exists));
+            return self.commits.push_back((commit.entry, lost));
         }
         self.commits.push_back((commit.entry, Ended::Committed(Ok(name))));
     }

@@ -207,6 +207,35 @@ fn name_that_is_lost_twice_in_a_row_is_dealt_with_by_what_stands_then() {
 }
 
 #[test]
+fn file_that_was_found_equal_and_changed_before_its_receipt_is_left_as_it_is() {
+    for existing in POLICIES {
+        for (way, bytes) in cases() {
+            let other = [bytes.as_slice(), b"longer"].concat();
+            let mut pair = pair(existing, way, &bytes);
+            pair.bob.visible.insert(path("a"), bytes.clone());
+            pair.bob.changed = Some(other.clone());
+            let summary = pair.run_well();
+            let case = format!("{existing:?} {way:?} {}", bytes.len());
+            let is_skip = existing == Existing::Skip;
+            let reason = if is_skip { Refusal::Skipped } else { Refusal::Exists };
+            for events in [&pair.alice.events, &pair.bob.events] {
+                assert_eq!(refusals(events), [reason], "{case}");
+            }
+            let skipped = u64::from(is_skip);
+            let counts = (summary.delivered, summary.refused, summary.skipped);
+            assert_eq!(counts, (0, 1 - skipped, skipped), "{case}");
+            assert_eq!(pair.bob.visible, stands(&[("a", &other)]), "{case}");
+            assert_clean(&pair, &case);
+            // The next transfer decides by what stands then.
+            pair.restart(&config().existing(existing));
+            let summary = pair.run_well();
+            let is_put = matches!(existing, Existing::Rename | Existing::Replace);
+            assert_eq!(summary.delivered, u64::from(is_put), "{case}");
+        }
+    }
+}
+
+#[test]
 fn name_that_comes_and_goes_for_ever_is_a_refusal_in_the_end() {
     let bytes = content(1, 1000);
     let mut pair = pair(Existing::Skip, Way::Offered, &bytes);
