@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use haul::proto::{EntryId, Kind, Meta, Offer, Refusal, Withdrawal};
+use haul::proto::{EntryId, Kind, Meta, Offer, Refusal, StoreOperation, Withdrawal};
 use haul::store::{Begun, Commit, Committed, Ended, Place, Uncommitted, Unsendable};
 use haul::transport::memory;
 use haul::tree::Root;
@@ -138,7 +138,8 @@ impl Store for Objects {
 
     fn write_at(&mut self, file: &mut Open, offset: u64, content: &[u8]) -> Result<(), Refusal> {
         let Open::Draft(_, bytes) = file else { return Err(Refusal::Exists) };
-        let start = usize::try_from(offset).map_err(|_| Refusal::Store { code: 0 })?;
+        let start = usize::try_from(offset)
+            .map_err(|_| Refusal::Store { code: 0, operation: StoreOperation::Write })?;
         bytes.resize(bytes.len().max(start + content.len()), 0);
         bytes[start..][..content.len()].copy_from_slice(content);
         Ok(())
@@ -149,7 +150,8 @@ impl Store for Objects {
         let held = self.names.get(path).and_then(|root| self.objects.get(root));
         let range = usize::try_from(offset).ok().zip(usize::try_from(offset + len).ok());
         let content = held.zip(range).and_then(|(held, (start, end))| held.get(start..end));
-        let content = content.ok_or(Refusal::Store { code: 0 })?.to_vec();
+        let content =
+            content.ok_or(Refusal::Store { code: 0, operation: StoreOperation::Copy })?.to_vec();
         self.write_at(file, offset, &content)
     }
 

@@ -139,7 +139,7 @@ pub use drive::{Cancel, Observer, RateLimit, Retry, Server, SessionId, Transfer,
 pub use error::{Error, Operation};
 pub use proto::{
     AbortCode, Activity, Durability, EntryId, Event, Kind, Meta, Outcome, Receipt, Refusal,
-    RelPath, Summary, TransferId, Withdrawal,
+    RelPath, StoreOperation, Summary, TransferId, Withdrawal,
 };
 pub use store::{Source, Store, Unsendable};
 pub use transport::{Acceptor, Connector, Peer};

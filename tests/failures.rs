@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use haul::config::{Config, Existing, Unchanged};
 use haul::proto::{
-    Durability, EntryId, Event, Kind, Meta, Offer, Receipt, Refusal, RelPath, Summary, Timestamp,
-    Withdrawal,
+    Durability, EntryId, Event, Kind, Meta, Offer, Receipt, Refusal, RelPath, StoreOperation,
+    Summary, Timestamp, Withdrawal,
 };
 use haul::store::{Begun, Commit, MemorySource, MemoryStore, Place, Store};
 use haul::testing::pair::{Ended, Pair, Progress};
@@ -338,12 +338,23 @@ impl Scene {
     }
 }
 
-/// What an entry is refused with.
+/// What an entry is refused with: the operation is named where the system's error is not one that says enough.
 fn refusal(operation: Operation, failure: Failure) -> Refusal {
+    let named = match operation {
+        Operation::Begin => StoreOperation::Open,
+        Operation::Read => StoreOperation::Read,
+        Operation::Write => StoreOperation::Write,
+        Operation::Copy => StoreOperation::Copy,
+        Operation::Commit | Operation::Settle => StoreOperation::Commit,
+        _ => StoreOperation::Unspecified,
+    };
     match (operation, failure) {
         // A read can give no refusal.
-        (Operation::Read, Failure::Refusal(_)) => Refusal::Store { code: 0 },
-        _ => failure.refusal(),
+        (Operation::Read, Failure::Refusal(_)) => Refusal::Store { code: 0, operation: named },
+        _ => match failure.refusal(operation) {
+            Refusal::Store { code, .. } => Refusal::Store { code, operation: named },
+            refusal => refusal,
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use super::wire::{Moved, TICK, Wire, consume};
 use crate::error::Error;
 use crate::proto::{
     AbortCode, Consumed, EntryId, Event, Offer, ReceiveAction, Receiver, Refusal, Stall, Step,
-    Summary, TransferId,
+    StoreOperation, Summary, TransferId,
 };
 use crate::store::{Begun, Commit, Place, Store, Uncommitted, refusal_of};
 
@@ -313,14 +313,14 @@ impl<S: Store> Receiving<'_, S> {
             Step::Write { entry, offset, bytes } => {
                 let written = match self.files.get_mut(&entry) {
                     Some(open) => self.store.write_at(&mut open.file, offset, bytes),
-                    None => Err(Refusal::Store { code: 0 }),
+                    None => Err(failed(StoreOperation::Write)),
                 };
                 self.receiver.handle_written(written)?;
             }
             Step::Copy { entry, offset, len } => {
                 let copied = match self.files.get_mut(&entry) {
                     Some(open) => self.store.copy_held(&mut open.file, offset, len),
-                    None => Err(Refusal::Store { code: 0 }),
+                    None => Err(failed(StoreOperation::Copy)),
                 };
                 self.receiver.handle_written(copied)?;
             }
@@ -358,13 +358,13 @@ impl<S: Store> Receiving<'_, S> {
                 match self.store.read_at(file, at, &mut buffer[read..]) {
                     Ok(0) => break,
                     Ok(bytes) if bytes > len - read => {
-                        failure = Some(Refusal::Store { code: 0 });
+                        failure = Some(failed(StoreOperation::Read));
                         break;
                     }
                     Ok(bytes) => read += bytes,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => {
-                        failure = Some(refusal_of(&error));
+                        failure = Some(refusal_of(StoreOperation::Read, &error));
                         break;
                     }
                 }
@@ -416,6 +416,11 @@ impl<S: Store> Receiving<'_, S> {
         rival.into_iter().for_each(|rival| self.store.suspend(rival));
         Some(file)
     }
+}
+
+/// A store that does what it must not, for which the system has no number.
+const fn failed(operation: StoreOperation) -> Refusal {
+    Refusal::Store { code: 0, operation }
 }
 
 /// Of which file held bytes are to be read.

@@ -1,7 +1,8 @@
 //! The numbers by which reasons, codes and levels stand on the wire: one total mapping each way for each of
-//! them. Rules C-1 to C-6 of the wire document.
+//! them. Rules C-1 to C-7 of the wire document.
 
 use super::message::{Activity, Reason};
+use super::operation::StoreOperation;
 use super::types::{AbortCode, Durability, Outcome, Refusal, Withdrawal};
 
 impl Reason {
@@ -27,7 +28,9 @@ impl From<Refusal> for Reason {
             }
             Refusal::Denied => Self::plain(11),
             Refusal::ReadOnly => Self::plain(12),
-            Refusal::Store { code } => Self { code: 13, first: code.into(), second: 0 },
+            Refusal::Store { code, operation } => {
+                Self { code: 13, first: code.into(), second: operation.code() }
+            }
             Refusal::Sync { code } => Self { code: 14, first: code.into(), second: 0 },
             Refusal::Mismatch => Self::plain(15),
             Refusal::Policy => Self::plain(16),
@@ -54,12 +57,52 @@ impl From<Reason> for Refusal {
             10 => Self::NoSpace { needed: first, available: second },
             11 => Self::Denied,
             12 => Self::ReadOnly,
-            13 => Self::Store { code: u32::try_from(first).unwrap_or(0) },
+            13 => Self::Store {
+                code: u32::try_from(first).unwrap_or(0),
+                operation: StoreOperation::from_code(second),
+            },
             14 => Self::Sync { code: u32::try_from(first).unwrap_or(0) },
             15 => Self::Mismatch,
             17 => Self::Gone,
             18 => Self::NameTooLong,
             _ => Self::Policy,
+        }
+    }
+}
+
+impl StoreOperation {
+    const fn code(self) -> u64 {
+        match self {
+            Self::Unspecified => 0,
+            Self::Open => 1,
+            Self::Stat => 2,
+            Self::CreateFolder => 3,
+            Self::CreateLink => 4,
+            Self::Read => 5,
+            Self::Write => 6,
+            Self::Copy => 7,
+            Self::Truncate => 8,
+            Self::Sync => 9,
+            Self::Rename => 10,
+            Self::Commit => 11,
+        }
+    }
+
+    /// One that a later version adds is as good as none: the reason says enough without it.
+    const fn from_code(code: u64) -> Self {
+        match code {
+            1 => Self::Open,
+            2 => Self::Stat,
+            3 => Self::CreateFolder,
+            4 => Self::CreateLink,
+            5 => Self::Read,
+            6 => Self::Write,
+            7 => Self::Copy,
+            8 => Self::Truncate,
+            9 => Self::Sync,
+            10 => Self::Rename,
+            11 => Self::Commit,
+            _ => Self::Unspecified,
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) mod forge;
 mod frame;
 mod link;
 mod message;
+mod operation;
 mod path;
 mod receiver;
 #[cfg(feature = "testing")]
@@ -39,6 +40,7 @@ pub use event::{Event, Summary};
 pub use frame::PREFACE;
 pub use link::Consumed;
 pub use message::{Activity, Name};
+pub use operation::StoreOperation;
 #[cfg(feature = "fs")]
 pub(crate) use path::escape;
 pub use path::{NameError, RelPath};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::operation::StoreOperation;
 use super::path::RelPath;
 use crate::tree::{BlockSize, Root};
 
@@ -160,10 +161,12 @@ pub enum Refusal {
     #[error("the receiver's file system is read-only")]
     ReadOnly,
     /// The store failed; the number is the error code of the receiver's system, 0 if there is none.
-    #[error("the receiver's store failed (system error {code})")]
+    #[error("the receiver {} (system error {code})", operation.failed())]
     Store {
         /// `errno`, or 0.
         code: u32,
+        /// What it was about to do.
+        operation: StoreOperation,
     },
     /// The data could not be made durable. What was written is not trusted again.
     #[error("the receiver could not sync the file (system error {code})")]
@@ -261,6 +264,34 @@ pub enum AbortCode {
     /// It goes away as a whole, not for the sake of this transfer, and may come back.
     #[error("is going away, and may come back")]
     Leaving,
+}
+
+impl Refusal {
+    /// Which operation of the receiver's store failed, where that is the reason and the receiver said so.
+    #[must_use]
+    pub const fn operation(self) -> Option<StoreOperation> {
+        match self {
+            Self::Store { operation: StoreOperation::Unspecified, .. } => None,
+            Self::Store { operation, .. } => Some(operation),
+            Self::Sync { .. } => Some(StoreOperation::Sync),
+            Self::Exists
+            | Self::Skipped
+            | Self::KindClash
+            | Self::Name
+            | Self::Collision
+            | Self::Kind
+            | Self::TooLarge { .. }
+            | Self::TooMuch { .. }
+            | Self::TooMany { .. }
+            | Self::NoSpace { .. }
+            | Self::Denied
+            | Self::ReadOnly
+            | Self::Mismatch
+            | Self::Policy
+            | Self::Gone
+            | Self::NameTooLong => None,
+        }
+    }
 }
 
 impl Withdrawal {

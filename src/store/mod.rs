@@ -11,7 +11,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::proto::{
-    Durability, EntryId, Found, Meta, Offer, Refusal, RelPath, Timestamp, Withdrawal,
+    Durability, EntryId, Found, Meta, Offer, Refusal, RelPath, StoreOperation, Timestamp,
+    Withdrawal,
 };
 
 pub use chain::{Chain, Either};
@@ -363,9 +364,9 @@ impl Committed {
     }
 }
 
-/// The reason that a sender is given for an error of the system at the receiver.
+/// The reason that a sender is given for an error of the system at the receiver, in this operation.
 #[must_use]
-pub fn refusal_of(error: &io::Error) -> Refusal {
+pub fn refusal_of(operation: StoreOperation, error: &io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Refusal::NoSpace { needed: 0, available: 0 }
@@ -376,7 +377,7 @@ pub fn refusal_of(error: &io::Error) -> Refusal {
         io::ErrorKind::AlreadyExists => Refusal::Exists,
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Refusal::KindClash,
         io::ErrorKind::InvalidFilename => Refusal::NameTooLong,
-        _ => Refusal::Store { code: code_of(error) },
+        _ => Refusal::Store { code: code_of(error), operation },
     }
 }
 

@@ -358,3 +358,129 @@ fn receiver_sync_that_fails_partial_file_is_gone_and_every_byte_travels_again() 
         assert!(tree(scene.inbox.path()) == scene.sent);
     }
 }
+
+/// A call with which one operation of a receiver's store fails.
+struct Operation {
+    name: &'static str,
+    call: &'static str,
+    words: &'static str,
+    /// What the receiver holds under the name `what`, and what is sent.
+    held: Option<Vec<u8>>,
+    sent: Sent,
+    receive: &'static [&'static str],
+    send: &'static [&'static str],
+}
+
+enum Sent {
+    File(Vec<u8>),
+    /// A folder with a file of this name.
+    Below(&'static str),
+    /// A folder with a link of this name.
+    Link(&'static str),
+}
+
+impl Operation {
+    fn of(name: &'static str, call: &'static str, words: &'static str) -> Self {
+        let sent = Sent::File(content(2, 5000));
+        Self { name, call, words, held: None, sent, receive: &[], send: &[] }
+    }
+
+    fn all() -> Vec<Self> {
+        let block = content(3, 4096);
+        let (old, new) = ([&*block, b"old"].concat(), [&*block, b"new"].concat());
+        let padded = [&*block, &[0; 8192]].concat();
+        vec![
+            Self::of("open", "openat", "could not open it"),
+            Self::of("stat", "newfstatat", "could not look at it"),
+            Self {
+                sent: Sent::Below("file"),
+                ..Self::of("create_folder", "mkdirat", "could not create a folder for it")
+            },
+            Self {
+                sent: Sent::Link("link"),
+                receive: &["--allow-links"],
+                send: &["--links", "preserve"],
+                ..Self::of("create_link", "symlinkat", "could not create it as a link")
+            },
+            Self {
+                held: Some(b"held".into()),
+                sent: Sent::File(b"held".into()),
+                ..Self::of("read", "pread64", "could not read what it holds of it")
+            },
+            Self::of("write", "pwrite64", "could not write it"),
+            Self {
+                held: Some(old),
+                sent: Sent::File(new),
+                receive: &["--existing", "replace"],
+                ..Self::of("copy", "copy_file_range", "could not copy what stays the same of it")
+            },
+            Self {
+                sent: Sent::File(padded),
+                ..Self::of("truncate", "ftruncate", "could not set its size")
+            },
+            Self::of("sync", "fsync", "could not sync"),
+            Self::of("rename", "renameat2", "could not rename it"),
+        ]
+    }
+
+    /// What both sides say when each such call fails, and the name of the entry.
+    fn fail(&self) -> (Finished, Finished, String) {
+        let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+        let what = outbox.path().join("what");
+        let path = match &self.sent {
+            Sent::File(bytes) => {
+                fs::write(&what, bytes).unwrap();
+                "what".into()
+            }
+            Sent::Below(name) => {
+                fs::create_dir(&what).unwrap();
+                fs::write(what.join(name), content(4, 5000)).unwrap();
+                format!("what/{name}")
+            }
+            Sent::Link(name) => {
+                fs::create_dir(&what).unwrap();
+                std::os::unix::fs::symlink("nowhere", what.join(name)).unwrap();
+                format!("what/{name}")
+            }
+        };
+        if let Some(bytes) = &self.held {
+            fs::write(inbox.path().join("what"), bytes).unwrap();
+        }
+        let (bob, address) = Haul::receive(inbox.path(), &[&["--json"], self.receive].concat());
+        let mut strace = quiet("strace");
+        let call = self.call;
+        strace.arg("-f").args(["-e", &format!("trace={call}")]).env_remove("LD_LIBRARY_PATH");
+        strace.args(["-e", &format!("inject={call}:error=EIO"), "-o", "/dev/null"]);
+        strace.arg("-p").arg(bob.id().to_string());
+        let strace = Strace::attach(strace);
+        let what = what.to_str().unwrap();
+        let send = ["send", "--json", what, &address, "--block-size", "4K", "--retry-for", "0s"];
+        let alice = run([&send, self.send].concat());
+        bob.interrupt();
+        let bob = bob.finish();
+        drop(strace);
+        (alice, bob, path)
+    }
+}
+
+#[test]
+fn each_operation_of_the_store_that_fails_is_named_with_its_path_at_both_sides() {
+    if lacks_strace() {
+        return;
+    }
+    for operation in Operation::all() {
+        let Operation { name, words, .. } = &operation;
+        let (alice, bob, path) = operation.fail();
+        assert_eq!(alice.code, Some(3), "{name}: {alice:?}");
+        for side in [&alice, &bob] {
+            let line = format!("{path} is refused: the receiver {words}");
+            let told = side.stderr.lines().find(|told| told.contains(&line));
+            let told = told.unwrap_or_else(|| panic!("{name}: {line:?} is not in {side:?}"));
+            assert!(told.ends_with(": Input/output error"), "{name}: {told}");
+            let events = side.events();
+            let refused =
+                events.iter().find(|event| event["path"] == *path && event["event"] == "refused");
+            assert_eq!(refused.unwrap()["operation"], *name, "{refused:?}");
+        }
+    }
+}

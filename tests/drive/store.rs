@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use haul::config::{Limits, Turn};
 use haul::drive::Clock;
-use haul::proto::Refusal;
+use haul::proto::{Refusal, StoreOperation};
 use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place};
 use haul::transport::memory;
 use haul::tree::Root;
@@ -58,7 +58,8 @@ fn refusals(events: &[Event]) -> Vec<Refusal> {
 
 #[test]
 fn commit_that_fails_reaches_the_sender_and_is_never_a_receipt() {
-    for reason in [Refusal::Sync { code: 5 }, Refusal::Store { code: 28 }, Refusal::Exists] {
+    let store = Refusal::Store { code: 28, operation: StoreOperation::Rename };
+    for reason in [Refusal::Sync { code: 5 }, store, Refusal::Exists] {
         for len in [0, 100, 5000] {
             let mut shelf = MockShelf::new();
             shelf.expect_begin().times(1).returning(|_, _| Ok(Begun::Fresh(())));
@@ -99,7 +100,8 @@ fn store_that_lies_about_what_it_read_is_not_trusted() {
     shelf.expect_read_at().returning(|(), _, buffer| Ok(buffer.len() + 1));
     shelf.expect_suspend().times(1).returning(|()| ());
     let (summary, events) = send_to(shelf, content(1, 100));
-    assert_eq!((summary.refused, refusals(&events)), (1, vec![Refusal::Store { code: 0 }]));
+    let lie = Refusal::Store { code: 0, operation: StoreOperation::Read };
+    assert_eq!((summary.refused, refusals(&events)), (1, vec![lie]));
 }
 
 #[test]

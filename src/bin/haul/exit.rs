@@ -136,8 +136,8 @@ mod tests {
     use std::io;
     use std::time::Duration;
 
-    use haul::Operation;
     use haul::proto::{Damage, EntryId, Incompatible, Misuse, ProtocolError, Stall};
+    use haul::{Operation, StoreOperation};
 
     use super::*;
 
@@ -219,7 +219,7 @@ mod tests {
             (Refusal::NoSpace { needed: 2, available: 1 }, 3, 1),
             (Refusal::Denied, 3, 1),
             (Refusal::ReadOnly, 3, 1),
-            (Refusal::Store { code: 5 }, 3, 1),
+            (Refusal::Store { code: 5, operation: StoreOperation::Write }, 3, 1),
             (Refusal::Sync { code: 5 }, 3, 1),
             (Refusal::Mismatch, 3, 3),
             (Refusal::Policy, 4, 4),

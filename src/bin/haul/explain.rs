@@ -60,8 +60,8 @@ pub(crate) fn refusal(reason: Refusal, side: Side) -> String {
     match reason {
         // The system said so in the middle of a write, when the numbers are not known.
         Refusal::NoSpace { needed: 0, available: 0 } => format!("no space is left{hint}"),
-        Refusal::Store { code } => {
-            format!("the receiver's store failed{}", cause(code, side == Side::Receiver))
+        Refusal::Store { code, operation } => {
+            format!("the receiver {}{}", operation.failed(), cause(code, side == Side::Receiver))
         }
         Refusal::Sync { code } => {
             format!("the receiver could not sync the file{}", cause(code, side == Side::Receiver))
@@ -245,6 +245,8 @@ fn aborted(code: AbortCode, context: Context) -> String {
 mod tests {
     use std::time::Duration;
 
+    use haul::StoreOperation;
+
     use super::*;
 
     const CONTEXTS: [Context; 4] = [
@@ -280,21 +282,21 @@ mod tests {
 
     #[test]
     fn reason_with_a_number_of_the_system_says_what_it_means() {
-        let emfile = Refusal::Store { code: 24 };
+        let store = |code| Refusal::Store { code, operation: StoreOperation::Rename };
         for side in [Side::Sender, Side::Receiver] {
-            let line = refusal(emfile, side);
+            let line = refusal(store(24), side);
             assert!(line.contains("open files") && line.contains("ulimit -n"), "{line}");
             let line = refusal(Refusal::Sync { code: 5 }, side);
             assert_eq!(line, "the receiver could not sync the file: Input/output error");
-            assert_eq!(refusal(Refusal::Store { code: 0 }, side), "the receiver's store failed");
+            assert_eq!(refusal(store(0), side), "the receiver could not rename it");
             let line = withdrawal(Withdrawal::Unreadable { code: 23 }, side);
             assert!(line.contains("open files") && line.contains("ulimit -n"), "{line}");
             assert_eq!(withdrawal(Withdrawal::Unreadable { code: 0 }, side), "reading failed");
         }
         // Another system may mean something else by it.
-        let theirs = refusal(Refusal::Store { code: 116 }, Side::Sender);
-        assert_eq!(theirs, "the receiver's store failed (system error 116)");
-        assert!(!refusal(Refusal::Store { code: 116 }, Side::Receiver).contains("116"));
+        let theirs = refusal(store(116), Side::Sender);
+        assert_eq!(theirs, "the receiver could not rename it (system error 116)");
+        assert!(!refusal(store(116), Side::Receiver).contains("116"));
     }
 
     #[test]

@@ -65,7 +65,13 @@ pub(crate) enum Record<'a> {
     /// A file was vouched for (receiver).
     Received(Held<'a>),
     /// The receiver does not take a file, or skips it.
-    Refused { path: &'a str, reason: &'a str },
+    Refused {
+        path: &'a str,
+        reason: &'a str,
+        /// What the receiver's store could not do, if that is the reason.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operation: Option<&'a str>,
+    },
     /// The sender could not send a file.
     Withdrawn { path: &'a str, reason: &'a str },
     /// A file was taken for unchanged by its size and time, and not verified.

@@ -229,7 +229,12 @@ impl Observer for Session {
                 self.pending.remove(entry);
                 let path = path.as_ref().map_or_else(|| entry.to_string(), RelPath::to_string);
                 let code = Code::of_refusal(*reason, self.context.side);
-                self.record(&Record::Refused { path: &path, reason: &reason.to_string() });
+                let operation = reason.operation().map(|operation| operation.to_string());
+                self.record(&Record::Refused {
+                    path: &path,
+                    reason: &reason.to_string(),
+                    operation: operation.as_deref(),
+                });
                 if code == Code::Done {
                     self.reporter.say(&format!("{path} is {reason}"));
                 } else {

@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::long;
+use crate::proto::StoreOperation;
 use crate::proto::message::{Activity, Hello, Message, Name, Reason, WireOffer};
 use crate::proto::types::{
     AbortCode, Durability, EntryId, Kind, Outcome, Refusal, Timestamp, TransferId, Withdrawal,
@@ -241,9 +242,13 @@ proptest! {
             Refusal::Exists, Refusal::Skipped, Refusal::KindClash, Refusal::Name, Refusal::Collision,
             Refusal::Kind, Refusal::TooLarge { size, limit }, Refusal::TooMuch { limit },
             Refusal::TooMany { limit }, Refusal::NoSpace { needed: size, available: limit },
-            Refusal::Denied, Refusal::ReadOnly, Refusal::Store { code }, Refusal::Sync { code },
+            Refusal::Denied, Refusal::ReadOnly, Refusal::Sync { code },
             Refusal::Mismatch, Refusal::Policy, Refusal::Gone, Refusal::NameTooLong,
         ] {
+            prop_assert_eq!(Refusal::from(Reason::from(refusal)), refusal);
+        }
+        for operation in OPERATIONS {
+            let refusal = Refusal::Store { code, operation };
             prop_assert_eq!(Refusal::from(Reason::from(refusal)), refusal);
         }
         for withdrawal in [
@@ -254,6 +259,37 @@ proptest! {
         ] {
             prop_assert_eq!(Withdrawal::from(Reason::from(withdrawal)), withdrawal);
         }
+    }
+}
+
+const OPERATIONS: [StoreOperation; 12] = [
+    StoreOperation::Unspecified,
+    StoreOperation::Open,
+    StoreOperation::Stat,
+    StoreOperation::CreateFolder,
+    StoreOperation::CreateLink,
+    StoreOperation::Read,
+    StoreOperation::Write,
+    StoreOperation::Copy,
+    StoreOperation::Truncate,
+    StoreOperation::Sync,
+    StoreOperation::Rename,
+    StoreOperation::Commit,
+];
+
+/// C-7: numbers are for ever, and those of a later version are as good as none.
+#[test]
+fn operation_of_a_store_has_its_number_and_an_unknown_one_is_unspecified() {
+    for (number, operation) in (0..).zip(OPERATIONS) {
+        let reason = Reason { code: 13, first: 5, second: number };
+        assert_eq!(Reason::from(Refusal::Store { code: 5, operation }), reason);
+        assert_eq!(Refusal::from(reason), Refusal::Store { code: 5, operation });
+    }
+    for second in [12, 13, 1 << 32, u64::MAX] {
+        let refusal = Refusal::from(Reason { code: 13, first: 5, second });
+        let operation = StoreOperation::Unspecified;
+        assert_eq!(refusal, Refusal::Store { code: 5, operation });
+        assert_eq!(refusal.operation(), None);
     }
 }
 

@@ -21,12 +21,13 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::folder::{ATTEMPTS, Folder, Tree, refusal};
+use super::failed::{self, During, Failed};
+use super::folder::{ATTEMPTS, Folder, Tree};
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
 use super::store::FsFile;
 use super::sync::Queue;
-use crate::proto::{Durability, EntryId, Meta, Refusal, RelPath, Timestamp};
+use crate::proto::{Durability, EntryId, Meta, Refusal, RelPath, StoreOperation, Timestamp};
 use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusal_of};
 
 /// What all clones of a store share.
@@ -143,10 +144,10 @@ impl Job {
     /// Cuts off what is beyond the size; zeros at the end that were not written become a hole.
     fn cut(&self, file: &File) -> Result<(), Refusal> {
         let size = self.commit.size;
-        let failed = |error: io::Error| refusal_of(&error);
+        let failed = |error: io::Error| refusal_of(StoreOperation::Truncate, &error);
         self.shared.step(Step::Cut).map_err(failed)?;
-        let len = file.metadata().map_err(failed)?.len();
-        if len == size { Ok(()) } else { file.set_len(size).map_err(failed) }
+        let stat = file.metadata().map_err(|error| refusal_of(StoreOperation::Stat, &error))?;
+        if stat.len() == size { Ok(()) } else { file.set_len(size).map_err(failed) }
     }
 
     /// `open`: the folders that this batch has open, so that none is open twice.
@@ -169,7 +170,7 @@ impl Job {
             }
             What::Existing(Existing { stamp, folder, .. }) => {
                 let folders = self.shared.open_again(&self.path, folder)?;
-                let standing = folder.look(name).map_err(refusal)?;
+                let standing = folder.look(name)?;
                 if standing.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
                     return Err(Refusal::Exists.into());
                 }
@@ -248,15 +249,18 @@ impl Job {
 
 impl Existing {
     /// Opens the regular file of this name. `None`: something else has it.
-    pub(super) fn open(folder: &Folder, name: &[u8]) -> rustix::io::Result<Option<Self>> {
+    pub(super) fn open(folder: &Folder, name: &[u8]) -> failed::Result<Option<Self>> {
         // Looked at before it is opened: to open a device can have effects.
-        let Some(standing) = folder.look(name)? else { return Err(Errno::NOENT) };
+        let Some(standing) = folder.look(name)? else {
+            return Err(Failed::new(StoreOperation::Open, Errno::NOENT));
+        };
         if !stat::is_file(&standing) {
             return Ok(None);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(openat(folder, name, flags, Mode::empty())?);
-        let stat = fstat(&file)?;
+        let opened = openat(folder, name, flags, Mode::empty());
+        let file = File::from(opened.during(StoreOperation::Open)?);
+        let stat = fstat(&file).during(StoreOperation::Stat)?;
         if !stat::is_file(&stat) {
             return Ok(None);
         }
@@ -267,6 +271,12 @@ impl Existing {
 impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         Self::Failed(refusal)
+    }
+}
+
+impl From<Failed> for Trouble {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed.into())
     }
 }
 
@@ -346,10 +356,10 @@ fn give_name(
         match Existing::open(folder, to) {
             Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),
             // Removed meanwhile.
-            Err(Errno::NOENT) => {}
+            Err(Failed { errno: Errno::NOENT, .. }) => {}
             // No regular file; a link cannot be opened so.
-            Ok(None) | Err(Errno::LOOP) => return Err(Trouble::Taken(None)),
-            Err(errno) => return Err(refusal(errno).into()),
+            Ok(None) | Err(Failed { errno: Errno::LOOP, .. }) => return Err(Trouble::Taken(None)),
+            Err(failed) => return Err(failed.into()),
         }
     }
     Err(Refusal::Exists.into())
@@ -363,12 +373,12 @@ fn rename(
     to: &[u8],
     replacing: bool,
 ) -> Result<(), Refusal> {
-    shared.step(Step::Rename).map_err(|error| refusal_of(&error))?;
+    shared.step(Step::Rename).map_err(|error| refusal_of(StoreOperation::Rename, &error))?;
     if replacing {
-        if folder.look(to).map_err(refusal)?.is_some_and(|stat| !stat::is_file(&stat)) {
+        if folder.look(to)?.is_some_and(|stat| !stat::is_file(&stat)) {
             return Err(Refusal::KindClash);
         }
-        return renameat(folder, from, folder, to).map_err(refusal);
+        return Ok(renameat(folder, from, folder, to).during(StoreOperation::Rename)?);
     }
     let renamed = match shared.step(Step::RenameNoReplace) {
         Ok(()) => renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE),
@@ -377,14 +387,14 @@ fn rename(
     match renamed {
         // The file system does not know the flag: a link does not replace anything either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            linkat(folder, from, folder, to, AtFlags::empty()).map_err(refusal)?;
+            linkat(folder, from, folder, to, AtFlags::empty()).during(StoreOperation::Rename)?;
             // The name stands, which is what counts. If this fails, `sweep` may yet do it, or that of a later attempt.
             if shared.step(Step::Unlink).is_ok() {
                 let _ = unlinkat(folder, from, AtFlags::empty());
             }
             Ok(())
         }
-        renamed => renamed.map_err(refusal),
+        renamed => Ok(renamed.during(StoreOperation::Rename)?),
     }
 }
 
@@ -403,7 +413,7 @@ fn link(
             Ok(_) if !replacing => return Err(Trouble::Taken(None)),
             Ok(_) | Err(Errno::NOENT) => {}
             Err(Errno::INVAL) => return Err(Refusal::KindClash.into()),
-            Err(errno) => return Err(refusal(errno).into()),
+            Err(errno) => return Err(Failed::new(StoreOperation::Stat, errno).into()),
         }
         match make_link(shared, folder, name, target, modified, replacing) {
             // Put there meanwhile: what it is shows when it is looked at again.
@@ -427,13 +437,15 @@ fn make_link(
         let partial = partial::name(name, n);
         match symlinkat(target, folder, &*partial) {
             Err(Errno::EXIST) => continue,
-            made => made.map_err(refusal)?,
+            made => made.during(StoreOperation::CreateLink)?,
         }
         if let Some(times) = times(modified) {
             let _ = utimensat(folder, &*partial, &times, AtFlags::SYMLINK_NOFOLLOW);
         }
         let renamed = if replacing {
-            renameat(folder, &*partial, folder, name).map_err(refusal)
+            renameat(folder, &*partial, folder, name)
+                .during(StoreOperation::Rename)
+                .map_err(Refusal::from)
         } else {
             rename(shared, folder, partial.as_bytes(), name, false)
         };
@@ -441,7 +453,7 @@ fn make_link(
             let _ = unlinkat(folder, &*partial, AtFlags::empty());
         });
     }
-    Err(Refusal::Store { code: u32::try_from(Errno::BUSY.raw_os_error()).unwrap_or(0) })
+    Err(Failed::new(StoreOperation::CreateLink, Errno::BUSY).into())
 }
 
 /// Mode and time are kept where the file system can: that it cannot is no reason to lose the content.

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
-use rustix::io::{Errno, Result};
+use rustix::io::Errno;
 
+use super::failed::{During, Failed, Result};
 use super::stat::Id;
-use crate::proto::{Refusal, RelPath};
-use crate::store::refusal_of;
+use crate::proto::{Refusal, RelPath, StoreOperation};
 
 /// A handle of a folder. It stays with the folder wherever that is moved to.
 #[derive(Debug, Clone)]
@@ -20,14 +20,15 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn new(handle: OwnedFd) -> Result<Self> {
-        let id = Id::of(&fstat(&handle)?);
+        let id = Id::of(&fstat(&handle).during(StoreOperation::Stat)?);
         Ok(Self { handle: Arc::new(handle), id })
     }
 
     /// Opens a folder in this one.
     pub(super) fn open(&self, part: &[u8]) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Self::new(openat(self, part, flags, Mode::empty())?)
+        let opened = openat(self, part, flags, Mode::empty());
+        Self::new(opened.during(StoreOperation::Open)?)
     }
 
     /// What stands under a name in this folder; of a link, the link.
@@ -35,13 +36,13 @@ impl Folder {
         match statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno),
+            Err(errno) => Err(Failed::new(StoreOperation::Stat, errno)),
         }
     }
 
     /// Removes a name if it still is that of this file.
-    pub(super) fn remove(&self, name: &[u8], id: Id) -> Result<()> {
-        match self.look(name)? {
+    pub(super) fn remove(&self, name: &[u8], id: Id) -> rustix::io::Result<()> {
+        match self.look(name).map_err(|failed| failed.errno)? {
             Some(stat) if Id::of(&stat) == id => unlinkat(self, name, AtFlags::empty()),
             _ => Ok(()),
         }
@@ -82,8 +83,8 @@ impl Tree {
             let Some(folder) = folders.last() else { break };
             match folder.open(part) {
                 Ok(below) => folders.push(below),
-                Err(Errno::NOENT) => break,
-                Err(errno) => return Err(refusal(errno)),
+                Err(Failed { errno: Errno::NOENT, .. }) => break,
+                Err(failed) => return Err(failed.into()),
             }
         }
         Ok(folders)
@@ -99,11 +100,11 @@ impl Tree {
         for _ in 0..ATTEMPTS {
             match self.try_make(path) {
                 // Another process has removed one on the way, which held nothing yet.
-                Err(Errno::NOENT) => {}
-                made => return made.map_err(refusal),
+                Err(Failed { errno: Errno::NOENT, .. }) => {}
+                made => return Ok(made?),
             }
         }
-        Err(refusal(Errno::NOENT))
+        Err(Failed::new(StoreOperation::CreateFolder, Errno::NOENT).into())
     }
 
     /// As [`Tree::make`].
@@ -124,7 +125,7 @@ impl Tree {
     fn make_one(&self, folder: &Folder, part: &[u8]) -> Result<Folder> {
         for _ in 0..ATTEMPTS {
             match folder.open(part) {
-                Err(Errno::NOENT) => {}
+                Err(Failed { errno: Errno::NOENT, .. }) => {}
                 opened => return opened,
             }
             match mkdirat(folder, part, Mode::from_raw_mode(0o777)) {
@@ -137,10 +138,10 @@ impl Tree {
                 }
                 // Another session was first.
                 Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => return Err(Failed::new(StoreOperation::CreateFolder, errno)),
             }
         }
-        Err(Errno::AGAIN)
+        Err(Failed::new(StoreOperation::CreateFolder, Errno::AGAIN))
     }
 
     /// For as long as this is held, no session of this process removes folders: one that lets go of many entries would
@@ -168,7 +169,7 @@ impl Tree {
 
     /// Says of a refusal that the root is gone, where that is the reason.
     pub(super) fn explain(&self, refusal: Refusal) -> Refusal {
-        let is_missing = matches!(refusal, Refusal::Store { code } if code == NOENT);
+        let is_missing = matches!(refusal, Refusal::Store { code: NOENT, .. });
         let is_gone = || fstat(&self.root).is_ok_and(|stat| stat.st_nlink == 0);
         if is_missing && is_gone() { Refusal::Gone } else { refusal }
     }
@@ -205,17 +206,6 @@ impl Known {
     }
 }
 
-/// The reason for which an entry is refused when a folder on the way, or the entry itself, cannot be opened.
-pub(super) fn refusal(errno: Errno) -> Refusal {
-    match errno {
-        // A link where a folder should be.
-        Errno::LOOP | Errno::NOTDIR => Refusal::KindClash,
-        // A file system that takes names in its own encoding alone.
-        Errno::ILSEQ => Refusal::Name,
-        _ => refusal_of(&errno.into()),
-    }
-}
-
 fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -223,7 +213,7 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 /// How often a step is tried again that another session can undo meanwhile.
 pub(super) const ATTEMPTS: usize = 16;
 
-/// As [`refusal`] gives it. The same on all Unix systems.
+/// As refusals have it. The same on all Unix systems.
 const NOENT: u32 = 2;
 
 /// 16 bytes each: 1 MiB, and a little more.
@@ -233,19 +223,6 @@ const MOST_KNOWN: usize = 65_536;
 mod tests {
     use super::*;
 
-    #[test]
-    fn refusal_of_a_name_that_the_file_system_cannot_hold_is_typed() {
-        for (errno, expected) in [
-            (Errno::ILSEQ, Refusal::Name),
-            (Errno::NAMETOOLONG, Refusal::NameTooLong),
-            (Errno::LOOP, Refusal::KindClash),
-            (Errno::NOTDIR, Refusal::KindClash),
-            (Errno::MFILE, Refusal::Store { code: 24 }),
-        ] {
-            assert_eq!(refusal(errno), expected, "{errno:?}");
-        }
-        assert_eq!(refusal(Errno::NOENT), Refusal::Store { code: NOENT });
-    }
     /// A folder on the way that holds nothing yet may be removed by the session that made it.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "two sessions race for a folder")]

@@ -1,6 +1,7 @@
 //! Source and store over folders of a file system, on Unix.
 
 mod commit;
+mod failed;
 mod folder;
 mod holes;
 mod partial;

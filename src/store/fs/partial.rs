@@ -7,12 +7,13 @@
 use std::fs::{File, TryLockError};
 
 use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat};
-use rustix::io::{Errno, Result};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::failed::{During, Failed, Result};
 use super::folder::{ATTEMPTS, Folder};
 use super::stat::{self, Id};
-use crate::proto::RelPath;
+use crate::proto::{RelPath, StoreOperation};
 
 /// A partial file, locked.
 #[derive(Debug)]
@@ -55,13 +56,13 @@ pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
                 None => break,
             }
         }
-        let Some(name) = free else { return Err(Errno::BUSY) };
+        let Some(name) = free else { return Err(BUSY) };
         match create(folder, name) {
-            Err(Errno::EXIST) => {}
+            Err(Failed { errno: Errno::EXIST, .. }) => {}
             created => return Ok(Partial { is_contended, ..created? }),
         }
     }
-    Err(Errno::BUSY)
+    Err(BUSY)
 }
 
 /// Removes the partial files for a final name which is that of the file `of` by now: those that
@@ -100,18 +101,19 @@ pub(super) fn name(final_name: &[u8], n: u32) -> String {
 
 fn create(folder: &Folder, name: String) -> Result<Partial> {
     let flags = OPEN | OFlags::CREATE | OFlags::EXCL;
-    let file = File::from(openat(folder, &*name, flags, Mode::from_raw_mode(OWNER_ALONE))?);
+    let opened = openat(folder, &*name, flags, Mode::from_raw_mode(OWNER_ALONE));
+    let file = File::from(opened.during(StoreOperation::Open)?);
     match file.try_lock() {
         Ok(()) => {}
         // Another session took it over between the two steps.
-        Err(TryLockError::WouldBlock) => return Err(Errno::EXIST),
+        Err(TryLockError::WouldBlock) => return Err(TAKEN),
         // A file system without locks: new files are nobody else's all the same, and old ones are not taken.
         Err(TryLockError::Error(_)) => {}
     }
-    let stat = fstat(&file)?;
+    let stat = fstat(&file).during(StoreOperation::Stat)?;
     if !folder.look(name.as_bytes())?.is_some_and(|named| Id::of(&named) == Id::of(&stat)) {
         // Another session took it over, and removed it again.
-        return Err(Errno::EXIST);
+        return Err(TAKEN);
     }
     Ok(Partial { file, name, id: Id::of(&stat), len: 0, allocated: 0, is_contended: false })
 }
@@ -163,6 +165,12 @@ fn is_ours(stat: &Stat) -> bool {
 /// Not blocking, should a FIFO stand there by now.
 const OPEN: OFlags =
     OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// All names are in use.
+const BUSY: Failed = Failed::new(StoreOperation::Open, Errno::BUSY);
+
+/// Another session has the one that was to be made.
+const TAKEN: Failed = Failed::new(StoreOperation::Open, Errno::EXIST);
 
 /// What is not whole and verified is for nobody else to see.
 const OWNER_ALONE: u32 = 0o600;

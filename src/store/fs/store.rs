@@ -17,13 +17,14 @@ use rustix::io::Errno;
 use unicode_normalization::UnicodeNormalization;
 
 use super::commit::{Existing, Job, Shared, Trouble, What};
-use super::folder::{ATTEMPTS, Folder, Tree, refusal};
+use super::failed::{self, During, Failed};
+use super::folder::{ATTEMPTS, Folder, Tree};
 use super::partial::{self, Partial};
 use super::source::about;
 use super::stat;
 use super::sync::Pool;
 use super::target::stays_inside;
-use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath};
+use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation};
 use crate::store::names::{Taken, beside, lower_case};
 use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 
@@ -189,10 +190,10 @@ impl FsStore {
             drop(still);
             match begun {
                 // Another session has removed the folder, which held nothing yet.
-                Err(Errno::NOENT) => {}
-                Err(errno) => {
+                Err(Failed { errno: Errno::NOENT, .. }) => {}
+                Err(failed) => {
                     self.shared.tree.tidy(parent.as_ref());
-                    return Err(refusal(errno));
+                    return Err(failed.into());
                 }
                 Ok(begun) => {
                     if begun.is_err() {
@@ -202,7 +203,7 @@ impl FsStore {
                 }
             }
         }
-        Err(refusal(Errno::NOENT))
+        Err(Failed::new(StoreOperation::Open, Errno::NOENT).into())
     }
 
     /// [`Errno::NOENT`]: a folder on the way was removed meanwhile.
@@ -211,7 +212,7 @@ impl FsStore {
         path: &RelPath,
         size: Option<u64>,
         place: Place,
-    ) -> rustix::io::Result<Result<Begun<FsFile>, Refusal>> {
+    ) -> failed::Result<Result<Begun<FsFile>, Refusal>> {
         let parent = path.parent();
         let tree = &self.shared.tree;
         let folders = match tree.open(parent.as_ref()) {
@@ -235,7 +236,7 @@ impl FsStore {
         size: Option<u64>,
         place: Place,
         folder: Folder,
-    ) -> rustix::io::Result<Result<Begun<FsFile>, Refusal>> {
+    ) -> failed::Result<Result<Begun<FsFile>, Refusal>> {
         let name = path.file_name();
         let mut replaced = None;
         if folder.look(name)?.is_some() {
@@ -255,7 +256,7 @@ impl FsStore {
         let held = len.min(partial.allocated);
         if let Err(refusal) = self.check_room(&folder, size.unwrap_or(0).saturating_sub(held)) {
             if len == 0 {
-                folder.remove(partial.name.as_bytes(), partial.id)?;
+                let _ = folder.remove(partial.name.as_bytes(), partial.id);
             }
             return Ok(Err(refusal));
         }
@@ -271,7 +272,7 @@ impl FsStore {
             return Ok(None);
         }
         let Some(folder) = folders.pop() else { return Ok(None) };
-        let standing = folder.look(path.file_name()).map_err(refusal)?;
+        let standing = folder.look(path.file_name())?;
         Ok(standing.map(|stat| (folder, stat)))
     }
 
@@ -287,7 +288,7 @@ impl FsStore {
             Ok(_) => Err(Refusal::Exists),
             Err(Errno::NOENT) => Ok(()),
             Err(Errno::INVAL) => Err(clash(place)),
-            Err(errno) => Err(refusal(errno)),
+            Err(errno) => Err(Failed::new(StoreOperation::Stat, errno).into()),
         }
     }
 
@@ -310,13 +311,13 @@ impl FsStore {
         }
     }
 
-    fn available(&self, folder: &Folder) -> rustix::io::Result<u64> {
-        let free = fstatvfs(folder)?;
+    fn available(&self, folder: &Folder) -> failed::Result<u64> {
+        let free = fstatvfs(folder).during(StoreOperation::Stat)?;
         Ok(free.f_bavail.saturating_mul(free.f_frsize).saturating_sub(self.keep_free))
     }
 
     fn check_room(&self, folder: &Folder, needed: u64) -> Result<(), Refusal> {
-        let available = self.available(folder).map_err(refusal)?;
+        let available = self.available(folder)?;
         if needed > available { Err(Refusal::NoSpace { needed, available }) } else { Ok(()) }
     }
 
@@ -328,20 +329,29 @@ impl FsStore {
             return Ok(());
         }
         if file.room < len {
-            file.room = self.available(folder).map_err(refusal)?.min(LOOK.max(len));
+            file.room = self.available(folder)?.min(LOOK.max(len));
         }
         match file.room.checked_sub(len) {
             Some(rest) => {
                 file.room = rest;
                 Ok(())
             }
-            None => Err(self.write_refusal(file, end, &io::ErrorKind::StorageFull.into())),
+            None => {
+                let full = io::ErrorKind::StorageFull.into();
+                Err(self.write_refusal(file, end, StoreOperation::Write, &full))
+            }
         }
     }
 
     /// The reason for a write that failed, with numbers.
-    fn write_refusal(&self, file: &FsFile, end: u64, error: &io::Error) -> Refusal {
-        match (refusal_of(error), &file.what) {
+    fn write_refusal(
+        &self,
+        file: &FsFile,
+        end: u64,
+        operation: StoreOperation,
+        error: &io::Error,
+    ) -> Refusal {
+        match (refusal_of(operation, error), &file.what) {
             (Refusal::NoSpace { .. }, What::Partial { partial, folder, .. }) => {
                 let allocated =
                     fstat(&partial.file).map_or(0, |stat| stat::unsigned(stat.st_blocks));
@@ -436,10 +446,10 @@ impl Store for FsStore {
         let end = end_of(offset, len)?;
         self.take_room(file, end, len)?;
         let What::Partial { partial, .. } = &file.what else {
-            return Err(Refusal::Store { code: 0 });
+            return Err(Refusal::Store { code: 0, operation: StoreOperation::Write });
         };
         let written = partial.file.write_all_at(bytes, offset);
-        written.map_err(|error| self.write_refusal(file, end, &error))
+        written.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))
     }
 
     fn copy_held(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {
@@ -448,7 +458,7 @@ impl Store for FsStore {
         let What::Partial { partial: Partial { file: to, .. }, replaced: Some(from), .. } =
             &file.what
         else {
-            return Err(Refusal::Store { code: 0 });
+            return Err(Refusal::Store { code: 0, operation: StoreOperation::Copy });
         };
         let copy = |mut from: &File, mut to: &File| {
             from.seek(SeekFrom::Start(offset))?;
@@ -459,8 +469,8 @@ impl Store for FsStore {
         match copy(from, to) {
             Ok(copied) if copied == len => Ok(()),
             // It is shorter than it was.
-            Ok(_) => Err(Refusal::Store { code: 0 }),
-            Err(error) => Err(self.write_refusal(file, end, &error)),
+            Ok(_) => Err(Refusal::Store { code: 0, operation: StoreOperation::Copy }),
+            Err(error) => Err(self.write_refusal(file, end, StoreOperation::Copy, &error)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{copy_at, length};
-use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, Timestamp};
+use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Timestamp};
 use crate::store::names::{Taken, beside, lower_case};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
 
@@ -189,7 +189,7 @@ impl MemoryStore {
                 bytes.resize(size, 0);
                 MemoryEntry::file(bytes.into(), Some(meta))
             }
-            What::Done => return Err(Refusal::Store { code: 0 }.into()),
+            What::Done => return Err(failed(StoreOperation::Commit).into()),
         };
         shared.publish(path.clone(), entry);
         shared.sweep(&path);
@@ -257,14 +257,14 @@ impl Shared {
     }
 
     fn write(&mut self, key: &(RelPath, u32), offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        let partial = self.partials.get(key).ok_or(Refusal::Store { code: 0 })?;
+        let partial = self.partials.get(key).ok_or(failed(StoreOperation::Write))?;
         let held = length(&partial.bytes);
         let end = offset.saturating_add(length(bytes));
         self.check_room(end.saturating_sub(held))?;
         let too_large = Refusal::TooLarge { size: end, limit: self.capacity };
         let start = usize::try_from(offset).map_err(|_| too_large)?;
         let end = usize::try_from(end).map_err(|_| too_large)?;
-        let partial = self.partials.get_mut(key).ok_or(Refusal::Store { code: 0 })?;
+        let partial = self.partials.get_mut(key).ok_or(failed(StoreOperation::Write))?;
         if partial.bytes.len() < end {
             partial.bytes.resize(end, 0);
         }
@@ -409,12 +409,12 @@ impl Store for MemoryStore {
             What::Partial { slot, .. } => {
                 self.lock().write(&(file.path.clone(), slot), offset, bytes)
             }
-            _ => Err(Refusal::Store { code: 0 }),
+            _ => Err(failed(StoreOperation::Write)),
         }
     }
 
     fn copy_held(&mut self, file: &mut MemoryFile, offset: u64, len: u64) -> Result<(), Refusal> {
-        let failed = Refusal::Store { code: 0 };
+        let failed = failed(StoreOperation::Copy);
         let What::Partial { slot, replaced: Some(replaced) } = &file.what else {
             return Err(failed);
         };
@@ -470,6 +470,11 @@ impl Drop for MemoryFile {
 /// A panic of another thread leaves nothing half-done here: every change is made of one step.
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What it is asked for can be done with no entry that it has given out.
+const fn failed(operation: StoreOperation) -> Refusal {
+    Refusal::Store { code: 0, operation }
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::{Ended, Progress};
 use crate::config::Config;
-use crate::proto::{EntryId, Event, Failure, ReceiveAction, Receiver, Refusal, Step};
+use crate::proto::{
+    EntryId, Event, Failure, ReceiveAction, Receiver, Refusal, Step, StoreOperation,
+};
 use crate::store::{Store, Uncommitted, refusal_of};
 
 /// A [`Receiver`] with its store.
@@ -73,7 +75,7 @@ impl<T: Store> Bob<T> {
             }
             ReceiveAction::Read { entry, offset, len } => self.read(entry, false, offset, len)?,
             ReceiveAction::TakeOver { entry, offset, len } => {
-                let file = self.files.get_mut(&entry).ok_or(Refusal::Store { code: 0 });
+                let file = open(&mut self.files, entry, StoreOperation::Read);
                 let copied =
                     file.and_then(|open| self.store.copy_held(&mut open.file, offset, len as u64));
                 match copied {
@@ -144,13 +146,13 @@ impl<T: Store> Bob<T> {
             }
             Step::Read { entry, offset, len } => self.read(entry, false, offset, len)?,
             Step::Write { entry, offset, bytes } => {
-                let file = self.files.get_mut(&entry).ok_or(Refusal::Store { code: 0 });
+                let file = open(&mut self.files, entry, StoreOperation::Write);
                 let written =
                     file.and_then(|open| self.store.write_at(&mut open.file, offset, bytes));
                 self.receiver.handle_written(written)?;
             }
             Step::Copy { entry, offset, len } => {
-                let file = self.files.get_mut(&entry).ok_or(Refusal::Store { code: 0 });
+                let file = open(&mut self.files, entry, StoreOperation::Copy);
                 let copied =
                     file.and_then(|open| self.store.copy_held(&mut open.file, offset, len));
                 self.receiver.handle_written(copied)?;
@@ -179,7 +181,7 @@ impl<T: Store> Bob<T> {
                     Ok(bytes) => read = read.saturating_add(bytes).min(len),
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => {
-                        held = Err(refusal_of(&error));
+                        held = Err(refusal_of(StoreOperation::Read, &error));
                         break;
                     }
                 }
@@ -242,4 +244,13 @@ impl<T: Store> fmt::Debug for Bob<T> {
         let mut debug = f.debug_struct("Bob");
         debug.field("receiver", &self.receiver).field("ended", &self.ended).finish_non_exhaustive()
     }
+}
+
+/// What is open of an entry, for an operation on it.
+fn open<F>(
+    files: &mut BTreeMap<EntryId, Open<F>>,
+    entry: EntryId,
+    operation: StoreOperation,
+) -> Result<&mut Open<F>, Refusal> {
+    files.get_mut(&entry).ok_or(Refusal::Store { code: 0, operation })
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{EntryId, Meta, Offer, Refusal, Withdrawal};
+use crate::proto::{EntryId, Meta, Offer, Refusal, StoreOperation, Withdrawal};
 use crate::store::{
     Begun, Commit, Ended, Place, Source, Standing, Store, Uncommitted, Unsendable, refusal_of,
     withdrawal_of,
@@ -112,6 +112,21 @@ impl Operation {
     ];
 }
 
+impl Operation {
+    /// How a [`Refusal`] names it.
+    const fn named(self) -> StoreOperation {
+        match self {
+            Self::Standing => StoreOperation::Stat,
+            Self::Begin => StoreOperation::Open,
+            Self::Read => StoreOperation::Read,
+            Self::Write => StoreOperation::Write,
+            Self::Copy => StoreOperation::Copy,
+            Self::Commit | Self::Settle => StoreOperation::Commit,
+            Self::Suspend | Self::Discard => StoreOperation::Unspecified,
+        }
+    }
+}
+
 impl SourceOperation {
     /// Each of them.
     pub const ALL: [Self; 4] = [Self::Next, Self::Open, Self::Read, Self::Finish];
@@ -132,12 +147,12 @@ impl<O> Fault<O> {
 }
 
 impl Failure {
-    /// What a store that fails so refuses an entry with.
+    /// What a store that fails so in this operation refuses an entry with.
     #[must_use]
-    pub fn refusal(self) -> Refusal {
+    pub fn refusal(self, operation: Operation) -> Refusal {
         match self {
             Self::Refusal(refusal) => refusal,
-            Self::Io(_) | Self::Os(_) => refusal_of(&self.error()),
+            Self::Io(_) | Self::Os(_) => refusal_of(operation.named(), &self.error()),
         }
     }
 
@@ -260,7 +275,7 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
-        self.call(Operation::Begin).map_err(Failure::refusal)?;
+        self.call(Operation::Begin).map_err(|failure| failure.refusal(Operation::Begin))?;
         self.inner.begin(offer, place)
     }
 
@@ -276,7 +291,7 @@ impl<S: Store> Store for FaultStore<S> {
     fn write_at(&mut self, file: &mut S::File, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         if let Err(failure) = self.call(Operation::Write) {
             self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
-            return Err(failure.refusal());
+            return Err(failure.refusal(Operation::Write));
         }
         self.inner.write_at(file, offset, bytes)
     }
@@ -284,7 +299,7 @@ impl<S: Store> Store for FaultStore<S> {
     fn copy_held(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
         if let Err(failure) = self.call(Operation::Copy) {
             self.inner.copy_held(file, offset, len / 2)?;
-            return Err(failure.refusal());
+            return Err(failure.refusal(Operation::Copy));
         }
         self.inner.copy_held(file, offset, len)
     }
@@ -294,7 +309,7 @@ impl<S: Store> Store for FaultStore<S> {
             Ok(()) => self.inner.commit(file, commit),
             Err(failure) => {
                 self.inner.suspend(file);
-                self.ended.push_back((commit.entry, failure.refusal()));
+                self.ended.push_back((commit.entry, failure.refusal(Operation::Commit)));
             }
         }
     }
@@ -311,7 +326,7 @@ impl<S: Store> Store for FaultStore<S> {
                 self.inner.suspend(rival);
             }
         }
-        Some((entry, Err(failure.refusal().into())))
+        Some((entry, Err(failure.refusal(Operation::Settle).into())))
     }
 
     fn suspend(&mut self, file: S::File) {

@@ -143,7 +143,7 @@ fn fault_store_write_that_fails_leaves_half_and_suspend_or_discard_the_contrary(
         let Ok(Begun::Fresh(mut file)) = store.begin(&offer, Place::Offered) else {
             panic!("no file")
         };
-        assert_eq!(store.write_at(&mut file, 0, b"abcd"), Err(failure.refusal()));
+        assert_eq!(store.write_at(&mut file, 0, b"abcd"), Err(failure.refusal(Operation::Write)));
         if is_suspended {
             store.suspend(file)
         } else {

@@ -300,7 +300,10 @@ fn store_copy_held_takes_blocks_from_the_old_file() {
     bench.store.write_at(&mut file, 4, b"xx").unwrap();
     bench.store.copy_held(&mut file, 6, 4).unwrap();
     bench.store.copy_held(&mut file, 0, 4).unwrap();
-    assert_eq!(bench.store.copy_held(&mut file, 8, 3), Err(Refusal::Store { code: 0 }));
+    assert_eq!(
+        bench.store.copy_held(&mut file, 8, 3),
+        Err(Refusal::Store { code: 0, operation: StoreOperation::Copy })
+    );
     let far = bench.store.copy_held(&mut file, u64::MAX, 1);
     assert!(matches!(far, Err(Refusal::TooLarge { .. })));
     let mut buffer = [0; 16];
@@ -538,7 +541,14 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
                     None => (None, None),
                     Some(Step::SyncFile) => (Some(Refusal::Sync { code: 5 }), None),
                     Some(Step::SyncFolder) => (Some(Refusal::Sync { code: 5 }), None),
-                    Some(_) => (Some(Refusal::Store { code: 5 }), Some("new")),
+                    Some(Step::Cut) => (
+                        Some(Refusal::Store { code: 5, operation: StoreOperation::Truncate }),
+                        Some("new"),
+                    ),
+                    Some(_) => (
+                        Some(Refusal::Store { code: 5, operation: StoreOperation::Rename }),
+                        Some("new"),
+                    ),
                 };
                 assert_eq!(ended.err(), refusal, "{place:?} {durability} {fail:?}");
                 let names = bench.names();

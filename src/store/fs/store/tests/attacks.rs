@@ -44,7 +44,7 @@ fn store_with_every_partial_name_planted_refuses() {
     for n in 0..64 {
         fifo(&bench.path(&format!("d/{}", partial_name("x", n))));
     }
-    let busy = Refusal::Store { code: 16 };
+    let busy = Refusal::Store { code: 16, operation: StoreOperation::Open };
     assert_eq!(bench.put("d/x", Place::Offered, "new"), Err(busy));
     assert_eq!(bench.put("d/y", Place::Offered, "new"), Ok(Committed::new(rel("d/y"))));
 }
