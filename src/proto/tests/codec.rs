@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::long;
+use super::rogue::wire;
 use crate::proto::StoreOperation;
 use crate::proto::message::{Activity, Hello, Message, Name, Reason, WireOffer};
 use crate::proto::types::{
@@ -313,18 +314,7 @@ fn is_canonical(message: &Message, control: &[u8]) -> bool {
 
 #[test]
 fn name_longer_than_its_length_can_say_is_cut_and_not_mistaken() {
-    let message = Message::Offer(WireOffer {
-        entry: EntryId::new(0),
-        kind: Kind::File,
-        block_size: BlockSize::MIN,
-        size: None,
-        modified: None,
-        mode: None,
-        root: None,
-        inline: false,
-        by_time: false,
-        name: vec![b'a'; 70_000].into(),
-    });
+    let message = Message::Offer(wire(0, &[b'a'; 70_000], None));
     let Some(Message::Offer(offer)) = Message::decode(Name::Offer, &encoded(&message)) else {
         panic!("not an offer");
     };

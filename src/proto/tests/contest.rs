@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::pair::{Bob, Ended, Pair, content, path};
-use super::rogue::Rogue;
+use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Limits};
 use crate::proto::error::Misuse;
-use crate::proto::message::{Activity, Message, WireOffer};
-use crate::proto::{AbortCode, EntryId, Event, Failure, Kind, Outcome, Refusal};
+use crate::proto::message::{Activity, Message};
+use crate::proto::{AbortCode, EntryId, Event, Failure, Outcome, Refusal};
 use crate::store::Place;
 use crate::tree::{BlockSize, Root};
 
@@ -405,18 +405,7 @@ fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
     };
     for n in 0..=FILES {
         if n < FILES {
-            rogue.say(&Message::Offer(WireOffer {
-                entry: EntryId::new(n),
-                kind: Kind::File,
-                block_size: BlockSize::MIN,
-                size: Some(2048),
-                modified: None,
-                mode: None,
-                root: None,
-                inline: false,
-                by_time: false,
-                name: format!("f{n}").into_bytes().into(),
-            }));
+            rogue.say(&Message::Offer(wire(n, format!("f{n}").as_bytes(), Some(2048))));
         }
         receipts += count(&rogue.turn());
         if n < FILES {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use super::rogue::Rogue;
+use super::rogue::{Rogue, wire};
 use crate::config::{Config, Deadlines};
 use crate::proto::error::{Failure, Stall};
 use crate::proto::frame::PREFACE;
@@ -217,18 +217,8 @@ fn sender_whose_source_has_nothing_says_that_it_lives_and_passes_the_floor() {
 fn receiver_whose_store_syncs_says_that_it_lives() {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
     rogue.pair.bob.is_stuck = true;
-    rogue.say(&Message::Offer(WireOffer {
-        entry: EntryId::new(0),
-        kind: Kind::Directory,
-        block_size: BlockSize::MIN,
-        size: Some(0),
-        modified: None,
-        mode: None,
-        root: None,
-        inline: false,
-        by_time: false,
-        name: (*b"d").into(),
-    }));
+    let folder = WireOffer { kind: Kind::Directory, ..wire(0, b"d", Some(0)) };
+    rogue.say(&Message::Offer(folder));
     rogue.over(true);
     rogue.settle();
     for _ in 0..20 {

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use super::rogue::Rogue;
+use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing, Limits, Turn};
-use crate::proto::message::{Message, Name, Reason, WireOffer};
-use crate::proto::types::{EntryId, Kind};
+use crate::proto::message::{Message, Name, Reason};
+use crate::proto::types::EntryId;
 use crate::proto::{Event, Failure, Meta, ProtocolError, Refusal};
 use crate::tree::{BlockHash, BlockSize, Root};
 
@@ -164,18 +164,7 @@ fn replaced_file_does_not_take_old_blocks_for_those_of_a_partial() {
 }
 
 fn offer(entry: u32, name: &str, size: Option<u64>) -> Message {
-    Message::Offer(WireOffer {
-        entry: EntryId::new(entry),
-        kind: Kind::File,
-        block_size: BlockSize::MIN,
-        size,
-        modified: None,
-        mode: None,
-        root: None,
-        inline: false,
-        by_time: false,
-        name: name.as_bytes().into(),
-    })
+    Message::Offer(wire(entry, name.as_bytes(), size))
 }
 
 #[test]
@@ -226,11 +215,7 @@ fn receipts_that_are_not_said_yet_count_as_pending() {
     let limits = Limits::default().pending_entries(10);
     let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
     for entry in 0..11 {
-        let Message::Offer(mut offer) = offer(entry, &format!("{entry}"), Some(0)) else {
-            panic!()
-        };
-        (offer.inline, offer.root) = (true, Some(Root::of(&[])));
-        rogue.say(&Message::Offer(offer));
+        rogue.say(&Message::Offer(inline(entry, format!("{entry}").as_bytes(), b"")));
         rogue.settle();
     }
     rogue.turn();

@@ -8,7 +8,7 @@ use crate::proto::Failure;
 use crate::proto::frame::{CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use crate::proto::message::{Hello, Message, Name, WireOffer};
 use crate::proto::types::{EntryId, Kind};
-use crate::tree::BlockSize;
+use crate::tree::{BlockSize, Root};
 
 /// The other side of one real machine.
 pub(super) struct Rogue {
@@ -233,4 +233,10 @@ pub(super) fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
         by_time: false,
         name: name.into(),
     }
+}
+
+/// An offer of a file whose content stands in the payload.
+pub(super) fn inline(entry: u32, name: &[u8], bytes: &[u8]) -> WireOffer {
+    let (root, inline) = (Some(Root::of(bytes)), true);
+    WireOffer { root, inline, ..wire(entry, name, Some(bytes.len() as u64)) }
 }

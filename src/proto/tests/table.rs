@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::golden;
 use super::pair::{Alice, Bob, content, path};
-use super::rogue::{Rogue, wire};
+use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing, Unchanged};
 use crate::proto::Meta;
 use crate::proto::frame::PREFACE;
@@ -65,8 +65,6 @@ fn messages() -> Vec<(String, Vec<Said>)> {
     let zeros = |entry, blocks| Message::Zeros { entry, blocks };
     let same = |entry, blocks| Message::Same { entry, blocks };
     let end = |entry, size, root| Message::End { entry, size, root };
-    let mut inline = wire(1, b"b", Some(2));
-    (inline.inline, inline.root) = (true, Some(Root::of(b"ok")));
     let one = |name: &str, message: Message| (name.to_owned(), vec![(message, Vec::new())]);
     let whole = end(ZERO, LEN as u64, root());
     let mut cases = vec![
@@ -75,7 +73,7 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         one("Offer same id", Message::Offer(wire(0, b"b", Some(5000)))),
         one("Offer last id", Message::Offer(wire(u32::MAX, b"b", Some(5000)))),
         one("Offer bad name", Message::Offer(wire(1, b"../b", Some(5000)))),
-        ("Offer inline".into(), vec![(Message::Offer(inline), b"ok".to_vec())]),
+        ("Offer inline".into(), vec![(Message::Offer(inline(1, b"b", b"ok")), b"ok".to_vec())]),
         one("Have nothing", have(ZERO, 0, 0, false, false)),
         one("Have one, more", have(ZERO, 0, 1, true, false)),
         one("Have all, compare", have(ZERO, 0, 3, false, true)),

@@ -1,7 +1,7 @@
 //! Files that are taken for unchanged by size and time: where that is done, what it spares, and what it never does.
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use super::rogue::Rogue;
+use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Limits, Unchanged};
 use crate::proto::message::{Message, Name, Reason, WireOffer};
 use crate::proto::types::{Durability, EntryId, Kind, Outcome};
@@ -192,18 +192,7 @@ fn lost_link_never_makes_trust_of_what_travelled() {
 }
 
 fn by_time(entry: u32, size: u64) -> WireOffer {
-    WireOffer {
-        entry: EntryId::new(entry),
-        kind: Kind::File,
-        block_size: BlockSize::MIN,
-        size: Some(size),
-        modified: time(1),
-        mode: None,
-        root: None,
-        inline: false,
-        by_time: true,
-        name: (*b"a").into(),
-    }
+    WireOffer { modified: time(1), by_time: true, ..wire(entry, b"a", Some(size)) }
 }
 
 fn sender() -> Rogue {

@@ -9,12 +9,12 @@ mod receivers;
 mod sizes;
 
 use super::pair::{Bob, path};
-use super::rogue::{Rogue, wire};
+use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Limits};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::message::{Message, Name};
 use crate::proto::types::{AbortCode, EntryId, Refusal};
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::tree::{BlockHash, BlockSize};
 
 const KIB: u64 = 1024;
 const ZERO: EntryId = EntryId::new(0);
@@ -88,9 +88,7 @@ fn refused(mut rogue: Rogue, expected: Refusal) {
     assert!(rogue.pair.bob.visible.is_empty());
     // A good entry still arrives.
     let next = 1_000_000;
-    let mut good = wire(next, b"good", Some(2));
-    (good.inline, good.root) = (true, Some(Root::of(b"ok")));
-    rogue.say_with(&Message::Offer(good), b"ok");
+    rogue.say_with(&Message::Offer(inline(next, b"good", b"ok")), b"ok");
     rogue.turn();
     assert_eq!(rogue.pair.bob.visible[&path("good")], b"ok");
 }

@@ -7,7 +7,7 @@ use crate::config::Existing;
 use crate::proto::error::{Damage, ProtocolError};
 use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Bob, path};
-use crate::proto::tests::rogue::{Rogue, wire};
+use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::types::Refusal;
 use crate::tree::{BlockHash, BlockSize, Root};
 
@@ -100,9 +100,7 @@ fn sender_whose_hash_is_that_of_another_place_is_asked_again() {
 #[test]
 fn sender_whose_inline_content_is_wrong_is_asked_for_it_as_a_block() {
     let mut rogue = sender();
-    let mut offer = wire(0, b"a", Some(2));
-    (offer.inline, offer.root) = (true, Some(Root::of(b"ok")));
-    rogue.say_with(&Message::Offer(offer), b"no");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"ok")), b"no");
     let said = rogue.turn();
     assert!(said.iter().any(|message| message.name() == Name::Have), "{said:?}");
     assert_eq!(rogue.pair.bob.written, 0);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{ZERO, broke, config, inline, offer};
+use super::{ZERO, broke, config, offer};
 use crate::config::{Config, Limits};
 use crate::proto::frame::PREFACE;
 use crate::proto::message::{Hello, Message};
 use crate::proto::tests::pair::Bob;
-use crate::proto::tests::rogue::Rogue;
+use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::types::EntryId;
 use crate::proto::{Failure, Misuse, ProtocolError, Receiver, TransferId};
 
@@ -18,11 +18,11 @@ fn entries_of_former_connections_count_against_the_limits() {
     let bob = Bob { is_stuck: true, ..Bob::default() };
     let mut rogue = Rogue::sender(&config, bob).greeted();
     for entry in 0..10 {
-        rogue.say_with(&Message::Offer(inline(entry, &format!("{entry}"), b"x")), b"x");
+        rogue.say_with(&Message::Offer(inline(entry, format!("{entry}").as_bytes(), b"x")), b"x");
         rogue.settle();
     }
     let mut rogue = rogue.again(&config, 2);
-    rogue.say_with(&Message::Offer(inline(10, "10", b"x")), b"x");
+    rogue.say_with(&Message::Offer(inline(10, b"10", b"x")), b"x");
     rogue.turn();
     broke(&rogue, ProtocolError::TooManyPending { entry: EntryId::new(10), limit: 10 });
 
@@ -52,14 +52,14 @@ fn bytes_and_entries_that_are_offered_again_are_counted_once() {
     let limits = Limits::default().entries(1).total_bytes(5);
     let config = config().limits(limits);
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
-    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.turn();
     for attempt in 2..4 {
         rogue = rogue.again(&config, attempt);
-        rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+        rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
         assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
     }
-    rogue.say_with(&Message::Offer(inline(1, "b", b"")), b"");
+    rogue.say_with(&Message::Offer(inline(1, b"b", b"")), b"");
     assert!(
         matches!(rogue.turn()[0], Message::Refuse { .. }),
         "the limits hold over all connections"

@@ -1,16 +1,16 @@
 //! Answers that the sender may not have heard: they are said again, and counted once.
 
-use super::{KIB, ZERO, broke, config, inline, offer, say_block};
+use super::{KIB, ZERO, broke, config, offer, say_block};
 use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Bob, content, path};
-use crate::proto::tests::rogue::Rogue;
+use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::{Event, ProtocolError};
 
 /// A rogue sender of which an entry is being committed, which takes until the test says so; it comes again.
 fn with_a_commit() -> Rogue {
     let bob = Bob { is_stuck: true, ..Bob::default() };
     let mut rogue = Rogue::sender(&config(), bob).greeted();
-    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.over(false);
     rogue.settle();
     rogue.again(&config(), 2)
@@ -25,7 +25,7 @@ fn commit_that_ends_after_a_reconnect_is_receipted_once_it_is_asked_for() {
             rogue.settle();
         }
         assert!(rogue.hear().is_empty(), "it was not offered on this connection");
-        rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+        rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
         rogue.over(true);
         rogue.settle();
         rogue.pair.bob.is_stuck = false;
@@ -40,7 +40,7 @@ fn commit_that_ends_after_a_reconnect_is_receipted_once_it_is_asked_for() {
 #[test]
 fn commit_that_ends_after_its_entry_was_offered_with_other_content_is_no_misuse() {
     let mut rogue = with_a_commit();
-    rogue.say_with(&Message::Offer(inline(0, "a", b"other")), b"other");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"other")), b"other");
     rogue.settle();
     rogue.pair.bob.is_stuck = false;
     rogue.settle();
@@ -52,7 +52,7 @@ fn commit_that_ends_after_its_entry_was_offered_with_other_content_is_no_misuse(
 
 #[test]
 fn other_content_for_an_entry_that_is_being_committed_breaks_the_protocol() {
-    for other in [inline(0, "a", b"other"), inline(0, "b", b"five!")] {
+    for other in [inline(0, b"a", b"other"), inline(0, b"b", b"five!")] {
         let mut rogue = with_a_commit();
         rogue.say_with(&Message::Offer(other), b"other");
         rogue.turn();
@@ -65,10 +65,10 @@ fn other_content_for_an_entry_that_is_being_committed_breaks_the_protocol() {
 #[test]
 fn other_content_for_an_entry_that_was_receipted_is_not_receipted_for_it() {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.turn();
     let mut rogue = rogue.again(&config(), 2);
-    rogue.say_with(&Message::Offer(inline(0, "a", b"other")), b"other");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"other")), b"other");
     assert!(matches!(rogue.turn()[0], Message::Refuse { .. }), "another file has the name");
     assert_eq!(rogue.pair.bob.visible[&path("a")], b"five!");
 }
@@ -76,11 +76,11 @@ fn other_content_for_an_entry_that_was_receipted_is_not_receipted_for_it() {
 #[test]
 fn receipt_is_said_again_until_the_sender_has_spoken_after_it() {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.turn();
     for attempt in 2..5 {
         rogue = rogue.again(&config(), attempt);
-        rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+        rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
         assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
         assert_eq!((rogue.pair.bob.committed.len(), rogue.pair.bob.reads.len()), (1, 0));
     }
@@ -88,7 +88,7 @@ fn receipt_is_said_again_until_the_sender_has_spoken_after_it() {
     rogue.say(&Message::Heartbeat { activity: crate::proto::Activity::Reading });
     rogue.settle();
     rogue = rogue.again(&config(), 5);
-    rogue.say_with(&Message::Offer(inline(0, "a", b"five!")), b"five!");
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
     assert_eq!(rogue.pair.bob.reads.len(), 1);
 }

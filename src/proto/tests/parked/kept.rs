@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{KIB, ZERO, broke, check_reads, config, inline, offer, say_block};
+use super::{KIB, ZERO, broke, check_reads, config, offer, say_block};
 use crate::config::Turn;
 use crate::proto::ProtocolError;
 use crate::proto::message::{Message, Name, WireOffer};
 use crate::proto::tests::pair::{Bob, content, path};
-use crate::proto::tests::rogue::Rogue;
+use crate::proto::tests::rogue::{Rogue, inline};
 use crate::tree::{BlockHash, BlockSize, Root};
 
 /// A rogue sender that has sent three of four blocks of `a`, and comes again.
@@ -93,7 +93,7 @@ fn entry_that_is_offered_again_as_something_else_begins_anew() {
 fn entry_that_is_passed_over_or_left_at_the_end_is_let_go() {
     let bytes = content(1, 4 * KIB);
     let mut rogue = with_three_blocks(&bytes);
-    rogue.say_with(&Message::Offer(inline(1, "b", b"new")), b"new");
+    rogue.say_with(&Message::Offer(inline(1, b"b", b"new")), b"new");
     rogue.turn();
     assert!(rogue.pair.bob.open.is_empty() && rogue.pair.bob.partial.contains_key(&path("a")));
     let mut rogue = with_three_blocks(&bytes);

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::proto::message::{Message, WireOffer};
 use crate::proto::types::EntryId;
 use crate::proto::{Failure, ProtocolError};
-use crate::tree::{BlockSize, Root};
+use crate::tree::BlockSize;
 
 const KIB: usize = 1024;
 const ZERO: EntryId = EntryId::new(0);
@@ -33,11 +33,6 @@ fn check_reads(pair: &Pair, what: &impl Fn() -> String) {
 
 fn offer(entry: u32, name: &str, size: Option<u64>) -> WireOffer {
     wire(entry, name.as_bytes(), size)
-}
-
-fn inline(entry: u32, name: &str, bytes: &[u8]) -> WireOffer {
-    let (root, inline) = (Some(Root::of(bytes)), true);
-    WireOffer { root, inline, ..offer(entry, name, Some(bytes.len() as u64)) }
 }
 
 fn say_block(rogue: &mut Rogue, bytes: &[u8], index: u64) {
