@@ -6,16 +6,19 @@
     reason = "each end has a thread, and memory is read from a file"
 )]
 
+mod nowhere;
+
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::thread;
-use std::time::Duration;
 
-use haul::proto::{EntryId, Meta, Offer, Refusal, Withdrawal};
-use haul::store::{Begun, Commit, Committed, Ended, Place, Unsendable};
+use haul::proto::{Meta, Withdrawal};
+use haul::store::Unsendable;
 use haul::transport::memory;
-use haul::{Config, RelPath, Source, Store, Transfer};
+use haul::{Config, RelPath, Source, Transfer};
+
+use nowhere::Nowhere;
 
 /// Yields as many files as it is told to, of one size, made up as they are read.
 struct Endless {
@@ -48,43 +51,6 @@ impl Source for Endless {
     fn finish(&mut self, _: &mut (), _: &Meta) -> Result<(), Withdrawal> {
         Ok(())
     }
-}
-
-/// Takes everything and keeps nothing.
-#[derive(Default)]
-struct Nowhere(Vec<Commit>);
-
-impl Store for Nowhere {
-    type File = ();
-
-    fn begin(&mut self, _: &Offer, _: Place) -> Result<Begun<()>, Refusal> {
-        Ok(Begun::Fresh(()))
-    }
-
-    fn read_at(&mut self, _: &mut (), _: u64, _: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn write_at(&mut self, _: &mut (), _: u64, _: &[u8]) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn copy_held(&mut self, _: &mut (), _: u64, _: u64) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn commit(&mut self, _: (), commit: Commit) {
-        self.0.push(commit);
-    }
-
-    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Ended<()>)> {
-        let commit = self.0.pop()?;
-        Some((commit.entry, Ok(Committed::new(commit.meta.path))))
-    }
-
-    fn suspend(&mut self, (): ()) {}
-
-    fn discard(&mut self, (): ()) {}
 }
 
 /// The most memory that this process had at a time, in bytes.

@@ -5,18 +5,19 @@
     reason = "the other end needs a thread, and helpers of tests fail as tests do"
 )]
 
-use std::collections::VecDeque;
-use std::io;
+mod nowhere;
+
 use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
 use haul::config::{Limits, Turn};
 use haul::drive::Clock;
-use haul::proto::{EntryId, Offer, Refusal};
-use haul::store::{Begun, Commit, Committed, Ended, MemorySource, Place};
+use haul::store::MemorySource;
 use haul::transport::memory;
-use haul::{Config, RelPath, Store, Summary, Transfer};
+use haul::{Config, RelPath, Summary, Transfer};
+
+use nowhere::Nowhere;
 
 /// Time stands still: no turn ends because of it.
 struct Still;
@@ -29,49 +30,6 @@ impl Clock for Still {
     fn sleep(&self, _: Duration) {}
 }
 
-/// Takes everything and keeps nothing.
-struct Nowhere {
-    commits: VecDeque<Commit>,
-    /// Commits end when they are waited for, and one at a time.
-    is_lazy: bool,
-}
-
-impl Store for Nowhere {
-    type File = ();
-
-    fn begin(&mut self, _: &Offer, _: Place) -> Result<Begun<()>, Refusal> {
-        Ok(Begun::Fresh(()))
-    }
-
-    fn read_at(&mut self, _: &mut (), _: u64, _: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn write_at(&mut self, _: &mut (), _: u64, _: &[u8]) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn copy_held(&mut self, _: &mut (), _: u64, _: u64) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn commit(&mut self, _: (), commit: Commit) {
-        self.commits.push_back(commit);
-    }
-
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<()>)> {
-        if self.is_lazy && wait.is_zero() {
-            return None;
-        }
-        let commit = self.commits.pop_front()?;
-        Some((commit.entry, Ok(Committed::new(commit.meta.path))))
-    }
-
-    fn suspend(&mut self, (): ()) {}
-
-    fn discard(&mut self, (): ()) {}
-}
-
 const FILES: u64 = 3000;
 const SIZE: u64 = 100;
 
@@ -82,7 +40,7 @@ fn send(config: &Config, is_lazy: bool) -> Summary {
     let (alice, bob) = memory::pipe(NonZeroUsize::new(64 << 10).expect("not 0"));
     let theirs = config.clone();
     let receiver = thread::spawn(move || {
-        let mut store = Nowhere { commits: VecDeque::new(), is_lazy };
+        let mut store = Nowhere { is_lazy, ..Nowhere::default() };
         Transfer::new(theirs).clock(Still).receive(&mut store, bob)
     });
     let mut source = MemorySource::new();
