@@ -1,88 +1,14 @@
 //! Ctrl-C, the death of either side, and going on afterwards.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
 use crate::common::assert_same;
 use crate::haul::{Haul, content, names, run};
-
-/// Lets so many bytes through to the receiver, then no more, until it is told to close. Gives how many went through.
-struct Relay {
-    address: String,
-    full: mpsc::Receiver<()>,
-    close: mpsc::Sender<()>,
-    thread: JoinHandle<usize>,
-}
-
-impl Relay {
-    fn new(to: String, limit: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (filled, full) = mpsc::channel();
-        let (close, closed) = mpsc::channel::<()>();
-        let thread = thread::spawn(move || {
-            let (mut near, _) = listener.accept().unwrap();
-            let mut far = TcpStream::connect(to).unwrap();
-            let (mut back, mut answers) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            let answers = thread::spawn(move || drop(std::io::copy(&mut answers, &mut back)));
-            let mut passed = 0;
-            let mut buffer = vec![0; 10_000];
-            while passed < limit {
-                let Ok(count @ 1..) = near.read(&mut buffer) else { break };
-                far.write_all(&buffer[..count]).unwrap();
-                passed += count;
-            }
-            if passed >= limit {
-                filled.send(()).unwrap();
-                let _ = closed.recv();
-            }
-            let _ = (far.shutdown(Shutdown::Both), near.shutdown(Shutdown::Both));
-            answers.join().unwrap();
-            passed
-        });
-        Self { address, full, close, thread }
-    }
-
-    fn end(self) -> usize {
-        drop(self.close);
-        self.thread.join().unwrap()
-    }
-}
-
-/// Cuts the first connection after so many bytes and lets the second through. Gives how many bytes each carried to the
-/// receiver, which is who connects, or whom `to` names.
-pub(crate) fn cut_once(
-    to: String,
-    limit: usize,
-    receiver_connects: bool,
-) -> (String, JoinHandle<[usize; 2]>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let carry = move |limit| {
-        let (near, _) = listener.accept().unwrap();
-        let far = TcpStream::connect(&to).unwrap();
-        let (mut near, mut far) = if receiver_connects { (far, near) } else { (near, far) };
-        let (mut back, mut answers) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-        let answers = thread::spawn(move || drop(std::io::copy(&mut answers, &mut back)));
-        let mut passed = 0;
-        let mut buffer = vec![0; 10_000];
-        while passed < limit {
-            let Ok(count @ 1..) = near.read(&mut buffer) else { break };
-            far.write_all(&buffer[..count]).unwrap();
-            passed += count;
-        }
-        let _ = (far.shutdown(Shutdown::Both), near.shutdown(Shutdown::Both));
-        answers.join().unwrap();
-        passed
-    };
-    (address, thread::spawn(move || [carry(limit), carry(usize::MAX)]))
-}
+use crate::proxy::{Cut, Proxy};
 
 const SIZE: usize = 8 << 20;
 
@@ -94,23 +20,23 @@ fn interrupted_sender_goes_on_when_run_again() {
     fs::write(&file, &bytes).unwrap();
     let file = file.to_str().unwrap();
     let (bob, address) = Haul::receive(inbox.path(), &[]);
-    let relay = Relay::new(address.clone(), SIZE / 2);
-    let alice = Haul::start(["send", file, &relay.address]);
-    relay.full.recv_timeout(Duration::from_secs(30)).unwrap();
+    let proxy = Proxy::new(&address, Cut::Hold, [SIZE as u64 / 2]);
+    let alice = Haul::start(["send", file, &proxy.address]);
+    let held = proxy.held();
     let start = Instant::now();
     alice.interrupt();
     let alice = alice.finish().code(130).one_error(&["stopping", "run the same command again"]);
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(!alice.stdout.contains("delivered"), "{alice:?}");
-    relay.end();
-    let held = names(inbox.path());
-    assert!(held.iter().all(|name| name.starts_with(".haul-")), "{held:?}");
+    drop((held, proxy));
+    let left = names(inbox.path());
+    assert!(left.iter().all(|name| name.starts_with(".haul-")), "{left:?}");
 
     // What travels the second time is about what was missing.
-    let relay = Relay::new(address, usize::MAX);
-    run(["send", file, &relay.address]).code(0);
-    let passed = relay.end();
-    assert!(passed < SIZE * 3 / 4, "{passed} of {SIZE} bytes travelled again");
+    let proxy = Proxy::new(&address, Cut::Fin, []);
+    run(["send", file, &proxy.address]).code(0);
+    let passed = proxy.carried().bytes;
+    assert!(passed < SIZE as u64 * 3 / 4, "{passed} of {SIZE} bytes travelled again");
     assert_same(&fs::read(inbox.path().join("large")).unwrap(), &bytes);
     assert_eq!(names(inbox.path()), ["large"]);
     bob.interrupt();
@@ -122,15 +48,17 @@ fn cut_connection_is_made_again_and_carries_only_what_is_missing() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     // More than the first turn, so that part of it is known to have arrived when the connection is cut.
     let size = 32 << 20;
-    let bytes = content(8, size);
+    let bytes = content(8, size as usize);
     let file = outbox.path().join("large");
     fs::write(&file, &bytes).unwrap();
     let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
-    let (relay, carried) = cut_once(address.clone(), size * 3 / 4, false);
-    let sent = run(["send", "--json", file.to_str().unwrap(), &relay]).code(0);
-    let [first, second] = carried.join().unwrap();
-    assert!(first >= size * 3 / 4);
+    let first = size * 3 / 4;
+    let proxy = Proxy::new(&address, Cut::Fin, [first]);
+    let sent = run(["send", "--json", file.to_str().unwrap(), &proxy.address]).code(0);
+    let carried = proxy.carried();
+    assert_eq!((carried.cuts, carried.connections), (1, 2));
     // In flight when it was cut: what the system's buffers held.
+    let second = carried.bytes - first;
     assert!(second < size / 4 + (4 << 20), "{second} bytes went the second time");
     let events = sent.events();
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
@@ -180,18 +108,18 @@ fn interrupted_receiver_ends_and_tells_its_sender() {
     let file = outbox.path().join("large");
     fs::write(&file, content(7, SIZE)).unwrap();
     let (bob, address) = Haul::receive(inbox.path(), &[]);
-    let relay = Relay::new(address, SIZE / 2);
-    let alice = Haul::start(["send", file.to_str().unwrap(), &relay.address, "--retry-for", "1s"]);
-    relay.full.recv_timeout(Duration::from_secs(30)).unwrap();
+    let proxy = Proxy::new(&address, Cut::Hold, [SIZE as u64 / 2]);
+    let alice = Haul::start(["send", file.to_str().unwrap(), &proxy.address, "--retry-for", "1s"]);
+    let held = proxy.held();
     bob.interrupt();
-    relay.close.send(()).unwrap();
+    drop(held);
     let start = Instant::now();
     bob.finish().code(130);
     alice.finish().code(3);
     assert!(start.elapsed() < Duration::from_secs(25));
-    relay.end();
-    let held = names(inbox.path());
-    assert!(held.iter().all(|name| name.starts_with(".haul-")), "{held:?}");
+    drop(proxy);
+    let left = names(inbox.path());
+    assert!(left.iter().all(|name| name.starts_with(".haul-")), "{left:?}");
 }
 
 #[test]

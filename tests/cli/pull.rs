@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
 use crate::common::{assert_same, photo, photo_path};
 use crate::haul::{HAUL, Haul, content, names, run, tree};
-use crate::interrupt::cut_once;
 
 fn photo_name() -> String {
     photo_path().to_str().unwrap().to_owned()
@@ -27,6 +27,30 @@ fn listening(paths: &[&str], more: &[&str]) -> (Haul, String) {
 fn fetch(folder: &Path, address: &str, more: &[&str]) -> Haul {
     let arguments = ["receive", folder.to_str().unwrap(), "--connect", address];
     Haul::start(arguments.iter().chain(more))
+}
+
+/// Cuts the first connection after so many bytes and lets the second through. Gives how many bytes each carried to the
+/// receiver, which is who connects.
+fn cut_once(to: String, limit: usize) -> (String, JoinHandle<[usize; 2]>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let carry = move |limit| {
+        let (mut far, _) = listener.accept().unwrap();
+        let mut near = TcpStream::connect(&to).unwrap();
+        let (mut back, mut answers) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+        let answers = thread::spawn(move || drop(std::io::copy(&mut answers, &mut back)));
+        let mut passed = 0;
+        let mut buffer = vec![0; 10_000];
+        while passed < limit {
+            let Ok(count @ 1..) = near.read(&mut buffer) else { break };
+            far.write_all(&buffer[..count]).unwrap();
+            passed += count;
+        }
+        let _ = (far.shutdown(Shutdown::Both), near.shutdown(Shutdown::Both));
+        answers.join().unwrap();
+        passed
+    };
+    (address, thread::spawn(move || [carry(limit), carry(usize::MAX)]))
 }
 
 #[test]
@@ -111,7 +135,7 @@ fn cut_pull_is_dialled_again_and_carries_only_what_is_missing() {
     let file = outbox.path().join("large");
     fs::write(&file, &bytes).unwrap();
     let (alice, address) = listening(&[file.to_str().unwrap()], &["--json"]);
-    let (relay, carried) = cut_once(address, size * 3 / 4, true);
+    let (relay, carried) = cut_once(address, size * 3 / 4);
     let bob = fetch(inbox.path(), &relay, &["--json"]).finish().code(0);
     let [first, second] = carried.join().unwrap();
     assert!(first >= size * 3 / 4);
@@ -131,7 +155,7 @@ fn listening_sender_whose_receiver_is_lost_waits_for_as_long_as_was_asked() {
     let size = 32 << 20;
     fs::write(&file, content(8, size)).unwrap();
     let (alice, address) = listening(&[file.to_str().unwrap()], &["--retry-for", "1s"]);
-    let (relay, _) = cut_once(address, size * 3 / 4, true);
+    let (relay, _) = cut_once(address, size * 3 / 4);
     let mut bob = fetch(inbox.path(), &relay, &["--json"]);
     bob.line(|line| line.contains("\"progress\""));
     let start = Instant::now();
@@ -152,7 +176,7 @@ fn listening_sender_whose_receiver_is_lost_waits_for_as_long_as_was_asked() {
 #[test]
 fn receiver_that_connects_where_nobody_listens_says_what_to_start() {
     let (place, inbox) = (tempdir().unwrap(), tempdir().unwrap());
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let failed = fetch(inbox.path(), &address, &[]).finish().code(3);
@@ -192,9 +216,9 @@ fn listening_sender_tells_of_strangers_and_goes_on_waiting() {
 #[test]
 fn receiver_that_connects_to_a_web_server_names_what_it_said() {
     let inbox = tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let web = std::thread::spawn(move || {
+    let web = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
@@ -223,7 +247,7 @@ fn pull_that_is_interrupted_on_either_side_goes_on_when_run_again() {
     let file = file.to_str().unwrap();
     for by_sender in [true, false] {
         let (alice, address) = listening(&[file], &["--retry-for", "0s"]);
-        let (relay, _carried) = cut_once(address, bytes.len() * 3 / 4, true);
+        let (relay, _carried) = cut_once(address, bytes.len() * 3 / 4);
         let mut bob = fetch(inbox.path(), &relay, &["--json", "--retry-for", "0s"]);
         bob.line(|line| line.contains("\"progress\""));
         if by_sender {
