@@ -391,3 +391,36 @@ proptest! {
         prop_assert_eq!(found.len(), names);
     }
 }
+
+/// Two transfers into one store, the second of which brings a name of the first under another number, and one that differs
+/// from it by case alone.
+fn receive_twice<S: Store + Send>(store: S) -> S
+where
+    S::File: Send,
+{
+    let mut transfer = Transfer::new(config(Existing::Refuse));
+    let mut store = store;
+    for names in [&["a", "b"][..], &["b", "A"]] {
+        let path = |name: &&str| RelPath::parse(name.as_bytes()).expect("a good name");
+        let add = |source: MemorySource, name| source.file(path(name), content(1, 2000));
+        let mut source = names.iter().fold(MemorySource::new(), add);
+        let (alice, bob) = memory::pipe(NonZeroUsize::MIN);
+        let (transfer, store) = (&mut transfer, &mut store);
+        let summary = thread::scope(|scope| {
+            scope.spawn(move || transfer.receive(store, bob).expect("received"));
+            Transfer::new(Config::default()).send(&mut source, alice).expect("sent")
+        });
+        assert_eq!((summary.delivered, summary.refused), (2, 0), "{names:?}");
+    }
+    store
+}
+
+#[test]
+fn names_of_one_transfer_are_not_held_against_those_of_the_next_in_one_store() {
+    let store = receive_twice(MemoryStore::new());
+    assert_eq!(store.files().len(), 3);
+    let folder = tempfile::tempdir().expect("a folder");
+    receive_twice(FsStore::open(folder.path()).expect("it is there"));
+    let names = fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(names, 3);
+}

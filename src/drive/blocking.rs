@@ -142,6 +142,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 
     /// Receives into `store` what one sender sends over one stream.
     ///
+    /// The store may serve any number of transfers so, one after the other: what stands is there for each of them, and names
+    /// that must not differ by case alone are those of one transfer.
+    ///
     /// # Errors
     ///
     /// See [`Error`]. What has arrived by then serves the next attempt.

@@ -143,6 +143,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         if let Some(left) = left {
                             receiving.adopt(left);
                         }
+                        receiving.store.serve(transfer);
                     }
                     self.observer.event(&event);
                 }

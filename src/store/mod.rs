@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::proto::{
     Durability, EntryId, Found, Meta, Offer, Refusal, RelPath, StoreOperation, Timestamp,
-    Withdrawal,
+    TransferId, Withdrawal,
 };
 
 pub use chain::{Chain, Either};
@@ -137,6 +137,14 @@ pub trait Store {
     /// their content travels, which takes a round trip more and saves sending what is held.
     fn holds_content(&mut self) -> bool {
         false
+    }
+
+    /// Entries of this transfer follow: on its first connection, or again on a later one.
+    ///
+    /// A store that holds names against one another, as where they differ by case alone, does so within one transfer. By
+    /// default nothing is done.
+    fn serve(&mut self, transfer: TransferId) {
+        let _ = transfer;
     }
 
     /// What stands under the name of an offer, if it is a regular file. It is looked at, and not opened.

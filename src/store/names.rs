@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::{BuildHasher, Hasher};
 
-use crate::proto::{EntryId, Kind, Refusal, RelPath};
+use crate::proto::{EntryId, Kind, Refusal, RelPath, TransferId};
 
 /// The names that a session was offered, to find those that would be one on some system.
 ///
@@ -13,6 +13,7 @@ use crate::proto::{EntryId, Kind, Refusal, RelPath};
 /// names the odds are 1 in 300,000.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
+    transfer: Option<TransferId>,
     hasher: RandomState,
     seen: HashMap<u64, Claim>,
 }
@@ -24,6 +25,13 @@ struct Claim {
 }
 
 impl Taken {
+    /// The names of another transfer are not held against those of this one.
+    pub(super) fn serve(&mut self, transfer: TransferId) {
+        if self.transfer != Some(transfer) {
+            *self = Self { transfer: Some(transfer), ..Self::default() };
+        }
+    }
+
     /// Notes that `entry` has a name, which is given with everything folded that some system takes for the same.
     ///
     /// The same entry may claim its name again: it is offered again after a lost connection.

@@ -17,7 +17,7 @@ mod source;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp};
+use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp, TransferId};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Store, Uncommitted};
 use crate::tree::BlockSize;
 
@@ -405,6 +405,16 @@ impl<S: Store> Checked<S> {
         }
         let offer = Offer::new(first, Meta::file(path("Name"), Some(5)), BlockSize::MIN);
         self.assert_stands(&offer, Place::Offered, b"first");
+        // Names are those of one transfer, over all of its connections.
+        let taken = self.file("name", 1);
+        for (transfer, collides) in [(1, false), (1, true), (2, false)] {
+            self.store.serve(TransferId::new([transfer; 16]));
+            let offer = if collides { &self.file("NAME", 1) } else { &taken };
+            let begun = self.store.begin(offer, Place::Replacing);
+            let refusal = begun.map(|begun| self.store.suspend(begun.into_parts().0)).err();
+            let expected = collides.then_some(Refusal::Collision);
+            assert_eq!(refusal, expected, "{} of transfer {transfer}", offer.meta.path);
+        }
     }
 
     fn offer_alone_takes_no_space(&mut self) {

@@ -24,7 +24,7 @@ use super::source::about;
 use super::stat;
 use super::sync::Pool;
 use super::target::stays_inside;
-use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation};
+use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, TransferId};
 use crate::store::names::{Taken, beside, lower_case};
 use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 
@@ -51,7 +51,7 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 /// - **Existing files** are never written to. Where one is replaced, that is by a rename. A folder or special file,
 ///   or a link in the place of a file, is never replaced.
 /// - **Links** are refused unless [`FsStore::allow_links`] says otherwise.
-/// - **Collisions**: names that differ by case or Unicode form alone collide within a session, on any file
+/// - **Collisions**: names that differ by case or Unicode form alone collide within a transfer, on any file
 ///   system.
 ///
 /// A clone is a new session in the same folder: it has its own completions and its own set of names; it shares the
@@ -387,6 +387,10 @@ impl Store for FsStore {
         let names = entries.filter_map(Result::ok);
         // Whatever is not hidden: partial files of earlier attempts are reported by their blocks.
         names.into_iter().any(|entry| !entry.file_name().to_bytes().starts_with(b"."))
+    }
+
+    fn serve(&mut self, transfer: TransferId) {
+        self.taken.serve(transfer);
     }
 
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {

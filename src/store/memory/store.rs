@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{copy_at, length};
-use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Timestamp};
+use crate::proto::{
+    EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Timestamp, TransferId,
+};
 use crate::store::names::{Taken, beside, lower_case};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
 
@@ -306,6 +308,10 @@ impl Store for MemoryStore {
 
     fn holds_content(&mut self) -> bool {
         !self.lock().entries.is_empty()
+    }
+
+    fn serve(&mut self, transfer: TransferId) {
+        self.taken.serve(transfer);
     }
 
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {

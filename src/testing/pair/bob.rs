@@ -66,10 +66,11 @@ impl<T: Store> Bob<T> {
         self.collect()?;
         match self.receiver.poll(now, out)? {
             ReceiveAction::Event(event) => {
-                if let Event::Greeted { .. } = event
-                    && let Some(former) = self.former.take()
-                {
-                    self.receiver.adopt(former)?;
+                if let Event::Greeted { transfer, .. } = event {
+                    if let Some(former) = self.former.take() {
+                        self.receiver.adopt(former)?;
+                    }
+                    self.store.serve(transfer);
                 }
                 self.events.push(event);
             }

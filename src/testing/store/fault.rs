@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{EntryId, Meta, Offer, Refusal, StoreOperation, Withdrawal};
+use crate::proto::{EntryId, Meta, Offer, Refusal, StoreOperation, TransferId, Withdrawal};
 use crate::store::{
     Begun, Commit, Ended, Place, Source, Standing, Store, Uncommitted, Unsendable, refusal_of,
     withdrawal_of,
@@ -267,6 +267,10 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn holds_content(&mut self) -> bool {
         self.inner.holds_content()
+    }
+
+    fn serve(&mut self, transfer: TransferId) {
+        self.inner.serve(transfer);
     }
 
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {
