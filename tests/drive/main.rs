@@ -1,11 +1,24 @@
 //! The driver and the server, over pipes, over networks in memory, and over streams that fail.
 #![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![cfg_attr(
+    all(feature = "fs", feature = "testing"),
+    expect(
+        clippy::disallowed_methods,
+        reason = "what stands in the folder is looked at from outside"
+    )
+)]
 
+#[cfg(all(feature = "fs", feature = "testing"))]
+mod anew;
 mod cancel;
 mod deadlines;
+#[cfg(all(feature = "fs", feature = "testing"))]
+mod parked;
 mod rate;
 mod retry;
 mod scene;
 mod server;
 mod store;
 mod stream;
+#[cfg(all(feature = "fs", feature = "testing"))]
+mod watched;

@@ -17,7 +17,7 @@ use haul::{
 
 use crate::scene::{
     Frail, FrailConnector, Silent, Virtual, assert_three_files, capacity, content, path,
-    small_blocks, three_files, with_server,
+    small_blocks, three_files, with_sessions,
 };
 
 #[test]
@@ -34,8 +34,8 @@ fn transfer_survives_the_loss_of_its_connections() {
     }
     for step in [97, 300, 1000, 5000] {
         let store = MemoryStore::new();
-        let retries = with_server(&store, 4, |connector| {
-            let mut connector = FrailConnector { inner: connector, step, connected: 0 };
+        let retries = with_sessions(&store, 4, |connector| {
+            let mut connector = FrailConnector::new(connector, step, step);
             let mut transfer = Transfer::new(small_blocks())
                 .clock(Virtual::default())
                 .retry(Retry::patiently(Duration::from_secs(100_000)))
@@ -147,7 +147,7 @@ fn sender_that_listens_serves_a_receiver_that_dials_again() {
                 .retry(Retry::patiently(Duration::from_secs(60)))
                 .send_via(&mut three_files(), &mut Listening::new(acceptor))
         });
-        let mut connector = FrailConnector { inner: connector, step: 3000, connected: 0 };
+        let mut connector = FrailConnector::new(connector, 3000, 3000);
         let received = Transfer::new(small_blocks())
             .clock(Virtual::default())
             .retry(Retry::patiently(Duration::from_secs(100_000)))
@@ -175,7 +175,7 @@ fn receiver_that_dials_again_takes_other_files_from_a_sender_that_begins_anew() 
                 .retry(Retry::patiently(Duration::from_secs(60)))
                 .send_via(&mut three_files(), &mut Listening::new(acceptor))
         });
-        let mut connector = FrailConnector { inner: connector, step: 10_000, connected: 0 };
+        let mut connector = FrailConnector::new(connector, 10_000, 10_000);
         let received = Transfer::new(small_blocks())
             .clock(Virtual::default())
             .retry(Retry::patiently(Duration::from_secs(100_000)))
@@ -236,15 +236,15 @@ struct GoneForGood<'c> {
 }
 
 impl Connector for GoneForGood<'_> {
-    type Stream = Frail<memory::Pipe>;
+    type Stream = Frail;
 
     fn connect(&mut self) -> io::Result<Self::Stream> {
         self.clock.sleep(Duration::from_secs(1));
         self.calls += 1;
         match self.calls {
-            7200 => Ok(Frail { inner: self.inner.connect()?, left: 15_000 }),
+            7200 => Ok(Frail::new(self.inner.connect()?, 15_000)),
             7201.. if self.calls.is_multiple_of(10) => {
-                Ok(Frail { inner: memory::pipe(capacity(1)).0, left: 0 })
+                Ok(Frail::new(memory::pipe(capacity(1)).0, 0))
             }
             _ => Err(ErrorKind::WouldBlock.into()),
         }

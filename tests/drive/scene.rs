@@ -1,16 +1,19 @@
-//! What the tests of the driver share: content, pairs of sides, links that fail, and time.
+//! What the tests of the driver share: content, pairs of sides, links that fail, servers, and time.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
 use haul::store::{MemorySource, MemoryStore};
-use haul::transport::memory::{self, MemoryConnector};
+use haul::transport::memory::{self, MemoryConnector, Pipe};
 use haul::tree::BlockSize;
-use haul::{Cancel, Config, Connector, Error, Event, Observer, RelPath, Server, Summary, Transfer};
+use haul::{
+    Acceptor, Cancel, Config, Connector, Error, Event, Observer, RelPath, Server, Store, Summary,
+    Transfer,
+};
 
 pub(crate) fn path(name: &str) -> RelPath {
     RelPath::parse(name.as_bytes()).expect("a good name")
@@ -82,61 +85,116 @@ impl Clock for Virtual {
     }
 }
 
-/// A stream that is lost after so many bytes in both directions together.
-pub(crate) struct Frail<T> {
-    pub(crate) inner: T,
-    pub(crate) left: usize,
+/// A stream that is lost after so many bytes in both directions together; it may then be kept, so that the other end
+/// does not hear of it.
+pub(crate) struct Frail {
+    inner: Option<Pipe>,
+    left: usize,
+    keep: Option<mpsc::Sender<Pipe>>,
 }
 
-impl<T> Frail<T> {
+impl Frail {
+    pub(crate) const fn new(inner: Pipe, left: usize) -> Self {
+        Self { inner: Some(inner), left, keep: None }
+    }
+
     fn admit(&self, bytes: usize) -> io::Result<usize> {
         if self.left == 0 {
             return Err(ErrorKind::ConnectionReset.into());
         }
         Ok(bytes.min(self.left))
     }
+
+    fn pipe(&mut self) -> &mut Pipe {
+        self.inner.as_mut().expect("it is open")
+    }
 }
 
-impl<T: Read> Read for Frail<T> {
+impl Read for Frail {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = self.admit(buffer.len())?;
-        let read = self.inner.read(&mut buffer[..most])?;
+        let read = self.pipe().read(&mut buffer[..most])?;
         self.left -= read;
         Ok(read)
     }
 }
 
-impl<T: Write> Write for Frail<T> {
+impl Write for Frail {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let most = self.admit(bytes.len())?;
-        let written = self.inner.write(&bytes[..most])?;
+        let written = self.pipe().write(&bytes[..most])?;
         self.left -= written;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        Ok(())
     }
 }
 
-/// Connects through frail streams; the n-th one holds out for n times `step` bytes.
+impl Drop for Frail {
+    fn drop(&mut self) {
+        if let (Some(keep), Some(pipe)) = (&self.keep, self.inner.take()) {
+            let _ = keep.send(pipe);
+        }
+    }
+}
+
+/// Connects by streams that hold out for `first` bytes, then `step` more each time.
 pub(crate) struct FrailConnector {
-    pub(crate) inner: MemoryConnector,
-    pub(crate) step: usize,
+    inner: MemoryConnector,
+    first: usize,
+    step: usize,
     pub(crate) connected: usize,
+    /// Where lost streams go, if they are to be kept.
+    pub(crate) keep: Option<mpsc::Sender<Pipe>>,
+}
+
+impl FrailConnector {
+    pub(crate) const fn new(inner: MemoryConnector, first: usize, step: usize) -> Self {
+        Self { inner, first, step, connected: 0, keep: None }
+    }
 }
 
 impl Connector for FrailConnector {
-    type Stream = Frail<<MemoryConnector as Connector>::Stream>;
+    type Stream = Frail;
 
-    fn connect(&mut self) -> io::Result<Self::Stream> {
+    fn connect(&mut self) -> io::Result<Frail> {
+        let left = self.first.saturating_add(self.step.saturating_mul(self.connected));
         self.connected += 1;
-        Ok(Frail { inner: self.inner.connect()?, left: self.step * self.connected })
+        Ok(Frail { inner: Some(self.inner.connect()?), left, keep: self.keep.clone() })
     }
 }
 
-/// Runs a server over a network in memory until the test is done with it.
-pub(crate) fn with_server<R>(
+/// Runs a server until the test is done with it.
+pub(crate) fn with_server<A, S, C, R>(
+    acceptor: A,
+    store: &S,
+    change: impl FnOnce(Server<A, S>) -> Server<A, S, C>,
+    test: impl FnOnce() -> R,
+) -> R
+where
+    A: Acceptor + Send,
+    A::Stream: Send,
+    S: Store + Clone + Send,
+    S::File: Send,
+    C: Clock + Clone + Send,
+{
+    let cancel = Cancel::new();
+    let server = Server::new(acceptor, store.clone()).config(small_blocks()).cancel(cancel.clone());
+    let server = change(server);
+    thread::scope(|scope| {
+        let server = scope.spawn(move || server.run(|_, _| ()));
+        let result = test();
+        cancel.cancel();
+        let ended = server.join().expect("the server does not panic");
+        assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+        result
+    })
+}
+
+/// Runs a server with so many sessions over a network in memory until the test is done with it.
+pub(crate) fn with_sessions<R>(
     store: &MemoryStore,
     sessions: usize,
     test: impl FnOnce(MemoryConnector) -> R,
@@ -144,19 +202,7 @@ pub(crate) fn with_server<R>(
     let (connector, acceptor) = memory::network(capacity(4096));
     // A network without connectors ends its acceptor.
     let _network = connector.clone();
-    let cancel = Cancel::new();
-    thread::scope(|scope| {
-        let server = Server::new(acceptor, store.clone())
-            .config(small_blocks())
-            .sessions(sessions)
-            .cancel(cancel.clone());
-        let server = scope.spawn(move || server.run(|_, _| ()));
-        let result = test(connector);
-        cancel.cancel();
-        let ended = server.join().expect("the server does not panic");
-        assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
-        result
-    })
+    with_server(acceptor, store, |server| server.sessions(sessions), || test(connector))
 }
 
 /// A peer that neither says nor takes anything: each call costs a second.

@@ -1,20 +1,21 @@
 //! Many senders at one server.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use haul::proto::AbortCode;
 use haul::store::{MemorySource, MemoryStore};
-use haul::transport::memory::{self, MemoryConnector};
+use haul::transport::memory;
 use haul::{
     Acceptor, Cancel, Config, Connector, Error, Event, Observer, Operation, Peer, Retry, Server,
     SessionId, Summary, Transfer,
 };
 
 use crate::scene::{
-    Frail, assert_three_files, capacity, content, path, small_blocks, three_files, with_server,
+    FrailConnector, assert_three_files, capacity, content, path, small_blocks, three_files,
+    with_sessions,
 };
 
 mockall::mock! {
@@ -146,7 +147,7 @@ fn server_takes_many_senders_at_the_same_time_and_no_more_than_it_may() {
 #[test]
 fn sender_past_the_limit_is_told_that_the_server_is_busy_and_comes_again() {
     let store = MemoryStore::new();
-    with_server(&store, 1, |connector| {
+    with_sessions(&store, 1, |connector| {
         let (greeted, has_greeted) = mpsc::channel();
         let (go, may_go) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -193,51 +194,12 @@ fn sender_past_the_limit_is_told_that_the_server_is_busy_and_comes_again() {
 
 #[test]
 fn newer_attempt_evicts_a_half_dead_older_one() {
-    /// The first connection stops moving in the middle, and is never closed; the second one works.
-    struct HalfDead {
-        inner: MemoryConnector,
-        first: bool,
-    }
-    impl Connector for HalfDead {
-        type Stream = Frail<memory::Pipe>;
-        fn connect(&mut self) -> io::Result<Self::Stream> {
-            let left = if std::mem::take(&mut self.first) { 3000 } else { usize::MAX };
-            Ok(Frail { inner: self.inner.connect()?, left })
-        }
-    }
-    /// Gives the pipe away when it is dropped, so that its other end does not see the end.
-    struct Keep(Option<Frail<memory::Pipe>>, mpsc::Sender<memory::Pipe>);
-    impl Read for Keep {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.as_mut().expect("open").read(buffer)
-        }
-    }
-    impl Write for Keep {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.as_mut().expect("open").write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    impl Drop for Keep {
-        fn drop(&mut self) {
-            if let Some(frail) = self.0.take() {
-                let _ = self.1.send(frail.inner);
-            }
-        }
-    }
-    struct KeepAll(HalfDead, mpsc::Sender<memory::Pipe>);
-    impl Connector for KeepAll {
-        type Stream = Keep;
-        fn connect(&mut self) -> io::Result<Keep> {
-            Ok(Keep(Some(self.0.connect()?), self.1.clone()))
-        }
-    }
     let (keep, _kept) = mpsc::channel();
     let store = MemoryStore::new();
-    with_server(&store, 4, |connector| {
-        let mut connector = KeepAll(HalfDead { inner: connector, first: true }, keep);
+    with_sessions(&store, 4, |connector| {
+        // The first connection stops moving in the middle, and is never closed; the second one works.
+        let mut connector = FrailConnector::new(connector, 3000, usize::MAX);
+        connector.keep = Some(keep);
         let sent = Transfer::new(small_blocks())
             .send_via(&mut three_files(), &mut connector)
             .expect("sent");

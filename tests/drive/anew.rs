@@ -1,0 +1,248 @@
+//! What lost connections leave to a sender that begins anew: partial files go to whoever takes its place, and nothing is
+//! left over.
+
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use haul::store::MemorySource;
+use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector, Pipe};
+use haul::{Acceptor, Connector, Peer, Retry, Transfer};
+
+use crate::scene::{FrailConnector, Virtual, capacity, content, path, small_blocks, with_server};
+use crate::watched::{
+    CAPACITY, Gate, KIB, LARGE, Watched, assert_entries, entries, folder, large, names,
+};
+
+/// Sends until the stream is lost, by a transfer of its own.
+fn lose(connector: &mut FrailConnector, source: MemorySource) {
+    let stream = connector.connect().expect("a stream");
+    let lost = Transfer::new(small_blocks()).send(&mut { source }, stream);
+    assert!(lost.expect_err("it is lost").is_transient());
+}
+
+/// The large file alone, sent again by another transfer: what is held of it does not travel.
+fn send_anew(connector: &MemoryConnector) -> u64 {
+    let mut source = MemorySource::new().file(path("large"), content(2, LARGE));
+    let stream = connector.clone().connect().expect("a stream");
+    let sent = Transfer::new(small_blocks()).send(&mut source, stream).expect("sent");
+    assert!(sent.is_complete());
+    sent.sent
+}
+
+#[test]
+fn sender_that_begins_anew_finds_what_a_lost_connection_left() {
+    let (connector, acceptor) = memory::network(capacity(CAPACITY));
+    let (folder, store) = folder();
+    with_server(
+        acceptor,
+        &store,
+        |server| server.clock(Virtual::default()),
+        || {
+            lose(&mut FrailConnector::new(connector.clone(), 400 * KIB, 0), large());
+            let sent = send_anew(&connector);
+            assert!(sent < 300 * KIB as u64, "{sent} bytes");
+        },
+    );
+    assert_eq!(names(folder.path()), ["large"]);
+    store.note(|log| assert_eq!(log.open, 0));
+}
+
+/// Accepts streams, and tells of each tick on which nothing came how many bytes had come before.
+struct Ticking(MemoryAcceptor, mpsc::Sender<usize>);
+
+struct Ticks {
+    inner: Pipe,
+    read: usize,
+    ticks: mpsc::Sender<usize>,
+}
+
+impl Acceptor for Ticking {
+    type Stream = Ticks;
+
+    fn accept(&mut self) -> io::Result<(Ticks, Peer)> {
+        let (mut inner, peer) = self.0.accept()?;
+        inner.set_timeout(Some(Duration::from_millis(5)));
+        Ok((Ticks { inner, read: 0, ticks: self.1.clone() }, peer))
+    }
+}
+
+impl Read for Ticks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer);
+        match &read {
+            Ok(bytes) => self.read += bytes,
+            Err(_) => drop(self.ticks.send(self.read)),
+        }
+        read
+    }
+}
+
+impl Write for Ticks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A sender is lost without its end of the stream being closed; time passes, and another transfer begins. Gives how
+/// many bytes that one sent, and the names in the folder.
+fn send_beside_a_half_dead_one(silence: Duration) -> (u64, Vec<String>) {
+    let (connector, acceptor) = memory::network(capacity(CAPACITY));
+    let (ticked, ticks) = mpsc::channel();
+    let (folder, store) = folder();
+    let (keep, kept) = mpsc::channel();
+    let clock = Virtual::default();
+    let mut names_then = Vec::new();
+    let sent = with_server(
+        Ticking(acceptor, ticked),
+        &store,
+        |server| server.clock(clock.clone()),
+        || {
+            let mut frail = FrailConnector::new(connector.clone(), 400 * KIB, 0);
+            frail.keep = Some(keep);
+            lose(&mut frail, large());
+            // All but the few bytes of the answers came down; the session waits for more by the second tick after them.
+            let mut quiet = 0;
+            while quiet < 2 {
+                let read = ticks.recv().expect("the server runs");
+                quiet += u32::from(read > 400 * KIB - 2000);
+            }
+            clock.pass(silence);
+            let sent = send_anew(&connector);
+            names_then = names(folder.path());
+            drop(kept);
+            sent
+        },
+    );
+    (sent, names_then)
+}
+
+#[test]
+fn sender_that_begins_anew_beside_its_half_dead_session_finds_what_that_one_has() {
+    let (sent, names) = send_beside_a_half_dead_one(Duration::from_secs(11));
+    assert!(sent < 300 * KIB as u64, "{sent} bytes");
+    assert_eq!(names, ["large"], "nothing is left over");
+}
+
+#[test]
+fn session_whose_sender_may_live_is_left_alone_when_another_transfer_begins() {
+    let (sent, names) = send_beside_a_half_dead_one(Duration::from_secs(9));
+    assert_eq!(sent, LARGE as u64, "it begins from the start");
+    assert_eq!(names.len(), 2, "the first one still has its partial file: {names:?}");
+}
+
+/// Accepts streams that give no more than so many bytes until a gate is open: a receiver that is slow to read them.
+struct Slow(MemoryAcceptor, Gate);
+
+struct Held {
+    inner: Pipe,
+    left: usize,
+    gate: Gate,
+}
+
+impl Acceptor for Slow {
+    type Stream = Held;
+
+    fn accept(&mut self) -> io::Result<(Held, Peer)> {
+        let (inner, peer) = self.0.accept()?;
+        Ok((Held { inner, left: 100 * KIB, gate: self.1.clone() }, peer))
+    }
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            self.gate.pass();
+        }
+        let most = if self.left == 0 { buffer.len() } else { buffer.len().min(self.left) };
+        let read = self.inner.read(&mut buffer[..most])?;
+        self.left -= read.min(self.left);
+        Ok(read)
+    }
+}
+
+impl Write for Held {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The first session still reads what its sender left behind when that one begins anew, and asks for the same file.
+#[test]
+fn sender_that_begins_anew_before_its_old_session_has_read_to_the_end_finds_all_that_came() {
+    let (connector, acceptor) = memory::network(NonZeroUsize::new(1 << 20).expect("a capacity"));
+    let (folder, store) = folder();
+    let slow = Slow(acceptor, store.contended.clone());
+    let sent = with_server(
+        slow,
+        &store,
+        |server| server.clock(Virtual::default()),
+        || {
+            lose(&mut FrailConnector::new(connector.clone(), 400 * KIB, 0), large());
+            send_anew(&connector)
+        },
+    );
+    assert!(sent < 300 * KIB as u64, "{sent} bytes");
+    assert_eq!(names(folder.path()), ["large"], "nothing is left over");
+    store.note(|log| assert_eq!(log.open, 0));
+}
+
+#[test]
+fn server_with_no_room_lets_a_sender_in_the_place_of_its_half_dead_session() {
+    let (connector, acceptor) = memory::network(capacity(CAPACITY));
+    let _network = connector.clone();
+    let (folder, store) = folder();
+    let mut source = Watched::new(entries());
+    let (keep, kept) = mpsc::channel();
+    let mut connector = FrailConnector::new(connector, 120 * KIB, 1 << 30);
+    connector.keep = Some(keep);
+    with_server(
+        acceptor,
+        &store,
+        |server| server.sessions(1).clock(Virtual::default()),
+        || {
+            let sent = Transfer::new(small_blocks())
+                .retry(Retry::patiently(Duration::from_secs(60)))
+                .send_via(&mut source, &mut connector)
+                .expect("sent");
+            assert!(sent.is_complete());
+        },
+    );
+    drop(kept);
+    assert!(connector.connected > 2, "it was turned away first");
+    assert_entries(folder.path(), &source, &store, 1);
+}
+
+#[test]
+fn what_was_left_is_let_go_after_its_time_and_with_the_server() {
+    for remember in [Duration::ZERO, Duration::from_secs(60)] {
+        let (connector, mut acceptor) = memory::network(capacity(CAPACITY));
+        acceptor.set_timeout(Some(Duration::from_millis(5)));
+        let (folder, store) = folder();
+        with_server(
+            acceptor,
+            &store,
+            |server| server.remember(remember).clock(Virtual::default()),
+            || {
+                lose(&mut FrailConnector::new(connector.clone(), 400 * KIB, 0), large());
+                while remember.is_zero() && store.note(|log| log.open > 0) {
+                    thread::yield_now();
+                }
+            },
+        );
+        store.note(|log| assert_eq!(log.open, 0));
+        let [partial] = &names(folder.path())[..] else { panic!("one partial file") };
+        let file = std::fs::File::open(folder.path().join(partial)).expect("it is there");
+        file.try_lock().expect("nobody has it");
+    }
+}

@@ -1,0 +1,256 @@
+//! What lost connections leave to the next one of the same transfer: within one process nothing is read twice on either
+//! side.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use haul::drive::Clock;
+use haul::proto::{EntryId, Offer, Refusal};
+use haul::store::{Begun, Commit, Ended, MemoryFile, MemorySource, MemoryStore, Place};
+use haul::transport::Listening;
+use haul::transport::memory::{self, Pipe};
+use haul::{Connector, Event, Existing, Retry, Store, Transfer};
+
+use crate::scene::{Frail, FrailConnector, Virtual, capacity, path, small_blocks, with_server};
+use crate::watched::{
+    CAPACITY, IN_FLIGHT, KIB, Watched, assert_entries, entries, folder, large, names,
+};
+
+#[test]
+fn server_that_loses_connections_reads_nothing_twice() {
+    for step in [0, 10 * KIB] {
+        let (connector, acceptor) = memory::network(capacity(CAPACITY));
+        let _network = connector.clone();
+        let (folder, store) = folder();
+        let mut source = Watched::new(entries());
+        let mut connector = FrailConnector::new(connector, 120 * KIB, step);
+        with_server(
+            acceptor,
+            &store,
+            |server| server.clock(Virtual::default()),
+            || {
+                let sent = Transfer::new(small_blocks())
+                    .clock(Virtual::default())
+                    .retry(Retry::patiently(Duration::from_secs(100_000)))
+                    .send_via(&mut source, &mut connector)
+                    .expect("sent");
+                assert!(sent.is_complete());
+                let lost = connector.connected - 1;
+                assert!(
+                    lost > 2 && sent.resent <= (lost * (IN_FLIGHT + 700)) as u64,
+                    "{}",
+                    sent.resent
+                );
+            },
+        );
+        assert_entries(folder.path(), &source, &store, connector.connected - 1);
+    }
+}
+
+#[test]
+fn receiver_that_dials_again_reads_nothing_twice() {
+    let (connector, acceptor) = memory::network(capacity(CAPACITY));
+    let (folder, store) = folder();
+    let mut source = Watched::new(entries());
+    let mut connector = FrailConnector::new(connector, 120 * KIB, 0);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            Transfer::new(small_blocks())
+                .retry(Retry::patiently(Duration::from_secs(60)))
+                .send_via(&mut source, &mut Listening::new(acceptor))
+        });
+        let received = Transfer::new(small_blocks())
+            .clock(Virtual::default())
+            .retry(Retry::patiently(Duration::from_secs(100_000)))
+            .receive_via(&store, &mut connector)
+            .expect("received");
+        let sent = sender.join().expect("no panic").expect("sent");
+        assert_eq!((sent.delivered, received.delivered), (4, 4), "over all connections");
+        assert_eq!((sent.bytes, received.bytes), (received.bytes, sent.bytes));
+    });
+    assert_entries(folder.path(), &source, &store, connector.connected - 1);
+}
+
+#[test]
+fn attempt_that_evicts_a_half_dead_one_goes_on_with_its_files() {
+    let (connector, acceptor) = memory::network(capacity(CAPACITY));
+    let _network = connector.clone();
+    let (folder, store) = folder();
+    let mut source = Watched::new(entries());
+    let (keep, kept) = mpsc::channel();
+    let mut connector = FrailConnector::new(connector, 120 * KIB, 1 << 30);
+    connector.keep = Some(keep);
+    with_server(
+        acceptor,
+        &store,
+        |server| server.clock(Virtual::default()),
+        || {
+            Transfer::new(small_blocks()).send_via(&mut source, &mut connector).expect("sent");
+        },
+    );
+    assert_eq!(connector.connected, 2);
+    drop(kept);
+    assert_entries(folder.path(), &source, &store, 1);
+}
+
+/// A store whose commits end once a connection is lost, when somebody waits for them: each wait takes its time.
+#[derive(Default)]
+struct Late(MemoryStore, Arc<AtomicBool>, Virtual);
+
+impl Store for Late {
+    type File = <MemoryStore as Store>::File;
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {
+        self.0.begin(offer, place)
+    }
+
+    fn read_at(&mut self, file: &mut Self::File, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(file, at, buffer)
+    }
+
+    fn write_at(&mut self, file: &mut Self::File, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        self.0.write_at(file, at, bytes)
+    }
+
+    fn copy_held(&mut self, file: &mut Self::File, at: u64, len: u64) -> Result<(), Refusal> {
+        self.0.copy_held(file, at, len)
+    }
+
+    fn commit(&mut self, file: Self::File, commit: Commit) {
+        self.0.commit(file, commit);
+    }
+
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<MemoryFile>)> {
+        if wait.is_zero() {
+            return None;
+        }
+        self.2.pass(wait);
+        // The other end of the line is played by a thread of its own.
+        thread::yield_now();
+        if self.1.load(Ordering::SeqCst) { self.0.poll_committed(wait) } else { None }
+    }
+
+    fn suspend(&mut self, file: Self::File) {
+        self.0.suspend(file);
+    }
+
+    fn discard(&mut self, file: Self::File) {
+        self.0.discard(file);
+    }
+}
+
+/// A stream that notes when it is lost.
+struct Noted<T>(T, Arc<AtomicBool>);
+
+impl<T> Noted<T> {
+    fn note<R>(&self, result: io::Result<R>) -> io::Result<R> {
+        let is_lost = |error: &io::Error| error.kind() != ErrorKind::TimedOut;
+        result.inspect_err(|error| self.1.store(is_lost(error), Ordering::SeqCst))
+    }
+}
+
+impl<T: Read> Read for Noted<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer);
+        self.note(read)
+    }
+}
+
+impl<T: Write> Write for Noted<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn commit_of_a_lost_session_is_not_taken_for_one_of_the_next() {
+    let (lost, clock) = (Arc::new(AtomicBool::new(false)), Virtual::default());
+    let mut store = Late(MemoryStore::new(), Arc::clone(&lost), clock.clone());
+    let (alice, bob) = memory::pipe(capacity(CAPACITY));
+    let left = thread::scope(|scope| {
+        // Its greetings and its file get through. It is lost by one of the heartbeats for which the commit makes time.
+        scope.spawn(move || {
+            let mut source = MemorySource::new().file(path("first"), "1");
+            let stream = Frail::new(alice, 600);
+            Transfer::new(small_blocks()).send(&mut source, stream).expect_err("it is lost");
+        });
+        let bob = Noted(bob, Arc::clone(&lost));
+        let mut transfer = Transfer::new(small_blocks()).clock(clock.clone());
+        transfer.receive(&mut store, bob).expect_err("it is lost")
+    });
+    assert!(left.is_transient(), "{left:?}");
+    assert!(store.0.get("first").is_some(), "the file came through");
+    let (alice, bob) = memory::pipe(capacity(CAPACITY));
+    let mut receipts = Vec::new();
+    thread::scope(|scope| {
+        let receiver = scope.spawn(|| Transfer::new(small_blocks()).receive(&mut store, bob));
+        let mut source = MemorySource::new().file(path("second"), "2");
+        Transfer::new(small_blocks())
+            .observer(|event: &Event| {
+                if let Event::Delivered { receipt, .. } = event {
+                    receipts.push(receipt.path.clone());
+                }
+            })
+            .send(&mut source, alice)
+            .expect("sent");
+        receiver.join().expect("no panic").expect("received");
+    });
+    assert_eq!(receipts, [path("second")]);
+}
+
+#[test]
+fn renamed_file_is_stored_once_however_often_its_connection_is_lost() {
+    for first in (300..900).step_by(29) {
+        let (connector, mut acceptor) = memory::network(capacity(CAPACITY));
+        acceptor.set_timeout(Some(Duration::from_millis(5)));
+        let _network = connector.clone();
+        let (folder, store) = folder();
+        std::fs::write(folder.path().join("a"), "there already").expect("written");
+        let rename = small_blocks().existing(Existing::Rename);
+        let mut connector = FrailConnector::new(connector, first, 40);
+        with_server(
+            acceptor,
+            &store,
+            |server| server.config(rename).clock(Virtual::default()),
+            || {
+                Transfer::new(small_blocks())
+                    .clock(Virtual::default())
+                    .retry(Retry::patiently(Duration::from_secs(100_000)))
+                    .send_via(&mut MemorySource::new().file(path("a"), "new"), &mut connector)
+                    .expect("sent");
+            },
+        );
+        assert_eq!(names(folder.path()), ["a", "a (1)"], "{first}");
+    }
+}
+
+#[test]
+fn listening_connector_gives_the_first_cause_once_patience_is_at_its_end() {
+    /// Greets nobody: the first stream is lost at once, then nobody comes, and each call takes a second.
+    struct Nobody(Virtual, Option<Pipe>);
+    impl Connector for Nobody {
+        type Stream = Pipe;
+        fn connect(&mut self) -> io::Result<Pipe> {
+            self.0.pass(Duration::from_secs(1));
+            self.1.take().ok_or_else(|| ErrorKind::WouldBlock.into())
+        }
+    }
+    let clock = Virtual::default();
+    let (alice, bob) = memory::pipe(capacity(CAPACITY));
+    drop(bob);
+    let error = Transfer::new(small_blocks())
+        .clock(clock.clone())
+        .retry(Retry::patiently(Duration::from_secs(60)))
+        .send_via(&mut large(), &mut Nobody(clock.clone(), Some(alice)))
+        .expect_err("nobody comes");
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error:?}");
+    assert!((60..70).contains(&clock.now().as_secs()), "{:?}", clock.now());
+}
