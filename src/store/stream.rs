@@ -355,7 +355,9 @@ mod tests {
             (StreamSource::new(name.clone(), Panics), io::ErrorKind::Other),
         ] {
             source.open(&(), &Meta::file(name.clone(), None)).unwrap();
-            assert_eq!(read(&mut source, 0, 1).unwrap_err().kind(), kind);
+            // Its thread may be long about it: where a panic prints all that led to it, on a busy machine.
+            let mut errors = (0..30).map(|_| read(&mut source, 0, 1).unwrap_err().kind());
+            assert_eq!(errors.find(|error| *error != io::ErrorKind::WouldBlock), Some(kind));
         }
     }
 

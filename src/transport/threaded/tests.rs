@@ -116,12 +116,18 @@ fn joined(queue: usize, pipe: usize) -> (Threaded, memory::Pipe, memory::Pipe) {
     (Threaded::with_capacity(capacity(queue), reader, writer).unwrap(), far_reader, far_writer)
 }
 
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
+
 #[test]
 fn threaded_any_capacities_carry_all_bytes_both_ways() {
     let sent = pattern(1009);
     for queue in [1, 2, 7, 64, 100_000] {
         for pipe in [1, 5, 100_000] {
             let (mut stream, mut far_reader, mut far_writer) = joined(queue, pipe);
+            // None of them is to give up where a busy machine lets another one wait.
+            stream.set_timeout(PATIENCE);
+            far_reader.set_timeout(PATIENCE);
+            far_writer.set_timeout(PATIENCE);
             let (mut there, mut back) = (vec![0; sent.len()], Vec::new());
             thread::scope(|scope| {
                 scope.spawn(|| far_reader.read_exact(&mut there).unwrap());
