@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cancel::Cancel;
+use super::clock::{Clock, SystemClock};
 use super::pulse::{Heard, Pulse};
 use super::receiving::Parked;
 use super::server::SessionId;
@@ -137,10 +138,8 @@ impl<S: Store> Shared<S> {
         now: Duration,
     ) -> Option<Handover<S>> {
         let mut board = self.lock();
-        for _ in 0..EVICTION_TICKS {
-            if board.evict(transfer, attempt, now)? == 0 {
-                break;
-            }
+        let waiting = SystemClock::new();
+        while board.evict(transfer, attempt, now)? > 0 && waiting.now() < EVICTION {
             board = self.wait(board);
         }
         board.transfers.insert(transfer, (attempt, id));
@@ -160,7 +159,8 @@ impl<S: Store> Shared<S> {
         self.let_go(lots);
         board = self.lock();
         let before = board.look(id, now);
-        for _ in 0..EVICTION_TICKS {
+        let waiting = SystemClock::new();
+        while waiting.now() < EVICTION {
             let is_settled = before.iter().all(|(other, heard)| board.is_settled(*other, *heard));
             if (is_settled && board.letting_go == 0) || cancel.is_cancelled() {
                 break;
@@ -309,8 +309,9 @@ impl<S: Store> Board<S> {
 /// How long to wait before something is looked at again.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a newer attempt waits for the older one to leave: half of what its sender waits for a greeting.
-const EVICTION_TICKS: u32 = 50;
+/// How long a session waits for others to leave, whatever the clock of the transfers: half of what a sender waits for a
+/// greeting.
+const EVICTION: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

@@ -227,3 +227,31 @@ fn lots_and_sessions_are_never_more_than_may_be_served() {
         }
     }
 }
+
+/// Each session that ends wakes those up that wait, and says nothing about the one that is waited for.
+#[test]
+fn comings_and_goings_of_others_do_not_shorten_the_wait_for_a_session() {
+    for is_of_same_transfer in [true, false] {
+        let server = Server::new(4);
+        let (old, new) = (server.enter(0), server.enter(1));
+        server.take_over(&old, 1, 1);
+        if !is_of_same_transfer {
+            server.take_over(&new, 2, 1);
+        }
+        let is_free = thread::scope(|scope| {
+            scope.spawn(|| {
+                for other in 0..1000 {
+                    server.shared.leave(SessionId(100 + other), None, None, SECOND);
+                    thread::yield_now();
+                }
+                server.lose(&old, SECOND);
+            });
+            if is_of_same_transfer {
+                server.take_over(&new, 1, 2) == Some((true, 0))
+            } else {
+                server.shared.make_way(new.id, &new.cancel, SECOND)
+            }
+        });
+        assert!(is_free, "same transfer: {is_of_same_transfer}");
+    }
+}
