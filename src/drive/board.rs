@@ -274,8 +274,10 @@ impl<S: Store> Board<S> {
     /// Whether a session has left, or has a sender that lives as far as can be known.
     fn is_settled(&self, id: SessionId, before: Heard) -> bool {
         self.active.get(&id).is_none_or(|session| {
-            // Of two that wait for one another, none can hear anything.
-            session.looks == Looks::Now || session.pulse.heard().is_of_one_that_lived(before)
+            // Of two that wait for one another, none can hear anything. One that is told to leave does so at a tick, which
+            // says nothing more.
+            let lives = session.pulse.heard().is_of_one_that_lived(before);
+            session.looks == Looks::Now || (lives && !session.cancel.is_cancelled())
         })
     }
 

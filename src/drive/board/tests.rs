@@ -255,3 +255,20 @@ fn comings_and_goings_of_others_do_not_shorten_the_wait_for_a_session() {
         assert!(is_free, "same transfer: {is_of_same_transfer}");
     }
 }
+
+#[test]
+fn session_that_is_told_to_leave_is_waited_for_though_it_hears_that_there_is_nothing() {
+    let server = Server::new(4);
+    let (old, new) = (server.enter(0), server.enter(1));
+    server.take_over(&old, 1, 1);
+    server.take_over(&new, 2, 1);
+    old.pulse.waits(SECOND);
+    let before = server.shared.lock().look(new.id, 100 * SECOND);
+    let [(other, heard)] = before[..] else { panic!("{before:?}") };
+    assert_eq!(old.cancel.code(), Some(AbortCode::Stalled));
+    // Its stream has to give it something, or nothing, before it looks at what it is told.
+    old.pulse.hears_nothing();
+    assert!(!server.shared.lock().is_settled(other, heard));
+    server.lose(&old, SECOND);
+    assert!(server.shared.lock().is_settled(other, heard));
+}
