@@ -84,6 +84,16 @@ impl<S: Store> Lot<S> {
     }
 }
 
+/// One of [`Board::letting_go`], until it is dropped.
+struct LettingGo<'s, S: Store>(&'s Shared<S>);
+
+impl<S: Store> Drop for LettingGo<'_, S> {
+    fn drop(&mut self) {
+        self.0.lock().letting_go -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
 impl<S: Store> Shared<S> {
     pub(super) fn new() -> Self {
         let (active, transfers, lots) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -177,10 +187,11 @@ impl<S: Store> Shared<S> {
     /// Keeps what is open for later attempts, of whatever transfer. Commits that are under way come to their end in the
     /// store.
     pub(super) fn let_go(&self, lots: Vec<Lot<S>>) {
-        for lot in lots {
+        // All are counted before the first is dropped: a store that panics leaves none that is waited for.
+        let lots: Vec<_> = lots.into_iter().map(|lot| (lot, LettingGo(self))).collect();
+        for (lot, counted) in lots {
             lot.let_go();
-            self.lock().letting_go -= 1;
-            self.ended.notify_all();
+            drop(counted);
         }
     }
 

@@ -1,10 +1,11 @@
+use std::io;
 use std::sync::mpsc;
 use std::thread;
 
 use super::*;
 use crate::config::Config;
-use crate::proto::{AbortCode, Receiver};
-use crate::store::MemoryStore;
+use crate::proto::{AbortCode, EntryId, Offer, Receiver, Refusal};
+use crate::store::{Begun, Commit, Ended, MemoryFile, MemoryStore, Place};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,9 +26,12 @@ fn id(transfer: u8) -> TransferId {
     TransferId::new([transfer; 16])
 }
 
+fn receiver() -> Receiver {
+    Receiver::new(Config::default(), [0; 16], Duration::ZERO)
+}
+
 fn left() -> (MemoryStore, Parked<MemoryStore>) {
-    let receiver = Receiver::new(Config::default(), [0; 16], Duration::ZERO);
-    (MemoryStore::new(), Parked::new(receiver))
+    (MemoryStore::new(), Parked::new(receiver()))
 }
 
 impl Server {
@@ -271,4 +275,65 @@ fn session_that_is_told_to_leave_is_waited_for_though_it_hears_that_there_is_not
     assert!(!server.shared.lock().is_settled(other, heard));
     server.lose(&old, SECOND);
     assert!(server.shared.lock().is_settled(other, heard));
+}
+
+/// A store that panics when it is dropped.
+struct Fragile(MemoryStore);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("a store panics");
+    }
+}
+
+impl Store for Fragile {
+    type File = MemoryFile;
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+        self.0.begin(offer, place)
+    }
+
+    fn read_at(&mut self, file: &mut MemoryFile, at: u64, to: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(file, at, to)
+    }
+
+    fn write_at(&mut self, file: &mut MemoryFile, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        self.0.write_at(file, at, bytes)
+    }
+
+    fn copy_held(&mut self, file: &mut MemoryFile, at: u64, len: u64) -> Result<(), Refusal> {
+        self.0.copy_held(file, at, len)
+    }
+
+    fn commit(&mut self, file: MemoryFile, commit: Commit) {
+        self.0.commit(file, commit);
+    }
+
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<MemoryFile>)> {
+        self.0.poll_committed(wait)
+    }
+
+    fn suspend(&mut self, file: MemoryFile) {
+        self.0.suspend(file);
+    }
+
+    fn discard(&mut self, file: MemoryFile) {
+        self.0.discard(file);
+    }
+}
+
+fn fragile() -> (Fragile, Parked<Fragile>) {
+    (Fragile(MemoryStore::new()), Parked::new(receiver()))
+}
+
+#[test]
+fn lot_whose_store_panics_is_let_go_all_the_same() {
+    let shared = Shared::new();
+    let session = SessionId(0);
+    shared.enter(session, &Cancel::new(), &Pulse::default(), 1);
+    shared.take_over(session, id(1), 1, SECOND).unwrap();
+    shared.leave(session, None, Some(fragile()), SECOND);
+    let closed = thread::scope(|scope| scope.spawn(|| shared.close()).join());
+    assert!(closed.is_err(), "it panics");
+    assert_eq!(shared.lock().letting_go, 0, "nobody waits for it");
 }
