@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use haul::config::{Config, Existing, Unchanged};
 use haul::proto::{
-    Durability, EntryId, Event, Kind, Meta, Offer, Receipt, Refusal, RelPath, StoreOperation,
-    Summary, Timestamp, Withdrawal,
+    AbortCode, Durability, EntryId, Event, Kind, Meta, Offer, Receipt, Refusal, RelPath,
+    StoreOperation, Summary, Timestamp, Withdrawal,
 };
 use haul::store::{Begun, Commit, MemorySource, MemoryStore, Place, Store};
 use haul::testing::pair::{Ended, Pair, Progress};
@@ -36,7 +36,7 @@ const ERRORS: [Failure; 10] = [
     EIO,
     Failure::Os(28),
     Failure::Os(122),
-    Failure::Os(24),
+    EMFILE,
     Failure::Os(13),
     Failure::Os(30),
     Failure::Os(36),
@@ -46,6 +46,7 @@ const ERRORS: [Failure; 10] = [
 ];
 
 const EIO: Failure = Failure::Os(5);
+const EMFILE: Failure = Failure::Os(24);
 
 /// What stands where before, and what is sent.
 struct Scene {
@@ -66,6 +67,13 @@ struct Faults {
     store: Vec<(Operation, u64, Failure)>,
     source: Vec<(Reading, u64, Failure)>,
     for_ever: bool,
+}
+
+impl Faults {
+    /// What is begun does not get a descriptor.
+    fn lack_descriptors(&self) -> bool {
+        self.store.iter().any(|fault| (fault.0, fault.2) == (Operation::Begin, EMFILE))
+    }
 }
 
 /// What a session without a cut has to say of each entry in the end.
@@ -173,6 +181,13 @@ impl Scene {
 
     /// Runs to the end; with what both sides count. No failure of one entry is one of the session.
     fn run(&self, pair: &mut Simulated, rivals: &[(RelPath, Vec<u8>)]) -> (Summary, Summary) {
+        let (Ended::Closed(alice), Ended::Closed(bob)) = self.run_to_an_end(pair, rivals) else {
+            panic!("{}: the session failed", self.name);
+        };
+        (alice, bob)
+    }
+
+    fn run_to_an_end(&self, pair: &mut Simulated, rivals: &[(RelPath, Vec<u8>)]) -> (Ended, Ended) {
         let mut rivals = Some(rivals);
         for _ in 0..STEPS {
             let steps = (pair.step_alice(), pair.step_bob());
@@ -183,9 +198,6 @@ impl Scene {
             }
             if let (Progress::Ended(alice), Progress::Ended(bob)) = steps {
                 assert_eq!(pair.now(), Duration::ZERO);
-                let (Ended::Closed(alice), Ended::Closed(bob)) = (alice, bob) else {
-                    panic!("{}: {alice:?} {bob:?}", self.name);
-                };
                 return (alice, bob);
             }
         }
@@ -215,13 +227,43 @@ impl Scene {
             }
         }
         drop(pair);
-        let mut pair = self.pair(&store, &Faults::default());
+        self.check_again(&store, faults);
+        counts
+    }
+
+    /// Runs without failures after one with these.
+    fn check_again(&self, store: &MemoryStore, faults: &Faults) {
+        let mut pair = self.pair(store, &Faults::default());
         let (alice, bob) = self.run(&mut pair, &[]);
         self.check_told(&pair, alice, bob);
-        self.check_visible(&store);
+        self.check_visible(store);
         assert!(alice.is_complete(), "{alice:?}");
-        self.check_complete(&store, faults);
-        counts
+        self.check_complete(store, faults);
+    }
+
+    /// Runs without a descriptor for what is to be begun, then with enough. The session may end, as one that may come again.
+    fn check_without_descriptors(&self, faults: &Faults) -> [bool; 3] {
+        let store = self.store();
+        let mut pair = self.pair(&store, faults);
+        let ended = self.run_to_an_end(&mut pair, &self.rivals);
+        let is_ended = match ended {
+            (Ended::Closed(alice), Ended::Closed(bob)) => {
+                self.check_told(&pair, alice, bob);
+                false
+            }
+            (Ended::Failed(alice), Ended::Failed(bob)) => {
+                assert!(alice.is_transient() && bob.is_transient(), "{ended:?}");
+                assert_eq!(bob.abort_code(), Some(AbortCode::Exhausted), "{ended:?}");
+                true
+            }
+            _ => panic!("{ended:?}"),
+        };
+        assert!(pair.bob.store.failed() > 0);
+        let is_refused = pair.bob.events.iter().any(|event| matches!(event, Event::Refused { reason, .. } if reason.is_for_want_of_descriptors()));
+        self.check_visible(&store);
+        drop(pair);
+        self.check_again(&store, faults);
+        [is_ended, is_refused, !is_ended && !is_refused]
     }
 
     /// Both sides say the same of each entry, and once; a receipt is of what stands, whole.
@@ -456,7 +498,8 @@ fn each_operation_that_fails_is_told_to_both_sides_and_the_next_session_complete
             *met += calls;
         }
         for failure in ERRORS {
-            for faults in calls.faults(failure) {
+            let faults = calls.faults(failure).into_iter();
+            for faults in faults.filter(|faults| !faults.lack_descriptors()) {
                 for for_ever in [false, true] {
                     let faults = Faults { for_ever, ..faults.clone() };
                     let failed = in_case(|| scene.check(&faults), &(scene.name, &faults)).failed;
@@ -468,6 +511,27 @@ fn each_operation_that_fails_is_told_to_both_sides_and_the_next_session_complete
     }
     println!("{cases} cases, {met:?}");
     assert!(met.iter().all(|calls| *calls > 0), "{met:?}: an operation was not asked for");
+}
+
+/// What is passing refuses nothing if it can be waited for.
+#[test]
+fn entry_that_cannot_be_begun_for_want_of_descriptors_is_put_off_or_ends_the_session() {
+    // Ended, refused, and neither.
+    let mut met = [0; 3];
+    for scene in Scene::all() {
+        let calls = scene.check(&Faults::default());
+        let faults = calls.faults(EMFILE).into_iter();
+        for faults in faults.filter(Faults::lack_descriptors) {
+            for for_ever in [false, true] {
+                let faults = Faults { for_ever, ..faults.clone() };
+                let check = || scene.check_without_descriptors(&faults);
+                let found = in_case(check, &(scene.name, &faults));
+                met = std::array::from_fn(|i| met[i] + usize::from(found[i]));
+            }
+        }
+    }
+    println!("{met:?}");
+    assert!(met.iter().all(|count| *count > 0), "{met:?}");
 }
 
 #[test]

@@ -226,7 +226,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 
 /// Whether the sender may come again after this, with its transfer.
 fn can_come_again(error: &Error) -> bool {
-    error.is_transient() || matches!(error, Error::Policy(AbortCode::Superseded))
+    // What one without descriptors has open would keep them from all others.
+    !matches!(error, Error::Policy(AbortCode::Exhausted))
+        && (error.is_transient() || matches!(error, Error::Policy(AbortCode::Superseded)))
 }
 
 impl<'h, S: Store> Hooks<'h, S> {

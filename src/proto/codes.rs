@@ -157,6 +157,7 @@ impl AbortCode {
             Self::Policy => 8,
             Self::Damaged => 9,
             Self::Leaving => 10,
+            Self::Exhausted => 11,
         }
     }
 
@@ -172,6 +173,7 @@ impl AbortCode {
             8 => Self::Policy,
             9 => Self::Damaged,
             10 => Self::Leaving,
+            11 => Self::Exhausted,
             _ => Self::Failed,
         }
     }

@@ -324,7 +324,8 @@ impl Failure {
             Self::Damaged(_) | Self::Stalled(_) => true,
             Self::Aborted(AbortCode::Leaving) => true,
             Self::Aborted(code) | Self::Ended(code) => {
-                matches!(code, AbortCode::Busy | AbortCode::Damaged | AbortCode::Stalled)
+                let passes = matches!(code, AbortCode::Busy | AbortCode::Exhausted);
+                passes || matches!(code, AbortCode::Damaged | AbortCode::Stalled)
             }
             Self::Protocol(_) | Self::Incompatible(_) | Self::Cancelled | Self::Misuse(_) => false,
         }

@@ -261,12 +261,22 @@ pub enum AbortCode {
     /// The bytes were damaged on the way.
     #[error("received damaged bytes")]
     Damaged,
+    /// It has no file descriptor left for what is sent.
+    #[error("has too few file descriptors")]
+    Exhausted,
     /// It goes away as a whole, not for the sake of this transfer, and may come back.
     #[error("is going away, and may come back")]
     Leaving,
 }
 
 impl Refusal {
+    /// Whether the process, or the system, has no file descriptor left: `EMFILE` and `ENFILE`, of which each has one number
+    /// on all Unix systems. That passes when files are closed.
+    #[must_use]
+    pub const fn is_for_want_of_descriptors(self) -> bool {
+        matches!(self, Self::Store { code: 23 | 24, .. })
+    }
+
     /// Which operation of the receiver's store failed, where that is the reason and the receiver said so.
     #[must_use]
     pub const fn operation(self) -> Option<StoreOperation> {

@@ -168,7 +168,9 @@ pub trait Store {
     ///
     /// The reason for which the entry is refused; the rest of the transfer goes on. [`Refusal::Exists`] under
     /// [`Place::Beside`]: the name is taken by something else than a regular file, or by another entry of the
-    /// session, and the next number may be free.
+    /// session, and the next number may be free. A want of file descriptors
+    /// ([`Refusal::is_for_want_of_descriptors`]) refuses nothing if it can be waited for: haul asks again once a commit has
+    /// ended, or when the content comes.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
 
     /// Whether another session had a partial file of the same name open when this one was begun: what an earlier attempt

@@ -58,7 +58,9 @@ impl Code {
             Error::Local { .. } | Error::Misuse(_) => Self::Local,
             Error::Policy(AbortCode::Policy) | Error::Aborted(AbortCode::Policy) => Self::Refused,
             Error::Policy(AbortCode::Cancelled) | Error::Cancelled => Self::Interrupted,
-            Error::Policy(AbortCode::Failed | AbortCode::Busy) => Self::Local,
+            Error::Policy(AbortCode::Failed | AbortCode::Busy | AbortCode::Exhausted) => {
+                Self::Local
+            }
             // Transport, peer, damage, no common ground, a deadline, and what a later version adds.
             _ => Self::Peer,
         }
@@ -185,6 +187,7 @@ mod tests {
             (AbortCode::Failed, 3, 1),
             (AbortCode::Superseded, 3, 3),
             (AbortCode::Busy, 3, 1),
+            (AbortCode::Exhausted, 3, 1),
             (AbortCode::Policy, 4, 4),
             (AbortCode::Damaged, 3, 3),
             (AbortCode::Leaving, 3, 3),

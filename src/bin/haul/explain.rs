@@ -29,6 +29,10 @@ pub(crate) fn error(error: &Error, context: Context) -> String {
         Error::Policy(AbortCode::Superseded) => {
             "the sender came again, and this connection of it was given up".into()
         }
+        Error::Policy(AbortCode::Exhausted) => {
+            "too few file descriptors; raise the limit (ulimit -n), and run the same command again"
+                .into()
+        }
         Error::Cancelled => "interrupted; run the same command again to go on".into(),
         Error::Damaged(_) => format!("{error}; run the same command again to go on"),
         other => other.to_string(),
@@ -232,6 +236,11 @@ fn aborted(code: AbortCode, context: Context) -> String {
             format!("the {peer} went away, and may be started again; what has arrived is kept")
         }
         AbortCode::Busy => format!("the {peer} is busy; try again later, or with --retry-for"),
+        AbortCode::Exhausted => {
+            format!(
+                "the {peer} has too few file descriptors; raise the limit there (ulimit -n), or try again later, or with --retry-for"
+            )
+        }
         AbortCode::Incompatible => {
             format!(
                 "the {peer} speaks no version of the protocol in common; bring the older side up to date"
@@ -271,6 +280,8 @@ mod tests {
                 ),
                 (Incompatible::SameRole { sender: true }.into(), "haul receive"),
                 (Error::Aborted(AbortCode::Busy), "--retry-for"),
+                (Error::Aborted(AbortCode::Exhausted), "ulimit -n"),
+                (Error::Policy(AbortCode::Exhausted), "ulimit -n"),
                 (Error::Cancelled, "again"),
             ] {
                 let line = error(&of, context);

@@ -24,6 +24,7 @@ impl Receiver {
         let was_comparing = incoming.phase == Phase::Comparing;
         let was_wanted = incoming.phase == Phase::Wanted;
         let is_file = incoming.offer.meta.kind == Kind::File;
+        self.deferred.remove(&entry);
         if was_wanted
             && place != Place::Replacing
             && matches!(begun, Ok(Found::Existing(_)) | Err(Refusal::Exists))
@@ -35,7 +36,8 @@ impl Receiver {
         if !was_wanted {
             incoming.place = place;
         }
-        if place == Place::Replacing && is_file && !was_comparing && incoming.offer.root.is_none() {
+        let is_first = !was_comparing && !was_wanted;
+        if place == Place::Replacing && is_file && is_first && incoming.offer.root.is_none() {
             // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
             let Ok(Found::Partial(len @ 1..)) = begun else {
                 if begun.is_ok() {
@@ -97,7 +99,7 @@ impl Receiver {
                     self.commit(entry, 0, Root::of(&[]), Outcome::Stored);
                 }
             }
-            (Found::Fresh | Found::Partial(_), Some(_)) if was_wanted => {
+            (Found::Fresh | Found::Partial(_), _) if was_wanted => {
                 incoming.phase = Phase::Filling;
             }
             (Found::Fresh | Found::Partial(_), Some(_)) if !incoming.is_inline => {
@@ -418,6 +420,7 @@ impl Receiver {
         let Some(incoming) = self.entries.remove(&entry) else { return };
         self.waiting.remove(&entry);
         self.contested.remove(&entry);
+        self.deferred.remove(&entry);
         self.finished(entry);
         if incoming.is_open {
             self.open = self.open.saturating_sub(1);

@@ -25,6 +25,8 @@ impl Receiver {
     /// [`Misuse::NotAsked`] for an entry that is not being committed.
     pub fn handle_taken(&mut self, entry: EntryId, rival: Option<u64>) -> Result<(), Failure> {
         self.state?;
+        // What is compared keeps its files open; but there may be other commits.
+        self.awaits_descriptor = false;
         if self.former.was_taken(entry) {
             self.committing = self.committing.saturating_sub(1);
             return Ok(());

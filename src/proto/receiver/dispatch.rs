@@ -190,6 +190,10 @@ impl Receiver {
                 match incoming.phase {
                     Phase::Dropped => return Ok(()),
                     Phase::Filling | Phase::Comparing => {}
+                    // It has no block with which it could be begun.
+                    Phase::Wanted if size == 0 => {
+                        tasks.push_back(Task::Begin { entry, place: incoming.place });
+                    }
                     Phase::Opening
                     | Phase::Stale
                     | Phase::Awaited
@@ -352,11 +356,11 @@ impl Receiver {
             self.busy.insert(entry);
         }
         self.entries.insert(entry, incoming);
-        tasks.push_back(if wire.by_time {
-            Task::Look { entry }
-        } else {
-            Task::Begin { entry, place: Place::Offered }
-        });
+        if wire.by_time {
+            tasks.push_back(Task::Look { entry });
+        } else if self.deferred.is_empty() || !self.defer(entry) {
+            tasks.push_back(Task::Begin { entry, place: Place::Offered });
+        }
         Ok(())
     }
 

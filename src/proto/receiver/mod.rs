@@ -6,6 +6,7 @@
 //! | `Listening` | [`adopt`](Receiver::adopt), once, before the first `Offer` | | `Listening` |
 //! | `Listening` | `Offer`, known from a former connection | goes on with the entry, or says again what became of it | `Listening` |
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
+//! | `Listening` | `Offer`, no descriptor left | waits for a commit; or `Begin` with its first block | `Listening` |
 //! | `Listening` | `Offer` by time | `Look` | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |
@@ -32,6 +33,7 @@ mod contest;
 mod dispatch;
 mod entry;
 mod former;
+mod scarce;
 mod speak;
 mod work;
 
@@ -79,6 +81,10 @@ pub struct Receiver {
     waiting: BTreeSet<EntryId>,
     /// Complete entries whose names other files have, which are being hashed.
     contested: BTreeSet<EntryId>,
+    /// Files that are begun once their content comes, as there were no descriptors for them.
+    deferred: BTreeSet<EntryId>,
+    /// A commit is to end before the store is asked again, for want of a descriptor.
+    awaits_descriptor: bool,
     next_id: u32,
     /// The message that is being dealt with.
     current: Option<Current>,
@@ -131,6 +137,8 @@ impl Receiver {
             busy: BTreeSet::new(),
             waiting: BTreeSet::new(),
             contested: BTreeSet::new(),
+            deferred: BTreeSet::new(),
+            awaits_descriptor: false,
             next_id: 0,
             current: None,
             reading: None,
@@ -217,7 +225,12 @@ impl Receiver {
         else {
             return Err(Misuse::NotAsked.into());
         };
-        self.begun(entry, place, begun);
+        match begun {
+            Err(reason) if reason.is_for_want_of_descriptors() => {
+                self.lacks_descriptors(entry, place, reason);
+            }
+            begun => self.begun(entry, place, begun),
+        }
         Ok(())
     }
 
@@ -323,6 +336,7 @@ impl Receiver {
         };
         let is_rival = rival.is_some();
         self.committing = self.committing.saturating_sub(1);
+        self.awaits_descriptor = false;
         if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
             return Ok(());
         }
@@ -418,7 +432,8 @@ impl Receiver {
             }
             until = until.min(end);
         }
-        if self.committing >= self.config.limits.commits.max(1) {
+        let is_short = self.awaits_descriptor && self.committing > 0;
+        if is_short || self.committing >= self.config.limits.commits.max(1) {
             return Ok(ReceiveAction::AwaitCommit { until });
         }
         Ok(ReceiveAction::Await { until })

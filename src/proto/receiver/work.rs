@@ -21,6 +21,8 @@ pub(super) struct Current {
     pub(super) tasks: VecDeque<Task>,
     /// The first task was handed out and is not answered.
     pub(super) asked: bool,
+    /// When it was heard.
+    pub(super) since: Duration,
 }
 
 /// One thing to do about a message.
@@ -88,8 +90,9 @@ impl Receiver {
             self.was_heard();
             let name = message.name();
             let start = len.saturating_sub(payload.len());
+            let (payload_at, tasks) = (start..len, VecDeque::new());
             let mut current =
-                Current { name, len, payload: start..len, tasks: VecDeque::new(), asked: false };
+                Current { name, len, payload: payload_at, tasks, asked: false, since: now };
             if matches!(name, Name::Hello | Name::Over | Name::Out | Name::Abort) {
                 // These change what is heard next, and ask nothing of the store.
                 self.link.take(now, len, Some(name));

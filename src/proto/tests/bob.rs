@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::proto::{
-    EntryId, Event, Failure, Found, Kind, Meta, Offer, Refusal, RelPath, Summary, Timestamp,
+    EntryId, Event, Failure, Found, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Summary,
+    Timestamp,
 };
 use crate::store::{Commit, Place, Standing};
 
@@ -36,6 +37,13 @@ pub(super) struct Bob {
     pub(super) others: VecDeque<Option<Vec<u8>>>,
     /// What stands under these names before they are given for the first time.
     pub(super) late: BTreeMap<RelPath, Vec<u8>>,
+    /// How many files may be open, with those that are being committed.
+    pub(super) descriptors: Option<usize>,
+    /// How many times there was none left, and how many files were open at most.
+    pub(super) lacked: usize,
+    pub(super) most_open: usize,
+    /// Commits end only when they are waited for.
+    pub(super) is_lazy: bool,
     /// What somebody puts in the place of a file that was found equal, before its commit.
     pub(super) changed: Option<Vec<u8>>,
     /// As `others`, before each look at what has a name.
@@ -68,6 +76,13 @@ impl Bob {
             return Err(Refusal::Kind);
         }
         let path = name_at(&offer.meta, place);
+        self.open.remove(&offer.entry);
+        let open = self.open.len() + self.rivals.len() + self.commits.len();
+        if self.descriptors.is_some_and(|most| open >= most) {
+            self.lacked += 1;
+            return Err(Refusal::Store { code: 24, operation: StoreOperation::Open });
+        }
+        self.most_open = self.most_open.max(open + 1);
         if let Some(Some(bytes)) = self.arrivals.pop_front() {
             self.visible.insert(path.clone(), bytes);
         }

@@ -306,7 +306,7 @@ fn is_canonical(message: &Message, control: &[u8]) -> bool {
             }
             known == again
         }
-        Message::Abort { code: AbortCode::Failed } => !matches!(control, [1..=4 | 6..=10, 0]),
+        Message::Abort { code: AbortCode::Failed } => !matches!(control, [1..=4 | 6..=11, 0]),
         Message::Heartbeat { activity: Activity::Reading } => !matches!(control, [1..=2]),
         _ => again == control,
     }

@@ -25,6 +25,7 @@ mod pair;
 mod parked;
 mod random;
 mod rogue;
+mod scarce;
 mod scenes;
 mod session;
 mod splits;

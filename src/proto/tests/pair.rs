@@ -306,6 +306,7 @@ impl Pair {
             ReceiveAction::Await { .. } => {
                 // Those of a former connection are of no interest before it is taken over.
                 if self.receiver.commits() > 0
+                    && !self.bob.is_lazy
                     && let Some((entry, ended)) = self.bob.next_commit()
                 {
                     self.committed(entry, ended);

@@ -222,7 +222,9 @@ impl Job {
     }
 
     fn end(self) {
-        let Self { shared, path, file, commit, ended, failed, .. } = self;
+        let Self { shared, path, file, commit, ended, failed, folders, .. } = self;
+        // Whoever hears of the end may count on the descriptors.
+        drop(folders);
         let result = match failed {
             Some(Trouble::Taken(rival)) => {
                 let size = file.size;

@@ -1,0 +1,57 @@
+//! Entries that the store cannot begin, as the process has no file descriptor left.
+//!
+//! That passes: each commit closes files. So while one is under way, it is waited for. With none under way, a file that was
+//! just offered is asked for as one of which nothing is held, and begun when its first block comes, by which time those
+//! before it are complete; what stands under its name is then found out when it gets it, as where somebody was faster. While
+//! there are such files, those that are offered after them are dealt with alike, so that none is opened before them.
+//!
+//! What cannot wait is refused if others of the session have files open, which go on. If none has, the others that use up the
+//! descriptors are not of this session: it ends, and may come again.
+
+use super::Receiver;
+use super::entry::{Incoming, Phase};
+use super::work::Task;
+use crate::proto::error::Failure;
+use crate::proto::types::{AbortCode, EntryId, Kind, Refusal};
+use crate::store::Place;
+
+impl Receiver {
+    /// The store could not begin an entry for want of descriptors.
+    pub(super) fn lacks_descriptors(&mut self, entry: EntryId, place: Place, reason: Refusal) {
+        if self.committing > 0 {
+            self.awaits_descriptor = true;
+            return self.task(Task::Begin { entry, place });
+        }
+        if self.defer(entry) {
+            return;
+        }
+        let has_open = |(id, other): (&EntryId, &Incoming)| {
+            *id != entry && matches!(other.phase, Phase::Comparing | Phase::Filling)
+        };
+        if self.entries.iter().any(has_open) || self.former.open() > 0 {
+            return self.begun(entry, place, Err(reason));
+        }
+        if let Some(current) = &mut self.current {
+            current.tasks.clear();
+            let exhausted = Failure::Ended(AbortCode::Exhausted);
+            self.doom.get_or_insert((exhausted, current.since));
+        }
+    }
+
+    /// Puts off beginning a file that was just offered until its content comes; `false` if that cannot be.
+    pub(super) fn defer(&mut self, entry: EntryId) -> bool {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return false };
+        let is_file = incoming.offer.meta.kind == Kind::File;
+        if !is_file || incoming.phase != Phase::Opening || incoming.place != Place::Offered {
+            return false;
+        }
+        if std::mem::take(&mut incoming.is_inline) {
+            // The content that came with it travels again, as a block.
+            incoming.offer.root = None;
+        }
+        incoming.phase = Phase::Wanted;
+        incoming.hold(0);
+        self.deferred.insert(entry);
+        true
+    }
+}

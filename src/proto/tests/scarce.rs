@@ -1,0 +1,166 @@
+//! Stores that have too few file descriptors for all that is offered.
+
+use super::pair::{Pair, content, path};
+use crate::config::{Config, Existing};
+use crate::proto::{AbortCode, Event, Failure, Refusal};
+use crate::tree::BlockSize;
+
+fn config() -> Config {
+    Config::default().block_size(BlockSize::MIN)
+}
+
+/// Files of every length that matters, in an order in which small ones follow large ones.
+fn files() -> Vec<(String, Vec<u8>)> {
+    let lens = [5000, 3000, 0, 1, 1024, 1025, 9000, 0, 700, 2048];
+    let file = |(seed, len)| (format!("d/{seed}"), content(seed, len));
+    (0..).zip(lens).map(file).collect()
+}
+
+/// How it is offered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Sized,
+    Unsized,
+    ByRoot,
+}
+
+fn pair(config: &Config, way: Way, files: &[(String, Vec<u8>)]) -> Pair {
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let mut pair = Pair::new(config, &files);
+    match way {
+        Way::Sized => {}
+        Way::Unsized => pair = pair.unsized_files(None),
+        Way::ByRoot => pair.receiver.prefer_roots(),
+    }
+    pair
+}
+
+const WAYS: [Way; 3] = [Way::Sized, Way::Unsized, Way::ByRoot];
+
+#[test]
+fn files_all_arrive_however_few_descriptors_there_are() {
+    let files = files();
+    for way in WAYS {
+        for descriptors in 1..12 {
+            for is_lazy in [false, true] {
+                let case = format!("{way:?} {descriptors} {is_lazy}");
+                let mut pair = pair(&config(), way, &files);
+                (pair.bob.descriptors, pair.bob.is_lazy) = (Some(descriptors), is_lazy);
+                let summary = pair.run_well();
+                assert_eq!((summary.delivered, summary.refused), (10, 0), "{case}");
+                for (name, bytes) in &files {
+                    assert_eq!(pair.bob.visible[&path(name)], *bytes, "{name} {case}");
+                }
+                let bob = &pair.bob;
+                assert!(bob.open.is_empty() && bob.partial.is_empty(), "{case}");
+                assert!(bob.most_open <= descriptors, "{case}");
+                assert!(bob.lacked > 0 || descriptors > 1, "{case}: it did not lack any");
+            }
+        }
+    }
+}
+
+/// What stands is not known before the content has come.
+#[test]
+fn file_that_was_put_off_is_settled_by_the_policy_when_it_gets_its_name() {
+    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+        for way in WAYS {
+            for (is_same, len) in
+                [(true, 3000), (false, 3000), (true, 500), (false, 500), (true, 0)]
+            {
+                let case = format!("{existing:?} {way:?} {is_same} {len}");
+                let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, len))];
+                let mut pair = pair(&config().existing(existing), way, &files);
+                let standing = if is_same { files[1].1.clone() } else { content(3, len) };
+                pair.bob.visible.insert(path("b"), standing.clone());
+                pair.bob.descriptors = Some(1);
+                // What is held may be compared: that is one more.
+                let summary = pair.run_well();
+                assert!(pair.bob.lacked > 0, "{case}");
+                let counts = (summary.delivered, summary.refused, summary.skipped);
+                let (expected, copies) = match existing {
+                    _ if is_same => ((2, 0, 0), 2),
+                    Existing::Refuse => ((1, 1, 0), 2),
+                    Existing::Skip => ((1, 0, 1), 2),
+                    Existing::Rename => ((2, 0, 0), 3),
+                    Existing::Replace => ((2, 0, 0), 2),
+                };
+                assert_eq!((counts, pair.bob.visible.len()), (expected, copies), "{case}");
+                let replaced = existing == Existing::Replace;
+                let stands = if replaced { &files[1].1 } else { &standing };
+                assert_eq!(pair.bob.visible[&path("b")], *stands, "{case}");
+                assert!(pair.bob.open.is_empty() && pair.bob.partial.is_empty(), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn store_without_any_descriptor_ends_the_session_and_another_attempt_may_help() {
+    for way in WAYS {
+        for len in [0, 500, 5000] {
+            let files = [("a".to_owned(), content(1, len))];
+            let mut pair = pair(&config(), way, &files);
+            pair.bob.descriptors = Some(0);
+            let (sent, received) = pair.run();
+            let ended = [sent.map(drop), received.map(drop)];
+            let code = AbortCode::Exhausted;
+            assert_eq!(ended, [Err(Failure::Aborted(code)), Err(Failure::Ended(code))], "{way:?}");
+            assert!(ended.iter().all(|ended| ended.is_err_and(|failure| failure.is_transient())));
+            let is_refusal = |event: &&Event| matches!(event, Event::Refused { .. });
+            assert_eq!(pair.alice.events.iter().find(is_refusal), None);
+            pair.bob.descriptors = None;
+            pair.reconnect(&config(), 2);
+            assert_eq!(pair.run_well().delivered, 1, "{way:?} {len}");
+        }
+    }
+}
+
+/// A file that was compared is to be replaced, which takes another one, while others of the session are open.
+#[test]
+fn entry_that_cannot_wait_is_refused_while_others_are_open_and_they_go_on() {
+    let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, 5000))];
+    let mut pair = pair(&config().existing(Existing::Replace), Way::Sized, &files);
+    pair.bob.visible.insert(path("a"), content(3, 5000));
+    while pair.bob.open.len() < 2 {
+        assert!(pair.step_sender() | pair.step_receiver());
+    }
+    pair.bob.descriptors = Some(1);
+    let summary = pair.run_well();
+    assert_eq!((summary.delivered, summary.refused), (1, 1));
+    let refused = |event: &Event| matches!(event, Event::Refused { reason, .. } if reason.is_for_want_of_descriptors());
+    assert!(pair.alice.events.iter().any(refused));
+    assert_eq!(pair.bob.visible[&path("a")], content(3, 5000));
+    assert_eq!(pair.bob.visible[&path("b")], content(2, 5000));
+}
+
+#[test]
+fn session_that_is_cut_goes_on_with_files_that_were_put_off() {
+    let files = files();
+    for way in WAYS {
+        for cut in (300..24_000).step_by(1500) {
+            let mut pair = pair(&config(), way, &files);
+            pair.bob.descriptors = Some(2);
+            pair.down.cut = Some(cut);
+            let (sent, _) = pair.run();
+            if sent.is_ok() {
+                continue;
+            }
+            pair.down.cut = None;
+            pair.reconnect_parked(&config(), 2);
+            let summary = pair.run_well();
+            assert_eq!(summary.refused, 0, "{way:?} {cut}");
+            for (name, bytes) in &files {
+                assert_eq!(pair.bob.visible[&path(name)], *bytes, "{name} {way:?} {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn refusal_for_want_of_descriptors_is_that_of_two_numbers() {
+    let operation = crate::proto::StoreOperation::Rename;
+    let is = |code| Refusal::Store { code, operation }.is_for_want_of_descriptors();
+    assert_eq!([22, 23, 24, 25].map(is), [false, true, true, false]);
+    assert!(!Refusal::Sync { code: 24 }.is_for_want_of_descriptors());
+}
