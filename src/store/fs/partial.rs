@@ -36,18 +36,20 @@ enum Untaken {
     Foreign,
 }
 
-/// Takes a partial file for a final name: one of an earlier attempt, or a new one.
+/// Takes a partial file for a final name: of those that earlier attempts left the longest, or a new one.
 ///
 /// [`Errno::NOENT`]: the folder itself was removed meanwhile.
 pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
     let mut is_contended = false;
     for _ in 0..ATTEMPTS {
         let mut free = None;
+        let mut left: Option<Partial> = None;
         for n in 0..MOST {
             let name = name(final_name, n);
             match folder.look(name.as_bytes())? {
                 Some(stat) => match take_over(folder, name, &stat) {
-                    Ok(partial) => return Ok(Partial { is_contended, ..partial }),
+                    Ok(partial) if left.as_ref().is_some_and(|left| left.len >= partial.len) => {}
+                    Ok(partial) => left = Some(partial),
                     Err(Untaken::Held) => is_contended = true,
                     Err(Untaken::Foreign) => {}
                 },
@@ -55,6 +57,9 @@ pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
                 None if free.is_none() => free = Some(name),
                 None => break,
             }
+        }
+        if let Some(partial) = left {
+            return Ok(Partial { is_contended, ..partial });
         }
         let Some(name) = free else { return Err(BUSY) };
         match create(folder, name) {

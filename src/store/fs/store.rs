@@ -34,8 +34,8 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 /// never through a link: a link where a folder should be is a [`Refusal::KindClash`].
 ///
 /// - **Partial files** stand beside the final name as `.haul-<16 hex digits>.part`, readable by the owner alone, and
-///   locked while they are written. A later attempt at the same final name goes on with them. A second session that
-///   writes to one name at the same time has its own, `.haul-<16 hex digits>-1.part`, and so on up to 64.
+///   locked while they are written. A later attempt at the same final name goes on with the longest. A second session
+///   that writes to one name at the same time has its own, `.haul-<16 hex digits>-1.part`, and so on up to 64.
 /// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
 ///   one that is offered: all partial files for that name that no session has locked, up to the third number that is
 ///   missing. One that a session still writes to stays, until the name is settled once more. Files of another user,

@@ -247,10 +247,11 @@ impl Shared {
         }
     }
 
-    /// Takes the first partial file of this name that nobody writes to; with what it holds.
+    /// Takes the longest partial file of this name that nobody writes to; with what it holds.
     fn take(&mut self, path: &RelPath) -> (u32, u64) {
         let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
-        let free = slots.filter(|(_, partial)| !partial.busy).map(|((_, slot), _)| *slot).next();
+        let free = slots.filter(|(_, partial)| !partial.busy);
+        let free = free.max_by_key(|(_, partial)| partial.bytes.len()).map(|((_, slot), _)| *slot);
         let unused = (0..).find(|&slot| !self.partials.contains_key(&(path.clone(), slot)));
         let slot = free.or(unused).unwrap_or_default();
         let partial = self.partials.entry((path.clone(), slot)).or_default();
@@ -550,6 +551,18 @@ mod tests {
         drop(file);
         assert!(matches!(other.begin(&x, Place::Offered), Ok(Begun::Partial(_, 2))));
         assert_eq!(store.partials(), [(x.meta.path.clone(), b"ab".to_vec())]);
+    }
+
+    #[test]
+    fn memory_store_goes_on_with_the_longest_partial_file() {
+        let mut store = MemoryStore::new();
+        let x = offer(0, "x", Some(4));
+        let mut files = [(); 2].map(|()| take(&mut store, &x, Place::Offered));
+        for (file, bytes) in files.iter_mut().zip([&b"ab"[..], b"abc"]) {
+            assert_eq!(store.write_at(file, 0, bytes), Ok(()));
+        }
+        drop(files);
+        assert!(matches!(store.begin(&x, Place::Offered), Ok(Begun::Partial(_, 3))));
     }
 
     #[test]

@@ -394,6 +394,37 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
 }
 
 #[test]
+fn store_goes_on_with_the_longest_partial_file_and_tells_of_one_in_use() {
+    let mut bench = Bench::new();
+    let mut others = [bench.store.clone(), bench.store.clone()];
+    let offer = bench.file("x", 9);
+    let begin = |store: &mut FsStore, text: &[u8]| match store.begin(&offer, Place::Offered) {
+        Ok(Begun::Fresh(mut file)) => {
+            store.write_at(&mut file, 0, text).unwrap();
+            file
+        }
+        other => panic!("{other:?}"),
+    };
+    let short = begin(&mut bench.store, b"one");
+    let [second, third] = &mut others;
+    let (long, middle) = (begin(second, b"oneoneone"), begin(third, b"oneone"));
+    bench.store.suspend(short);
+    third.suspend(middle);
+    let take = |store: &mut FsStore, len: u64| match store.begin(&offer, Place::Offered) {
+        Ok(Begun::Partial(file, held)) if held == len => file,
+        other => panic!("{other:?}"),
+    };
+    let taken = take(&mut bench.store, 6);
+    assert!(bench.store.is_contended(&taken), "the longest is in use");
+    bench.store.suspend(taken);
+    second.suspend(long);
+    let taken = take(&mut bench.store, 9);
+    assert!(!bench.store.is_contended(&taken));
+    assert!(bench.commit(taken, &offer, 9).is_ok());
+    bench.assert_names(&[("x", "oneoneone")]);
+}
+
+#[test]
 fn store_beside_leaves_names_that_other_entries_have() {
     let mut bench = Bench::new();
     fs::write(bench.path("a.b"), "old").unwrap();
