@@ -1,7 +1,6 @@
 //! The receiving half over one stream.
 
-use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use super::blocking::{Direction, Transfer};
@@ -13,10 +12,10 @@ use super::retry::random_bytes;
 use super::wire::{Moved, TICK, Wire, consume};
 use crate::error::Error;
 use crate::proto::{
-    AbortCode, Consumed, EntryId, Event, Offer, ReceiveAction, Receiver, Refusal, Stall, Step,
-    StoreOperation, Summary, TransferId,
+    AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Stall, Summary,
+    TransferId,
 };
-use crate::store::{Begun, Commit, Place, Store, Uncommitted, refusal_of};
+use crate::store::{Begun, OpenFiles, Place, Store, Uncommitted};
 
 /// What a receiving session tells those who run it, and gets from them, beside its observer.
 pub(super) struct Hooks<'h, S: Store> {
@@ -51,21 +50,14 @@ pub(super) trait Host<S: Store> {
 /// What is left of a session that lost its connection: the machine, and the files that are open.
 pub(super) struct Parked<S: Store> {
     receiver: Receiver,
-    files: BTreeMap<EntryId, Open<S::File>>,
-}
-
-/// An entry that is open.
-struct Open<F> {
-    file: F,
-    /// What has its name, where it was handed back for that.
-    rival: Option<F>,
+    files: OpenFiles<S::File>,
 }
 
 /// The receiving half with its store.
 struct Receiving<'s, S: Store> {
     store: &'s mut S,
     receiver: Receiver,
-    files: BTreeMap<EntryId, Open<S::File>>,
+    files: OpenFiles<S::File>,
     /// Bytes that came over earlier connections.
     before: u64,
 }
@@ -83,7 +75,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             receiver.prefer_roots();
             receiver.compare_times();
         }
-        let mut receiving = Receiving { store, receiver, files: BTreeMap::new(), before: 0 };
+        let mut receiving = Receiving { store, receiver, files: OpenFiles::new(), before: 0 };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
         hooks.pulse.hears(0);
         let Receiving { store, receiver, files, before } = receiving;
@@ -134,6 +126,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     return Err(failure.into());
                 }
             };
+            if may_take_long(&action) {
+                self.flush_receiver(&mut wire, &mut receiving.receiver)?;
+            }
             match action {
                 ReceiveAction::Event(event) => {
                     if let Event::Greeted { transfer, attempt, .. } = event {
@@ -147,41 +142,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     }
                     self.observer.event(&event);
                 }
-                ReceiveAction::Read { entry, offset, len } => {
-                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
-                    receiving.read(entry, Held::Entry, offset, len)?;
-                }
-                ReceiveAction::TakeOver { entry, offset, len } => {
-                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
-                    receiving.take_over(entry, offset, len)?;
-                }
-                ReceiveAction::ReadRival { entry, offset, len } => {
-                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
-                    receiving.read(entry, Held::Rival, offset, len)?;
-                }
-                ReceiveAction::Commit(commit) => {
-                    if let Some(file) = receiving.take(commit.entry) {
-                        receiving.store.commit(file, commit);
-                    }
-                }
-                ReceiveAction::CommitRival(commit) => receiving.commit_rival(commit),
-                ReceiveAction::Suspend { entry } => {
-                    if let Some(file) = receiving.take(entry) {
-                        receiving.store.suspend(file);
-                    }
-                }
-                ReceiveAction::Discard { entry } => {
-                    if let Some(file) = receiving.take(entry) {
-                        receiving.store.discard(file);
-                    }
-                }
                 ReceiveAction::AwaitCommit { until } => {
-                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
                     let wait = until.saturating_sub(self.clock.now()).min(TICK);
                     receiving.collect(wait)?;
                 }
                 ReceiveAction::Await { .. } => {
-                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
                     let mut make_way = || hooks.host.make_way(&self.cancel);
                     let consumed = receiving.hear(self.clock.now(), wire.input(), &mut make_way)?;
                     if let Some(consumed) = consumed {
@@ -201,10 +166,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         }
                     }
                 }
-                ReceiveAction::Closed(summary) => {
-                    self.flush_receiver(&mut wire, &mut receiving.receiver)?;
-                    return Ok(summary);
-                }
+                ReceiveAction::Closed(summary) => return Ok(summary),
+                action => receiving.act(action)?,
             }
         }
     }
@@ -224,6 +187,18 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
+/// Whether the peer should hear first what is to be said to it.
+const fn may_take_long(action: &ReceiveAction) -> bool {
+    !matches!(
+        action,
+        ReceiveAction::Event(_)
+            | ReceiveAction::Commit(_)
+            | ReceiveAction::CommitRival(_)
+            | ReceiveAction::Suspend { .. }
+            | ReceiveAction::Discard { .. }
+    )
+}
+
 /// Whether the sender may come again after this, with its transfer.
 fn can_come_again(error: &Error) -> bool {
     // What one without descriptors has open would keep them from all others.
@@ -241,7 +216,7 @@ impl<S: Store> Parked<S> {
     /// Of a session that had nothing open.
     #[cfg(test)]
     pub(super) const fn new(receiver: Receiver) -> Self {
-        Self { receiver, files: BTreeMap::new() }
+        Self { receiver, files: OpenFiles::new() }
     }
 
     /// Whether this attempt at a transfer may go on with it.
@@ -251,30 +226,24 @@ impl<S: Store> Parked<S> {
     }
 
     /// Keeps what is open for a later attempt, of whatever transfer, and waits for commits at most that long.
-    pub(super) fn let_go(self, store: &mut S, clock: &impl Clock, most: Duration) {
+    pub(super) fn let_go(mut self, store: &mut S, clock: &impl Clock, most: Duration) {
         let end = clock.now().saturating_add(most);
         let mut commits = self.receiver.commits();
-        self.suspend(store);
+        self.files.suspend(store);
         // The next session of this store must not take the end of one of these commits for that of one of its own.
         while commits > 0 && clock.now() < end {
             let Some((_, ended)) = store.poll_committed(TICK) else { continue };
             commits -= 1;
             if let Err(Uncommitted::Taken { file, rival }) = ended {
-                Open { file, rival: rival.map(|(rival, _)| rival) }.suspend(store);
+                store.suspend(file);
+                rival.into_iter().for_each(|(rival, _)| store.suspend(rival));
             }
         }
     }
 
     /// Keeps what is open for a later attempt, of whatever transfer.
-    pub(super) fn suspend(self, store: &mut S) {
-        self.files.into_values().for_each(|open| open.suspend(store));
-    }
-}
-
-impl<F> Open<F> {
-    fn suspend(self, store: &mut impl Store<File = F>) {
-        store.suspend(self.file);
-        self.rival.into_iter().for_each(|rival| store.suspend(rival));
+    pub(super) fn suspend(mut self, store: &mut S) {
+        self.files.suspend(store);
     }
 }
 
@@ -288,147 +257,38 @@ impl<S: Store> Receiving<'_, S> {
         }
     }
 
+    fn act(&mut self, action: ReceiveAction) -> Result<(), Failure> {
+        self.files.act(self.store, &mut self.receiver, action)
+    }
+
+    fn collect(&mut self, wait: Duration) -> Result<(), Failure> {
+        self.files.collect(self.store, &mut self.receiver, wait).map(drop)
+    }
+
     /// Gives the input to the core, and does what it asks of the store; `None` if it is to be given again.
     fn hear(
         &mut self,
         now: Duration,
         input: &[u8],
         make_way: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<Consumed>, Error> {
-        match self.receiver.handle_input(now, input)? {
-            Step::Consumed(consumed) => return Ok(Some(consumed)),
-            Step::Begin { offer, place } => {
-                if let Some(former) = self.files.remove(&offer.entry) {
-                    former.suspend(self.store);
-                }
-                let begun = self.begin(&offer, place, make_way).map(|begun| {
-                    let (file, found) = begun.into_parts();
-                    self.files.insert(offer.entry, Open { file, rival: None });
-                    found
-                });
-                self.receiver.handle_begun(begun)?;
-            }
-            Step::Look { offer } => {
-                let standing = self.store.standing(&offer);
-                self.receiver.handle_standing(standing)?;
-            }
-            Step::Read { entry, offset, len } => self.read(entry, Held::Entry, offset, len)?,
-            Step::Write { entry, offset, bytes } => {
-                let written = match self.files.get_mut(&entry) {
-                    Some(open) => self.store.write_at(&mut open.file, offset, bytes),
-                    None => Err(failed(StoreOperation::Write)),
-                };
-                self.receiver.handle_written(written)?;
-            }
-            Step::Copy { entry, offset, len } => {
-                let copied = match self.files.get_mut(&entry) {
-                    Some(open) => self.store.copy_held(&mut open.file, offset, len),
-                    None => Err(failed(StoreOperation::Copy)),
-                };
-                self.receiver.handle_written(copied)?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Begins an entry, if need be again once another session has let go of its partial file.
-    fn begin(
-        &mut self,
-        offer: &Offer,
-        place: Place,
-        make_way: &mut dyn FnMut() -> bool,
-    ) -> Result<Begun<S::File>, Refusal> {
-        let begun = self.store.begin(offer, place)?;
-        if !self.store.is_contended(begun.file()) || !make_way() {
-            return Ok(begun);
-        }
-        self.store.suspend(begun.into_parts().0);
-        self.store.begin(offer, place)
-    }
-
-    /// Reads what the store holds, as much as there is.
-    fn read(&mut self, entry: EntryId, held: Held, offset: u64, len: usize) -> Result<(), Error> {
-        let mut buffer = vec![0; len];
-        let mut read = 0;
-        let mut failure = None;
-        let file = self.files.get_mut(&entry).and_then(|open| match held {
-            Held::Entry => Some(&mut open.file),
-            Held::Rival => open.rival.as_mut(),
-        });
-        if let Some(file) = file {
-            while read < len {
-                let at = offset.saturating_add(read as u64);
-                match self.store.read_at(file, at, &mut buffer[read..]) {
-                    Ok(0) => break,
-                    Ok(bytes) if bytes > len - read => {
-                        failure = Some(failed(StoreOperation::Read));
-                        break;
-                    }
-                    Ok(bytes) => read += bytes,
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        failure = Some(refusal_of(StoreOperation::Read, &error));
-                        break;
-                    }
-                }
-            }
-        }
-        let held = failure.map_or(Ok(&buffer[..read]), Err);
-        Ok(self.receiver.handle_held(held)?)
-    }
-
-    /// Copies from the file that will be replaced, and reads what was copied.
-    fn take_over(&mut self, entry: EntryId, offset: u64, len: usize) -> Result<(), Error> {
-        let open = self.files.get_mut(&entry);
-        match open.map(|open| self.store.copy_held(&mut open.file, offset, len as u64)) {
-            Some(Err(reason)) => Ok(self.receiver.handle_held(Err(reason))?),
-            Some(Ok(())) | None => self.read(entry, Held::Entry, offset, len),
-        }
-    }
-
-    /// Takes in commits that ended, waiting for the first one if asked to.
-    fn collect(&mut self, mut wait: Duration) -> Result<(), Error> {
-        while self.receiver.commits() > 0 {
-            let Some((entry, ended)) = self.store.poll_committed(wait) else { break };
-            wait = Duration::ZERO;
-            match ended {
-                Ok(committed) => self.receiver.handle_committed(entry, Ok(committed.path))?,
-                Err(Uncommitted::Failed(reason)) => {
-                    self.receiver.handle_committed(entry, Err(reason))?;
-                }
-                Err(Uncommitted::Taken { file, rival }) => {
-                    let (rival, len) = rival.unzip();
-                    self.files.insert(entry, Open { file, rival });
-                    self.receiver.handle_taken(entry, len)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn commit_rival(&mut self, commit: Commit) {
-        let open = self.files.get_mut(&commit.entry);
-        if let Some(rival) = open.and_then(|open| open.rival.take()) {
-            self.store.commit(rival, commit);
-        }
-    }
-
-    /// What is open of an entry, to be closed; its rival is.
-    fn take(&mut self, entry: EntryId) -> Option<S::File> {
-        let Open { file, rival } = self.files.remove(&entry)?;
-        rival.into_iter().for_each(|rival| self.store.suspend(rival));
-        Some(file)
+    ) -> Result<Option<Consumed>, Failure> {
+        let step = self.receiver.handle_input(now, input)?;
+        let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
+        self.files.answer(self.store, &mut self.receiver, step, begin)
     }
 }
 
-/// A store that does what it must not, for which the system has no number.
-const fn failed(operation: StoreOperation) -> Refusal {
-    Refusal::Store { code: 0, operation }
-}
-
-/// Of which file held bytes are to be read.
-#[derive(Clone, Copy)]
-enum Held {
-    Entry,
-    Rival,
+/// Begins an entry, if need be again once another session has let go of its partial file.
+fn begin<S: Store>(
+    store: &mut S,
+    offer: &Offer,
+    place: Place,
+    make_way: &mut dyn FnMut() -> bool,
+) -> Result<Begun<S::File>, Refusal> {
+    let begun = store.begin(offer, place)?;
+    if !store.is_contended(begun.file()) || !make_way() {
+        return Ok(begun);
+    }
+    store.suspend(begun.into_parts().0);
+    store.begin(offer, place)
 }

@@ -5,6 +5,7 @@ mod chain;
 pub mod fs;
 mod memory;
 mod names;
+mod open;
 mod stream;
 
 use std::io;
@@ -17,6 +18,7 @@ use crate::proto::{
 
 pub use chain::{Chain, Either};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
+pub(crate) use open::OpenFiles;
 pub use stream::StreamSource;
 
 /// Yields entries one by one, and reads their content.

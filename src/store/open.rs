@@ -1,0 +1,223 @@
+//! The files that a receiving session has open, and what its machine asks to be done to them.
+//!
+//! Whoever runs a [`Receiver`] does this alike: the driver over a stream, and a simulated pair in virtual time. So that what
+//! the one is tested with is what the other runs, it is done here.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::{Begun, Place, Store, Uncommitted, refusal_of};
+use crate::proto::{
+    Consumed, EntryId, Failure, Offer, ReceiveAction, Receiver, Refusal, Step, StoreOperation,
+};
+
+/// What is open, by its entry.
+pub(crate) struct OpenFiles<F>(BTreeMap<EntryId, Open<F>>);
+
+/// An entry that is open.
+struct Open<F> {
+    file: F,
+    /// What has its name, where it was handed back for that.
+    rival: Option<F>,
+}
+
+impl<F> OpenFiles<F> {
+    pub(crate) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Does what an action asks of the store. The others are the caller's, and nothing is done for them.
+    pub(crate) fn act<S: Store<File = F>>(
+        &mut self,
+        store: &mut S,
+        receiver: &mut Receiver,
+        action: ReceiveAction,
+    ) -> Result<(), Failure> {
+        match action {
+            ReceiveAction::Read { entry, offset, len } => {
+                self.read(store, receiver, entry, offset, len)?;
+            }
+            ReceiveAction::TakeOver { entry, offset, len } => {
+                match self.copy(store, entry, offset, len as u64) {
+                    Ok(()) => self.read(store, receiver, entry, offset, len)?,
+                    Err(reason) => receiver.handle_held(Err(reason))?,
+                }
+            }
+            ReceiveAction::ReadRival { entry, offset, len } => {
+                let rival = self.0.get_mut(&entry).and_then(|open| open.rival.as_mut());
+                read(store, receiver, rival, offset, len)?;
+            }
+            ReceiveAction::Commit(commit) => {
+                if let Some(file) = self.take(store, commit.entry) {
+                    store.commit(file, commit);
+                }
+            }
+            ReceiveAction::CommitRival(commit) => {
+                let open = self.0.get_mut(&commit.entry);
+                if let Some(rival) = open.and_then(|open| open.rival.take()) {
+                    store.commit(rival, commit);
+                }
+            }
+            ReceiveAction::Suspend { entry } => {
+                if let Some(file) = self.take(store, entry) {
+                    store.suspend(file);
+                }
+            }
+            ReceiveAction::Discard { entry } => {
+                if let Some(file) = self.take(store, entry) {
+                    store.discard(file);
+                }
+            }
+            ReceiveAction::Event(_)
+            | ReceiveAction::AwaitCommit { .. }
+            | ReceiveAction::Await { .. }
+            | ReceiveAction::Closed(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Answers a step, entries being begun by `begin`; `None` if the input is to be given again.
+    pub(crate) fn answer<S: Store<File = F>>(
+        &mut self,
+        store: &mut S,
+        receiver: &mut Receiver,
+        step: Step<'_>,
+        begin: impl FnOnce(&mut S, &Offer, Place) -> Result<Begun<F>, Refusal>,
+    ) -> Result<Option<Consumed>, Failure> {
+        match step {
+            Step::Consumed(consumed) => return Ok(Some(consumed)),
+            Step::Begin { offer, place } => {
+                if let Some(former) = self.take(store, offer.entry) {
+                    store.suspend(former);
+                }
+                let begun = begin(store, &offer, place).map(|begun| {
+                    let (file, found) = begun.into_parts();
+                    self.0.insert(offer.entry, Open { file, rival: None });
+                    found
+                });
+                receiver.handle_begun(begun)?;
+            }
+            Step::Look { offer } => receiver.handle_standing(store.standing(&offer))?,
+            Step::Read { entry, offset, len } => self.read(store, receiver, entry, offset, len)?,
+            Step::Write { entry, offset, bytes } => {
+                let file = self.file(entry, StoreOperation::Write);
+                receiver
+                    .handle_written(file.and_then(|file| store.write_at(file, offset, bytes)))?;
+            }
+            Step::Copy { entry, offset, len } => {
+                receiver.handle_written(self.copy(store, entry, offset, len))?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes in commits that ended, waiting for the first one if asked to; `false` if none did.
+    pub(crate) fn collect(
+        &mut self,
+        store: &mut impl Store<File = F>,
+        receiver: &mut Receiver,
+        mut wait: Duration,
+    ) -> Result<bool, Failure> {
+        let mut any = false;
+        while receiver.commits() > 0
+            && let Some((entry, ended)) = store.poll_committed(wait)
+        {
+            (any, wait) = (true, Duration::ZERO);
+            match ended {
+                Ok(committed) => receiver.handle_committed(entry, Ok(committed.path))?,
+                Err(Uncommitted::Failed(reason)) => {
+                    receiver.handle_committed(entry, Err(reason))?;
+                }
+                Err(Uncommitted::Taken { file, rival }) => {
+                    let (rival, len) = rival.unzip();
+                    self.0.insert(entry, Open { file, rival });
+                    receiver.handle_taken(entry, len)?;
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    /// Keeps all that is open for a later attempt.
+    pub(crate) fn suspend(&mut self, store: &mut impl Store<File = F>) {
+        while let Some((_, Open { file, rival })) = self.0.pop_first() {
+            store.suspend(file);
+            rival.into_iter().for_each(|rival| store.suspend(rival));
+        }
+    }
+
+    fn read(
+        &mut self,
+        store: &mut impl Store<File = F>,
+        receiver: &mut Receiver,
+        entry: EntryId,
+        offset: u64,
+        len: usize,
+    ) -> Result<(), Failure> {
+        let file = self.0.get_mut(&entry).map(|open| &mut open.file);
+        read(store, receiver, file, offset, len)
+    }
+
+    fn copy(
+        &mut self,
+        store: &mut impl Store<File = F>,
+        entry: EntryId,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Refusal> {
+        store.copy_held(self.file(entry, StoreOperation::Copy)?, offset, len)
+    }
+
+    /// What is open of an entry, for an operation on it.
+    fn file(&mut self, entry: EntryId, operation: StoreOperation) -> Result<&mut F, Refusal> {
+        self.0.get_mut(&entry).map(|open| &mut open.file).ok_or(failed(operation))
+    }
+
+    /// What is open of an entry, to be closed; its rival is.
+    fn take(&mut self, store: &mut impl Store<File = F>, entry: EntryId) -> Option<F> {
+        let Open { file, rival } = self.0.remove(&entry)?;
+        rival.into_iter().for_each(|rival| store.suspend(rival));
+        Some(file)
+    }
+}
+
+/// Reads what the store holds, as much as there is, and gives it to the machine.
+fn read<S: Store>(
+    store: &mut S,
+    receiver: &mut Receiver,
+    file: Option<&mut S::File>,
+    offset: u64,
+    len: usize,
+) -> Result<(), Failure> {
+    let mut buffer = vec![0; len];
+    let read = file.map_or(Ok(0), |file| fill(store, file, offset, &mut buffer));
+    receiver.handle_held(read.map(|read| &buffer[..read]))
+}
+
+/// Reads until the buffer is full, or the file ends.
+fn fill<S: Store>(
+    store: &mut S,
+    file: &mut S::File,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<usize, Refusal> {
+    let mut read = 0;
+    while read < buffer.len() {
+        let rest = &mut buffer[read..];
+        let most = rest.len();
+        match store.read_at(file, offset.saturating_add(read as u64), rest) {
+            Ok(0) => break,
+            Ok(bytes) if bytes > most => return Err(failed(StoreOperation::Read)),
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(refusal_of(StoreOperation::Read, &error)),
+        }
+    }
+    Ok(read)
+}
+
+/// A store, or a caller of it, that does what it must not, for which the system has no number.
+const fn failed(operation: StoreOperation) -> Refusal {
+    Refusal::Store { code: 0, operation }
+}
