@@ -361,9 +361,9 @@ impl<S: Store> Host<S> for Former<S> {
         attempt: u32,
         _: &Cancel,
     ) -> Option<Parked<S>> {
-        let (mut former, parked) = self.0.take()?;
+        let (former, parked) = self.0.take()?;
         if !parked.serves(transfer, attempt) {
-            parked.suspend(&mut former);
+            parked.suspend(former);
             return None;
         }
         *store = former;

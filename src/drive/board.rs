@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::pulse::{Heard, Pulse};
-use super::receiving::Parked;
+use super::receiving::{Ending, Parked};
 use super::server::SessionId;
 use crate::proto::{Summary, TransferId};
 use crate::store::Store;
@@ -29,6 +29,8 @@ struct Board<S: Store> {
     lots: HashMap<TransferId, Lot<S>>,
     /// Lots that were taken off the board, whose files may still be open.
     letting_go: usize,
+    /// What is left of lots that were let go while they had commits under way, until these have ended.
+    endings: Vec<Ending<S>>,
     /// The first session that ended well.
     done: Option<Summary>,
 }
@@ -39,15 +41,14 @@ struct Active {
     pulse: Pulse,
     /// It is not only told that there is no room.
     is_served: bool,
-    /// It waits, or waited once, for others to let go of what it wants.
-    looks: Looks,
+    waits: Waits,
     /// Which one waited for it to let go: what it leaves must not stay open as long as that one is served.
     in_the_way_of: Option<SessionId>,
 }
 
-/// Whether a session looks after the others.
+/// Whether a session waits for others to let go of what it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Looks {
+enum Waits {
     NotYet,
     Now,
     Done,
@@ -78,9 +79,8 @@ pub(super) struct Handover<S: Store> {
 }
 
 impl<S: Store> Lot<S> {
-    fn let_go(self) {
-        let Self { mut store, parked, .. } = self;
-        parked.suspend(&mut store);
+    fn let_go(self) -> Option<Ending<S>> {
+        self.parked.suspend(self.store)
     }
 }
 
@@ -96,8 +96,14 @@ impl<S: Store> Drop for LettingGo<'_, S> {
 
 impl<S: Store> Shared<S> {
     pub(super) fn new() -> Self {
-        let (active, transfers, lots) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let board = Board { active, transfers, lots, letting_go: 0, done: None };
+        let board = Board {
+            active: HashMap::new(),
+            transfers: HashMap::new(),
+            lots: HashMap::new(),
+            letting_go: 0,
+            endings: Vec::new(),
+            done: None,
+        };
         Self { board: Mutex::new(board), ended: Condvar::new() }
     }
 
@@ -132,8 +138,8 @@ impl<S: Store> Shared<S> {
         if !is_served {
             cancel.turn_away();
         }
-        let (cancel, pulse, looks) = (cancel.clone(), pulse.clone(), Looks::NotYet);
-        let session = Active { cancel, pulse, is_served, looks, in_the_way_of: None };
+        let (cancel, pulse, waits) = (cancel.clone(), pulse.clone(), Waits::NotYet);
+        let session = Active { cancel, pulse, is_served, waits, in_the_way_of: None };
         board.active.insert(id, session);
         is_served
     }
@@ -159,38 +165,33 @@ impl<S: Store> Shared<S> {
     }
 
     /// For a session that finds a file in use which an earlier attempt may have left. Lots let go of theirs, and so do
-    /// sessions whose sender is gone, which they know once they have read what it left behind: that is waited for, once
-    /// in a session. Says whether anybody let go of anything.
-    pub(super) fn make_way(&self, id: SessionId, cancel: &Cancel, now: Duration) -> bool {
-        let mut board = self.lock();
-        let lots = board.take_lots(|_| true);
-        let mut is_free = board.letting_go > 0;
-        drop(board);
+    /// commits that end, and sessions whose sender is gone, which they know once they have read what it left behind: that
+    /// is waited for, once in a session.
+    pub(super) fn make_way(&self, id: SessionId, cancel: &Cancel, now: Duration) {
+        let lots = self.lock().take_lots(|_| true);
         self.let_go(lots);
-        board = self.lock();
-        let before = board.look(id, now);
+        let mut board = self.lock();
+        let Some(before) = board.look(id, now) else { return };
         let waiting = SystemClock::new();
-        while waiting.now() < EVICTION {
+        while waiting.now() < EVICTION && !cancel.is_cancelled() {
             let is_settled = before.iter().all(|(other, heard)| board.is_settled(*other, *heard));
-            if (is_settled && board.letting_go == 0) || cancel.is_cancelled() {
+            if is_settled && board.letting_go == 0 && board.are_commits_over() {
                 break;
             }
             board = self.wait(board);
         }
         if let Some(session) = board.active.get_mut(&id) {
-            session.looks = Looks::Done;
+            session.waits = Waits::Done;
         }
-        is_free |= before.iter().any(|(other, _)| !board.active.contains_key(other));
-        is_free
     }
 
-    /// Keeps what is open for later attempts, of whatever transfer. Commits that are under way come to their end in the
-    /// store.
+    /// Keeps what is open for later attempts, of whatever transfer. Commits that are under way come to their end.
     pub(super) fn let_go(&self, lots: Vec<Lot<S>>) {
         // All are counted before the first is dropped: a store that panics leaves none that is waited for.
         let lots: Vec<_> = lots.into_iter().map(|lot| (lot, LettingGo(self))).collect();
         for (lot, counted) in lots {
-            lot.let_go();
+            let ending = lot.let_go();
+            self.lock().endings.extend(ending);
             drop(counted);
         }
     }
@@ -236,7 +237,10 @@ impl<S: Store> Shared<S> {
 
     /// Lets go of what was left that long ago.
     pub(super) fn expire(&self, now: Duration, after: Duration) {
-        let lots = self.lock().take_lots(|lot| now.saturating_sub(lot.since) >= after);
+        let mut board = self.lock();
+        board.are_commits_over();
+        let lots = board.take_lots(|lot| now.saturating_sub(lot.since) >= after);
+        drop(board);
         self.let_go(lots);
     }
 
@@ -265,11 +269,13 @@ impl<S: Store> Board<S> {
     }
 
     /// The other sessions that serve a transfer, and what each has heard up to now. They are in the way of this one.
-    fn look(&mut self, id: SessionId, now: Duration) -> Vec<(SessionId, Heard)> {
-        match self.active.get_mut(&id) {
-            Some(session) if session.looks == Looks::NotYet => session.looks = Looks::Now,
-            _ => return Vec::new(),
+    /// `None`: it has waited for others before.
+    fn look(&mut self, id: SessionId, now: Duration) -> Option<Vec<(SessionId, Heard)>> {
+        let session = self.active.get_mut(&id)?;
+        if session.waits != Waits::NotYet {
+            return None;
         }
+        session.waits = Waits::Now;
         let mut others = Vec::new();
         for (_, other) in self.transfers.values().filter(|(_, other)| *other != id) {
             let Some(session) = self.active.get_mut(other) else { continue };
@@ -279,7 +285,13 @@ impl<S: Store> Board<S> {
             }
             others.push((*other, session.pulse.heard()));
         }
-        others
+        Some(others)
+    }
+
+    /// Whether all commits have ended of those lots that were let go.
+    fn are_commits_over(&mut self) -> bool {
+        self.endings.retain_mut(|ending| !ending.is_over());
+        self.endings.is_empty()
     }
 
     /// Whether a session has left, or has a sender that lives as far as can be known.
@@ -288,7 +300,7 @@ impl<S: Store> Board<S> {
             // Of two that wait for one another, none can hear anything. One that is told to leave does so at a tick, which
             // says nothing more.
             let lives = session.pulse.heard().is_of_one_that_lived(before);
-            session.looks == Looks::Now || (lives && !session.cancel.is_cancelled())
+            session.waits == Waits::Now || (lives && !session.cancel.is_cancelled())
         })
     }
 

@@ -38,7 +38,7 @@ impl Pulse {
         self.0.heard.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// There was nothing to read, nor the end of the stream.
+    /// A call on the stream gave nothing to read, nor its end.
     pub(super) fn hears_nothing(&self) {
         self.0.ticks.fetch_add(1, Ordering::Relaxed);
     }
@@ -64,9 +64,9 @@ impl Heard {
     }
 }
 
-/// What a sender that is killed leaves at most in the buffers of its connection: what Linux gives to those of a TCP socket
-/// by default, 4 MiB to write (`tcp_wmem`) and 6 MiB to read (`tcp_rmem`), rounded up.
-const LEFT_BEHIND: u64 = 16 * 1024 * 1024;
+/// More than what a sender that is killed leaves in the buffers of its connection: by default Linux gives up to 4 MiB to
+/// what is written to a TCP socket (`tcp_wmem`), and since 2025 up to 32 MiB to what is to be read (`tcp_rmem`).
+const LEFT_BEHIND: u64 = 64 * 1024 * 1024;
 
 /// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
 /// something at least every [`Deadlines::HEARTBEAT`].

@@ -40,10 +40,9 @@ pub(super) trait Host<S: Store> {
         cancel: &Cancel,
     ) -> Option<Parked<S>>;
 
-    /// Waits for others to let go of what the session was about to go on with; `false` if none has.
-    fn make_way(&mut self, cancel: &Cancel) -> bool {
+    /// Waits for others to let go of what the session was about to go on with.
+    fn make_way(&mut self, cancel: &Cancel) {
         let _ = cancel;
-        false
     }
 }
 
@@ -51,6 +50,12 @@ pub(super) trait Host<S: Store> {
 pub(super) struct Parked<S: Store> {
     receiver: Receiver,
     files: OpenFiles<S::File>,
+}
+
+/// The store of a session that is no more, whose commits are under way.
+pub(super) struct Ending<S> {
+    store: S,
+    commits: u32,
 }
 
 /// The receiving half with its store.
@@ -232,19 +237,36 @@ impl<S: Store> Parked<S> {
         self.files.suspend(store);
         // The next session of this store must not take the end of one of these commits for that of one of its own.
         while commits > 0 && clock.now() < end {
-            let Some((_, ended)) = store.poll_committed(TICK) else { continue };
-            commits -= 1;
-            if let Err(Uncommitted::Taken { file, rival }) = ended {
-                store.suspend(file);
-                rival.into_iter().for_each(|(rival, _)| store.suspend(rival));
-            }
+            commits -= u32::from(end_commit(store, TICK));
         }
     }
 
-    /// Keeps what is open for a later attempt, of whatever transfer.
-    pub(super) fn suspend(mut self, store: &mut S) {
-        self.files.suspend(store);
+    /// Keeps what is open for a later attempt, of whatever transfer. Gives what has commits under way.
+    pub(super) fn suspend(mut self, mut store: S) -> Option<Ending<S>> {
+        self.files.suspend(&mut store);
+        let commits = self.receiver.commits();
+        (commits > 0).then_some(Ending { store, commits })
     }
+}
+
+impl<S: Store> Ending<S> {
+    /// Whether all commits have ended by now.
+    pub(super) fn is_over(&mut self) -> bool {
+        while self.commits > 0 && end_commit(&mut self.store, Duration::ZERO) {
+            self.commits -= 1;
+        }
+        self.commits == 0
+    }
+}
+
+/// Takes in the end of a commit whose session is no more; `false` if none ended in that time.
+fn end_commit<S: Store>(store: &mut S, wait: Duration) -> bool {
+    let Some((_, ended)) = store.poll_committed(wait) else { return false };
+    if let Err(Uncommitted::Taken { file, rival }) = ended {
+        store.suspend(file);
+        rival.into_iter().for_each(|(rival, _)| store.suspend(rival));
+    }
+    true
 }
 
 impl<S: Store> Receiving<'_, S> {
@@ -270,7 +292,7 @@ impl<S: Store> Receiving<'_, S> {
         &mut self,
         now: Duration,
         input: &[u8],
-        make_way: &mut dyn FnMut() -> bool,
+        make_way: &mut dyn FnMut(),
     ) -> Result<Option<Consumed>, Failure> {
         let step = self.receiver.handle_input(now, input)?;
         let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
@@ -283,12 +305,13 @@ fn begin<S: Store>(
     store: &mut S,
     offer: &Offer,
     place: Place,
-    make_way: &mut dyn FnMut() -> bool,
+    make_way: &mut dyn FnMut(),
 ) -> Result<Begun<S::File>, Refusal> {
     let begun = store.begin(offer, place)?;
-    if !store.is_contended(begun.file()) || !make_way() {
+    if !store.is_contended(begun.file()) {
         return Ok(begun);
     }
+    make_way();
     store.suspend(begun.into_parts().0);
     store.begin(offer, place)
 }

@@ -31,9 +31,10 @@ use crate::transport::{Acceptor, Peer};
 /// - **Senders that come anew.** When a transfer begins, sessions that wait for their sender and have not heard a byte
 ///   for more than two [heartbeats](crate::config::Deadlines::HEARTBEAT) are ended: the new sender may be what became
 ///   of one of theirs, and finds what it left. A sender that lives all the same connects again.
-/// - **Files in use.** Where a session wants a file that another one has open, what lost connections left is let go, and the
-///   others have 5 s to end, or to show that their senders live: by a tick with nothing to read, or by more bytes
-///   than a dead sender's buffers hold. Then a second partial file is begun. That is waited for once in a session.
+/// - **Files in use.** Where a session wants a file that another one has open, what lost connections left is let go, their
+///   commits have 5 s to end, and so have the other sessions, if they do not show that their senders live: by a tick with
+///   nothing to read, or by more bytes than a dead sender's buffers hold. Then a second partial file is begun. That is
+///   waited for once in a session.
 /// - **Panics** of a store, a stream or an observer end their session; the server goes on, and panics at its end.
 #[derive(Debug)]
 pub struct Server<A, S, C = SystemClock> {
@@ -103,7 +104,8 @@ impl<A, S, C> Server<A, S, C> {
 
     /// How long what a lost connection left is kept in memory, with its files open, for its sender to come again.
     /// Default: 60 s, for which senders try by default. After that, a sender that comes again finds what was
-    /// written, but it is read and hashed again. The time is looked at whenever the acceptor returns.
+    /// written, but it is read and hashed again. The time is looked at whenever the acceptor returns. Nothing is kept so
+    /// of a session that another one waited for, as both wanted the same file.
     #[must_use]
     pub fn remember(mut self, time: Duration) -> Self {
         self.remember = time;
@@ -281,8 +283,8 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         Some(lot.parked)
     }
 
-    fn make_way(&mut self, cancel: &Cancel) -> bool {
-        self.shared.make_way(self.id, cancel, self.clock.now())
+    fn make_way(&mut self, cancel: &Cancel) {
+        self.shared.make_way(self.id, cancel, self.clock.now());
     }
 }
 

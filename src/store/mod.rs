@@ -175,8 +175,8 @@ pub trait Store {
     /// ended, or when the content comes.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
 
-    /// Whether another session had a partial file of the same name open when this one was begun: what an earlier attempt
-    /// left may be there.
+    /// Whether another partial file of the same name was open when this one was begun, in whatever session: what an earlier
+    /// attempt left may be there.
     ///
     /// A [`Server`](crate::Server) then looks whether the sender of that session still lives, and if it does not, begins the
     /// entry again. Default: `false`, for stores that cannot tell.

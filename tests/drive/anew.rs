@@ -7,9 +7,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use haul::store::MemorySource;
+use haul::proto::{EntryId, Offer, Refusal};
+use haul::store::fs::{FsFile, FsStore};
+use haul::store::{Begun, Commit, Ended, MemorySource, Place};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector, Pipe};
-use haul::{Acceptor, Connector, Peer, Retry, Transfer};
+use haul::{Acceptor, Connector, Peer, Retry, Store, Transfer};
 
 use crate::scene::{FrailConnector, Virtual, capacity, content, path, small_blocks, with_server};
 use crate::watched::{
@@ -195,6 +197,115 @@ fn sender_that_begins_anew_before_its_old_session_has_read_to_the_end_finds_all_
     assert!(sent < 300 * KIB as u64, "{sent} bytes");
     assert_eq!(names(folder.path()), ["large"], "nothing is left over");
     store.note(|log| assert_eq!(log.open, 0));
+}
+
+/// A store whose commits end once somebody has found a file in use.
+struct Syncing {
+    inner: Watched<FsStore>,
+    begun: Gate,
+    waiting: Vec<(FsFile, Commit)>,
+}
+
+impl Clone for Syncing {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), begun: self.begun.clone(), waiting: Vec::new() }
+    }
+}
+
+impl Store for Syncing {
+    type File = FsFile;
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
+        self.inner.begin(offer, place)
+    }
+
+    fn is_contended(&mut self, file: &FsFile) -> bool {
+        self.inner.is_contended(file)
+    }
+
+    fn read_at(&mut self, file: &mut FsFile, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(file, at, buffer)
+    }
+
+    fn write_at(&mut self, file: &mut FsFile, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        self.inner.write_at(file, at, bytes)
+    }
+
+    fn copy_held(&mut self, file: &mut FsFile, at: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.copy_held(file, at, len)
+    }
+
+    fn commit(&mut self, file: FsFile, commit: Commit) {
+        self.waiting.push((file, commit));
+        self.begun.open();
+    }
+
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<FsFile>)> {
+        if self.inner.contended.is_open() {
+            for (file, commit) in self.waiting.drain(..) {
+                self.inner.commit(file, commit);
+            }
+        }
+        self.inner.poll_committed(wait)
+    }
+
+    fn suspend(&mut self, file: FsFile) {
+        self.inner.suspend(file);
+    }
+
+    fn discard(&mut self, file: FsFile) {
+        self.inner.discard(file);
+    }
+}
+
+/// A stream that is lost at the first call after a gate is open.
+struct LostAt(Pipe, Gate);
+
+impl LostAt {
+    fn check(&self) -> io::Result<()> {
+        if self.1.is_open() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+}
+
+impl Read for LostAt {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        self.0.read(buffer)
+    }
+}
+
+impl Write for LostAt {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All of the file came, and is being made durable, when its sender is killed and begins anew.
+#[test]
+fn sender_that_begins_anew_while_its_file_is_committed_waits_for_that_and_sends_nothing() {
+    let (connector, acceptor) = memory::network(capacity(CAPACITY));
+    let (folder, inner) = folder();
+    let store = Syncing { inner, begun: Gate::default(), waiting: Vec::new() };
+    let sent = with_server(
+        acceptor,
+        &store,
+        |server| server.clock(Virtual::default()),
+        || {
+            let mut pipe = connector.clone().connect().expect("a stream");
+            pipe.set_timeout(Some(Duration::from_millis(5)));
+            let stream = LostAt(pipe, store.begun.clone());
+            let lost = Transfer::new(small_blocks()).send(&mut large(), stream);
+            assert!(lost.expect_err("it is lost").is_transient());
+            send_anew(&connector)
+        },
+    );
+    assert_eq!(sent, 0);
+    assert_eq!(names(folder.path()), ["large"], "nothing is left over");
 }
 
 #[test]

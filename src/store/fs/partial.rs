@@ -24,7 +24,7 @@ pub(super) struct Partial {
     pub(super) len: u64,
     /// The bytes that it takes on the device, which are fewer than `len` where it has holes.
     pub(super) allocated: u64,
-    /// Another session had one of the same name open.
+    /// Another one of the same name was open.
     pub(super) is_contended: bool,
 }
 
