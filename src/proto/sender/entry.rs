@@ -29,6 +29,10 @@ pub(super) struct Outgoing {
     kept: u64,
     /// Blocks below this were kept on some connection: a source with a window need not give them again.
     released: u64,
+    /// Where there is a window: the hashes of the last released block and of those that were read after it.
+    recent: VecDeque<BlockHash>,
+    /// The block of the first of them.
+    recent_from: u64,
     /// How often the receiver asked for the entry from its start, on this connection.
     starts: u32,
     /// The next block to read in order.
@@ -149,6 +153,8 @@ impl Outgoing {
             have: Have::default(),
             kept: 0,
             released: 0,
+            recent: VecDeque::new(),
+            recent_from: 0,
             starts: 0,
             cursor: 0,
             high: 0,
@@ -279,6 +285,11 @@ impl Outgoing {
         let is_stream = self.meta.size.is_none();
         let whole = self.size.filter(|_| is_stream).map(|size| self.block_size.index(size));
         self.released = self.released.max(prefix.min(whole.unwrap_or(u64::MAX)));
+        while self.recent_from.saturating_add(1) < self.released
+            && self.recent.pop_front().is_some()
+        {
+            self.recent_from = self.recent_from.saturating_add(1);
+        }
         let before = self.kept;
         self.kept = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
         Some(self.kept > before)
@@ -329,11 +340,23 @@ impl Outgoing {
 
     /// Where blocks end that a source with a window need not give again, and that the receiver still reports. That
     /// they are unchanged shows at the end, by the root.
+    ///
+    /// The last block that a receiver reports may be a piece of one, after which a content of unknown size ends: that one
+    /// is the same only by its hash.
     fn same_again(&self) -> Option<u64> {
         self.window?;
         let end = self.released.min(self.have.end());
-        let is_known = self.tree.prefix() >= end && self.have.first <= self.cursor;
+        let is_last = end == self.have.end() && !self.have.more;
+        let last = end.saturating_sub(1);
+        let is_whole = !is_last || self.recent_hash(last) == self.have.hash(last);
+        let is_known = is_whole && self.tree.prefix() >= end && self.have.first <= self.cursor;
         (self.cursor < end && is_known && !self.have.compare).then_some(end)
+    }
+
+    /// The hash of a block, unless one after it was released already.
+    fn recent_hash(&self, index: u64) -> Option<BlockHash> {
+        let at = usize::try_from(index.checked_sub(self.recent_from)?).ok()?;
+        self.recent.get(at).copied()
     }
 
     /// Blocks up to here are the same, and join the run.
@@ -386,6 +409,10 @@ impl Outgoing {
     pub(super) fn read(&mut self, block: &Hashed, zeros: bool) -> Verdict {
         let index = block.index;
         self.tree.insert(block);
+        let next = self.recent_from.saturating_add(self.recent.len() as u64);
+        if self.window.is_some() && index == next {
+            self.recent.push_back(block.hash);
+        }
         if let Some(range) = self.resend.front_mut() {
             range.start = index.saturating_add(1);
             if range.is_empty() {

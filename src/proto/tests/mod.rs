@@ -31,6 +31,7 @@ mod session;
 mod splits;
 mod table;
 mod trust;
+mod window;
 
 #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the library")]
 fn is_set(switch: &str) -> bool {
