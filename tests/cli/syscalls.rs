@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use tempfile::{TempDir, tempdir};
 
@@ -185,7 +187,7 @@ impl Strace {
         lines.read_line(&mut said).expect("strace says something");
         assert!(said.contains("attached"), "{said}");
         // It says so whenever there is another thread.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Self(child)
     }
 }
@@ -238,32 +240,54 @@ fn kill_at_calls_and_while_going_on(side: Side, kinds: &[&'static str]) {
     if lacks_strace() {
         return;
     }
-    let ended = |(alice, bob): &(Finished, Finished)| match side {
-        Side::Sender => alice.code,
-        Side::Receiver => bob.code,
+    let is_killed = |(alice, bob): &(Finished, Finished)| match side {
+        Side::Sender => alice.code.is_none(),
+        Side::Receiver => bob.code.is_none(),
     };
-    let (mut pairs, mut twice) = (0, 0);
-    for first in sample(&Scene::tiny().calls(side, kinds), 3) {
+    let firsts = sample(&Scene::tiny().calls(side, kinds), 3);
+    let (pairs, twice) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    at_once(firsts.len(), |number| {
+        let first = firsts[number];
         let killed = || {
             let scene = Scene::tiny();
             let run = scene.transfer(side, &told(first, "signal=KILL"));
             scene.check(&run.0);
-            (scene, ended(&run).is_none())
+            (scene, is_killed(&run))
         };
         // What is asked of the system depends on what the first run has left.
         let seconds = killed().0.calls(side, kinds);
         for second in sample(&seconds, 3) {
             let (scene, is_first) = killed();
             let run = scene.transfer(side, &told(second, "signal=KILL"));
+            println!("{side:?} {first:?} {second:?}: {is_first} {}", is_killed(&run));
             scene.check(&run.0);
             scene.again();
-            pairs += 1;
-            twice += usize::from(is_first && ended(&run).is_none());
-            println!("{side:?} {first:?} {second:?}: {is_first} {:?}", ended(&run));
+            pairs.fetch_add(1, Ordering::Relaxed);
+            twice.fetch_add(usize::from(is_first && is_killed(&run)), Ordering::Relaxed);
         }
-    }
+    });
+    let (pairs, twice) = (pairs.into_inner(), twice.into_inner());
     println!("killed twice in {twice} of {pairs} pairs");
     assert!(twice * 3 > pairs, "killed twice in {twice} of {pairs} pairs");
+}
+
+/// Does this with each number below `end`, a few of them at a time: a run of the command mostly waits, until its receiver
+/// looks whether it was interrupted.
+fn at_once(end: usize, run: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end {
+                        break;
+                    }
+                    run(number);
+                }
+            });
+        }
+    });
 }
 
 /// Lets calls of one side fail.
