@@ -62,6 +62,7 @@ fn scenes() -> impl Iterator<Item = (Scene, [Vec<u8>; 2])> {
 
 #[test]
 fn flip_of_any_bit_is_repaired_or_ends_the_session_and_a_reconnect_completes_it() {
+    let mut cases = 0;
     for (scene, records) in scenes() {
         for (is_up, record) in records.iter().enumerate() {
             let payloads = payloads(record);
@@ -76,14 +77,17 @@ fn flip_of_any_bit_is_repaired_or_ends_the_session_and_a_reconnect_completes_it(
                     channel.flips.insert(at, 1 << bit);
                     let went_well = run(&scene, pair, &what);
                     assert_eq!(went_well, is_payload, "{}", what());
+                    cases += 1;
                 }
             }
         }
     }
+    println!("{cases} cases");
 }
 
 #[test]
 fn byte_deleted_doubled_inserted_or_swapped_anywhere_is_noticed() {
+    let mut cases = 0;
     for (scene, records) in scenes() {
         for (is_up, record) in records.iter().enumerate() {
             for at in (0..record.len()).step_by(if long() { 1 } else { 2 }) {
@@ -99,10 +103,12 @@ fn byte_deleted_doubled_inserted_or_swapped_anywhere_is_noticed() {
                     let channel = if is_up == 1 { &mut pair.up } else { &mut pair.down };
                     channel.edit = Some(edit);
                     run(&scene, pair, &what);
+                    cases += 1;
                 }
             }
         }
     }
+    println!("{cases} cases");
 }
 
 #[test]
@@ -124,6 +130,7 @@ fn silence_from_any_byte_on_ends_both_sides_in_time() {
 fn flips_of_two_bytes_are_repaired_or_end_the_session() {
     let (scene, records) = scenes().find(|(scene, _)| scene.name == "inline").unwrap();
     let stride = if long() { 1 } else { 7 };
+    let mut cases = 0;
     for first in 0..records[0].len() {
         for second in (first + 1..records[0].len()).skip(first % stride).step_by(stride) {
             let what = || format!("bytes {first} and {second}");
@@ -131,6 +138,8 @@ fn flips_of_two_bytes_are_repaired_or_end_the_session() {
             pair.down.flips.insert(first, 1 << (second % 8));
             pair.down.flips.insert(second, 1 << (first % 8));
             run(&scene, pair, &what);
+            cases += 1;
         }
     }
+    println!("{cases} cases");
 }

@@ -66,6 +66,7 @@ fn reads_split_at_any_place_give_the_same_session() {
 
 #[test]
 fn reads_split_at_any_two_places_give_the_same_session() {
+    let mut cases = 0;
     let names: &[&str] =
         if long() { &["inline", "equal", "folder", "rename"] } else { &["inline"] };
     for name in names {
@@ -76,14 +77,17 @@ fn reads_split_at_any_two_places_give_the_same_session() {
                 for second in first + 1..=len {
                     let split = run(&scene, direction, [first, second]);
                     check(&whole, &split, || format!("{name} {direction:?} {first} {second}"));
+                    cases += 1;
                 }
             }
         }
     }
+    println!("{cases} cases");
 }
 
 #[test]
 fn reads_split_in_every_way_within_a_window_give_the_same_session() {
+    let mut cases = 0;
     let window = if long() { 20 } else { 9 };
     let scene = scenes::scene("inline");
     let whole = run(&scene, Direction::Down, []);
@@ -95,7 +99,9 @@ fn reads_split_in_every_way_within_a_window_give_the_same_session() {
                 let stops = std::iter::once(start).chain(stops).chain([start + window]);
                 let pair = run(&scene, direction, stops);
                 check(&whole, &pair, || format!("{direction:?} {start} {split:b}"));
+                cases += 1;
             }
         }
     }
+    println!("{cases} cases");
 }
