@@ -59,7 +59,7 @@ pub(super) struct Bob {
 }
 
 /// How a commit of [`Bob`] ended: with a name or a refusal, or for want of the name.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) enum Ended {
     Committed(Result<RelPath, Refusal>),
     Taken(Option<u64>),

@@ -21,6 +21,7 @@ mod golden;
 mod header;
 mod hostile;
 mod liveness;
+mod losses;
 mod pair;
 mod parked;
 mod random;

@@ -1,6 +1,6 @@
 //! Sessions that are cut at any byte, and go on where they were.
 //!
-//! With `HAUL_LONG=1`: all pairs of cuts of tiny sessions instead of some, and all places of long sessions.
+//! With `HAUL_LONG=1`: all pairs of cuts instead of some, and all places of long sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +9,7 @@ use crate::config::{Existing, Turn};
 use crate::proto::frame::{CHECK, HEADER, PREFACE};
 use crate::proto::message::{Message, Name};
 use crate::proto::tests::long;
+use crate::proto::tests::losses::{self, Cut, Recovery};
 use crate::proto::tests::pair::{Channel, Pair, content, path};
 use crate::proto::tests::scenes::{self, Scene};
 use crate::proto::types::EntryId;
@@ -51,44 +52,14 @@ fn blocks(channel: &Channel, before: usize) -> BTreeMap<EntryId, BTreeSet<u64>> 
     found
 }
 
-/// A byte of one direction from which on nothing is delivered in either.
-#[derive(Clone, Copy, Debug)]
-struct Cut {
-    down: bool,
-    at: usize,
-}
-
-impl Cut {
-    /// Runs up to the cut; `false` says that the session ended before it.
-    fn run(self, pair: &mut Pair) -> bool {
-        let channel = if self.down { &mut pair.down } else { &mut pair.up };
-        channel.cut = Some(self.at);
-        pair.run_while_moving();
-        for ended in [pair.alice.ended, pair.bob.ended] {
-            assert!(!matches!(ended, Some(Err(_))), "{self:?} {ended:?}");
-        }
-        let channel = if self.down { &pair.down } else { &pair.up };
-        channel.record.len() > self.at && !matches!(pair.alice.ended, Some(Ok(_)))
-    }
-
-    /// What was delivered of what the sender said.
-    fn delivered(self, pair: &Pair) -> BTreeMap<EntryId, BTreeSet<u64>> {
-        blocks(&pair.down, if self.down { self.at } else { usize::MAX })
-    }
-}
-
-fn cuts(scene: &Scene) -> Vec<Cut> {
-    let mut whole = scene.pair();
-    let _ = whole.run();
-    let (down, up) = (whole.down.record.len(), whole.up.record.len());
-    let down = (0..down + 100).map(|at| Cut { down: true, at });
-    down.chain((0..up + 200).map(|at| Cut { down: false, at })).collect()
+/// What was delivered before a cut of what the sender said.
+fn delivered(cut: Cut, pair: &Pair) -> BTreeMap<EntryId, BTreeSet<u64>> {
+    blocks(&pair.down, if cut.down { cut.at } else { usize::MAX })
 }
 
 /// Those of the other tests, and longer ones.
 fn scenes() -> Vec<Scene> {
-    let is_complete = |scene: &Scene| !["refused", "link", "abort"].contains(&scene.name);
-    let mut all: Vec<_> = scenes::all().into_iter().filter(is_complete).collect();
+    let mut all: Vec<_> = losses::complete(scenes::all()).collect();
     let long = content(1, 9 * KIB + 10);
     let short_turns = Turn::default().initial_bytes(3000).max_bytes(3000);
     let mut turns = Scene::new("turns").file("a", &long).file("b", &long[..5 * KIB]);
@@ -115,17 +86,21 @@ fn scenes() -> Vec<Scene> {
 
 #[test]
 fn session_cut_at_any_byte_goes_on_without_reading_or_sending_anything_twice() {
+    let mut cases = 0;
     for scene in scenes() {
-        let all = cuts(&scene);
+        let mut whole = scene.pair();
+        let (down, up) = losses::finish(&mut whole, &scene, &|| scene.name.into());
         // Within a block, one place is as good as another.
-        let stride = if long() || all.len() < 3000 { 1 } else { 17 };
-        for cut in all.into_iter().step_by(stride) {
+        let stride = if long() || down + up < 3000 { 1 } else { 17 };
+        for cut in Cut::all((down, up)).step_by(stride) {
             let what = || format!("{} {cut:?}", scene.name);
             let mut pair = scene.pair();
-            if !cut.run(&mut pair) {
+            assert!(cut.run(&mut pair), "{}", what());
+            if losses::is_done(&pair, &scene) {
                 continue;
             }
-            let delivered = cut.delivered(&pair);
+            cases += 1;
+            let delivered = delivered(cut, &pair);
             pair.alice.reads.clear();
             pair.reconnect_parked(&scene.config, 2);
             let (sent, received) = pair.run();
@@ -169,35 +144,16 @@ fn session_cut_at_any_byte_goes_on_without_reading_or_sending_anything_twice() {
             }
         }
     }
+    println!("{cases} cases");
 }
 
 #[test]
-fn tiny_session_cut_at_any_two_bytes_goes_on_twice() {
-    for name in ["rename", "two-blocks", "stream", "equal"] {
-        let scene = scenes::scene(name);
-        let all = cuts(&scene);
-        let stride = if long() { 1 } else { 97 };
-        for (index, first) in all.iter().enumerate().step_by(if long() { 1 } else { 3 }) {
-            let mut before = scene.pair();
-            if !first.run(&mut before) {
-                continue;
-            }
-            for second in all.iter().skip(index % stride).step_by(stride) {
-                let what = || format!("{name} {first:?} {second:?}");
-                let mut pair = scene.pair();
-                first.run(&mut pair);
-                pair.reconnect_parked(&scene.config, 2);
-                if !second.run(&mut pair) {
-                    continue;
-                }
-                scene.check_visible(&pair.bob).unwrap();
-                pair.reconnect_parked(&scene.config, 3);
-                let (sent, received) = pair.run();
-                assert!(sent.is_ok() && received.is_ok(), "{}: {sent:?} {received:?}", what());
-                scene.check_complete(&pair.bob);
-                check_reads(&pair, &what);
-            }
-        }
+fn session_cut_at_any_two_bytes_goes_on_twice_and_reads_nothing_twice() {
+    let strides = if long() { [1, 1] } else { [5, 211] };
+    for scene in scenes() {
+        let check = |pair: &Pair, what: &str| check_reads(pair, &|| what.into());
+        let met = losses::follow(&scene, &[Recovery::BothGoOn], &strides, &check);
+        assert!(met.histories > met.runs, "{met:?}");
     }
 }
 
