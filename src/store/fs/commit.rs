@@ -22,7 +22,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::failed::{self, During, Failed};
-use super::folder::{ATTEMPTS, Folder, Tree};
+use super::folder::{ATTEMPTS, Folder, NOENT, Tree};
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
 use super::store::FsFile;
@@ -168,6 +168,7 @@ impl Job {
                 let folder = folders.last().unwrap_or(&tree.root);
                 let modified = self.commit.meta.modified;
                 link(&self.shared, folder, name, target, modified, replacing)?;
+                self.sweep(|name| partial::sweep_links(folder, name));
                 folders
             }
             What::Existing(Existing { stamp, folder, .. }) => {
@@ -176,13 +177,13 @@ impl Job {
                 if standing.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
                     return Err(Refusal::Exists.into());
                 }
-                self.sweep(folder, stamp.id);
+                self.sweep(|name| partial::sweep(folder, name, stamp.id));
                 folders
             }
             What::Partial { partial, folder, .. } => {
                 let folders = self.shared.open_again(&self.path, folder)?;
                 give_name(&self.shared, folder, partial.name.as_bytes(), name, replacing)?;
-                self.sweep(folder, partial.id);
+                self.sweep(|name| partial::sweep(folder, name, partial.id));
                 folders
             }
         };
@@ -199,11 +200,11 @@ impl Job {
 
     /// Removes the partial files for the name, and where that is one beside it, for the one that was offered: an earlier
     /// attempt may have begun before something else had it.
-    fn sweep(&self, folder: &Folder, of: Id) {
+    fn sweep(&self, sweep: impl Fn(&[u8])) {
         let (name, offered) = (self.path.file_name(), self.commit.meta.path.file_name());
-        partial::sweep(folder, name, of);
+        sweep(name);
         if name != offered {
-            partial::sweep(folder, offered, of);
+            sweep(offered);
         }
     }
 
@@ -427,9 +428,12 @@ fn link(
             Err(errno) => return Err(Failed::new(StoreOperation::Stat, errno).into()),
         }
         match make_link(shared, folder, name, target, modified, replacing) {
-            // Put there meanwhile: what it is shows when it is looked at again.
-            Err(Refusal::Exists) => {}
-            made => return Ok(made?),
+            // Put there meanwhile, or swept away by another session. What stands there shows when it is looked at
+            // again, also after success: where the own one was swept, another's may have been renamed.
+            Err(
+                Refusal::Exists | Refusal::Store { code: NOENT, operation: StoreOperation::Rename },
+            ) => {}
+            made => made?,
         }
     }
     Err(Refusal::Exists.into())
@@ -493,5 +497,5 @@ fn sync_refusal(error: &io::Error) -> Refusal {
     Refusal::Sync { code: code_of(error) }
 }
 
-/// Links that a killed process left behind are not taken over; there are few.
+/// Links that killed processes left behind are not taken over, but swept once the name is settled; there are few.
 const MOST_LINKS: u32 = 64;

@@ -214,7 +214,7 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 pub(super) const ATTEMPTS: usize = 16;
 
 /// As refusals have it. The same on all Unix systems.
-const NOENT: u32 = 2;
+pub(super) const NOENT: u32 = 2;
 
 /// 16 bytes each: 1 MiB, and a little more.
 const MOST_KNOWN: usize = 65_536;

@@ -76,22 +76,42 @@ pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
 ///
 /// To leave one is no harm, so nothing is reported.
 pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id) {
-    let mut misses = 0;
-    for n in 0..MOST {
-        let name = name(final_name, n);
-        let Ok(found) = folder.look(name.as_bytes()) else { return };
-        let Some(stat) = found else {
-            misses += 1;
-            if misses == GAP { return } else { continue }
-        };
-        misses = 0;
-        let id = Id::of(&stat);
-        if of == id && stat::is_file(&stat) {
+    each(folder, final_name, |name, stat| {
+        let id = Id::of(stat);
+        if of == id && stat::is_file(stat) {
             let _ = folder.remove(name.as_bytes(), id);
-        } else if let Ok(idle) = lock(folder, &name, &stat) {
+        } else if let Ok(idle) = lock(folder, name, stat) {
             // Under its lock: who opens it now sees that it is gone.
             let _ = folder.remove(name.as_bytes(), id);
             drop(idle);
+        }
+    });
+}
+
+/// Removes the links under the names of partial files for a final name, which is that of a link by now: those that a
+/// process left which was killed before it could rename them.
+///
+/// Links have no locks: a session that is about to rename one makes it again.
+pub(super) fn sweep_links(folder: &Folder, final_name: &[u8]) {
+    each(folder, final_name, |name, stat| {
+        if stat::is_link(stat) && stat.st_uid == geteuid().as_raw() {
+            let _ = folder.remove(name.as_bytes(), Id::of(stat));
+        }
+    });
+}
+
+/// What stands under the names of partial files for a final name, up to a gap.
+fn each(folder: &Folder, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) {
+    let mut misses = 0;
+    for n in 0..MOST {
+        let name = name(final_name, n);
+        match folder.look(name.as_bytes()) {
+            Ok(Some(stat)) => {
+                misses = 0;
+                found(&name, &stat);
+            }
+            Ok(None) if misses + 1 < GAP => misses += 1,
+            _ => return,
         }
     }
 }

@@ -47,6 +47,10 @@ pub(super) fn is_folder(stat: &Stat) -> bool {
     kind(stat) == FileType::Directory
 }
 
+pub(super) fn is_link(stat: &Stat) -> bool {
+    kind(stat) == FileType::Symlink
+}
+
 pub(super) fn size(stat: &Stat) -> u64 {
     unsigned(stat.st_size)
 }

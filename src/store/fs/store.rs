@@ -39,7 +39,8 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 /// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
 ///   one that is offered: all partial files for that name that no session has locked, up to the third number that is
 ///   missing. One that a session still writes to stays, until the name is settled once more. Files of another user,
-///   with a second name, or which are no regular files, stay. On a file system without locks all stay.
+///   with a second name, or which are no regular files, stay. On a file system without locks all stay. Once a link is
+///   committed, links under those names go in the same way.
 /// - **Folders** on the way are made as needed. Those that were made for an entry which was then discarded, or never
 ///   written to, go with it if they hold nothing else.
 /// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every

@@ -13,6 +13,7 @@ use crate::store::{Committed, Uncommitted};
 use crate::tree::BlockSize;
 
 mod attacks;
+mod links;
 
 type Call = Box<dyn FnMut(Step) -> io::Result<()> + Send>;
 
