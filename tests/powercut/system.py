@@ -22,7 +22,6 @@ _LOOP_CONFIG = struct.Struct("<II 40x II II 64x 64x 32x 16x 64x")
 _LO_FLAGS_AUTOCLEAR = 4
 
 
-
 class FileSystem:
     def __init__(self, name, make, options):
         self.name = name
