@@ -151,6 +151,12 @@ impl Incoming {
         Identity::of(&self.offer.meta, self.offer.block_size)
     }
 
+    /// Whether it has files open while it is not being committed: its own, and what is to be compared as it has its name.
+    pub(super) const fn has_files(&self) -> bool {
+        matches!(self.phase, Phase::Comparing | Phase::Filling)
+            || matches!(self.rival, Some(Rival::Hashing(_)))
+    }
+
     /// The entry is offered again on a new connection; `false` if it has to begin anew.
     ///
     /// `compares` says whether it is only to be found out if the held file is the same.

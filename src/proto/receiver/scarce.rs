@@ -25,9 +25,7 @@ impl Receiver {
         if self.defer(entry) {
             return;
         }
-        let has_open = |(id, other): (&EntryId, &Incoming)| {
-            *id != entry && matches!(other.phase, Phase::Comparing | Phase::Filling)
-        };
+        let has_open = |(id, other): (&EntryId, &Incoming)| *id != entry && other.has_files();
         if self.entries.iter().any(has_open) || self.former.open() > 0 {
             return self.begun(entry, place, Err(reason));
         }

@@ -134,6 +134,25 @@ fn entry_that_cannot_wait_is_refused_while_others_are_open_and_they_go_on() {
     assert_eq!(pair.bob.visible[&path("b")], content(2, 5000));
 }
 
+/// What has the name of an entry is compared when the floor is next had; until then both are open.
+#[test]
+fn file_that_cannot_wait_is_refused_while_what_has_a_name_is_to_be_compared() {
+    let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, 5000))];
+    for way in WAYS {
+        let mut pair = pair(&config(), way, &files);
+        pair.bob.late.insert(path("a"), content(1, 5000));
+        pair.bob.descriptors = Some(1);
+        let summary = pair.run_well();
+        assert_eq!((summary.delivered, summary.refused), (1, 1), "{way:?}");
+        let refused = |event: &Event| matches!(event, Event::Refused { reason, .. } if reason.is_for_want_of_descriptors());
+        assert!(pair.alice.events.iter().any(refused), "{way:?}");
+        let bob = &pair.bob;
+        assert!(bob.rival_reads > 0 && bob.open.is_empty() && bob.rivals.is_empty(), "{way:?}");
+        pair.restart(&config());
+        assert_eq!(pair.run_well().delivered, 2, "{way:?}");
+    }
+}
+
 #[test]
 fn session_that_is_cut_goes_on_with_files_that_were_put_off() {
     let files = files();
