@@ -3,6 +3,9 @@
 //! They are ordinary functions so that they are compiled, linted and run over their corpora with the tests; the
 //! targets under `fuzz/` only call them.
 
+mod scarce;
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -10,12 +13,15 @@ use std::time::Duration;
 
 use super::choices::Choices;
 use super::pair::{Alice, Bob, Ended, Pair, Progress};
+use super::store::FaultStore;
 use crate::config::{Config, Deadlines, Existing, Limits, Turn};
 use crate::plain::{self, ChunkSize};
 use crate::proto::forge::Forger;
 use crate::proto::{Event, Meta, RelPath};
 use crate::store::{MemorySource, MemoryStore};
 use crate::tree::{BlockSize, Root};
+use scarce::Scarce;
+use trouble::Trouble;
 
 /// A receiver against any bytes, and against well sealed messages of any content.
 ///
@@ -139,12 +145,16 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
 /// Whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between, or of none.
 ///
 /// No name ever shows anything but what it held before or what was sent; every session ends; a session that nothing
-/// is done to is a success, whatever was before it; and its receipts are true.
+/// is done to is a success, whatever was before it; and all receipts are true.
+///
+/// The end of an input may say what is wrong with the store: it has few file descriptors, its commits take a while, its
+/// calls fail.
 ///
 /// # Panics
 ///
 /// If a promise is broken.
 pub fn session(data: &[u8]) {
+    let (data, trouble) = Trouble::of(data);
     let mut choices = Choices::new(data);
     let (ours, theirs) = (config(&mut choices), config(&mut choices));
     let mut source = MemorySource::new();
@@ -174,42 +184,52 @@ pub fn session(data: &[u8]) {
         }
     };
 
-    let mut pair = Pair::new(&ours, source.clone(), &theirs, store.clone());
-    for _ in 0..ROUNDS {
+    let check_receipts = |events: &[Event]| {
+        for event in events {
+            if let Event::Delivered { entry, receipt } = event {
+                let file = usize::try_from(entry.get()).ok().and_then(|number| files.get(number));
+                let held = store.get(receipt.path.as_bytes()).map(|entry| entry.bytes.to_vec());
+                assert_eq!(held.as_ref(), file, "the receipt for {} is false", receipt.path);
+            }
+        }
+    };
+
+    let mut pair = Pair::new(&ours, source.clone(), &theirs, trouble.store(&store, 0));
+    for round in 1..=ROUNDS {
         if choices.is_empty() {
             break;
         }
         disturb(&mut pair, &store, &mut choices);
         let began = pair.now();
+        pair.alice.events.clear();
         let (sent, _) = pair.run();
         assert!(pair.now() - began < HOUR, "the session took too long");
         check(&store);
+        check_receipts(&pair.alice.events);
         store.set_capacity(MemoryStore::CAPACITY);
+        let next = trouble.store(&store, round);
         match choices.below(4) {
-            _ if matches!(sent, Ended::Closed(_)) => pair.restart(source.clone(), store.clone()),
-            0 => pair.restart(source.clone(), store.clone()),
-            1 => pair.reconnect(store.clone()),
+            _ if matches!(sent, Ended::Closed(_)) => pair.restart(source.clone(), next),
+            0 => pair.restart(source.clone(), next),
+            1 => pair.reconnect(next),
             _ => pair.resume(),
         }
     }
 
-    pair.restart(source, store.clone());
-    pair.alice.events.clear();
-    let (Ended::Closed(sent), Ended::Closed(received)) = pair.run() else {
-        // Asserted on, so that the message shows how it ended.
-        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "an undisturbed session fails");
-        return;
-    };
-    check(&store);
-    let settled = sent.delivered + sent.skipped + sent.refused + sent.withdrawn;
-    assert_eq!(settled, files.len() as u64, "{sent:?}");
-    assert_eq!((sent.delivered, sent.bytes), (received.delivered, received.bytes));
-    for event in &pair.alice.events {
-        if let Event::Delivered { entry, receipt } = event {
-            let file = usize::try_from(entry.get()).ok().and_then(|number| files.get(number));
-            let held = store.get(receipt.path.as_bytes()).map(|entry| entry.bytes.to_vec());
-            assert_eq!(held.as_ref(), file, "the receipt for {} is false", receipt.path);
-        }
+    // However few descriptors there are, one will do.
+    for next in [trouble.scarce_store(&store), Trouble::default().store(&store, 0)] {
+        pair.restart(source.clone(), next);
+        pair.alice.events.clear();
+        let (Ended::Closed(sent), Ended::Closed(received)) = pair.run() else {
+            // Asserted on, so that the message shows how it ended.
+            assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "an undisturbed session fails");
+            return;
+        };
+        check(&store);
+        let settled = sent.delivered + sent.skipped + sent.refused + sent.withdrawn;
+        assert_eq!(settled, files.len() as u64, "{sent:?}");
+        assert_eq!((sent.delivered, sent.bytes), (received.delivered, received.bytes));
+        check_receipts(&pair.alice.events);
     }
 }
 
@@ -254,6 +274,9 @@ pub fn plain(data: &[u8]) {
     assert!(sent.is_ok_and(|sent| sent.root == root && sent.bytes == content.len() as u64));
     assert!(received.is_ok_and(|received| received.root == root));
 }
+
+/// What a session stores into.
+type Troubled = FaultStore<Scarce<MemoryStore>>;
 
 /// The body of a target.
 pub type Body = fn(&[u8]);
@@ -368,7 +391,7 @@ fn older(bytes: &[u8], choices: &mut Choices<'_>) -> Vec<u8> {
 
 /// What is done to one connection.
 fn disturb(
-    pair: &mut Pair<MemorySource, MemoryStore>,
+    pair: &mut Pair<MemorySource, Troubled>,
     store: &MemoryStore,
     choices: &mut Choices<'_>,
 ) {

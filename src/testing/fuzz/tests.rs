@@ -41,6 +41,29 @@ fn targets_with_noise_keep_all_promises() {
     }
 }
 
+#[test]
+fn sessions_with_noise_and_a_store_in_trouble_keep_all_promises() {
+    for seed in 0..300 {
+        let mut input = noise(seed, 20 + 3 * seed as usize);
+        input.push(b'~');
+        session(&input);
+    }
+}
+
+/// What an input said before there was trouble it says now.
+#[test]
+fn trouble_takes_nothing_from_an_input_that_does_not_end_with_its_mark() {
+    for input in [&b""[..], b"~", b"0123456789", b"0123456789ab"] {
+        let (rest, trouble) = Trouble::of(input);
+        assert_eq!((rest, trouble.is_none()), (input, true));
+    }
+    let (rest, trouble) = Trouble::of(b"ab0123456789~");
+    assert_eq!((rest, trouble.is_none()), (&b"ab"[..], false));
+    let (marked, plain): (Vec<_>, Vec<_>) =
+        corpus("session").into_iter().partition(|input| !Trouble::of(input).1.is_none());
+    assert!(marked.len() > 9 && plain.len() > 50, "{} {}", marked.len(), plain.len());
+}
+
 /// A forger that is never understood would find nothing.
 #[test]
 fn corpora_reach_every_event_behind_the_seals() {

@@ -1,0 +1,126 @@
+//! A store with few file descriptors, whose commits take a while.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::proto::{EntryId, Kind, Offer, Refusal, StoreOperation, TransferId};
+use crate::store::{Begun, Commit, Ended, Place, Standing, Store, Uncommitted};
+
+/// Passes everything on to another store, as long as there are descriptors.
+pub(super) struct Scarce<S> {
+    inner: S,
+    /// One copy is with each file that is open, or being committed.
+    descriptor: Arc<()>,
+    most: usize,
+    committing: BTreeMap<EntryId, Option<Arc<()>>>,
+    /// How often it is asked in vain before it says that a commit ended, and how often it was.
+    delay: u8,
+    asked: u8,
+}
+
+/// An open file, and what it takes.
+pub(super) struct Lent<F> {
+    file: F,
+    /// Of a regular file; for the others nothing is open.
+    descriptor: Option<Arc<()>>,
+}
+
+impl<S> Scarce<S> {
+    /// With room for so many files, and so often asked in vain for each commit.
+    pub(super) fn new(inner: S, most: usize, delay: u8) -> Self {
+        let (descriptor, committing) = (Arc::default(), BTreeMap::new());
+        Self { inner, descriptor, most, committing, delay, asked: 0 }
+    }
+
+    fn lend<F>(&self, file: F, is_file: bool) -> Lent<F> {
+        Lent { file, descriptor: is_file.then(|| Arc::clone(&self.descriptor)) }
+    }
+}
+
+impl<S: Store> Store for Scarce<S> {
+    type File = Lent<S::File>;
+
+    fn holds_content(&mut self) -> bool {
+        self.inner.holds_content()
+    }
+
+    fn serve(&mut self, transfer: TransferId) {
+        self.inner.serve(transfer);
+    }
+
+    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        self.inner.standing(offer)
+    }
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {
+        // One is the store's own.
+        if Arc::strong_count(&self.descriptor) > self.most {
+            return Err(Refusal::Store { code: 24, operation: StoreOperation::Open });
+        }
+        let is_file = offer.meta.kind == Kind::File;
+        Ok(match self.inner.begin(offer, place)? {
+            Begun::Fresh(file) => Begun::Fresh(self.lend(file, is_file)),
+            Begun::Partial(file, len) => Begun::Partial(self.lend(file, is_file), len),
+            Begun::Existing(file, len) => Begun::Existing(self.lend(file, is_file), len),
+        })
+    }
+
+    fn is_contended(&mut self, file: &Self::File) -> bool {
+        self.inner.is_contended(&file.file)
+    }
+
+    fn read_at(
+        &mut self,
+        file: &mut Self::File,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        self.inner.read_at(&mut file.file, offset, buffer)
+    }
+
+    fn write_at(
+        &mut self,
+        file: &mut Self::File,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        self.inner.write_at(&mut file.file, offset, bytes)
+    }
+
+    fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.copy_held(&mut file.file, offset, len)
+    }
+
+    fn commit(&mut self, file: Self::File, commit: Commit) {
+        self.committing.insert(commit.entry, file.descriptor);
+        self.inner.commit(file.file, commit);
+    }
+
+    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<Self::File>)> {
+        if !self.committing.is_empty() && self.asked < self.delay {
+            self.asked += 1;
+            return None;
+        }
+        let (entry, ended) = self.inner.poll_committed(wait)?;
+        self.asked = 0;
+        let is_file = self.committing.remove(&entry).flatten().is_some();
+        let ended = ended.map_err(|failed| match failed {
+            Uncommitted::Failed(reason) => Uncommitted::Failed(reason),
+            Uncommitted::Taken { file, rival } => Uncommitted::Taken {
+                file: self.lend(file, is_file),
+                rival: rival.map(|(rival, len)| (self.lend(rival, true), len)),
+            },
+        });
+        Some((entry, ended))
+    }
+
+    fn suspend(&mut self, file: Self::File) {
+        self.inner.suspend(file.file);
+    }
+
+    fn discard(&mut self, file: Self::File) {
+        self.inner.discard(file.file);
+    }
+}
