@@ -217,8 +217,8 @@ fn kill_at_calls(side: Side, kinds: &[&'static str]) {
         return;
     }
     let calls = sample(&Scene::new().calls(side, kinds), 12);
-    let mut killed = 0;
-    for call in &calls {
+    let killed = AtomicUsize::new(0);
+    at_once(&calls, |call| {
         let scene = Scene::new();
         let (alice, bob) = scene.transfer(side, &told(*call, "signal=KILL"));
         println!("{side:?} {call:?}: {:?} {:?}", alice.code, bob.code);
@@ -226,10 +226,11 @@ fn kill_at_calls(side: Side, kinds: &[&'static str]) {
             Side::Sender => alice.code,
             Side::Receiver => bob.code,
         };
-        killed += usize::from(ended.is_none());
+        killed.fetch_add(usize::from(ended.is_none()), Ordering::Relaxed);
         scene.check(&alice);
         scene.again();
-    }
+    });
+    let killed = killed.into_inner();
     // Which thread does what is for the system to say: some calls may not come about a second time.
     println!("killed at {killed} of {} calls", calls.len());
     assert!(killed * 2 > calls.len(), "killed at {killed} of {} calls", calls.len());
@@ -246,8 +247,7 @@ fn kill_at_calls_and_while_going_on(side: Side, kinds: &[&'static str]) {
     };
     let firsts = sample(&Scene::tiny().calls(side, kinds), 3);
     let (pairs, twice) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    at_once(firsts.len(), |number| {
-        let first = firsts[number];
+    at_once(&firsts, |&first| {
         let killed = || {
             let scene = Scene::tiny();
             let run = scene.transfer(side, &told(first, "signal=KILL"));
@@ -271,19 +271,15 @@ fn kill_at_calls_and_while_going_on(side: Side, kinds: &[&'static str]) {
     assert!(twice * 3 > pairs, "killed twice in {twice} of {pairs} pairs");
 }
 
-/// Does this with each number below `end`, a few of them at a time: a run of the command mostly waits, until its receiver
-/// looks whether it was interrupted.
-fn at_once(end: usize, run: impl Fn(usize) + Sync) {
+/// Runs this with each case, a few of them at a time: the command mostly waits, until its receiver looks whether it was
+/// interrupted.
+fn at_once<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= end {
-                        break;
-                    }
-                    run(number);
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(case);
                 }
             });
         }
@@ -299,12 +295,13 @@ fn fail_calls(side: Side, kinds: &[&'static str]) {
     let calls: Vec<_> =
         calls.iter().flat_map(|call| ERRORS.iter().map(|error| (*call, *error))).collect();
     let calls = sample(&calls, 23);
-    let mut struck = 0;
-    for (call, error) in &calls {
+    let struck = AtomicUsize::new(0);
+    at_once(&calls, |(call, error)| {
         let scene = Scene::new();
         let (alice, bob) = scene.transfer(side, &told(*call, &format!("error={error}")));
         println!("{side:?} {call:?} {error}: {:?}: {} {}", alice.code, alice.stderr, bob.stderr);
-        struck += usize::from(fs::read_to_string(scene.log()).unwrap().contains("(INJECTED)"));
+        let is_struck = fs::read_to_string(scene.log()).unwrap().contains("(INJECTED)");
+        struck.fetch_add(usize::from(is_struck), Ordering::Relaxed);
         scene.check(&alice);
         if alice.code == Some(0) {
             assert!(tree(scene.inbox.path()) == scene.sent, "{:?}", tree(scene.inbox.path()));
@@ -317,7 +314,8 @@ fn fail_calls(side: Side, kinds: &[&'static str]) {
             bob.code(130);
         }
         scene.again();
-    }
+    });
+    let struck = struck.into_inner();
     println!("{struck} of {} calls failed", calls.len());
     assert!(struck * 2 > calls.len(), "{struck} of {} calls failed", calls.len());
 }
