@@ -229,7 +229,7 @@ fn run(plan: &Plan) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if long() { 200_000 } else { 1_500 },
+        cases: if long() { 2_000_000 } else { 1_500 },
         failure_persistence: None,
         max_shrink_iters: 2_000,
         ..ProptestConfig::default()
