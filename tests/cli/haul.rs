@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::common::{PATIENCE, poll, quiet};
+use crate::common::{PATIENCE, is_long, poll, quiet};
 
 /// The command's file.
 pub(crate) const HAUL: &str = env!("CARGO_BIN_EXE_haul");
@@ -163,7 +163,9 @@ impl Haul {
 
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+        // The longer variants move 1 GiB, on a machine that may be busy.
+        let patience = if is_long() { 20 * PATIENCE } else { PATIENCE };
+        let deadline = Instant::now() + patience;
         let ended = poll(deadline, "haul", || self.child.try_wait().expect("it is a child"));
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.stdout.push_str(&line);
