@@ -1,6 +1,7 @@
 //! Whole transfers at random: trees, settings, what stands at the receiver, damage, cuts, restarts; until done. The
 //! oracle: a visible name holds what it held, or exactly what the sender has. More cases with `HAUL_LONG=1`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use super::long;
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::{Config, Existing, Limits, Turn, Unchanged};
-use crate::proto::{Failure, Meta, Timestamp};
+use crate::proto::{Event, Failure, Meta, Refusal, RelPath, Timestamp};
 use crate::tree::BlockSize;
 
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,16 @@ struct Plan {
     limits: (u32, u32, u32, u32),
     faults: Vec<(bool, usize, Fault, Recovery)>,
     pieces: (Option<usize>, Option<usize>),
+    store: Trouble,
+}
+
+/// What is wrong with the store until the last connection.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    descriptors: Option<usize>,
+    is_lazy: bool,
+    /// Which write fails.
+    fails: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,13 +90,20 @@ fn plan() -> impl Strategy<Value = Plan> {
     let recovery = prop_oneof![2 => Just(Recovery::Both), 1 => Just(Recovery::Sender), 1 => Just(Recovery::Nobody)];
     let faults = vec((any::<bool>(), 0_usize..12_000, fault, recovery), 0..4);
     let pieces = (option::of(1_usize..300), option::of(1_usize..300));
+    let fails = option::weighted(0.2, 1_u64..20);
+    let store = (option::of(0_usize..4), any::<bool>(), fails)
+        .prop_map(|(descriptors, is_lazy, fails)| Trouble { descriptors, is_lazy, fails });
     (
         (files, window, 0_usize..4, any::<bool>(), (0_u8..4, 0_u8..4)),
         ((number(9000), number(9000), 0_u64..3), (count(), count(), count(), count())),
-        (faults, pieces),
+        (faults, pieces, store),
     )
         .prop_map(
-            |((files, window, existing, trusts, blocks), (turns, limits), (faults, pieces))| Plan {
+            |(
+                (files, window, existing, trusts, blocks),
+                (turns, limits),
+                (faults, pieces, store),
+            )| Plan {
                 files,
                 window,
                 existing,
@@ -95,6 +113,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 limits,
                 faults,
                 pieces,
+                store,
             },
         )
 }
@@ -156,6 +175,8 @@ fn run(plan: &Plan) {
     let before = bob.visible.clone();
     let alice = Alice { files: files.clone(), window: plan.window, ..Alice::default() };
     let mut pair = Pair::with(&ours, &theirs, alice, bob);
+    pair.bob.is_lazy = plan.store.is_lazy;
+    (pair.bob.descriptors, pair.bob.fail_write) = (plan.store.descriptors, plan.store.fails);
     let check = |pair: &Pair| {
         for (name, bytes) in &pair.bob.visible {
             let kept = before.get(name) == Some(bytes);
@@ -202,6 +223,7 @@ fn run(plan: &Plan) {
         }
     }
     (pair.down.piece, pair.up.piece) = plan.pieces;
+    (pair.bob.descriptors, pair.bob.fail_write) = (None, None);
     let (sent, received) = pair.run();
     let (Ok(sent), Ok(_)) = (sent, received) else { panic!("{sent:?} {received:?}") };
     check(&pair);
@@ -213,7 +235,9 @@ fn run(plan: &Plan) {
     }
     if plan.window.is_none() {
         assert_eq!(sent.withdrawn, 0, "{sent:?}");
-        for (meta, content) in &files {
+        let failed = failed(&pair);
+        let kept = files.iter().filter(|(meta, _)| !failed.contains(&meta.path));
+        for (meta, content) in kept {
             let is_there = pair.bob.visible.get(&meta.path) == Some(content);
             let beside = pair.bob.visible.iter().any(|(name, bytes)| {
                 bytes == content && name.as_bytes().starts_with(meta.path.as_bytes())
@@ -225,6 +249,24 @@ fn run(plan: &Plan) {
             }
         }
     }
+}
+
+/// What was refused for the trouble of the store on an earlier connection, and not offered again since.
+fn failed(pair: &Pair) -> BTreeSet<RelPath> {
+    let mut failed = BTreeSet::new();
+    for event in &pair.alice.events {
+        match event {
+            Event::Refused { path: Some(path), reason, .. }
+                if reason.is_for_want_of_descriptors()
+                    || matches!(reason, Refusal::NoSpace { .. }) =>
+            {
+                failed.insert(path.clone());
+            }
+            Event::Offered { path, .. } => drop(failed.remove(path)),
+            _ => {}
+        }
+    }
+    failed
 }
 
 proptest! {
