@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
+use super::board::PAUSE;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
@@ -153,7 +154,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         store: &mut S,
         stream: T,
     ) -> Result<Summary, Error> {
-        let mut host = Former(None);
+        let mut host = Alone::new(None);
         let mut hooks = Hooks::new(&mut host, Pulse::default());
         let ended = self.run_receiver(store, stream, &mut hooks);
         if let Some(left) = hooks.left {
@@ -182,13 +183,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let Arrived { left, bytes } = progress;
             // A store holds the names of one transfer against one another, not against those of another transfer.
             let mut session = store.clone();
-            let mut host = Former(left.take());
+            let mut host = Alone::new(left.take());
             let mut hooks = Hooks::new(&mut host, Pulse::default());
             let ended = this.run_receiver(&mut session, stream, &mut hooks);
             *bytes = bytes.saturating_add(hooks.arrived);
             let new = hooks.left.map(|parked| (session, parked));
             // A connection on which nobody greeted leaves what there was.
-            *left = new.or(host.0);
+            *left = new.or(host.left);
             ended
         });
         if let Some((mut store, parked)) = progress.left {
@@ -350,10 +351,20 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
-/// What an earlier connection left, with its store, to a session that runs alone.
-struct Former<S: Store>(Option<(S, Parked<S>)>);
+/// A session that runs alone in its process, and what an earlier connection left it, with its store.
+struct Alone<S: Store> {
+    left: Option<(S, Parked<S>)>,
+    /// How often it may still wait.
+    pauses: u32,
+}
 
-impl<S: Store> Host<S> for Former<S> {
+impl<S: Store> Alone<S> {
+    const fn new(left: Option<(S, Parked<S>)>) -> Self {
+        Self { left, pauses: PAUSES }
+    }
+}
+
+impl<S: Store> Host<S> for Alone<S> {
     fn greeted(
         &mut self,
         store: &mut S,
@@ -361,7 +372,7 @@ impl<S: Store> Host<S> for Former<S> {
         attempt: u32,
         _: &Cancel,
     ) -> Option<Parked<S>> {
-        let (former, parked) = self.0.take()?;
+        let (former, parked) = self.left.take()?;
         if !parked.serves(transfer, attempt) {
             parked.suspend(former);
             return None;
@@ -369,7 +380,21 @@ impl<S: Store> Host<S> for Former<S> {
         *store = former;
         Some(parked)
     }
+
+    /// Another process has it. Of one that serves a killed sender by the same command, that is over soon.
+    fn make_way(&mut self, _: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
+        let may_wait = self.pauses > 0 && !cancel.is_cancelled();
+        if may_wait {
+            self.pauses -= 1;
+            clock.sleep(PAUSE);
+        }
+        may_wait
+    }
 }
+
+/// How often a session waits in all for files that other processes have open: for 5 s, half of what its sender waits for a
+/// greeting.
+const PAUSES: u32 = 50;
 
 /// What is written: a limit on the rate holds for content alone.
 #[derive(Clone, Copy)]

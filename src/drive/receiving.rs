@@ -40,10 +40,9 @@ pub(super) trait Host<S: Store> {
         cancel: &Cancel,
     ) -> Option<Parked<S>>;
 
-    /// Waits for others to let go of what the session was about to go on with.
-    fn make_way(&mut self, cancel: &Cancel) {
-        let _ = cancel;
-    }
+    /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it is
+    /// to do without.
+    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool;
 }
 
 /// What is left of a session that lost its connection: the machine, and the files that are open.
@@ -152,7 +151,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     receiving.collect(wait)?;
                 }
                 ReceiveAction::Await { .. } => {
-                    let mut make_way = || hooks.host.make_way(&self.cancel);
+                    let mut make_way =
+                        |tries| hooks.host.make_way(tries, &self.cancel, &self.clock);
                     let consumed = receiving.hear(self.clock.now(), wire.input(), &mut make_way)?;
                     if let Some(consumed) = consumed {
                         needed = consume(&mut wire, consumed, needed);
@@ -292,7 +292,7 @@ impl<S: Store> Receiving<'_, S> {
         &mut self,
         now: Duration,
         input: &[u8],
-        make_way: &mut dyn FnMut(),
+        make_way: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Option<Consumed>, Failure> {
         let step = self.receiver.handle_input(now, input)?;
         let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
@@ -305,13 +305,14 @@ fn begin<S: Store>(
     store: &mut S,
     offer: &Offer,
     place: Place,
-    make_way: &mut dyn FnMut(),
+    make_way: &mut dyn FnMut(u32) -> bool,
 ) -> Result<Begun<S::File>, Refusal> {
-    let begun = store.begin(offer, place)?;
-    if !store.is_contended(begun.file()) {
-        return Ok(begun);
+    let mut begun = store.begin(offer, place)?;
+    let mut tries = 0;
+    while store.is_contended(begun.file()) && make_way(tries) {
+        store.suspend(begun.into_parts().0);
+        begun = store.begin(offer, place)?;
+        tries += 1;
     }
-    make_way();
-    store.suspend(begun.into_parts().0);
-    store.begin(offer, place)
+    Ok(begun)
 }

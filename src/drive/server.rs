@@ -283,8 +283,13 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         Some(lot.parked)
     }
 
-    fn make_way(&mut self, cancel: &Cancel) {
-        self.shared.make_way(self.id, cancel, self.clock.now());
+    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
+        // After that, who has the file is known to live, or is of another process.
+        let is_first = tries == 0;
+        if is_first {
+            self.shared.make_way(self.id, cancel, clock.now());
+        }
+        is_first
     }
 }
 

@@ -3,14 +3,16 @@
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use haul::proto::{EntryId, Offer, Refusal};
+use haul::drive::Clock;
+use haul::proto::{EntryId, Meta, Offer, Refusal};
 use haul::store::fs::{FsFile, FsStore};
 use haul::store::{Begun, Commit, Ended, MemorySource, Place};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector, Pipe};
+use haul::tree::BlockSize;
 use haul::{Acceptor, Connector, Peer, Retry, Store, Transfer};
 
 use crate::scene::{FrailConnector, Virtual, capacity, content, path, small_blocks, with_server};
@@ -356,4 +358,55 @@ fn what_was_left_is_let_go_after_its_time_and_with_the_server() {
         let file = std::fs::File::open(folder.path().join(partial)).expect("it is there");
         file.try_lock().expect("nobody has it");
     }
+}
+
+/// A clock of which each sleep lets a moment of another process go by.
+#[derive(Clone)]
+struct Elsewhere(Virtual, Arc<Mutex<(u32, Option<FsFile>)>>);
+
+impl Clock for Elsewhere {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.pass(time);
+        let mut other = self.1.lock().expect("no panic");
+        other.0 = other.0.saturating_sub(1);
+        if other.0 == 0 {
+            // What is dropped is suspended.
+            other.1 = None;
+        }
+    }
+}
+
+/// Another process has the first half of the file open for so many pauses. Gives how much was sent.
+fn send_beside_another_process(pauses: u32) -> (u64, Duration, Vec<String>) {
+    let (folder, mut store) = folder();
+    let mut other = FsStore::open(folder.path()).expect("a store");
+    let meta = Meta::file(path("large"), Some(LARGE as u64));
+    let offer = Offer::new(EntryId::new(0), meta, BlockSize::MIN);
+    let begun = other.begin(&offer, Place::Offered).expect("begun");
+    let mut file = if let Begun::Fresh(file) = begun { Some(file) } else { None }.expect("new");
+    other.write_at(&mut file, 0, &content(2, LARGE)[..300 * KIB]).expect("written");
+    let clock = Elsewhere(Virtual::default(), Arc::new(Mutex::new((pauses, Some(file)))));
+    let (alice, bob) = memory::pipe(capacity(CAPACITY));
+    let sent = thread::scope(|scope| {
+        let mut receiver = Transfer::new(small_blocks()).clock(clock.clone());
+        let receiver = scope.spawn(move || receiver.receive(&mut store, bob));
+        let sent = Transfer::new(small_blocks()).send(&mut large(), alice).expect("sent");
+        receiver.join().expect("no panic").expect("received");
+        sent.sent
+    });
+    (sent, clock.now(), names(folder.path()))
+}
+
+#[test]
+fn session_that_runs_alone_waits_a_while_for_a_file_that_another_process_has() {
+    let (sent, waited, names) = send_beside_another_process(7);
+    assert_eq!((sent, waited), ((LARGE - 300 * KIB) as u64, Duration::from_millis(700)));
+    assert_eq!(names, ["large"]);
+    let (sent, waited, names) = send_beside_another_process(1000);
+    assert_eq!((sent, waited), (LARGE as u64, Duration::from_secs(5)));
+    assert_eq!(names.len(), 2, "the other process still has its partial file: {names:?}");
 }
