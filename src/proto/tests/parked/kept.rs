@@ -103,19 +103,25 @@ fn entry_that_is_passed_over_or_left_at_the_end_is_let_go() {
     assert!(rogue.pair.bob.open.is_empty() && rogue.pair.bob.partial.contains_key(&path("a")));
 }
 
-#[test]
-fn zeros_for_a_block_that_was_written_and_is_not_kept_are_written() {
-    let mut bytes = content(1, 2100 * KIB);
+/// A rogue sender whose file is offered again, after a connection on which every second of its 2100 blocks was sent.
+fn with_every_second_block(bytes: &[u8]) -> Rogue {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
     let whole = offer(0, "a", Some(bytes.len() as u64));
     rogue.say(&Message::Offer(whole.clone()));
     rogue.turn();
     for index in (0..2100).step_by(2) {
-        say_block(&mut rogue, &bytes, index);
+        say_block(&mut rogue, bytes, index);
         rogue.settle();
     }
     let mut rogue = rogue.again(&config(), 2);
     rogue.say(&Message::Offer(whole));
+    rogue
+}
+
+#[test]
+fn zeros_for_a_block_that_was_written_and_is_not_kept_are_written() {
+    let mut bytes = content(1, 2100 * KIB);
+    let mut rogue = with_every_second_block(&bytes);
     assert!(matches!(rogue.turn()[0], Message::Kept { .. }));
     // More ranges than can be said: this block is not kept, and is another one by now.
     bytes[2048 * KIB..2049 * KIB].fill(0);
@@ -168,16 +174,7 @@ fn report_of_a_block_that_was_written_and_is_not_kept_is_of_what_is_held() {
 #[test]
 fn more_ranges_than_can_be_said_are_not_kept() {
     let bytes = content(1, 2100 * KIB);
-    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-    let whole = offer(0, "a", Some(bytes.len() as u64));
-    rogue.say(&Message::Offer(whole.clone()));
-    rogue.turn();
-    for index in (0..2100).step_by(2) {
-        say_block(&mut rogue, &bytes, index);
-        rogue.settle();
-    }
-    let mut rogue = rogue.again(&config(), 2);
-    rogue.say(&Message::Offer(whole));
+    let mut rogue = with_every_second_block(&bytes);
     let said = rogue.turn();
     let Message::Kept { blocks, .. } = &said[0] else { panic!("{said:?}") };
     assert_eq!((blocks.len(), blocks.last()), (1024, Some(&(2046..2047))));
