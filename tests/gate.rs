@@ -51,23 +51,43 @@ fn fuzz_bodies_are_those_of_the_targets() {
     assert_eq!(bodies.collect::<BTreeSet<_>>(), corpora);
 }
 
-/// Names of tests stand in the last column of its tables.
-#[test]
-fn waits_are_documented_with_tests_that_exist() {
-    let page = read("docs/liveness.md");
-    let mut sources = String::new();
-    let mut folders = vec![std::path::PathBuf::from("src"), "tests".into()];
+/// Every Rust file below these folders, by its path.
+fn rust_files(folders: &[&str]) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut folders: Vec<_> = folders.iter().map(std::path::PathBuf::from).collect();
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { return };
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
             let path = entry.expect("the folder is read").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push_str(&fs::read_to_string(&path).expect("it is text"));
+                let text = fs::read_to_string(&path).expect("it is text");
+                files.push((path.to_string_lossy().into_owned(), text));
             }
         }
     }
+    files
+}
+
+/// What Unix systems do not share is called in one file, where each call has its stand-in.
+#[test]
+fn system_calls_that_differ_stand_in_one_file() {
+    let apart = ["fdatasync", "fcntl_fullfsync", "renameat_with", "fallocate", "fs::SeekFrom"];
+    let files = rust_files(&["src/store", "src/transport", "src/drive"]);
+    let calls = |(path, text): &&(String, String)| {
+        !path.contains("tests") && apart.iter().any(|call| text.contains(call))
+    };
+    let found: Vec<_> = files.iter().filter(calls).map(|(path, _)| path.as_str()).collect();
+    let expected = if files.is_empty() { vec![] } else { vec!["src/store/fs/sys.rs"] };
+    assert_eq!(found, expected);
+}
+
+/// Names of tests stand in the last column of its tables.
+#[test]
+fn waits_are_documented_with_tests_that_exist() {
+    let page = read("docs/liveness.md");
+    let sources: String = rust_files(&["src", "tests"]).into_iter().map(|(_, text)| text).collect();
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
     let mut names = 0;
     for row in rows {

@@ -1,8 +1,12 @@
 //! Where content comes from and where it goes: [`Source`] and [`Store`], their contract, and those that come along.
 
 mod chain;
-#[cfg(feature = "fs")]
+#[cfg(all(feature = "fs", unix))]
 pub mod fs;
+#[cfg(all(feature = "fs", not(unix)))]
+compile_error!(
+    "the features `fs` and `cli` of haul are for Unix: elsewhere, leave them out and implement `Source` and `Store`"
+);
 mod memory;
 mod names;
 mod open;
@@ -206,8 +210,26 @@ pub trait Store {
     fn write_at(&mut self, file: &mut Self::File, offset: u64, bytes: &[u8])
     -> Result<(), Refusal>;
 
+    /// Makes `len` bytes at `offset` zeros, where an earlier attempt may have left something else.
+    ///
+    /// A peer says in a few bytes that many are zeros: where the store can, this makes a hole and takes no space.
+    /// By default the zeros are written.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_at`](Store::write_at).
+    fn write_zeros(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        while at < end {
+            let piece = usize::try_from(end - at).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
+            self.write_at(file, at, &ZEROS[..piece])?;
+            at += piece as u64;
+        }
+        Ok(())
+    }
+
     /// Copies `len` bytes at `offset` to their place in `file`, from what stands under its final name and will be
-    /// replaced.
+    /// replaced. Holes may stay holes; they read as zeros afterwards, also where nothing follows them.
     ///
     /// # Errors
     ///
@@ -375,6 +397,9 @@ impl Committed {
         Self { path }
     }
 }
+
+/// What [`Store::write_zeros`] writes by default: the size of a buffer that a call is worth while for.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The reason that a sender is given for an error of the system at the receiver, in this operation.
 #[must_use]

@@ -105,6 +105,11 @@ impl<F> OpenFiles<F> {
                 receiver
                     .handle_written(file.and_then(|file| store.write_at(file, offset, bytes)))?;
             }
+            Step::WriteZeros { entry, offset, len } => {
+                let file = self.file(entry, StoreOperation::Write);
+                let written = file.and_then(|file| store.write_zeros(file, offset, len));
+                receiver.handle_written(written)?;
+            }
             Step::Copy { entry, offset, len } => {
                 receiver.handle_written(self.copy(store, entry, offset, len))?;
             }

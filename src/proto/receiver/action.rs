@@ -109,6 +109,15 @@ pub enum Step<'a> {
         /// The content, borrowed from the input.
         bytes: &'a [u8],
     },
+    /// Make a run of content zeros, and call [`Receiver::handle_written`](super::Receiver::handle_written).
+    WriteZeros {
+        /// The entry.
+        entry: EntryId,
+        /// Where it begins.
+        offset: u64,
+        /// How long it is: at most 16 MiB.
+        len: u64,
+    },
     /// Copy from the file that will be replaced, and call [`Receiver::handle_written`](super::Receiver::handle_written).
     Copy {
         /// The entry.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::entry::{Incoming, Phase};
 use super::former::Unsaid;
-use super::work::{Bytes, Task, ZEROS};
+use super::work::{Task, ZEROS};
 use super::{Found, ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::proto::event::Event;
@@ -111,8 +111,7 @@ impl Receiver {
                 incoming.phase = Phase::Filling;
                 incoming.end = Some((size, root));
                 if size > 0 {
-                    let source = Bytes::Payload;
-                    self.task(Task::Write { entry, offset: 0, block: None, source });
+                    self.task(Task::Write { entry, offset: 0, block: None });
                 } else {
                     self.commit(entry, 0, root, Outcome::Stored);
                 }
@@ -212,8 +211,8 @@ impl Receiver {
         }
     }
 
-    /// A block was written, or zeros, or the whole content (which is no `block` of a tree).
-    pub(super) fn written(&mut self, entry: EntryId, block: Option<&Hashed>, source: Bytes) {
+    /// A block was written, or the whole content (which is no `block` of a tree).
+    pub(super) fn written(&mut self, entry: EntryId, block: Option<&Hashed>) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let Some(block) = block else {
             if let Some((size, root)) = incoming.end {
@@ -224,10 +223,7 @@ impl Receiver {
         };
         incoming.gain(block);
         let full = incoming.offer.block_size.bytes();
-        let len = match source {
-            Bytes::Payload => incoming.block_len(block.index).unwrap_or(full),
-            Bytes::Zeros(len) => len as u64,
-        };
+        let len = incoming.block_len(block.index).unwrap_or(full);
         self.arrive(len);
         self.settle(entry);
     }
@@ -239,38 +235,31 @@ impl Receiver {
         self.tell(Event::Progress { bytes, offered });
     }
 
-    /// Draws up the blocks of zeros, the first of them now and the rest after it.
+    /// The part of blocks of zeros, as offset and length, in which an earlier attempt may have left something else.
+    pub(super) fn left_at(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
+        let left =
+            self.entries.get(&entry).filter(|incoming| incoming.phase == Phase::Filling)?.left;
+        let (offset, len) = self.span(entry, blocks)?;
+        let len = left.checked_sub(offset)?.min(len);
+        (len > 0).then_some((offset, len))
+    }
+
+    /// Blocks of zeros stand in the file: as a hole, or written.
     pub(super) fn zeros(&mut self, entry: EntryId, blocks: Range<u64>) {
-        let Some(incoming) = self.entries.get(&entry) else { return };
-        let size = incoming.offer.block_size;
-        let mut rest = blocks;
-        let mut arrived: u64 = 0;
-        while let Some(index) = rest.next() {
-            let Some(incoming) = self.entries.get_mut(&entry) else { return };
-            if incoming.phase != Phase::Filling {
-                return;
-            }
-            let len = incoming.block_len(index).unwrap_or(size.bytes());
-            let len = usize::try_from(len).unwrap_or(0);
-            let zeros = ZEROS.get(..len).unwrap_or_default();
-            let (Some(block), Some(offset)) = (size.hash(index, zeros), size.offset(index)) else {
-                return;
-            };
-            if offset >= incoming.left {
-                incoming.gain(&block);
-                arrived = arrived.saturating_add(len as u64);
-                continue;
-            }
-            if !rest.is_empty() {
-                self.task(Task::Zeros { entry, blocks: rest });
-            }
-            let (block, source) = (Some(block), Bytes::Zeros(len));
-            self.task(Task::Write { entry, offset, block, source });
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        if incoming.phase != Phase::Filling {
             return;
         }
-        if arrived > 0 {
-            self.arrive(arrived);
+        let size = incoming.offer.block_size;
+        let mut arrived: u64 = 0;
+        for index in blocks {
+            let len = incoming.block_len(index).unwrap_or(size.bytes());
+            let zeros = usize::try_from(len).ok().and_then(|len| ZEROS.get(..len));
+            let Some(block) = size.hash(index, zeros.unwrap_or_default()) else { return };
+            incoming.gain(&block);
+            arrived = arrived.saturating_add(len);
         }
+        self.arrive(arrived);
         self.settle(entry);
     }
 

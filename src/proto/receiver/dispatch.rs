@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::entry::{Incoming, Phase, unknown};
 use super::former::{Known, Unsaid};
-use super::work::{Bytes, Task};
+use super::work::Task;
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Existing;
 use crate::proto::error::{Failure, ProtocolError};
@@ -121,8 +121,7 @@ impl Receiver {
                     tasks.clear();
                     return Ok(());
                 }
-                let (block, source) = (Some(block), Bytes::Payload);
-                tasks.push_back(Task::Write { entry, offset, block, source });
+                tasks.push_back(Task::Write { entry, offset, block: Some(block) });
                 Ok(())
             }
             Message::Same { entry, blocks } => self.same(entry, &blocks, tasks),

@@ -10,7 +10,7 @@
 //! | `Listening` | `Offer` by time | `Look` | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |
-//! | `Listening` | `Zeros` | `Write`, where an earlier attempt left something | `Listening` |
+//! | `Listening` | `Zeros` | `WriteZeros`, where an earlier attempt left something | `Listening` |
 //! | `Listening` | `Differs` | `Begin` beside, or the entry is refused | `Listening` |
 //! | `Listening` | `End` | `Commit`, if whole; else blocks are asked for again | `Listening` |
 //! | `Listening` | `Withdraw` | event `Withdrawn`; the entry is settled | `Listening` |
@@ -292,17 +292,21 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Write`] or [`Step::Copy`].
+    /// [`Misuse::NotAsked`] outside an answer to [`Step::Write`], [`Step::WriteZeros`] or [`Step::Copy`].
     pub fn handle_written(&mut self, written: Result<(), Refusal>) -> Result<(), Failure> {
-        let fits = |task: &Task| matches!(task, Task::Write { .. } | Task::Copy { .. });
+        let fits = |task: &Task| {
+            matches!(task, Task::Write { .. } | Task::Zeros { .. } | Task::Copy { .. })
+        };
         match (self.answer(fits)?, written) {
-            (Task::Write { entry, .. } | Task::Copy { entry, .. }, Err(reason)) => {
+            (
+                Task::Write { entry, .. } | Task::Zeros { entry, .. } | Task::Copy { entry, .. },
+                Err(reason),
+            ) => {
                 self.drop_entry(entry, reason);
             }
+            (Task::Zeros { entry, blocks }, Ok(())) => self.zeros(entry, blocks),
             (Task::Copy { entry, blocks }, Ok(())) => self.check_copied(entry, blocks),
-            (Task::Write { entry, block, source, .. }, Ok(())) => {
-                self.written(entry, block.as_ref(), source);
-            }
+            (Task::Write { entry, block, .. }, Ok(())) => self.written(entry, block.as_ref()),
             _ => {}
         }
         Ok(())

@@ -41,12 +41,11 @@ pub(super) enum Task {
         entry: EntryId,
         len: usize,
     },
-    /// Write the payload, or a block of zeros.
+    /// Write the payload.
     Write {
         entry: EntryId,
         offset: u64,
         block: Option<Hashed>,
-        source: Bytes,
     },
     Copy {
         entry: EntryId,
@@ -58,6 +57,7 @@ pub(super) enum Task {
         index: u64,
         len: usize,
     },
+    /// Make blocks zeros.
     Zeros {
         entry: EntryId,
         blocks: Range<u64>,
@@ -66,12 +66,6 @@ pub(super) enum Task {
     Settle {
         entry: EntryId,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bytes {
-    Payload,
-    Zeros(usize),
 }
 
 impl Receiver {
@@ -133,12 +127,8 @@ impl Receiver {
                     self.skip_task();
                 }
                 Task::Compare { entry, len } => return Ok(Step::Read { entry, offset: 0, len }),
-                Task::Write { entry, offset, source, .. } => {
-                    let bytes = match source {
-                        Bytes::Payload => input.get(payload),
-                        Bytes::Zeros(len) => ZEROS.get(..len),
-                    };
-                    let bytes = bytes.ok_or(Misuse::AnswerDue)?;
+                Task::Write { entry, offset, .. } => {
+                    let bytes = input.get(payload).ok_or(Misuse::AnswerDue)?;
                     return Ok(Step::Write { entry, offset, bytes });
                 }
                 Task::Copy { entry, blocks } => {
@@ -155,7 +145,13 @@ impl Receiver {
                     }
                     self.skip_task();
                 }
-                Task::Zeros { entry, blocks } => self.zeros(entry, blocks),
+                Task::Zeros { entry, blocks } => {
+                    if let Some((offset, len)) = self.left_at(entry, &blocks) {
+                        return Ok(Step::WriteZeros { entry, offset, len });
+                    }
+                    self.skip_task();
+                    self.zeros(entry, blocks);
+                }
                 Task::Settle { entry } => self.settle(entry),
             }
             // Done without the caller: the next one.
@@ -179,7 +175,7 @@ impl Receiver {
     pub(super) fn next_task(&mut self) -> Option<Task> {
         let tasks = &mut self.current.as_mut()?.tasks;
         let task = tasks.front()?.clone();
-        if matches!(task, Task::Zeros { .. } | Task::Settle { .. }) {
+        if matches!(task, Task::Settle { .. }) {
             tasks.pop_front();
         }
         Some(task)

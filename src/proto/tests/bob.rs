@@ -26,6 +26,8 @@ pub(super) struct Bob {
     pub(super) ended: Option<Result<Summary, Failure>>,
     /// Bytes of content that were given to be written.
     pub(super) written: u64,
+    /// How many bytes of each call were to be made zeros.
+    pub(super) zeroed: Vec<u64>,
     /// Somebody writes to the file that is replaced.
     pub(super) changes_before_copy: bool,
     /// The n-th write fails.
@@ -132,13 +134,28 @@ impl Bob {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), Refusal> {
-        self.writes += 1;
-        if self.fail_write == Some(self.writes) {
-            return Err(Refusal::NoSpace { needed: 7, available: 3 });
-        }
+        self.may_write()?;
         self.written += u64::try_from(bytes.len()).unwrap();
         self.put(entry, offset, bytes);
         Ok(())
+    }
+
+    pub(super) fn write_zeros(
+        &mut self,
+        entry: EntryId,
+        offset: u64,
+        len: usize,
+    ) -> Result<(), Refusal> {
+        self.may_write()?;
+        self.zeroed.push(u64::try_from(len).unwrap());
+        self.put(entry, offset, &vec![0; len]);
+        Ok(())
+    }
+
+    fn may_write(&mut self) -> Result<(), Refusal> {
+        self.writes += 1;
+        let fails = self.fail_write == Some(self.writes);
+        if fails { Err(Refusal::NoSpace { needed: 7, available: 3 }) } else { Ok(()) }
     }
 
     fn put(&mut self, entry: EntryId, offset: u64, bytes: &[u8]) {

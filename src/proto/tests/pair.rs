@@ -349,6 +349,10 @@ impl Pair {
                 let written = bob.write(entry, offset, bytes);
                 self.receiver.handle_written(written).unwrap();
             }
+            Ok(Step::WriteZeros { entry, offset, len }) => {
+                let written = bob.write_zeros(entry, offset, usize::try_from(len).unwrap());
+                self.receiver.handle_written(written).unwrap();
+            }
             Ok(Step::Copy { entry, offset, len }) => {
                 bob.copy(entry, offset, usize::try_from(len).unwrap());
                 self.receiver.handle_written(Ok(())).unwrap();

@@ -15,9 +15,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fdatasync, fstat,
-    fsync, futimens, linkat, openat, readlinkat, renameat, renameat_with, symlinkat, unlinkat,
-    utimensat,
+    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, linkat,
+    openat, readlinkat, renameat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -27,6 +26,7 @@ use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
 use super::store::FsFile;
 use super::sync::Queue;
+use super::sys;
 use crate::proto::{Durability, EntryId, Meta, Refusal, RelPath, StoreOperation, Timestamp};
 use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusal_of};
 
@@ -292,9 +292,9 @@ impl Shared {
         }
         self.step(Step::SyncFile)?;
         if durability == Durability::Flushed {
-            fdatasync(file)?;
+            sys::sync_content(file)?;
         } else {
-            fsync(file)?;
+            sys::sync_all(file)?;
         }
         Ok(())
     }
@@ -336,7 +336,7 @@ fn sync_folders(jobs: &mut [Job]) {
     }
     let sync = |(id, (folder, shared)): (Id, (Folder, Arc<Shared>))| {
         let result = shared.step(Step::SyncFolder);
-        (id, result.and_then(|()| Ok(fsync(folder)?)).map_err(|error| sync_refusal(&error)))
+        (id, result.and_then(|()| Ok(sys::sync_all(folder)?)).map_err(|error| sync_refusal(&error)))
     };
     let synced: HashMap<_, _> = wanted.into_iter().map(sync).collect();
     for job in jobs {
@@ -393,7 +393,7 @@ fn rename(
         return Ok(renameat(folder, from, folder, to).during(StoreOperation::Rename)?);
     }
     let renamed = match shared.step(Step::RenameNoReplace) {
-        Ok(()) => renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE),
+        Ok(()) => sys::rename_if_free(folder, from, to),
         Err(_) => Err(Errno::NOTSUP),
     };
     match renamed {

@@ -1,4 +1,8 @@
 //! Source and store over folders of a file system, on Unix.
+//!
+//! One code path serves all of them. Linux is where it is tested; macOS and the BSDs are what it is written for as well:
+//! the few system calls that they lack stand in a module of their own, each with what takes its place. On macOS,
+//! [`Durability::Synced`](crate::Durability::Synced) asks the drive itself (`F_FULLFSYNC`).
 
 mod commit;
 mod failed;
@@ -9,6 +13,7 @@ mod source;
 mod stat;
 mod store;
 mod sync;
+mod sys;
 mod target;
 
 pub use source::{Candidate, CandidateKind, FsKey, FsReader, FsSource, Symlinks};

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where files are written")]
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -19,6 +19,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::commit::{Existing, Job, Shared, Trouble, What};
 use super::failed::{self, During, Failed};
 use super::folder::{ATTEMPTS, Folder, Tree};
+use super::holes;
 use super::partial::{self, Partial};
 use super::source::about;
 use super::stat;
@@ -457,6 +458,15 @@ impl Store for FsStore {
         written.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))
     }
 
+    fn write_zeros(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {
+        let end = end_of(offset, len)?;
+        let What::Partial { partial, .. } = &file.what else {
+            return Err(Refusal::Store { code: 0, operation: StoreOperation::Write });
+        };
+        let cleared = holes::clear(&partial.file, offset..end);
+        cleared.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))
+    }
+
     fn copy_held(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {
         let end = end_of(offset, len)?;
         self.take_room(file, end, len)?;
@@ -465,13 +475,7 @@ impl Store for FsStore {
         else {
             return Err(Refusal::Store { code: 0, operation: StoreOperation::Copy });
         };
-        let copy = |mut from: &File, mut to: &File| {
-            from.seek(SeekFrom::Start(offset))?;
-            to.seek(SeekFrom::Start(offset))?;
-            // Where the system can, it copies without the bytes passing through here.
-            io::copy(&mut from.take(len), &mut to)
-        };
-        match copy(from, to) {
+        match holes::copy(from, to, offset..end) {
             Ok(copied) if copied == len => Ok(()),
             // It is shorter than it was.
             Ok(_) => Err(Refusal::Store { code: 0, operation: StoreOperation::Copy }),

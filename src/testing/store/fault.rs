@@ -300,6 +300,14 @@ impl<S: Store> Store for FaultStore<S> {
         self.inner.write_at(file, offset, bytes)
     }
 
+    fn write_zeros(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        if let Err(failure) = self.call(Operation::Write) {
+            self.inner.write_zeros(file, offset, len / 2)?;
+            return Err(failure.refusal(Operation::Write));
+        }
+        self.inner.write_zeros(file, offset, len)
+    }
+
     fn copy_held(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
         if let Err(failure) = self.call(Operation::Copy) {
             self.inner.copy_held(file, offset, len / 2)?;

@@ -84,6 +84,19 @@ fn zeros_are_written_only_over_what_an_earlier_attempt_left() {
         assert_eq!(pair.bob.visible[&path("a")], bytes, "{case}");
         // What goes on to replace a file takes that over too, beyond what the earlier attempt left.
         let taken = if existing == Existing::Replace && left > 0 { 20 } else { left };
-        assert_eq!(pair.bob.written, ((taken + 1).min(20) * KIB) as u64, "{case}");
+        let zeroed: u64 = pair.bob.zeroed.iter().sum();
+        assert_eq!(pair.bob.written + zeroed, ((taken + 1).min(20) * KIB) as u64, "{case}");
+    }
+}
+
+#[test]
+fn zeros_over_an_old_partial_are_one_request_however_many_blocks_they_are() {
+    for left in [1, 700, 1000, 4000] {
+        let mut pair = Pair::new(&config(), &[("a", vec![0; 1000 * KIB])]);
+        pair.bob.partial.insert(path("a"), vec![7; left * KIB + 3]);
+        pair.run_well();
+        assert_eq!(pair.bob.visible[&path("a")], vec![0; 1000 * KIB]);
+        assert_eq!(pair.bob.zeroed, [(left * KIB + 3).min(1000 * KIB) as u64], "{left}");
+        assert_eq!(pair.bob.written, 0, "{left}");
     }
 }

@@ -14,6 +14,7 @@ use crate::tree::BlockSize;
 
 mod attacks;
 mod links;
+mod sparse;
 
 type Call = Box<dyn FnMut(Step) -> io::Result<()> + Send>;
 

@@ -1,0 +1,76 @@
+//! Holes: what is cheap to say must not be dear to keep.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use super::*;
+use crate::config::{Config, Existing};
+use crate::drive::Transfer;
+use crate::store::fs::FsSource;
+use crate::transport::memory;
+
+const MIB: u64 = 1 << 20;
+
+/// A file of one GiB with 256 KiB of data in the middle, and some more at `also`.
+fn sparse(path: &Path, also: u64) -> File {
+    let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
+    file.set_len(1024 * MIB).unwrap();
+    file.write_all_at(&[7; 256 * 1024], 512 * MIB).unwrap();
+    file.write_all_at(b"new", also).unwrap();
+    file
+}
+
+fn allocated(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[test]
+fn sparse_file_that_is_replaced_for_one_changed_block_stays_sparse() {
+    let mut bench = Bench::new();
+    let (old, new) = (bench.path("disk.img"), bench.dir.path().join("disk.img"));
+    sparse(&old, 0);
+    sparse(&new, 800 * MIB);
+    let config = Config::default().existing(Existing::Replace).durability(Durability::Received);
+    let (alice, bob) = memory::pipe((1 << 16).try_into().unwrap());
+    let receiver = config.clone();
+    let sent = thread::scope(|scope| {
+        scope.spawn(|| Transfer::new(receiver).receive(&mut bench.store, bob).unwrap());
+        Transfer::new(config).send(&mut FsSource::new([&new]).unwrap(), alice).unwrap()
+    });
+    assert_eq!(sent.delivered, 1);
+    assert!(sent.sent <= MIB, "{} bytes travelled", sent.sent);
+    assert!(allocated(&old) <= 2 * MIB, "{} bytes are taken", allocated(&old));
+    let mut bytes = [0; 3];
+    File::open(&old).unwrap().read_exact_at(&mut bytes, 800 * MIB).unwrap();
+    assert_eq!(&bytes, b"new");
+}
+
+#[test]
+fn zeros_over_a_sparse_partial_take_no_room() {
+    let mut bench = Bench::new();
+    let offer = bench.offer(Meta::file(rel("x"), Some(1024 * MIB)));
+    for _ in 0..2 {
+        let (Begun::Fresh(mut file) | Begun::Partial(mut file, _)) =
+            bench.begin(&offer, Place::Offered).unwrap()
+        else {
+            panic!("nothing has the name")
+        };
+        bench.store.write_at(&mut file, 1023 * MIB, b"x").unwrap();
+        for run in 0..63 {
+            bench.store.write_zeros(&mut file, run * 16 * MIB, 16 * MIB).unwrap();
+        }
+        bench.store.suspend(file);
+        let partial = bench.names().into_keys().next().unwrap();
+        let taken = allocated(&bench.path(&partial));
+        assert!(taken <= MIB, "{taken} bytes are taken");
+    }
+    let Begun::Partial(mut file, _) = bench.begin(&offer, Place::Offered).unwrap() else {
+        panic!("it was left")
+    };
+    bench.store.write_zeros(&mut file, 1023 * MIB, MIB).unwrap();
+    let mut byte = [1];
+    bench.store.read_at(&mut file, 1023 * MIB, &mut byte).unwrap();
+    assert_eq!(byte, [0]);
+    bench.store.discard(file);
+}

@@ -1,0 +1,85 @@
+//! The system calls that Unix systems do not share, each with what stands in where one lacks it.
+//!
+//! | call | Linux, Android | macOS, iOS | FreeBSD, DragonFly | NetBSD, OpenBSD |
+//! | --- | --- | --- | --- | --- |
+//! | [`sync_content`] | `fdatasync` | `fsync` | `fdatasync`; DragonFly `fsync` | `fdatasync` |
+//! | [`sync_all`] | `fsync` | `F_FULLFSYNC`, else `fsync` | `fsync` | `fsync` |
+//! | [`rename_if_free`] | `renameat2` | `renameatx_np` | none: the caller links and unlinks | none, likewise |
+//! | [`next_data`], [`next_hole`] | `lseek` | `lseek` | `lseek` | none: all is data |
+//! | [`punch_hole`] | `fallocate` | none: zeros are written | none, likewise | none, likewise |
+
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use rustix::io::Result;
+
+/// Makes the content of a file durable, and what is needed to read it.
+pub(super) fn sync_content(file: impl AsFd) -> Result<()> {
+    #[cfg(any(target_vendor = "apple", target_os = "dragonfly"))]
+    return rustix::fs::fsync(file);
+    #[cfg(not(any(target_vendor = "apple", target_os = "dragonfly")))]
+    rustix::fs::fdatasync(file)
+}
+
+/// Makes a file or a folder durable, with its metadata: on the medium, where the system can see to that.
+pub(super) fn sync_all(file: impl AsFd) -> Result<()> {
+    // There `fsync` ends when the drive has the bytes, which may lose them with its power. File systems of
+    // servers do not know the call.
+    #[cfg(target_vendor = "apple")]
+    match rustix::fs::fcntl_fullfsync(file.as_fd()) {
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOTTY | rustix::io::Errno::INVAL) => {}
+        synced => return synced,
+    }
+    rustix::fs::fsync(file)
+}
+
+/// Renames within a folder, if nothing has the new name. `NOSYS`: the system has no such call.
+pub(super) fn rename_if_free(folder: impl AsFd, from: &[u8], to: &[u8]) -> Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        let folder = folder.as_fd();
+        rustix::fs::renameat_with(folder, from, folder, to, rustix::fs::RenameFlags::NOREPLACE)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = (folder, from, to);
+        Err(rustix::io::Errno::NOSYS)
+    }
+}
+
+/// Returns where the next data of a file begins. `NXIO`: there is none; `INVAL`: nobody knows.
+pub(super) fn next_data(file: impl AsFd, from: u64) -> Result<u64> {
+    #[cfg(not(any(target_os = "netbsd", target_os = "openbsd")))]
+    return rustix::fs::seek(file, rustix::fs::SeekFrom::Data(from));
+    #[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
+    {
+        let _ = (file, from);
+        Err(rustix::io::Errno::INVAL)
+    }
+}
+
+/// Returns where the next hole of a file begins; behind its end there is one. `INVAL`: nobody knows.
+pub(super) fn next_hole(file: impl AsFd, from: u64) -> Result<u64> {
+    #[cfg(not(any(target_os = "netbsd", target_os = "openbsd")))]
+    return rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(from));
+    #[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
+    {
+        let _ = (file, from);
+        Err(rustix::io::Errno::INVAL)
+    }
+}
+
+/// Makes a range of a file a hole, which reads as zeros; its size stays. `OPNOTSUPP`: it cannot be done here.
+pub(super) fn punch_hole(file: impl AsFd, range: &Range<u64>) -> Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(file, flags, range.start, range.end.saturating_sub(range.start))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (file, range);
+        Err(rustix::io::Errno::OPNOTSUPP)
+    }
+}
