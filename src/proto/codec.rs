@@ -20,9 +20,7 @@ impl Message {
                 put(&first.to_le_bytes());
                 hashes.iter().for_each(|hash| put(hash.as_bytes()));
             }
-            Self::Refuse { entry, reason }
-            | Self::Failed { entry, reason }
-            | Self::Withdraw { entry, reason } => {
+            Self::Refuse { entry, reason } | Self::Withdraw { entry, reason } => {
                 put(&entry.0.to_le_bytes());
                 put(&reason.code.to_le_bytes());
                 put(&reason.first.to_le_bytes());
@@ -85,7 +83,6 @@ impl Message {
                 Self::Have { entry, first, hashes, more: flags & 1 != 0, compare: flags & 2 != 0 }
             }
             Name::Refuse => Self::Refuse { entry: take.entry()?, reason: take.reason()? },
-            Name::Failed => Self::Failed { entry: take.entry()?, reason: take.reason()? },
             Name::Withdraw => Self::Withdraw { entry: take.entry()?, reason: take.reason()? },
             Name::Block => Self::Block {
                 entry: take.entry()?,
@@ -130,7 +127,7 @@ impl Name {
             // A name and a link target, each as long as a path may be.
             Self::Offer => (10..=9000, 0..=block),
             Self::Have => (13..=13 + 32 * 4096, NONE),
-            Self::Refuse | Self::Failed | Self::Withdraw => (22..=22, NONE),
+            Self::Refuse | Self::Withdraw => (22..=22, NONE),
             Self::Block => (44..=44, 1..=block),
             Self::Same | Self::Zeros => (20..=20, NONE),
             Self::Differs | Self::Unchanged | Self::Changed => (4..=4, NONE),

@@ -144,7 +144,6 @@ impl<'c> Forger<'c> {
                 Message::Block { entry, index, hash }
             }
             Name::Refuse => Message::Refuse { entry, reason: reason(choices) },
-            Name::Failed => Message::Failed { entry, reason: reason(choices) },
             Name::Withdraw => Message::Withdraw { entry, reason: reason(choices) },
             Name::Same => Message::Same { entry, blocks: range(choices) },
             Name::Zeros => Message::Zeros { entry, blocks: range(choices) },
@@ -309,7 +308,7 @@ const RECEIVER: [Name; 16] = [
     Name::Have,
     Name::Over,
     Name::Refuse,
-    Name::Failed,
+    Name::Refuse,
     Name::Heartbeat,
     Name::Abort,
     Name::Hello,

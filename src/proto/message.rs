@@ -24,6 +24,7 @@ pub(super) enum Message {
         more: bool,
         compare: bool,
     },
+    /// The receiver does not take the entry, or could not keep it.
     Refuse {
         entry: EntryId,
         reason: Reason,
@@ -70,10 +71,6 @@ pub(super) enum Message {
         outcome: Outcome,
         /// The final name, empty if it is the offered one.
         name: Box<[u8]>,
-    },
-    Failed {
-        entry: EntryId,
-        reason: Reason,
     },
     Withdraw {
         entry: EntryId,
@@ -171,7 +168,7 @@ pub enum Name {
     Offer = 2,
     /// Says which blocks of an entry the receiver holds, by their hashes.
     Have = 3,
-    /// Does not take an entry.
+    /// Does not take an entry, or could not keep it.
     Refuse = 4,
     /// Carries a block.
     Block = 5,
@@ -189,8 +186,6 @@ pub enum Name {
     Kept = 11,
     /// Vouches for an entry.
     Receipt = 12,
-    /// Says that an entry could not be kept.
-    Failed = 13,
     /// Takes an entry back.
     Withdraw = 14,
     /// Passes the floor.
@@ -223,7 +218,6 @@ impl Message {
             Self::Missing { .. } => Name::Missing,
             Self::Kept { .. } => Name::Kept,
             Self::Receipt { .. } => Name::Receipt,
-            Self::Failed { .. } => Name::Failed,
             Self::Withdraw { .. } => Name::Withdraw,
             Self::Over { .. } => Name::Over,
             Self::Out => Name::Out,
@@ -248,7 +242,6 @@ impl Message {
             | Self::Missing { entry, .. }
             | Self::Kept { entry, .. }
             | Self::Receipt { entry, .. }
-            | Self::Failed { entry, .. }
             | Self::Withdraw { entry, .. }
             | Self::Unchanged { entry }
             | Self::Changed { entry } => Some(*entry),
@@ -263,7 +256,7 @@ impl Message {
 
 impl Name {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::Hello,
         Self::Offer,
         Self::Have,
@@ -276,7 +269,6 @@ impl Name {
         Self::Missing,
         Self::Kept,
         Self::Receipt,
-        Self::Failed,
         Self::Withdraw,
         Self::Over,
         Self::Out,

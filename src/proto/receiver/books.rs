@@ -391,15 +391,7 @@ impl Receiver {
     pub(super) fn report(&mut self, entry: EntryId, reason: Refusal) {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let path = Some(incoming.offer.meta.path.clone());
-        let wire = reason.into();
-        self.say.push_back(match incoming.phase {
-            Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Comparing | Phase::Wanted => {
-                Message::Refuse { entry, reason: wire }
-            }
-            Phase::Filling | Phase::Waiting | Phase::Committing { .. } | Phase::Dropped => {
-                Message::Failed { entry, reason: wire }
-            }
-        });
+        self.say.push_back(Message::Refuse { entry, reason: reason.into() });
         self.summary.refuse(reason);
         self.tell(Event::Refused { entry, path, reason });
     }

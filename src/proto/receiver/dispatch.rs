@@ -236,7 +236,6 @@ impl Receiver {
             | Message::Missing { .. }
             | Message::Kept { .. }
             | Message::Receipt { .. }
-            | Message::Failed { .. }
             | Message::Over { .. }
             | Message::Out
             | Message::Abort { .. }

@@ -31,7 +31,7 @@ pub(super) struct Former {
 #[derive(Debug)]
 pub(super) struct Verdict {
     identity: Identity,
-    /// `Receipt`, `Refuse`, `Failed` or `Unchanged`.
+    /// `Receipt`, `Refuse` or `Unchanged`.
     message: Message,
 }
 
@@ -234,7 +234,7 @@ impl Receiver {
             if !is_counted || !is_answer || wire.root.as_ref().is_some_and(other) {
                 return Ok(Known::Nothing { is_counted, is_open: false });
             }
-            let is_bad = matches!(said, Name::Refuse | Name::Failed);
+            let is_bad = said == Name::Refuse;
             self.unsaid.insert(entry, Unsaid { is_bad, identity: Some(verdict.identity) });
             self.say.push_back(verdict.message);
             return Ok(Known::Answered);
@@ -312,5 +312,5 @@ impl Receiver {
 }
 
 fn is_verdict(message: &Message) -> bool {
-    matches!(message.name(), Name::Receipt | Name::Refuse | Name::Failed | Name::Unchanged)
+    matches!(message.name(), Name::Receipt | Name::Refuse | Name::Unchanged)
 }

@@ -17,11 +17,11 @@
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
 //! | `Listening` | `Out`, nothing pending | | `Closed` |
-//! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Failed`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
+//! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
-//! | any but `Closed` | a commit ended | `Receipt` or `Failed`, with the floor | the same |
+//! | any but `Closed` | a commit ended | `Receipt` or `Refuse`, with the floor | the same |
 //! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
-//! | any but `Closed` | the name is taken, by something else | `Commit` under another name, or `Discard` and `Failed` | the same |
+//! | any but `Closed` | the name is taken, by something else | `Commit` under another name, or `Discard` and `Refuse` | the same |
 //! | any but `Closed` | `Abort` | | failed: `Aborted` |
 //! | `Listening` | any other message | listens to the end of the turn, then `Abort` | failed: `Unexpected` |
 //!

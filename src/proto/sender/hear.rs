@@ -73,7 +73,7 @@ impl Sender {
                     self.ready.push_back(entry);
                 }
             }
-            Message::Refuse { entry, reason } | Message::Failed { entry, reason } => {
+            Message::Refuse { entry, reason } => {
                 pending(&mut self.entries, entry, kind)?;
                 self.refuse(entry, reason.into());
             }

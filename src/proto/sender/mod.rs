@@ -5,7 +5,7 @@
 //! | `Greeting` | `poll` | preface, `Hello`, `Over` | `AwaitHello` |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
 //! | `Listening` | `Have` | the entry streams | `Listening` |
-//! | `Listening` | `Refuse`, `Failed` | event `Refused`; the entry is settled | `Listening` |
+//! | `Listening` | `Refuse` | event `Refused`; the entry is settled | `Listening` |
 //! | `Listening` | `Missing` | blocks are queued again | `Listening` |
 //! | `Listening` | `Kept` | event `Progress`; before the first `Have`, these blocks are passed over | `Listening` |
 //! | `Listening` | `Receipt` | event `Delivered`; the entry is settled | `Listening` |

@@ -44,7 +44,7 @@ fn stream_past_a_limit_leaves_nothing() {
                 say_block(&mut rogue, 1, &[1; 1024]);
             }
             let said = rogue.turn();
-            assert!(said.contains(&Message::Failed { entry: ZERO, reason: reason.into() }));
+            assert!(said.contains(&Message::Refuse { entry: ZERO, reason: reason.into() }));
             assert!(rogue.pair.bob.partial.is_empty(), "{reason:?} {zeros}");
         }
     }

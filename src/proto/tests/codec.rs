@@ -183,7 +183,6 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         (entry(), ranges()).prop_map(|(entry, blocks)| Message::Missing { entry, blocks }),
         (entry(), ranges()).prop_map(|(entry, blocks)| Message::Kept { entry, blocks }),
         receipt(),
-        (entry(), reason()).prop_map(|(entry, reason)| Message::Failed { entry, reason }),
         (entry(), reason()).prop_map(|(entry, reason)| Message::Withdraw { entry, reason }),
         any::<bool>().prop_map(|waiting| Message::Over { waiting }),
         Just(Message::Out),

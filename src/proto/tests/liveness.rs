@@ -175,7 +175,7 @@ fn zeros_past_the_limit_of_a_file_are_refused() {
     rogue.turn();
     rogue.say(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 14 });
     let said = rogue.turn();
-    assert!(said.iter().any(|message| message.name() == Name::Failed), "{said:?}");
+    assert!(said.iter().any(|message| message.name() == Name::Refuse), "{said:?}");
     let reason = Refusal::TooLarge { size: 1 << 24, limit: 4000 };
     assert!(
         rogue

@@ -120,8 +120,6 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         one("Receipt bad name", receipt(ZERO, LEN as u64, root(), b"../a")),
         one("Receipt of less", receipt(ZERO, 1, root(), b"")),
         one("Receipt of unknown", receipt(unknown, LEN as u64, root(), b"")),
-        one("Failed", Message::Failed { entry: ZERO, reason }),
-        one("Failed unknown", Message::Failed { entry: unknown, reason }),
         one("Withdraw", Message::Withdraw { entry: ZERO, reason }),
         one("Withdraw unknown", Message::Withdraw { entry: unknown, reason }),
         one("Over", Message::Over { waiting: false }),

@@ -44,7 +44,6 @@ fn sender_that_says_what_a_receiver_says_is_a_breach() {
         Message::Refuse { entry, reason },
         Message::Missing { entry, blocks: blocks.clone() },
         Message::Kept { entry, blocks },
-        Message::Failed { entry, reason },
     ] {
         let mut rogue = offered(Some(2048));
         rogue.say(&message);

@@ -80,7 +80,7 @@ fn ends(mut rogue: Rogue, failure: impl Into<Failure>) {
 fn refused(mut rogue: Rogue, expected: Refusal) {
     let said = rogue.turn();
     let reason = said.iter().find_map(|message| match message {
-        Message::Refuse { reason, .. } | Message::Failed { reason, .. } => Some(*reason),
+        Message::Refuse { reason, .. } => Some(*reason),
         _ => None,
     });
     assert_eq!(reason.map(Refusal::from), Some(expected), "{said:?}");

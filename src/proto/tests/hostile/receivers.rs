@@ -214,7 +214,6 @@ fn receiver_that_speaks_of_an_entry_never_offered_is_a_breach() {
     let (entry, reason) = (EntryId::new(1), Reason { code: 1, first: 0, second: 0 });
     for message in [
         Message::Refuse { entry, reason },
-        Message::Failed { entry, reason },
         Message::Missing { entry, blocks: vec![0..1] },
         Message::Kept { entry, blocks: vec![0..1] },
     ] {

@@ -117,6 +117,6 @@ fn replaced_file_is_not_touched_by_a_sender_that_lies_of_its_blocks() {
     rogue.say(&Message::Same { entry: ZERO, blocks: 3..4 });
     rogue.say(&Message::End { entry: ZERO, size: 4096, root: Root::of(b"other") });
     let said = rogue.turn();
-    assert!(said.iter().any(|message| message.name() == Name::Failed), "{said:?}");
+    assert!(said.iter().any(|message| message.name() == Name::Refuse), "{said:?}");
     assert_eq!(rogue.pair.bob.visible[&path("f0")], [1; 4096]);
 }

@@ -106,7 +106,7 @@ fn bad_news_that_was_lost_is_said_again_and_counted_once() {
     for attempt in 2..4 {
         rogue = rogue.again(&config(), attempt);
         rogue.say(&Message::Offer(offer(0, "a", Some(4096))));
-        assert!(matches!(rogue.turn()[0], Message::Failed { .. }));
+        assert!(matches!(rogue.turn()[0], Message::Refuse { .. }));
     }
     let is_refusal = |event: &&Event| matches!(event, Event::Refused { .. });
     assert_eq!(rogue.pair.bob.events.iter().filter(is_refusal).count(), 1);
