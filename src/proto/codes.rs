@@ -36,6 +36,7 @@ impl From<Refusal> for Reason {
             Refusal::Policy => Self::plain(16),
             Refusal::Gone => Self::plain(17),
             Refusal::NameTooLong => Self::plain(18),
+            Refusal::HiddenName => Self::plain(19),
         }
     }
 }
@@ -65,6 +66,7 @@ impl From<Reason> for Refusal {
             15 => Self::Mismatch,
             17 => Self::Gone,
             18 => Self::NameTooLong,
+            19 => Self::HiddenName,
             _ => Self::Policy,
         }
     }

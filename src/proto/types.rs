@@ -186,6 +186,9 @@ pub enum Refusal {
     /// The name is longer, or deeper, than the receiver takes or its file system can hold.
     #[error("the name is longer or deeper than the receiver takes")]
     NameTooLong,
+    /// The name begins with a dot, and the receiver takes none of those.
+    #[error("the name begins with a dot")]
+    HiddenName,
 }
 
 /// Why a sender takes back an entry that it offered. It concerns this entry alone: the rest goes on.
@@ -299,7 +302,8 @@ impl Refusal {
             | Self::Mismatch
             | Self::Policy
             | Self::Gone
-            | Self::NameTooLong => None,
+            | Self::NameTooLong
+            | Self::HiddenName => None,
         }
     }
 }

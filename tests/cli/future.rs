@@ -165,7 +165,7 @@ fn receive_from_a_sender_of_a_later_version_tells_both_and_goes_on() {
     }
     run(["send", photo_path().to_str().unwrap(), &address]).code(0);
     let bob = bob.finish().code(0);
-    let lines: Vec<_> = bob.stderr.lines().collect();
+    let lines = bob.faults();
     assert_eq!(lines.len(), 2, "{bob:?}");
     // Sessions end side by side: which is told first is open.
     for words in ["versions 2 to 3 of the protocol, we 1 to 1", "features 0x40000000"] {

@@ -198,16 +198,22 @@ impl Finished {
         self
     }
 
-    /// Asserts that all that was said of what is wrong is one line with these words.
+    /// Asserts that all that was said of what is wrong is one line with these words, save who can reach a listener.
     #[track_caller]
     pub(crate) fn one_error(self, words: &[&str]) -> Self {
-        let lines: Vec<_> = self.stderr.lines().collect();
+        let lines = self.faults();
         assert_eq!(lines.len(), 1, "{self:?}");
         assert!(lines[0].starts_with("haul: "), "{self:?}");
         for word in words {
             assert!(lines[0].contains(word), "no {word:?} in {self:?}");
         }
         self
+    }
+
+    /// The lines on standard error, without the warning of who can reach a listener.
+    pub(crate) fn faults(&self) -> Vec<&str> {
+        let is_warning = |line: &&str| line.starts_with("haul: warning: listening on ");
+        self.stderr.lines().filter(|line| !is_warning(line)).collect()
     }
 
     /// The events of `--json`.

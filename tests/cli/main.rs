@@ -19,6 +19,7 @@ mod existing;
 mod future;
 mod haul;
 mod help;
+mod hidden;
 mod interrupt;
 mod json;
 mod kills;

@@ -117,7 +117,7 @@ fn receive_from_plain_senders_without_plain_is_told_and_goes_on() {
     assert_eq!(names(inbox.path()), [""; 0]);
     run(["send", &photo(), &address]).code(0);
     let bob = bob.finish().code(0);
-    let lines: Vec<_> = bob.stderr.lines().collect();
+    let lines = bob.faults();
     assert_eq!(lines.len(), 2, "{bob:?}");
     for line in lines {
         assert!(line.starts_with("haul: 127.0.0.1:"), "{line}");
@@ -146,7 +146,7 @@ fn receive_from_odd_senders_is_told_and_goes_on() {
     for words in ["closed the connection", "does not speak haul", "no greeting"] {
         assert_eq!(bob.stderr.matches(words).count(), 1, "{words} in {bob:?}");
     }
-    assert_eq!(bob.stderr.lines().count(), 3, "{bob:?}");
+    assert_eq!(bob.faults().len(), 3, "{bob:?}");
 }
 
 #[test]

@@ -101,7 +101,8 @@ fn plain_goes_over_every_transport_and_from_standard_input() {
     let folder = tempdir().unwrap();
     let (file, socket) = (folder.path().join("file"), folder.path().join("socket"));
     let (file, socket) = (file.to_str().unwrap(), format!("unix:{}", socket.display()));
-    let mut bob = Haul::start(["receive", "--plain", file, "--listen", &socket]);
+    // One file is what it receives in any case.
+    let mut bob = Haul::start(["receive", "--once", "--plain", file, "--listen", &socket]);
     bob.address();
     run_with(["send", "--plain", "-", &socket], photo()).code(0);
     bob.finish().code(0);

@@ -69,7 +69,7 @@ fn receiver_that_connects_gets_what_a_listening_sender_has() {
     assert!(alice.stdout.contains("connected by 127.0.0.1:"), "{alice:?}");
     assert!(alice.stdout.contains("delivered photo.jpg"), "{alice:?}");
     assert!(bob.stdout.contains("received photo.jpg"), "{bob:?}");
-    assert_eq!((alice.stderr.as_str(), bob.stderr.as_str()), ("", ""));
+    assert_eq!((alice.faults(), bob.faults()), (Vec::new(), Vec::new()));
     assert_eq!(names(inbox.path()), ["a", "folder/", "folder/b", "photo.jpg"]);
     assert_same(&fs::read(inbox.path().join("photo.jpg")).unwrap(), &photo());
 }
@@ -208,8 +208,8 @@ fn listening_sender_tells_of_strangers_and_goes_on_waiting() {
     alice.says("both sides send");
     fetch(inbox.path(), &address, &[]).finish().code(0);
     let alice = alice.finish().code(0);
-    assert_eq!(alice.stderr.lines().count(), 3, "{alice:?}");
-    assert!(alice.stderr.lines().all(|line| line.starts_with("haul: ")), "{alice:?}");
+    assert_eq!(alice.faults().len(), 3, "{alice:?}");
+    assert!(alice.faults().iter().all(|line| line.starts_with("haul: ")), "{alice:?}");
     assert_eq!(names(inbox.path()), ["photo.jpg"]);
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tempfile::tempdir;
 
-use crate::common::photo_path;
-use crate::haul::{Haul, content, exec, names, run, run_with, tree};
+use crate::common::{photo_path, quiet};
+use crate::haul::{HAUL, Haul, content, exec, names, run, run_with, tree};
 
 #[test]
 fn send_over_tcp_photo_arrives_and_both_sides_say_so() {
@@ -27,7 +27,7 @@ fn send_over_tcp_photo_arrives_and_both_sides_say_so() {
     assert!(alice.stdout.contains(&format!("delivered {receipt}")), "{alice:?}");
     assert!(bob.stdout.contains(&format!("received {receipt}")), "{bob:?}");
     assert!(bob.stdout.contains("connected by 127.0.0.1:"), "{bob:?}");
-    assert_eq!((alice.stderr.as_str(), bob.stderr.as_str()), ("", ""));
+    assert_eq!((alice.faults(), bob.faults()), (Vec::new(), Vec::new()));
     assert_eq!(tree(inbox.path()), [("photo.jpg".to_owned(), photo)].into());
 }
 
@@ -157,15 +157,42 @@ fn receive_durability_is_what_the_receipt_says() {
 }
 
 #[test]
-fn receive_beyond_loopback_says_what_that_means() {
+fn receive_says_who_can_reach_it() {
     let inbox = tempdir().unwrap();
     let folder = inbox.path().to_str().unwrap();
-    for (listen, wide) in [("0.0.0.0:0", true), ("127.0.0.1:0", false), (":0", false)] {
+    let machine = "any user of this machine can put files here";
+    for (listen, who) in [
+        ("0.0.0.0:0", "anyone who reaches this port can put files here"),
+        ("127.0.0.1:0", machine),
+        (":0", machine),
+    ] {
         let mut bob = Haul::start(["receive", folder, "--listen", listen]);
         bob.address();
         bob.interrupt();
         let bob = bob.finish().code(130);
-        assert_eq!(bob.stderr.contains("no authentication"), wide, "{bob:?}");
-        assert_eq!(bob.stderr.lines().count(), if wide { 2 } else { 1 }, "{bob:?}");
+        let warning = bob.stderr.lines().next().unwrap();
+        assert!(warning.contains("no authentication") && warning.ends_with(who), "{bob:?}");
+        assert_eq!(bob.stderr.lines().count(), 2, "{bob:?}");
+    }
+    let own = "by its mode, this user alone can connect to the socket";
+    for (umask, mode, who) in [
+        ("022", "0755", None),
+        ("007", "0770", Some("its group (mode 0770) can put files here")),
+        ("000", "0777", Some("any user who reaches its folder (mode 0777) can put files here")),
+    ] {
+        let socket = inbox.path().join(mode);
+        let line = format!("umask {umask}; exec '{HAUL}' receive . --listen 'unix:{mode}'");
+        let mut shell = quiet("sh");
+        shell.args(["-c", &line]).current_dir(inbox.path());
+        let mut bob = Haul::spawn(shell);
+        bob.address();
+        assert!(socket.exists());
+        bob.interrupt();
+        let bob = bob.finish().code(130);
+        assert_eq!(bob.stdout.contains(own), who.is_none(), "{bob:?}");
+        match who {
+            Some(who) => assert!(bob.stderr.lines().next().unwrap().ends_with(who), "{bob:?}"),
+            None => assert!(!bob.stderr.contains("no authentication"), "{bob:?}"),
+        }
     }
 }

@@ -136,7 +136,8 @@ pub(crate) struct Receive {
     /// Where to wait for senders: host:port or unix:PATH [default: 127.0.0.1:7117].
     ///
     /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback.
-    /// There is no authentication: anyone who can reach the address can put files into DIR.
+    /// There is no authentication: anyone who can reach the address can put files into DIR, on loopback any user of this
+    /// machine.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
@@ -153,7 +154,7 @@ pub(crate) struct Receive {
     /// Serve one sender over standard input and output, as the far end of exec:COMMAND.
     #[arg(long, conflicts_with_all = ["listen", "once", "max_sessions", "json", "plain"])]
     pub(crate) stdio: bool,
-    /// End after the first transfer that ends well.
+    /// End after the first transfer that ends well, as --plain does in any case.
     #[arg(long)]
     pub(crate) once: bool,
     /// How many senders are served at a time; others are told to come again, and do [default: 4].
@@ -174,6 +175,11 @@ pub(crate) struct Receive {
     /// Take links that a sender preserves, if they stay inside DIR; without this they are refused.
     #[arg(long)]
     pub(crate) allow_links: bool,
+    /// Take names that begin with a dot, such as .ssh/authorized_keys; without this they are refused.
+    ///
+    /// Only the first part of a name counts: notes/.gitignore is taken in any case.
+    #[arg(long)]
+    pub(crate) allow_hidden: bool,
     /// What must be so before a file is confirmed [default: synced].
     #[arg(long, value_enum)]
     pub(crate) durability: Option<Level>,
@@ -181,7 +187,7 @@ pub(crate) struct Receive {
     ///
     /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error.
     /// What has come stands beside FILE as .haul-plain-*.part until then.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "once", "max_sessions", "allow_links"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "max_sessions", "allow_links", "allow_hidden"])]
     pub(crate) plain: Option<PathBuf>,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]

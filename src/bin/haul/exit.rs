@@ -228,6 +228,7 @@ mod tests {
             (Refusal::Policy, 4, 4),
             (Refusal::Gone, 3, 1),
             (Refusal::NameTooLong, 4, 4),
+            (Refusal::HiddenName, 4, 4),
         ];
         for (reason, sender, receiver) in table {
             assert_eq!(Code::of_refusal(reason, Side::Sender).number(), sender, "{reason:?}");

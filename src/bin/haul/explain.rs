@@ -56,6 +56,8 @@ pub(crate) fn refusal(reason: Refusal, side: Side) -> String {
             "; the receiver decides by --existing skip, rename or replace"
         }
         (Refusal::Exists, Side::Receiver) => "; see --existing",
+        (Refusal::HiddenName, Side::Sender) => "; the receiver allows those with --allow-hidden",
+        (Refusal::HiddenName, Side::Receiver) => "; see --allow-hidden",
         (Refusal::Gone, Side::Sender) => "; start the receiver again",
         (Refusal::Gone, Side::Receiver) => "; make it, and start again",
         (Refusal::NoSpace { .. }, _) => "; make room and run the same command again to go on",

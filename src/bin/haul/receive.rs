@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use haul::store::fs::FsStore;
+use haul::store::fs::{FsStore, HiddenNames};
 use haul::transport::Stdio;
 use haul::transport::tcp::TcpOptions;
 use haul::{Cancel, Config, Error, Observer, RateLimit, Retry, Server, Transfer};
@@ -16,7 +16,7 @@ use crate::interrupt;
 use crate::plain;
 use crate::report::{Record, Reporter};
 use crate::session::{Done, Session};
-use crate::stream::{Link, Listener, TICK};
+use crate::stream::{Link, Listener, Reach, TICK};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {
@@ -27,6 +27,9 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     let mut store = open(folder)?.keep_free(args.budget.keep_free.unwrap_or(0));
     if args.allow_links {
         store = store.allow_links();
+    }
+    if args.allow_hidden {
+        store = store.hidden_names(HiddenNames::Accept);
     }
     let mut config = Config::default();
     config.limits = args.budget.limits(config.limits);
@@ -68,16 +71,24 @@ pub(crate) fn listen(
     };
     let listener = Listener::bind(&address, options).map_err(cannot)?;
     let real = listener.address().map_err(cannot)?;
-    if listener.is_wide().map_err(cannot)? {
-        let harm = match side {
-            Side::Sender => "take the files",
-            Side::Receiver => "put files here",
-        };
+    let harm = match side {
+        Side::Sender => "take the files",
+        Side::Receiver => "put files here",
+    };
+    let whom = match listener.reach().map_err(cannot)? {
+        Reach::Network => Some("anyone who reaches this port".to_owned()),
+        Reach::Machine => Some("any user of this machine".to_owned()),
+        Reach::Mode(mode) => others(mode).map(|whom| format!("{whom} (mode {mode:04o})")),
+    };
+    if let Some(whom) = &whom {
         reporter.complain(&format!(
-            "warning: listening on {real}, beyond this machine, and there is no authentication: anyone who reaches this port can {harm}"
+            "warning: listening on {real}, and there is no authentication: {whom} can {harm}"
         ));
     }
     reporter.say(&format!("listening on {real}"));
+    if let (Listen::Unix(_), None) = (&address, &whom) {
+        reporter.say("by its mode, this user alone can connect to the socket");
+    }
     reporter.record(&Record::Listening { address: &real }, None);
     Ok(listener)
 }
@@ -209,6 +220,15 @@ fn bare(error: &std::io::Error, address: &Listen) -> String {
     let text = explain::system(error);
     let named = format!("{address}: ");
     text.strip_prefix(&named).map(ToOwned::to_owned).unwrap_or(text)
+}
+
+/// Who but its owner may connect to a socket of this mode.
+const fn others(mode: u32) -> Option<&'static str> {
+    match mode {
+        mode if mode & 0o002 != 0 => Some("any user who reaches its folder"),
+        mode if mode & 0o020 != 0 => Some("its group"),
+        _ => None,
+    }
 }
 
 fn hint(error: &std::io::Error) -> &'static str {

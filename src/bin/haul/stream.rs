@@ -1,6 +1,7 @@
 //! The transports of the command, as one connector and one acceptor.
 
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use haul::transport::Listening;
@@ -26,6 +27,17 @@ pub(crate) enum Dialer {
 pub(crate) enum Listener {
     Tcp(TcpAcceptor),
     Unix(UnixAcceptor),
+}
+
+/// Who can connect to a [`Listener`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Other machines.
+    Network,
+    /// Any user of this machine.
+    Machine,
+    /// Whom a socket of this mode lets in.
+    Mode(u32),
 }
 
 /// How the one peer of a command is come by: it is dialled, or waited for.
@@ -91,13 +103,17 @@ impl Listener {
         }
     }
 
-    /// Whether other machines can connect.
-    pub(crate) fn is_wide(&self) -> io::Result<bool> {
+    /// Who can connect.
+    pub(crate) fn reach(&self) -> io::Result<Reach> {
         match self {
-            Self::Tcp(acceptor) => {
-                acceptor.local_addr().map(|address| !address.ip().to_canonical().is_loopback())
+            Self::Tcp(acceptor) => acceptor.local_addr().map(|address| {
+                let is_loopback = address.ip().to_canonical().is_loopback();
+                if is_loopback { Reach::Machine } else { Reach::Network }
+            }),
+            Self::Unix(acceptor) => {
+                let meta = std::fs::symlink_metadata(acceptor.path())?;
+                Ok(Reach::Mode(meta.permissions().mode() & 0o7777))
             }
-            Self::Unix(_) => Ok(false),
         }
     }
 }

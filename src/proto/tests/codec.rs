@@ -248,6 +248,7 @@ proptest! {
             Refusal::TooMany { limit }, Refusal::NoSpace { needed: size, available: limit },
             Refusal::Denied, Refusal::ReadOnly, Refusal::Sync { code },
             Refusal::Mismatch, Refusal::Policy, Refusal::Gone, Refusal::NameTooLong,
+            Refusal::HiddenName,
         ] {
             prop_assert_eq!(Refusal::from(Reason::from(refusal)), refusal);
         }

@@ -7,6 +7,7 @@
 mod commit;
 mod failed;
 mod folder;
+mod hidden;
 mod holes;
 mod partial;
 mod source;
@@ -16,5 +17,6 @@ mod sync;
 mod sys;
 mod target;
 
+pub use hidden::HiddenNames;
 pub use source::{Candidate, CandidateKind, FsKey, FsReader, FsSource, Symlinks};
 pub use store::{FsFile, FsStore};

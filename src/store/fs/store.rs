@@ -19,6 +19,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::commit::{Existing, Job, Shared, Trouble, What};
 use super::failed::{self, During, Failed};
 use super::folder::{ATTEMPTS, Folder, Tree};
+use super::hidden::HiddenNames;
 use super::holes;
 use super::partial::{self, Partial};
 use super::source::about;
@@ -52,7 +53,8 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 ///   synced, its partial file is removed: the system may show from its cache what the device does not hold.
 /// - **Existing files** are never written to. Where one is replaced, that is by a rename. A folder or special file,
 ///   or a link in the place of a file, is never replaced.
-/// - **Links** are refused unless [`FsStore::allow_links`] says otherwise.
+/// - **Links** are refused unless [`FsStore::allow_links`] says otherwise, and names that begin with a dot unless
+///   [`FsStore::hidden_names`] does.
 /// - **Collisions**: names that differ by case or Unicode form alone collide within a transfer, on any file
 ///   system.
 ///
@@ -62,8 +64,7 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 pub struct FsStore {
     shared: Arc<Shared>,
     pool: Arc<Pool>,
-    links: Links,
-    keep_free: u64,
+    options: Options,
     taken: Taken,
     /// The folder of the entry that was begun last: entries that follow in it share its handle.
     recent: Option<Folder>,
@@ -82,8 +83,18 @@ pub struct FsFile {
     pub(super) room: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the embedder sets.
+#[derive(Debug, Clone, Copy, Default)]
+struct Options {
+    links: Links,
+    hidden: HiddenNames,
+    /// Bytes of the file system that are to be left free.
+    keep_free: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Links {
+    #[default]
     Refused,
     Allowed,
 }
@@ -141,12 +152,12 @@ impl FsStore {
             hook: tests::Hook::default(),
         };
         let pool = Pool::new(SYNC_THREADS);
-        Ok(Self::session(Arc::new(shared), Arc::new(pool), Links::Refused, 0))
+        Ok(Self::session(Arc::new(shared), Arc::new(pool), Options::default()))
     }
 
-    fn session(shared: Arc<Shared>, pool: Arc<Pool>, links: Links, keep_free: u64) -> Self {
+    fn session(shared: Arc<Shared>, pool: Arc<Pool>, options: Options) -> Self {
         let (end, ended) = channel();
-        Self { shared, pool, links, keep_free, taken: Taken::default(), recent: None, ended, end }
+        Self { shared, pool, options, taken: Taken::default(), recent: None, ended, end }
     }
 
     /// Sets how many threads do the commits. Default: 8, so that one batch is gathered and renamed while the device
@@ -166,7 +177,7 @@ impl FsStore {
     /// more; entries that are written at the same time may take 16 MiB each of what was to be left.
     #[must_use]
     pub const fn keep_free(mut self, bytes: u64) -> Self {
-        self.keep_free = bytes;
+        self.options.keep_free = bytes;
         self
     }
 
@@ -174,7 +185,14 @@ impl FsStore {
     /// [`Refusal::Kind`]. haul itself does not follow any.
     #[must_use]
     pub const fn allow_links(mut self) -> Self {
-        self.links = Links::Allowed;
+        self.options.links = Links::Allowed;
+        self
+    }
+
+    /// Sets whether names whose first part begins with a dot are taken. Default: [`HiddenNames::Refuse`].
+    #[must_use]
+    pub const fn hidden_names(mut self, hidden: HiddenNames) -> Self {
+        self.options.hidden = hidden;
         self
     }
 
@@ -280,7 +298,7 @@ impl FsStore {
 
     fn check_link(&self, path: &RelPath, target: &[u8], place: Place) -> Result<(), Refusal> {
         let depth = path.parts().count() - 1;
-        if self.links == Links::Refused || !stays_inside(depth, target) {
+        if self.options.links == Links::Refused || !stays_inside(depth, target) {
             return Err(Refusal::Kind);
         }
         let Some((folder, _)) = self.look(path)? else { return Ok(()) };
@@ -315,7 +333,7 @@ impl FsStore {
 
     fn available(&self, folder: &Folder) -> failed::Result<u64> {
         let free = fstatvfs(folder).during(StoreOperation::Stat)?;
-        Ok(free.f_bavail.saturating_mul(free.f_frsize).saturating_sub(self.keep_free))
+        Ok(free.f_bavail.saturating_mul(free.f_frsize).saturating_sub(self.options.keep_free))
     }
 
     fn check_room(&self, folder: &Folder, needed: u64) -> Result<(), Refusal> {
@@ -327,7 +345,7 @@ impl FsStore {
     fn take_room(&self, file: &mut FsFile, end: u64, len: u64) -> Result<(), Refusal> {
         let What::Partial { folder, .. } = &file.what else { return Ok(()) };
         // With nothing to leave, the system itself says when it is full.
-        if self.keep_free == 0 {
+        if self.options.keep_free == 0 {
             return Ok(());
         }
         if file.room < len {
@@ -376,8 +394,7 @@ impl FsStore {
 
 impl Clone for FsStore {
     fn clone(&self) -> Self {
-        let (shared, pool) = (Arc::clone(&self.shared), Arc::clone(&self.pool));
-        Self::session(shared, pool, self.links, self.keep_free)
+        Self::session(Arc::clone(&self.shared), Arc::clone(&self.pool), self.options)
     }
 }
 
@@ -396,6 +413,7 @@ impl Store for FsStore {
     }
 
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        self.options.hidden.check(&offer.meta.path).ok()?;
         // It has its name in this session, though nothing is done for it.
         self.taken.claim(&fold(&offer.meta.path), offer.entry, &offer.meta.kind).ok()?;
         let (_, stat) = self.look(&offer.meta.path).ok()??;
@@ -405,9 +423,10 @@ impl Store for FsStore {
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
         let meta = &offer.meta;
-        if matches!(meta.kind, Kind::Symlink(_)) && self.links == Links::Refused {
+        if matches!(meta.kind, Kind::Symlink(_)) && self.options.links == Links::Refused {
             return Err(Refusal::Kind);
         }
+        self.options.hidden.check(&meta.path)?;
         self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
         let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
         let what = match &meta.kind {

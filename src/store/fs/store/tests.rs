@@ -13,6 +13,7 @@ use crate::store::{Committed, Uncommitted};
 use crate::tree::BlockSize;
 
 mod attacks;
+mod hidden;
 mod links;
 mod sparse;
 

@@ -1,0 +1,62 @@
+//! Names that a user does not see, and what is read from them unasked.
+
+use crate::proto::{Refusal, RelPath};
+
+/// Says whether an [`FsStore`](super::FsStore) takes names that begin with a dot.
+///
+/// It is the first part of a name that counts: `.ssh/authorized_keys` is hidden, `notes/.gitignore` is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HiddenNames {
+    /// Refuses them with [`Refusal::HiddenName`]. The default: in a home folder, programs obey files under such names
+    /// (`.profile`, `.ssh/authorized_keys`), and nobody sees them come.
+    #[default]
+    Refuse,
+    /// Takes them as any other name.
+    Accept,
+}
+
+impl HiddenNames {
+    /// Whether an entry may have this name.
+    pub(super) fn check(self, path: &RelPath) -> Result<(), Refusal> {
+        match self {
+            Self::Refuse if is_hidden(path.as_bytes()) => Err(Refusal::HiddenName),
+            Self::Refuse | Self::Accept => Ok(()),
+        }
+    }
+}
+
+/// Whether a name begins with a dot, also where marks stand before it that some file systems (HFS+) leave out.
+fn is_hidden(name: &[u8]) -> bool {
+    let text = name.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    text.trim_start_matches(is_ignored).starts_with('.')
+}
+
+const fn is_ignored(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_is_what_begins_with_a_dot_in_its_first_part() {
+        for (name, hidden) in [
+            (".ssh/authorized_keys", true),
+            (".profile", true),
+            ("...", true),
+            ("\u{200c}.ssh/config", true),
+            ("\u{feff}\u{202e}.ssh", true),
+            ("notes/.gitignore", false),
+            ("a.b", false),
+            ("\u{200c}a", false),
+        ] {
+            let Ok(path) = RelPath::parse(name.as_bytes()) else { continue };
+            let expected = if hidden { Err(Refusal::HiddenName) } else { Ok(()) };
+            assert_eq!(HiddenNames::Refuse.check(&path), expected, "{name:?}");
+            assert_eq!(HiddenNames::Accept.check(&path), Ok(()), "{name:?}");
+            assert_eq!(is_hidden(name.as_bytes()), hidden, "{name:?}");
+        }
+    }
+}
