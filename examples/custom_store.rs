@@ -37,18 +37,24 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Entries are made as they are asked for, so that a source of millions need not hold them.
 struct Settings<'a> {
+    all: &'a [(&'a str, &'a str)],
     rest: std::slice::Iter<'a, (&'a str, &'a str)>,
 }
 
 impl<'a> Settings<'a> {
     fn new(settings: &'a [(&'a str, &'a str)]) -> Self {
-        Self { rest: settings.iter() }
+        Self { all: settings, rest: settings.iter() }
     }
 }
 
 impl<'a> Source for Settings<'a> {
     type Key = &'a str;
     type Reader = &'a [u8];
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.rest = self.all.iter();
+        Ok(())
+    }
 
     fn next_entry(&mut self) -> Option<Result<(Self::Key, Meta), Unsendable>> {
         let (name, value) = self.rest.next()?;

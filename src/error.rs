@@ -64,6 +64,8 @@ pub enum Operation {
     Read,
     /// Writing to the stream.
     Write,
+    /// Going back to the first entry of a source; see [`Source::rewind`](crate::Source::rewind).
+    Rewind,
     /// Reading local content.
     Source,
     /// Writing local content.
@@ -160,6 +162,7 @@ impl std::fmt::Display for Operation {
             Self::Accept => "cannot accept",
             Self::Read => "cannot read from the peer",
             Self::Write => "cannot write to the peer",
+            Self::Rewind => "source cannot be sent again",
             Self::Source => "cannot read local content",
             Self::Store => "cannot write local content",
             Self::Spawn => "cannot start a session",

@@ -45,7 +45,8 @@
 //! - **No wrong byte is accepted.** Every byte on the wire is covered by a check. Damage is repaired, or ends in a
 //!   typed [`Error`].
 //! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects, and within one process nothing is read
-//!   twice, on either side; and after any end, the same call later goes on from the blocks that arrived.
+//!   twice, on either side; and after any end, the same call with the same source goes on from the blocks that arrived,
+//!   or says that the source cannot be sent again.
 //! - **It always ends.** Every wait has a deadline, see [`config::Deadlines`].
 //! - **A peer cannot hurt the host.** No name leaves the folder, no length takes memory or disk before its bytes
 //!   came, no input makes it panic, and no peer can relax a limit.

@@ -266,7 +266,9 @@ impl From<PlainError> for Error {
             PlainError::Stopped { .. } => return Self::Cancelled,
         };
         match operation {
-            Operation::Source | Operation::Store => Self::Local { operation, source },
+            Operation::Rewind | Operation::Source | Operation::Store => {
+                Self::Local { operation, source }
+            }
             Operation::Connect
             | Operation::Accept
             | Operation::Read

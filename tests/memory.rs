@@ -22,6 +22,7 @@ use nowhere::Nowhere;
 
 /// Yields as many files as it is told to, of one size, made up as they are read.
 struct Endless {
+    files: u64,
     left: u64,
     size: u64,
 }
@@ -29,6 +30,11 @@ struct Endless {
 impl Source for Endless {
     type Key = ();
     type Reader = ();
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.left = self.files;
+        Ok(())
+    }
 
     fn next_entry(&mut self) -> Option<Result<((), Meta), Unsendable>> {
         self.left = self.left.checked_sub(1)?;
@@ -66,7 +72,8 @@ fn send(files: u64, size: u64) {
     let receiver = thread::spawn(move || {
         Transfer::new(Config::default()).receive(&mut Nowhere::default(), bob)
     });
-    let sent = Transfer::new(Config::default()).send(&mut Endless { left: files, size }, alice);
+    let mut source = Endless { files, left: files, size };
+    let sent = Transfer::new(Config::default()).send(&mut source, alice);
     let received = receiver.join().expect("no panic").expect("received");
     let sent = sent.expect("sent");
     assert_eq!((sent.delivered, received.delivered), (files, files));

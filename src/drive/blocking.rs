@@ -108,17 +108,19 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     /// Sends all entries of `source` over one stream.
     ///
     /// `Ok` says that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them
-    /// all.
+    /// all. The source is [rewound](Source::rewind) first, so that the same source can be sent again, whatever came of
+    /// the call before: what the receiver holds by then is not sent again.
     ///
     /// # Errors
     ///
-    /// See [`Error`]. What the receiver holds by then serves the next attempt.
+    /// See [`Error`]. A source that cannot be rewound is [`Error::Local`] with [`Operation::Rewind`], before the stream
+    /// is touched.
     pub fn send<S: Source, T: Read + Write>(
         &mut self,
         source: &mut S,
         stream: T,
     ) -> Result<Summary, Error> {
-        let mut sending = self.sending(source);
+        let mut sending = self.sending(source)?;
         self.run_sender(&mut sending, stream)
     }
 
@@ -132,7 +134,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         source: &mut S,
         connector: &mut K,
     ) -> Result<Summary, Error> {
-        let mut sending = self.sending(source);
+        let mut sending = self.sending(source)?;
         self.keep_connecting(connector, &mut sending, |this, sending, attempt, stream| {
             // The deadlines of a session begin with its connection, however long that took.
             let now = this.clock.now();
@@ -339,15 +341,17 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         self.clock.now().saturating_sub(before)
     }
 
-    fn sending<'s, S: Source>(&self, source: &'s mut S) -> Sending<'s, S> {
+    fn sending<'s, S: Source>(&self, source: &'s mut S) -> Result<Sending<'s, S>, Error> {
+        let rewound = source.rewind();
+        rewound.map_err(|source| Error::Local { operation: Operation::Rewind, source })?;
         let transfer = TransferId::new(random_bytes());
         let now = self.clock.now();
-        Sending {
+        Ok(Sending {
             source,
             transfer,
             sender: Sender::new(self.session_config(), transfer, random_bytes(), now),
             items: BTreeMap::new(),
-        }
+        })
     }
 }
 

@@ -34,6 +34,12 @@ impl<A: Source, B: Source> Source for Chain<A, B> {
     type Key = Either<A::Key, B::Key>;
     type Reader = Either<A::Reader, B::Reader>;
 
+    /// Fails if either of them does; what the other did by then shows only after a call that succeeds for both.
+    fn rewind(&mut self) -> io::Result<()> {
+        self.first.rewind()?;
+        self.second.rewind()
+    }
+
     fn next_entry(&mut self) -> Option<Result<(Self::Key, Meta), Unsendable>> {
         if let Some(entry) = self.first.next_entry() {
             return Some(entry.map(|(key, meta)| (Either::First(key), meta)));

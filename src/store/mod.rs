@@ -1,5 +1,6 @@
 //! Where content comes from and where it goes: [`Source`] and [`Store`], their contract, and those that come along.
 
+mod borrowed;
 mod chain;
 #[cfg(all(feature = "fs", unix))]
 pub mod fs;
@@ -37,12 +38,27 @@ pub use stream::StreamSource;
 ///   the next one is asked for.
 /// - **Laziness.** [`next_entry`](Source::next_entry) is asked for entries as there is room for them, so a
 ///   source of millions of entries need not hold them.
+/// - **Used again.** Each [`send`](crate::Transfer::send) and [`send_via`](crate::Transfer::send_via) begins with
+///   [`rewind`](Source::rewind), however the call before it ended, and sends every entry. What the receiver
+///   holds by then is not sent again.
 /// - **Threads.** A source is used by one thread.
 pub trait Source {
     /// How the source finds an entry again to open it: a path, an index, a handle.
     type Key;
     /// An entry open for reading.
     type Reader;
+
+    /// Goes back to the first entry: [`next_entry`](Source::next_entry) then yields every entry that is there now.
+    ///
+    /// haul calls it before it asks for the first entry, also where nothing was yielded yet, which succeeds. Keys and
+    /// readers of before are not used any more. A source that walks something yields what it finds on the new walk.
+    ///
+    /// # Errors
+    ///
+    /// The entries, or the content of one, cannot be given again: [`io::ErrorKind::NotSeekable`] for a pipe that was
+    /// read. The call ends with [`Error::Local`](crate::Error::Local) and sends nothing. After an error haul calls
+    /// `rewind` again before anything else.
+    fn rewind(&mut self) -> io::Result<()>;
 
     /// The next entry, or `None` after the last.
     ///

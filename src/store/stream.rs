@@ -17,11 +17,15 @@ use crate::proto::{Meta, RelPath, Withdrawal};
 /// it has [released](Source::release) anything gets [`io::ErrorKind::WouldBlock`] for ever; so it must pass the
 /// turn within the window.
 ///
+/// It can be [sent again](Source::rewind) as long as nothing of it was released; after that the pipe has gone by.
+///
 /// The thread ends at the end of the stream, at an error, or with its next read after the source was dropped; until
 /// then it may wait in a read of its own, which nothing can interrupt.
 #[derive(Debug)]
 pub struct StreamSource {
-    meta: Option<Meta>,
+    meta: Meta,
+    /// Its one entry was yielded.
+    yielded: bool,
     input: Option<Input>,
     shared: Arc<Shared>,
 }
@@ -68,7 +72,8 @@ impl StreamSource {
         let shared =
             Shared { window: window.max(1), state: Mutex::default(), changed: Condvar::new() };
         Self {
-            meta: Some(Meta::file(name, None)),
+            meta: Meta::file(name, None),
+            yielded: false,
             input: Some(Input(Box::new(input))),
             shared: Arc::new(shared),
         }
@@ -79,8 +84,18 @@ impl Source for StreamSource {
     type Key = ();
     type Reader = ();
 
+    fn rewind(&mut self) -> io::Result<()> {
+        if self.shared.lock().released > 0 {
+            let text = "it is a stream, and what was read of it is not kept";
+            return Err(io::Error::new(io::ErrorKind::NotSeekable, text));
+        }
+        self.yielded = false;
+        Ok(())
+    }
+
     fn next_entry(&mut self) -> Option<Result<((), Meta), Unsendable>> {
-        self.meta.take().map(|meta| Ok(((), meta)))
+        let is_first = !std::mem::replace(&mut self.yielded, true);
+        is_first.then(|| Ok(((), self.meta.clone())))
     }
 
     fn open(&mut self, _key: &(), _meta: &Meta) -> Result<(), Withdrawal> {

@@ -142,7 +142,27 @@ impl<C: Connector + ?Sized> Connector for &mut C {
     }
 }
 
+impl<C: Connector + ?Sized> Connector for Box<C> {
+    type Stream = C::Stream;
+
+    fn connect(&mut self) -> io::Result<Self::Stream> {
+        (**self).connect()
+    }
+
+    fn is_waiting(&self) -> bool {
+        (**self).is_waiting()
+    }
+}
+
 impl<A: Acceptor + ?Sized> Acceptor for &mut A {
+    type Stream = A::Stream;
+
+    fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
+        (**self).accept()
+    }
+}
+
+impl<A: Acceptor + ?Sized> Acceptor for Box<A> {
     type Stream = A::Stream;
 
     fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {

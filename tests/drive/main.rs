@@ -8,6 +8,7 @@
     )
 )]
 
+mod again;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod anew;
 mod cancel;

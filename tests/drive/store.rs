@@ -166,6 +166,9 @@ fn source_that_is_slow_does_not_keep_back_what_was_said() {
     impl haul::Source for Slow {
         type Key = <MemorySource as haul::Source>::Key;
         type Reader = <MemorySource as haul::Source>::Reader;
+        fn rewind(&mut self) -> io::Result<()> {
+            self.0.rewind()
+        }
         fn next_entry(
             &mut self,
         ) -> Option<Result<(Self::Key, haul::proto::Meta), haul::store::Unsendable>> {

@@ -120,6 +120,10 @@ impl<S: Source> Source for Watched<S> {
     type Key = S::Key;
     type Reader = S::Reader;
 
+    fn rewind(&mut self) -> io::Result<()> {
+        self.inner.rewind()
+    }
+
     fn next_entry(&mut self) -> Option<Result<(S::Key, Meta), Unsendable>> {
         self.inner.next_entry()
     }

@@ -151,6 +151,7 @@ mod tests {
             Operation::Accept,
             Operation::Read,
             Operation::Write,
+            Operation::Rewind,
             Operation::Source,
             Operation::Store,
             Operation::Spawn,

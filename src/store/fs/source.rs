@@ -36,10 +36,10 @@ use crate::store::{Source, Unsendable, withdrawal_of};
 /// - What lies in a hole of a sparse file is not read, where the file system tells (`SEEK_DATA`): it is zeros.
 #[derive(Debug)]
 pub struct FsSource {
-    given: vec::IntoIter<Given>,
+    given: Vec<Given>,
     /// The folders on the way to where the walk is.
     walk: Vec<Folder>,
-    /// Which of the paths is being walked, counted from 1.
+    /// How many of the paths were begun: the last of them is being walked.
     number: usize,
     symlinks: Symlinks,
     filter: Option<Filter>,
@@ -111,7 +111,7 @@ struct Open {
     extents: Extents,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Given {
     path: PathBuf,
     name: Vec<u8>,
@@ -175,7 +175,6 @@ impl FsSource {
     }
 
     fn of(given: Vec<Given>, total: Option<u64>) -> Self {
-        let given = given.into_iter();
         let (walk, number, symlinks, filter) = (Vec::new(), 0, Symlinks::Skip, None);
         Self { given, walk, number, symlinks, filter, total }
     }
@@ -190,7 +189,7 @@ impl FsSource {
     /// Sets what decides which entries are sent: those for which `admits` gives true. A folder that is not wanted is
     /// neither opened nor walked. It is not asked about the paths that were given: these are wanted.
     ///
-    /// It is asked once for each entry, in the order of the walk, folders before what they hold.
+    /// It is asked once for each entry of a walk, in the order of the walk, folders before what they hold.
     ///
     /// ```no_run
     /// use haul::store::fs::FsSource;
@@ -286,11 +285,18 @@ impl Source for FsSource {
     type Key = FsKey;
     type Reader = FsReader;
 
+    /// The paths that were given are walked anew.
+    fn rewind(&mut self) -> io::Result<()> {
+        self.walk.clear();
+        self.number = 0;
+        Ok(())
+    }
+
     fn next_entry(&mut self) -> Option<Result<(FsKey, Meta), Unsendable>> {
         loop {
             let found = match self.walk.last_mut() {
                 None => {
-                    let Given { path, name } = self.given.next()?;
+                    let Given { path, name } = self.given.get(self.number)?.clone();
                     self.number += 1;
                     self.visit(path, name, Links::Followed)
                 }

@@ -62,6 +62,11 @@ impl Source for MemorySource {
     type Key = usize;
     type Reader = Arc<[u8]>;
 
+    fn rewind(&mut self) -> io::Result<()> {
+        self.next = 0;
+        Ok(())
+    }
+
     fn next_entry(&mut self) -> Option<Result<(usize, Meta), Unsendable>> {
         let (meta, _) = self.entries.get(self.next)?;
         self.next += 1;

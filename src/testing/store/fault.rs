@@ -39,6 +39,8 @@ pub enum Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SourceOperation {
+    /// [`Source::rewind`].
+    Rewind,
     /// [`Source::next_entry`], of an entry that is there: it cannot be sent.
     Next,
     /// [`Source::open`].
@@ -86,7 +88,7 @@ pub struct FaultStore<S> {
 #[derive(Debug)]
 pub struct FaultSource<S> {
     inner: S,
-    plan: Plan<SourceOperation, 4>,
+    plan: Plan<SourceOperation, 5>,
 }
 
 /// What is to fail, and what was called so far: one count for each operation.
@@ -129,7 +131,7 @@ impl Operation {
 
 impl SourceOperation {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Next, Self::Open, Self::Read, Self::Finish];
+    pub const ALL: [Self; 5] = [Self::Rewind, Self::Next, Self::Open, Self::Read, Self::Finish];
 }
 
 impl<O> Fault<O> {
@@ -359,6 +361,11 @@ impl<S: Store> Store for FaultStore<S> {
 impl<S: Source> Source for FaultSource<S> {
     type Key = S::Key;
     type Reader = S::Reader;
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.call(SourceOperation::Rewind).map_err(Failure::error)?;
+        self.inner.rewind()
+    }
 
     fn next_entry(&mut self) -> Option<Result<(S::Key, Meta), Unsendable>> {
         let found = self.inner.next_entry()?;

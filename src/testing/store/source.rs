@@ -22,26 +22,85 @@ where
 {
     for len in [1, 7, 1000, 1 << 20] {
         let mut source = make();
-        let mut found = HashMap::new();
-        while let Some(entry) = source.next_entry() {
-            let Ok((key, meta)) = entry else { continue };
-            if meta.kind != crate::proto::Kind::File {
-                continue;
-            }
-            let Some(bytes) = expected.get(&meta.path) else {
-                panic!("{:?}: not expected", meta.path)
-            };
-            // A small buffer is for small files, or it takes for ever.
-            if bytes.len() > len * 10_000 {
-                found.insert(meta.path, ());
-                continue;
-            }
-            check_entry(&mut source, &key, &meta, bytes, len);
-            assert!(found.insert(meta.path, ()).is_none(), "an entry is yielded twice");
-        }
-        assert_eq!(found.len(), expected.len(), "every entry is yielded");
-        assert!(source.next_entry().is_none(), "nothing comes after the last entry");
+        let rewound = source.rewind();
+        assert!(rewound.is_ok(), "rewind of what is at its start: {rewound:?}");
+        check_all(&mut source, expected, len);
+        check_again(&mut source, expected);
     }
+    for yielded in 0..=expected.len() {
+        for begun in [Begun::Yielded, Begun::Opened, Begun::Read, Begun::Released] {
+            let mut source = make();
+            begin(&mut source, yielded, begun);
+            check_again(&mut source, expected);
+        }
+    }
+}
+
+/// How far an entry came before its source was rewound.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Begun {
+    Yielded,
+    Opened,
+    Read,
+    Released,
+}
+
+/// Leaves a source in the middle of a transfer, after so many entries.
+fn begin<S: Source>(source: &mut S, entries: usize, begun: Begun) {
+    for _ in 0..entries {
+        let Some(entry) = source.next_entry() else { return };
+        let Ok((key, meta)) = entry else { continue };
+        if begun < Begun::Opened {
+            continue;
+        }
+        let Ok(mut reader) = source.open(&key, &meta) else { continue };
+        if begun >= Begun::Read {
+            let count = read(source, &mut reader, 0, &mut [0; 100]);
+            if begun == Begun::Released {
+                source.release(&mut reader, length(count));
+            }
+        }
+    }
+}
+
+/// After whatever went before, a source yields everything again or says that it cannot, and does so as often as it is
+/// asked: never less than everything.
+fn check_again<S: Source>(source: &mut S, expected: &HashMap<RelPath, Vec<u8>>)
+where
+    S::Key: Debug,
+{
+    for _ in 0..2 {
+        match source.rewind() {
+            Ok(()) => check_all(source, expected, 1 << 20),
+            Err(error) => {
+                let kind = error.kind();
+                assert_eq!(kind, io::ErrorKind::NotSeekable, "rewind: {error}");
+            }
+        }
+    }
+}
+
+fn check_all<S: Source>(source: &mut S, expected: &HashMap<RelPath, Vec<u8>>, len: usize)
+where
+    S::Key: Debug,
+{
+    let mut found = HashMap::new();
+    while let Some(entry) = source.next_entry() {
+        let Ok((key, meta)) = entry else { continue };
+        if meta.kind != crate::proto::Kind::File {
+            continue;
+        }
+        let Some(bytes) = expected.get(&meta.path) else { panic!("{:?}: not expected", meta.path) };
+        // A small buffer is for small files, or it takes for ever.
+        if bytes.len() > len * 10_000 {
+            found.insert(meta.path, ());
+            continue;
+        }
+        check_entry(source, &key, &meta, bytes, len);
+        assert!(found.insert(meta.path, ()).is_none(), "an entry is yielded twice");
+    }
+    assert_eq!(found.len(), expected.len(), "every entry is yielded");
+    assert!(source.next_entry().is_none(), "nothing comes after the last entry");
 }
 
 fn check_entry<S: Source>(source: &mut S, key: &S::Key, meta: &Meta, bytes: &[u8], len: usize) {

@@ -1,8 +1,8 @@
 use std::io;
 
 use super::*;
-use crate::proto::Withdrawal;
-use crate::store::{Chain, MemorySource, MemoryStore, Source, StreamSource};
+use crate::proto::{Meta, Withdrawal};
+use crate::store::{Chain, MemorySource, MemoryStore, Source, StreamSource, Unsendable};
 
 fn contents() -> HashMap<RelPath, Vec<u8>> {
     [("a", 0), ("b/c", 1), ("b/d", 5000), ("e", 100_000)]
@@ -42,6 +42,57 @@ fn chain_with_a_stream_keeps_the_contract() {
         || Chain::new(MemorySource::new(), MemorySource::new().file(path("a"), file.clone()));
     check_source(make, &expected);
     assert_eq!(make().total(), Some(3000));
+}
+
+#[test]
+fn source_that_is_borrowed_or_boxed_keeps_the_contract() {
+    fn stream(bytes: &[u8]) -> StreamSource {
+        StreamSource::with_window(path("s"), io::Cursor::new(bytes.to_vec()), 10_000)
+    }
+    let bytes = content(50_000);
+    let expected = HashMap::from([(path("s"), bytes.clone())]);
+    check_source(|| Box::new(stream(&bytes)), &expected);
+    check_source(|| Box::leak(Box::new(stream(&bytes))), &expected);
+    check_source(
+        || -> Box<dyn Source<Key = (), Reader = ()>> { Box::new(stream(&bytes)) },
+        &expected,
+    );
+    let boxed: Box<dyn Source<Key = usize, Reader = _>> =
+        Box::new(MemorySource::new().file(path("a"), "b"));
+    assert_eq!((boxed.total(), stream(&[]).window(&())), (Some(1), Some(10_000)));
+}
+
+#[test]
+#[should_panic(expected = "every entry is yielded")]
+fn source_that_is_empty_the_second_time_breaks_the_contract() {
+    /// Says that it went back, and did not.
+    struct Once(MemorySource);
+    impl Source for Once {
+        type Key = usize;
+        type Reader = <MemorySource as Source>::Reader;
+        fn rewind(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn next_entry(&mut self) -> Option<Result<(usize, Meta), Unsendable>> {
+            self.0.next_entry()
+        }
+        fn open(&mut self, key: &usize, meta: &Meta) -> Result<Self::Reader, Withdrawal> {
+            self.0.open(key, meta)
+        }
+        fn read_at(
+            &mut self,
+            reader: &mut Self::Reader,
+            offset: u64,
+            buffer: &mut [u8],
+        ) -> io::Result<usize> {
+            self.0.read_at(reader, offset, buffer)
+        }
+        fn finish(&mut self, reader: &mut Self::Reader, meta: &Meta) -> Result<(), Withdrawal> {
+            self.0.finish(reader, meta)
+        }
+    }
+    let expected = HashMap::from([(path("a"), content(3000))]);
+    check_source(|| Once(MemorySource::new().file(path("a"), content(3000))), &expected);
 }
 
 #[test]
@@ -182,6 +233,9 @@ fn fault_source_fails_the_calls_that_it_was_told_and_no_others() {
     let mut source = source.fault(Fault::from(SourceOperation::Finish, 1, failure));
     assert_eq!(source.finish(&mut reader, &meta), Err(Withdrawal::Vanished));
     assert_eq!(source.failed(), 3);
+    let mut source = told(SourceOperation::Rewind);
+    assert_eq!(source.rewind().map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
+    assert!(source.rewind().is_ok());
 }
 
 #[cfg(feature = "fs")]
