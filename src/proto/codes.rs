@@ -37,6 +37,7 @@ impl From<Refusal> for Reason {
             Refusal::Gone => Self::plain(17),
             Refusal::NameTooLong => Self::plain(18),
             Refusal::HiddenName => Self::plain(19),
+            Refusal::Tampered => Self::plain(20),
         }
     }
 }
@@ -67,6 +68,7 @@ impl From<Reason> for Refusal {
             17 => Self::Gone,
             18 => Self::NameTooLong,
             19 => Self::HiddenName,
+            20 => Self::Tampered,
             _ => Self::Policy,
         }
     }

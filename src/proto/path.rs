@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// A value of this type names something inside its folder on every platform. It is not absolute, has no
 /// part that is empty, `.` or `..`, no NUL, no `\` and no `:`, no part that Windows reserves (`CON`,
 /// `com1.txt` …) or that ends in a dot or a space, and no part of the form that haul keeps for its own
-/// partial files. It need not be UTF-8: names are bytes, as they are on Unix.
+/// partial files, in whatever case, nor one that could be the short name (8.3) of such a file, as `HAUL-0~1.PAR`.
+/// It need not be UTF-8: names are bytes, as they are on Unix.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelPath(Arc<[u8]>);
 
@@ -136,12 +137,48 @@ fn check_part(part: &[u8]) -> Result<(), NameError> {
     if part.len() > RelPath::MAX_PART_BYTES {
         return Err(NameError::TooLong { bytes: part.len(), limit: RelPath::MAX_PART_BYTES });
     }
-    if part.starts_with(RelPath::PARTIAL_PREFIX.as_bytes())
-        && part.ends_with(RelPath::PARTIAL_SUFFIX.as_bytes())
-    {
+    if is_reserved(part) || is_short_name_of_reserved(part) {
         return Err(NameError::Reserved);
     }
     if is_device(part) { Err(NameError::Device) } else { Ok(()) }
+}
+
+/// Whether some file system takes this part for the name of a partial file: one that folds case, or that takes no
+/// notice of characters which cannot be seen. Nothing but ASCII is folded to the letters of that form, save by
+/// compatibility forms, which are the store's to know.
+fn is_reserved(part: &[u8]) -> bool {
+    if part.first().is_some_and(|&first| first != b'.' && first.is_ascii()) {
+        return false;
+    }
+    let mut seen = Vec::with_capacity(part.len());
+    for chunk in part.utf8_chunks() {
+        for c in chunk.valid().chars().filter(|c| !is_ignorable(*c)) {
+            seen.extend_from_slice(c.to_ascii_lowercase().encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        seen.extend_from_slice(chunk.invalid());
+    }
+    seen.starts_with(RelPath::PARTIAL_PREFIX.as_bytes())
+        && seen.ends_with(RelPath::PARTIAL_SUFFIX.as_bytes())
+}
+
+/// Whether this may be the short name that FAT or NTFS gives to a partial file beside its own: up to six letters of
+/// that, or two and four digits of a hash; `~` and a number; and three letters of the extension.
+fn is_short_name_of_reserved(part: &[u8]) -> bool {
+    let name = part.to_ascii_lowercase();
+    let Some(stem) = name.strip_suffix(b".par") else { return false };
+    let Some(tilde) = stem.iter().rposition(|&byte| byte == b'~') else { return false };
+    let is_number = stem.iter().skip(tilde).skip(1).all(u8::is_ascii_digit);
+    stem.len() <= 8 && is_number && !stem.ends_with(b"~") && stem.starts_with(b"ha")
+}
+
+/// Characters that file systems leave out where they compare names without case: those that Unicode calls
+/// "default ignorable".
+const fn is_ignorable(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether Windows takes this part for a device, whatever its extension: see "Naming Files, Paths, and

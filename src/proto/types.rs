@@ -189,6 +189,10 @@ pub enum Refusal {
     /// The name begins with a dot, and the receiver takes none of those.
     #[error("the name begins with a dot")]
     HiddenName,
+    /// Somebody else at the receiver moved, removed or replaced the file while it was written, so that what was written
+    /// cannot get its name. Nothing else got it.
+    #[error("somebody at the receiver changed the partial file while it was written")]
+    Tampered,
 }
 
 /// Why a sender takes back an entry that it offered. It concerns this entry alone: the rest goes on.
@@ -303,7 +307,8 @@ impl Refusal {
             | Self::Policy
             | Self::Gone
             | Self::NameTooLong
-            | Self::HiddenName => None,
+            | Self::HiddenName
+            | Self::Tampered => None,
         }
     }
 }

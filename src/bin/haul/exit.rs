@@ -75,7 +75,8 @@ impl Code {
             | Refusal::ReadOnly
             | Refusal::Store { .. }
             | Refusal::Sync { .. }
-            | Refusal::Gone => match side {
+            | Refusal::Gone
+            | Refusal::Tampered => match side {
                 Side::Sender => Self::Peer,
                 Side::Receiver => Self::Local,
             },
@@ -228,6 +229,7 @@ mod tests {
             (Refusal::Mismatch, 3, 3),
             (Refusal::Policy, 4, 4),
             (Refusal::Gone, 3, 1),
+            (Refusal::Tampered, 3, 1),
             (Refusal::NameTooLong, 4, 4),
             (Refusal::HiddenName, 4, 4),
         ];

@@ -35,6 +35,18 @@ const TRICKS: &[(&[u8], NameError)] = &[
     (b"conin$", NameError::Device),
     (b".haul-0123.part", NameError::Reserved),
     (b"d/.haul-.part", NameError::Reserved),
+    (b".HAUL-0123.part", NameError::Reserved),
+    (b".haul-0123.PART", NameError::Reserved),
+    (b".Haul-0123456789ABCDEF-1.pArT", NameError::Reserved),
+    (b".ha\xe2\x80\x8cul-0123.part", NameError::Reserved),
+    (b"\xef\xbb\xbf.haul-0123.pa\xc2\xadrt", NameError::Reserved),
+    // Short names, as Windows and Linux make them of the first, the tenth and any later partial file.
+    (b"HAUL-0~1.PAR", NameError::Reserved),
+    (b"haul-f~9.par", NameError::Reserved),
+    (b"HAUL-~10.PAR", NameError::Reserved),
+    (b"HA3F2B~1.PAR", NameError::Reserved),
+    (b"HA~1.PAR", NameError::Reserved),
+    (b"d/Ha12~345.Par/x", NameError::Reserved),
 ];
 
 #[test]
@@ -62,6 +74,12 @@ fn name_that_only_looks_odd_is_accepted() {
         b"\xff\xfe",
         b".haul-x",
         b"x.part",
+        b"PHOTO~1.JPG",
+        b"HAUL-0~1.PA",
+        b"HAUL-0~.PAR",
+        b"HAUL-0~x.PAR",
+        b"HAUL-0123~1.PAR",
+        b"HAUL-01.PAR",
         b"CON-1",
         b"aux-in/lpt",
         b"a\nb",

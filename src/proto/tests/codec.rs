@@ -249,6 +249,7 @@ proptest! {
             Refusal::Denied, Refusal::ReadOnly, Refusal::Sync { code },
             Refusal::Mismatch, Refusal::Policy, Refusal::Gone, Refusal::NameTooLong,
             Refusal::HiddenName,
+            Refusal::Tampered,
         ] {
             prop_assert_eq!(Refusal::from(Reason::from(refusal)), refusal);
         }

@@ -1,8 +1,8 @@
 //! What a commit does, step by step, for a batch of entries at a time.
 //!
 //! 1. The content of each file is cut to its size, given its time and mode, and made durable as asked.
-//! 2. Each gets its final name, or is handed back if something else has that; partial files that nobody writes to any
-//!    more are removed.
+//! 2. Each gets its final name (see [`name`]), or is handed back if something else has that; partial files that nobody
+//!    writes to any more are removed.
 //! 3. Folders get their time, which would have changed with each name in them.
 //! 4. Each folder in which a name appeared is made durable, and so is its own name in the folder above, once.
 //! 5. Only then the commits have ended.
@@ -14,14 +14,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use rustix::fs::{
-    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, linkat,
-    openat, readlinkat, renameat, symlinkat, unlinkat, utimensat,
-};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, openat};
 use rustix::io::Errno;
 
 use super::failed::{self, During, Failed};
-use super::folder::{ATTEMPTS, Folder, NOENT, Tree};
+use super::folder::{Folder, Tree};
+use super::name;
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
 use super::store::FsFile;
@@ -44,9 +42,14 @@ pub(super) struct Shared {
 pub(super) enum Step {
     Cut,
     SyncFile,
+    /// The file is about to be proved to be what has the name that is to be renamed.
     Rename,
     /// It fails where a file system cannot.
     RenameNoReplace,
+    /// It fails where a file system cannot.
+    RenameExchange,
+    /// The file is about to be proved to be what has the final name. It cannot fail.
+    Renamed,
     /// The second half of a rename in two steps.
     Unlink,
     SyncFolder,
@@ -167,7 +170,7 @@ impl Job {
                 let folders = tree.make(self.path.parent().as_ref())?;
                 let folder = folders.last().unwrap_or(&tree.root);
                 let modified = self.commit.meta.modified;
-                link(&self.shared, folder, name, target, modified, replacing)?;
+                name::give_link(&self.shared, folder, name, target, modified, replacing)?;
                 self.sweep(|name| partial::sweep_links(folder, name));
                 folders
             }
@@ -182,7 +185,7 @@ impl Job {
             }
             What::Partial { partial, folder, .. } => {
                 let folders = self.shared.open_again(&self.path, folder)?;
-                give_name(&self.shared, folder, partial.name.as_bytes(), name, replacing)?;
+                name::give(&self.shared, folder, partial, name, replacing)?;
                 self.sweep(|name| partial::sweep(folder, name, partial.id));
                 folders
             }
@@ -310,12 +313,12 @@ impl Shared {
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "tests have a hook here")]
-    const fn step(&self, _step: Step) -> io::Result<()> {
+    pub(super) const fn step(&self, _step: Step) -> io::Result<()> {
         Ok(())
     }
 
     #[cfg(test)]
-    fn step(&self, step: Step) -> io::Result<()> {
+    pub(super) fn step(&self, step: Step) -> io::Result<()> {
         self.hook.call(step)
     }
 }
@@ -351,126 +354,6 @@ fn sync_folders(jobs: &mut [Job]) {
     }
 }
 
-/// Gives a partial file its final name. If something has that, says what.
-fn give_name(
-    shared: &Shared,
-    folder: &Folder,
-    from: &[u8],
-    to: &[u8],
-    replacing: bool,
-) -> Result<(), Trouble> {
-    for _ in 0..ATTEMPTS {
-        match rename(shared, folder, from, to, replacing) {
-            Err(Refusal::Exists) => {}
-            Err(Refusal::KindClash) => return Err(Trouble::Taken(None)),
-            renamed => return Ok(renamed?),
-        }
-        match Existing::open(folder, to) {
-            Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),
-            // Removed meanwhile.
-            Err(Failed { errno: Errno::NOENT, .. }) => {}
-            // No regular file; a link cannot be opened so.
-            Ok(None) | Err(Failed { errno: Errno::LOOP, .. }) => return Err(Trouble::Taken(None)),
-            Err(failed) => return Err(failed.into()),
-        }
-    }
-    Err(Refusal::Exists.into())
-}
-
-/// Renames a partial file to its final name, in one step with seeing that it is free.
-fn rename(
-    shared: &Shared,
-    folder: &Folder,
-    from: &[u8],
-    to: &[u8],
-    replacing: bool,
-) -> Result<(), Refusal> {
-    shared.step(Step::Rename).map_err(|error| refusal_of(StoreOperation::Rename, &error))?;
-    if replacing {
-        if folder.look(to)?.is_some_and(|stat| !stat::is_file(&stat)) {
-            return Err(Refusal::KindClash);
-        }
-        return Ok(renameat(folder, from, folder, to).during(StoreOperation::Rename)?);
-    }
-    let renamed = match shared.step(Step::RenameNoReplace) {
-        Ok(()) => sys::rename_if_free(folder, from, to),
-        Err(_) => Err(Errno::NOTSUP),
-    };
-    match renamed {
-        // The file system does not know the flag: a link does not replace anything either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            linkat(folder, from, folder, to, AtFlags::empty()).during(StoreOperation::Rename)?;
-            // The name stands, which is what counts. If this fails, `sweep` may yet do it, or that of a later attempt.
-            if shared.step(Step::Unlink).is_ok() {
-                let _ = unlinkat(folder, from, AtFlags::empty());
-            }
-            Ok(())
-        }
-        renamed => Ok(renamed.during(StoreOperation::Rename)?),
-    }
-}
-
-/// Gives a link its final name, unless a link to the same stands there.
-fn link(
-    shared: &Shared,
-    folder: &Folder,
-    name: &[u8],
-    target: &[u8],
-    modified: Option<Timestamp>,
-    replacing: bool,
-) -> Result<(), Trouble> {
-    for _ in 0..ATTEMPTS {
-        match readlinkat(folder, name, Vec::new()) {
-            Ok(standing) if standing.as_bytes() == target => return Ok(()),
-            Ok(_) if !replacing => return Err(Trouble::Taken(None)),
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(Errno::INVAL) => return Err(Refusal::KindClash.into()),
-            Err(errno) => return Err(Failed::new(StoreOperation::Stat, errno).into()),
-        }
-        match make_link(shared, folder, name, target, modified, replacing) {
-            // Put there meanwhile, or swept away by another session. What stands there shows when it is looked at
-            // again, also after success: where the own one was swept, another's may have been renamed.
-            Err(
-                Refusal::Exists | Refusal::Store { code: NOENT, operation: StoreOperation::Rename },
-            ) => {}
-            made => made?,
-        }
-    }
-    Err(Refusal::Exists.into())
-}
-
-/// Makes a symbolic link under a name of a partial file, and renames it: never is a link changed in place.
-fn make_link(
-    shared: &Shared,
-    folder: &Folder,
-    name: &[u8],
-    target: &[u8],
-    modified: Option<Timestamp>,
-    replacing: bool,
-) -> Result<(), Refusal> {
-    for n in 0..MOST_LINKS {
-        let partial = partial::name(name, n);
-        match symlinkat(target, folder, &*partial) {
-            Err(Errno::EXIST) => continue,
-            made => made.during(StoreOperation::CreateLink)?,
-        }
-        if let Some(times) = times(modified) {
-            let _ = utimensat(folder, &*partial, &times, AtFlags::SYMLINK_NOFOLLOW);
-        }
-        let renamed = if replacing {
-            renameat(folder, &*partial, folder, name)
-                .during(StoreOperation::Rename)
-                .map_err(Refusal::from)
-        } else {
-            rename(shared, folder, partial.as_bytes(), name, false)
-        };
-        return renamed.inspect_err(|_| {
-            let _ = unlinkat(folder, &*partial, AtFlags::empty());
-        });
-    }
-    Err(Failed::new(StoreOperation::CreateLink, Errno::BUSY).into())
-}
-
 /// Mode and time are kept where the file system can: that it cannot is no reason to lose the content.
 fn dress_file(file: &File, meta: &Meta, umask: u32) {
     // The owner can read it in any case, or a later attempt could not see that it is there.
@@ -485,7 +368,7 @@ fn set_time(file: impl AsFd, modified: Option<Timestamp>) {
     }
 }
 
-fn times(modified: Option<Timestamp>) -> Option<Timestamps> {
+pub(super) fn times(modified: Option<Timestamp>) -> Option<Timestamps> {
     let modified = modified?;
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let tv_nsec = modified.nanos().into();
@@ -496,6 +379,3 @@ fn times(modified: Option<Timestamp>) -> Option<Timestamps> {
 fn sync_refusal(error: &io::Error) -> Refusal {
     Refusal::Sync { code: code_of(error) }
 }
-
-/// Links that killed processes left behind are not taken over, but swept once the name is settled; there are few.
-const MOST_LINKS: u32 = 64;

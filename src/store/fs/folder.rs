@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::failed::{During, Failed, Result};
 use super::stat::Id;
@@ -29,6 +30,14 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(self, part, flags, Mode::empty());
         Self::new(opened.during(StoreOperation::Open)?)
+    }
+
+    /// Whether it may be one that was just made: it is this user's and holds nothing.
+    fn is_as_made(&self) -> Result<bool> {
+        let is_own = fstat(self).during(StoreOperation::Stat)?.st_uid == geteuid().as_raw();
+        let mut names =
+            Dir::read_from(self).during(StoreOperation::Open)?.filter_map(|name| name.ok());
+        Ok(is_own && names.all(|name| matches!(name.file_name().to_bytes(), b"." | b"..")))
     }
 
     /// What stands under a name in this folder; of a link, the link.
@@ -131,7 +140,10 @@ impl Tree {
             match mkdirat(folder, part, Mode::from_raw_mode(0o777)) {
                 Ok(()) => {
                     let below = folder.open(part)?;
-                    lock(&self.made).insert(below.id);
+                    // Another folder may stand there by now, which is not to be changed or removed.
+                    if below.is_as_made()? {
+                        lock(&self.made).insert(below.id);
+                    }
                     // A folder that was removed may have had the same number.
                     lock(&self.named).0.remove(&below.id);
                     return Ok(below);
@@ -169,7 +181,7 @@ impl Tree {
 
     /// Says of a refusal that the root is gone, where that is the reason.
     pub(super) fn explain(&self, refusal: Refusal) -> Refusal {
-        let is_missing = matches!(refusal, Refusal::Store { code: NOENT, .. });
+        let is_missing = matches!(refusal, Refusal::Store { code: NOENT, .. } | Refusal::Tampered);
         let is_gone = || fstat(&self.root).is_ok_and(|stat| stat.st_nlink == 0);
         if is_missing && is_gone() { Refusal::Gone } else { refusal }
     }

@@ -9,6 +9,7 @@ mod failed;
 mod folder;
 mod hidden;
 mod holes;
+mod name;
 mod partial;
 mod source;
 mod stat;

@@ -88,6 +88,19 @@ pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id) {
     });
 }
 
+/// Removes a file, or a link, that was replaced, from the name of the partial file that took its place. Who has taken it
+/// over since may have it.
+pub(super) fn remove_replaced(folder: &Folder, name: &[u8], id: Id) {
+    let Ok(Some(stat)) = folder.look(name) else { return };
+    if Id::of(&stat) != id {
+        return;
+    }
+    let taken = std::str::from_utf8(name).map(|name| lock(folder, name, &stat));
+    if !matches!(taken, Ok(Err(Untaken::Held))) {
+        let _ = folder.remove(name, id);
+    }
+}
+
 /// Removes the links under the names of partial files for a final name, which is that of a link by now: those that a
 /// process left which was killed before it could rename them.
 ///

@@ -51,8 +51,12 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 ///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
 ///   said; any earlier failure leaves the final name as it was. If the file itself could not be
 ///   synced, its partial file is removed: the system may show from its cache what the device does not hold.
-/// - **Existing files** are never written to. Where one is replaced, that is by a rename. A folder or special file,
-///   or a link in the place of a file, is never replaced.
+/// - **Final names** are given to what was written alone: before the rename and after it the name is proved to be that
+///   of the open file, by device and inode. If somebody has moved something else there, that is moved back, and the
+///   entry fails with [`Refusal::Tampered`].
+/// - **Existing files** are never written to. Where one is replaced, that is by exchanging it with the new one, and
+///   removing it. A folder or special file, or a link in the place of a file, is never replaced, nor anything but a
+///   link by a link.
 /// - **Links** are refused unless [`FsStore::allow_links`] says otherwise, and names that begin with a dot unless
 ///   [`FsStore::hidden_names`] does.
 /// - **Collisions**: names that differ by case or Unicode form alone collide within a transfer, on any file

@@ -5,6 +5,7 @@
 //! | [`sync_content`] | `fdatasync` | `fsync` | `fdatasync`; DragonFly `fsync` | `fdatasync` |
 //! | [`sync_all`] | `fsync` | `F_FULLFSYNC`, else `fsync` | `fsync` | `fsync` |
 //! | [`rename_if_free`] | `renameat2` | `renameatx_np` | none: the caller links and unlinks | none, likewise |
+//! | [`exchange`] | `renameat2` | `renameatx_np` | none: what is replaced goes with the rename | none, likewise |
 //! | [`next_data`], [`next_hole`] | `lseek` | `lseek` | `lseek` | none: all is data |
 //! | [`punch_hole`] | `fallocate` | none: zeros are written | none, likewise | none, likewise |
 
@@ -43,6 +44,20 @@ pub(super) fn rename_if_free(folder: impl AsFd, from: &[u8], to: &[u8]) -> Resul
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
     {
         let _ = (folder, from, to);
+        Err(rustix::io::Errno::NOSYS)
+    }
+}
+
+/// Exchanges what two names of a folder stand for, in one step. `NOSYS`: the system has no such call.
+pub(super) fn exchange(folder: impl AsFd, one: &[u8], other: &[u8]) -> Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        let folder = folder.as_fd();
+        rustix::fs::renameat_with(folder, one, folder, other, rustix::fs::RenameFlags::EXCHANGE)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = (folder, one, other);
         Err(rustix::io::Errno::NOSYS)
     }
 }

@@ -16,6 +16,7 @@ mod attacks;
 mod hidden;
 mod links;
 mod sparse;
+mod swaps;
 
 type Call = Box<dyn FnMut(Step) -> io::Result<()> + Send>;
 
@@ -558,9 +559,15 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
                     all.push((Step::SyncFile, false));
                 }
                 all.push((Step::Rename, false));
-                if place == Place::Offered {
-                    all.push((Step::RenameNoReplace, false));
-                }
+                all.push((
+                    if place == Place::Offered {
+                        Step::RenameNoReplace
+                    } else {
+                        Step::RenameExchange
+                    },
+                    false,
+                ));
+                all.push((Step::Renamed, true));
                 if durability == Durability::Synced {
                     // The folder itself, and its name in the root.
                     all.extend([(Step::SyncFolder, true); 2]);

@@ -33,7 +33,8 @@ fn store_link_that_is_swept_before_its_rename_is_made_again_and_never_anothers_b
     for (others, expected, left) in [
         (None, Ok(Committed::new(rel("l"))), "-> t"),
         (Some("t"), Ok(Committed::new(rel("l"))), "-> t"),
-        (Some("u"), Err(Refusal::KindClash), "-> u"),
+        // It is not what this session made: that it has the name of a partial file gives it no other.
+        (Some("u"), Ok(Committed::new(rel("l"))), "-> t"),
     ] {
         let mut bench = Bench::new();
         bench.store = FsStore::open(bench.path("")).unwrap().allow_links();

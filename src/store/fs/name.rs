@@ -1,0 +1,250 @@
+//! Final names: given to what was written, and to nothing else.
+//!
+//! A rename takes names, and whoever may write to the folder can put something else under the name of a partial file at
+//! any time. So before the rename the name is proved to be that of the file that was written, by device and inode; and as
+//! it could be exchanged just then, the final name is proved after the rename. Where it is not that file, what stands there
+//! is moved back under the name of the partial file: it had its final name for two system calls. A file that was to be
+//! replaced comes back too: it is exchanged with the new one, in one step, and removed when the new one has been proved.
+//!
+//! A link from the open file to the final name would be right from the start, but replaces nothing, needs `/proc` or a
+//! privilege, and is refused by file systems without hard links.
+
+use rustix::fs::{AtFlags, FileType, Stat, linkat, readlinkat, renameat, symlinkat, utimensat};
+use rustix::io::Errno;
+
+use super::commit::{Existing, Shared, Step, Trouble, times};
+use super::failed::{self, During, Failed};
+use super::folder::{ATTEMPTS, Folder, NOENT};
+use super::partial::{self, Partial};
+use super::stat::{self, Id};
+use super::sys;
+use crate::proto::{Refusal, StoreOperation, Timestamp};
+use crate::store::refusal_of;
+
+/// What is to get a final name.
+struct Moved<'a> {
+    shared: &'a Shared,
+    folder: &'a Folder,
+    from: &'a [u8],
+    to: &'a [u8],
+    /// Which file, or link, it is.
+    id: Id,
+    /// It replaces this kind of thing; `None`: nothing.
+    replaced: Option<FileType>,
+    /// Of a link, where it leads. Nothing keeps it open, so that another may get its inode.
+    target: Option<&'a [u8]>,
+}
+
+/// Gives a partial file its final name. If something has that, says what.
+pub(super) fn give(
+    shared: &Shared,
+    folder: &Folder,
+    partial: &Partial,
+    to: &[u8],
+    replacing: bool,
+) -> Result<(), Trouble> {
+    let (from, id) = (partial.name.as_bytes(), partial.id);
+    let replaced = replacing.then_some(FileType::RegularFile);
+    let moved = Moved { shared, folder, from, to, id, replaced, target: None };
+    for _ in 0..ATTEMPTS {
+        match moved.rename() {
+            Err(Refusal::Exists) => {}
+            // One of the names was removed meanwhile.
+            Err(Refusal::Store { code: NOENT, operation: StoreOperation::Rename }) => continue,
+            Err(Refusal::KindClash) => return Err(Trouble::Taken(None)),
+            renamed => return Ok(renamed?),
+        }
+        match Existing::open(folder, to) {
+            // Put there since it was seen that there is nothing to replace.
+            Ok(Some(_)) if replacing => {}
+            Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),
+            // Removed meanwhile.
+            Err(Failed { errno: Errno::NOENT, .. }) => {}
+            // No regular file; a link cannot be opened so.
+            Ok(None) | Err(Failed { errno: Errno::LOOP, .. }) => return Err(Trouble::Taken(None)),
+            Err(failed) => return Err(failed.into()),
+        }
+    }
+    Err(Refusal::Exists.into())
+}
+
+/// Gives a link its final name, unless a link to the same stands there.
+pub(super) fn give_link(
+    shared: &Shared,
+    folder: &Folder,
+    name: &[u8],
+    target: &[u8],
+    modified: Option<Timestamp>,
+    replacing: bool,
+) -> Result<(), Trouble> {
+    let mut last = Refusal::Exists;
+    for _ in 0..ATTEMPTS {
+        match readlinkat(folder, name, Vec::new()) {
+            Ok(standing) if standing.as_bytes() == target => return Ok(()),
+            Ok(_) if !replacing => return Err(Trouble::Taken(None)),
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(Errno::INVAL) => return Err(Refusal::KindClash.into()),
+            Err(errno) => return Err(Failed::new(StoreOperation::Stat, errno).into()),
+        }
+        match make_link(shared, folder, name, target, modified, replacing) {
+            Ok(()) => {}
+            // The name was taken meanwhile, or another session swept the new link away: links have no locks.
+            Err(
+                refusal @ (Refusal::Exists
+                | Refusal::Tampered
+                | Refusal::Store { code: NOENT, operation: StoreOperation::Rename }),
+            ) => last = refusal,
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
+    Err(last.into())
+}
+
+/// Makes a symbolic link under a name of a partial file, and renames it: never is a link changed in place.
+fn make_link(
+    shared: &Shared,
+    folder: &Folder,
+    to: &[u8],
+    target: &[u8],
+    modified: Option<Timestamp>,
+    replacing: bool,
+) -> Result<(), Refusal> {
+    for n in 0..MOST_LINKS {
+        let partial = partial::name(to, n);
+        match symlinkat(target, folder, &*partial) {
+            Err(Errno::EXIST) => continue,
+            made => made.during(StoreOperation::CreateLink)?,
+        }
+        let made = folder.look(partial.as_bytes())?.filter(stat::is_link);
+        let id = Id::of(&made.ok_or(Refusal::Tampered)?);
+        if let Some(times) = times(modified) {
+            let _ = utimensat(folder, &*partial, &times, AtFlags::SYMLINK_NOFOLLOW);
+        }
+        let replaced = replacing.then_some(FileType::Symlink);
+        let (from, target) = (partial.as_bytes(), Some(target));
+        let moved = Moved { shared, folder, from, to, id, replaced, target };
+        return moved.rename().inspect_err(|_| {
+            let _ = folder.remove(partial.as_bytes(), id);
+        });
+    }
+    Err(Failed::new(StoreOperation::CreateLink, Errno::BUSY).into())
+}
+
+impl Moved<'_> {
+    /// Renames it, in one step with seeing that the name is free, or is that of something which it replaces.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Tampered`] if it is not what stands under the name. [`Refusal::Exists`]: the final name is taken.
+    /// [`Refusal::KindClash`]: it is that of something which is not replaced.
+    fn rename(&self) -> Result<(), Refusal> {
+        let &Self { shared, folder, from, to, .. } = self;
+        let step = shared.step(Step::Rename);
+        step.map_err(|error| refusal_of(StoreOperation::Rename, &error))?;
+        self.prove(from)?;
+        if let Some(kind) = self.replaced
+            && let Some(old) = folder.look(to)?
+        {
+            return if stat::kind(&old) == kind {
+                self.replace(&old)
+            } else {
+                Err(Refusal::KindClash)
+            };
+        }
+        let renamed = match shared.step(Step::RenameNoReplace) {
+            Ok(()) => sys::rename_if_free(folder, from, to),
+            Err(_) => Err(Errno::NOTSUP),
+        };
+        let is_linked = renamed.is_err_and(is_unknown);
+        // The file system does not know the flag: a link does not replace anything either.
+        let renamed =
+            if is_linked { linkat(folder, from, folder, to, AtFlags::empty()) } else { renamed };
+        renamed.during(StoreOperation::Rename)?;
+        self.prove_renamed()?;
+        // The name stands, which is what counts. If this fails, `sweep` may yet do it, or that of a later attempt.
+        if is_linked && shared.step(Step::Unlink).is_ok() {
+            let _ = folder.remove(from, self.id);
+        }
+        Ok(())
+    }
+
+    /// Takes the place of `old`, as long as that, or another of its kind, has the name.
+    fn replace(&self, old: &Stat) -> Result<(), Refusal> {
+        let &Self { shared, folder, from, to, .. } = self;
+        let exchange = || sys::exchange(folder, from, to);
+        let exchanged = match shared.step(Step::RenameExchange) {
+            Ok(()) => exchange(),
+            Err(_) => Err(Errno::NOTSUP),
+        };
+        if exchanged.is_err_and(is_unknown) {
+            // What is replaced is lost in the same step, as there is no other way.
+            renameat(folder, from, folder, to).during(StoreOperation::Rename)?;
+            return self.prove_renamed();
+        }
+        exchanged.during(StoreOperation::Rename)?;
+        let _ = shared.step(Step::Renamed);
+        let given_back = folder.look(from)?;
+        let is_replaced = given_back.is_none_or(|stat| Some(stat::kind(&stat)) == self.replaced);
+        let proof = self.prove(to);
+        if proof.is_ok() && is_replaced {
+            partial::remove_replaced(folder, from, Id::of(old));
+            return Ok(());
+        }
+        if given_back.is_some() {
+            // What came to have the final name since it was looked at is not lost. (Or it was put under the name of the
+            // partial file since: who does that can put it under the final name as well, but gets no receipt for it.)
+            exchange().during(StoreOperation::Rename)?;
+        } else {
+            self.put_back()?;
+        }
+        proof.and(Err(Refusal::KindClash))
+    }
+
+    fn prove(&self, name: &[u8]) -> Result<(), Refusal> {
+        let is_it = self.folder.look(name)?.is_some_and(|stat| Id::of(&stat) == self.id);
+        let leads_there = self.target.is_none_or(|target| {
+            readlinkat(self.folder, name, Vec::new()).is_ok_and(|found| found.as_bytes() == target)
+        });
+        if is_it && leads_there { Ok(()) } else { Err(Refusal::Tampered) }
+    }
+
+    fn prove_renamed(&self) -> Result<(), Refusal> {
+        let _ = self.shared.step(Step::Renamed);
+        self.prove(self.to).or_else(|refusal| {
+            self.put_back()?;
+            Err(refusal)
+        })
+    }
+
+    /// Moves what got the final name in its stead to where it stood, or beside that. Nothing is replaced, and none of it
+    /// is lost.
+    fn put_back(&self) -> failed::Result<()> {
+        let &Self { folder, from, to, .. } = self;
+        let Some(foreign) = folder.look(to)?.map(|stat| Id::of(&stat)) else { return Ok(()) };
+        let mut back = String::from_utf8_lossy(from).into_owned();
+        for n in 0..MOST_LINKS {
+            if folder.look(back.as_bytes())?.is_some_and(|stat| Id::of(&stat) == foreign) {
+                // A second name, which a rename in two steps gave it.
+                return folder.remove(to, foreign).during(StoreOperation::Rename);
+            }
+            match sys::rename_if_free(folder, to, back.as_bytes()) {
+                Err(Errno::EXIST) => back = partial::name(to, n),
+                Err(errno) if is_unknown(errno) => {
+                    let linked = linkat(folder, to, folder, &*back, AtFlags::empty());
+                    linked.during(StoreOperation::Rename)?;
+                }
+                Err(Errno::NOENT) => return Ok(()),
+                moved => return moved.during(StoreOperation::Rename),
+            }
+        }
+        Err(Failed::new(StoreOperation::Rename, Errno::BUSY))
+    }
+}
+
+/// Whether the file system does not know a flag of a rename.
+fn is_unknown(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
+}
+
+/// Links that killed processes left behind are not taken over, but swept once the name is settled; there are few.
+const MOST_LINKS: u32 = 64;

@@ -1,0 +1,178 @@
+//! A foreign hand in the folder: what is being written is exchanged for something else, at each step of a commit.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+const STEPS: [Step; 7] = [
+    Step::Cut,
+    Step::SyncFile,
+    Step::Rename,
+    Step::RenameNoReplace,
+    Step::RenameExchange,
+    Step::Renamed,
+    Step::Unlink,
+];
+
+/// What is moved to the name of the partial file, or to the final name.
+const THINGS: [Plant; 5] = [
+    ("file", |path| fs::write(path, "foreign").unwrap()),
+    ("longer file", |path| fs::write(path, "foreign".repeat(1000)).unwrap()),
+    ("link", |path| symlink("../outside/sentinel", path).unwrap()),
+    ("FIFO", fifo),
+    ("second name of the old file", |path| {
+        let old = path.with_file_name("x");
+        if old.exists() { fs::hard_link(old, path).unwrap() } else { fs::write(path, "f").unwrap() }
+    }),
+];
+
+/// Swaps at one step, on a file system that has both flags of a rename or none.
+fn swap(at: Step, thing: Plant, over: &str, place: Place, has_flags: bool) {
+    let case = format!("{at:?} {} over {over:?} {place:?} {has_flags}", thing.0);
+    let mut bench = Bench::new();
+    if place == Place::Replacing {
+        fs::write(bench.path("x"), "old").unwrap();
+    }
+    let offer = bench.file("x", 3);
+    let Begun::Fresh(mut file) = bench.begin(&offer, place).unwrap() else { panic!("{case}") };
+    bench.store.write_at(&mut file, 0, b"new").unwrap();
+    let (aside, over) = (bench.path("aside"), bench.path(over));
+    thing.1(&aside);
+    let foreign = fs::symlink_metadata(&aside).unwrap();
+    let swapped = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&swapped);
+    bench.store.shared.hook.set(move |step| {
+        if step == at && !done.swap(true, Ordering::Relaxed) {
+            fs::rename(&aside, &over).unwrap();
+        }
+        let is_flag = matches!(step, Step::RenameNoReplace | Step::RenameExchange);
+        if is_flag && !has_flags { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
+    });
+    let ended = bench.commit(file, &offer, 3);
+    let is_swapped = swapped.load(Ordering::Relaxed);
+    let stands = fs::symlink_metadata(bench.path("x"));
+    match ended {
+        Ok(_) => {
+            assert_eq!(fs::read(bench.path("x")).unwrap(), b"new", "{case}: a false receipt");
+            assert!(!bench.path("x").is_symlink(), "{case}");
+        }
+        Err(refusal) => {
+            assert!(is_swapped, "{case}: {refusal:?}");
+            // Looks as if it had taken the final name just before: it is given back what it seems to have had.
+            let is_given_back = refusal == Refusal::KindClash
+                && (at, place, has_flags) == (Step::Renamed, Place::Replacing, true)
+                && !foreign.is_file();
+            if is_given_back {
+                return;
+            }
+            assert_eq!(refusal, Refusal::Tampered, "{case}");
+            match stands {
+                Ok(_) => assert_eq!(fs::read(bench.path("x")).unwrap(), b"old", "{case}"),
+                // Without the flag there is no way to have back what was replaced in the last moment.
+                Err(_) => assert!(place == Place::Offered || !has_flags, "{case}: the old one"),
+            }
+            // None of it is lost.
+            let is_it = |meta: &fs::Metadata| meta.ino() == foreign.ino();
+            let all = fs::read_dir(bench.path("")).unwrap();
+            let left = all.map(|entry| fs::symlink_metadata(entry.unwrap().path()).unwrap());
+            assert!(left.into_iter().any(|meta| is_it(&meta)), "{case}: it was removed");
+        }
+    }
+}
+
+/// Neither side may report what was written where something else stands, and nothing foreign may get the final name.
+#[test]
+fn store_partial_that_is_swapped_at_any_step_is_tampered_with() {
+    let partial = partial_name("x", 0);
+    for at in STEPS {
+        for thing in THINGS {
+            for place in [Place::Offered, Place::Replacing] {
+                for has_flags in [true, false] {
+                    swap(at, thing, &partial, place, has_flags);
+                }
+            }
+        }
+    }
+}
+
+/// What takes the final name between the rename and its proof did not get it from this store, but is no receipt either.
+#[test]
+fn store_final_name_that_is_swapped_before_its_proof_is_tampered_with() {
+    for thing in THINGS.into_iter().take(4) {
+        for place in [Place::Offered, Place::Replacing] {
+            for has_flags in [true, false] {
+                swap(Step::Renamed, thing, "x", place, has_flags);
+            }
+        }
+    }
+}
+
+/// Removed or moved away, rather than exchanged.
+#[test]
+fn store_partial_that_is_moved_away_is_tampered_with() {
+    for at in [Step::Cut, Step::SyncFile, Step::Rename, Step::RenameNoReplace, Step::RenameExchange]
+    {
+        for place in [Place::Offered, Place::Replacing] {
+            let mut bench = Bench::new();
+            if place == Place::Replacing {
+                fs::write(bench.path("x"), "old").unwrap();
+            }
+            let before = bench.names();
+            let offer = bench.file("x", 3);
+            let Begun::Fresh(mut file) = bench.begin(&offer, place).unwrap() else { panic!() };
+            bench.store.write_at(&mut file, 0, b"new").unwrap();
+            let (partial, outside) =
+                (bench.path(&partial_name("x", 0)), bench.dir.path().join("y"));
+            bench.store.shared.hook.set(move |step| {
+                if step == at && partial.exists() {
+                    fs::rename(&partial, &outside).unwrap();
+                }
+                Ok(())
+            });
+            let is_reached = (at == Step::RenameNoReplace) == (place == Place::Offered)
+                || !matches!(at, Step::RenameNoReplace | Step::RenameExchange);
+            let expected =
+                if is_reached { Err(Refusal::Tampered) } else { Ok(Committed::new(rel("x"))) };
+            assert_eq!(bench.commit(file, &offer, 3), expected, "{at:?} {place:?}");
+            if is_reached {
+                assert_eq!(bench.names(), before, "{at:?} {place:?}");
+            }
+        }
+    }
+}
+
+/// A link that is to replace a link finds something else in its place.
+#[test]
+fn store_link_replaces_nothing_but_a_link() {
+    for (thing, plant) in THINGS.into_iter().filter(|(thing, _)| *thing != "link") {
+        for at in [Step::Rename, Step::RenameExchange] {
+            for has_flags in [true, false] {
+                if at == Step::RenameExchange && !has_flags {
+                    continue;
+                }
+                let mut bench = Bench::new();
+                bench.store = FsStore::open(bench.path("")).unwrap().allow_links();
+                symlink("old", bench.path("x")).unwrap();
+                let offer = bench.offer(Meta::symlink(rel("x"), (*b"t").into()));
+                let Begun::Fresh(file) = bench.begin(&offer, Place::Replacing).unwrap() else {
+                    panic!("fresh")
+                };
+                let (aside, path) = (bench.path("aside"), bench.path("x"));
+                plant(&aside);
+                let foreign = fs::symlink_metadata(&aside).unwrap().ino();
+                bench.store.shared.hook.set(move |step| {
+                    if step == at && aside.symlink_metadata().is_ok() {
+                        fs::rename(&aside, &path).unwrap();
+                    }
+                    let unknown = step == Step::RenameExchange && !has_flags;
+                    if unknown { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
+                });
+                let case = format!("{thing} {at:?} {has_flags}");
+                assert_eq!(bench.commit(file, &offer, 0), Err(Refusal::KindClash), "{case}");
+                let stands = fs::symlink_metadata(bench.path("x")).unwrap();
+                assert_eq!(stands.ino(), foreign, "{case}: it is gone");
+                assert_eq!(bench.names().len(), 1, "{case}");
+            }
+        }
+    }
+}
