@@ -114,7 +114,7 @@ fn run_receiver(
             // the receipt follows from that. The work may be done in another thread, and said later.
             ReceiveAction::Commit(commit) => {
                 let path = store.commit(commit.entry);
-                receiver.handle_committed(commit.entry, path.ok_or(haul::proto::Refusal::Name))?;
+                receiver.handle_committed(commit.ticket, path.ok_or(haul::proto::Refusal::Name))?;
             }
             ReceiveAction::Suspend { .. } | ReceiveAction::Discard { .. } => store.open = None,
             // Commits end at once here, so there is never one to wait for.

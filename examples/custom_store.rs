@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use haul::proto::{EntryId, Kind, Meta, Offer, Refusal, StoreOperation, Withdrawal};
+use haul::proto::{Kind, Meta, Offer, Refusal, StoreOperation, Ticket, Withdrawal};
 use haul::store::{Begun, Commit, Committed, Ended, Place, Uncommitted, Unsendable};
 use haul::transport::memory;
 use haul::tree::Root;
@@ -90,7 +90,7 @@ struct Objects {
     names: BTreeMap<RelPath, Root>,
     /// What an earlier attempt left, for the next one to go on with.
     drafts: BTreeMap<RelPath, Vec<u8>>,
-    ended: VecDeque<(EntryId, Ended<Open>)>,
+    ended: VecDeque<(Ticket, Ended<Open>)>,
 }
 
 /// An open entry.
@@ -174,7 +174,7 @@ impl Store for Objects {
                     (Open::Held(path.clone(), *root), len)
                 });
                 let file = Open::Draft(path, bytes);
-                self.ended.push_back((commit.entry, Err(Uncommitted::Taken { file, rival })));
+                self.ended.push_back((commit.ticket, Err(Uncommitted::Taken { file, rival })));
                 return;
             }
             Open::Draft(path, mut bytes) => {
@@ -186,10 +186,10 @@ impl Store for Objects {
                 path
             }
         };
-        self.ended.push_back((commit.entry, Ok(Committed::new(path))));
+        self.ended.push_back((commit.ticket, Ok(Committed::new(path))));
     }
 
-    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Ended<Open>)> {
+    fn poll_committed(&mut self, _: Duration) -> Option<(Ticket, Ended<Open>)> {
         // All is done by the time that `commit` returns, so there is nothing to wait for.
         self.ended.pop_front()
     }
@@ -209,4 +209,16 @@ fn copy(bytes: &[u8], offset: u64, buffer: &mut [u8]) -> usize {
     let len = rest.len().min(buffer.len());
     buffer[..len].copy_from_slice(&rest[..len]);
     len
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use haul::testing::store::check_tickets;
+
+    /// A store that also takes folders and keeps names beside those that are taken runs `check_store`, which is all of
+    /// the suite.
+    #[test]
+    fn objects_know_each_commit_by_its_ticket() {
+        check_tickets(super::Objects::default());
+    }
 }

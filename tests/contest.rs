@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use haul::config::Existing;
-use haul::proto::{Durability, EntryId, Meta, Offer, Refusal};
+use haul::proto::{Durability, Meta, Offer, Refusal, Ticket};
 use haul::store::fs::{FsFile, FsStore};
 use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place};
 use haul::testing::pair::{self, Pair};
@@ -207,7 +207,7 @@ impl Store for Gated {
         self.inner.commit(file, commit);
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<FsFile>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<FsFile>)> {
         self.inner.poll_committed(wait)
     }
 

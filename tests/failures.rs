@@ -22,7 +22,7 @@ use std::time::Duration;
 use haul::config::{Config, Existing, Unchanged};
 use haul::proto::{
     AbortCode, Durability, EntryId, Event, Kind, Meta, Offer, Receipt, Refusal, RelPath,
-    StoreOperation, Summary, Timestamp, Withdrawal,
+    StoreOperation, Summary, Ticket, Timestamp, Withdrawal,
 };
 use haul::store::{Begun, Commit, MemorySource, MemoryStore, Place, Store};
 use haul::testing::pair::{Ended, Pair, Progress};
@@ -413,9 +413,11 @@ fn put(store: &MemoryStore, meta: &Meta, bytes: &[u8], is_whole: bool) {
     store.write_at(&mut file, 0, bytes).unwrap();
     if is_whole {
         let size = bytes.len() as u64;
-        let durability = Durability::Synced;
-        store
-            .commit(file, Commit::new(offer.entry, meta.clone(), Place::Offered, size, durability));
+        let (ticket, durability) = (Ticket::new([0; 16], 0), Durability::Synced);
+        store.commit(
+            file,
+            Commit::new(ticket, offer.entry, meta.clone(), Place::Offered, size, durability),
+        );
         assert!(matches!(store.poll_committed(Duration::ZERO), Some((_, Ok(_)))));
     } else {
         store.suspend(file);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use haul::proto::{Durability, EntryId, Meta, Offer};
+use haul::proto::{Durability, EntryId, Meta, Offer, Ticket};
 use haul::store::fs::{FsSource, FsStore};
 use haul::store::{Begun, Commit, Place, Source, Store};
 use haul::tree::BlockSize;
@@ -53,9 +53,10 @@ fn drive(store: &mut FsStore) {
         store.write_at(&mut file, 0, b"data").unwrap();
         match n % 3 {
             0 => {
+                let ticket = Ticket::new([1; 16], n.into());
                 store.commit(
                     file,
-                    Commit::new(offer.entry, meta, Place::Offered, 4, Durability::Synced),
+                    Commit::new(ticket, offer.entry, meta, Place::Offered, 4, Durability::Synced),
                 );
                 pending += 1;
             }
@@ -76,8 +77,12 @@ fn drive(store: &mut FsStore) {
     let meta = Meta::file(RelPath::parse(b"d/0").unwrap(), Some(4));
     let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
     let Existing(file, 4) = store.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let ticket = Ticket::new([1; 16], 99);
     // Its end is not waited for: dropping the store does that.
-    store.commit(file, Commit::new(offer.entry, meta, Place::Offered, 4, Durability::Synced));
+    store.commit(
+        file,
+        Commit::new(ticket, offer.entry, meta, Place::Offered, 4, Durability::Synced),
+    );
 }
 
 fn read(root: &Path) {

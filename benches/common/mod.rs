@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use haul::proto::{EntryId, Offer, Refusal};
+use haul::proto::{Offer, Refusal, Ticket};
 use haul::store::{Begun, Commit, Committed, Ended, MemorySource, Place};
 use haul::{RelPath, Store};
 
@@ -14,7 +14,7 @@ use haul::{RelPath, Store};
 pub(crate) struct Discard {
     /// Bytes that were given to be written.
     pub(crate) written: u64,
-    ended: VecDeque<(EntryId, RelPath)>,
+    ended: VecDeque<(Ticket, RelPath)>,
 }
 
 impl Store for Discard {
@@ -38,12 +38,12 @@ impl Store for Discard {
     }
 
     fn commit(&mut self, file: RelPath, commit: Commit) {
-        self.ended.push_back((commit.entry, file));
+        self.ended.push_back((commit.ticket, file));
     }
 
-    fn poll_committed(&mut self, _: Duration) -> Option<(EntryId, Ended<RelPath>)> {
-        let (entry, path) = self.ended.pop_front()?;
-        Some((entry, Ok(Committed::new(path))))
+    fn poll_committed(&mut self, _: Duration) -> Option<(Ticket, Ended<RelPath>)> {
+        let (ticket, path) = self.ended.pop_front()?;
+        Some((ticket, Ok(Committed::new(path))))
     }
 
     fn suspend(&mut self, _: RelPath) {}

@@ -160,7 +160,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut hooks = Hooks::new(&mut host, Pulse::default());
         let ended = self.run_receiver(store, stream, &mut hooks);
         if let Some(left) = hooks.left {
-            left.let_go(store, &self.clock, self.config.deadlines.idle);
+            left.let_go(store);
         }
         ended
     }
@@ -195,7 +195,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             ended
         });
         if let Some((mut store, parked)) = progress.left {
-            parked.let_go(&mut store, &self.clock, self.config.deadlines.idle);
+            parked.let_go(&mut store);
         }
         ended
     }

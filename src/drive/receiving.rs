@@ -89,14 +89,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             Err(error) if parked.receiver.transfer().is_some() && can_come_again(error) => {
                 hooks.left = Some(parked);
             }
-            ended => {
-                // Whoever cancels wants to go on soon.
-                let is_cancelled =
-                    matches!(ended, Err(Error::Cancelled | Error::Policy(AbortCode::Leaving)));
-                let deadlines = &self.config.deadlines;
-                let most = if is_cancelled { deadlines.drain } else { deadlines.idle };
-                parked.let_go(store, &self.clock, most);
-            }
+            _ => parked.let_go(store),
         }
         ended
     }
@@ -230,15 +223,10 @@ impl<S: Store> Parked<S> {
         former.is_some_and(|(served, older)| served == transfer && older < attempt)
     }
 
-    /// Keeps what is open for a later attempt, of whatever transfer, and waits for commits at most that long.
-    pub(super) fn let_go(mut self, store: &mut S, clock: &impl Clock, most: Duration) {
-        let end = clock.now().saturating_add(most);
-        let mut commits = self.receiver.commits();
+    /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way end by themselves: by their
+    /// tickets, whatever the store serves next knows them for those of another session.
+    pub(super) fn let_go(mut self, store: &mut S) {
         self.files.suspend(store);
-        // The next session of this store must not take the end of one of these commits for that of one of its own.
-        while commits > 0 && clock.now() < end {
-            commits -= u32::from(end_commit(store, TICK));
-        }
     }
 
     /// Keeps what is open for a later attempt, of whatever transfer. Gives what has commits under way.

@@ -47,8 +47,8 @@ pub use path::{NameError, RelPath};
 pub use receiver::{Found, ReceiveAction, Receiver, Step};
 pub use sender::{ReadRequest, SendAction, Sender};
 pub use types::{
-    AbortCode, Durability, EntryId, Kind, Meta, Offer, Outcome, Receipt, Refusal, Timestamp,
-    TransferId, Withdrawal,
+    AbortCode, Durability, EntryId, Kind, Meta, Offer, Outcome, Receipt, Refusal, Ticket,
+    Timestamp, TransferId, Withdrawal,
 };
 
 #[cfg(test)]

@@ -14,6 +14,15 @@ pub struct TransferId(pub(super) [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub(super) u32);
 
+/// One commit: no other one, of whatever session, has the same ticket.
+///
+/// A store gives it back as it is; see [`Store::poll_committed`](crate::store::Store::poll_committed).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket {
+    session: [u8; 16],
+    number: u64,
+}
+
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -439,6 +448,15 @@ impl EntryId {
     }
 }
 
+impl Ticket {
+    /// A ticket, as the core or a test makes it: of 16 bytes that no other session has, and a number that no other
+    /// commit of the session has.
+    #[must_use]
+    pub const fn new(session: [u8; 16], number: u64) -> Self {
+        Self { session, number }
+    }
+}
+
 impl fmt::Display for TransferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -448,6 +466,13 @@ impl fmt::Display for TransferId {
 impl fmt::Debug for TransferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.session.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, ".{}", self.number)
     }
 }
 

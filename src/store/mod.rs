@@ -17,7 +17,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::proto::{
-    Durability, EntryId, Found, Meta, Offer, Refusal, RelPath, StoreOperation, Timestamp,
+    Durability, EntryId, Found, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, Timestamp,
     TransferId, Withdrawal,
 };
 
@@ -264,14 +264,15 @@ pub trait Store {
     /// A folder gets its time after all entries that were committed before it have their names.
     fn commit(&mut self, file: Self::File, commit: Commit);
 
-    /// The next entry whose commit ended, in any order, waiting at most `wait` for one.
+    /// The next commit that ended, in any order, by its [`Commit::ticket`], waiting at most `wait` for one.
     ///
-    /// `None`: none ended in that time. The entry is named as [`Commit::entry`] did.
+    /// `None`: none ended in that time. Each commit ends once. It may end after its session was given up and while the store
+    /// serves the next one, which has entries of the same numbers: by its ticket alone a commit is known.
     ///
     /// Where something else has the final name, the file is handed back as [`Uncommitted::Taken`], and can be
     /// committed under another name; that is not for a file in [`Begun::Existing`], which fails with
     /// [`Refusal::Exists`] if what stands under its name is no longer what was read.
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<Self::File>)>;
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<Self::File>)>;
 
     /// Closes an entry and keeps what was written, for a later attempt.
     fn suspend(&mut self, file: Self::File);
@@ -357,7 +358,9 @@ pub struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Commit {
-    /// The entry.
+    /// What the store says of it when it has ended; see [`Store::poll_committed`].
+    pub ticket: Ticket,
+    /// The entry, as [`Store::begin`] was told: another transfer has one of the same number.
     pub entry: EntryId,
     /// Its name, kind, time and mode, as offered.
     pub meta: Meta,
@@ -382,13 +385,14 @@ impl Commit {
     /// All of it, as the core or a test makes it.
     #[must_use]
     pub const fn new(
+        ticket: Ticket,
         entry: EntryId,
         meta: Meta,
         place: Place,
         size: u64,
         durability: Durability,
     ) -> Self {
-        Self { entry, meta, place, size, durability }
+        Self { ticket, entry, meta, place, size, durability }
     }
 }
 

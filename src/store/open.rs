@@ -118,6 +118,8 @@ impl<F> OpenFiles<F> {
     }
 
     /// Takes in commits that ended, waiting for the first one if asked to; `false` if none did.
+    ///
+    /// A commit of another session, or one that ended before, is nothing to this one: what comes back with it is suspended.
     pub(crate) fn collect(
         &mut self,
         store: &mut impl Store<File = F>,
@@ -126,18 +128,29 @@ impl<F> OpenFiles<F> {
     ) -> Result<bool, Failure> {
         let mut any = false;
         while receiver.commits() > 0
-            && let Some((entry, ended)) = store.poll_committed(wait)
+            && let Some((ticket, ended)) = store.poll_committed(wait)
         {
             (any, wait) = (true, Duration::ZERO);
             match ended {
-                Ok(committed) => receiver.handle_committed(entry, Ok(committed.path))?,
+                Ok(committed) => receiver.handle_committed(ticket, Ok(committed.path))?,
                 Err(Uncommitted::Failed(reason)) => {
-                    receiver.handle_committed(entry, Err(reason))?;
+                    receiver.handle_committed(ticket, Err(reason))?;
                 }
                 Err(Uncommitted::Taken { file, rival }) => {
                     let (rival, len) = rival.unzip();
-                    self.0.insert(entry, Open { file, rival });
-                    receiver.handle_taken(entry, len)?;
+                    let entry = receiver.committing(ticket);
+                    match entry.filter(|entry| !self.0.contains_key(entry)) {
+                        Some(entry) => {
+                            self.0.insert(entry, Open { file, rival });
+                            receiver.handle_taken(ticket, len)?;
+                        }
+                        // Of another session; or a rival, which is not the store's to hand back.
+                        None => {
+                            store.suspend(file);
+                            rival.into_iter().for_each(|rival| store.suspend(rival));
+                            receiver.handle_committed(ticket, Err(Refusal::Exists))?;
+                        }
+                    }
                 }
             }
         }

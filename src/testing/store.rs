@@ -1,4 +1,4 @@
-//! Conformance suites for [`Source`](crate::store::Source) and [`Store`], and a store and a source that fail when they are told to.
+//! Conformance suites for [`Source`](crate::store::Source) and [`Store`], and stores and a source that fail, or are late, when they are told to.
 //!
 //! A suite panics with what was broken, as a test does:
 //!
@@ -11,17 +11,22 @@
 #![expect(clippy::panic, reason = "this is how a suite says that something is broken")]
 
 mod fault;
+mod late;
 mod rivals;
 mod source;
+mod tickets;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::proto::{Durability, EntryId, Meta, Offer, Refusal, RelPath, Timestamp, TransferId};
+use crate::proto::{
+    Durability, EntryId, Meta, Offer, Refusal, RelPath, Ticket, Timestamp, TransferId,
+};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Store, Uncommitted};
 use crate::tree::BlockSize;
 
 pub use fault::{Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation};
+pub use late::LateStore;
 pub use source::check_source;
 
 /// Checks a store against each sentence of its contract that can be checked from outside.
@@ -55,19 +60,48 @@ pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
     check(Checked::offer_alone_takes_no_space);
     check(Checked::folders_are_made);
     check(Checked::many_commits_all_end);
+    check(Checked::tickets_of_two_sessions_are_given_back_with_their_own_ends);
     check(Checked::standing_is_what_stands_or_nothing);
+}
+
+/// Checks that a store knows each commit by its ticket, where it serves one session while commits of another one end.
+///
+/// [`check_store`] does that too. This is for a store that keeps only part of the contract, such as one that takes
+/// nothing but files.
+///
+/// # Panics
+///
+/// If a ticket comes back with the end of another commit, twice, or not at all.
+pub fn check_tickets(store: impl Store) {
+    let mut checked = Checked::new(store, Durability::Synced);
+    checked.tickets_of_two_sessions_are_given_back_with_their_own_ends();
 }
 
 struct Checked<S: Store> {
     store: S,
     durability: Durability,
     next: u32,
-    ended: HashMap<EntryId, Ended<S::File>>,
+    /// What the tickets of its session begin with, and how many were given out.
+    session: [u8; 16],
+    tickets: u64,
+    /// Commits that were started and have not ended, with the last ticket of each entry.
+    under_way: HashMap<Ticket, EntryId>,
+    last: HashMap<EntryId, Ticket>,
+    ended: HashMap<Ticket, Ended<S::File>>,
 }
 
 impl<S: Store> Checked<S> {
     fn new(store: S, durability: Durability) -> Self {
-        Self { store, durability, next: 0, ended: HashMap::new() }
+        Self {
+            store,
+            durability,
+            next: 0,
+            session: [1; 16],
+            tickets: 0,
+            under_way: HashMap::new(),
+            last: HashMap::new(),
+            ended: HashMap::new(),
+        }
     }
 
     fn offer(&mut self, meta: Meta) -> Offer {
@@ -107,20 +141,36 @@ impl<S: Store> Checked<S> {
 
     fn start(&mut self, file: S::File, offer: &Offer, place: Place, size: usize) {
         let meta = offer.meta.clone();
-        let commit = Commit::new(offer.entry, meta, place, length(size), self.durability);
+        let ticket = Ticket::new(self.session, self.tickets);
+        self.tickets += 1;
+        self.under_way.insert(ticket, offer.entry);
+        self.last.insert(offer.entry, ticket);
+        let commit = Commit::new(ticket, offer.entry, meta, place, length(size), self.durability);
         self.store.commit(file, commit);
     }
 
     fn end(&mut self, offer: &Offer) -> Ended<S::File> {
+        let Some(ticket) = self.last.get(&offer.entry).copied() else {
+            panic!("{offer:?}: no commit was started")
+        };
+        self.end_of(ticket)
+    }
+
+    fn end_of(&mut self, ticket: Ticket) -> Ended<S::File> {
         let mut idle = 0;
         while idle < POLLS {
-            if let Some(ended) = self.ended.remove(&offer.entry) {
+            if let Some(ended) = self.ended.remove(&ticket) {
                 return ended;
             }
             match self.store.poll_committed(WAIT) {
-                Some((entry, ended)) => {
-                    let twice = self.ended.insert(entry, ended);
-                    assert!(twice.is_none(), "poll_committed names {entry} twice");
+                Some((ticket, ended)) => {
+                    let entry = self.under_way.remove(&ticket);
+                    assert!(
+                        entry.is_some(),
+                        "poll_committed gives a ticket of no commit under way: {ticket:?}"
+                    );
+                    self.ended.insert(ticket, ended);
+                    idle = 0;
                 }
                 None => idle += 1,
             }

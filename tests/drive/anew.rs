@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
-use haul::proto::{EntryId, Meta, Offer, Refusal};
+use haul::proto::{EntryId, Meta, Offer, Refusal, Ticket};
 use haul::store::fs::{FsFile, FsStore};
 use haul::store::{Begun, Commit, Ended, MemorySource, Place};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector, Pipe};
@@ -242,7 +242,7 @@ impl Store for Syncing {
         self.begun.open();
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<FsFile>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<FsFile>)> {
         if self.inner.contended.is_open() {
             for (file, commit) in self.waiting.drain(..) {
                 self.inner.commit(file, commit);

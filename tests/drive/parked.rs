@@ -1,6 +1,7 @@
 //! What lost connections leave to the next one of the same transfer: within one process nothing is read twice on either
 //! side.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -8,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
-use haul::proto::{EntryId, Offer, Refusal};
+use haul::proto::{Offer, Refusal, Ticket};
 use haul::store::{Begun, Commit, Ended, MemoryFile, MemorySource, MemoryStore, Place};
 use haul::transport::Listening;
 use haul::transport::memory::{self, Pipe};
@@ -96,49 +97,60 @@ fn attempt_that_evicts_a_half_dead_one_goes_on_with_its_files() {
     assert_entries(folder.path(), &source, &store, 1);
 }
 
-/// A store whose commits end once a connection is lost, when somebody waits for them: each wait takes its time.
+/// A store whose commits are done once a connection is lost, in their order, one each time that somebody waits: each wait
+/// takes its time.
 #[derive(Default)]
-struct Late(MemoryStore, Arc<AtomicBool>, Virtual);
+struct Late {
+    store: MemoryStore,
+    lost: Arc<AtomicBool>,
+    clock: Virtual,
+    commits: VecDeque<(MemoryFile, Commit)>,
+}
 
 impl Store for Late {
     type File = <MemoryStore as Store>::File;
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {
-        self.0.begin(offer, place)
+        self.store.begin(offer, place)
     }
 
     fn read_at(&mut self, file: &mut Self::File, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(file, at, buffer)
+        self.store.read_at(file, at, buffer)
     }
 
     fn write_at(&mut self, file: &mut Self::File, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        self.0.write_at(file, at, bytes)
+        self.store.write_at(file, at, bytes)
     }
 
     fn copy_held(&mut self, file: &mut Self::File, at: u64, len: u64) -> Result<(), Refusal> {
-        self.0.copy_held(file, at, len)
+        self.store.copy_held(file, at, len)
     }
 
     fn commit(&mut self, file: Self::File, commit: Commit) {
-        self.0.commit(file, commit);
+        self.commits.push_back((file, commit));
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<MemoryFile>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<MemoryFile>)> {
         if wait.is_zero() {
             return None;
         }
-        self.2.pass(wait);
+        self.clock.pass(wait);
         // The other end of the line is played by a thread of its own.
         thread::yield_now();
-        if self.1.load(Ordering::SeqCst) { self.0.poll_committed(wait) } else { None }
+        if !self.lost.load(Ordering::SeqCst) {
+            return None;
+        }
+        let (file, commit) = self.commits.pop_front()?;
+        self.store.commit(file, commit);
+        self.store.poll_committed(wait)
     }
 
     fn suspend(&mut self, file: Self::File) {
-        self.0.suspend(file);
+        self.store.suspend(file);
     }
 
     fn discard(&mut self, file: Self::File) {
-        self.0.discard(file);
+        self.store.discard(file);
     }
 }
 
@@ -171,14 +183,14 @@ impl<T: Write> Write for Noted<T> {
 }
 
 #[test]
-fn commit_of_a_lost_session_is_not_taken_for_one_of_the_next() {
+fn commit_of_a_session_that_was_given_up_is_not_taken_for_one_of_the_next() {
     let (lost, clock) = (Arc::new(AtomicBool::new(false)), Virtual::default());
-    let mut store = Late(MemoryStore::new(), Arc::clone(&lost), clock.clone());
+    let mut store = Late { lost: Arc::clone(&lost), clock: clock.clone(), ..Late::default() };
     let (alice, bob) = memory::pipe(capacity(CAPACITY));
     let left = thread::scope(|scope| {
         // Its greetings and its file get through. It is lost by one of the heartbeats for which the commit makes time.
         scope.spawn(move || {
-            let mut source = MemorySource::new().file(path("first"), "1");
+            let mut source = MemorySource::new().file(path("a"), "1");
             let stream = Frail::new(alice, 600);
             Transfer::new(small_blocks()).send(&mut source, stream).expect_err("it is lost");
         });
@@ -187,23 +199,28 @@ fn commit_of_a_lost_session_is_not_taken_for_one_of_the_next() {
         transfer.receive(&mut store, bob).expect_err("it is lost")
     });
     assert!(left.is_transient(), "{left:?}");
-    assert!(store.0.get("first").is_some(), "the file came through");
+    assert_eq!(store.commits.len(), 1, "its commit is under way, and nobody waits for that");
+    assert!(store.store.get("a").is_none());
+    // The same store serves another transfer: its entry 0 is another file.
+    let visible = store.store.clone();
     let (alice, bob) = memory::pipe(capacity(CAPACITY));
     let mut receipts = Vec::new();
     thread::scope(|scope| {
         let receiver = scope.spawn(|| Transfer::new(small_blocks()).receive(&mut store, bob));
-        let mut source = MemorySource::new().file(path("second"), "2");
+        let mut source = MemorySource::new().file(path("b"), "2");
         Transfer::new(small_blocks())
             .observer(|event: &Event| {
                 if let Event::Delivered { receipt, .. } = event {
-                    receipts.push(receipt.path.clone());
+                    let is_true = visible.get("b").is_some_and(|entry| *entry.bytes == *b"2");
+                    receipts.push((receipt.path.clone(), is_true));
                 }
             })
             .send(&mut source, alice)
             .expect("sent");
         receiver.join().expect("no panic").expect("received");
     });
-    assert_eq!(receipts, [path("second")]);
+    assert_eq!(receipts, [(path("b"), true)]);
+    assert!(visible.get("a").is_some(), "the first commit came to its end all the same");
 }
 
 #[test]

@@ -28,7 +28,7 @@ mockall::mock! {
         fn poll_committed(
             &mut self,
             wait: Duration,
-        ) -> Option<(haul::proto::EntryId, Ended<()>)>;
+        ) -> Option<(haul::proto::Ticket, Ended<()>)>;
         fn suspend(&mut self, file: ());
         fn discard(&mut self, file: ());
     }
@@ -65,12 +65,16 @@ fn commit_that_fails_reaches_the_sender_and_is_never_a_receipt() {
             shelf.expect_begin().times(1).returning(|_, _| Ok(Begun::Fresh(())));
             shelf.expect_write_at().returning(|(), _, _| Ok(()));
             let committed = Arc::new(Mutex::new(None));
-            let entry = Arc::clone(&committed);
+            let ticket = Arc::clone(&committed);
             shelf.expect_commit().times(1).returning(move |(), commit| {
-                *entry.lock().expect("no panic") = Some(commit.entry);
+                *ticket.lock().expect("no panic") = Some(commit.ticket);
             });
             shelf.expect_poll_committed().returning(move |_| {
-                committed.lock().expect("no panic").take().map(|entry| (entry, Err(reason.into())))
+                committed
+                    .lock()
+                    .expect("no panic")
+                    .take()
+                    .map(|ticket| (ticket, Err(reason.into())))
             });
             let (summary, events) = send_to(shelf, content(1, len));
             assert_eq!((summary.delivered, summary.refused), (0, 1));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use haul::proto::{EntryId, Meta, Offer, Refusal, Withdrawal};
+use haul::proto::{Meta, Offer, Refusal, Ticket, Withdrawal};
 use haul::store::fs::FsStore;
 use haul::store::{Begun, Commit, Ended, MemorySource, Place, Unsendable};
 use haul::{RelPath, Source, Store};
@@ -101,7 +101,7 @@ impl<S: Store> Store for Watched<S> {
         self.inner.commit(file, commit);
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<S::File>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<S::File>)> {
         self.inner.poll_committed(wait)
     }
 

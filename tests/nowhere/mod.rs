@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use haul::Store;
-use haul::proto::{EntryId, Offer, Refusal};
+use haul::proto::{Offer, Refusal, Ticket};
 use haul::store::{Begun, Commit, Committed, Ended, Place};
 
 /// Takes everything and keeps nothing.
@@ -39,12 +39,12 @@ impl Store for Nowhere {
         self.commits.push_back(commit);
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<()>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<()>)> {
         if self.is_lazy && wait.is_zero() {
             return None;
         }
         let commit = self.commits.pop_front()?;
-        Some((commit.entry, Ok(Committed::new(commit.meta.path))))
+        Some((commit.ticket, Ok(Committed::new(commit.meta.path))))
     }
 
     fn suspend(&mut self, (): ()) {}

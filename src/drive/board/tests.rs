@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 use crate::config::Config;
-use crate::proto::{AbortCode, EntryId, Offer, Receiver, Refusal};
+use crate::proto::{AbortCode, Offer, Receiver, Refusal, Ticket};
 use crate::store::{Begun, Commit, Ended, MemoryFile, MemoryStore, Place};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -308,7 +308,7 @@ impl Store for Fragile {
         self.0.commit(file, commit);
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<MemoryFile>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<MemoryFile>)> {
         self.0.poll_committed(wait)
     }
 

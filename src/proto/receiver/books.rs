@@ -311,8 +311,8 @@ impl Receiver {
         let incoming = self.entries.get(&entry)?;
         let (meta, place) = (incoming.offer.meta.clone(), incoming.place);
         let durability = self.config.durability;
-        self.committing = self.committing.saturating_add(1);
-        Some(Commit { entry, meta, place, size, durability })
+        let ticket = self.commits.start(entry);
+        Some(Commit { ticket, entry, meta, place, size, durability })
     }
 
     /// The content of an entry is complete, or never will be: folders may have waited for that.

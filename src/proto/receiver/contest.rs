@@ -9,7 +9,7 @@ use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::proto::error::{Failure, Misuse};
 use crate::proto::receiver::BESIDE_MAX;
-use crate::proto::types::{EntryId, Kind, Outcome, Refusal};
+use crate::proto::types::{EntryId, Kind, Outcome, Refusal, Ticket};
 use crate::store::Place;
 use crate::tree::BlockTree;
 
@@ -20,15 +20,20 @@ impl Receiver {
     /// Both stay open until [`ReceiveAction::Commit`], [`ReceiveAction::Suspend`] or [`ReceiveAction::Discard`] says what
     /// becomes of the entry: any of them means that its rival, if still open, is closed.
     ///
+    /// A ticket that is not [one of the session's](Receiver::committing) changes nothing: what came with it is to be
+    /// suspended.
+    ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] for an entry that is not being committed.
-    pub fn handle_taken(&mut self, entry: EntryId, rival: Option<u64>) -> Result<(), Failure> {
+    /// [`Misuse::NotAsked`] for the commit of a [rival](ReceiveAction::CommitRival), which cannot be handed back: it ends as
+    /// [`Refusal::Exists`].
+    pub fn handle_taken(&mut self, ticket: Ticket, rival: Option<u64>) -> Result<(), Failure> {
         self.state?;
+        let Some(entry) = self.commits.entry(ticket) else { return Ok(()) };
         // What is compared keeps its files open; but there may be other commits.
         self.awaits_descriptor = false;
         if self.former.was_taken(entry) {
-            self.committing = self.committing.saturating_sub(1);
+            self.commits.end(ticket);
             return Ok(());
         }
         let existing = self.config.existing;
@@ -37,7 +42,7 @@ impl Receiver {
         let Phase::Committing { size, outcome, .. } = incoming.phase else {
             return Err(Misuse::NotAsked.into());
         };
-        self.committing = self.committing.saturating_sub(1);
+        self.commits.end(ticket);
         incoming.losses = incoming.losses.saturating_add(1);
         let is_file = incoming.offer.meta.kind == Kind::File;
         let is_beside = matches!(incoming.place, Place::Beside(_));

@@ -159,7 +159,7 @@ impl Receiver {
         let summary = former.summary;
         let turns = summary.turns.saturating_add(self.summary.turns);
         self.summary = super::Summary { turns, ..summary };
-        self.committing = former.committing;
+        self.commits.adopt(former.commits);
         self.taken_entries = former.taken_entries;
         self.taken_bytes = former.taken_bytes;
         self.arrived = former.arrived;

@@ -29,6 +29,7 @@
 
 mod action;
 mod books;
+mod commits;
 mod contest;
 mod dispatch;
 mod entry;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 pub use self::action::{Found, ReceiveAction, Step};
 pub(super) use self::books::BESIDE_MAX;
+use self::commits::Commits;
 pub(super) use self::dispatch::ZEROS_MAX;
 use self::entry::{Incoming, Phase, Rival};
 use self::former::{Former, Identity, Unsaid, Verdict};
@@ -52,7 +54,7 @@ use super::event::{Event, Summary};
 use super::link::Link;
 use super::message::Message;
 use super::path::RelPath;
-use super::types::{AbortCode, EntryId, Outcome, Receipt, Refusal, TransferId};
+use super::types::{AbortCode, EntryId, Outcome, Receipt, Refusal, Ticket, TransferId};
 use crate::config::{Config, Existing};
 use crate::store::Standing;
 use crate::tree::Root;
@@ -64,8 +66,8 @@ use crate::tree::Root;
 /// 2. After [`ReceiveAction::Await`], read from the stream and give all bytes that are not yet consumed to
 ///    [`handle_input`](Receiver::handle_input), until it asks for more. What it asks of the store is answered
 ///    before the next call.
-/// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed); or
-///    [`handle_taken`](Receiver::handle_taken), if it has handed the file back.
+/// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed) with its
+///    [`Ticket`]; or [`handle_taken`](Receiver::handle_taken), if it has handed the file back.
 /// 4. After [`ReceiveAction::Closed`], the session is over, and well.
 ///
 /// Times are those of the caller: any clock that does not go back.
@@ -104,7 +106,7 @@ pub struct Receiver {
     turn_began: Duration,
     open: u32,
     names: u64,
-    committing: u32,
+    commits: Commits,
     /// Entries that are out of the books, but what became of them is not said.
     unsaid: BTreeMap<EntryId, Unsaid>,
     /// What was said of entries in the last turn, until it is known that the sender has heard it.
@@ -126,7 +128,8 @@ enum State {
 }
 
 impl Receiver {
-    /// A receiver that waits for a sender's greeting. `nonce` is random bytes, different for each connection.
+    /// A receiver that waits for a sender's greeting. `nonce` is random bytes, different for each connection: the tickets
+    /// of commits are made from it.
     #[must_use]
     pub fn new(config: Config, nonce: [u8; 16], now: Duration) -> Self {
         Self {
@@ -152,7 +155,7 @@ impl Receiver {
             turn_began: now,
             open: 0,
             names: 0,
-            committing: 0,
+            commits: Commits::new(nonce),
             unsaid: BTreeMap::new(),
             told: BTreeMap::new(),
             former: Former::default(),
@@ -312,17 +315,19 @@ impl Receiver {
         Ok(())
     }
 
-    /// The store ended a commit.
+    /// The store ended a commit. A ticket that is not [one of the session's](Receiver::committing) changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] for an entry that is not being committed.
+    /// As for [`poll`](Receiver::poll).
     pub fn handle_committed(
         &mut self,
-        entry: EntryId,
+        ticket: Ticket,
         committed: Result<RelPath, Refusal>,
     ) -> Result<(), Failure> {
         self.state?;
+        let Some(entry) = self.commits.end(ticket) else { return Ok(()) };
+        self.awaits_descriptor = false;
         let is_lent = self.lend(entry);
         let Some(Incoming {
             phase: Phase::Committing { size, root, outcome }, offer, rival, ..
@@ -339,8 +344,6 @@ impl Receiver {
             Some(Rival::Committing) => Outcome::Held,
         };
         let is_rival = rival.is_some();
-        self.committing = self.committing.saturating_sub(1);
-        self.awaits_descriptor = false;
         if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
             return Ok(());
         }
@@ -416,7 +419,14 @@ impl Receiver {
     /// How many commits are under way.
     #[must_use]
     pub fn commits(&self) -> u32 {
-        self.committing
+        self.commits.count()
+    }
+
+    /// Returns the entry that is being committed under this ticket. `None`: the ticket is of another session, or its
+    /// commit has ended. What a store hands back with such a ticket is to be suspended.
+    #[must_use]
+    pub fn committing(&self, ticket: Ticket) -> Option<EntryId> {
+        self.commits.entry(ticket)
     }
 
     /// The sum so far.
@@ -436,8 +446,8 @@ impl Receiver {
             }
             until = until.min(end);
         }
-        let is_short = self.awaits_descriptor && self.committing > 0;
-        if is_short || self.committing >= self.config.limits.commits.max(1) {
+        let is_short = self.awaits_descriptor && self.commits() > 0;
+        if is_short || self.commits() >= self.config.limits.commits.max(1) {
             return Ok(ReceiveAction::AwaitCommit { until });
         }
         Ok(ReceiveAction::Await { until })

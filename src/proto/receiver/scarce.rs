@@ -18,7 +18,7 @@ use crate::store::Place;
 impl Receiver {
     /// The store could not begin an entry for want of descriptors.
     pub(super) fn lacks_descriptors(&mut self, entry: EntryId, place: Place, reason: Refusal) {
-        if self.committing > 0 {
+        if self.commits() > 0 {
             self.awaits_descriptor = true;
             return self.task(Task::Begin { entry, place });
         }

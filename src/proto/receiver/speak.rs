@@ -27,7 +27,7 @@ impl Receiver {
         }
         if now >= self.link.heartbeat_due() {
             let reads = self.reading.is_some() || !self.contested.is_empty();
-            let busy = self.committing > 0 && !reads;
+            let busy = self.commits() > 0 && !reads;
             let activity = if busy { Activity::Syncing } else { Activity::Verifying };
             self.link.say(now, &Message::Heartbeat { activity }, out)?;
         }
@@ -56,7 +56,7 @@ impl Receiver {
         {
             return Ok(action);
         }
-        if is_due && self.committing > self.former.commits() {
+        if is_due && self.commits() > self.former.commits() {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         self.pass(now, out)

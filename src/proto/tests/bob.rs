@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::proto::{
     EntryId, Event, Failure, Found, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Summary,
-    Timestamp,
+    Ticket, Timestamp,
 };
 use crate::store::{Commit, Place, Standing};
 
@@ -17,7 +17,7 @@ pub(super) struct Bob {
     pub(super) times: BTreeMap<RelPath, Timestamp>,
     pub(super) partial: BTreeMap<RelPath, Vec<u8>>,
     pub(super) open: BTreeMap<EntryId, (RelPath, Option<Vec<u8>>)>,
-    pub(super) commits: VecDeque<(EntryId, Ended)>,
+    pub(super) commits: VecDeque<(Ticket, Ended)>,
     /// Commits do not end for now.
     pub(super) is_stuck: bool,
     /// All that was ever asked to be committed.
@@ -116,7 +116,7 @@ impl Bob {
         self.put(entry, offset, &bytes);
     }
 
-    pub(super) fn next_commit(&mut self) -> Option<(EntryId, Ended)> {
+    pub(super) fn next_commit(&mut self) -> Option<(Ticket, Ended)> {
         if self.is_stuck { None } else { self.commits.pop_front() }
     }
 
@@ -189,7 +189,7 @@ impl Bob {
                 self.rivals.insert(commit.entry, (name, rival.clone()));
                 self.most_rivals = self.most_rivals.max(self.rivals.len());
                 self.open.insert(commit.entry, (path, None));
-                self.commits.push_back((commit.entry, Ended::Taken(Some(len))));
+                self.commits.push_back((commit.ticket, Ended::Taken(Some(len))));
                 return;
             }
             let mut bytes = self.partial.remove(&path).unwrap();
@@ -199,9 +199,9 @@ impl Bob {
         } else if let Some(changed) = self.changed.take() {
             self.visible.insert(name, changed);
             let lost = Ended::Committed(Err(Refusal::Exists));
-            return self.commits.push_back((commit.entry, lost));
+            return self.commits.push_back((commit.ticket, lost));
         }
-        self.commits.push_back((commit.entry, Ended::Committed(Ok(name))));
+        self.commits.push_back((commit.ticket, Ended::Committed(Ok(name))));
     }
 
     pub(super) fn commit_rival(&mut self, commit: &Commit) {
@@ -214,7 +214,7 @@ impl Bob {
         }
         let stands = self.visible.get(&path) == Some(&rival);
         let committed = if stands { Ok(path) } else { Err(Refusal::Exists) };
-        self.commits.push_back((commit.entry, Ended::Committed(committed)));
+        self.commits.push_back((commit.ticket, Ended::Committed(committed)));
     }
 }
 

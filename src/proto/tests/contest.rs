@@ -8,7 +8,7 @@ use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Limits};
 use crate::proto::error::Misuse;
 use crate::proto::message::{Activity, Message};
-use crate::proto::{AbortCode, EntryId, Event, Failure, Outcome, Refusal};
+use crate::proto::{AbortCode, EntryId, Event, Failure, Outcome, Refusal, Ticket};
 use crate::store::Place;
 use crate::tree::{BlockSize, Root};
 
@@ -426,21 +426,39 @@ fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
     assert_clean(&rogue.pair, "rogue");
 }
 
+/// Commits of other sessions end while this one looks at what has the name; and so does its own, twice.
 #[test]
-fn answers_that_were_not_asked_for_are_misuse_while_a_name_is_contested() {
+fn tickets_of_others_and_tickets_that_come_twice_change_nothing_while_a_name_is_contested() {
     let bytes = content(1, 5000);
     let mut pair = pair(Existing::Refuse, Way::Offered, &bytes);
-    let not_asked = Err(Failure::Misuse(Misuse::NotAsked));
-    let entry = EntryId::new(0);
-    assert_eq!(pair.receiver.handle_taken(entry, None), not_asked);
+    let anothers = Ticket::new([9; 16], 0);
+    let misplaced = |pair: &mut Pair, ticket| {
+        assert_eq!(pair.receiver.committing(ticket), None);
+        let commits = pair.receiver.commits();
+        assert_eq!(pair.receiver.handle_taken(ticket, None), Ok(()));
+        assert_eq!(pair.receiver.handle_taken(ticket, Some(5000)), Ok(()));
+        assert_eq!(pair.receiver.handle_committed(ticket, Ok(path("a"))), Ok(()));
+        assert_eq!(pair.receiver.handle_committed(ticket, Err(Refusal::Denied)), Ok(()));
+        assert_eq!(pair.receiver.commits(), commits);
+    };
+    misplaced(&mut pair, anothers);
     pair.bob.others.push_back(Some(bytes.clone()));
     run_into_the_comparison(&mut pair, 2);
-    assert_eq!(pair.receiver.handle_taken(entry, Some(5000)), not_asked);
-    assert_eq!(pair.receiver.handle_committed(entry, Ok(path("a"))), not_asked);
-    assert_eq!(pair.receiver.handle_taken(EntryId::new(7), None), not_asked);
-    // None of that did any harm.
+    misplaced(&mut pair, anothers);
+    let own = pair.bob.committed[0].ticket;
+    misplaced(&mut pair, own);
+    // The rival is to be committed now: it is not the store's to hand back.
+    pair.bob.is_stuck = true;
+    pair.run_while_moving();
+    let rival = pair.bob.committed[1].ticket;
+    assert_eq!(pair.receiver.committing(rival), Some(EntryId::new(0)));
+    let not_asked = Err(Failure::Misuse(Misuse::NotAsked));
+    assert_eq!(pair.receiver.handle_taken(rival, None), not_asked);
+    misplaced(&mut pair, own);
+    pair.bob.is_stuck = false;
     pair.run_well();
     assert_eq!(outcomes(&pair.alice.events), [Outcome::Held]);
+    misplaced(&mut pair, rival);
 }
 
 #[test]
@@ -455,7 +473,8 @@ fn name_that_something_has_which_is_no_file_is_a_clash_under_each_policy() {
             // What was committed is open again: a folder has the name, or a file of another length.
             let rival = (what == "file").then_some(1);
             pair.bob.commits.clear();
-            pair.bob.commits.push_back((entry, Ended::Taken(rival)));
+            let ticket = pair.bob.committed[0].ticket;
+            pair.bob.commits.push_back((ticket, Ended::Taken(rival)));
             pair.bob.visible.clear();
             pair.bob.partial.insert(path("a"), bytes.clone());
             pair.bob.open.insert(entry, (path("a"), None));

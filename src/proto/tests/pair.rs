@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{Config, Unchanged};
 use crate::proto::{
     EntryId, Event, Failure, Meta, ReceiveAction, Receiver, RelPath, SendAction, Sender, Step,
-    Summary, TransferId, Withdrawal,
+    Summary, Ticket, TransferId, Withdrawal,
 };
 
 pub(super) use super::bob::{Bob, Ended};
@@ -23,6 +23,8 @@ pub(super) struct Pair {
     pub(super) up: Channel,
     pub(super) now: Duration,
     compares_times: bool,
+    /// How many receivers there were: each has a nonce of its own.
+    receivers: u8,
     /// The receiver of the former connection, to be taken over once the sender has greeted.
     pub(super) former: Option<Receiver>,
 }
@@ -83,6 +85,7 @@ impl Pair {
             sender: Sender::new(ours.clone(), transfer(), [1; 16], Duration::ZERO),
             receiver,
             compares_times,
+            receivers: 1,
             alice,
             bob,
             down: Channel::default(),
@@ -101,10 +104,15 @@ impl Pair {
 
     /// The same transfer over a new connection, to a receiver that knows nothing of the former one but its store.
     pub(super) fn reconnect(&mut self, config: &Config, attempt: u32) {
+        drop(self.connect_again(config, attempt));
+    }
+
+    /// Gives the former receiver.
+    fn connect_again(&mut self, config: &Config, attempt: u32) -> Receiver {
         let mut nonce = [0; 16];
         nonce[..4].copy_from_slice(&attempt.to_le_bytes());
         self.sender.reconnect(transfer(), attempt, nonce, self.now);
-        self.restart_receiver(config);
+        self.put_receiver(config)
     }
 
     /// The same transfer over a new connection, to a receiver that takes over what the former one knows.
@@ -112,9 +120,7 @@ impl Pair {
         let (open, rivals) = (self.bob.open.clone(), self.bob.rivals.clone());
         let commits = self.bob.commits.clone();
         let former = self.former.take();
-        let left =
-            std::mem::replace(&mut self.receiver, Receiver::new(config.clone(), [4; 16], self.now));
-        self.reconnect(config, attempt);
+        let left = self.connect_again(config, attempt);
         (self.bob.open, self.bob.rivals, self.bob.commits) = (open, rivals, commits);
         // One that was not greeted knows nothing.
         self.former = former.or(Some(left).filter(|left| left.transfer().is_some()));
@@ -134,10 +140,11 @@ impl Pair {
     }
 
     pub(super) fn restart_receiver(&mut self, config: &Config) {
-        self.receiver = Receiver::new(config.clone(), [4; 16], self.now);
-        if self.compares_times {
-            self.receiver.compare_times();
-        }
+        drop(self.put_receiver(config));
+    }
+
+    /// Puts a receiver that has nothing open in the place of the former one, which it gives.
+    fn put_receiver(&mut self, config: &Config) -> Receiver {
         self.former = None;
         self.bob.open.clear();
         self.bob.rivals.clear();
@@ -145,6 +152,12 @@ impl Pair {
         self.down = Channel::default();
         self.up = Channel::default();
         (self.alice.ended, self.bob.ended) = (None, None);
+        self.receivers = self.receivers.checked_add(1).unwrap();
+        let mut receiver = Receiver::new(config.clone(), [2 + self.receivers; 16], self.now);
+        if self.compares_times {
+            receiver.compare_times();
+        }
+        std::mem::replace(&mut self.receiver, receiver)
     }
 
     /// Runs until both sides have ended, and gives how they did. When neither can go on, time passes.
@@ -298,18 +311,18 @@ impl Pair {
                 }
             }
             ReceiveAction::AwaitCommit { .. } => {
-                let Some((entry, ended)) = self.bob.next_commit() else {
+                let Some((ticket, ended)) = self.bob.next_commit() else {
                     return !out.is_empty();
                 };
-                self.committed(entry, ended);
+                self.committed(ticket, ended);
             }
             ReceiveAction::Await { .. } => {
                 // Those of a former connection are of no interest before it is taken over.
                 if self.receiver.commits() > 0
                     && !self.bob.is_lazy
-                    && let Some((entry, ended)) = self.bob.next_commit()
+                    && let Some((ticket, ended)) = self.bob.next_commit()
                 {
-                    self.committed(entry, ended);
+                    self.committed(ticket, ended);
                     return true;
                 }
                 return self.feed_receiver() || !out.is_empty();
@@ -319,10 +332,10 @@ impl Pair {
         true
     }
 
-    fn committed(&mut self, entry: EntryId, ended: Ended) {
+    fn committed(&mut self, ticket: Ticket, ended: Ended) {
         match ended {
-            Ended::Committed(committed) => self.receiver.handle_committed(entry, committed),
-            Ended::Taken(rival) => self.receiver.handle_taken(entry, rival),
+            Ended::Committed(committed) => self.receiver.handle_committed(ticket, committed),
+            Ended::Taken(rival) => self.receiver.handle_taken(ticket, rival),
         }
         .unwrap();
     }

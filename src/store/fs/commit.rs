@@ -25,7 +25,7 @@ use super::stat::{self, Id, Stamp};
 use super::store::FsFile;
 use super::sync::Queue;
 use super::sys;
-use crate::proto::{Durability, EntryId, Meta, Refusal, RelPath, StoreOperation, Timestamp};
+use crate::proto::{Durability, Meta, Refusal, RelPath, StoreOperation, Ticket, Timestamp};
 use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusal_of};
 
 /// What all clones of a store share.
@@ -64,7 +64,7 @@ pub(super) struct Job {
     pub(super) path: RelPath,
     pub(super) file: FsFile,
     pub(super) commit: Commit,
-    pub(super) ended: Sender<(EntryId, Ended<FsFile>)>,
+    pub(super) ended: Sender<(Ticket, Ended<FsFile>)>,
     pub(super) failed: Option<Trouble>,
     /// It is a folder that was made here.
     pub(super) is_made: bool,
@@ -251,7 +251,7 @@ impl Job {
             }
         };
         // The session may be gone; the commit stands all the same.
-        let _ = ended.send((commit.entry, result));
+        let _ = ended.send((commit.ticket, result));
     }
 }
 

@@ -26,7 +26,9 @@ use super::source::about;
 use super::stat;
 use super::sync::Pool;
 use super::target::stays_inside;
-use crate::proto::{EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, TransferId};
+use crate::proto::{
+    EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, TransferId,
+};
 use crate::store::names::{Taken, beside, lower_case};
 use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 
@@ -72,8 +74,8 @@ pub struct FsStore {
     taken: Taken,
     /// The folder of the entry that was begun last: entries that follow in it share its handle.
     recent: Option<Folder>,
-    ended: Receiver<(EntryId, Ended<FsFile>)>,
-    end: Sender<(EntryId, Ended<FsFile>)>,
+    ended: Receiver<(Ticket, Ended<FsFile>)>,
+    end: Sender<(Ticket, Ended<FsFile>)>,
 }
 
 /// An entry of an [`FsStore`] that was begun. Dropping it keeps what was written, as [`Store::suspend`] does.
@@ -529,7 +531,7 @@ impl Store for FsStore {
         });
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<FsFile>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<FsFile>)> {
         self.ended.recv_timeout(wait).ok()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{copy_at, length};
 use crate::proto::{
-    EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Timestamp, TransferId,
+    EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, Timestamp, TransferId,
 };
 use crate::store::names::{Taken, beside, lower_case};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
@@ -19,7 +19,7 @@ use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Unco
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<Mutex<Shared>>,
-    ended: VecDeque<(EntryId, Ended<MemoryFile>)>,
+    ended: VecDeque<(Ticket, Ended<MemoryFile>)>,
     taken: Taken,
 }
 
@@ -433,10 +433,10 @@ impl Store for MemoryStore {
 
     fn commit(&mut self, file: MemoryFile, commit: Commit) {
         let result = self.finish(file, &commit);
-        self.ended.push_back((commit.entry, result));
+        self.ended.push_back((commit.ticket, result));
     }
 
-    fn poll_committed(&mut self, _wait: Duration) -> Option<(EntryId, Ended<MemoryFile>)> {
+    fn poll_committed(&mut self, _wait: Duration) -> Option<(Ticket, Ended<MemoryFile>)> {
         self.ended.pop_front()
     }
 
@@ -490,6 +490,8 @@ mod tests {
     use crate::proto::Durability;
     use crate::tree::BlockSize;
 
+    const TICKET: Ticket = Ticket::new([3; 16], 4);
+
     fn offer(entry: u32, name: &str, size: Option<u64>) -> Offer {
         let path = RelPath::parse(name.as_bytes()).unwrap();
         Offer::new(EntryId::new(entry), Meta::file(path, size), BlockSize::MIN)
@@ -529,9 +531,12 @@ mod tests {
         // To replace a file takes room for both, until it is done.
         let file = take(&mut store, &pipe, Place::Offered);
         let meta = pipe.meta.clone();
-        store.commit(file, Commit::new(pipe.entry, meta, Place::Offered, 9, Durability::Received));
-        let (entry, ended) = store.poll_committed(Duration::ZERO).unwrap();
-        assert_eq!((entry, ended.unwrap()), (pipe.entry, Committed::new(pipe.meta.path.clone())));
+        store.commit(
+            file,
+            Commit::new(TICKET, pipe.entry, meta, Place::Offered, 9, Durability::Received),
+        );
+        let (ticket, ended) = store.poll_committed(Duration::ZERO).unwrap();
+        assert_eq!((ticket, ended.unwrap()), (TICKET, Committed::new(pipe.meta.path.clone())));
         let again = offer(1, "pipe", Some(3));
         assert_eq!(store.begin(&again, Place::Replacing).err(), refused(3, 2));
         assert_eq!(&*store.get("pipe").unwrap().bytes, b"01234567a");
@@ -579,7 +584,14 @@ mod tests {
             let file = take(&mut store, &offer, Place::Offered);
             store.commit(
                 file,
-                Commit::new(offer.entry, meta.clone(), Place::Offered, 0, Durability::Synced),
+                Commit::new(
+                    TICKET,
+                    offer.entry,
+                    meta.clone(),
+                    Place::Offered,
+                    0,
+                    Durability::Synced,
+                ),
             );
             assert!(matches!(store.poll_committed(Duration::ZERO), Some((_, Ok(_)))));
         }

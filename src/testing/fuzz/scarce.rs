@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proto::{EntryId, Kind, Offer, Refusal, StoreOperation, TransferId};
+use crate::proto::{Kind, Offer, Refusal, StoreOperation, Ticket, TransferId};
 use crate::store::{Begun, Commit, Ended, Place, Standing, Store, Uncommitted};
 
 /// Passes everything on to another store, as long as there are descriptors.
@@ -14,7 +14,7 @@ pub(super) struct Scarce<S> {
     /// One copy is with each file that is open, or being committed.
     descriptor: Arc<()>,
     most: usize,
-    committing: BTreeMap<EntryId, Option<Arc<()>>>,
+    committing: BTreeMap<Ticket, Option<Arc<()>>>,
     /// How often it is asked in vain before it says that a commit ended, and how often it was.
     delay: u8,
     asked: u8,
@@ -94,18 +94,18 @@ impl<S: Store> Store for Scarce<S> {
     }
 
     fn commit(&mut self, file: Self::File, commit: Commit) {
-        self.committing.insert(commit.entry, file.descriptor);
+        self.committing.insert(commit.ticket, file.descriptor);
         self.inner.commit(file.file, commit);
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<Self::File>)> {
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<Self::File>)> {
         if !self.committing.is_empty() && self.asked < self.delay {
             self.asked += 1;
             return None;
         }
-        let (entry, ended) = self.inner.poll_committed(wait)?;
+        let (ticket, ended) = self.inner.poll_committed(wait)?;
         self.asked = 0;
-        let is_file = self.committing.remove(&entry).flatten().is_some();
+        let is_file = self.committing.remove(&ticket).flatten().is_some();
         let ended = ended.map_err(|failed| match failed {
             Uncommitted::Failed(reason) => Uncommitted::Failed(reason),
             Uncommitted::Taken { file, rival } => Uncommitted::Taken {
@@ -113,7 +113,7 @@ impl<S: Store> Store for Scarce<S> {
                 rival: rival.map(|(rival, len)| (self.lend(rival, true), len)),
             },
         });
-        Some((entry, ended))
+        Some((ticket, ended))
     }
 
     fn suspend(&mut self, file: Self::File) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{EntryId, Meta, Offer, Refusal, StoreOperation, TransferId, Withdrawal};
+use crate::proto::{Meta, Offer, Refusal, StoreOperation, Ticket, TransferId, Withdrawal};
 use crate::store::{
     Begun, Commit, Ended, Place, Source, Standing, Store, Uncommitted, Unsendable, refusal_of,
     withdrawal_of,
@@ -81,7 +81,7 @@ pub struct Fault<O = Operation> {
 pub struct FaultStore<S> {
     inner: S,
     plan: Plan<Operation, 9>,
-    ended: VecDeque<(EntryId, Refusal)>,
+    ended: VecDeque<(Ticket, Refusal)>,
 }
 
 /// Passes everything on to another source, save the calls that are to fail.
@@ -323,24 +323,24 @@ impl<S: Store> Store for FaultStore<S> {
             Ok(()) => self.inner.commit(file, commit),
             Err(failure) => {
                 self.inner.suspend(file);
-                self.ended.push_back((commit.entry, failure.refusal(Operation::Commit)));
+                self.ended.push_back((commit.ticket, failure.refusal(Operation::Commit)));
             }
         }
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(EntryId, Ended<S::File>)> {
-        if let Some((entry, refusal)) = self.ended.pop_front() {
-            return Some((entry, Err(refusal.into())));
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<S::File>)> {
+        if let Some((ticket, refusal)) = self.ended.pop_front() {
+            return Some((ticket, Err(refusal.into())));
         }
-        let (entry, ended) = self.inner.poll_committed(wait)?;
-        let Err(failure) = self.call(Operation::Settle) else { return Some((entry, ended)) };
+        let (ticket, ended) = self.inner.poll_committed(wait)?;
+        let Err(failure) = self.call(Operation::Settle) else { return Some((ticket, ended)) };
         if let Err(Uncommitted::Taken { file, rival }) = ended {
             self.inner.suspend(file);
             if let Some((rival, _)) = rival {
                 self.inner.suspend(rival);
             }
         }
-        Some((entry, Err(failure.refusal(Operation::Settle).into())))
+        Some((ticket, Err(failure.refusal(Operation::Settle).into())))
     }
 
     fn suspend(&mut self, file: S::File) {

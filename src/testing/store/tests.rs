@@ -2,7 +2,59 @@ use std::io;
 
 use super::*;
 use crate::proto::{Meta, Withdrawal};
-use crate::store::{Chain, MemorySource, MemoryStore, Source, StreamSource, Unsendable};
+use crate::store::{
+    Chain, MemoryFile, MemorySource, MemoryStore, Source, StreamSource, Unsendable,
+};
+
+/// A store that names a commit by the last one of the same entry.
+struct ByEntry {
+    inner: MemoryStore,
+    entries: HashMap<Ticket, EntryId>,
+    last: HashMap<EntryId, Ticket>,
+}
+
+impl Store for ByEntry {
+    type File = MemoryFile;
+
+    fn serve(&mut self, transfer: TransferId) {
+        self.inner.serve(transfer);
+    }
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+        self.inner.begin(offer, place)
+    }
+
+    fn read_at(&mut self, file: &mut MemoryFile, at: u64, to: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(file, at, to)
+    }
+
+    fn write_at(&mut self, file: &mut MemoryFile, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        self.inner.write_at(file, at, bytes)
+    }
+
+    fn copy_held(&mut self, file: &mut MemoryFile, at: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.copy_held(file, at, len)
+    }
+
+    fn commit(&mut self, file: MemoryFile, commit: Commit) {
+        self.entries.insert(commit.ticket, commit.entry);
+        self.last.insert(commit.entry, commit.ticket);
+        self.inner.commit(file, commit);
+    }
+
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<MemoryFile>)> {
+        let (ticket, ended) = self.inner.poll_committed(wait)?;
+        Some((self.last[&self.entries[&ticket]], ended))
+    }
+
+    fn suspend(&mut self, file: MemoryFile) {
+        self.inner.suspend(file);
+    }
+
+    fn discard(&mut self, file: MemoryFile) {
+        self.inner.discard(file);
+    }
+}
 
 fn contents() -> HashMap<RelPath, Vec<u8>> {
     [("a", 0), ("b/c", 1), ("b/d", 5000), ("e", 100_000)]
@@ -101,6 +153,34 @@ fn fault_store_without_faults_keeps_the_contract() {
 }
 
 #[test]
+fn late_store_keeps_the_contract() {
+    check_store(|| LateStore::new(MemoryStore::new(), 3));
+}
+
+#[test]
+#[should_panic(expected = "gives a ticket of no commit under way")]
+fn suite_notices_a_store_that_says_the_end_of_a_commit_twice() {
+    check_store(|| LateStore::new(MemoryStore::new(), 0).twice());
+}
+
+#[test]
+#[should_panic(expected = "gives a ticket of no commit under way")]
+fn suite_notices_a_store_that_gives_a_ticket_of_its_own() {
+    check_store(|| LateStore::new(MemoryStore::new(), 0).strangers());
+}
+
+/// It remembers its commits by their entries, as if no other session had entries of the same numbers.
+#[test]
+#[should_panic(expected = "the end of the commit")]
+fn suite_notices_a_store_that_knows_its_commits_by_their_entries() {
+    check_store(|| ByEntry {
+        inner: MemoryStore::new(),
+        entries: HashMap::new(),
+        last: HashMap::new(),
+    });
+}
+
+#[test]
 fn fault_store_fails_the_call_that_it_was_told() {
     for (operation, call) in [(Operation::Write, 0), (Operation::Write, 2), (Operation::Begin, 0)] {
         for for_ever in [false, true] {
@@ -144,7 +224,9 @@ fn fault_store_failed_commit_keeps_the_partial() {
         };
         assert_eq!(store.write_at(&mut file, 0, b"x"), Ok(()));
         let meta = offer.meta.clone();
-        store.commit(file, Commit::new(offer.entry, meta, Place::Offered, 1, Durability::Synced));
+        let ticket = Ticket::new([1; 16], memory.partials().len() as u64);
+        let commit = Commit::new(ticket, offer.entry, meta, Place::Offered, 1, Durability::Synced);
+        store.commit(file, commit);
         let ended = store.poll_committed(Duration::ZERO).expect("it ended");
         let ended = (
             ended.0,
@@ -152,7 +234,7 @@ fn fault_store_failed_commit_keeps_the_partial() {
                 .1
                 .map_err(|failed| matches!(failed, Uncommitted::Failed(found) if found == refusal)),
         );
-        assert_eq!(ended, (offer.entry, expected.clone().map_err(|_| true)));
+        assert_eq!(ended, (ticket, expected.clone().map_err(|_| true)));
         assert_eq!(memory.files().len(), usize::from(expected.is_ok()));
         assert_eq!(memory.partials().len(), usize::from(expected.is_err()));
     }
@@ -168,11 +250,13 @@ fn fault_store_commit_that_fails_to_settle_stands_and_is_not_vouched_for() {
     let Ok(Begun::Fresh(file)) = store.begin(&offer, Place::Offered) else { panic!("no file") };
     assert!(store.poll_committed(Duration::ZERO).is_none(), "what has not ended is no call");
     let meta = offer.meta.clone();
-    store.commit(file, Commit::new(offer.entry, meta, Place::Offered, 0, Durability::Synced));
+    let ticket = Ticket::new([1; 16], 0);
+    let commit = Commit::new(ticket, offer.entry, meta, Place::Offered, 0, Durability::Synced);
+    store.commit(file, commit);
     let ended = store.poll_committed(Duration::ZERO);
     let is_failed =
         |ended: &Ended<_>| matches!(ended, Err(Uncommitted::Failed(r)) if *r == refusal);
-    assert!(ended.is_some_and(|(entry, ended)| entry == offer.entry && is_failed(&ended)));
+    assert!(ended.is_some_and(|(named, ended)| named == ticket && is_failed(&ended)));
     assert!(memory.get("x").is_some());
     assert_eq!((store.calls(Operation::Settle), store.failed()), (1, 1));
 }

@@ -84,7 +84,8 @@ impl Bench {
 
     fn commit(&mut self, file: FsFile, offer: &Offer, size: u64) -> Ended {
         let meta = offer.meta.clone();
-        let commit = Commit::new(offer.entry, meta, self.place, size, Durability::Synced);
+        let commit =
+            Commit::new(ticket(offer), offer.entry, meta, self.place, size, Durability::Synced);
         self.store.commit(file, commit);
         self.ended(offer)
     }
@@ -101,8 +102,9 @@ impl Bench {
     }
 
     fn handed_back(&mut self, offer: &Offer) -> Result<Committed, Box<Uncommitted<FsFile>>> {
-        let (entry, ended) = self.store.poll_committed(Duration::from_secs(20)).expect("it ends");
-        assert_eq!(entry, offer.entry);
+        let (ended_ticket, ended) =
+            self.store.poll_committed(Duration::from_secs(20)).expect("it ends");
+        assert_eq!(ended_ticket, ticket(offer));
         ended.map_err(Box::new)
     }
 
@@ -488,6 +490,7 @@ fn store_folder_gets_its_time_after_what_it_holds_and_keeps_a_mode_of_others() {
                     panic!("fresh")
                 };
                 let commit = Commit::new(
+                    ticket(&offer),
                     offer.entry,
                     offer.meta.clone(),
                     Place::Offered,
@@ -504,7 +507,14 @@ fn store_folder_gets_its_time_after_what_it_holds_and_keeps_a_mode_of_others() {
             };
             bench.store.commit(
                 file,
-                Commit::new(offer.entry, meta, Place::Offered, 0, Durability::Synced),
+                Commit::new(
+                    ticket(&offer),
+                    offer.entry,
+                    meta,
+                    Place::Offered,
+                    0,
+                    Durability::Synced,
+                ),
             );
             pending += 1;
         }
@@ -549,7 +559,14 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
                 let offer = bench.file("d/x", 3);
                 let Begun::Fresh(mut file) = bench.begin(&offer, place).unwrap() else { panic!() };
                 bench.store.write_at(&mut file, 0, b"new").unwrap();
-                let commit = Commit::new(offer.entry, offer.meta.clone(), place, 3, durability);
+                let commit = Commit::new(
+                    ticket(&offer),
+                    offer.entry,
+                    offer.meta.clone(),
+                    place,
+                    3,
+                    durability,
+                );
                 bench.store.commit(file, commit);
                 let ended = bench.ended(&offer);
                 let steps = std::mem::take(&mut *steps.lock().unwrap());
@@ -600,4 +617,9 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
             }
         }
     }
+}
+
+/// The ticket of an entry, which is committed once at a time.
+fn ticket(offer: &Offer) -> Ticket {
+    Ticket::new([7; 16], offer.entry.get().into())
 }

@@ -89,7 +89,8 @@ fn store_final_name_taken_meanwhile_keeps_what_took_it_and_hands_the_file_back()
         }
         let before = bench.names();
         let meta = offer.meta.clone();
-        let commit = Commit::new(offer.entry, meta, Place::Offered, 3, Durability::Synced);
+        let commit =
+            Commit::new(ticket(&offer), offer.entry, meta, Place::Offered, 3, Durability::Synced);
         bench.store.commit(file, commit);
         let failed = bench.handed_back(&offer).expect_err("the name is taken");
         let Uncommitted::Taken { file, rival } = *failed else {
@@ -191,8 +192,14 @@ fn store_partial_that_another_session_writes_to_stays_when_the_name_is_settled()
     other.write_at(&mut second, 0, b"two").unwrap();
     assert!(bench.commit(first, &offer, 3).is_ok());
     bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
-    let commit =
-        Commit::new(offer.entry, offer.meta.clone(), Place::Replacing, 3, Durability::Synced);
+    let commit = Commit::new(
+        ticket(&offer),
+        offer.entry,
+        offer.meta.clone(),
+        Place::Replacing,
+        3,
+        Durability::Synced,
+    );
     other.commit(second, commit);
     assert!(matches!(other.poll_committed(Duration::from_secs(20)), Some((_, Ok(_)))));
     bench.assert_names(&[("x", "two")]);
@@ -221,9 +228,10 @@ fn store_partial_of_the_offered_name_is_removed_when_the_file_stands_beside() {
             bench.store.write_at(&mut file, 0, b"new").unwrap();
         }
         let meta = offer.meta.clone();
-        bench
-            .store
-            .commit(file, Commit::new(offer.entry, meta, Place::Beside(1), 3, Durability::Synced));
+        bench.store.commit(
+            file,
+            Commit::new(ticket(&offer), offer.entry, meta, Place::Beside(1), 3, Durability::Synced),
+        );
         assert!(matches!(bench.store.poll_committed(Duration::from_secs(20)), Some((_, Ok(_)))));
         bench.assert_names(&[("x", "old"), ("x (1)", "new")]);
     }
@@ -553,8 +561,11 @@ fn fill(root: &Path) {
     assert!(len >= 16_384);
     store.write_at(&mut file, 16_384, &[3; 16_384]).unwrap();
     let meta = pipe.meta.clone();
-    store.commit(file, Commit::new(pipe.entry, meta, Place::Offered, 32_768, Durability::Synced));
-    let (entry, ended) = store.poll_committed(Duration::from_secs(20)).unwrap();
-    assert_eq!((entry, ended.unwrap()), (pipe.entry, Committed::new(rel("pipe"))));
+    store.commit(
+        file,
+        Commit::new(ticket(&pipe), pipe.entry, meta, Place::Offered, 32_768, Durability::Synced),
+    );
+    let (ended_ticket, ended) = store.poll_committed(Duration::from_secs(20)).unwrap();
+    assert_eq!((ended_ticket, ended.unwrap()), (ticket(&pipe), Committed::new(rel("pipe"))));
     assert_eq!(fs::read(root.join("pipe")).unwrap(), [[2; 16_384], [3; 16_384]].concat());
 }

@@ -1,0 +1,155 @@
+//! A store whose commits end late, twice, and among those of another session.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use crate::proto::{Offer, Refusal, Ticket, TransferId};
+use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
+
+/// A store that says late that a commit of another store ended, and, where it is told to, says so twice, or says what
+/// nobody asked for.
+///
+/// To say a thing twice is against the contract of a [`Store`]. A receiver does not rely on that: neither changes what
+/// it does.
+#[derive(Debug)]
+pub struct LateStore<S: Store> {
+    inner: S,
+    polls: u32,
+    asked: u32,
+    twice: bool,
+    strangers: bool,
+    commits: u64,
+    under_way: u64,
+    /// What is said before the next commit that ended.
+    stray: VecDeque<(Ticket, Ended<S::File>)>,
+    strays: u64,
+}
+
+impl<S: Store> LateStore<S> {
+    /// Passes everything on to `inner`, and is asked `polls` times in vain before it says that a commit ended.
+    #[must_use]
+    pub const fn new(inner: S, polls: u32) -> Self {
+        Self {
+            inner,
+            polls,
+            asked: 0,
+            twice: false,
+            strangers: false,
+            commits: 0,
+            under_way: 0,
+            stray: VecDeque::new(),
+            strays: 0,
+        }
+    }
+
+    /// Says each end of a commit twice.
+    #[must_use]
+    pub const fn twice(mut self) -> Self {
+        self.twice = true;
+        self
+    }
+
+    /// Says before each end of a commit that one of another session has ended, which had the same number.
+    #[must_use]
+    pub const fn strangers(mut self) -> Self {
+        self.strangers = true;
+        self
+    }
+
+    /// The store behind it.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// How many ends of commits were said that nobody asked for: a test that expects some should see them.
+    #[must_use]
+    pub const fn strays(&self) -> u64 {
+        self.strays
+    }
+
+    fn say_again(&mut self, ticket: Ticket, ended: &Ended<S::File>) {
+        let again = match ended {
+            Ok(committed) => Ok(committed.clone()),
+            Err(Uncommitted::Failed(reason)) => Err(Uncommitted::Failed(*reason)),
+            // Its files are given back once.
+            Err(Uncommitted::Taken { .. }) => Err(Uncommitted::Failed(Refusal::Exists)),
+        };
+        self.stray.push_back((ticket, again));
+    }
+}
+
+impl<S: Store> Store for LateStore<S> {
+    type File = S::File;
+
+    fn holds_content(&mut self) -> bool {
+        self.inner.holds_content()
+    }
+
+    fn serve(&mut self, transfer: TransferId) {
+        self.inner.serve(transfer);
+    }
+
+    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        self.inner.standing(offer)
+    }
+
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
+        self.inner.begin(offer, place)
+    }
+
+    fn is_contended(&mut self, file: &S::File) -> bool {
+        self.inner.is_contended(file)
+    }
+
+    fn read_at(&mut self, file: &mut S::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(file, offset, buffer)
+    }
+
+    fn write_at(&mut self, file: &mut S::File, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        self.inner.write_at(file, offset, bytes)
+    }
+
+    fn copy_held(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.copy_held(file, offset, len)
+    }
+
+    fn commit(&mut self, file: S::File, commit: Commit) {
+        if self.strangers {
+            let committed = Committed::new(commit.meta.path.clone());
+            self.stray.push_back((Ticket::new(STRANGER, self.commits), Ok(committed)));
+        }
+        self.commits += 1;
+        self.under_way += 1;
+        self.inner.commit(file, commit);
+    }
+
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<S::File>)> {
+        if let Some(stray) = self.stray.pop_front() {
+            self.strays = self.strays.saturating_add(1);
+            return Some(stray);
+        }
+        if self.under_way > 0 && self.asked < self.polls {
+            self.asked += 1;
+            return None;
+        }
+        let (ticket, ended) = self.inner.poll_committed(wait)?;
+        self.asked = 0;
+        self.under_way = self.under_way.saturating_sub(1);
+        if self.twice {
+            self.say_again(ticket, &ended);
+        }
+        Some((ticket, ended))
+    }
+
+    fn suspend(&mut self, file: S::File) {
+        self.inner.suspend(file);
+    }
+
+    fn discard(&mut self, file: S::File) {
+        self.inner.discard(file);
+    }
+}
+
+/// What the tickets of no session begin with.
+const STRANGER: [u8; 16] = *b"another session!";
