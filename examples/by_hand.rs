@@ -47,6 +47,7 @@ fn run_sender(
     out: &mut Vec<u8>,
 ) -> Result<usize, Box<dyn Error>> {
     let mut consumed = 0;
+    let mut written = out.len();
     loop {
         // 1. Poll with the time. What it appended to `out` is written first, whatever else it says.
         match sender.poll(now, out)? {
@@ -77,9 +78,12 @@ fn run_sender(
             }
             // 2. The receiver holds these bytes, or the entry is settled: a source that buffers can let go.
             SendAction::Release { .. } | SendAction::Forget { .. } => {}
-            // 4. Read from the stream, and give everything that is not consumed; each call takes one message. A driver
-            // waits for input here, until `until` at most, and then polls again.
+            // 4. Write what was said, and tell the core what the stream took of it: the wait for an answer begins then. Read from
+            // the stream, and give everything that is not consumed; each call takes one message. A driver waits for input here,
+            // until `until` at most, gives what came, and only then polls again.
             SendAction::Await { .. } => {
+                sender.handle_peer_took(now, out.len() - written)?;
+                written = out.len();
                 let taken = sender.handle_input(now, &input[consumed..])?.bytes;
                 consumed += taken;
                 if taken == 0 {
@@ -102,6 +106,7 @@ fn run_receiver(
     out: &mut Vec<u8>,
 ) -> Result<usize, Box<dyn Error>> {
     let mut consumed = 0;
+    let mut written = out.len();
     loop {
         // 1. Poll, as above.
         match receiver.poll(now, out)? {
@@ -121,6 +126,8 @@ fn run_receiver(
             ReceiveAction::AwaitCommit { .. } => {}
             // 4. As above; but a message may need something of the store before it is consumed.
             ReceiveAction::Await { .. } => {
+                receiver.handle_peer_took(now, out.len() - written)?;
+                written = out.len();
                 let taken = hear(receiver, store, now, &input[consumed..])?;
                 consumed += taken;
                 if taken == 0 {

@@ -98,9 +98,17 @@ pub struct Deadlines {
     pub hello: Duration,
     /// Without any byte from a peer that has the floor, or any byte taken by one that listens. Default: 30 s;
     /// a peer that has nothing to say sends a heartbeat every [`Deadlines::HEARTBEAT`].
+    ///
+    /// The wait for an answer begins when the stream has taken the last byte of the turn. Until the first byte of the answer it is
+    /// longer by the time in which [`Deadlines::rate`] moves that turn.
     pub silence: Duration,
+    /// The slowest line that is waited for behind buffers which take bytes that the peer does not have, in bytes per second. Default:
+    /// 16 KiB/s; a second is added to the wait for an answer for each 16 KiB of the turn, for 8 MiB
+    /// ([`Deadlines::BUFFERS`]) at most. So a peer that dies with the last byte of a turn is left after 30 s, and 8 min
+    /// 32 s more at most. For slower lines there is [`Config::for_rate`].
+    pub rate: u64,
     /// From the first byte of a message to its last. Default: 60 s. With blocks of 256 KiB this asks for
-    /// 4.4 KB/s. A peer that listens must take at least 4 KiB in this time.
+    /// 4.4 KB/s. A peer that listens must take at least 4 KiB in this time, or all there is.
     pub progress: Duration,
     /// Without any message but heartbeats. Default: 15 min, which is what a device may take to sync.
     pub idle: Duration,
@@ -113,6 +121,10 @@ impl Deadlines {
     /// How often a side that has the floor and nothing to say says so: 5 s. The same for all, so that
     /// nobody need ask for it.
     pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+    /// How many bytes of a turn the buffers between both sides are taken to hold at most: 8 MiB, twice what Linux gives a
+    /// TCP socket to write to.
+    pub const BUFFERS: u64 = 8 << 20;
 }
 
 /// How long one side speaks before the other may. Long turns cost few round trips; short ones let bad news
@@ -121,11 +133,12 @@ impl Deadlines {
 #[non_exhaustive]
 pub struct Turn {
     /// The bytes of a sender's first turn with content. Default: 16 MiB. Turns then grow until the wait for an
-    /// answer is at most a fiftieth of the turn.
+    /// answer is at most a fiftieth of the turn, but not beyond what the line moves in `max_time`, as the answers show. After an
+    /// answer that begins late they shrink to that.
     pub initial_bytes: u64,
     /// The most bytes of a turn, of either side. Default: 1 GiB. The lower of both sides' values holds.
     pub max_bytes: u64,
-    /// The most time of a turn, checked between blocks. Default: 5 s.
+    /// The most time of a turn, until the stream has taken it; checked between blocks. Default: 5 s.
     pub max_time: Duration,
 }
 
@@ -186,6 +199,7 @@ impl Default for Deadlines {
         Self {
             hello: Duration::from_secs(10),
             silence: Duration::from_secs(30),
+            rate: 16 << 10,
             progress: Duration::from_secs(60),
             idle: Duration::from_secs(15 * 60),
             drain: Duration::from_secs(15),
@@ -245,6 +259,7 @@ setters!(Config {
 setters!(Deadlines {
     hello: Duration,
     silence: Duration,
+    rate: u64,
     progress: Duration,
     idle: Duration,
     drain: Duration

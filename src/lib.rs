@@ -101,11 +101,13 @@
 //! those of the comments in `examples/by_hand.rs`, which does both sides in one thread.
 //!
 //! 1. Call `poll` with the time. Write the bytes that it appended, whatever else it says. Where writing can
-//!    stall, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none: the deadline of a
-//!    peer that does not read depends on it.
+//!    take time, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none: the deadlines of a
+//!    peer that does not read depend on it, and the wait for an answer begins with the last byte that was taken. Without
+//!    these calls everything counts as taken when it is polled.
 //! 2. Do what the action asks: read from the source, begin or commit in the store, tell the application.
 //! 3. Tell the core what came of it (`handle_…`), and poll again.
-//! 4. Only when it says `Await`, read from the stream, and give `handle_input` everything that is not consumed.
+//! 4. Only when it says `Await`, read from the stream, and give `handle_input` everything that is not consumed. Give what
+//!    has come before you poll again: `poll` is where deadlines are judged.
 //! 5. `Closed` is success. An `Err` is final; bytes that were appended with it tell the peer why.
 //!
 //! # Features

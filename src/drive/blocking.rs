@@ -13,10 +13,10 @@ use super::rate::RateLimit;
 use super::receiving::{Hooks, Host, Parked};
 use super::retry::{Retry, random, random_bytes};
 use super::sending::Sending;
-use super::wire::{LAST_WORDS, Moved, Pace, TICK, Wire};
+use super::wire::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::{Failure, Sender, Summary, TransferId};
+use crate::proto::{Failure, Receiver, Sender, Summary, TransferId};
 use crate::store::{Source, Store};
 use crate::transport::Connector;
 
@@ -287,23 +287,29 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         }
     }
 
-    /// Writes all of the output, and tells the machine of each call of the stream.
+    /// Writes all of the output, and tells the core of each call of the stream.
     pub(super) fn flush<T: Read + Write>(
         &self,
         wire: &mut Wire<T>,
+        core: &mut impl Core,
         direction: Direction,
-        mut tell: impl FnMut(Duration, Moved) -> Result<(), Failure>,
     ) -> Result<(), Error> {
-        let mut pace = Pace::new(self.config.deadlines.progress, self.clock.now());
+        if wire.has_output() {
+            core.write_resumed(self.clock.now());
+        }
         wire.flush(|moved| {
             let now = self.clock.now();
             if moved == Moved::Tick && self.cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            tell(now, moved)?;
-            pace.check(now, moved)?;
-            if let (Direction::Content, Moved::Bytes(bytes)) = (direction, moved) {
-                pace.excuse(self.throttle(bytes));
+            match moved {
+                Moved::Tick => core.write_blocked(now)?,
+                Moved::Bytes(bytes) => core.peer_took(now, bytes)?,
+            }
+            if let (Direction::Content, Moved::Bytes(bytes)) = (direction, moved)
+                && self.throttle(bytes)
+            {
+                core.write_resumed(self.clock.now());
             }
             Ok(())
         })
@@ -332,13 +338,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         self.limit.as_ref().map_or(usize::MAX, RateLimit::piece)
     }
 
-    /// Content has passed: waits until more may, and gives how long that took. Whoever stops the transfer stops this too, and
+    /// Content has passed: waits until more may. `false` if there is no limit. Whoever stops the transfer stops this too, and
     /// is heard elsewhere.
-    pub(super) fn throttle(&self, bytes: usize) -> Duration {
-        let Some(limit) = &self.limit else { return Duration::ZERO };
-        let before = self.clock.now();
+    pub(super) fn throttle(&self, bytes: usize) -> bool {
+        let Some(limit) = &self.limit else { return false };
         let _ = self.wait(limit.spend(bytes));
-        self.clock.now().saturating_sub(before)
+        true
     }
 
     fn sending<'s, S: Source>(&self, source: &'s mut S) -> Result<Sending<'s, S>, Error> {
@@ -399,6 +404,37 @@ impl<S: Store> Host<S> for Alone<S> {
 /// How often a session waits in all for files that other processes have open: for 5 s, half of what its sender waits for a
 /// greeting.
 const PAUSES: u32 = 50;
+
+/// What a core hears of the stream that is written to.
+pub(super) trait Core {
+    fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure>;
+
+    fn write_blocked(&mut self, now: Duration) -> Result<(), Failure>;
+
+    fn write_resumed(&mut self, now: Duration);
+}
+
+macro_rules! cores {
+    ($($core:ident),+) => {
+        $(
+            impl Core for $core {
+                fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+                    self.handle_peer_took(now, bytes)
+                }
+
+                fn write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
+                    self.handle_write_blocked(now)
+                }
+
+                fn write_resumed(&mut self, now: Duration) {
+                    self.handle_write_resumed(now);
+                }
+            }
+        )+
+    };
+}
+
+cores!(Sender, Receiver);
 
 /// What is written: a limit on the rate holds for content alone.
 #[derive(Clone, Copy)]

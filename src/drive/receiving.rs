@@ -102,6 +102,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ) -> Result<Summary, Error> {
         let mut wire = Wire::new(stream, self.piece());
         let mut needed = 0;
+        // The core needs more input than there is.
+        let mut is_starved = false;
         loop {
             let now = self.clock.now();
             match self.cancel.code() {
@@ -124,7 +126,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
             };
             if may_take_long(&action) {
-                self.flush_receiver(&mut wire, &mut receiving.receiver)?;
+                self.flush(&mut wire, &mut receiving.receiver, Direction::Answers)?;
             }
             match action {
                 ReceiveAction::Event(event) => {
@@ -144,44 +146,32 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     receiving.collect(wait)?;
                 }
                 ReceiveAction::Await { .. } => {
+                    // What came is given to the core before it looks at a deadline.
+                    if is_starved {
+                        hooks.pulse.waits(self.clock.now());
+                        match wire.read(needed)? {
+                            Moved::Tick => {
+                                needed = 0;
+                                hooks.pulse.hears_nothing();
+                            }
+                            Moved::Bytes(bytes) => {
+                                hooks.pulse.hears(bytes);
+                                self.throttle(bytes);
+                            }
+                        }
+                    }
                     let mut make_way =
                         |tries| hooks.host.make_way(tries, &self.cancel, &self.clock);
                     let consumed = receiving.hear(self.clock.now(), wire.input(), &mut make_way)?;
+                    is_starved = consumed.is_some_and(|consumed| consumed.bytes == 0);
                     if let Some(consumed) = consumed {
                         needed = consume(&mut wire, consumed, needed);
-                        if consumed.bytes == 0 {
-                            hooks.pulse.waits(self.clock.now());
-                            match wire.read(needed)? {
-                                Moved::Tick => {
-                                    needed = 0;
-                                    hooks.pulse.hears_nothing();
-                                }
-                                Moved::Bytes(bytes) => {
-                                    hooks.pulse.hears(bytes);
-                                    self.throttle(bytes);
-                                }
-                            }
-                        }
                     }
                 }
                 ReceiveAction::Closed(summary) => return Ok(summary),
                 action => receiving.act(action)?,
             }
         }
-    }
-
-    fn flush_receiver<T: Read + Write>(
-        &self,
-        wire: &mut Wire<T>,
-        receiver: &mut Receiver,
-    ) -> Result<(), Error> {
-        self.flush(wire, Direction::Answers, |now, moved| match moved {
-            Moved::Bytes(_) => {
-                receiver.handle_peer_took(now);
-                Ok(())
-            }
-            Moved::Tick => receiver.handle_write_blocked(now),
-        })
     }
 }
 

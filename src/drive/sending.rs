@@ -37,6 +37,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ) -> Result<Summary, Error> {
         let mut wire = Wire::new(stream, self.piece());
         let mut needed = 0;
+        // The core needs more input than there is.
+        let mut is_starved = false;
         let mut flushed = self.clock.now();
         loop {
             if self.cancel.is_cancelled() {
@@ -79,7 +81,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         }
                         Ok(None) => {
                             sending.sender.handle_read_pending()?;
-                            self.flush_sender(&mut wire, &mut sending.sender)?;
+                            self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
                         }
                         Err(reason) => sending.sender.handle_withdrawn(reason)?,
                     }
@@ -87,16 +89,18 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 SendAction::Release { entry, offset } => sending.release(entry, offset),
                 SendAction::Forget { entry } => drop(sending.items.remove(&entry)),
                 SendAction::Await { .. } => {
-                    self.flush_sender(&mut wire, &mut sending.sender)?;
+                    self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
+                    // What came is given to the core before it looks at a deadline.
+                    if is_starved && wire.read(needed)? == Moved::Tick {
+                        needed = 0;
+                    }
                     let now = self.clock.now();
                     let consumed = sending.sender.handle_input(now, wire.input())?;
                     needed = consume(&mut wire, consumed, needed);
-                    if consumed.bytes == 0 && wire.read(needed)? == Moved::Tick {
-                        needed = 0;
-                    }
+                    is_starved = consumed.bytes == 0;
                 }
                 SendAction::Closed(summary) => {
-                    self.flush_sender(&mut wire, &mut sending.sender)?;
+                    self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
                     return Ok(summary);
                 }
             }
@@ -104,23 +108,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let now = self.clock.now();
             if wire.is_full() || now >= flushed.saturating_add(Deadlines::HEARTBEAT) {
                 flushed = now;
-                self.flush_sender(&mut wire, &mut sending.sender)?;
+                self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
             }
         }
-    }
-
-    fn flush_sender<T: Read + Write>(
-        &self,
-        wire: &mut Wire<T>,
-        sender: &mut Sender,
-    ) -> Result<(), Error> {
-        self.flush(wire, Direction::Content, |now, moved| match moved {
-            Moved::Bytes(_) => {
-                sender.handle_peer_took(now);
-                Ok(())
-            }
-            Moved::Tick => sender.handle_write_blocked(now),
-        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
-use crate::proto::{Consumed, Stall};
+use crate::proto::Consumed;
 
 /// A stream, what was read of it and is not consumed, and what is to be written.
 #[derive(Debug)]
@@ -120,16 +120,25 @@ impl<T: Read + Write> Wire<T> {
         self.filled = (self.filled + bytes).min(self.output.len());
     }
 
+    /// Whether anything is to be written.
+    pub(super) const fn has_output(&self) -> bool {
+        self.filled > 0
+    }
+
     /// Whether enough is to be written to make a call worth while.
     pub(super) fn is_full(&self) -> bool {
         self.filled >= BATCH.min(self.piece)
     }
 
-    /// Writes all of the output. `took` hears of every call that the stream took bytes in, or did not.
+    /// Writes all of the output. `took` hears of every call that the stream took bytes in, or did not; and at the end of no
+    /// bytes more, once the stream's flush has ended.
     pub(super) fn flush(
         &mut self,
         mut took: impl FnMut(Moved) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if self.filled == 0 {
+            return Ok(());
+        }
         let mut written = 0;
         while written < self.filled {
             let end = self.filled.min(written.saturating_add(self.piece));
@@ -148,7 +157,7 @@ impl<T: Read + Write> Wire<T> {
         self.filled = 0;
         loop {
             match self.stream.flush() {
-                Ok(()) => return Ok(()),
+                Ok(()) => return took(Moved::Bytes(0)),
                 Err(error) if is_tick(&error) => took(Moved::Tick)?,
                 Err(error) => return Err(transport(Operation::Write, error)),
             }
@@ -172,41 +181,6 @@ pub(super) fn consume<T: Read + Write>(
     if consumed.bytes > 0 { 0 } else { consumed.needed.max(needed) }
 }
 
-/// Whether a peer takes what is said fast enough: at least [`LEAST`] bytes, or all there is, within each
-/// [`Deadlines::progress`](crate::config::Deadlines::progress). Without it a peer that takes a byte now and then would be waited
-/// for as long as there is something to say.
-#[derive(Debug)]
-pub(super) struct Pace {
-    after: Duration,
-    since: Duration,
-    /// Bytes since then.
-    taken: u64,
-}
-
-impl Pace {
-    /// From now on.
-    pub(super) const fn new(after: Duration, now: Duration) -> Self {
-        Self { after, since: now, taken: 0 }
-    }
-
-    /// A wait of this side's own making, which is not the peer's.
-    pub(super) const fn excuse(&mut self, wait: Duration) {
-        self.since = self.since.saturating_add(wait);
-    }
-
-    /// After each call of the stream.
-    pub(super) fn check(&mut self, now: Duration, moved: Moved) -> Result<(), Stall> {
-        if let Moved::Bytes(bytes) = moved {
-            self.taken = self.taken.saturating_add(bytes as u64);
-        }
-        if self.taken >= LEAST {
-            (self.since, self.taken) = (now, 0);
-        }
-        let is_due = now.saturating_sub(self.since) >= self.after;
-        if is_due { Err(Stall::Drip { bytes: self.taken, after: self.after }) } else { Ok(()) }
-    }
-}
-
 /// Whether a call may simply be made again, once the deadlines were looked at. An interrupted one too: a stream that is
 /// interrupted for ever must not keep a session for ever.
 fn is_tick(error: &io::Error) -> bool {
@@ -223,9 +197,6 @@ fn lie() -> io::Error {
 
 /// How long the longest wait is after which the cancel token is looked at.
 pub(super) const TICK: Duration = Duration::from_millis(200);
-
-/// The smallest block that `Config::block_size` advises for slow lines.
-const LEAST: u64 = 4096;
 
 /// How long a peer may take for the last words, which say why a session failed.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -139,6 +139,10 @@ pub enum ProtocolError {
         /// The limit.
         limit: u64,
     },
+    /// A sender that waits for an answer where the receiver has none to give: it has nothing pending, or what is pending has to be
+    /// sent by itself.
+    #[error("the sender waits for an answer that nothing it sent asks for")]
+    WaitsForNothing,
     /// Bytes after the end of the session.
     #[error("bytes after the end of the session")]
     AfterEnd,

@@ -1,5 +1,4 @@
-//! What both machines share of one connection: preface, greetings, seals, the count of the peer's turn, and
-//! the deadlines of every wait.
+//! What both machines share of one connection: preface, greetings, seals, and the count of the peer's turn.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,8 +6,9 @@ use std::time::Duration;
 use super::error::{Failure, Incompatible, Misuse, ProtocolError, Stall};
 use super::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use super::message::{Hello, Message, Name};
+use super::timer::Timer;
 use super::types::TransferId;
-use crate::config::{Config, Deadlines};
+use crate::config::Config;
 
 /// The versions of the protocol that this code speaks (M-1).
 pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;
@@ -73,24 +73,6 @@ impl Consumed {
     }
 }
 
-/// The deadlines of one connection, in the time of the caller.
-#[derive(Debug)]
-struct Timer {
-    deadlines: Deadlines,
-    began: Duration,
-    greeted: bool,
-    /// The last byte from the peer, or the moment when its turn began.
-    heard: Duration,
-    /// The first byte of the message that is not complete.
-    message: Option<Duration>,
-    /// The last message that was more than a heartbeat, or the moment when the turn began.
-    spoke: Duration,
-    /// The last byte that the peer took.
-    taken: Duration,
-    /// The last message of this side.
-    said: Duration,
-}
-
 impl Link {
     pub(super) fn new(
         config: &Config,
@@ -143,7 +125,7 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<usize, Failure> {
         let before = out.len();
-        self.say_preface(out);
+        self.say_preface(now, out);
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
         message.encode(out);
@@ -176,9 +158,10 @@ impl Link {
         payload: usize,
     ) -> Result<(), Failure> {
         self.spoken.close(name.kind(), head, payload).ok_or(Misuse::TooMuch)?;
-        self.timer.said = now;
+        let len = head.len().saturating_add(payload) as u64;
+        self.timer.say(now, len);
         if name != Name::Heartbeat {
-            self.said = self.said.saturating_add(head.len().saturating_add(payload) as u64);
+            self.said = self.said.saturating_add(len);
         }
         Ok(())
     }
@@ -240,14 +223,14 @@ impl Link {
             self.heard_preface = true;
         }
         self.partial = self.partial.saturating_sub(len);
-        self.timer.message(now, name);
+        self.timer.message(now);
     }
 
     /// Judges the peer's greeting, and binds what it says from now on to both greetings.
     ///
     /// The caller has [`take`](Link::take)n the message before.
     pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Incompatible> {
-        self.timer.greeted = true;
+        self.timer.greet();
         let judged = self.judge(&hello);
         self.turn_limit = self.turn_limit.min(hello.turn_bytes).max(1);
         self.peer = Some(hello);
@@ -294,10 +277,25 @@ impl Link {
         self.peer.as_ref()
     }
 
-    /// The floor passes to the peer.
-    pub(super) fn pass(&mut self, now: Duration) {
+    /// The floor comes to this side.
+    pub(super) fn gain_floor(&mut self, now: Duration) {
+        self.timer.gain_floor(now);
+    }
+
+    /// The floor passes to the peer. `moves`: this side's turn moved an entry.
+    pub(super) fn pass(&mut self, now: Duration, moves: bool) {
         (self.turn, self.said) = (0, 0);
-        self.timer.pass(now);
+        self.timer.pass(now, moves);
+    }
+
+    /// Whether this side said anything but heartbeats in its turn.
+    pub(super) fn has_said(&self) -> bool {
+        self.said > 0
+    }
+
+    /// Whether this side said nothing at all in its turn.
+    pub(super) fn is_silent(&self) -> bool {
+        self.timer.is_silent()
     }
 
     /// The most bytes of a turn that both sides agree to.
@@ -305,32 +303,25 @@ impl Link {
         self.turn_limit
     }
 
-    /// The peer took bytes.
-    pub(super) fn taken(&mut self, now: Duration) {
-        self.timer.taken = now;
-    }
-
-    /// The peer takes no bytes: is it past the deadline?
-    pub(super) fn check_blocked(&self, now: Duration) -> Result<(), Stall> {
-        let after = self.timer.deadlines.silence;
-        let since = self.timer.taken.max(self.timer.said);
-        if now.saturating_sub(since) >= after { Err(Stall::Write { after }) } else { Ok(()) }
+    /// The deadlines.
+    pub(super) fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
     }
 
     /// The peer has the floor: is it past a deadline? If not, when is the next one?
     pub(super) fn check(&self, now: Duration) -> Result<Duration, Stall> {
-        let (due, stall) = self.timer.next();
-        if now >= due { Err(stall) } else { Ok(due) }
+        self.timer.check(now)
     }
 
     /// When this side, having the floor and nothing to say, must say so.
     pub(super) fn heartbeat_due(&self) -> Duration {
-        self.timer.said.saturating_add(Deadlines::HEARTBEAT)
+        self.timer.heartbeat_due()
     }
 
-    fn say_preface(&mut self, out: &mut Vec<u8>) {
+    fn say_preface(&mut self, now: Duration, out: &mut Vec<u8>) {
         if !self.said_preface {
             self.said_preface = true;
+            self.timer.say(now, PREFACE.len() as u64);
             out.extend_from_slice(&PREFACE);
         }
     }
@@ -362,63 +353,5 @@ impl Link {
             return Err(Incompatible::SameRole { sender: hello.sender });
         }
         Ok(version)
-    }
-}
-
-impl Timer {
-    const fn new(deadlines: Deadlines, now: Duration) -> Self {
-        Self {
-            deadlines,
-            began: now,
-            greeted: false,
-            heard: now,
-            message: None,
-            spoke: now,
-            taken: now,
-            said: now,
-        }
-    }
-
-    /// Bytes came.
-    fn bytes(&mut self, now: Duration) {
-        self.heard = now;
-        self.message.get_or_insert(now);
-    }
-
-    /// A message, or something to skip, was taken.
-    fn message(&mut self, now: Duration, name: Option<Name>) {
-        self.message = None;
-        self.heard = now;
-        if !matches!(name, None | Some(Name::Heartbeat)) {
-            self.spoke = now;
-        }
-    }
-
-    /// The peer's turn begins.
-    fn pass(&mut self, now: Duration) {
-        self.heard = now;
-        self.message = None;
-        self.spoke = now;
-    }
-
-    /// The next deadline while the peer has the floor.
-    fn next(&self) -> (Duration, Stall) {
-        let limits = &self.deadlines;
-        let due = |from: Duration, after: Duration| from.saturating_add(after);
-        let mut next = (due(self.heard, limits.silence), Stall::Silence { after: limits.silence });
-        let mut consider = |at: Duration, stall: Stall| {
-            if at < next.0 {
-                next = (at, stall);
-            }
-        };
-        consider(due(self.spoke, limits.idle), Stall::Idle { after: limits.idle });
-        if let Some(message) = self.message {
-            let after = limits.progress;
-            consider(due(message, after), Stall::Progress { after });
-        }
-        if !self.greeted {
-            consider(due(self.began, limits.hello), Stall::Hello { after: limits.hello });
-        }
-        next
     }
 }

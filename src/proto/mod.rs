@@ -29,6 +29,7 @@ mod receiver;
 #[cfg(feature = "testing")]
 pub(crate) mod recording;
 mod sender;
+mod timer;
 mod turn;
 mod types;
 

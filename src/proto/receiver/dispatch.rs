@@ -38,9 +38,16 @@ impl Receiver {
             return Err(misplaced);
         }
         if let Message::Over { waiting } = message {
-            self.waited_for = waiting;
+            // The greeting asks for a greeting.
+            self.waited_for = waiting && self.greeted;
+            // A source that has nothing at the moment is waited for as long as its user likes, if content is to come of it.
+            let is_patient = std::mem::take(&mut self.is_patient);
+            if is_patient && !waiting && !self.busy.is_empty() {
+                self.link.timer().moved(now);
+            }
             (self.spoke, self.advanced) = (false, false);
             self.turn_began = now;
+            self.link.gain_floor(now);
             // The greeting is no turn of the session, for neither side.
             self.summary.turns = self.summary.turns.saturating_add(u64::from(self.greeted));
             self.state = Ok(State::Speaking);
@@ -49,6 +56,10 @@ impl Receiver {
             self.state = Ok(State::Closed);
         } else {
             self.doom.get_or_insert((misplaced, now));
+            if message == Message::Out {
+                // Nothing follows: the sender is told at once.
+                self.state = Ok(State::Speaking);
+            }
         }
         Ok(())
     }
@@ -227,6 +238,7 @@ impl Receiver {
                 Ok(())
             }
             Message::Heartbeat { activity } => {
+                self.is_patient = true;
                 self.tell(Event::Waiting { activity });
                 Ok(())
             }

@@ -103,6 +103,10 @@ pub struct Receiver {
     spoke: bool,
     /// Something was said in this turn with which the sender can go on.
     advanced: bool,
+    /// The sender said in its turn that it lives, and has nothing else to say.
+    is_patient: bool,
+    /// What there was of entries when something last moved one.
+    mark: Mark,
     turn_began: Duration,
     open: u32,
     names: u64,
@@ -117,6 +121,15 @@ pub struct Receiver {
     taken_bytes: u64,
     arrived: u64,
     summary: Summary,
+}
+
+/// How far the entries of a session are, all told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Mark {
+    offered: u32,
+    /// Bytes.
+    arrived: u64,
+    ended: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +165,8 @@ impl Receiver {
             waited_for: false,
             spoke: false,
             advanced: false,
+            is_patient: false,
+            mark: Mark::default(),
             turn_began: now,
             open: 0,
             names: 0,
@@ -383,18 +398,33 @@ impl Receiver {
         Ok(())
     }
 
-    /// The peer took bytes.
-    pub fn handle_peer_took(&mut self, now: Duration) {
-        self.link.taken(now);
+    /// The stream took `bytes` of what is to be written; 0 after a flush of it has ended.
+    ///
+    /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
+    /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
+    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+        let taken = self.link.timer().take(now, bytes as u64);
+        taken.map_err(|stall| self.fail(stall.into()))
     }
 
-    /// The peer takes no bytes at the moment.
+    /// The stream takes no bytes at the moment, or its flush goes on.
     ///
     /// # Errors
     ///
     /// [`Failure::Stalled`] if that has been so for longer than the deadline.
     pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
-        self.link.check_blocked(now).map_err(|stall| self.fail(stall.into()))
+        let blocked = self.link.timer().check_blocked(now);
+        blocked.map_err(|stall| self.fail(stall.into()))
+    }
+
+    /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
+    /// not the peer's.
+    pub fn handle_write_resumed(&mut self, now: Duration) {
+        self.link.timer().resume(now);
     }
 
     /// Ends the session for a reason of this side: the sender is heard out to the end of its turn, and told.
@@ -433,6 +463,23 @@ impl Receiver {
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.summary
+    }
+
+    /// Whether anything moved an entry since this was asked last: an offer, content, its end in whatever way. What is said again, or
+    /// says nothing, does not.
+    fn has_moved(&mut self) -> bool {
+        let sum = &self.summary;
+        let ended = [sum.delivered, sum.trusted, sum.skipped, sum.refused, sum.withdrawn];
+        let ended = ended.into_iter().fold(0, u64::saturating_add);
+        let mark = Mark { offered: self.next_id, arrived: self.arrived, ended };
+        std::mem::replace(&mut self.mark, mark) != mark
+    }
+
+    /// Begins the wait for something that moves an entry anew, if something did.
+    fn note_progress(&mut self, now: Duration) {
+        if self.has_moved() {
+            self.link.timer().moved(now);
+        }
     }
 
     fn listen(&self, now: Duration) -> Result<ReceiveAction, Failure> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::entry::Phase;
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Existing;
-use crate::proto::error::{Damage, Failure};
+use crate::proto::error::{Damage, Failure, ProtocolError};
 use crate::proto::event::Event;
 use crate::proto::message::{Activity, Message, RANGES_MAX};
+use crate::proto::types::AbortCode;
 
 impl Receiver {
     pub(super) fn speak(
@@ -58,6 +59,12 @@ impl Receiver {
         }
         if is_due && self.commits() > self.former.commits() {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+        }
+        if self.waited_for && !self.spoke {
+            // Each side would wait for the other for ever (T-5).
+            let failure = Failure::from(ProtocolError::WaitsForNothing);
+            self.link.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
+            return Err(failure);
         }
         self.pass(now, out)
     }
@@ -165,7 +172,8 @@ impl Receiver {
         out: &mut Vec<u8>,
     ) -> Result<ReceiveAction, Failure> {
         self.link.say(now, &Message::Over { waiting: true }, out)?;
-        self.link.pass(now);
+        let moves = self.has_moved();
+        self.link.pass(now, moves);
         self.state = Ok(State::Listening);
         match self.todo.pop_front() {
             Some(action) => Ok(action),

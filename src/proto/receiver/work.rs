@@ -161,6 +161,7 @@ impl Receiver {
         }
         let Some(current) = self.current.take() else { return Err(Misuse::AnswerDue.into()) };
         self.link.take(now, current.len, Some(current.name));
+        self.note_progress(now);
         Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
     }
 

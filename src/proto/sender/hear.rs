@@ -43,7 +43,7 @@ impl Sender {
             message,
             Message::Over { .. } | Message::Heartbeat { .. } | Message::Kept { .. }
         ) {
-            self.answered = true;
+            self.is_answered(now);
         }
         match message {
             Message::Have { entry, first, hashes, more, compare } => {
@@ -99,8 +99,6 @@ impl Sender {
                 let Some(has_grown) = outgoing.keep(&blocks) else {
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
                 };
-                // To say the same again is no answer.
-                self.answered |= has_grown;
                 let gained = outgoing.arrived.saturating_sub(before);
                 let offset = outgoing.released();
                 let streams = outgoing.phase == Phase::Streaming;
@@ -109,6 +107,10 @@ impl Sender {
                 }
                 self.notes.push_back(Note::Release { entry, offset });
                 self.progress(gained);
+                // To say the same again is no answer.
+                if has_grown {
+                    self.is_answered(now);
+                }
             }
             Message::Receipt { entry, size, root, durability, outcome, name } => {
                 let outgoing = pending(&mut self.entries, entry, kind)?;
@@ -143,7 +145,9 @@ impl Sender {
             }
             Message::Over { .. } => {
                 self.state = Ok(State::Speaking);
-                self.budget.begin(now);
+                let (written, answered) = self.link.timer().answer();
+                self.budget.begin(now, written, answered);
+                self.link.gain_floor(now);
                 self.worked = false;
             }
             Message::Abort { code } => return Err(Failure::Aborted(code)),
@@ -161,6 +165,12 @@ impl Sender {
             | Message::Out => return Err(ProtocolError::Unexpected { kind }.into()),
         }
         Ok(())
+    }
+
+    /// The receiver said something that moves an entry. How often it can do so is bounded for each.
+    fn is_answered(&mut self, now: Duration) {
+        self.answered = true;
+        self.link.timer().moved(now);
     }
 
     pub(super) fn meet(&mut self, hello: Hello) -> Result<(), Failure> {

@@ -76,6 +76,8 @@ pub struct Sender {
     answered: bool,
     /// Something was said, read or waited for in this turn.
     worked: bool,
+    /// The source had nothing to give in this turn.
+    is_starved: bool,
     open: u32,
     names: u64,
     arrived: u64,
@@ -131,6 +133,7 @@ impl Sender {
             waiting: false,
             answered: false,
             worked: false,
+            is_starved: false,
             open: 0,
             names: 0,
             arrived: 0,
@@ -286,7 +289,7 @@ impl Sender {
     /// [`Misuse`] outside an answer to [`SendAction::Read`].
     pub fn handle_read_pending(&mut self) -> Result<(), Failure> {
         self.answer(|asked| matches!(asked, Asked::Read(_)))?;
-        self.worked = true;
+        (self.worked, self.is_starved) = (true, true);
         Ok(())
     }
 
@@ -303,18 +306,33 @@ impl Sender {
         Ok(())
     }
 
-    /// The peer took bytes.
-    pub fn handle_peer_took(&mut self, now: Duration) {
-        self.link.taken(now);
+    /// The stream took `bytes` of what is to be written; 0 after a flush of it has ended.
+    ///
+    /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
+    /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
+    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+        let taken = self.link.timer().take(now, bytes as u64);
+        taken.map_err(|stall| self.fail(stall.into()))
     }
 
-    /// The peer takes no bytes at the moment.
+    /// The stream takes no bytes at the moment, or its flush goes on.
     ///
     /// # Errors
     ///
     /// [`Failure::Stalled`] if that has been so for longer than the deadline.
     pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
-        self.link.check_blocked(now).map_err(|stall| self.fail(stall.into()))
+        let blocked = self.link.timer().check_blocked(now);
+        blocked.map_err(|stall| self.fail(stall.into()))
+    }
+
+    /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
+    /// not the peer's.
+    pub fn handle_write_resumed(&mut self, now: Duration) {
+        self.link.timer().resume(now);
     }
 
     /// Stops the transfer: at once if the peer has the floor, else after telling it.

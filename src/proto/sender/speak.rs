@@ -20,7 +20,7 @@ impl Sender {
     ) -> Result<SendAction, Failure> {
         self.link.greet(now, out)?;
         self.link.say(now, &Message::Over { waiting: true }, out)?;
-        self.link.pass(now);
+        self.link.pass(now, false);
         self.state = Ok(State::AwaitHello);
         self.await_input(now)
     }
@@ -216,10 +216,16 @@ impl Sender {
                 self.say_run(now, entry, out)?;
             }
         }
+        if std::mem::take(&mut self.is_starved) && self.link.is_silent() {
+            // A turn without a word would not be told from one of a peer that only keeps the session.
+            self.link.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
+        }
+        // What it says moves an entry: an offer, content, an end. To say nothing does not.
+        let moves = self.link.has_said();
         self.link.say(now, &Message::Over { waiting }, out)?;
         (self.waiting, self.answered) = (waiting, false);
-        self.link.pass(now);
-        self.budget.pass(now);
+        self.link.pass(now, moves);
+        self.budget.pass();
         self.summary.turns = self.summary.turns.saturating_add(1);
         self.state = Ok(State::Listening);
         self.await_input(now)

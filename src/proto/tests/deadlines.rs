@@ -164,8 +164,8 @@ fn peer_that_takes_no_bytes_is_waited_for_until_its_deadline() {
     for mut rogue in both() {
         let pair = &mut rogue.pair;
         let start = Duration::from_secs(5);
-        pair.sender.handle_peer_took(start);
-        pair.receiver.handle_peer_took(start);
+        assert_eq!(pair.sender.handle_peer_took(start, 1), Ok(()));
+        assert_eq!(pair.receiver.handle_peer_took(start, 1), Ok(()));
         assert_eq!(pair.sender.handle_write_blocked(start + after - STEP), Ok(()));
         assert_eq!(pair.receiver.handle_write_blocked(start + after - STEP), Ok(()));
         assert_eq!(pair.sender.handle_write_blocked(start + after), stall);
@@ -175,6 +175,74 @@ fn peer_that_takes_no_bytes_is_waited_for_until_its_deadline() {
         assert_eq!(pair.sender.poll(start, &mut out).map(drop), stall);
         assert_eq!(pair.receiver.poll(start, &mut out).map(drop), stall);
     }
+}
+
+#[test]
+fn answer_is_waited_for_from_when_the_last_byte_of_the_turn_was_taken() {
+    let second = Duration::from_secs;
+    let mut rogue = Rogue::receiver(&config(), alice()).greeted();
+    let said = rogue.pair.down.bytes.len();
+    let mut out = Vec::new();
+    for at in 1..=said {
+        // A byte every half second, which is more than the 4 KiB in 61 s ask for when there are no more.
+        rogue.pair.now += Duration::from_millis(500);
+        let now = rogue.pair.now;
+        assert_eq!(rogue.pair.sender.handle_peer_took(now, 1), Ok(()), "{at}");
+        let until = rogue.pair.sender.poll(now, &mut out);
+        let is_awaiting = matches!(until, Ok(SendAction::Await { until }) if until > now);
+        assert!(is_awaiting, "{until:?} at {now:?}");
+    }
+    assert!(rogue.pair.now > second(31), "the test says too little");
+    rogue.hear();
+    let stall = Stall::Silence { after: second(31) };
+    stalls(rogue, second(31), stall);
+}
+
+#[test]
+fn turn_that_is_not_taken_ends_by_its_own_deadlines() {
+    let second = Duration::from_secs;
+    for (pause, ends, stall) in [
+        (31, 31, Stall::Write { after: second(31) }),
+        (20, 61, Stall::Drip { bytes: 3, after: second(61) }),
+    ] {
+        let mut rogue = Rogue::receiver(&config(), alice()).greeted();
+        rogue.hear();
+        let start = rogue.pair.now;
+        rogue.pair.sender.handle_peer_took(start, 0).unwrap();
+        while rogue.ended().is_none() {
+            let to = (rogue.pair.now + second(pause)).min(start + second(ends)) - rogue.pair.now;
+            rogue.wait(to - STEP);
+            assert_eq!(rogue.ended(), None, "too early");
+            rogue.wait(STEP);
+            let now = rogue.pair.now;
+            let _ = rogue.pair.sender.handle_peer_took(now, 1);
+        }
+        assert_eq!(rogue.pair.now - start, second(ends));
+        assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+    }
+}
+
+#[test]
+fn answer_to_a_turn_that_may_be_under_way_is_waited_for_as_long_as_a_slow_line_takes() {
+    let second = Duration::from_secs;
+    let deadlines = config().deadlines.rate(100);
+    let mut rogue = Rogue::receiver(&config().deadlines(deadlines), alice()).greeted();
+    rogue.hear();
+    let (entry, hashes) = (EntryId::new(0), Vec::new());
+    rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
+    let before = rogue.pair.down.record.len();
+    rogue.over(true);
+    rogue.settle();
+    rogue.hear();
+    let turn = rogue.pair.down.record.len() - before;
+    assert!(turn > 3000);
+    let after = second(31) + second(turn as u64 / 100);
+    // Once the answer has begun, all of the turn has come.
+    let mut answering = Rogue::receiver(&config().deadlines(deadlines), alice()).greeted();
+    answering.say(&Message::Heartbeat { activity: Activity::Reading });
+    answering.settle();
+    stalls(answering, second(31), Stall::Silence { after: second(31) });
+    stalls(rogue, after, Stall::Silence { after });
 }
 
 #[test]

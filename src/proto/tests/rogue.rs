@@ -155,6 +155,13 @@ impl Rogue {
         self.hear()
     }
 
+    /// The same, by a sender that could go on without an answer.
+    pub(super) fn turn_without_waiting(&mut self) -> Vec<Message> {
+        self.over(false);
+        self.settle();
+        self.hear()
+    }
+
     /// Lets the real machine run until it can do nothing more without bytes or time.
     pub(super) fn settle(&mut self) {
         for _ in 0..1_000_000 {

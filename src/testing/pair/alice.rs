@@ -94,7 +94,6 @@ impl<S: Source> Alice<S> {
             }
             SendAction::Forget { entry } => drop(self.items.remove(&entry)),
             SendAction::Await { until } => {
-                self.sender.handle_peer_took(now);
                 let consumed = self.sender.handle_input(now, input)?.bytes;
                 if consumed == 0 {
                     return Ok(Progress::Idle(until));

@@ -70,7 +70,6 @@ impl<T: Store> Bob<T> {
                 }
             }
             ReceiveAction::Await { until } => {
-                self.receiver.handle_peer_took(now);
                 let step = self.receiver.handle_input(now, input)?;
                 let answered =
                     self.files.answer(&mut self.store, &mut self.receiver, step, T::begin)?;

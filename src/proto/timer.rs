@@ -1,0 +1,253 @@
+//! The deadlines of one connection: of every wait for the peer, to speak and to listen.
+//!
+//! | wait | since | for | ends in |
+//! | --- | --- | --- | --- |
+//! | for the greeting | the session began | `hello` | [`Stall::Hello`] |
+//! | for a byte of the peer | its last byte; or the stream took the last byte of this side's turn | `silence`; before the first byte of an answer also the time in which `rate` moves that turn | [`Stall::Silence`] |
+//! | for the rest of a message | its first byte | `progress` | [`Stall::Progress`] |
+//! | for something that moves an entry | the last such thing, the turns of this side not counted | `idle` | [`Stall::Idle`] |
+//! | for the stream to take a byte | it took the last one, or this side began to write | `silence` | [`Stall::Write`] |
+//! | for the stream to take [`LEAST`] bytes, or all there is | as many were taken, or this side began to write | `progress` | [`Stall::Drip`] |
+//!
+//! While bytes of this side's turn are not taken, the peer owes no answer: then the last two rows hold and no other.
+
+use std::time::Duration;
+
+use super::error::Stall;
+use crate::config::Deadlines;
+
+/// The deadlines of one connection, in the time of the caller.
+#[derive(Debug)]
+pub(super) struct Timer {
+    deadlines: Deadlines,
+    began: Duration,
+    greeted: bool,
+    /// Since when this side has had the floor, if it has it.
+    floor: Option<Duration>,
+    /// The last byte from the peer, or when its turn began.
+    heard: Duration,
+    /// The first byte of the message that is not complete.
+    message: Option<Duration>,
+    /// The first byte of the peer's turn.
+    answered: Option<Duration>,
+    /// The last thing that moved an entry, and as much later as this side had the floor since.
+    moved: Duration,
+    /// This side's turn, which is over, moved an entry: that lasts until the stream took all of it.
+    is_moving: bool,
+    /// The last message of this side.
+    said: Duration,
+    /// Bytes of this side's turn.
+    turn: u64,
+    writing: Writing,
+}
+
+/// What the stream takes of what this side says.
+#[derive(Debug)]
+struct Writing {
+    /// The caller says what the stream takes. One that never does has a stream that takes all of it at once.
+    is_told: bool,
+    /// Bytes that are not taken.
+    left: u64,
+    /// The last byte that was taken, or when writing began.
+    taken: Duration,
+    /// When [`LEAST`] bytes were last taken, or writing began; and how many were since.
+    pace: (Duration, u64),
+    /// The last that was heard of the stream.
+    told: Duration,
+}
+
+impl Timer {
+    pub(super) const fn new(deadlines: Deadlines, now: Duration) -> Self {
+        let writing = Writing { is_told: false, left: 0, taken: now, pace: (now, 0), told: now };
+        Self {
+            deadlines,
+            began: now,
+            greeted: false,
+            floor: None,
+            heard: now,
+            message: None,
+            answered: None,
+            moved: now,
+            is_moving: false,
+            said: now,
+            turn: 0,
+            writing,
+        }
+    }
+
+    /// The peer has greeted.
+    pub(super) fn greet(&mut self) {
+        self.greeted = true;
+    }
+
+    /// Bytes came.
+    pub(super) fn bytes(&mut self, now: Duration) {
+        self.heard = now;
+        self.message.get_or_insert(now);
+        if self.floor.is_none() {
+            self.answered.get_or_insert(now);
+            // A peer that answers has all of this side's turn, whatever the caller says.
+            self.writing.left = 0;
+        }
+    }
+
+    /// A message, or something to skip, was taken.
+    pub(super) fn message(&mut self, now: Duration) {
+        self.message = None;
+        self.heard = now;
+    }
+
+    /// Something moved an entry.
+    pub(super) fn moved(&mut self, now: Duration) {
+        self.moved = now;
+    }
+
+    /// The floor comes to this side.
+    pub(super) fn gain_floor(&mut self, now: Duration) {
+        self.floor = Some(now);
+        self.turn = 0;
+    }
+
+    /// The floor passes to the peer. `moves`: this side's turn moved an entry.
+    pub(super) fn pass(&mut self, now: Duration, moves: bool) {
+        let own = self.floor.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.moved = if moves { now } else { self.moved.saturating_add(own) };
+        self.is_moving = moves;
+        self.heard = now;
+        self.message = None;
+        self.answered = None;
+    }
+
+    /// Bytes of this side are to be written.
+    pub(super) fn say(&mut self, now: Duration, bytes: u64) {
+        self.said = now;
+        self.turn = self.turn.saturating_add(bytes);
+        let writing = &mut self.writing;
+        if writing.left == 0 {
+            (writing.taken, writing.pace) = (now, (now, 0));
+        }
+        writing.left = writing.left.saturating_add(bytes);
+        writing.told = now;
+    }
+
+    /// The stream took so many bytes.
+    pub(super) fn take(&mut self, now: Duration, bytes: u64) -> Result<(), Stall> {
+        let writing = &mut self.writing;
+        writing.is_told = true;
+        (writing.taken, writing.told) = (now, now);
+        writing.left = writing.left.saturating_sub(bytes);
+        let (_, taken) = &mut writing.pace;
+        *taken = taken.saturating_add(bytes);
+        if *taken >= LEAST || writing.left == 0 {
+            writing.pace = (now, 0);
+        }
+        if self.floor.is_none() && self.answered.is_none() {
+            // The peer has nothing to answer before.
+            self.heard = self.heard.max(now);
+            self.moved = if self.is_moving { now } else { self.moved };
+        }
+        self.judge(now, [self.drip()])
+    }
+
+    /// This side writes on after a pause of its own making.
+    pub(super) fn resume(&mut self, now: Duration) {
+        let writing = &mut self.writing;
+        let pause = now.saturating_sub(writing.told);
+        writing.taken = writing.taken.saturating_add(pause);
+        writing.pace.0 = writing.pace.0.saturating_add(pause);
+        writing.told = now;
+    }
+
+    /// The stream takes no bytes at the moment.
+    pub(super) fn check_blocked(&mut self, now: Duration) -> Result<(), Stall> {
+        self.writing.is_told = true;
+        self.writing.told = now;
+        if self.writing.left > 0 {
+            return self.judge(now, [self.drip(), self.write()]);
+        }
+        // It holds what it took, and has not passed all of it on.
+        let after = self.deadlines.silence.saturating_add(self.drain());
+        let (stall, due) = (Stall::Write { after }, self.writing.taken.saturating_add(after));
+        self.judge(now, [(due, stall)])
+    }
+
+    /// The peer has the floor: the next deadline, unless one has passed.
+    pub(super) fn check(&self, now: Duration) -> Result<Duration, Stall> {
+        let (due, stall) = self.next();
+        if now >= due { Err(stall) } else { Ok(due) }
+    }
+
+    /// Whether this side said nothing in its turn.
+    pub(super) fn is_silent(&self) -> bool {
+        self.turn == 0
+    }
+
+    /// When this side, having the floor and nothing to say, must say so.
+    pub(super) fn heartbeat_due(&self) -> Duration {
+        self.said.saturating_add(Deadlines::HEARTBEAT)
+    }
+
+    /// When the stream took the last byte of this side's turn, and when the first byte of the answer came.
+    pub(super) fn answer(&self) -> (Duration, Option<Duration>) {
+        (self.writing.taken, self.answered)
+    }
+
+    /// The next deadline while the peer has the floor.
+    fn next(&self) -> (Duration, Stall) {
+        if self.writing.is_told && self.writing.left > 0 {
+            return earlier(self.write(), self.drip());
+        }
+        let limits = &self.deadlines;
+        let due = |from: Duration, after: Duration| from.saturating_add(after);
+        let drain = if self.answered.is_some() { Duration::ZERO } else { self.drain() };
+        let after = limits.silence.saturating_add(drain);
+        let mut next = (due(self.heard, after), Stall::Silence { after });
+        let after = limits.idle;
+        next = earlier(next, (due(self.moved, after), Stall::Idle { after }));
+        if let Some(message) = self.message {
+            let after = limits.progress;
+            next = earlier(next, (due(message, after), Stall::Progress { after }));
+        }
+        if !self.greeted {
+            let after = limits.hello;
+            next = earlier(next, (due(self.began, after), Stall::Hello { after }));
+        }
+        next
+    }
+
+    /// How long what this side said in its turn may stay in the buffers of a line, in whole seconds.
+    fn drain(&self) -> Duration {
+        let held = self.turn.min(Deadlines::BUFFERS);
+        Duration::from_secs(held.checked_div(self.deadlines.rate).unwrap_or(held))
+    }
+
+    fn write(&self) -> (Duration, Stall) {
+        let after = self.deadlines.silence;
+        (self.writing.taken.saturating_add(after), Stall::Write { after })
+    }
+
+    /// Never due once all is taken.
+    fn drip(&self) -> (Duration, Stall) {
+        let (after, (since, bytes)) = (self.deadlines.progress, self.writing.pace);
+        let due = if self.writing.left > 0 { since.saturating_add(after) } else { Duration::MAX };
+        (due, Stall::Drip { bytes, after })
+    }
+
+    fn judge<const N: usize>(
+        &self,
+        now: Duration,
+        dues: [(Duration, Stall); N],
+    ) -> Result<(), Stall> {
+        let first = dues.into_iter().reduce(earlier);
+        first.filter(|(due, _)| now >= *due).map_or(Ok(()), |(_, stall)| Err(stall))
+    }
+}
+
+/// The one that is due first; the first of two that are due at once.
+fn earlier(first: (Duration, Stall), second: (Duration, Stall)) -> (Duration, Stall) {
+    if second.0 < first.0 { second } else { first }
+}
+
+/// What a peer that listens must take within [`Deadlines::progress`]. Without it, one that takes a byte now and then would be
+/// waited for as long as there is something to say. It is the smallest block that is advised for slow lines.
+const LEAST: u64 = 4096;
