@@ -3,6 +3,7 @@
 //! They are ordinary functions so that they are compiled, linted and run over their corpora with the tests; the
 //! targets under `fuzz/` only call them.
 
+mod lines;
 mod scarce;
 mod trouble;
 
@@ -275,6 +276,18 @@ pub fn plain(data: &[u8]) {
     assert!(received.is_ok_and(|received| received.root == root));
 }
 
+/// Ends of a [`Line`](crate::transport::Line): against any bytes and any frames, and against one another over a line that
+/// loses, doubles, adds and changes bytes.
+///
+/// What is read is what was written; little damage is repaired; and what an end holds is bounded.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn line(data: &[u8]) {
+    lines::line(data);
+}
+
 /// What a session stores into.
 type Troubled = FaultStore<Scarce<MemoryStore>>;
 
@@ -282,7 +295,8 @@ type Troubled = FaultStore<Scarce<MemoryStore>>;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 6] = [
+    ("line", line),
     ("names", names),
     ("plain", plain),
     ("receiver_bytes", receiver_bytes),

@@ -7,8 +7,8 @@
 //! haul::testing::transport::check(|| memory::network(NonZeroUsize::MIN));
 //! ```
 //!
-//! [`check`] does everything that concerns any transport, and takes some seconds: most of it waiting for ticks. Each check
-//! is also a function of its own, for streams that cannot be had from a connector and an acceptor. All panic, as
+//! [`check`] does everything that concerns any transport, and takes some seconds: most of it waiting for ticks.
+//! [`check_one_at_a_time`] does so for those that carry one connection at a time. Each check is also a function of its own, for streams that cannot be had from a connector and an acceptor. All panic, as
 //! tests do, and say what was broken.
 #![expect(clippy::disallowed_methods, reason = "a check of ticks looks at the clock")]
 #![expect(clippy::panic, reason = "a check fails like a test: by panicking")]
@@ -35,14 +35,39 @@ where
     A: Acceptor + Send,
     A::Stream: Send,
 {
-    check_within(make_pair, LONGEST);
+    check_within(make_pair, LONGEST, Connections::Many);
+}
+
+/// Runs every check as [`check`] does, for transports that carry one connection at a time.
+///
+/// # Panics
+///
+/// If the transport breaks the contract.
+pub fn check_one_at_a_time<C, A>(make_pair: impl FnMut() -> (C, A) + Send + 'static)
+where
+    C: Connector + Send,
+    C::Stream: Send,
+    A: Acceptor + Send,
+    A::Stream: Send,
+{
+    check_within(make_pair, LONGEST, Connections::OneAtATime);
+}
+
+/// How many connections there may be at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connections {
+    Many,
+    OneAtATime,
 }
 
 /// How long a check of [`check`] may take: 60 s, where all but the ticks take milliseconds.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
-fn check_within<C, A>(make_pair: impl FnMut() -> (C, A) + Send + 'static, longest: Duration)
-where
+fn check_within<C, A>(
+    make_pair: impl FnMut() -> (C, A) + Send + 'static,
+    longest: Duration,
+    connections: Connections,
+) where
     C: Connector + Send,
     C::Stream: Send,
     A: Acceptor + Send,
@@ -50,8 +75,8 @@ where
 {
     let (begins, begun) = mpsc::channel();
     let checks = thread::spawn(move || {
-        run_all(make_pair, |name| {
-            // Where nobody waits any more, the test has failed already.
+        // Where nobody waits any more, the test has failed already.
+        run_all(make_pair, connections, |name| {
             let _ = begins.send(name);
         });
     });
@@ -70,8 +95,11 @@ where
     }
 }
 
-fn run_all<C, A>(mut make_pair: impl FnMut() -> (C, A), mut begin: impl FnMut(&'static str))
-where
+fn run_all<C, A>(
+    mut make_pair: impl FnMut() -> (C, A),
+    connections: Connections,
+    mut begin: impl FnMut(&'static str),
+) where
     C: Connector + Send,
     C::Stream: Send,
     A: Acceptor + Send,
@@ -102,9 +130,15 @@ where
     begin("accept_returns_in_ticks");
     let (mut connector, mut acceptor) = make_pair();
     accept_returns_in_ticks(&mut connector, &mut acceptor);
-    begin("connections_are_many_and_apart");
-    let (mut connector, mut acceptor) = make_pair();
-    connections_are_many_and_apart(&mut connector, &mut acceptor);
+    if connections == Connections::Many {
+        begin("connections_are_many_and_apart");
+        let (mut connector, mut acceptor) = make_pair();
+        connections_are_many_and_apart(&mut connector, &mut acceptor);
+    } else {
+        begin("connections_follow_and_end_one_another");
+        let (mut connector, mut acceptor) = make_pair();
+        connections_follow_and_end_one_another(&mut connector, &mut acceptor);
+    }
 }
 
 /// All bytes arrive, in order and unchanged, in either direction, however they are cut into reads and writes.
@@ -341,6 +375,45 @@ where
             }
         });
     }
+}
+
+/// A connector connects as often as it is asked to, whether the former stream is dropped or not. If it is not, both its ends
+/// fail from then on or give the end of the stream; nothing of one stream arrives at another.
+///
+/// This is for transports that carry one connection at a time.
+///
+/// # Panics
+///
+/// If a stream cannot be had, bytes of one arrive at another, or one goes on beside the next.
+pub fn connections_follow_and_end_one_another<C, A>(connector: &mut C, acceptor: &mut A)
+where
+    C: Connector + Send,
+    C::Stream: Send,
+    A: Acceptor + Send,
+    A::Stream: Send,
+{
+    for round in 0..3 {
+        let (mut near, mut far, peer) = open(connector, acceptor);
+        assert!(!peer.to_string().is_empty(), "the peer has no name");
+        // What is not read, nor flushed, is in the way of the next one.
+        drop(near.write(&content(round, 0..700)));
+        drop(far.write(&content(round, 0..900)));
+        let (next_near, next_far, _) = open(connector, acceptor);
+        turns_pass_to_and_fro(next_near, next_far);
+        is_over(&mut near);
+        is_over(&mut far);
+    }
+}
+
+/// Nothing can be read from this stream, nor written to it.
+fn is_over<S: Read + Write>(stream: &mut S) {
+    match read(stream, &mut [0; 16]) {
+        Ok(0) | Err(_) => {}
+        Ok(count) => panic!("{count} bytes came from a stream that another one has ended"),
+    }
+    let written = in_time("write", || stream.write(&[0])).and_then(|_| stream.flush());
+    let is_over = written.is_err_and(|error| !is_tick(&error));
+    assert!(is_over, "a stream that another one has ended takes bytes");
 }
 
 /// Opens one stream, and gives both its ends.

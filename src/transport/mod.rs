@@ -17,6 +17,13 @@
 //! - **Threads.** None are needed. A stream is used by one thread at a time, which need not be the one that
 //!   made it.
 //!
+//! # Lines without connections
+//!
+//! A stream is one connection: it begins when it is made, and a new one has nothing of the former. Serial ports,
+//! radios and terminals are not like that. Over such a line the next session would find what the last one left, and
+//! neither end would learn that the other has begun anew; nor do they promise that every byte arrives. A [`Line`] makes connections
+//! of one: it begins them, ends them, and repairs what is lost on the way.
+//!
 //! [`WouldBlock`]: io::ErrorKind::WouldBlock
 //! [`TimedOut`]: io::ErrorKind::TimedOut
 
@@ -31,6 +38,7 @@ mod close;
 pub mod exec;
 #[cfg(feature = "testing")]
 pub mod fault;
+pub mod line;
 mod listening;
 pub mod memory;
 mod monitor;
@@ -51,6 +59,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use self::line::Line;
 pub use self::listening::Listening;
 pub use self::stdio::Stdio;
 pub use self::threaded::Threaded;

@@ -1,0 +1,368 @@
+//! Connections over a line that has none of its own: a serial port, a radio, a terminal.
+//!
+//! A TCP stream begins and ends. A serial line is just there: when a session over it is lost, the bytes that it left
+//! stand before those of the next one, and neither end learns that the other has begun anew. Nor does such a line keep
+//! what it carries: one byte that is lost shifts all that follows.
+//!
+//! A [`Line`] is made of the stream of such a line, which it keeps for good. At one end it
+//! is a [`Connector`], at the other an [`Acceptor`], and the streams that they give are connections as haul expects them: they
+//! begin and end, what arrives is what was sent, and a new connection ends the former one at once at both ends.
+//!
+//! ```
+//! use std::num::NonZeroU32;
+//! use std::thread;
+//!
+//! use haul::store::{MemorySource, MemoryStore};
+//! use haul::transport::{Line, Listening, memory};
+//! use haul::{Config, RelPath, Transfer};
+//!
+//! // In earnest: a serial port in raw mode, whose calls return after a while.
+//! let (near, far) = memory::pipe(1024.try_into()?);
+//! // 115200 baud.
+//! let rate = NonZeroU32::new(11_520).expect("it is not zero");
+//! let store = MemoryStore::new();
+//! let receiver = thread::spawn({
+//!     let store = store.clone();
+//!     let mut line = Listening::new(Line::new(far, rate));
+//!     move || Transfer::new(Config::default()).receive_via(&store, &mut line)
+//! });
+//! let mut source = MemorySource::new().file(RelPath::parse(b"photo.jpg")?, "pixels");
+//! let mut line = Line::new(near, rate);
+//! let summary = Transfer::new(Config::default()).send_via(&mut source, &mut line)?;
+//! receiver.join().expect("the receiver does not panic")?;
+//! assert_eq!(summary.delivered, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What the stream owes
+//!
+//! Less than [others](super): bytes may be lost, changed, doubled and added. It must carry every value of a byte
+//! (a terminal in raw mode, without `XON` and `XOFF`), and its calls return within about a second, with `WouldBlock` or `TimedOut`
+//! if nothing happened. One thread is enough for it, and so is a line that carries one direction at a time.
+//!
+//! # How it works
+//!
+//! - Bytes travel in frames of at most 512 bytes of content, each with the number of its connection, its place
+//!   in it, and a check of 32 bits. The start of a frame is found again in any stream of bytes: what is damaged or added costs the
+//!   frames that it hits, and noise between frames costs nothing.
+//! - A side sends for about half a second, 1 KiB at least and 32 KiB at most, and then asks how far the other one got.
+//!   From there it goes on. So a loss is repaired here, after a second or so at 9600 baud, and haul does not hear of it.
+//! - An answer that does not come is asked for again, every second at worst. A line that was dead for a while is in use again a
+//!   second after it came back.
+//! - A side that has been waiting for 2 s asks whether the other one still knows of the connection. One that was started anew
+//!   does not, and says so: [`ConnectionReset`](io::ErrorKind::ConnectionReset).
+//! - 32 bits find accidents, of which one in four billion is missed. haul has checks of its own, with more.
+//!
+//! The memory of a line is at most some 110 KiB, whatever comes over it.
+
+mod connection;
+mod engine;
+mod frame;
+#[cfg(feature = "testing")]
+pub(crate) mod play;
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, ErrorKind, Read, Write};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::connection::State;
+use self::engine::{Doing, Engine, is_tick};
+use super::monitor::Monitor;
+use super::{Acceptor, Connector, Peer};
+
+/// One end of a line: it [connects](Connector), or [accepts](Acceptor).
+///
+/// There is one connection at a time. One end connects and the other accepts; who of them sends does not matter.
+/// [`Listening`](super::Listening) makes a connector of the one that accepts.
+///
+/// - **A new connection** ends the former one: its stream fails with [`io::ErrorKind::ConnectionReset`] at either end.
+/// - **Between connections** nobody reads the line. What is left on it does no harm to the next connection.
+pub struct Line<S> {
+    shared: Arc<Shared<S>>,
+    timeout: Duration,
+    name: String,
+}
+
+impl<S: Read + Write> Line<S> {
+    /// Takes a line, which carries so many bytes in a second: a tenth of the baud rate of a serial port.
+    ///
+    /// If it carries more, it is not used in full; if it carries less, more answers are asked for than need be.
+    pub fn new(stream: S, bytes_per_second: NonZeroU32) -> Self {
+        let start = Instant::now();
+        let clock = Box::new(move || start.elapsed());
+        let shared = Shared {
+            engine: Mutex::new(Engine::new(stream, bytes_per_second.get(), clock)),
+            gate: Monitor::new(Gate::default()),
+            calls: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared), timeout: CONNECT_TIMEOUT, name: "line".into() }
+    }
+
+    /// Sets how long [`connect`](Connector::connect) waits for the other end. Default: 10 s.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets what is said of the [`Peer`], for example the path of the port. Default: `line`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets another clock, for tests: it gives the time since some fixed moment.
+    #[must_use]
+    pub fn clock(self, clock: impl Fn() -> Duration + Send + 'static) -> Self {
+        self.shared.lock().set_clock(Box::new(clock));
+        self
+    }
+}
+
+impl<S: Read + Write> Connector for Line<S> {
+    type Stream = LineStream<S>;
+
+    /// Asks the other end for a connection, again and again.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::TimedOut`]: it did not grant one within the [time](Line::connect_timeout).
+    /// - Those of the stream of the line, save ticks.
+    fn connect(&mut self) -> io::Result<LineStream<S>> {
+        let number = random();
+        self.shared.gate.update(|gate| *gate = Gate { live: Some(number), has_caller: false });
+        // From here on it is forgotten when it is dropped.
+        let stream = LineStream { shared: Arc::clone(&self.shared), number };
+        let until = {
+            let mut engine = self.shared.lock();
+            engine.dial(number);
+            engine.now().saturating_add(self.timeout)
+        };
+        loop {
+            let open = self.shared.lock().run(Doing::Sending, |engine| {
+                Ok((engine.connection(number)?.state() == State::Open).then_some(()))
+            });
+            match open {
+                Ok(()) => return Ok(stream),
+                Err(error) if !is_tick(&error) => return Err(error),
+                Err(_) if self.shared.lock().now() >= until => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                Err(error) => pause(&error),
+            }
+        }
+    }
+}
+
+impl<S: Read + Write> Acceptor for Line<S> {
+    type Stream = LineStream<S>;
+
+    /// Waits until the other end asks for a connection.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::TimedOut`], [`ErrorKind::WouldBlock`]: it did not yet.
+    /// - Those of the stream of the line.
+    fn accept(&mut self) -> io::Result<(LineStream<S>, Peer)> {
+        // The stream of a connection reads the line. Where it is not used for a while, somebody must hear who comes.
+        let before = self.shared.calls.load(Ordering::Relaxed);
+        let waited = self
+            .shared
+            .gate
+            .wait(Some(BESIDE), |gate| (gate.live.is_none() || gate.has_caller).then_some(()));
+        if waited.is_err() && self.shared.calls.load(Ordering::Relaxed) != before {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let mut engine = self.shared.lock();
+        engine.accepts = true;
+        let until = engine.now().saturating_add(BESIDE);
+        let number = loop {
+            match engine.run(Doing::Sending, |engine| Ok(engine.grant())) {
+                Ok(number) => break number,
+                // Whoever calls writes with pauses of its own: where the line holds little, he is to be met.
+                Err(error) if is_tick(&error) && engine.now() < until => pause(&error),
+                Err(error) => return Err(error),
+            }
+        };
+        self.shared.gate.update(|gate| *gate = Gate { live: Some(number), has_caller: false });
+        let stream = LineStream { shared: Arc::clone(&self.shared), number };
+        // The other end waits for this. If the line does not take it now, the first call of the stream goes on.
+        let said = engine.run(Doing::Sending, |_| Ok(Some(())));
+        drop(engine);
+        match said {
+            Err(error) if !is_tick(&error) => Err(error),
+            _ => Ok((stream, Peer::Other(self.name.clone()))),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Line<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A connection over a [`Line`].
+///
+/// - A write takes what there is room for, and sends when there is none.
+/// - **A flush** waits until the other end has taken everything, which reads for that. If it fails with a tick, call it again.
+/// - A call takes as long as one of the line's stream, or two where that takes nothing, and a second at most else. Ticks of that stream
+///   are ticks of this one.
+/// - **Dropping** it sends what was written, tells the other end that nothing follows, and waits until that
+///   has heard it, 2 s at most.
+pub struct LineStream<S: Read + Write> {
+    shared: Arc<Shared<S>>,
+    number: u32,
+}
+
+impl<S: Read + Write> LineStream<S> {
+    fn run<T>(
+        &mut self,
+        doing: Doing,
+        ready: impl FnMut(&mut Engine<S>) -> io::Result<Option<T>>,
+    ) -> io::Result<T> {
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        let mut engine = self.shared.lock();
+        let result = engine.run(doing, ready);
+        let has_caller = engine.has_caller();
+        drop(engine);
+        if has_caller {
+            self.shared.gate.update(|gate| gate.has_caller = true);
+        }
+        result
+    }
+}
+
+impl<S: Read + Write> Read for LineStream<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let number = self.number;
+        self.run(Doing::Listening, |engine| {
+            let connection = engine.connection(number)?;
+            let count = connection.read(buffer);
+            Ok((count > 0 || connection.is_ended()).then_some(count))
+        })
+    }
+}
+
+impl<S: Read + Write> Write for LineStream<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let number = self.number;
+        let take = |engine: &mut Engine<S>| {
+            let connection = engine.connection(number)?;
+            if connection.is_ended() {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            let count = connection.write(bytes);
+            Ok((count > 0).then_some(count))
+        };
+        // Where there is room, the line need not be asked.
+        let taken = take(&mut self.shared.lock())?;
+        match taken {
+            Some(count) => Ok(count),
+            None => self.run(Doing::Sending, take),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let number = self.number;
+        // Pushed before anything is sent, so that a call that ticks has sent what it could.
+        self.shared.lock().connection(number)?.flush();
+        self.run(Doing::Sending, |engine| {
+            let connection = engine.connection(number)?;
+            match connection.flush() {
+                true => Ok(Some(())),
+                false if connection.is_ended() => Err(ErrorKind::BrokenPipe.into()),
+                false => Ok(None),
+            }
+        })
+    }
+}
+
+impl<S: Read + Write> Drop for LineStream<S> {
+    fn drop(&mut self) {
+        let number = self.number;
+        let until = self.shared.lock().now().saturating_add(CLOSE_WAIT);
+        loop {
+            let closed = self.run(Doing::Sending, |engine| Ok(engine.close(number)?.then_some(())));
+            match closed {
+                Err(error) if is_tick(&error) && self.shared.lock().now() < until => pause(&error),
+                _ => break,
+            }
+        }
+        self.shared.lock().forget(number);
+        self.shared.gate.update(|gate| gate.live = gate.live.filter(|live| *live != number));
+    }
+}
+
+impl<S: Read + Write> fmt::Debug for LineStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineStream").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// What a line and the stream of its connection share.
+struct Shared<S> {
+    /// Whoever holds it uses the line, for a tick at most.
+    engine: Mutex<Engine<S>>,
+    gate: Monitor<Gate>,
+    /// How often the stream of the connection was used.
+    calls: AtomicU64,
+}
+
+/// What [`Line::accept`](Acceptor::accept) waits for, without use of the line.
+#[derive(Debug, Default)]
+struct Gate {
+    /// The connection that somebody has the stream of.
+    live: Option<u32>,
+    /// The other end asks for another one.
+    has_caller: bool,
+}
+
+impl<S> Shared<S> {
+    /// A call that panicked, in the stream of the line, leaves that as it is: checks find what it broke.
+    fn lock(&self) -> MutexGuard<'_, Engine<S>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits where the stream of the line did not.
+fn pause(error: &io::Error) {
+    if error.kind() == ErrorKind::WouldBlock {
+        thread::sleep(PAUSE);
+    }
+}
+
+/// A number that differs from connection to connection. It need not be secret.
+fn random() -> u32 {
+    // The standard library seeds each `RandomState` from the system's random numbers.
+    let [a, b, c, d, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// How long to ask for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a drop waits for the other end to hear of it.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a connection is not used before [`Line::accept`](Acceptor::accept) listens in its stead, and for how long then.
+const BESIDE: Duration = Duration::from_millis(500);
+
+/// Between two calls of a stream that does not wait.
+const PAUSE: Duration = Duration::from_millis(5);
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

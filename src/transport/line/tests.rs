@@ -1,0 +1,127 @@
+use super::play::{Play, Step, content};
+use super::*;
+use crate::transport::fault::{Direction, Fault, Misdeed};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A connection with a turn of each side, the first longer than a window, and its end.
+const NEAR: &[Step] =
+    &[Step::Dial(7), Step::Write(1100), Step::Flush, Step::Read(300), Step::Close];
+const FAR: &[Step] =
+    &[Step::Accept, Step::Read(1100), Step::Write(300), Step::Flush, Step::ReadEnd, Step::Close];
+
+fn assert_delivered(play: &Play, case: &dyn fmt::Debug) {
+    let [near, far] = &play.ends;
+    let errors = [&near.error, &far.error];
+    assert!(errors.iter().all(|error| error.is_none()), "{case:?}: {errors:?}");
+    assert!(near.is_done() && far.is_done(), "{case:?}");
+    assert!(near.read == content(0, 300) && far.read == content(0, 1100), "{case:?}");
+}
+
+#[test]
+fn connection_over_a_good_line_waits_for_nothing() {
+    for capacity in [1, 3, 100_000] {
+        let mut play = Play::new(capacity, [&[], &[]], [NEAR, FAR]);
+        assert_eq!(play.run(HOUR), Duration::ZERO, "{capacity}");
+        assert_delivered(&play, &capacity);
+    }
+}
+
+/// Runs a connection with one fault at every byte that comes in at either end.
+fn each_place(kinds: &[Misdeed], mut check: impl FnMut(&mut Play, &dyn fmt::Debug)) -> usize {
+    let mut runs = 0;
+    for end in [0, 1] {
+        for kind in kinds {
+            for at in 0.. {
+                let fault = [Fault::new(Direction::Read, at, *kind)];
+                let scripts: [&[Fault]; 2] = if end == 0 { [&fault, &[]] } else { [&[], &fault] };
+                let mut play = Play::new(100_000, scripts, [NEAR, FAR]);
+                check(&mut play, &(end, at, kind));
+                if play.log.hits().is_empty() {
+                    assert!(at > 300, "{end} {at} {kind:?}");
+                    break;
+                }
+                runs += 1;
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn connection_with_any_byte_lost_doubled_added_or_flipped_delivers_all_in_time() {
+    let kinds = [
+        Misdeed::Delete,
+        Misdeed::Duplicate,
+        Misdeed::Insert(0),
+        Misdeed::Insert(0xff),
+        Misdeed::Flip(0),
+        Misdeed::Flip(7),
+    ];
+    let runs = each_place(&kinds, |play, case| {
+        let took = play.run(HOUR);
+        assert_delivered(play, case);
+        // Time on the line is not counted here: the longest is that of a window, a second.
+        assert!(took <= Duration::from_secs(2), "{case:?}: {took:?}");
+    });
+    assert!(runs > 9_000, "{runs}");
+}
+
+#[test]
+fn connection_cut_anywhere_fails_or_is_waited_for_and_delivers_nothing_wrong() {
+    use ErrorKind as Kind;
+    let kinds = [Misdeed::End, Misdeed::Error(Kind::ConnectionReset), Misdeed::Stall];
+    each_place(&kinds, |play, case| {
+        play.run(Duration::from_secs(10));
+        let [near, far] = &play.ends;
+        assert!(content(0, 300).starts_with(&near.read), "{case:?}");
+        assert!(content(0, 1100).starts_with(&far.read), "{case:?}");
+        let errors = [near, far].map(|end| end.error.as_ref().map(io::Error::kind));
+        let expected = [None, Some(Kind::UnexpectedEof), Some(Kind::ConnectionReset)];
+        assert!(errors.iter().all(|error| expected.contains(error)), "{case:?}: {errors:?}");
+    });
+}
+
+#[test]
+fn end_that_is_started_anew_is_met_at_once_whatever_the_other_is_about() {
+    let second = [Step::Dial(8), Step::Write(600), Step::Flush, Step::Read(20), Step::Close];
+    // Killed while it dials, after a write that nobody asked for, after a turn, and while it waits for an answer.
+    let firsts: [&[Step]; 4] = [
+        &[Step::Dial(7)],
+        &[Step::Dial(7), Step::Write(1000)],
+        &[Step::Dial(7), Step::Write(1100), Step::Flush],
+        &[Step::Dial(7), Step::Write(50), Step::Flush, Step::Read(20)],
+    ];
+    for (number, first) in firsts.into_iter().enumerate() {
+        let near = [first, &[Step::Restart], &second].concat();
+        let answers: &[Step] =
+            if number == 3 { &[Step::Read(50), Step::Write(20), Step::Flush] } else { &[] };
+        let far = [
+            &[Step::Accept],
+            answers,
+            &[Step::ReadUntilReset, Step::Accept, Step::Read(600), Step::Write(20), Step::Flush],
+            &[Step::ReadEnd, Step::Close],
+        ]
+        .concat();
+        let mut play = Play::new(100_000, [&[], &[]], [&near, &far]);
+        let took = play.run(HOUR);
+        let errors = play.ends.each_ref().map(|end| &end.error);
+        assert!(errors.iter().all(|error| error.is_none()), "{number}: {errors:?}");
+        assert!(took <= Duration::from_secs(1), "{number}: {took:?}");
+    }
+}
+
+/// What a side that accepts forgets, the other one hears when it speaks, or when it has listened for a while.
+#[test]
+fn end_that_lost_its_peer_hears_of_it_while_it_speaks_and_while_it_listens() {
+    let speaks = [Step::Dial(7), Step::Write(9), Step::Flush, Step::Write(9000), Step::Flush];
+    let listens = [Step::Dial(7), Step::Write(9), Step::Flush, Step::Read(1)];
+    let far = [Step::Accept, Step::Read(9), Step::Restart, Step::Accept];
+    for near in [&speaks[..], &listens] {
+        let mut play = Play::new(100_000, [&[], &[]], [near, &far]);
+        play.run(Duration::from_secs(3));
+        let [near, _] = &play.ends;
+        let kind = near.error.as_ref().map(io::Error::kind);
+        assert_eq!(kind, Some(ErrorKind::ConnectionReset));
+    }
+}
