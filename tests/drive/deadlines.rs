@@ -1,15 +1,18 @@
 //! Peers that say or take nothing, or hardly anything.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use haul::config::Deadlines;
 use haul::drive::Clock;
 use haul::proto::{Sender, Stall, TransferId};
 use haul::store::MemoryStore;
-use haul::{Cancel, Config, Error, Event, Transfer};
+use haul::transport::memory::pipe;
+use haul::{Cancel, Config, Error, Event, Observer, Transfer};
 
-use crate::scene::{CancelAt, Silent, Virtual, three_files};
+use crate::scene::{CancelAt, Silent, Virtual, capacity, three_files};
 
 #[test]
 fn silent_peer_ends_the_session_at_the_deadline() {
@@ -162,4 +165,37 @@ fn last_words_are_given_up_after_a_second() {
     assert!(matches!(error, Error::Cancelled), "{error:?}");
     let took = clock.now();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1200), "{took:?}");
+}
+
+/// An observer that returns from the first offer only when the test is over.
+struct Stuck(mpsc::Receiver<()>);
+
+impl Observer for Stuck {
+    fn event(&mut self, event: &Event) {
+        if matches!(event, Event::Offered { .. }) {
+            let _ = self.0.recv();
+        }
+    }
+}
+
+#[test]
+fn observer_that_does_not_return_ends_the_peer_within_its_silence() {
+    let mut deadlines = Deadlines::default();
+    deadlines.silence = Duration::from_millis(500);
+    let (alice, bob) = pipe(capacity(1 << 16));
+    let (hold, held) = mpsc::channel();
+    let config = Config::default();
+    thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            Transfer::new(config.clone())
+                .observer(Stuck(held))
+                .receive(&mut MemoryStore::new(), bob)
+        });
+        let sent =
+            Transfer::new(config.clone().deadlines(deadlines)).send(&mut three_files(), alice);
+        assert!(matches!(sent, Err(Error::Stalled(Stall::Silence { .. }))), "{sent:?}");
+        drop(hold);
+        // Its own session ends once the observer does.
+        assert!(receiver.join().expect("it does not panic").is_err());
+    });
 }

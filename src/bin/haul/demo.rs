@@ -28,7 +28,7 @@ use crate::stream::TICK;
 
 pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let cancel = Cancel::new();
-    interrupt::watch(interrupt::cancel(&cancel), "what has arrived is kept")?;
+    interrupt::watch(interrupt::cancel(&cancel), "what has arrived is kept", reporter)?;
     if let Some(file) = &args.file {
         send::check(file)?;
         if file.is_dir() {

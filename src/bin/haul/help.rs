@@ -7,9 +7,10 @@ use clap::{Command, CommandFactory, Error};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::args::Haul;
+use crate::args::{Haul, Output};
 use crate::exit::{Code, Stop};
 use crate::explain::{clean, system};
+use crate::report::Reporter;
 
 /// Prints what clap has to say: help that was asked for, or one line on wrong usage.
 pub(crate) fn answer(error: &Error) -> Code {
@@ -19,12 +20,16 @@ pub(crate) fn answer(error: &Error) -> Code {
             _ => Code::Done,
         },
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // To standard error; where this cannot be said, nothing can.
-            let _ = error.print();
+            // A reader that does not read keeps it waiting for no longer than anything else.
+            let reporter = Reporter::new(Output::default());
+            error.to_string().lines().for_each(|line| reporter.progress(line));
+            reporter.finish();
             Code::Usage
         }
         _ => {
-            let _ = writeln!(io::stderr(), "haul: {}", one_line(&error.to_string()));
+            let reporter = Reporter::new(Output::default());
+            reporter.complain(&one_line(&error.to_string()));
+            reporter.finish();
             Code::Usage
         }
     }

@@ -1,6 +1,6 @@
 //! Ctrl-C: the first stops in good order, the second at once.
 
-use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread;
 
 use haul::Cancel;
@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::exit::{Code, Stop};
+use crate::report::Reporter;
 
 /// Gives the transfer up.
 pub(crate) fn cancel(cancel: &Cancel) -> impl Fn() + Send + 'static {
@@ -23,7 +24,12 @@ pub(crate) fn leave(cancel: &Cancel) -> impl Fn() + Send + 'static {
 
 /// Calls `stop` at the first signal that asks the process to end (SIGINT, SIGTERM, SIGHUP), and tells the user what then
 /// holds; ends the process at the second. A signal that was ignored from the start stays so: that is what nohup does.
-pub(crate) fn watch(stop: impl Fn() + Send + 'static, hint: &'static str) -> Result<(), Stop> {
+pub(crate) fn watch(
+    stop: impl Fn() + Send + 'static,
+    hint: &'static str,
+    reporter: &Arc<Reporter>,
+) -> Result<(), Stop> {
+    let reporter = Arc::clone(reporter);
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_in(ignored, signal));
     let watched = Signals::new(wanted).and_then(|mut signals| {
@@ -31,9 +37,8 @@ pub(crate) fn watch(stop: impl Fn() + Send + 'static, hint: &'static str) -> Res
             let mut signals = signals.forever();
             if signals.next().is_some() {
                 stop();
-                // No lock is taken that a stuck thread could hold, and where this cannot be said, nothing can.
-                let _ =
-                    writeln!(io::stderr(), "haul: stopping; {hint} (Ctrl-C again stops at once)");
+                // It does not wait for who reads it: the second signal must be seen.
+                reporter.mention(&format!("stopping; {hint} (Ctrl-C again stops at once)"));
             }
             if signals.next().is_some() {
                 std::process::exit(Code::Interrupted.number().into());

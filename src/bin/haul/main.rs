@@ -3,6 +3,7 @@
 
 mod address;
 mod args;
+mod bars;
 mod demo;
 mod exit;
 mod explain;
@@ -16,6 +17,7 @@ mod receive;
 mod report;
 mod send;
 mod session;
+mod spool;
 mod stream;
 mod units;
 

@@ -48,6 +48,7 @@ pub(crate) fn send(
     interrupt::watch(
         interrupt::cancel(&cancel),
         "the receiver has a part, and nobody will tell it so",
+        reporter,
     )?;
     let Some(mut stream) = meet(link(args, address, reporter)?, Side::Sender, &cancel, reporter)?
     else {
@@ -81,7 +82,7 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     }
     let durability = args.durability.map_or_else(Durability::default, Durability::from);
     let cancel = Cancel::new();
-    interrupt::watch(interrupt::cancel(&cancel), "what has come is not kept")?;
+    interrupt::watch(interrupt::cancel(&cancel), "what has come is not kept", reporter)?;
     let mut place = Place::new(path, existing)?;
     let link = match &args.connect {
         Some(address) => dial(args, address),

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 
-use crate::report::{Record, Reporter};
+use crate::report::{Bar, Record, Reporter};
 
 /// What one transfer shows of its progress. The count never goes back.
 pub(crate) struct Progress {
@@ -17,7 +17,8 @@ pub(crate) struct Progress {
     /// There is more to come than is known.
     open_ended: bool,
     started: Instant,
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
+    last_shown: Option<Instant>,
     last_line: Instant,
     last_record: Option<Instant>,
     /// What the last record said.
@@ -36,6 +37,7 @@ impl Progress {
             open_ended: false,
             started: now,
             bar: None,
+            last_shown: None,
             last_line: now,
             last_record: None,
             recorded: None,
@@ -62,9 +64,7 @@ impl Progress {
     /// Says the last of it, and takes the bar away.
     pub(crate) fn finish(&mut self) {
         self.record();
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        self.bar = None;
     }
 
     /// How long it has taken so far.
@@ -82,14 +82,14 @@ impl Progress {
 
     fn draw(&mut self, now: Instant) {
         if self.bar.is_none() {
-            self.bar = self.reporter.bar().map(|bar| bar.with_style(style()));
+            self.bar = self.reporter.bar();
         }
         match &self.bar {
             Some(bar) => {
-                if !self.open_ended {
-                    bar.set_length(self.total);
+                if self.last_shown.is_none_or(|last| now.duration_since(last) >= SHOW_PAUSE) {
+                    self.last_shown = Some(now);
+                    bar.show(self.bytes, (!self.open_ended).then_some(self.total));
                 }
-                bar.set_position(self.bytes);
             }
             None if now.duration_since(self.last_line) >= LINE_PAUSE => {
                 self.last_line = now;
@@ -107,18 +107,8 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn style() -> ProgressStyle {
-    let template = "{bar:30} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left";
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
+/// A bar moves twenty times a second at most.
+const SHOW_PAUSE: Duration = Duration::from_millis(50);
 
 /// Programs are told ten times a second at most.
 const RECORD_PAUSE: Duration = Duration::from_millis(100);

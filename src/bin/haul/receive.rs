@@ -41,13 +41,18 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     }
     let cancel = Cancel::new();
     if let Some(address) = &args.connect {
-        interrupt::watch(interrupt::leave(&cancel), "run the same command again to go on")?;
+        interrupt::watch(
+            interrupt::leave(&cancel),
+            "run the same command again to go on",
+            reporter,
+        )?;
         let transfer = transfer(config, cancel, limit, reporter);
         fetch(args, address, &store, transfer, reporter)
     } else if args.stdio {
         interrupt::watch(
             interrupt::leave(&cancel),
             "what has arrived is kept for when the sender comes again",
+            reporter,
         )?;
         serve_stdio(store, transfer(config, cancel, limit, reporter))
     } else {
@@ -115,6 +120,7 @@ fn serve(
     interrupt::watch(
         interrupt::leave(&cancel),
         "what has arrived is kept for senders that come again",
+        reporter,
     )?;
     let listener = listen(args.listen.as_ref(), TcpOptions::default(), Side::Receiver, reporter)?;
     let done = Done::default();

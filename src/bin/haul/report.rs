@@ -1,51 +1,50 @@
 //! What the command says: text for people, or one JSON object a line.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use haul::Summary;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
 use crate::args::Output;
+use crate::bars::{Bars, Step};
 use crate::exit::Stop;
-use crate::explain::{clean, system};
+use crate::explain::clean;
+use crate::spool::{Failed, Need, Put, Spool};
 
-/// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic.
+/// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic; one that does not read keeps
+/// nobody waiting for long, see [`Spool`].
 ///
-/// A thread writes what stands in a queue, so that a reader who is slow does not keep the transfers waiting. When the queue
-/// is full, progress is left out, which the next one makes up for; any other line waits for up to [`STUCK`]. If
-/// there is no room even then, nobody reads: that is said on standard error, no further line is written, the
-/// transfers go on, and the command does not end with success.
+/// - Nobody reads standard output: that is said on standard error, the transfers go on, and the command does not
+///   end with success.
+/// - Nobody reads standard error: the transfers go on, and the exit code is what it would be. It says as much as
+///   the lines did that were lost.
 pub(crate) struct Reporter {
     output: Output,
-    lines: Mutex<Lines>,
-    state: Arc<Mutex<State>>,
-    /// Lines that were written.
-    count: Arc<AtomicU64>,
-    /// Bars are drawn: standard error is a terminal, and nobody asked for quiet.
-    bars: Option<MultiProgress>,
+    /// `None` where what is for standard output goes the way of what is for standard error: that is what it is, or
+    /// one terminal has both.
+    out: Option<Spool<String>>,
+    err: Arc<Spool<Item>>,
+    is_drawn: bool,
+    /// Bars so far.
+    bars: AtomicU64,
 }
 
-/// The queue, and the thread that empties it. Both are made by the first line.
-struct Lines {
-    to: Option<Box<dyn Write + Send>>,
-    queue: Option<SyncSender<String>>,
-    /// Disconnected when the thread has written all.
-    written: Option<Receiver<()>>,
+/// What the thread of standard error writes.
+enum Item {
+    /// A line for standard output.
+    Said(String),
+    /// A line for standard error.
+    Told(String),
+    /// A change of the bar that has this number.
+    Bar(u64, Step),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// Whoever read it went away: nothing more is written.
-    Closed,
-    /// It could not be written, for a reason that somebody should know.
-    Failed,
+/// A bar on the terminal. It is taken away when it is dropped.
+pub(crate) struct Bar {
+    number: u64,
+    err: Arc<Spool<Item>>,
 }
 
 /// One line of `--json`. The name of the variant is its field `event`.
@@ -132,26 +131,33 @@ struct Line<'a> {
 
 impl Reporter {
     pub(crate) fn new(output: Output) -> Self {
-        Self::to(Box::new(io::stdout()), output)
+        let is_drawn = is_drawn(output);
+        if is_drawn && io::stdout().is_terminal() {
+            return Self::with(output, None, errors(Box::new(io::stdout()), is_drawn));
+        }
+        let err = Arc::new(errors(Box::new(io::stderr()), is_drawn));
+        let told = Arc::clone(&err);
+        let failed: Failed =
+            Arc::new(move |text| told.write(Item::Told(format!("haul: {text}")), Need::Must));
+        let put: Put<String> = Box::new(|line| put(&mut io::stdout(), &line));
+        let out = Spool::new("standard output", put, failed);
+        Self { output, out: Some(out), err, is_drawn, bars: AtomicU64::new(0) }
     }
 
     /// Says everything on standard error, because standard output is the stream.
     pub(crate) fn on_stderr(output: Output) -> Self {
-        Self::to(Box::new(io::stderr()), output)
+        Self::with(output, None, errors(Box::new(io::stderr()), is_drawn(output)))
     }
 
-    fn to(to: Box<dyn Write + Send>, output: Output) -> Self {
-        let drawn = !output.quiet && io::stderr().is_terminal();
-        let bars = drawn.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        let lines = Lines { to: Some(to), queue: None, written: None };
-        let state = Arc::new(Mutex::new(State::Open));
-        Self { output, lines: Mutex::new(lines), state, count: Arc::default(), bars }
+    fn with(output: Output, out: Option<Spool<String>>, err: Spool<Item>) -> Self {
+        let is_drawn = is_drawn(output);
+        Self { output, out, err: Arc::new(err), is_drawn, bars: AtomicU64::new(0) }
     }
 
     /// Information for people.
     pub(crate) fn say(&self, text: &str) {
         if !self.output.quiet && !self.output.json {
-            self.write(clean(text), true);
+            self.write(clean(text), Need::Must);
         }
     }
 
@@ -160,13 +166,19 @@ impl Reporter {
         if self.output.json
             && let Ok(line) = serde_json::to_string(&Line { record, session })
         {
-            self.write(line, !matches!(record, Record::Progress { .. }));
+            let is_progress = matches!(record, Record::Progress { .. });
+            self.write(line, if is_progress { Need::May } else { Need::Must });
         }
     }
 
     /// Something that is wrong, on standard error.
     pub(crate) fn complain(&self, text: &str) {
-        self.tell(&format!("haul: {}", clean(text)));
+        self.tell(&format!("haul: {text}"), Need::Must);
+    }
+
+    /// As [`Reporter::complain`], for who cannot wait at all.
+    pub(crate) fn mention(&self, text: &str) {
+        self.tell(&format!("haul: {text}"), Need::May);
     }
 
     /// The end of the command, without success.
@@ -178,140 +190,82 @@ impl Reporter {
     /// How far it is, on standard error.
     pub(crate) fn progress(&self, text: &str) {
         if !self.output.quiet {
-            self.tell(&clean(text));
+            self.tell(text, Need::May);
         }
     }
 
-    /// A bar, where bars are drawn.
-    pub(crate) fn bar(&self) -> Option<ProgressBar> {
-        self.bars.as_ref().map(|bars| bars.add(ProgressBar::no_length()))
+    /// A bar, where bars are drawn: standard error is a terminal, and nobody asked for quiet.
+    pub(crate) fn bar(&self) -> Option<Bar> {
+        self.is_drawn.then(|| Bar {
+            number: self.bars.fetch_add(1, Ordering::Relaxed),
+            err: Arc::clone(&self.err),
+        })
     }
 
     pub(crate) const fn wants_json(&self) -> bool {
         self.output.json
     }
 
-    /// Waits until all is written, for as long as somebody reads. Whether something was lost that should have been said,
-    /// and nobody went away from hearing it.
+    /// Waits until all is written, for as long as somebody reads. Whether something was lost on standard output that
+    /// should have been said, and nobody went away from hearing it.
     pub(crate) fn finish(&self) -> bool {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.queue = None;
-        if let Some(written) = lines.written.take()
-            && self.state() == State::Open
-        {
-            let mut before = self.count.load(Ordering::Relaxed);
-            while written.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout) {
-                let count = self.count.load(Ordering::Relaxed);
-                if count == before {
-                    self.give_up();
-                    break;
-                }
-                before = count;
-            }
-        }
-        self.state() == State::Failed
+        let is_lost = self.out.as_ref().is_some_and(Spool::finish);
+        self.err.finish();
+        is_lost
     }
 
-    fn state(&self) -> State {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn give_up(&self) {
-        {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if *state != State::Open {
-                return;
-            }
-            *state = State::Failed;
-        }
-        let seconds = STUCK.as_secs();
-        self.complain(&format!(
-            "nobody reads standard output: a line has waited for {seconds} s, and no more is written to it"
-        ));
-    }
-
-    fn write(&self, mut line: String, must: bool) {
-        let start = Instant::now();
-        // Nobody waits for room with the lock in hand: sessions would wait for one another, each in its turn.
-        let Some(queue) = self.queue() else { return };
-        while self.state() == State::Open {
-            line = match queue.try_send(line) {
-                Err(TrySendError::Full(line)) if must => line,
-                _ => return,
-            };
-            if start.elapsed() >= STUCK {
-                return self.give_up();
-            }
-            thread::sleep(PAUSE);
+    fn write(&self, line: String, need: Need) {
+        match &self.out {
+            Some(out) => out.write(line, need),
+            None => self.err.write(Item::Said(line), need),
         }
     }
 
-    fn queue(&self) -> Option<SyncSender<String>> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(to) = lines.to.take() {
-            self.start(&mut lines, to);
-        }
-        lines.queue.clone()
-    }
-
-    fn start(&self, lines: &mut Lines, mut to: Box<dyn Write + Send>) {
-        let (queue, queued) = sync_channel::<String>(QUEUE);
-        let (done, written) = sync_channel::<()>(0);
-        let (state, bars) = (Arc::clone(&self.state), self.bars.clone());
-        let count = Arc::clone(&self.count);
-        let run = move || {
-            let _done = done;
-            for line in queued {
-                let mut write = || writeln!(to, "{line}").and_then(|()| to.flush());
-                let result = match &bars {
-                    Some(bars) => bars.suspend(write),
-                    None => write(),
-                };
-                let Err(error) = result else {
-                    // No other memory depends on it: relaxed is enough.
-                    count.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                };
-                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-                if error.kind() == io::ErrorKind::BrokenPipe {
-                    *state = State::Closed;
-                } else if *state == State::Open {
-                    *state = State::Failed;
-                    let error = system(&error);
-                    let _ =
-                        writeln!(io::stderr(), "haul: cannot write to standard output: {error}");
-                }
-                return;
-            }
-        };
-        match thread::Builder::new().name("output".into()).spawn(run) {
-            Ok(_) => (lines.queue, lines.written) = (Some(queue), Some(written)),
-            Err(error) => {
-                *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Failed;
-                self.complain(&format!("cannot write to standard output: {}", system(&error)));
-            }
-        }
-    }
-
-    fn tell(&self, line: &str) {
-        // Where this cannot be said, nothing can.
-        let _ = self.aside(|| writeln!(io::stderr(), "{line}"));
-    }
-
-    /// Writes between the bars.
-    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.bars {
-            Some(bars) => bars.suspend(write),
-            None => write(),
-        }
+    fn tell(&self, line: &str, need: Need) {
+        self.err.write(Item::Told(clean(line)), need);
     }
 }
 
-/// Lines that may wait to be written: a second of many small files, and 200 KB of memory.
-const QUEUE: usize = 1024;
+impl Bar {
+    /// Shows how far it is.
+    pub(crate) fn show(&self, bytes: u64, total: Option<u64>) {
+        self.err.write(Item::Bar(self.number, Step::Show { bytes, total }), Need::May);
+    }
+}
 
-/// How long a line waits for room: well under the silence that a peer puts up with.
-const STUCK: Duration = Duration::from_secs(5);
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.err.write(Item::Bar(self.number, Step::End), Need::Must);
+    }
+}
 
-/// How often it is looked whether there is room.
-const PAUSE: Duration = Duration::from_millis(5);
+fn is_drawn(output: Output) -> bool {
+    !output.quiet && io::stderr().is_terminal()
+}
+
+/// The way of all that is for standard error, and for a standard output that is `out`.
+fn errors(mut out: Box<dyn Write + Send>, is_drawn: bool) -> Spool<Item> {
+    let mut bars = is_drawn.then(Bars::new);
+    let put: Put<Item> = Box::new(move |item| {
+        let (to, line): (&mut dyn Write, _) = match item {
+            Item::Said(line) => (&mut *out, line),
+            Item::Told(line) => (&mut io::stderr(), line),
+            Item::Bar(number, step) => {
+                if let Some(bars) = &mut bars {
+                    bars.step(number, step);
+                }
+                return Ok(());
+            }
+        };
+        match &bars {
+            Some(bars) => bars.aside(|| put(to, &line)),
+            None => put(to, &line),
+        }
+    });
+    // Where this cannot be said, nothing can.
+    Spool::new("standard error", put, Arc::new(|_| {}))
+}
+
+fn put(to: &mut dyn Write, line: &str) -> io::Result<()> {
+    writeln!(to, "{line}").and_then(|()| to.flush())
+}

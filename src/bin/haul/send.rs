@@ -152,7 +152,7 @@ fn transfer<S: Source>(
         config = config.unchanged(Unchanged::ByTime);
     }
     let cancel = Cancel::new();
-    interrupt::watch(interrupt::cancel(&cancel), "run the same command again to go on")?;
+    interrupt::watch(interrupt::cancel(&cancel), "run the same command again to go on", reporter)?;
     let mut link = link(args, address, reporter)?.reporting(reporter);
     let session = Session::new(Arc::clone(reporter), Side::Sender, source.total());
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);

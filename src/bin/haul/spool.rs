@@ -1,0 +1,208 @@
+//! A queue before a stream whose reader may be slow, or gone, or may never read at all.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::explain::system;
+
+/// Writes from any thread, and keeps none of them waiting for long.
+///
+/// A thread of its own writes what stands in the queue. When the queue is full, a [`May`](Need::May) is left out, and a
+/// [`Must`](Need::Must) waits for up to [`STUCK`]. If there is no room even then, nobody reads: nothing more is
+/// written, and no later call waits.
+pub(crate) struct Spool<T> {
+    name: &'static str,
+    lines: Mutex<Lines<T>>,
+    state: Arc<Mutex<State>>,
+    /// What was written, in pieces.
+    count: Arc<AtomicU64>,
+    failed: Failed,
+}
+
+/// The queue, and the thread that empties it. Both are made by the first line.
+struct Lines<T> {
+    put: Option<Put<T>>,
+    queue: Option<SyncSender<T>>,
+    /// Disconnected when the thread has written all.
+    written: Option<Receiver<()>>,
+}
+
+/// Writes one piece.
+pub(crate) type Put<T> = Box<dyn FnMut(T) -> io::Result<()> + Send>;
+
+/// Is told once, in one line, why nothing more is written; not where the reader went away.
+pub(crate) type Failed = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What becomes of a piece that finds no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It waits.
+    Must,
+    /// It is left out.
+    May,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Whoever read it went away: nothing more is written.
+    Closed,
+    /// It could not be written, for a reason that somebody should know.
+    Failed,
+}
+
+impl<T: Send + 'static> Spool<T> {
+    /// A queue before the stream that has this name in messages.
+    pub(crate) fn new(name: &'static str, put: Put<T>, failed: Failed) -> Self {
+        let lines = Lines { put: Some(put), queue: None, written: None };
+        let state = Arc::new(Mutex::new(State::Open));
+        Self { name, lines: Mutex::new(lines), state, count: Arc::default(), failed }
+    }
+
+    pub(crate) fn write(&self, mut piece: T, need: Need) {
+        let start = Instant::now();
+        // Nobody waits for room with the lock in hand: sessions would wait for one another, each in its turn.
+        let Some(queue) = self.queue() else { return };
+        while state(&self.state) == State::Open {
+            piece = match queue.try_send(piece) {
+                Err(TrySendError::Full(piece)) if need == Need::Must => piece,
+                _ => return,
+            };
+            if start.elapsed() >= STUCK {
+                return self.give_up();
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits until all is written, for as long as somebody reads. Whether something was lost that should have been said,
+    /// and nobody went away from hearing it.
+    pub(crate) fn finish(&self) -> bool {
+        let written = {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.queue = None;
+            lines.written.take()
+        };
+        if let Some(written) = written
+            && state(&self.state) == State::Open
+        {
+            let mut before = self.count.load(Ordering::Relaxed);
+            while written.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout) {
+                let count = self.count.load(Ordering::Relaxed);
+                if count == before {
+                    self.give_up();
+                    break;
+                }
+                before = count;
+            }
+        }
+        state(&self.state) == State::Failed
+    }
+
+    fn give_up(&self) {
+        if fail(&self.state) {
+            let (name, seconds) = (self.name, STUCK.as_secs());
+            (self.failed)(&format!(
+                "nobody reads {name}: a line has waited for {seconds} s, and no more is written to it"
+            ));
+        }
+    }
+
+    fn queue(&self) -> Option<SyncSender<T>> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(put) = lines.put.take() {
+            self.start(&mut lines, put);
+        }
+        lines.queue.clone()
+    }
+
+    fn start(&self, lines: &mut Lines<T>, mut put: Put<T>) {
+        let (queue, queued) = sync_channel::<T>(QUEUE);
+        let (done, written) = sync_channel::<()>(0);
+        let (state, count) = (Arc::clone(&self.state), Arc::clone(&self.count));
+        let (name, failed) = (self.name, Arc::clone(&self.failed));
+        let run = move || {
+            let _done = done;
+            for piece in queued {
+                let Err(error) = put(piece) else {
+                    // No other memory depends on it: relaxed is enough.
+                    count.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                };
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    *state.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+                } else if fail(&state) {
+                    failed(&format!("cannot write to {name}: {}", system(&error)));
+                }
+                return;
+            }
+        };
+        match thread::Builder::new().name(self.name.into()).spawn(run) {
+            Ok(_) => (lines.queue, lines.written) = (Some(queue), Some(written)),
+            Err(error) => {
+                if fail(&self.state) {
+                    (self.failed)(&format!("cannot write to {name}: {}", system(&error)));
+                }
+            }
+        }
+    }
+}
+
+fn state(state: &Mutex<State>) -> State {
+    *state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether it had not failed before, nor was closed.
+fn fail(state: &Mutex<State>) -> bool {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let was_open = *state == State::Open;
+    if was_open {
+        *state = State::Failed;
+    }
+    was_open
+}
+
+/// Pieces that may wait to be written: a second of many small files, and 200 KB of memory.
+const QUEUE: usize = 1024;
+
+/// How long a piece waits for room: well under the silence that a peer puts up with.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether there is room.
+const PAUSE: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn spool_that_nobody_reads_keeps_no_call_waiting_once_it_was_given_up() {
+        let (hold, held) = channel::<()>();
+        // It writes nothing before the test ends.
+        let put: Put<usize> = Box::new(move |_| {
+            let _ = held.recv();
+            Ok(())
+        });
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&told);
+        let failed: Failed = Arc::new(move |text| sink.lock().unwrap().push(text.to_owned()));
+        let spool = Spool::new("the test", put, failed);
+        let start = Instant::now();
+        // What may be left out is, and never waits.
+        (0..100 * QUEUE).for_each(|piece| spool.write(piece, Need::May));
+        assert!(start.elapsed() < STUCK, "{:?}", start.elapsed());
+        assert_eq!(state(&spool.state), State::Open);
+        // The first that must be written waits, and is the last to do so.
+        (0..100 * QUEUE).for_each(|piece| spool.write(piece, Need::Must));
+        assert!(spool.finish());
+        assert!((STUCK..4 * STUCK).contains(&start.elapsed()), "{:?}", start.elapsed());
+        assert_eq!(told.lock().unwrap().len(), 1);
+        drop(hold);
+    }
+}

@@ -1,0 +1,121 @@
+//! A standard error that nobody reads.
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write};
+use std::process::Child;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use tempfile::tempdir;
+
+use crate::common::{PATIENCE, photo_path, poll, quiet};
+use crate::haul::{HAUL, exec, names};
+
+/// A pipe that takes no byte more, and whose reader does not read.
+fn full() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    for size in [4096, 1] {
+        loop {
+            match writer.write(&vec![b'x'; size]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+/// The command with a standard error that takes nothing, for as long as this lasts. It is killed when dropped.
+struct Unread {
+    child: Child,
+    _reader: PipeReader,
+}
+
+impl Unread {
+    fn start(arguments: &[&str]) -> Self {
+        let (reader, writer) = full();
+        let mut command = quiet(HAUL);
+        command.args(arguments).stderr(writer);
+        Self { child: command.spawn().unwrap(), _reader: reader }
+    }
+
+    /// Where it listens.
+    fn address(&mut self) -> String {
+        let out = self.child.stdout.take().unwrap();
+        let (sender, line) = mpsc::channel();
+        thread::spawn(move || sender.send(BufReader::new(out).lines().next()));
+        let line = line.recv_timeout(PATIENCE).unwrap().unwrap().unwrap();
+        line.trim_start_matches("listening on ").to_owned()
+    }
+
+    /// Its exit code.
+    fn end(mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        poll(deadline, "the command", || self.child.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn stderr_that_nobody_reads_neither_stops_transfers_nor_the_end() {
+    let place = tempdir().unwrap();
+    let tree = place.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    (0..10).for_each(|number| fs::write(tree.join(number.to_string()), "x").unwrap());
+    // More to complain about than the queue holds.
+    let fifos = (0..1500).map(|number| tree.join(format!("fifo{number}")));
+    assert!(quiet("mkfifo").args(fifos).status().unwrap().success());
+    let inbox = place.path().join("inbox");
+    fs::create_dir(&inbox).unwrap();
+    let mut bob =
+        Unread::start(&["receive", inbox.to_str().unwrap(), "--once", "--listen", "127.0.0.1:0"]);
+    let address = bob.address();
+    let alice = Unread::start(&["send", tree.to_str().unwrap(), &address]);
+    assert_eq!(alice.end(), Some(1), "FIFOs are not sent");
+    assert_eq!(bob.end(), Some(0));
+    assert_eq!(names(&inbox).len(), 11);
+}
+
+#[test]
+fn stderr_that_nobody_reads_stops_no_failure_and_no_signal() {
+    let place = tempdir().unwrap();
+    let folder = place.path().to_str().unwrap();
+    for (arguments, code) in [
+        (&["send", "/no/such/file", "127.0.0.1:1"][..], 1),
+        (&["send", "--no-such-option"], 2),
+        (&[], 2),
+        (&["send", "/no/such/file", "--plain", "127.0.0.1:1"], 1),
+    ] {
+        let child = Unread::start(arguments);
+        assert_eq!(child.end(), Some(code), "{arguments:?}");
+    }
+    for more in [&[][..], &["--plain"]] {
+        let file = place.path().join("file");
+        let into = if more.is_empty() { folder } else { file.to_str().unwrap() };
+        let arguments = [&["receive", "--listen", "127.0.0.1:0"], more, &[into]].concat();
+        let mut bob = Unread::start(&arguments);
+        bob.address();
+        let pid = bob.child.id().to_string();
+        assert!(quiet("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert_eq!(bob.end(), Some(130), "{arguments:?}");
+    }
+}
+
+#[test]
+fn stderr_that_nobody_reads_of_the_far_end_does_not_stop_it() {
+    let inbox = tempdir().unwrap();
+    let address = exec(inbox.path(), "");
+    let alice = Unread::start(&["send", photo_path().to_str().unwrap(), &address]);
+    assert_eq!(alice.end(), Some(0));
+    assert_eq!(names(inbox.path()), ["photo.jpg"]);
+}
