@@ -14,18 +14,19 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, openat};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, openat};
 use rustix::io::Errno;
 
 use super::failed::{self, During, Failed};
 use super::folder::{Folder, Tree};
+use super::mode;
 use super::name;
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
 use super::store::FsFile;
 use super::sync::Queue;
 use super::sys;
-use crate::proto::{Durability, Meta, Refusal, RelPath, StoreOperation, Ticket, Timestamp};
+use crate::proto::{Durability, Refusal, RelPath, StoreOperation, Ticket, Timestamp};
 use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusal_of};
 
 /// What all clones of a store share.
@@ -132,7 +133,8 @@ impl Job {
             What::Partial { partial, folder, .. } => {
                 let Partial { file, name, id, .. } = partial;
                 self.cut(file)?;
-                dress_file(file, &self.commit.meta, self.shared.umask);
+                let _ = mode::set(file, self.file_mode(folder));
+                set_time(file, self.commit.meta.modified);
                 self.shared.sync_file(file, durability).map_err(|error| {
                     // The system may show from its cache what the device does not hold, and say at the next
                     // sync that all is well: so what was written is not trusted again.
@@ -144,6 +146,14 @@ impl Job {
                 })
             }
         }
+    }
+
+    /// The mode that a file gets, which depends on what it is about to replace.
+    fn file_mode(&self, folder: &Folder) -> u32 {
+        let is_replacing = self.commit.place == Place::Replacing;
+        let old = is_replacing.then(|| folder.look(self.path.file_name()).ok().flatten()).flatten();
+        let old = old.filter(stat::is_file).map(|stat| stat.st_mode);
+        mode::of_file(self.commit.meta.mode, self.shared.umask, old)
     }
 
     /// Cuts off what is beyond the size; zeros at the end that were not written become a hole.
@@ -185,7 +195,11 @@ impl Job {
             }
             What::Partial { partial, folder, .. } => {
                 let folders = self.shared.open_again(&self.path, folder)?;
-                name::give(&self.shared, folder, partial, name, replacing)?;
+                let old = name::give(&self.shared, folder, partial, name, replacing)?;
+                if old.is_some_and(|old| mode::is_private(old.st_mode)) {
+                    // It may have become so since the new one got its mode.
+                    mode::make_private(&partial.file);
+                }
                 self.sweep(|name| partial::sweep(folder, name, partial.id));
                 folders
             }
@@ -211,14 +225,16 @@ impl Job {
         }
     }
 
-    /// Gives a folder its time, and its mode if it was made here: those of others are their owners' matter.
+    /// Gives a folder its time and mode if it was made here: those of others are their owners' matter.
     fn dress_folder(&self) {
         let (None, Some((folder, _))) = (&self.failed, self.folders.first()) else { return };
-        if self.is_made {
-            let mode = self.commit.meta.mode.unwrap_or(0o777) & 0o777 & !self.shared.umask;
-            let _ = fchmod(folder, Mode::from_raw_mode(mode | 0o700));
+        if self.is_made
+            && let Ok(stat) = fstat(folder)
+        {
+            let offered = self.commit.meta.mode;
+            let _ = mode::set(folder, mode::of_folder(offered, self.shared.umask, stat.st_mode));
+            set_time(folder, self.commit.meta.modified);
         }
-        set_time(folder, self.commit.meta.modified);
     }
 
     /// The folders that are to be synced for this commit.
@@ -354,14 +370,7 @@ fn sync_folders(jobs: &mut [Job]) {
     }
 }
 
-/// Mode and time are kept where the file system can: that it cannot is no reason to lose the content.
-fn dress_file(file: &File, meta: &Meta, umask: u32) {
-    // The owner can read it in any case, or a later attempt could not see that it is there.
-    let mode = meta.mode.unwrap_or(0o666) & 0o777 & !umask | 0o400;
-    let _ = fchmod(file, Mode::from_raw_mode(mode));
-    set_time(file, meta.modified);
-}
-
+/// The time is kept where the file system can, as is the mode: that it cannot is no reason to lose the content.
 fn set_time(file: impl AsFd, modified: Option<Timestamp>) {
     if let Some(times) = times(modified) {
         let _ = futimens(file, &times);

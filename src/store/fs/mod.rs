@@ -9,6 +9,7 @@ mod failed;
 mod folder;
 mod hidden;
 mod holes;
+mod mode;
 mod name;
 mod partial;
 mod source;

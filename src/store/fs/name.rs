@@ -35,14 +35,14 @@ struct Moved<'a> {
     target: Option<&'a [u8]>,
 }
 
-/// Gives a partial file its final name. If something has that, says what.
+/// Gives a partial file its final name, and returns what it replaced. If something has the name, says what.
 pub(super) fn give(
     shared: &Shared,
     folder: &Folder,
     partial: &Partial,
     to: &[u8],
     replacing: bool,
-) -> Result<(), Trouble> {
+) -> Result<Option<Stat>, Trouble> {
     let (from, id) = (partial.name.as_bytes(), partial.id);
     let replaced = replacing.then_some(FileType::RegularFile);
     let moved = Moved { shared, folder, from, to, id, replaced, target: None };
@@ -123,7 +123,7 @@ fn make_link(
         let replaced = replacing.then_some(FileType::Symlink);
         let (from, target) = (partial.as_bytes(), Some(target));
         let moved = Moved { shared, folder, from, to, id, replaced, target };
-        return moved.rename().inspect_err(|_| {
+        return moved.rename().map(drop).inspect_err(|_| {
             let _ = folder.remove(partial.as_bytes(), id);
         });
     }
@@ -137,7 +137,7 @@ impl Moved<'_> {
     ///
     /// [`Refusal::Tampered`] if it is not what stands under the name. [`Refusal::Exists`]: the final name is taken.
     /// [`Refusal::KindClash`]: it is that of something which is not replaced.
-    fn rename(&self) -> Result<(), Refusal> {
+    fn rename(&self) -> Result<Option<Stat>, Refusal> {
         let &Self { shared, folder, from, to, .. } = self;
         let step = shared.step(Step::Rename);
         step.map_err(|error| refusal_of(StoreOperation::Rename, &error))?;
@@ -146,7 +146,7 @@ impl Moved<'_> {
             && let Some(old) = folder.look(to)?
         {
             return if stat::kind(&old) == kind {
-                self.replace(&old)
+                self.replace(old)
             } else {
                 Err(Refusal::KindClash)
             };
@@ -165,11 +165,11 @@ impl Moved<'_> {
         if is_linked && shared.step(Step::Unlink).is_ok() {
             let _ = folder.remove(from, self.id);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes the place of `old`, as long as that, or another of its kind, has the name.
-    fn replace(&self, old: &Stat) -> Result<(), Refusal> {
+    fn replace(&self, old: Stat) -> Result<Option<Stat>, Refusal> {
         let &Self { shared, folder, from, to, .. } = self;
         let exchange = || sys::exchange(folder, from, to);
         let exchanged = match shared.step(Step::RenameExchange) {
@@ -179,7 +179,7 @@ impl Moved<'_> {
         if exchanged.is_err_and(is_unknown) {
             // What is replaced is lost in the same step, as there is no other way.
             renameat(folder, from, folder, to).during(StoreOperation::Rename)?;
-            return self.prove_renamed();
+            return self.prove_renamed().map(|()| Some(old));
         }
         exchanged.during(StoreOperation::Rename)?;
         let _ = shared.step(Step::Renamed);
@@ -187,8 +187,8 @@ impl Moved<'_> {
         let is_replaced = given_back.is_none_or(|stat| Some(stat::kind(&stat)) == self.replaced);
         let proof = self.prove(to);
         if proof.is_ok() && is_replaced {
-            partial::remove_replaced(folder, from, Id::of(old));
-            return Ok(());
+            partial::remove_replaced(folder, from, Id::of(&old));
+            return Ok(Some(given_back.unwrap_or(old)));
         }
         if given_back.is_some() {
             // What came to have the final name since it was looked at is not lost. (Or it was put under the name of the

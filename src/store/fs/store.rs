@@ -21,6 +21,7 @@ use super::failed::{self, During, Failed};
 use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
 use super::holes;
+use super::mode;
 use super::partial::{self, Partial};
 use super::source::about;
 use super::stat;
@@ -48,7 +49,9 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 /// - **Folders** on the way are made as needed. Those that were made for an entry which was then discarded, or never
 ///   written to, go with it if they hold nothing else.
 /// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every
-///   file, and use every folder. A folder that was there before keeps its mode.
+///   file, and use every folder. A file that replaces one keeps the mode of that if none is offered; and one that
+///   replaces a private file, of which group and others have no permission at all, is private too, whatever is offered.
+///   A folder that was there before keeps its mode, and one that is made in a folder with the bit setgid keeps that.
 /// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
 ///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
 ///   said; any earlier failure leaves the final name as it was. If the file itself could not be
@@ -151,9 +154,10 @@ impl FsStore {
     fn of(folder: &OwnedFd) -> io::Result<Self> {
         let handle = openat(folder, c".", FOLDER, Mode::empty())?;
         accessat(&handle, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?;
+        let root = Folder::new(handle)?;
         let shared = Shared {
-            tree: Tree::new(Folder::new(handle)?),
-            umask: umask(),
+            umask: mode::umask(&root),
+            tree: Tree::new(root),
             #[cfg(test)]
             hook: tests::Hook::default(),
         };
@@ -577,17 +581,7 @@ fn composed(name: &[u8]) -> Vec<u8> {
     composed
 }
 
-/// The umask of the process. To ask the system for it is to change it, for all threads; Linux also tells it in a file.
-fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(UMASK)
-}
-
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-/// The umask where it is not known.
-const UMASK: u32 = 0o022;
 
 /// Chosen by `benches/sync.rs`: a device takes more than one sync at a time.
 const SYNC_THREADS: usize = 8;

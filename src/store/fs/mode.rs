@@ -1,0 +1,152 @@
+//! Permissions of what is stored.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use rustix::fs::{Mode, OFlags, RawMode, fchmod, fstat, openat};
+
+use super::folder::Folder;
+use super::partial;
+use super::stat::Id;
+
+/// The mode of a file, of which one may be offered, and which may replace one that has the mode `old`.
+///
+/// What is private stays so, and without an offer a file keeps its mode. The owner can read it in any case, or a later
+/// attempt could not see that it is there.
+pub(super) fn of_file(offered: Option<u32>, umask: u32, old: Option<RawMode>) -> u32 {
+    let mode = match (offered, old) {
+        (Some(offered), _) => offered & !umask,
+        (None, Some(old)) => bits(old),
+        (None, None) => 0o666 & !umask,
+    };
+    let allowed = if old.is_some_and(is_private) { OWNER } else { ALL };
+    mode & allowed | 0o400
+}
+
+/// The mode of a folder that was made here with the mode `made`: with the bits that it has from the folder above.
+pub(super) fn of_folder(offered: Option<u32>, umask: u32, made: RawMode) -> u32 {
+    offered.unwrap_or(ALL) & ALL & !umask | OWNER | bits(made) & SETGID
+}
+
+/// Whether neither group nor others have any permission.
+pub(super) fn is_private(mode: RawMode) -> bool {
+    bits(mode) & (ALL & !OWNER) == 0
+}
+
+pub(super) fn make_private(file: &File) {
+    if let Ok(stat) = fstat(file)
+        && !is_private(stat.st_mode)
+    {
+        let _ = set(file, bits(stat.st_mode) & OWNER);
+    }
+}
+
+pub(super) fn set(file: impl AsFd, mode: u32) -> rustix::io::Result<()> {
+    fchmod(file, Mode::from_bits_truncate(raw(mode)))
+}
+
+/// The width of a mode differs between systems, so that a cast would be needed here and useless there.
+fn bits(mode: impl TryInto<u32>) -> u32 {
+    mode.try_into().unwrap_or_default()
+}
+
+fn raw<T: TryFrom<u32> + Default>(mode: u32) -> T {
+    T::try_from(mode).unwrap_or_default()
+}
+
+/// The umask of the process. To ask the system for it is to change it, for all threads; Linux also tells it in a file.
+/// Elsewhere a file is made in the folder, and shows it.
+pub(super) fn umask(folder: &Folder) -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    told(&status).or_else(|| shown(folder)).unwrap_or(STRICTEST)
+}
+
+fn told(status: &str) -> Option<u32> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(mask.trim(), 8).ok().map(|mask| mask & ALL)
+}
+
+/// What a new file lacks of the permissions that were asked for.
+fn shown(folder: &Folder) -> Option<u32> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // The name of a partial file, but of none for any entry.
+    let names = (0..ATTEMPTS).map(|n| partial::name(b"/", n));
+    let made = |name: String| {
+        let file = openat(folder, &*name, flags, Mode::from_bits_truncate(0o777)).ok()?;
+        Some((name, fstat(&file).ok()?))
+    };
+    let (name, stat) = names.into_iter().find_map(made)?;
+    let _ = folder.remove(name.as_bytes(), Id::of(&stat));
+    Some(!bits(stat.st_mode) & ALL)
+}
+
+/// What is taken for the umask where nothing tells: nobody but the owner may do anything.
+const STRICTEST: u32 = 0o077;
+
+const ALL: u32 = 0o777;
+const OWNER: u32 = 0o700;
+const SETGID: u32 = 0o2000;
+
+/// Files of that name that killed processes may have left.
+const ATTEMPTS: u32 = 8;
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a folder is opened")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_of_a_file_is_as_the_table_says() {
+        for (offered, umask, old, expected) in [
+            (Some(0o644), 0o022, None, 0o644),
+            (Some(0o666), 0o077, None, 0o600),
+            (Some(0o4777), 0o022, None, 0o755),
+            (Some(0), 0, None, 0o400),
+            (None, 0o022, None, 0o644),
+            (None, 0o077, None, 0o600),
+            // Replaced: what was private stays so, and without an offer the old mode stays.
+            (None, 0o022, Some(0o100_600), 0o600),
+            (None, 0o022, Some(0o100_666), 0o666),
+            (None, 0o022, Some(0o104_755), 0o755),
+            (None, 0o022, Some(0o100_000), 0o400),
+            (Some(0o644), 0o022, Some(0o100_600), 0o600),
+            (Some(0o755), 0o022, Some(0o100_600), 0o700),
+            (Some(0o644), 0o022, Some(0o100_640), 0o644),
+            (Some(0o600), 0o022, Some(0o100_644), 0o600),
+        ] {
+            let case = format!("{offered:?} {umask:o} {old:?}");
+            assert_eq!(of_file(offered, umask, old), expected, "{case}");
+        }
+    }
+
+    /// Every offer, umask and old mode: nothing is added to what was private, nor what the umask takes away.
+    #[test]
+    fn mode_of_a_private_file_gains_nothing_for_others() {
+        for old in 0..0o1000 {
+            for offered in 0..0o1000 {
+                for umask in [0, 0o022, 0o027, 0o077] {
+                    let mode = of_file(Some(offered), umask, Some(0o100_000 | old));
+                    assert!(old & 0o077 != 0 || mode & 0o077 == 0, "{old:o} {offered:o} {umask:o}");
+                    assert_eq!(mode & umask & 0o377, 0, "{old:o} {offered:o} {umask:o}");
+                }
+            }
+            assert_eq!(of_file(None, 0o022, Some(0o100_000 | old)), old | 0o400);
+        }
+    }
+
+    #[test]
+    fn umask_is_told_or_shown_and_never_guessed() {
+        assert_eq!(told("Name:\tx\nUmask:\t0027\nState:\tR\n"), Some(0o027));
+        assert_eq!(told("Name:\tx\n"), None);
+        assert_eq!(told("Umask:\tnone\n"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(File::open(dir.path()).unwrap().into()).unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        // What is in the way, as a killed process may have left it, is passed by.
+        std::fs::write(dir.path().join(partial::name(b"/", 0)), "left").unwrap();
+        assert_eq!(shown(&folder), Some(told(&status).unwrap()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        assert_eq!(shown(&folder), None, "nothing can be made there");
+    }
+}

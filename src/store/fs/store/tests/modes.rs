@@ -1,0 +1,90 @@
+//! Modes of what replaces, and of what is made.
+
+use super::*;
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn store_file_that_replaces_keeps_the_mode_or_what_is_private_of_it() {
+    for (old, offered, expected) in [
+        (0o600, None, 0o600),
+        (0o640, None, 0o640),
+        (0o700, Some(0o777), 0o700),
+        (0o600, Some(0o644), 0o600),
+        (0o604, Some(0o600), 0o600),
+    ] {
+        // Only since it was begun, or since its own mode was set.
+        for when in [None, Some(Step::Cut), Some(Step::RenameExchange)] {
+            let mut bench = Bench::new();
+            let path = bench.path("x");
+            fs::write(&path, "old").unwrap();
+            set_mode(&path, if when.is_some() { 0o666 } else { old });
+            let mut meta = Meta::file(rel("x"), Some(3));
+            meta.mode = offered;
+            let offer = bench.offer(meta);
+            let begun = bench.begin(&offer, Place::Replacing).unwrap();
+            let Begun::Fresh(mut file) = begun else { panic!("fresh") };
+            bench.store.write_at(&mut file, 0, b"new").unwrap();
+            let replaced = path.clone();
+            bench.store.shared.hook.set(move |step| {
+                if Some(step) == when {
+                    set_mode(&replaced, old);
+                }
+                Ok(())
+            });
+            assert!(bench.commit(file, &offer, 3).is_ok());
+            bench.assert_names(&[("x", "new")]);
+            let mode = mode_of(&path);
+            if when == Some(Step::RenameExchange) {
+                assert!(old & 0o077 != 0 || mode & 0o077 == 0, "{old:o} {offered:?}: {mode:o}");
+            } else {
+                assert_eq!(mode, expected, "{old:o} {offered:?} {when:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn store_folder_made_in_a_setgid_folder_keeps_the_bit() {
+    for offered in [None, Some(0o750), Some(0o7777)] {
+        let mut bench = Bench::new();
+        fs::create_dir(bench.path("team")).unwrap();
+        set_mode(&bench.path("team"), 0o2775);
+        let mut meta = Meta::directory(rel("team/new"));
+        meta.mode = offered;
+        let offer = bench.offer(meta);
+        let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        assert!(bench.commit(file, &offer, 0).is_ok());
+        let expected = offered.unwrap_or(0o777) & 0o777 & !bench.store.shared.umask | 0o2700;
+        assert_eq!(mode_of(&bench.path("team/new")), expected);
+        assert_eq!(mode_of(&bench.path("team")), 0o2775);
+    }
+}
+
+/// Only folders that are made get a time and a mode: the others are their owners' matter, and above all the root.
+#[test]
+fn store_folder_that_was_there_keeps_its_time_and_mode() {
+    let mut bench = Bench::new();
+    fs::create_dir(bench.path("old")).unwrap();
+    set_mode(&bench.path("old"), 0o750);
+    set_mode(&bench.path(""), 0o710);
+    let before = fs::metadata(bench.path("old")).unwrap();
+    for name in ["old", "new", "new/deeper"] {
+        let time = Timestamp::new(1_000_000_000, 5);
+        let offer = bench.offer(Meta::directory(rel(name)).modified(time).mode(Some(0o777)));
+        let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        assert!(bench.commit(file, &offer, 0).is_ok());
+    }
+    let after = fs::metadata(bench.path("old")).unwrap();
+    assert_eq!(after.mode(), before.mode());
+    assert_eq!((after.mtime(), after.mtime_nsec()), (before.mtime(), before.mtime_nsec()));
+    assert_eq!(mode_of(&bench.path("")), 0o710);
+    assert_ne!(fs::metadata(bench.path("")).unwrap().mtime(), 1_000_000_000);
+    assert_eq!(fs::metadata(bench.path("new/deeper")).unwrap().mtime(), 1_000_000_000);
+}
