@@ -1,9 +1,13 @@
-//! What the sessions of a server know of one another: who serves which transfer, and what lost connections left.
+//! What the sessions of a server know of one another: who has a place, who serves which transfer, and what lost connections
+//! left.
+
+mod places;
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::places::Places;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::pulse::{Heard, Pulse};
@@ -12,17 +16,22 @@ use super::server::SessionId;
 use crate::proto::{Summary, TransferId};
 use crate::store::Store;
 
+pub(super) use self::places::{Admission, Bounds};
+
 /// What the threads of a server share.
 pub(super) struct Shared<S: Store> {
     board: Mutex<Board<S>>,
     /// A session ended, or let go of what it left.
     ended: Condvar,
+    /// By which connections wait for one another, whatever the clock of the transfers.
+    clock: SystemClock,
 }
 
-/// Invariant: transfers that are served and lots of lost connections are together no more than sessions that are served
-/// at a time. A lot takes the place of the session that left it, a session that of the lot with which it goes on, and
-/// a transfer without a lot of its own clears away all others.
+/// Invariant: sessions that hold a place and lots of lost connections are together no more than there are places. A lot takes
+/// the place of the session that left it, a session that of the lot with which it goes on, and a transfer without a lot
+/// of its own clears away all others when it takes its place.
 struct Board<S: Store> {
+    places: Places,
     active: HashMap<SessionId, Active>,
     /// Which session serves a transfer, at which attempt.
     transfers: HashMap<TransferId, (u32, SessionId)>,
@@ -31,16 +40,18 @@ struct Board<S: Store> {
     letting_go: usize,
     /// What is left of lots that were let go while they had commits under way, until these have ended.
     endings: Vec<Ending<S>>,
-    /// The first session that ended well.
+    /// The first transfer that ended well, and moved or confirmed something.
     done: Option<Summary>,
+    /// One of which all was settled when its connection was lost, and when that was: nothing but the goodbye may be missing.
+    unsure: Option<(TransferId, Summary, Duration)>,
+    /// Connections whose threads have nothing more to do.
+    gone: Vec<SessionId>,
 }
 
 /// A session that has a thread.
 struct Active {
     cancel: Cancel,
     pulse: Pulse,
-    /// It is not only told that there is no room.
-    is_served: bool,
     waits: Waits,
     /// Which one waited for it to let go: what it leaves must not stay open as long as that one is served.
     in_the_way_of: Option<SessionId>,
@@ -64,18 +75,20 @@ pub(super) struct Lot<S: Store> {
 }
 
 pub(super) enum Room {
-    /// For another session, or at least for telling a sender that there is none.
+    /// For another connection.
     Some,
     None,
     Done(Summary),
 }
 
-/// What a transfer gets that has just greeted.
-pub(super) struct Handover<S: Store> {
-    /// What an earlier connection of it left.
-    pub(super) own: Option<Lot<S>>,
-    /// What those of other transfers left, and is in its way.
-    pub(super) others: Vec<Lot<S>>,
+/// What becomes of a transfer that has just greeted.
+pub(super) enum Greeted<S: Store> {
+    /// A newer attempt has been here.
+    Superseded,
+    /// It goes on with what an earlier connection of it left, and has its place.
+    GoesOn(Lot<S>),
+    /// It needs a place.
+    Begins,
 }
 
 impl<S: Store> Lot<S> {
@@ -95,16 +108,19 @@ impl<S: Store> Drop for LettingGo<'_, S> {
 }
 
 impl<S: Store> Shared<S> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         let board = Board {
+            places: Places::new(bounds),
             active: HashMap::new(),
             transfers: HashMap::new(),
             lots: HashMap::new(),
             letting_go: 0,
             endings: Vec::new(),
             done: None,
+            unsure: None,
+            gone: Vec::new(),
         };
-        Self { board: Mutex::new(board), ended: Condvar::new() }
+        Self { board: Mutex::new(board), ended: Condvar::new(), clock: SystemClock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Board<S>> {
@@ -112,56 +128,105 @@ impl<S: Store> Shared<S> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn wait_for_room(&self, sessions: usize, once: bool) -> Room {
+    /// Whether another connection may be accepted; if not, waits a moment.
+    pub(super) fn wait_for_room(&self, once: bool) -> Room {
         let board = self.lock();
         if let (true, Some(summary)) = (once, board.done) {
             return Room::Done(summary);
         }
-        if board.active.len() < sessions.saturating_mul(2) {
+        if board.places.has_room(self.clock.now()) {
             return Room::Some;
         }
-        drop(self.wait(board));
+        drop(self.wait(board, PAUSE));
         Room::None
     }
 
-    /// Puts a session on the board; `false` if it can only be turned away.
-    pub(super) fn enter(
-        &self,
-        id: SessionId,
-        cancel: &Cancel,
-        pulse: &Pulse,
-        sessions: usize,
-    ) -> bool {
+    /// Takes in a connection, for which the oldest stranger has to go if there are too many.
+    pub(super) fn enter(&self, id: SessionId, cancel: &Cancel, pulse: &Pulse) {
         let mut board = self.lock();
-        let served = board.active.values().filter(|session| session.is_served).count();
-        let is_served = served < sessions;
-        if !is_served {
-            cancel.turn_away();
-        }
         let (cancel, pulse, waits) = (cancel.clone(), pulse.clone(), Waits::NotYet);
-        let session = Active { cancel, pulse, is_served, waits, in_the_way_of: None };
-        board.active.insert(id, session);
-        is_served
+        board.active.insert(id, Active { cancel, pulse, waits, in_the_way_of: None });
+        let sent_away = board.places.enter(id, self.clock.now());
+        board.send_away(sent_away);
     }
 
-    /// Makes this session the one that serves a transfer, once those have left that it replaces. `None`: a newer attempt
-    /// has been here.
+    /// For a system that lacks something: lets go of what it can. `false` if no connection is left by whose end that would come
+    /// back; else waits a moment.
+    pub(super) fn make_do(&self) -> bool {
+        let lots = self.lock().take_lots(|_| true);
+        self.let_go(lots);
+        let mut board = self.lock();
+        let sent_away = board.places.send_away_a_stranger(self.clock.now());
+        board.send_away(sent_away);
+        let may_pass = !board.places.is_empty();
+        if may_pass {
+            drop(self.wait(board, PAUSE));
+        }
+        may_pass
+    }
+
+    /// Whether a sender that has greeted may go on; if not, waits for at most so long until it may.
+    pub(super) fn admit(&self, id: SessionId, wait: Duration) -> Admission {
+        let start = self.clock.now();
+        let mut board = self.lock();
+        loop {
+            let now = self.clock.now();
+            let admission = board.places.admit(id, now);
+            let rest = wait.saturating_sub(now.saturating_sub(start));
+            if admission != Admission::NotYet || rest.is_zero() {
+                return admission;
+            }
+            board = self.wait(board, rest.min(PAUSE));
+        }
+    }
+
+    /// Gives a session the place that it needs from now on, and lets go of what lost connections left; `false` if there is none
+    /// for too long, or it is told to leave.
+    pub(super) fn seat(&self, id: SessionId, cancel: &Cancel) -> bool {
+        let start = self.clock.now();
+        let mut board = self.lock();
+        while !board.places.seat(id, self.clock.now()) {
+            let waited = self.clock.now().saturating_sub(start);
+            if waited >= LATE || cancel.is_cancelled() {
+                return false;
+            }
+            board = self.wait(board, PAUSE);
+        }
+        let lots = board.take_lots(|_| true);
+        drop(board);
+        self.let_go(lots);
+        true
+    }
+
+    /// Makes this session the one that serves a transfer, once those have left that it replaces.
     pub(super) fn take_over(
         &self,
         id: SessionId,
         transfer: TransferId,
         attempt: u32,
         now: Duration,
-    ) -> Option<Handover<S>> {
+    ) -> Greeted<S> {
+        let start = self.clock.now();
         let mut board = self.lock();
-        let waiting = SystemClock::new();
-        while board.evict(transfer, attempt, now)? > 0 && waiting.now() < EVICTION {
-            board = self.wait(board);
+        loop {
+            let Some(leaving) = board.evict(transfer, attempt, now) else {
+                return Greeted::Superseded;
+            };
+            if leaving == 0 || self.clock.now().saturating_sub(start) >= EVICTION {
+                break;
+            }
+            board = self.wait(board, PAUSE);
         }
         board.transfers.insert(transfer, (attempt, id));
-        let own = board.lots.remove(&transfer);
-        let others = if own.is_none() { board.take_lots(|_| true) } else { Vec::new() };
-        Some(Handover { own, others })
+        board.unsure.take_if(|(unsure, ..)| *unsure == transfer);
+        match board.lots.remove(&transfer) {
+            Some(lot) => {
+                let now = self.clock.now();
+                board.places.seat_again(id, now);
+                Greeted::GoesOn(lot)
+            }
+            None => Greeted::Begins,
+        }
     }
 
     /// For a session that finds a file in use which an earlier attempt may have left. Lots let go of theirs, and so do
@@ -172,13 +237,14 @@ impl<S: Store> Shared<S> {
         self.let_go(lots);
         let mut board = self.lock();
         let Some(before) = board.look(id, now) else { return };
-        let waiting = SystemClock::new();
-        while waiting.now() < EVICTION && !cancel.is_cancelled() {
+        let start = self.clock.now();
+        let is_late = || self.clock.now().saturating_sub(start) >= EVICTION;
+        while !is_late() && !cancel.is_cancelled() {
             let is_settled = before.iter().all(|(other, heard)| board.is_settled(*other, *heard));
             if is_settled && board.letting_go == 0 && board.are_commits_over() {
                 break;
             }
-            board = self.wait(board);
+            board = self.wait(board, PAUSE);
         }
         if let Some(session) = board.active.get_mut(&id) {
             session.waits = Waits::Done;
@@ -196,17 +262,17 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    /// Until a session has ended, at most for a pause.
-    fn wait<'b>(&self, board: MutexGuard<'b, Board<S>>) -> MutexGuard<'b, Board<S>> {
-        self.ended.wait_timeout(board, PAUSE).unwrap_or_else(PoisonError::into_inner).0
+    /// Until something has changed, at most for so long.
+    fn wait<'b>(
+        &self,
+        board: MutexGuard<'b, Board<S>>,
+        most: Duration,
+    ) -> MutexGuard<'b, Board<S>> {
+        self.ended.wait_timeout(board, most).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// For a session that is turned away: those leave that would be replaced, so that there is room when it comes again.
-    pub(super) fn make_room(&self, transfer: TransferId, attempt: u32, now: Duration) {
-        let _ = self.lock().evict(transfer, attempt, now);
-    }
-
-    /// Takes a session off the board, where what it left stays for the next attempt at its transfer.
+    /// Takes a session off the board, where what it left stays for the next attempt at its transfer. Its connection
+    /// [counts](Shared::close_connection) until it is closed.
     pub(super) fn leave(
         &self,
         id: SessionId,
@@ -216,17 +282,25 @@ impl<S: Store> Shared<S> {
     ) {
         let mut board = self.lock();
         let session = board.active.remove(&id);
-        board.done = board.done.or(done);
+        let was_seated = board.places.is_seated(id);
+        board.places.leave(id);
+        board.done = board.done.or(done.filter(counts));
         let served = board.transfers.extract_if(|_, (_, session)| *session == id).next();
         let mut lots = Vec::new();
         if let Some((store, parked)) = left {
             let attempt = served.map_or(0, |(_, (attempt, _))| attempt);
+            if let (Some((transfer, _)), Some(summary)) = (served, parked.settled().filter(counts))
+            {
+                board.unsure.get_or_insert((transfer, summary, now));
+            }
             let lot = Lot { store, parked, attempt, since: now };
             let waiting = session.and_then(|session| session.in_the_way_of);
             let is_waited_for = waiting.is_some_and(|id| board.active.contains_key(&id));
             match served {
-                Some((transfer, _)) if !is_waited_for => drop(board.lots.insert(transfer, lot)),
-                // Another transfer needs it, or a newer attempt could not wait.
+                Some((transfer, _)) if was_seated && !is_waited_for => {
+                    drop(board.lots.insert(transfer, lot))
+                }
+                // It had no place, another transfer needs it, or a newer attempt could not wait.
                 _ => lots = board.hand_out(vec![lot]),
             }
         }
@@ -235,18 +309,42 @@ impl<S: Store> Shared<S> {
         self.ended.notify_all();
     }
 
-    /// Lets go of what was left that long ago.
+    /// The stream of a connection is closed, and its thread ends.
+    pub(super) fn close_connection(&self, id: SessionId) {
+        let mut board = self.lock();
+        board.places.remove(id);
+        board.gone.push(id);
+        drop(board);
+        self.ended.notify_all();
+    }
+
+    /// Takes those whose threads have nothing more to do.
+    pub(super) fn take_gone(&self) -> Vec<SessionId> {
+        std::mem::take(&mut self.lock().gone)
+    }
+
+    /// Lets go of what was left that long ago. A sender that could still come again to say goodbye is not waited for any longer.
     pub(super) fn expire(&self, now: Duration, after: Duration) {
+        let is_over = |since: Duration| now.saturating_sub(since) >= after;
         let mut board = self.lock();
         board.are_commits_over();
-        let lots = board.take_lots(|lot| now.saturating_sub(lot.since) >= after);
+        let settled = board.unsure.take_if(|(.., since)| is_over(*since));
+        board.done = board.done.or(settled.map(|(_, summary, _)| summary));
+        let lots = board.take_lots(|lot| is_over(lot.since));
         drop(board);
         self.let_go(lots);
     }
 
-    /// Tells all sessions that the server goes away.
+    /// Tells all sessions that the server goes away. To those that have not greeted there is nothing to be told.
     pub(super) fn leave_all(&self) {
-        self.lock().active.values().for_each(|session| session.cancel.leave());
+        let board = self.lock();
+        for (id, session) in &board.active {
+            if board.places.is_stranger(*id) {
+                session.cancel.forsake();
+            } else {
+                session.cancel.leave();
+            }
+        }
     }
 
     /// Lets go of all that lost connections left.
@@ -257,6 +355,13 @@ impl<S: Store> Shared<S> {
 }
 
 impl<S: Store> Board<S> {
+    /// Tells a connection to end that has lost its place among the strangers.
+    fn send_away(&self, id: Option<SessionId>) {
+        if let Some(session) = id.and_then(|id| self.active.get(&id)) {
+            session.cancel.forsake();
+        }
+    }
+
     /// Takes lots off the board, for [`Shared::let_go`].
     fn take_lots(&mut self, which: impl Fn(&Lot<S>) -> bool) -> Vec<Lot<S>> {
         let lots = self.lots.extract_if(|_, lot| which(lot)).map(|(_, lot)| lot).collect();
@@ -331,12 +436,22 @@ impl<S: Store> Board<S> {
     }
 }
 
+/// Whether a transfer is one with which a server that serves once is done: this side has dealt with at least one entry.
+const fn counts(summary: &Summary) -> bool {
+    let Summary { delivered, trusted, skipped, refused, .. } = summary;
+    *delivered > 0 || *trusted > 0 || *skipped > 0 || *refused > 0
+}
+
 /// How long to wait before something is looked at again.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a session waits for others to leave, whatever the clock of the transfers: half of what a sender waits for a
 /// greeting.
 const EVICTION: Duration = Duration::from_secs(5);
+
+/// How long a sender is kept that was slow to offer something, while others hold the places: well under the time after
+/// which it takes a receiver that reads nothing for dead.
+const LATE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests;

@@ -56,9 +56,11 @@ impl Cancel {
         self.set(BUSY);
     }
 
-    /// The sender has been silent for so long that somebody else is served in its place.
+    /// The sender has been silent for so long that somebody else is served in its place. This holds for one that was turned
+    /// away, too, and does not go.
     pub(super) fn forsake(&self) {
         self.set(FORSAKEN);
+        let _ = self.0.compare_exchange(BUSY, FORSAKEN, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     pub(super) fn code(&self) -> Option<AbortCode> {

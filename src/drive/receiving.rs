@@ -12,8 +12,8 @@ use super::retry::random_bytes;
 use super::wire::{Moved, TICK, Wire, consume};
 use crate::error::Error;
 use crate::proto::{
-    AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Stall, Summary,
-    TransferId,
+    AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Stall, Step,
+    Summary, TransferId,
 };
 use crate::store::{Begun, OpenFiles, Place, Store, Uncommitted};
 
@@ -39,6 +39,20 @@ pub(super) trait Host<S: Store> {
         attempt: u32,
         cancel: &Cancel,
     ) -> Option<Parked<S>>;
+
+    /// Whether the sender may go on after its greeting; if not, waits for at most so long until it may. Meanwhile the sender
+    /// hears that the session lives.
+    fn admits(&mut self, wait: Duration, cancel: &Cancel) -> bool {
+        let _ = (wait, cancel);
+        true
+    }
+
+    /// The sender has offered something, so that from now on the session needs files, memory and time. `false`: it cannot have
+    /// them.
+    fn seats(&mut self, cancel: &Cancel) -> bool {
+        let _ = cancel;
+        true
+    }
 
     /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it is
     /// to do without.
@@ -104,6 +118,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut needed = 0;
         // The core needs more input than there is.
         let mut is_starved = false;
+        let (mut is_admitted, mut is_seated) = (true, false);
         loop {
             let now = self.clock.now();
             match self.cancel.code() {
@@ -138,12 +153,19 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                             receiving.adopt(left);
                         }
                         receiving.store.serve(transfer);
+                        is_admitted = hooks.host.admits(Duration::ZERO, &self.cancel);
+                        receiving.receiver.keep_floor(!is_admitted);
                     }
                     self.observer.event(&event);
                 }
                 ReceiveAction::AwaitCommit { until } => {
                     let wait = until.saturating_sub(self.clock.now()).min(TICK);
-                    receiving.collect(wait)?;
+                    if is_admitted {
+                        receiving.collect(wait)?;
+                    } else {
+                        is_admitted = hooks.host.admits(wait, &self.cancel);
+                        receiving.receiver.keep_floor(!is_admitted);
+                    }
                 }
                 ReceiveAction::Await { .. } => {
                     // What came is given to the core before it looks at a deadline.
@@ -160,9 +182,17 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                             }
                         }
                     }
+                    let step = receiving.receiver.handle_input(self.clock.now(), wire.input())?;
+                    if !is_seated && !matches!(step, Step::Consumed(_)) {
+                        if !hooks.host.seats(&self.cancel) {
+                            // It cannot be told, as it speaks: a lost connection makes it come again, too.
+                            return Err(Error::Policy(AbortCode::Busy));
+                        }
+                        is_seated = true;
+                    }
                     let mut make_way =
                         |tries| hooks.host.make_way(tries, &self.cancel, &self.clock);
-                    let consumed = receiving.hear(self.clock.now(), wire.input(), &mut make_way)?;
+                    let consumed = receiving.answer(step, &mut make_way)?;
                     is_starved = consumed.is_some_and(|consumed| consumed.bytes == 0);
                     if let Some(consumed) = consumed {
                         needed = consume(&mut wire, consumed, needed);
@@ -211,6 +241,11 @@ impl<S: Store> Parked<S> {
     pub(super) fn serves(&self, transfer: TransferId, attempt: u32) -> bool {
         let former = self.receiver.transfer();
         former.is_some_and(|(served, older)| served == transfer && older < attempt)
+    }
+
+    /// The sum, if nothing that was offered is left to be done.
+    pub(super) fn settled(&self) -> Option<Summary> {
+        self.receiver.is_settled().then(|| self.receiver.summary())
     }
 
     /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way end by themselves: by their
@@ -265,14 +300,12 @@ impl<S: Store> Receiving<'_, S> {
         self.files.collect(self.store, &mut self.receiver, wait).map(drop)
     }
 
-    /// Gives the input to the core, and does what it asks of the store; `None` if it is to be given again.
-    fn hear(
+    /// Does what the core asks of the store; `None` if the input is to be given to it again.
+    fn answer(
         &mut self,
-        now: Duration,
-        input: &[u8],
+        step: Step<'_>,
         make_way: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Option<Consumed>, Failure> {
-        let step = self.receiver.handle_input(now, input)?;
         let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
         self.files.answer(self.store, &mut self.receiver, step, begin)
     }

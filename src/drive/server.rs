@@ -1,30 +1,48 @@
 //! Many senders, one after the other and at the same time.
 
+mod session;
+
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
+use std::panic;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use self::session::{Late, serve};
 use super::blocking::Transfer;
-use super::board::{PAUSE, Room, Shared};
+use super::board::{Bounds, PAUSE, Room, Shared};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::observer::Observer;
 use super::pulse::Pulse;
 use super::rate::RateLimit;
-use super::receiving::{Hooks, Host, Parked};
 use super::retry::Retry;
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::{Summary, TransferId};
+use crate::proto::Summary;
 use crate::store::Store;
 use crate::transport::{Acceptor, Peer};
 
 /// Receives into clones of one store what all senders send that an [`Acceptor`] brings.
 ///
-/// Each session has a thread of its own, and there are never more than [`Server::sessions`] of them. As many further
-/// senders are told that the server is busy, which [`Transfer::send_via`] takes as a reason to come again; the rest wait
-/// in the acceptor's queue.
+/// Each connection has a thread of its own. What it may take depends on what its peer has done:
 ///
+/// - **Strangers** have not greeted, or have offered nothing since. They hold no place of a session. Of at most
+///   [`Server::strangers`], the one that has been there longest goes when one more comes. A sender that greets as soon as
+///   it is connected is not kept out by them.
+/// - **Senders that wait** have greeted while all places were taken. They are told so, by heartbeats, and get places in the
+///   order in which they came. Of their files nothing is open. Beyond [`Server::waiting`], senders are told
+///   that the server is busy, which [`Transfer::send_via`] takes as a reason to come again.
+/// - **Sessions** have offered something, and hold one of [`Server::sessions`] places until they end. A place is free
+///   before the stream of its session is closed.
+///
+/// So there are never more connections than `sessions + waiting + 2 × strangers`, those that are being closed among them; at
+/// that number the acceptor is not asked. Threads are as many, with the one that runs the server and those of the store. With
+/// the defaults: 200 connections, 201 threads and those of the store.
+///
+/// - **Shortages** of descriptors, memory or threads do not end a server while it has connections that will end. Strangers go,
+///   and what lost connections left is let go. A server that has no connection ends after 10 s of them.
 /// - **Attempts.** A newer attempt at a transfer ends an older one before it is answered, and goes on with what that one
 ///   left: its files are still open, and nothing is read or hashed again. What a lost connection left is let go when
 ///   another transfer begins, after a [time](Server::remember), and with the server.
@@ -41,7 +59,7 @@ pub struct Server<A, S, C = SystemClock> {
     acceptor: A,
     store: S,
     config: Config,
-    sessions: usize,
+    bounds: Bounds,
     once: bool,
     limit: Option<RateLimit>,
     remember: Duration,
@@ -54,13 +72,13 @@ pub struct Server<A, S, C = SystemClock> {
 pub struct SessionId(pub(super) u64);
 
 impl<A, S> Server<A, S> {
-    /// A server that runs until it is cancelled, with at most 4 sessions at a time: what 1024 descriptors allow.
+    /// A server that runs until it is cancelled, with everything at its default.
     pub fn new(acceptor: A, store: S) -> Self {
         Self {
             acceptor,
             store,
             config: Config::default(),
-            sessions: 4,
+            bounds: Bounds { sessions: 8, waiting: 64, strangers: 64 },
             once: false,
             limit: None,
             remember: Retry::default().patience,
@@ -78,24 +96,49 @@ impl<A, S, C> Server<A, S, C> {
         self
     }
 
-    /// How many sessions there may be at a time, at least 1. Cost: a thread and the memory of a session for each, which
-    /// the [limits](Config::limits) bound. What lost connections left counts among them: the memory of a server is at
-    /// most that of so many sessions, and a buffer for each sender that is turned away.
+    /// How many sessions there may be at a time, at least 1. Default: 8, which is enough to keep the disk and
+    /// two processors busy (`benches/senders.rs` measures it). Cost: a thread and the memory of a session for each, which the
+    /// [limits](Config::limits) bound. What lost connections left counts among them.
+    ///
+    /// Descriptors are shared: a session that finds none free waits for one of its own files to be complete.
     #[must_use]
     pub fn sessions(mut self, sessions: usize) -> Self {
-        self.sessions = sessions.max(1);
+        self.bounds.sessions = sessions.max(1);
         self
     }
 
-    /// Whether to end after the first transfer that ends well. Sessions that are lost before do not count: their
-    /// sender will come again.
+    /// How many senders may wait for a place, each with its connection. Default: 64. Cost: a thread and a few KiB for each.
+    #[must_use]
+    pub fn waiting(mut self, waiting: usize) -> Self {
+        self.bounds.waiting = waiting;
+        self
+    }
+
+    /// How many connections there may be on which nothing was offered, at least 1. Default: 64. Cost: up to two threads and
+    /// 128 KiB for each, as those that have to go are still there until their streams return.
+    ///
+    /// With more of them, a sender is heard sooner while strangers flood the acceptor: as many as this are dealt with
+    /// in each tick of their streams, or in 0.1 s, whichever is longer.
+    #[must_use]
+    pub fn strangers(mut self, strangers: usize) -> Self {
+        self.bounds.strangers = strangers.max(1);
+        self
+    }
+
+    /// Whether to end after the first transfer of which this side has dealt with at least one entry: it was delivered, was there
+    /// already, was skipped or refused. One that offers nothing does not count.
+    ///
+    /// Nor does a connection that is lost before its end: its sender will come again. Where all that was offered is settled by
+    /// then, and nothing but the goodbye may be missing, it is waited for no longer than the server
+    /// [remembers](Server::remember): after that, the transfer counts.
     #[must_use]
     pub fn once(mut self, once: bool) -> Self {
         self.once = once;
         self
     }
 
-    /// How many bytes may pass in a second, over all sessions together. Default: as many as can.
+    /// How many bytes may pass in a second, over all sessions together. Default: as many as can. There are no more sessions
+    /// at a time than get [`RateLimit::MIN`] each.
     #[must_use]
     pub fn limit_rate(mut self, limit: RateLimit) -> Self {
         self.limit = Some(limit);
@@ -115,8 +158,8 @@ impl<A, S, C> Server<A, S, C> {
     /// Another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Server<A, S, D> {
-        let Self { acceptor, store, config, sessions, once, limit, remember, cancel, .. } = self;
-        Server { acceptor, store, config, sessions, once, limit, remember, cancel, clock }
+        let Self { acceptor, store, config, bounds, once, limit, remember, cancel, .. } = self;
+        Server { acceptor, store, config, bounds, once, limit, remember, cancel, clock }
     }
 
     /// Who may stop the server, and all of its sessions. Their senders are told that it goes away, and come again for as long
@@ -136,7 +179,8 @@ where
     S::File: Send,
     C: Clock + Clone + Send,
 {
-    /// Serves. `observe` makes an observer for each session; the observer hears of its end too.
+    /// Serves. `observe` makes an observer for each session, once its sender offers something or it ends; the observer hears
+    /// of its end too. It is called in the thread of the session. Of strangers that had to go for others nothing is heard.
     ///
     /// `Ok` gives the sum of the transfer that ended a server that serves [`once`](Server::once).
     ///
@@ -145,151 +189,128 @@ where
     /// - [`Error::Cancelled`], when it was told to stop.
     /// - [`Error::Transport`], when accepting fails for good; failures that concern one sender, or that pass, do not
     ///   end a server.
+    /// - [`Error::Local`], when no thread can be started, for 10 s, and there is none.
     pub fn run<O: Observer + Send>(
         mut self,
-        mut observe: impl FnMut(SessionId, &Peer) -> O,
+        observe: impl FnMut(SessionId, &Peer) -> O + Send,
     ) -> Result<Summary, Error> {
         if let Some(limit) = &self.limit {
-            limit.fit(&mut self.config, self.sessions as u64);
+            let most = limit.bytes_per_second() / RateLimit::MIN;
+            let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+            self.bounds.sessions = self.bounds.sessions.min(most);
+            limit.fit(&mut self.config, self.bounds.sessions as u64);
         }
-        let shared = Shared::new();
-        let clock = self.clock.clone();
-        let mut next = 0;
-        let mut shortages = 0;
-        let result = thread::scope(|scope| {
-            let result = loop {
-                if self.cancel.is_cancelled() {
-                    break Err(Error::Cancelled);
-                }
-                shared.expire(clock.now(), self.remember);
-                match shared.wait_for_room(self.sessions, self.once) {
-                    Room::Done(summary) => break Ok(summary),
-                    Room::None => continue,
-                    Room::Some => {}
-                }
-                let (stream, peer) = match self.acceptor.accept() {
-                    Ok(accepted) => accepted,
-                    Err(error) if is_passing(&error) => continue,
-                    Err(error) if is_shortage(&error) && shortages < SHORTAGES => {
-                        shortages += 1;
-                        clock.sleep(PAUSE);
-                        continue;
-                    }
-                    Err(source) => {
-                        break Err(Error::Transport { operation: Operation::Accept, source });
-                    }
-                };
-                let id = SessionId(next);
-                next += 1;
-                let (cancel, pulse) = (Cancel::new(), Pulse::default());
-                let is_served = shared.enter(id, &cancel, &pulse, self.sessions);
-                let seat = Seat { id, pulse, is_served };
-                let store = self.store.clone();
-                let transfer = Transfer::new(self.config.clone()).cancel(cancel);
-                let mut transfer = transfer.clock(clock.clone());
-                transfer.limit.clone_from(&self.limit);
-                let shared = &shared;
-                let thread = thread::Builder::new().name(format!("haul-session-{}", id.0));
-                let spawned = if is_served {
-                    let transfer = transfer.observer(observe(id, &peer));
-                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, seat, shared))
-                } else {
-                    thread.spawn_scoped(scope, move || serve(transfer, store, stream, seat, shared))
-                };
-                if let Err(source) = spawned {
-                    // The stream is gone with the closure: that sender will come again.
-                    shared.leave(id, None, None, clock.now());
-                    if shortages >= SHORTAGES {
-                        break Err(Error::Local { operation: Operation::Spawn, source });
-                    }
-                    shortages += 1;
-                    clock.sleep(PAUSE);
-                    continue;
-                }
-                shortages = 0;
-            };
+        let shared = Shared::new(self.bounds);
+        let observe = Mutex::new(observe);
+        let (result, panicked) = thread::scope(|scope| {
+            let mut threads = Threads::default();
+            let result = self.serve_all(scope, &mut threads, &shared, &observe);
             shared.leave_all();
-            result
+            threads.join_all();
+            (result, threads.panicked)
         });
         shared.close();
-        result
+        match panicked {
+            Some(panic) => panic::resume_unwind(panic),
+            None => result,
+        }
     }
-}
 
-/// One session, from greeting to end.
-fn serve<S: Store, T: io::Read + io::Write, O: Observer, C: Clock + Clone>(
-    mut transfer: Transfer<O, C>,
-    mut store: S,
-    mut stream: T,
-    Seat { id, pulse, is_served }: Seat,
-    shared: &Shared<S>,
-) {
-    let clock = transfer.clock.clone();
-    let mut place = OnBoard { id, is_served, shared, clock: &clock, done: None, left: None };
-    let mut hooks = Hooks::new(&mut place, pulse);
-    let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
-    let left = hooks.left.map(|parked| (store, parked));
-    (place.done, place.left) = (result.as_ref().ok().copied(), left);
-    transfer.into_observer().ended(&result);
-    // What the store holds for this session must be free, or be on the board, before another one asks for it. And whoever
-    // sees the end of this stream finds room.
-    drop(place);
-    drop(stream);
-}
-
-/// The number of a session, what it hears, and whether there is room for it.
-struct Seat {
-    id: SessionId,
-    pulse: Pulse,
-    is_served: bool,
-}
-
-/// The place of a session on the board, which it leaves however it ends.
-struct OnBoard<'s, S: Store, C: Clock> {
-    id: SessionId,
-    is_served: bool,
-    shared: &'s Shared<S>,
-    clock: &'s C,
-    done: Option<Summary>,
-    left: Option<(S, Parked<S>)>,
-}
-
-impl<S: Store, C: Clock> Drop for OnBoard<'_, S, C> {
-    fn drop(&mut self) {
-        self.shared.leave(self.id, self.done, self.left.take(), self.clock.now());
-    }
-}
-
-impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
-    fn greeted(
+    fn serve_all<'s, O: Observer + Send + 's, F: FnMut(SessionId, &Peer) -> O + Send>(
         &mut self,
-        store: &mut S,
-        transfer: TransferId,
-        attempt: u32,
-        cancel: &Cancel,
-    ) -> Option<Parked<S>> {
-        let now = self.clock.now();
-        if !self.is_served {
-            self.shared.make_room(transfer, attempt, now);
-            return None;
+        scope: &'s thread::Scope<'s, '_>,
+        threads: &mut Threads<'s>,
+        shared: &'s Shared<S>,
+        observe: &'s Mutex<F>,
+    ) -> Result<Summary, Error>
+    where
+        Self: 's,
+    {
+        let mut next = 0;
+        let mut shortages = 0;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            shared.expire(self.clock.now(), self.remember);
+            threads.join(shared.take_gone());
+            match shared.wait_for_room(self.once) {
+                Room::Done(summary) => return Ok(summary),
+                Room::None => continue,
+                Room::Some => {}
+            }
+            let lacking = match self.acceptor.accept() {
+                Ok((stream, peer)) => {
+                    let id = SessionId(next);
+                    next += 1;
+                    let (cancel, pulse) = (Cancel::new(), Pulse::default());
+                    shared.enter(id, &cancel, &pulse);
+                    let observer = Late::new(id, peer, cancel.clone(), observe);
+                    let mut transfer = Transfer::new(self.config.clone())
+                        .cancel(cancel)
+                        .clock(self.clock.clone())
+                        .observer(observer);
+                    transfer.limit.clone_from(&self.limit);
+                    let store = self.store.clone();
+                    let run = move || serve(transfer, store, stream, (id, pulse), shared);
+                    let thread = thread::Builder::new().name(format!("haul-session-{id}"));
+                    match thread.spawn_scoped(scope, run) {
+                        Ok(thread) => {
+                            threads.running.insert(id, thread);
+                            shortages = 0;
+                            continue;
+                        }
+                        Err(source) => {
+                            // The stream is gone with the closure: that sender will come again.
+                            shared.leave(id, None, None, self.clock.now());
+                            shared.close_connection(id);
+                            Error::Local { operation: Operation::Spawn, source }
+                        }
+                    }
+                }
+                Err(error) if is_passing(&error) => continue,
+                Err(source) => {
+                    let is_shortage = is_shortage(&source);
+                    let error = Error::Transport { operation: Operation::Accept, source };
+                    if !is_shortage {
+                        return Err(error);
+                    }
+                    error
+                }
+            };
+            if shared.make_do() {
+                shortages = 0;
+            } else if shortages >= SHORTAGES {
+                return Err(lacking);
+            } else {
+                shortages += 1;
+                self.clock.sleep(PAUSE);
+            }
         }
-        let Some(handover) = self.shared.take_over(self.id, transfer, attempt, now) else {
-            cancel.supersede();
-            return None;
-        };
-        self.shared.let_go(handover.others);
-        let lot = handover.own?;
-        *store = lot.store;
-        Some(lot.parked)
+    }
+}
+
+/// The threads of the connections.
+#[derive(Default)]
+struct Threads<'s> {
+    running: HashMap<SessionId, thread::ScopedJoinHandle<'s, ()>>,
+    /// The first panic of one, for whoever runs the server.
+    panicked: Option<Box<dyn std::any::Any + Send>>,
+}
+
+impl Threads<'_> {
+    /// Waits for threads that have nothing more to do, so that there are no more of them than connections.
+    fn join(&mut self, gone: Vec<SessionId>) {
+        for thread in gone.iter().filter_map(|id| self.running.remove(id)) {
+            if let Err(panic) = thread.join() {
+                self.panicked.get_or_insert(panic);
+            }
+        }
     }
 
-    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
-        // After that, who has the file is known to live, or is of another process.
-        let is_first = tries == 0;
-        if is_first {
-            self.shared.make_way(self.id, cancel, clock.now());
-        }
-        is_first
+    fn join_all(&mut self) {
+        let all = self.running.keys().copied().collect();
+        self.join(all);
     }
 }
 
@@ -318,5 +339,5 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23 | 12 | 105))
 }
 
-/// How many times in a row accepting may find something lacking, a pause apart: for 10 s.
+/// How many times in a row something may be lacking while there is no connection, a pause apart: for 10 s.
 const SHORTAGES: u32 = 100;

@@ -15,7 +15,7 @@ use haul::{
 
 use crate::scene::{
     FrailConnector, assert_three_files, capacity, content, path, small_blocks, three_files,
-    with_sessions,
+    with_server, with_sessions,
 };
 
 mockall::mock! {
@@ -147,8 +147,11 @@ fn server_takes_many_senders_at_the_same_time_and_no_more_than_it_may() {
 #[test]
 fn sender_past_the_limit_is_told_that_the_server_is_busy_and_comes_again() {
     let store = MemoryStore::new();
-    with_sessions(&store, 1, |connector| {
-        let (greeted, has_greeted) = mpsc::channel();
+    let (connector, acceptor) = memory::network(capacity(4096));
+    let _network = connector.clone();
+    let busy_at_once = |server: Server<_, _>| server.sessions(1).waiting(0);
+    with_server(acceptor, &store, busy_at_once, || {
+        let (seated, has_place) = mpsc::channel();
         let (go, may_go) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let mut first = connector.clone();
@@ -156,14 +159,15 @@ fn sender_past_the_limit_is_told_that_the_server_is_busy_and_comes_again() {
                 let mut source = MemorySource::new().file(path("first"), "1");
                 Transfer::new(small_blocks())
                     .observer(move |event: &Event| {
-                        if let Event::Greeted { .. } = event {
-                            greeted.send(()).expect("the test waits");
+                        // It has a place once something of it was offered.
+                        if let Event::Delivered { .. } = event {
+                            seated.send(()).expect("the test waits");
                             may_go.recv().expect("the test goes on");
                         }
                     })
                     .send_via(&mut source, &mut first)
             });
-            has_greeted.recv().expect("the first sender has greeted");
+            has_place.recv().expect("the first sender has a place");
             let mut second = connector.clone();
             let busy = Transfer::new(small_blocks())
                 .send(&mut MemorySource::new(), second.connect().expect("a stream"))

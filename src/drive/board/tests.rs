@@ -12,14 +12,16 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A board with sessions that a test makes by number.
 struct Server {
     shared: Shared<MemoryStore>,
-    sessions: usize,
 }
 
 struct Session {
     id: SessionId,
     cancel: Cancel,
     pulse: Pulse,
-    is_served: bool,
+}
+
+const fn bounds(sessions: usize, waiting: usize, strangers: usize) -> Bounds {
+    Bounds { sessions, waiting, strangers }
 }
 
 fn id(transfer: u8) -> TransferId {
@@ -36,29 +38,38 @@ fn left() -> (MemoryStore, Parked<MemoryStore>) {
 
 impl Server {
     fn new(sessions: usize) -> Self {
-        Self { shared: Shared::new(), sessions }
+        Self { shared: Shared::new(bounds(sessions, 4, 4)) }
     }
 
     fn enter(&self, number: u64) -> Session {
         let (id, cancel, pulse) = (SessionId(number), Cancel::new(), Pulse::default());
-        let is_served = self.shared.enter(id, &cancel, &pulse, self.sessions);
-        Session { id, cancel, pulse, is_served }
+        self.shared.enter(id, &cancel, &pulse);
+        Session { id, cancel, pulse }
     }
 
-    /// What came of it: whether it found a lot of its own, and how many others were in its way.
-    fn take_over(&self, session: &Session, transfer: u8, attempt: u32) -> Option<(bool, usize)> {
-        let handover = self.shared.take_over(session.id, id(transfer), attempt, 100 * SECOND)?;
-        Some((handover.own.is_some(), handover.others.len()))
+    /// Whether it found a lot of its own, or else whether it got a place by offering something; `None`: it is superseded.
+    fn take_over(&self, session: &Session, transfer: u8, attempt: u32) -> Option<(bool, bool)> {
+        match self.shared.take_over(session.id, id(transfer), attempt, 100 * SECOND) {
+            Greeted::Superseded => None,
+            Greeted::GoesOn(_) => Some((true, true)),
+            Greeted::Begins => Some((false, self.seat(session))),
+        }
+    }
+
+    /// Admits it, if that is possible at once, and lets it offer something.
+    fn seat(&self, session: &Session) -> bool {
+        self.shared.admit(session.id, Duration::ZERO) == Admission::Yes
+            && self.shared.seat(session.id, &session.cancel)
     }
 
     fn lose(&self, session: &Session, at: Duration) {
         self.shared.leave(session.id, None, Some(left()), at);
     }
 
-    /// Sessions that serve a transfer, and lots.
+    /// Places that are taken, and lots.
     fn weight(&self) -> usize {
         let board = self.shared.lock();
-        board.transfers.len() + board.lots.len()
+        board.places.taken(self.shared.clock.now()) + board.lots.len()
     }
 }
 
@@ -66,13 +77,15 @@ impl Server {
 fn lost_session_leaves_its_lot_to_the_next_attempt_alone() {
     let server = Server::new(4);
     let (first, second, third) = (server.enter(0), server.enter(1), server.enter(2));
-    assert_eq!(server.take_over(&first, 1, 5), Some((false, 0)));
+    assert_eq!(server.take_over(&first, 1, 5), Some((false, true)));
     server.lose(&first, SECOND);
     assert_eq!(server.take_over(&second, 1, 5), None, "the same attempt again");
     assert_eq!(server.take_over(&second, 1, 4), None, "an older one wakes up");
-    assert_eq!(server.take_over(&second, 1, 6), Some((true, 0)));
+    assert_eq!(server.take_over(&second, 1, 6), Some((true, true)));
     server.lose(&second, SECOND);
-    assert_eq!(server.take_over(&third, 2, 1), Some((false, 1)), "another transfer clears it away");
+    assert_eq!(server.weight(), 1);
+    assert_eq!(server.take_over(&third, 2, 1), Some((false, true)));
+    assert_eq!(server.weight(), 1, "another transfer clears it away");
 }
 
 #[test]
@@ -82,8 +95,12 @@ fn session_that_ended_well_leaves_nothing() {
     server.take_over(&first, 1, 1);
     let summary = Some(Summary::default());
     server.shared.leave(first.id, summary, None, SECOND);
-    assert_eq!(server.take_over(&second, 1, 2), Some((false, 0)));
-    assert!(matches!(server.shared.wait_for_room(4, true), Room::Done(_)));
+    assert!(matches!(server.shared.wait_for_room(true), Room::Some), "it was empty");
+    assert_eq!(server.take_over(&second, 1, 2), Some((false, true)));
+    let mut summary = Summary::default();
+    summary.delivered = 1;
+    server.shared.leave(second.id, Some(summary), None, SECOND);
+    assert!(matches!(server.shared.wait_for_room(true), Room::Done(_)));
 }
 
 #[test]
@@ -93,7 +110,7 @@ fn session_that_nobody_could_wait_for_leaves_nothing() {
     server.take_over(&first, 1, 1);
     server.shared.lock().transfers.insert(id(1), (2, second.id));
     server.lose(&first, SECOND);
-    assert_eq!(server.weight(), 1, "the newer attempt alone");
+    assert_eq!(server.weight(), 0, "its place is free, and nothing is kept");
     assert_eq!(server.shared.lock().letting_go, 0);
 }
 
@@ -113,10 +130,10 @@ fn silence_of_two_heartbeats_evicts_for_a_new_transfer_and_for_no_old_one() {
             // Ticks in between change nothing.
             silent.pulse.waits(now);
         }
-        server.shared.make_room(id(2), 2, now);
+        let _ = server.shared.lock().evict(id(2), 2, now);
         let codes = (silent.cancel.code(), known.cancel.code());
         assert_eq!(codes, (None, Some(AbortCode::Superseded)));
-        server.shared.make_room(id(3), 1, now);
+        let _ = server.shared.lock().evict(id(3), 1, now);
         let code = is_evicted.then_some(AbortCode::Stalled);
         assert_eq!(silent.cancel.code(), code, "{silence:?}");
     }
@@ -214,15 +231,18 @@ fn lots_and_sessions_are_never_more_than_may_be_served() {
             if is_loss {
                 if let Some(session) = serving[sender].take() {
                     server.lose(&session, SECOND);
+                    server.shared.close_connection(session.id);
                 }
             } else if serving[sender].is_none() {
                 let session = server.enter(number.into());
-                if session.is_served {
-                    let transfer = u8::try_from(sender).unwrap();
+                let transfer = u8::try_from(sender).unwrap();
+                let (_, is_seated) =
                     server.take_over(&session, transfer, u32::from(number) + 1).unwrap();
+                if is_seated {
                     serving[sender] = Some(session);
                 } else {
                     server.shared.leave(session.id, None, None, SECOND);
+                    server.shared.close_connection(session.id);
                 }
             }
             assert!(server.weight() <= 2, "plan {plan}, step {number}");
@@ -249,7 +269,7 @@ fn comings_and_goings_of_others_do_not_shorten_the_wait_for_a_session() {
                 server.lose(&old, SECOND);
             });
             if is_of_same_transfer {
-                server.take_over(&new, 1, 2) == Some((true, 0))
+                server.take_over(&new, 1, 2) == Some((true, true))
             } else {
                 server.shared.make_way(new.id, &new.cancel, SECOND);
                 !server.shared.lock().active.contains_key(&old.id)
@@ -327,10 +347,12 @@ fn fragile() -> (Fragile, Parked<Fragile>) {
 
 #[test]
 fn lot_whose_store_panics_is_let_go_all_the_same() {
-    let shared = Shared::new();
+    let shared = Shared::new(bounds(1, 0, 1));
     let session = SessionId(0);
-    shared.enter(session, &Cancel::new(), &Pulse::default(), 1);
-    shared.take_over(session, id(1), 1, SECOND).unwrap();
+    shared.enter(session, &Cancel::new(), &Pulse::default());
+    assert!(matches!(shared.take_over(session, id(1), 1, SECOND), Greeted::Begins));
+    assert_eq!(shared.admit(session, Duration::ZERO), Admission::Yes);
+    assert!(shared.seat(session, &Cancel::new()));
     shared.leave(session, None, Some(fragile()), SECOND);
     let closed = thread::scope(|scope| scope.spawn(|| shared.close()).join());
     assert!(closed.is_err(), "it panics");

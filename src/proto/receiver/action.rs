@@ -57,7 +57,8 @@ pub enum ReceiveAction {
         /// The entry.
         entry: EntryId,
     },
-    /// Wait until a commit ended, and call [`Receiver::handle_committed`](super::Receiver::handle_committed); or [`Receiver::poll`](super::Receiver::poll) at `until`.
+    /// Wait until a commit ended, and call [`Receiver::handle_committed`](super::Receiver::handle_committed); or until the floor need
+    /// not be [kept](super::Receiver::keep_floor); or [`Receiver::poll`](super::Receiver::poll) at `until`.
     AwaitCommit {
         /// When something else is due.
         until: Duration,

@@ -81,6 +81,11 @@ impl Former {
         (self.entries.len() as u64).saturating_add(self.verdicts.len() as u64)
     }
 
+    /// Whether there are entries that are not settled.
+    pub(super) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     pub(super) const fn open(&self) -> u32 {
         self.open
     }

@@ -18,6 +18,7 @@
 //! | `Listening` | `Over` | | `Speaking` |
 //! | `Listening` | `Out`, nothing pending | | `Closed` |
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
+//! | `Speaking` | `poll`, the floor is [kept](Receiver::keep_floor) | `Hello` once, `Heartbeat` when due | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
 //! | any but `Closed` | a commit ended | `Receipt` or `Refuse`, with the floor | the same |
 //! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
@@ -97,6 +98,8 @@ pub struct Receiver {
     /// What ends the session once the sender has spoken out, and since when.
     doom: Option<(Failure, Duration)>,
     greeted: bool,
+    /// The sender is to wait, though there is nothing to wait for here.
+    keeps_floor: bool,
     /// The sender said that it cannot go on without an answer.
     waited_for: bool,
     /// Something but heartbeats was said in this turn.
@@ -162,6 +165,7 @@ impl Receiver {
             todo: VecDeque::new(),
             doom: None,
             greeted: false,
+            keeps_floor: false,
             waited_for: false,
             spoke: false,
             advanced: false,
@@ -432,6 +436,20 @@ impl Receiver {
         let failure =
             if code == AbortCode::Cancelled { Failure::Cancelled } else { Failure::Ended(code) };
         self.doom.get_or_insert((failure, now));
+    }
+
+    /// Whether to keep the floor when it has it: the sender hears the greeting, and from then on heartbeats alone, and waits.
+    /// Meanwhile [`poll`](Receiver::poll) gives [`ReceiveAction::AwaitCommit`]. For a server that has no place for another
+    /// session yet.
+    pub const fn keep_floor(&mut self, keep: bool) {
+        self.keeps_floor = keep;
+    }
+
+    /// Whether the sender has greeted, and all that it has offered is settled, on this connection or an earlier one: what became
+    /// of it is at most not said yet.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.transfer().is_some() && self.entries.is_empty() && !self.former.has_entries()
     }
 
     /// Whether the session is over, well or not.

@@ -32,6 +32,9 @@ impl Receiver {
             let activity = if busy { Activity::Syncing } else { Activity::Verifying };
             self.link.say(now, &Message::Heartbeat { activity }, out)?;
         }
+        if self.keeps_floor {
+            return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+        }
         let is_late = now.saturating_sub(self.turn_began) >= self.config.turn.max_time;
         loop {
             self.say_queued(now, out)?;

@@ -1,0 +1,167 @@
+//! One connection of a server: from its greeting to its end.
+
+use std::io::{Read, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::SessionId;
+use crate::drive::blocking::Transfer;
+use crate::drive::board::{Admission, Greeted, Shared};
+use crate::drive::cancel::Cancel;
+use crate::drive::clock::Clock;
+use crate::drive::observer::Observer;
+use crate::drive::pulse::Pulse;
+use crate::drive::receiving::{Hooks, Host, Parked};
+use crate::error::Error;
+use crate::proto::{Event, Summary, TransferId};
+use crate::store::Store;
+use crate::transport::Peer;
+
+/// Serves one connection, in a thread of its own.
+pub(super) fn serve<S, T, O, C>(
+    mut transfer: Transfer<O, C>,
+    mut store: S,
+    stream: T,
+    (id, pulse): (SessionId, Pulse),
+    shared: &Shared<S>,
+) where
+    S: Store,
+    T: Read + Write,
+    O: Observer,
+    C: Clock + Clone,
+{
+    let clock = transfer.clock.clone();
+    // Dropped in the reverse order, also by a panic: the place is given back before the stream is closed, which may take a
+    // while, and whoever sees its end finds room. The connection counts until then.
+    let _connection = Connection { id, shared };
+    let mut stream = stream;
+    let mut place = OnBoard { id, shared, clock: &clock, done: None, left: None };
+    let mut hooks = Hooks::new(&mut place, pulse);
+    let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
+    let left = hooks.left.map(|parked| (store, parked));
+    (place.done, place.left) = (result.as_ref().ok().copied(), left);
+    transfer.into_observer().ended(&result);
+}
+
+/// A connection, until its stream is closed.
+struct Connection<'s, S: Store> {
+    id: SessionId,
+    shared: &'s Shared<S>,
+}
+
+impl<S: Store> Drop for Connection<'_, S> {
+    fn drop(&mut self) {
+        self.shared.close_connection(self.id);
+    }
+}
+
+/// The place of a session on the board, which it leaves however it ends: what the store holds for it must be free, or be on
+/// the board, before another one asks for it.
+struct OnBoard<'s, S: Store, C: Clock> {
+    id: SessionId,
+    shared: &'s Shared<S>,
+    clock: &'s C,
+    done: Option<Summary>,
+    left: Option<(S, Parked<S>)>,
+}
+
+impl<S: Store, C: Clock> Drop for OnBoard<'_, S, C> {
+    fn drop(&mut self) {
+        self.shared.leave(self.id, self.done, self.left.take(), self.clock.now());
+    }
+}
+
+impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
+    fn greeted(
+        &mut self,
+        store: &mut S,
+        transfer: TransferId,
+        attempt: u32,
+        cancel: &Cancel,
+    ) -> Option<Parked<S>> {
+        match self.shared.take_over(self.id, transfer, attempt, self.clock.now()) {
+            Greeted::Superseded => {
+                cancel.supersede();
+                None
+            }
+            Greeted::Begins => None,
+            Greeted::GoesOn(lot) => {
+                *store = lot.store;
+                Some(lot.parked)
+            }
+        }
+    }
+
+    fn admits(&mut self, wait: Duration, cancel: &Cancel) -> bool {
+        let admission = self.shared.admit(self.id, wait);
+        if admission == Admission::Never {
+            cancel.turn_away();
+        }
+        admission == Admission::Yes
+    }
+
+    fn seats(&mut self, cancel: &Cancel) -> bool {
+        self.shared.seat(self.id, cancel)
+    }
+
+    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
+        // After that, who has the file is known to live, or is of another process.
+        let is_first = tries == 0;
+        if is_first {
+            self.shared.make_way(self.id, cancel, clock.now());
+        }
+        is_first
+    }
+}
+
+/// The observer of a session, which is made once there is something to hear: the sender offers something, or the session
+/// ends by itself. Nobody hears of strangers that had to go.
+pub(super) struct Late<'f, F, O> {
+    id: SessionId,
+    peer: Peer,
+    cancel: Cancel,
+    observe: &'f Mutex<F>,
+    observer: Option<O>,
+    greeted: Option<Event>,
+}
+
+impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer> Late<'f, F, O> {
+    pub(super) const fn new(
+        id: SessionId,
+        peer: Peer,
+        cancel: Cancel,
+        observe: &'f Mutex<F>,
+    ) -> Self {
+        Self { id, peer, cancel, observe, observer: None, greeted: None }
+    }
+
+    fn observer(&mut self) -> &mut O {
+        let Self { id, peer, observe, observer, greeted, .. } = self;
+        observer.get_or_insert_with(|| {
+            let mut made = {
+                let mut observe = observe.lock().unwrap_or_else(PoisonError::into_inner);
+                observe(*id, peer)
+            };
+            if let Some(event) = greeted.take() {
+                made.event(&event);
+            }
+            made
+        })
+    }
+}
+
+impl<F: FnMut(SessionId, &Peer) -> O, O: Observer> Observer for Late<'_, F, O> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Greeted { .. } if self.observer.is_none() => self.greeted = Some(event.clone()),
+            Event::Waiting { .. } if self.observer.is_none() => {}
+            event => self.observer().event(event),
+        }
+    }
+
+    fn ended(&mut self, result: &Result<Summary, Error>) {
+        if self.observer.is_some() || !self.cancel.is_cancelled() {
+            self.observer().ended(result);
+        }
+    }
+}
