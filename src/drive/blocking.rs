@@ -1,6 +1,5 @@
 //! One transfer over blocking streams.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use super::wire::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
 use crate::proto::{Failure, Receiver, Sender, Summary, TransferId};
-use crate::store::{Source, Store};
+use crate::store::{Readers, Source, Store};
 use crate::transport::Connector;
 
 /// One side of a transfer: its configuration, who hears of it, who may stop it, and how it reconnects.
@@ -355,7 +354,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             source,
             transfer,
             sender: Sender::new(self.session_config(), transfer, random_bytes(), now),
-            items: BTreeMap::new(),
+            readers: Readers::new(&self.config.limits),
         })
     }
 }

@@ -1,7 +1,6 @@
 //! The sending half over one stream.
 
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{Read, Write};
 
 use super::blocking::{Direction, HasProgress, Transfer};
 use super::clock::Clock;
@@ -9,24 +8,15 @@ use super::observer::Observer;
 use super::wire::{Moved, Wire, consume};
 use crate::config::Deadlines;
 use crate::error::Error;
-use crate::proto::{
-    EntryId, Event, Meta, ReadRequest, SendAction, Sender, Summary, TransferId, Withdrawal,
-};
-use crate::store::Source;
+use crate::proto::{Event, SendAction, Sender, Summary, TransferId};
+use crate::store::{Readers, Source};
 
 /// The sending half with its source.
 pub(super) struct Sending<'s, S: Source> {
     pub(super) source: &'s mut S,
     pub(super) transfer: TransferId,
     pub(super) sender: Sender,
-    pub(super) items: BTreeMap<EntryId, Box<Item<S>>>,
-}
-
-/// An entry that is not settled.
-pub(super) struct Item<S: Source> {
-    pub(super) key: S::Key,
-    pub(super) meta: Meta,
-    pub(super) reader: Option<S::Reader>,
+    pub(super) readers: Readers<S>,
 }
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
@@ -63,8 +53,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     Some(Ok((key, meta))) => {
                         let window = sending.source.window(&key);
                         let entry = sending.sender.handle_entry(meta.clone(), window)?;
-                        let item = Item { key, meta, reader: None };
-                        sending.items.insert(entry, Box::new(item));
+                        sending.readers.insert(sending.source, entry, key, meta);
                     }
                     Some(Err(unsendable)) => {
                         self.observer.unsendable(&unsendable);
@@ -73,7 +62,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 },
                 SendAction::Read(request) => {
                     let frame = wire.frame(request.head + request.len);
-                    match sending.read(&request, &mut frame[request.head..]) {
+                    let buffer = &mut frame[request.head..];
+                    match sending.readers.read(sending.source, &request, buffer) {
                         Ok(Some(read)) => {
                             let now = self.clock.now();
                             let sent = sending.sender.handle_read(now, read, frame)?;
@@ -86,8 +76,10 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         Err(reason) => sending.sender.handle_withdrawn(reason)?,
                     }
                 }
-                SendAction::Release { entry, offset } => sending.release(entry, offset),
-                SendAction::Forget { entry } => drop(sending.items.remove(&entry)),
+                SendAction::Release { entry, offset } => {
+                    sending.readers.release(sending.source, entry, offset);
+                }
+                SendAction::Forget { entry } => sending.readers.forget(entry),
                 SendAction::Await { .. } => {
                     self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
                     // What came is given to the core before it looks at a deadline.
@@ -112,54 +104,6 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
         }
     }
-}
-
-impl<S: Source> Sending<'_, S> {
-    /// Reads a piece; `None` if the source has nothing to give at the moment.
-    fn read(
-        &mut self,
-        request: &ReadRequest,
-        buffer: &mut [u8],
-    ) -> Result<Option<usize>, Withdrawal> {
-        let Some(item) = self.items.get_mut(&request.entry) else {
-            return Err(Withdrawal::Vanished);
-        };
-        let reader = match &mut item.reader {
-            Some(reader) => reader,
-            closed => closed.insert(self.source.open(&item.key, &item.meta)?),
-        };
-        let mut read = 0;
-        while read < buffer.len() {
-            let offset = request.offset.saturating_add(read as u64);
-            match self.source.read_at(reader, offset, &mut buffer[read..]) {
-                Ok(0) => break,
-                Ok(bytes) if bytes > buffer.len() - read => {
-                    return Err(Withdrawal::Unreadable { code: 0 });
-                }
-                Ok(bytes) => read += bytes,
-                // In either case it is asked again, once the peer has heard that this side lives.
-                Err(error) if is_pending(&error) => return Ok(None),
-                Err(error) => return Err(crate::store::withdrawal_of(&error)),
-            }
-        }
-        if request.is_last || read < buffer.len() {
-            self.source.finish(reader, &item.meta)?;
-        }
-        if request.is_whole {
-            item.reader = None;
-        }
-        Ok(Some(read))
-    }
-
-    fn release(&mut self, entry: EntryId, offset: u64) {
-        if let Some(reader) = self.items.get_mut(&entry).and_then(|item| item.reader.as_mut()) {
-            self.source.release(reader, offset);
-        }
-    }
-}
-
-fn is_pending(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
 impl<S: Source> HasProgress for Sending<'_, S> {

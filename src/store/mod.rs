@@ -11,6 +11,7 @@ compile_error!(
 mod memory;
 mod names;
 mod open;
+mod readers;
 mod stream;
 
 use std::io;
@@ -24,6 +25,7 @@ use crate::proto::{
 pub use chain::{Chain, Either};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
 pub(crate) use open::OpenFiles;
+pub use readers::Readers;
 pub use stream::StreamSource;
 
 /// Yields entries one by one, and reads their content.

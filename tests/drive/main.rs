@@ -16,6 +16,7 @@ mod deadlines;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod parked;
 mod rate;
+mod readers;
 mod retry;
 mod scene;
 mod server;

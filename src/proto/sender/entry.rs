@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::super::error::Damage;
 use super::super::message::WireOffer;
 use super::super::receiver::{BESIDE_MAX, ZEROS_MAX};
 use super::super::types::{EntryId, Kind, Meta, Receipt};
@@ -53,7 +54,7 @@ pub(super) struct Outgoing {
     size: Option<u64>,
     /// The root, once all is hashed.
     pub(super) root: Option<Root>,
-    pub(super) repairs: u32,
+    repairs: u32,
     /// Bytes of it that count as arrived.
     pub(super) arrived: u64,
 }
@@ -173,6 +174,17 @@ impl Outgoing {
     /// Whether its whole content travels inside its offer.
     pub(super) fn is_inline(&self) -> bool {
         self.meta.size.is_some_and(|size| size <= self.block_size.bytes()) && self.released == 0
+    }
+
+    /// Whether its whole content was sent before its receiver could say that it came: what asks for it again is a repair.
+    pub(super) fn was_inline(&self) -> bool {
+        self.phase == Phase::Ended && self.is_inline()
+    }
+
+    /// The receiver asks again for what was sent.
+    pub(super) fn repair(&mut self, entry: EntryId, limit: u32) -> Result<(), Damage> {
+        self.repairs = self.repairs.saturating_add(1);
+        if self.repairs > limit { Err(Damage::TooOften { entry, rounds: limit }) } else { Ok(()) }
     }
 
     /// The same entry, cut in other blocks.

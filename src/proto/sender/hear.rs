@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::entry::{Outgoing, Phase, Trust};
 use super::{Note, Sender, State};
-use crate::proto::error::{Damage, Failure, ProtocolError};
+use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::event::Event;
 use crate::proto::link::{Consumed, Heard};
 use crate::proto::message::{Hello, Message, Name};
@@ -58,8 +58,12 @@ impl Sender {
                         );
                     }
                 }
+                let is_repair = outgoing.was_inline();
                 if !outgoing.have(first, hashes, more, compare) {
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
+                }
+                if is_repair {
+                    outgoing.repair(entry, self.config.limits.repairs)?;
                 }
                 if std::mem::take(&mut outgoing.by_root) {
                     self.roots.lacking = self.roots.lacking.saturating_add(1);
@@ -78,16 +82,12 @@ impl Sender {
                 self.refuse(entry, reason.into());
             }
             Message::Missing { entry, blocks } => {
-                let limit = self.config.limits.repairs;
                 let outgoing = pending(&mut self.entries, entry, kind)?;
                 let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
                 if !outgoing.missing(blocks) {
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
                 }
-                outgoing.repairs = outgoing.repairs.saturating_add(1);
-                if outgoing.repairs > limit {
-                    return Err(Damage::TooOften { entry, rounds: limit }.into());
-                }
+                outgoing.repair(entry, self.config.limits.repairs)?;
                 self.notes.push_back(Note::Event(Event::Repairing { entry, blocks: count }));
                 if !self.ready.contains(&entry) {
                     self.ready.push_front(entry);

@@ -1,14 +1,12 @@
 //! The sending side: a machine, and what it does to a source.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Ended, Progress, TRANSFER};
 use crate::config::Config;
-use crate::proto::{EntryId, Event, Failure, Meta, ReadRequest, SendAction, Sender, Withdrawal};
-use crate::store::{Source, withdrawal_of};
+use crate::proto::{Event, Failure, SendAction, Sender};
+use crate::store::{Readers, Source};
 
 /// A [`Sender`] with its source.
 pub struct Alice<S: Source> {
@@ -19,14 +17,8 @@ pub struct Alice<S: Source> {
     /// All events so far, over all connections.
     pub events: Vec<Event>,
     config: Config,
-    items: BTreeMap<EntryId, Item<S>>,
+    readers: Readers<S>,
     pub(super) ended: Option<Ended>,
-}
-
-struct Item<S: Source> {
-    key: S::Key,
-    meta: Meta,
-    reader: Option<S::Reader>,
 }
 
 impl<S: Source> Alice<S> {
@@ -37,7 +29,7 @@ impl<S: Source> Alice<S> {
             source,
             events: Vec::new(),
             config: config.clone(),
-            items: BTreeMap::new(),
+            readers: Readers::new(&config.limits),
             ended: None,
         }
     }
@@ -46,7 +38,7 @@ impl<S: Source> Alice<S> {
     pub(super) fn restart(&mut self, source: S, now: Duration) {
         self.sender = Sender::new(self.config.clone(), TRANSFER, [3; 16], now);
         self.source = source;
-        self.items.clear();
+        self.readers = Readers::new(&self.config.limits);
     }
 
     /// Does the next thing. `input` is all that came and is not consumed; what is to be written is appended to `out`.
@@ -54,7 +46,10 @@ impl<S: Source> Alice<S> {
         if let Some(ended) = self.ended {
             return Progress::Ended(ended);
         }
-        self.go_on(now, input, out).unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
+        let step = self.go_on(now, input, out);
+        let (open, most) = (self.readers.open(), self.config.limits.open_entries.max(1));
+        assert!(open as u64 <= u64::from(most), "{open} readers are open, and {most} may be");
+        step.unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
     }
 
     fn go_on(
@@ -71,14 +66,15 @@ impl<S: Source> Alice<S> {
                 Some(Ok((key, meta))) => {
                     let window = self.source.window(&key);
                     let entry = self.sender.handle_entry(meta.clone(), window)?;
-                    self.items.insert(entry, Item { key, meta, reader: None });
+                    self.readers.insert(&self.source, entry, key, meta);
                 }
             },
             SendAction::Read(request) => {
                 let frame = out.len();
                 out.resize(frame.saturating_add(request.head).saturating_add(request.len), 0);
                 let space = out.get_mut(frame..).unwrap_or_default();
-                let read = self.read(&request, space.get_mut(request.head..).unwrap_or_default());
+                let buffer = space.get_mut(request.head..).unwrap_or_default();
+                let read = self.readers.read(&mut self.source, &request, buffer);
                 let sent = match read {
                     Ok(Some(read)) => self.sender.handle_read(now, read, space),
                     Ok(None) => self.sender.handle_read_pending().map(|()| 0),
@@ -88,11 +84,9 @@ impl<S: Source> Alice<S> {
                 sent?;
             }
             SendAction::Release { entry, offset } => {
-                if let Some(Item { reader: Some(reader), .. }) = self.items.get_mut(&entry) {
-                    self.source.release(reader, offset);
-                }
+                self.readers.release(&mut self.source, entry, offset);
             }
-            SendAction::Forget { entry } => drop(self.items.remove(&entry)),
+            SendAction::Forget { entry } => self.readers.forget(entry),
             SendAction::Await { until } => {
                 let consumed = self.sender.handle_input(now, input)?.bytes;
                 if consumed == 0 {
@@ -103,33 +97,6 @@ impl<S: Source> Alice<S> {
             SendAction::Closed(summary) => return Ok(self.end(Ended::Closed(summary))),
         }
         Ok(Progress::Moved(0))
-    }
-
-    fn read(
-        &mut self,
-        request: &ReadRequest,
-        buffer: &mut [u8],
-    ) -> Result<Option<usize>, Withdrawal> {
-        let item = self.items.get_mut(&request.entry).ok_or(Withdrawal::Vanished)?;
-        let reader = match &mut item.reader {
-            Some(reader) => reader,
-            closed => closed.insert(self.source.open(&item.key, &item.meta)?),
-        };
-        let mut read = 0;
-        while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
-            match self.source.read_at(reader, request.offset.saturating_add(read as u64), rest) {
-                Ok(0) => break,
-                Ok(bytes) if bytes > rest.len() => return Err(Withdrawal::Unreadable { code: 0 }),
-                Ok(bytes) => read += bytes,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(withdrawal_of(&error)),
-            }
-        }
-        if request.is_last || read < request.len {
-            self.source.finish(reader, &item.meta)?;
-        }
-        Ok(Some(read))
     }
 
     fn end(&mut self, ended: Ended) -> Progress {

@@ -108,6 +108,22 @@ fn receiver_that_misses_the_same_for_ever_ends_after_the_repairs() {
 }
 
 #[test]
+fn receiver_that_asks_for_ever_for_what_came_inside_its_offer_ends_after_the_repairs() {
+    let mut rogue = Rogue::receiver(&limits(|l| l.repairs(5)), alice(700)).greeted();
+    assert!(rogue.hear().iter().any(|message| message.name() == Name::Offer));
+    for round in 0..6 {
+        assert_eq!(rogue.ended(), None, "{round}");
+        rogue.say(&have(0, 0, false));
+        rogue.over(true);
+        rogue.settle();
+        let blocks = rogue.hear().iter().filter(|message| message.name() == Name::Block).count();
+        assert_eq!(blocks, usize::from(round < 5), "{round}");
+    }
+    let failure = Failure::Damaged(Damage::TooOften { entry: ZERO, rounds: 5 });
+    assert_eq!(rogue.ended(), Some(Err(failure)));
+}
+
+#[test]
 fn receiver_that_misses_all_of_it_again_and_again_in_one_turn_makes_no_queue() {
     let mut rogue = sent();
     for _ in 0..50 {
@@ -237,7 +253,7 @@ fn receiver_of_heartbeats_for_ever_is_left_at_the_deadline() {
 
 #[test]
 fn receiver_that_asks_for_blocks_of_unknown_codes_of_refusal_is_a_refusal() {
-    for code in [0, 19, u16::MAX] {
+    for code in [0, 999, u16::MAX] {
         let mut rogue = receiver(3000);
         rogue.say(&Message::Refuse { entry: ZERO, reason: Reason { code, first: 1, second: 2 } });
         rogue.over(true);

@@ -1,0 +1,314 @@
+//! The entries of a sending session that are not settled, and those of their readers that are open.
+//!
+//! Whoever runs a [`Sender`](crate::proto::Sender) does this alike: the driver over a stream, and a simulated pair in
+//! virtual time. So that what the one is tested with is what the other runs, it is done here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+use super::{Source, withdrawal_of};
+use crate::config::Limits;
+use crate::proto::{EntryId, Meta, ReadRequest, Withdrawal};
+
+/// The entries of a sender by their ids, with the readers that are open.
+///
+/// At most [`Limits::open_entries`] readers are open, whatever the peer asks for: before one more is opened, the one that
+/// was used least recently is closed, and opened again when it is needed.
+pub struct Readers<S: Source> {
+    items: BTreeMap<EntryId, Box<Item<S>>>,
+    /// Those whose readers are open, the one that was used last at the end.
+    ///
+    /// Invariant: these are the items with a reader, each once, and no more than `most`.
+    open: VecDeque<EntryId>,
+    most: usize,
+}
+
+struct Item<S: Source> {
+    key: S::Key,
+    meta: Meta,
+    reader: Option<S::Reader>,
+    /// The source cannot read all of it twice: its reader is closed only where there is no other.
+    has_window: bool,
+    /// What precedes this was released; a reader that is opened again must be told.
+    released: u64,
+}
+
+impl<S: Source> Readers<S> {
+    /// No entries yet, and a limit for the readers to come.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let most = usize::try_from(limits.open_entries).unwrap_or(usize::MAX).max(1);
+        Self { items: BTreeMap::new(), open: VecDeque::new(), most }
+    }
+
+    /// Takes in an entry by the id that [`Sender::handle_entry`](crate::proto::Sender::handle_entry) gave it. Nothing is
+    /// opened.
+    pub fn insert(&mut self, source: &S, entry: EntryId, key: S::Key, meta: Meta) {
+        let has_window = source.window(&key).is_some();
+        let item = Item { key, meta, reader: None, has_window, released: 0 };
+        self.close(entry);
+        self.items.insert(entry, Box::new(item));
+    }
+
+    /// Reads what the sender asks for into `buffer`, which is as long as the request; `None` if the source has
+    /// nothing to give at the moment.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the entry is to be withdrawn.
+    pub fn read(
+        &mut self,
+        source: &mut S,
+        request: &ReadRequest,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, Withdrawal> {
+        self.make_room(request.entry);
+        let item = self.items.get_mut(&request.entry).ok_or(Withdrawal::Vanished)?;
+        let Item { key, meta, reader, released, .. } = &mut **item;
+        let reader = match reader {
+            Some(reader) => reader,
+            closed => {
+                let reader = closed.insert(source.open(key, meta)?);
+                if *released > 0 {
+                    source.release(reader, *released);
+                }
+                self.open.push_back(request.entry);
+                reader
+            }
+        };
+        let mut read = 0;
+        while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match source.read_at(reader, request.offset.saturating_add(read as u64), rest) {
+                Ok(0) => break,
+                Ok(bytes) if bytes > rest.len() => return Err(Withdrawal::Unreadable { code: 0 }),
+                Ok(bytes) => read += bytes,
+                // In either case it is asked again, once the peer has heard that this side lives.
+                Err(error) if is_pending(&error) => return Ok(None),
+                Err(error) => return Err(withdrawal_of(&error)),
+            }
+        }
+        if request.is_last || read < buffer.len() {
+            source.finish(reader, meta)?;
+        }
+        if request.is_whole {
+            self.close(request.entry);
+        }
+        Ok(Some(read))
+    }
+
+    /// Tells the source that everything of an entry before `offset` has arrived.
+    pub fn release(&mut self, source: &mut S, entry: EntryId, offset: u64) {
+        let Some(item) = self.items.get_mut(&entry) else { return };
+        item.released = item.released.max(offset);
+        if let Some(reader) = &mut item.reader {
+            source.release(reader, offset);
+        }
+    }
+
+    /// Closes an entry that is settled.
+    pub fn forget(&mut self, entry: EntryId) {
+        self.close(entry);
+        self.items.remove(&entry);
+    }
+
+    /// How many readers are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Makes an open entry the one that was used last; of one that is closed, closes others until it may be opened.
+    fn make_room(&mut self, entry: EntryId) {
+        if self.open.back() == Some(&entry) {
+            return;
+        }
+        if let Some(at) = self.open.iter().position(|open| *open == entry) {
+            self.open.remove(at);
+            self.open.push_back(entry);
+            return;
+        }
+        while self.open.len() >= self.most {
+            let has_window =
+                |open: &EntryId| self.items.get(open).is_some_and(|item| item.has_window);
+            let replaceable = self.open.iter().find(|open| !has_window(open));
+            let Some(closed) = replaceable.or_else(|| self.open.front()).copied() else { return };
+            self.close(closed);
+        }
+    }
+
+    fn close(&mut self, entry: EntryId) {
+        if self.items.get_mut(&entry).and_then(|item| item.reader.take()).is_some() {
+            self.open.retain(|open| *open != entry);
+        }
+    }
+}
+
+impl<S: Source> fmt::Debug for Readers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Readers");
+        debug.field("entries", &self.items.len()).field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+fn is_pending(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::RelPath;
+    use crate::store::Unsendable;
+
+    /// Says which readers are alive, and what was released to each.
+    #[derive(Default)]
+    struct Counted {
+        alive: Rc<RefCell<BTreeSet<u32>>>,
+        opened: u32,
+    }
+
+    struct Alive {
+        key: u32,
+        released: u64,
+        alive: Rc<RefCell<BTreeSet<u32>>>,
+    }
+
+    impl Drop for Alive {
+        fn drop(&mut self) {
+            assert!(self.alive.borrow_mut().remove(&self.key));
+        }
+    }
+
+    /// Those with odd keys have a window.
+    impl Source for Counted {
+        type Key = u32;
+        type Reader = Alive;
+
+        fn rewind(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn next_entry(&mut self) -> Option<Result<(u32, Meta), Unsendable>> {
+            None
+        }
+
+        fn open(&mut self, key: &u32, _: &Meta) -> Result<Alive, Withdrawal> {
+            self.opened += 1;
+            assert!(self.alive.borrow_mut().insert(*key), "{key} is opened twice");
+            Ok(Alive { key: *key, released: 0, alive: Rc::clone(&self.alive) })
+        }
+
+        fn read_at(&mut self, reader: &mut Alive, offset: u64, to: &mut [u8]) -> io::Result<usize> {
+            assert!(offset >= reader.released);
+            if offset == PENDING {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            Ok(to.len())
+        }
+
+        fn finish(&mut self, _: &mut Alive, _: &Meta) -> Result<(), Withdrawal> {
+            Ok(())
+        }
+
+        fn release(&mut self, reader: &mut Alive, offset: u64) {
+            reader.released = offset;
+        }
+
+        fn window(&self, key: &u32) -> Option<u64> {
+            (key % 2 == 1).then_some(1000)
+        }
+    }
+
+    const PENDING: u64 = 5000;
+
+    fn request(entry: u32, offset: u64, is_whole: bool) -> ReadRequest {
+        let entry = EntryId::new(entry);
+        ReadRequest { entry, offset, len: 10, head: 0, is_last: is_whole, is_whole }
+    }
+
+    fn readers(most: u32, entries: u32) -> (Counted, Readers<Counted>) {
+        let source = Counted::default();
+        let mut readers = Readers::new(&Limits::default().open_entries(most));
+        for entry in 0..entries {
+            let meta = Meta::file(RelPath::parse(b"x").unwrap(), None);
+            readers.insert(&source, EntryId::new(entry), entry, meta);
+        }
+        (source, readers)
+    }
+
+    #[test]
+    fn reader_that_was_used_least_recently_is_closed_first_and_one_with_a_window_last() {
+        let (mut source, mut readers) = readers(3, 8);
+        let mut read = |entry| {
+            assert_eq!(
+                readers.read(&mut source, &request(entry, 0, false), &mut [0; 10]),
+                Ok(Some(10))
+            );
+            source.alive.borrow().iter().copied().collect::<Vec<_>>()
+        };
+        assert_eq!([read(1), read(2), read(4)], [vec![1], vec![1, 2], vec![1, 2, 4]]);
+        assert_eq!(read(2), [1, 2, 4]);
+        assert_eq!(read(6), [1, 2, 6], "4 was used before 2, and 1 has a window");
+        assert_eq!([read(3), read(5)], [vec![1, 3, 6], vec![1, 3, 5]]);
+        assert_eq!(read(0), [0, 3, 5], "all have a window");
+    }
+
+    #[test]
+    fn reader_that_is_opened_again_hears_what_was_released() {
+        let (mut source, mut readers) = readers(1, 2);
+        for entry in [0, 1] {
+            readers.read(&mut source, &request(entry, 0, false), &mut [0; 10]).unwrap();
+        }
+        readers.release(&mut source, EntryId::new(0), 700);
+        readers.read(&mut source, &request(0, 700, false), &mut [0; 10]).unwrap();
+        let open = readers.items[&EntryId::new(0)].reader.as_ref();
+        assert_eq!((open.map(|reader| reader.released), source.opened), (Some(700), 3));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Whatever is asked: the readers that are alive are those that count as open, no more than may be, and none of an
+        /// entry that is settled.
+        #[test]
+        fn readers_alive_are_those_that_count(
+            most in 0_u32..5,
+            steps in prop::collection::vec((0_u32..12, 0_u8..6), 1..80),
+        ) {
+            let (mut source, mut readers) = readers(most, 10);
+            let mut settled = BTreeSet::new();
+            for (number, step) in steps {
+                let entry = EntryId::new(number);
+                let known = number < 10 && !settled.contains(&number);
+                match step {
+                    0 => {
+                        readers.forget(entry);
+                        settled.insert(number);
+                    }
+                    1 => readers.release(&mut source, entry, 100),
+                    _ => {
+                        let offset = if step == 2 { PENDING } else { 1000 };
+                        let request = request(number, offset, step == 3);
+                        let read = readers.read(&mut source, &request, &mut [0; 10]);
+                        let good = if step == 2 { None } else { Some(10) };
+                        prop_assert_eq!(read, if known { Ok(good) } else { Err(Withdrawal::Vanished) });
+                        prop_assert!(step != 3 || !source.alive.borrow().contains(&number));
+                    }
+                }
+                let alive = source.alive.borrow();
+                prop_assert_eq!(alive.len(), readers.open());
+                prop_assert!(alive.len() <= most.max(1) as usize);
+                prop_assert!(alive.iter().all(|number| !settled.contains(number)));
+                let open: BTreeSet<_> = readers.open.iter().map(|open| open.get()).collect();
+                prop_assert_eq!(&open, &*alive);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a sender has open of its source.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use haul::config::Limits;
+use haul::proto::{Meta, Withdrawal};
+use haul::store::{MemorySource, MemoryStore, Unsendable};
+use haul::transport::memory;
+use haul::{Source, Transfer};
+
+use crate::scene::{capacity, content, path, small_blocks};
+
+/// Notes the most readers that were open at a time.
+struct Counted {
+    inner: MemorySource,
+    open: Arc<()>,
+    most: usize,
+}
+
+impl Source for Counted {
+    type Key = <MemorySource as Source>::Key;
+    type Reader = (<MemorySource as Source>::Reader, Arc<()>);
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.inner.rewind()
+    }
+
+    fn next_entry(&mut self) -> Option<Result<(Self::Key, Meta), Unsendable>> {
+        self.inner.next_entry()
+    }
+
+    fn open(&mut self, key: &Self::Key, meta: &Meta) -> Result<Self::Reader, Withdrawal> {
+        let reader = (self.inner.open(key, meta)?, Arc::clone(&self.open));
+        self.most = self.most.max(Arc::strong_count(&self.open) - 1);
+        Ok(reader)
+    }
+
+    fn read_at(
+        &mut self,
+        (reader, _): &mut Self::Reader,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        self.inner.read_at(reader, offset, buffer)
+    }
+
+    fn finish(&mut self, (reader, _): &mut Self::Reader, meta: &Meta) -> Result<(), Withdrawal> {
+        self.inner.finish(reader, meta)
+    }
+}
+
+/// A receiver that may hold small files is offered them by their hashes, and asks for all that it lacks in one turn.
+#[test]
+fn sender_keeps_no_more_readers_open_than_its_limit() {
+    let names: Vec<_> = (0..400).map(|number| path(&format!("{number}"))).collect();
+    for most in [1, 4, 64] {
+        let mut inner = MemorySource::new();
+        for (number, name) in (0..).zip(&names) {
+            inner = inner.file(name.clone(), content(number, 1 + (number as usize * 7) % 3000));
+        }
+        let store = MemoryStore::new();
+        store.insert(path("old"), b"makes that the receiver is asked what it holds");
+        let mut source = Counted { inner, open: Arc::default(), most: 0 };
+        let config = small_blocks().limits(Limits::default().open_entries(most));
+        let (alice, bob) = memory::pipe(capacity(1 << 16));
+        thread::scope(|scope| {
+            scope.spawn(|| Transfer::new(small_blocks()).receive(&mut store.clone(), bob));
+            let sent = Transfer::new(config).send(&mut source, alice).expect("sent");
+            assert_eq!(sent.delivered, 400);
+        });
+        assert!(source.most <= most as usize, "{} readers of {most}", source.most);
+        assert_eq!(Arc::strong_count(&source.open), 1, "all are closed");
+    }
+}
