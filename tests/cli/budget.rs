@@ -206,3 +206,32 @@ fn budgets_and_rates_that_make_no_sense_are_wrong_usage() {
         assert_eq!(wrong.stdout, "", "{arguments:?}");
     }
 }
+
+#[test]
+fn receiver_lists_no_more_refusals_than_were_to_be_listed() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let tree = outbox.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    (0..100).for_each(|number| fs::write(tree.join(format!("f{number}")), "x").unwrap());
+    let tree = tree.to_str().unwrap();
+
+    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--max-entries", "30"]);
+    // Whoever sends hears of each.
+    let sent = run(["send", tree, &address]).code(4);
+    assert_eq!(sent.stderr.matches("is refused: ").count(), 71, "{sent:?}");
+    let bob = bob.finish().code(4);
+    let faults = bob.faults();
+    assert_eq!(faults.len(), 21, "{bob:?}");
+    assert!(faults[..20].iter().all(|line| line.contains("is refused: ")), "{bob:?}");
+    assert!(faults[20].contains("51 more are refused or not sent"), "{bob:?}");
+
+    let more = ["--once", "--json", "--max-entries", "30"];
+    let second = tempdir().unwrap();
+    let (bob, address) = Haul::receive(second.path(), &more);
+    run(["send", tree, &address]).code(4);
+    let events = bob.finish().code(4).events();
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
+    assert_eq!((of("offered"), of("refused")), (30, 30));
+    let finished = events.iter().find(|event| event["event"] == "finished").unwrap();
+    assert_eq!(finished["refused"], 71);
+}

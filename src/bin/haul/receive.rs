@@ -124,6 +124,7 @@ fn serve(
     )?;
     let listener = listen(args.listen.as_ref(), TcpOptions::default(), Side::Receiver, reporter)?;
     let done = Done::default();
+    let entries = config.limits.entries;
     let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);
     if let Some(sessions) = args.max_sessions {
         server = server.sessions(sessions.into());
@@ -137,7 +138,8 @@ fn serve(
         let peer = peer.to_string();
         reporter.say(&format!("connected by {peer}"));
         reporter.record(&Record::Connected { peer: &peer }, Some(number));
-        Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&done))
+        let session = Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&done));
+        session.limit(entries)
     });
     let code = *done.lock().unwrap_or_else(PoisonError::into_inner);
     match ended {
@@ -181,6 +183,7 @@ fn transfer(
     reporter: &Arc<Reporter>,
 ) -> Transfer<Session> {
     let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
+    let session = session.limit(config.limits.entries);
     let transfer = Transfer::new(config).observer(session).cancel(cancel);
     match limit {
         Some(limit) => transfer.limit_rate(limit),

@@ -31,6 +31,18 @@ pub(crate) struct Session {
     files: u64,
     code: Code,
     done: Done,
+    bad: Bad,
+}
+
+/// Entries that a peer had refused or took back: it chooses how many, and their names.
+#[derive(Debug, Clone, Copy)]
+struct Bad {
+    /// All so far.
+    count: u64,
+    /// The most that are listed for people.
+    told: u64,
+    /// The most that are listed for programs.
+    recorded: u64,
 }
 
 /// How the first transfer ended that ended well, for who waits for it.
@@ -83,7 +95,15 @@ impl Session {
             files: 0,
             code: Code::Done,
             done,
+            bad: Bad { count: 0, told: u64::MAX, recorded: u64::MAX },
         }
+    }
+
+    /// Lists no more entries that are refused or not sent than this for programs, and the first few for people: what a
+    /// peer can have written must be bounded.
+    pub(crate) const fn limit(mut self, entries: u64) -> Self {
+        self.bad = Bad { count: 0, told: LISTED, recorded: entries };
+        self
     }
 
     /// How it ended, once it did.
@@ -145,13 +165,22 @@ impl Session {
                 explain::withdrawal(reason, self.context.side)
             ));
         } else {
-            self.record(&Record::Withdrawn { path, reason: &text });
-            self.complain(&format!(
-                "{path} is not sent: {}",
-                explain::withdrawal(reason, self.context.side)
-            ));
+            let said = explain::withdrawal(reason, self.context.side);
+            let record = Record::Withdrawn { path, reason: &text };
+            self.bad(&record, || format!("{path} is not sent: {said}"));
         }
         self.code = self.code.and(Code::of_withdrawal(reason, self.context.side));
+    }
+
+    /// Tells of an entry that is refused or not sent, if it is one of the first.
+    fn bad(&mut self, record: &Record<'_>, text: impl FnOnce() -> String) {
+        if self.bad.count < self.bad.recorded {
+            self.record(record);
+        }
+        if self.bad.count < self.bad.told {
+            self.complain(&text());
+        }
+        self.bad.count = self.bad.count.saturating_add(1);
     }
 
     fn finished(&self, summary: &Summary) {
@@ -230,16 +259,15 @@ impl Observer for Session {
                 let path = path.as_ref().map_or_else(|| entry.to_string(), RelPath::to_string);
                 let code = Code::of_refusal(*reason, self.context.side);
                 let operation = reason.operation().map(|operation| operation.to_string());
-                self.record(&Record::Refused {
-                    path: &path,
-                    reason: &reason.to_string(),
-                    operation: operation.as_deref(),
-                });
+                let text = reason.to_string();
+                let operation = operation.as_deref();
+                let record = Record::Refused { path: &path, reason: &text, operation };
                 if code == Code::Done {
+                    self.record(&record);
                     self.reporter.say(&format!("{path} is {reason}"));
                 } else {
                     let reason = explain::refusal(*reason, self.context.side);
-                    self.complain(&format!("{path} is refused: {reason}"));
+                    self.bad(&record, || format!("{path} is refused: {reason}"));
                 }
                 self.code = self.code.and(code);
             }
@@ -276,6 +304,10 @@ impl Observer for Session {
 
     fn ended(&mut self, result: &Result<Summary, Error>) {
         self.progress.finish();
+        let unlisted = self.bad.count.saturating_sub(self.bad.told);
+        if unlisted > 0 {
+            self.complain(&format!("{unlisted} more are refused or not sent; --json lists them"));
+        }
         self.code = Code::of(result, self.code, self.context.side);
         match result {
             Ok(summary) => self.finished(summary),
@@ -294,3 +326,6 @@ impl Observer for Session {
         }
     }
 }
+
+/// How many entries that are refused or not sent a person hears of by name.
+const LISTED: u64 = 20;
