@@ -169,7 +169,7 @@ fn tree_without_what_is_excluded_is_sent_and_bad_patterns_are_wrong_usage() {
     fs::write(root.join(".ignore"), "a[\n").unwrap();
     let inbox = tempdir().unwrap();
     let sent = run(["send", "--ignore-files", &tree, &exec(inbox.path(), "")]).code(1);
-    sent.one_error(&["t/.ignore is not honoured", "line 1"]);
+    sent.one_error(&["/t is sent: .ignore cannot be honoured: line 1"]);
 }
 
 #[test]

@@ -108,7 +108,8 @@ pub(crate) struct Send {
     pub(crate) exclude: Vec<String>,
     /// Leave out what .ignore and .gitignore files below each PATH say, each for its own folder.
     ///
-    /// Such files above a PATH, and other settings of git, do not count; --exclude counts before them.
+    /// Such files above a PATH, and other settings of git, do not count; --exclude counts before them. Where one cannot be
+    /// honoured (a link, no permission, a pattern that is wrong), nothing in its folder is sent, which is an error.
     #[arg(long)]
     pub(crate) ignore_files: bool,
     /// Speak the bare wire: the bytes of one file until the stream ends, as nc does.
@@ -207,6 +208,8 @@ pub(crate) struct Budget {
     #[arg(long, value_name = "SIZE", value_parser = units::some_bytes, conflicts_with = "plain")]
     pub(crate) max_file_bytes: Option<u64>,
     /// The most files and folders of a transfer [default: 1000000].
+    ///
+    /// Those that are refused count too. No more of them are listed with --json, and the first 20 of them by name without.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "plain")]
     pub(crate) max_entries: Option<u64>,
     /// The most parts of a name: a/b/c has three [default: 128].

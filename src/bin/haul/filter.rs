@@ -4,6 +4,9 @@
 //! one of an ignore file to the folder that it stands in. Where several match, `--exclude` counts before ignore files, a
 //! deeper folder before those above it, `.ignore` before `.gitignore`, and a later pattern before earlier ones. What is
 //! below an excluded folder is not looked at, so nothing below it can be included again.
+//!
+//! Where an ignore file cannot be honoured in all it says, nothing in its folder is sent: what it would leave out, such as
+//! keys, must not travel because it could not be read.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,7 +24,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::explain;
-use crate::report::Reporter;
+use crate::report::{Record, Reporter};
 
 /// Judges what the walk finds.
 pub(crate) struct Filter {
@@ -43,8 +46,8 @@ struct IgnoreFiles {
 struct Level {
     /// The folder, relative to the PATH.
     folder: PathBuf,
-    /// Those that count first stand first.
-    files: Vec<Gitignore>,
+    /// Those that count first stand first; `None` if one of them cannot be honoured.
+    files: Option<Vec<Gitignore>>,
 }
 
 impl Filter {
@@ -90,6 +93,9 @@ impl Filter {
         if let Some(files) = &mut self.ignore_files {
             files.enter(found.root(), path.parent().unwrap_or(Path::new("")), found.folder());
         }
+        if self.ignore_files.as_ref().is_some_and(IgnoreFiles::is_closed) {
+            return false;
+        }
         match self.exclude.matched(path, is_folder) {
             Match::Ignore(_) => false,
             Match::Whitelist(_) => true,
@@ -110,15 +116,22 @@ impl IgnoreFiles {
             self.levels.pop();
         }
         if self.levels.last().is_none_or(|level| level.folder != folder) {
-            let files = NAMES.iter().filter_map(|name| self.load(folder, name, handle)).collect();
+            let files: Vec<_> = NAMES.iter().map(|name| self.load(folder, name, handle)).collect();
+            let files = files.into_iter().collect::<Option<Vec<_>>>();
+            let files = files.map(|files| files.into_iter().flatten().collect());
             self.levels.push(Level { folder: folder.into(), files });
         }
+    }
+
+    /// Whether nothing is sent of the folder that the walk is in.
+    fn is_closed(&self) -> bool {
+        self.levels.iter().any(|level| level.files.is_none())
     }
 
     fn admit(&self, path: &Path, is_folder: bool) -> bool {
         for level in self.levels.iter().rev() {
             let below = path.strip_prefix(&level.folder).unwrap_or(path);
-            for file in &level.files {
+            for file in level.files.iter().flatten() {
                 match file.matched(below, is_folder) {
                     Match::Ignore(_) => return false,
                     Match::Whitelist(_) => return true,
@@ -129,42 +142,37 @@ impl IgnoreFiles {
         true
     }
 
-    fn load(&self, folder: &Path, name: &str, handle: BorrowedFd<'_>) -> Option<Gitignore> {
-        let wrong = |what: &str| {
-            self.failed.store(true, Ordering::Relaxed);
-            let root = self.paths.get(self.root).map(PathBuf::as_path).unwrap_or(Path::new(""));
-            let shown = root.join(folder).join(name);
-            self.reporter.complain(&format!("{} is not honoured: {what}", shown.display()));
-        };
-        let bytes = match read(handle, name) {
-            Ok(bytes) => bytes?,
-            Err(error) => {
-                wrong(&explain::system(&error));
-                return None;
-            }
-        };
-        let mut builder = builder();
-        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-        for (number, line) in (1_u64..).zip(bytes.split(|byte| *byte == b'\n')) {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let added = match std::str::from_utf8(line) {
-                Ok(line) => {
-                    builder.add_line(None, line).map(drop).map_err(|error| error.to_string())
-                }
-                Err(_) => Err("it is not UTF-8".into()),
-            };
-            if let Err(error) = added {
-                wrong(&format!("line {number}: {error}"));
-            }
-        }
-        match builder.build() {
-            Ok(built) => Some(built).filter(|built| !built.is_empty()),
-            Err(error) => {
-                wrong(&error.to_string());
-                None
-            }
-        }
+    /// What an ignore file says, if there is one; `None` if it cannot be honoured, which is told.
+    fn load(&self, folder: &Path, name: &str, handle: BorrowedFd<'_>) -> Option<Option<Gitignore>> {
+        let parsed = read(handle, name)
+            .map_err(|error| explain::system(&error))
+            .and_then(|bytes| bytes.map(|bytes| parse(&bytes)).transpose());
+        parsed.map_err(|what| self.close(folder, name, &what)).ok()
     }
+
+    fn close(&self, folder: &Path, name: &str, what: &str) {
+        self.failed.store(true, Ordering::Relaxed);
+        let root = self.paths.get(self.root).map(PathBuf::as_path).unwrap_or(Path::new(""));
+        // The components anew: without the slash that joining nothing leaves.
+        let folder: PathBuf = root.join(folder).components().collect();
+        let reason = format!("{name} cannot be honoured: {what}");
+        let shown = folder.display().to_string();
+        self.reporter.record(&Record::Withdrawn { path: &shown, reason: &reason }, None);
+        self.reporter.complain(&format!("nothing in {shown} is sent: {reason}"));
+    }
+}
+
+/// All that an ignore file says, or what is wrong with it.
+fn parse(bytes: &[u8]) -> Result<Gitignore, String> {
+    let mut builder = builder();
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    for (number, line) in (1_u64..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let wrong = |what: &str| format!("line {number}: {what}");
+        let line = std::str::from_utf8(line).map_err(|_| wrong("it is not UTF-8"))?;
+        builder.add_line(None, line).map_err(|error| wrong(&error.to_string()))?;
+    }
+    builder.build().map_err(|error| error.to_string())
 }
 
 fn builder() -> GitignoreBuilder {
@@ -205,7 +213,7 @@ const LARGEST: u64 = 1 << 20;
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use haul::Source;
     use haul::store::fs::FsSource;
@@ -323,35 +331,63 @@ mod tests {
         assert_eq!(sent(&tree, &[], false).0.len(), tree.len(), "not unless asked for");
     }
 
-    #[test]
-    fn filter_ignore_file_that_cannot_be_honoured_is_told_and_excludes_nothing() {
-        let (found, failed) = sent(&[(".ignore", "a[\nb"), ("a", ""), ("b", "")], &[], true);
-        assert_eq!((found.as_slice(), failed), (&[".ignore".to_owned(), "a".to_owned()][..], true));
-        let large = "x\n".repeat(1 << 20);
-        let (found, failed) = sent(&[(".ignore", &large), ("x", "")], &[], true);
-        assert_eq!((found.len(), failed), (2, true));
-        // A folder of that name, which is sent with what it holds.
-        let (found, failed) = sent(&[(".ignore/x", ""), ("x", "")], &[], true);
-        assert_eq!((found.len(), failed), (2, true));
-    }
+    /// Makes something under the name of an ignore file that cannot be honoured.
+    type Spoil = fn(&Path);
 
     #[test]
-    fn filter_does_not_follow_a_link_to_an_ignore_file_outside() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("t");
-        fs::create_dir(&root).unwrap();
-        fs::write(dir.path().join("outside"), "*").unwrap();
-        fs::write(root.join("a"), "").unwrap();
-        symlink("../outside", root.join(".gitignore")).unwrap();
-        let failed = Arc::<AtomicBool>::default();
-        let mut filter = Filter::new(&["/.gitignore".to_owned()]).unwrap().with_ignore_files(
-            vec![root.clone()],
-            quiet(),
-            Arc::clone(&failed),
-        );
-        let source = FsSource::new([&root]).unwrap().filter(move |found| filter.admits(found));
-        assert_eq!(walk(source), [b"t/a".to_vec(), b"t".to_vec()]);
-        assert!(failed.load(Ordering::Relaxed));
+    fn filter_ignore_file_that_cannot_be_honoured_is_told_and_nothing_of_its_folder_is_sent() {
+        let spoilt: [(&str, Spoil); 10] = [
+            ("a pattern that is wrong", |path| fs::write(path, "fine\na[\n").unwrap()),
+            ("a line that is not UTF-8", |path| fs::write(path, b"fine\n\xff\n").unwrap()),
+            ("too large", |path| fs::write(path, "x\n".repeat(1 << 20)).unwrap()),
+            ("a folder", |path| fs::create_dir(path).unwrap()),
+            ("a link inside", |path| symlink("key", path).unwrap()),
+            ("a link outside", |path| symlink("/dev/null", path).unwrap()),
+            ("a link to nothing", |path| symlink("none", path).unwrap()),
+            ("a link to itself", |path| symlink(path.file_name().unwrap(), path).unwrap()),
+            ("a FIFO", |path| {
+                let kind = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::RUSR, 0).unwrap();
+            }),
+            ("without permission", |path| {
+                fs::write(path, "key").unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+            }),
+        ];
+        for (what, spoil) in spoilt {
+            for name in NAMES {
+                let dir = tempfile::tempdir().unwrap();
+                let root = dir.path().join("t");
+                fs::create_dir_all(root.join("shut/sub")).unwrap();
+                fs::create_dir_all(root.join("open")).unwrap();
+                for file in ["a", "shut/key", "shut/sub/key", "shut/wanted", "open/key"] {
+                    fs::write(root.join(file), "").unwrap();
+                }
+                let spoilt = root.join("shut").join(name);
+                spoil(&spoilt);
+                if what == "without permission" && File::open(&spoilt).is_ok() {
+                    // For the administrator there is no such file.
+                    continue;
+                }
+                let failed = Arc::<AtomicBool>::default();
+                // What the command line takes in again does not open the folder.
+                let exclude = [format!("/shut/{name}"), "!wanted".to_owned()];
+                let mut filter = Filter::new(&exclude).unwrap().with_ignore_files(
+                    vec![root.clone()],
+                    quiet(),
+                    Arc::clone(&failed),
+                );
+                let source = FsSource::new([&root]).unwrap();
+                let mut sent = walk(source.filter(move |found| filter.admits(found)));
+                sent.sort();
+                assert_eq!(
+                    sent,
+                    [&b"t"[..], b"t/a", b"t/open", b"t/open/key", b"t/shut"],
+                    "{what}, {name}"
+                );
+                assert!(failed.load(Ordering::Relaxed), "{what}, {name}");
+            }
+        }
     }
 
     #[test]
