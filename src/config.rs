@@ -26,7 +26,7 @@ pub struct Config {
     /// Sender: the size of the blocks in which files are cut. Default: 256 KiB, chosen by `benches/driver.rs`.
     ///
     /// A block is the unit of repair, of resume and of waiting: on a slow line choose one that takes well
-    /// under [`Deadlines::progress`] (4 KiB for 9600 baud). A peer with a lower [`Limits::block`] gets blocks
+    /// under [`Deadlines::progress`] (4 KiB for 9600 baud), or let [`Config::for_rate`] choose. A peer with a lower [`Limits::block`] gets blocks
     /// of that size. Cost: one block of memory on either side.
     pub block_size: BlockSize,
     /// Sender: how a file is recognised that the receiver holds already. Default: [`Unchanged::ByContent`].
@@ -179,6 +179,54 @@ pub struct Limits {
     /// Receiver: the deepest name, in parts. Default: 128.
     pub depth: u32,
 }
+
+impl Config {
+    /// The configuration for a line that moves so many bytes in a second, in either direction, however much its buffers take. Both
+    /// sides use it.
+    ///
+    /// Blocks and turns take 5 s at most, if they are as large as that allows, so that progress is seen and bad news heard; and
+    /// deadlines are as long as the largest message takes. From 51 KiB/s on [`Config::default`] does as well.
+    ///
+    /// | bytes per second | block | turn | `hello` | `silence` | `rate` | `progress` | `drain` |
+    /// | --- | --- | --- | --- | --- | --- | --- | --- |
+    /// | 300 | 1 KiB | 1.5 KB | 10 s | 30 s | 150 B/s | 116 s | 73 s |
+    /// | 960 (9600 baud) | 4 KiB | 4.8 KB | 10 s | 30 s | 480 B/s | 60 s | 33 s |
+    /// | 11520 (115200 baud) | 32 KiB | 57.6 KB | 10 s | 30 s | 5760 B/s | 60 s | 16 s |
+    /// | 60000 | 256 KiB | 300 KB | 10 s | 30 s | 16 KiB/s | 60 s | 15 s |
+    ///
+    /// A peer that dies with the last byte of a turn is left after `silence`, and the time in which `rate` moves the turn: after some
+    /// 40 s, or little more where the turn ends with a message of many ranges or a long name.
+    #[must_use]
+    pub fn for_rate(bytes_per_second: u64) -> Self {
+        let rate = bytes_per_second.max(1);
+        let mut config = Self::default();
+        config.limit_turns(rate.saturating_mul(TURN_SECONDS));
+        let takes = |bytes: u64| Duration::from_secs(bytes / rate);
+        let deadlines = &mut config.deadlines;
+        deadlines.hello = deadlines.hello.max(takes(GREETINGS));
+        deadlines.rate = deadlines.rate.min(rate / 2).max(1);
+        deadlines.progress = deadlines.progress.max(takes(2 * MESSAGE));
+        deadlines.drain = deadlines.drain.saturating_add(takes(MESSAGE));
+        config
+    }
+
+    /// Makes blocks and turns no longer than so many bytes, if blocks can be.
+    pub(crate) fn limit_turns(&mut self, bytes: u64) {
+        let block = BlockSize::at_most(bytes);
+        self.block_size = self.block_size.min(block);
+        self.limits.block = self.limits.block.min(block);
+        self.turn.max_bytes = self.turn.max_bytes.min(bytes.max(block.bytes()));
+    }
+}
+
+/// How long a turn lasts on a line whose rate is known.
+const TURN_SECONDS: u64 = 5;
+
+/// More than the greetings of both sides.
+const GREETINGS: u64 = 1024;
+
+/// More than any message has that is not content or hashes: 1024 ranges.
+const MESSAGE: u64 = 17 << 10;
 
 impl Default for Config {
     fn default() -> Self {

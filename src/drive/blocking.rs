@@ -293,9 +293,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         core: &mut impl Core,
         direction: Direction,
     ) -> Result<(), Error> {
-        if wire.has_output() {
-            core.write_resumed(self.clock.now());
+        let (bytes, start) = (wire.output(), self.clock.now());
+        if bytes == 0 {
+            return Ok(());
         }
+        core.write_resumed(start);
         wire.flush(|moved| {
             let now = self.clock.now();
             if moved == Moved::Tick && self.cancel.is_cancelled() {
@@ -311,7 +313,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 core.write_resumed(self.clock.now());
             }
             Ok(())
-        })
+        })?;
+        wire.took(bytes, self.clock.now().saturating_sub(start));
+        Ok(())
     }
 
     /// Says why the session failed, if the stream takes it at once. The failure stands either way.

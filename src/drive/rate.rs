@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::tree::BlockSize;
 
 /// How many bytes of content may pass in a second, for all that share it: clones are one limit.
 ///
@@ -90,11 +89,7 @@ impl RateLimit {
 
     /// Makes blocks and turns no longer than they may be if `sessions` share the limit.
     pub(super) fn fit(&self, config: &mut Config, sessions: u64) {
-        let bytes = self.bytes_in(Self::TURN) / sessions.max(1);
-        let block = BlockSize::at_most(bytes);
-        config.block_size = config.block_size.min(block);
-        config.limits.block = config.limits.block.min(block);
-        config.turn.max_bytes = config.turn.max_bytes.min(bytes.max(block.bytes()));
+        config.limit_turns(self.bytes_in(Self::TURN) / sessions.max(1));
     }
 
     fn bytes_in(&self, time: Duration) -> u64 {

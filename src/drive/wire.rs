@@ -21,6 +21,8 @@ pub(super) struct Wire<T> {
     control: Vec<u8>,
     /// The most bytes of a call.
     piece: usize,
+    /// Output is written once there is this much.
+    batch: usize,
 }
 
 /// What came of a call on the stream.
@@ -32,8 +34,14 @@ pub(super) enum Moved {
     Tick,
 }
 
-/// Output is written once there is this much, so that small files share a system call.
+/// Output is written once there is this much, so that small files share a system call: unless it takes long to write.
 const BATCH: usize = 64 * 1024;
+
+/// How much of it is written at first, when nothing is known of the line.
+const FIRST: usize = 4096;
+
+/// What takes less to write says nothing against a larger piece.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// Input is asked for in pieces of this size, unless a larger message is known to come.
 const READ: usize = 64 * 1024;
@@ -53,6 +61,7 @@ impl<T: Read + Write> Wire<T> {
             filled: 0,
             control: Vec::new(),
             piece,
+            batch: FIRST,
         }
     }
 
@@ -120,14 +129,25 @@ impl<T: Read + Write> Wire<T> {
         self.filled = (self.filled + bytes).min(self.output.len());
     }
 
-    /// Whether anything is to be written.
-    pub(super) const fn has_output(&self) -> bool {
-        self.filled > 0
+    /// How much is to be written.
+    pub(super) const fn output(&self) -> usize {
+        self.filled
+    }
+
+    /// To write so many bytes took so long. What a core says is written before a second of the line's time has gathered: the core
+    /// knows how long its turn takes by what was written.
+    pub(super) fn took(&mut self, bytes: usize, time: Duration) {
+        let in_second = (bytes as u128).saturating_mul(1000) / time.as_millis().max(1);
+        if time >= SLOW {
+            self.batch = usize::try_from(in_second).unwrap_or(BATCH).clamp(1, BATCH);
+        } else if bytes >= self.batch {
+            self.batch = BATCH.min(self.batch.saturating_mul(4));
+        }
     }
 
     /// Whether enough is to be written to make a call worth while.
     pub(super) fn is_full(&self) -> bool {
-        self.filled >= BATCH.min(self.piece)
+        self.filled >= self.batch.min(self.piece)
     }
 
     /// Writes all of the output. `took` hears of every call that the stream took bytes in, or did not; and at the end of no

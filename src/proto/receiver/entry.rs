@@ -355,7 +355,9 @@ impl Incoming {
     }
 
     /// The held block to read and hash next, as offset and length, if a piece is due and not complete.
-    pub(super) fn hold_wants(&mut self) -> Option<(u64, usize)> {
+    ///
+    /// A piece has `most` hashes at most, and `HAVE_MAX`.
+    pub(super) fn hold_wants(&mut self, most: usize) -> Option<(u64, usize)> {
         let block = self.offer.block_size;
         let high = self.high;
         // Nothing follows the end that what is held could be compared with.
@@ -372,7 +374,7 @@ impl Incoming {
             hold.said = false;
         }
         let next = hold.end();
-        if hold.hashed.len() >= HAVE_MAX || next >= hold.blocks {
+        if hold.hashed.len() >= most.clamp(1, HAVE_MAX) || next >= hold.blocks {
             return None;
         }
         let offset = block.offset(next)?;

@@ -97,6 +97,8 @@ impl Receiver {
         if self.reading.is_some() {
             return self.read_again();
         }
+        // A piece is one message, and must not make a short turn long.
+        let most = usize::try_from(self.link.turn_limit() / HASH).unwrap_or(usize::MAX);
         for (&entry, incoming) in &mut self.entries {
             let compare = match incoming.phase {
                 Phase::Comparing => self.config.existing != Existing::Replace,
@@ -108,7 +110,7 @@ impl Receiver {
                 | Phase::Committing { .. }
                 | Phase::Dropped => continue,
             };
-            if let Some((offset, len)) = incoming.hold_wants()
+            if let Some((offset, len)) = incoming.hold_wants(most)
                 && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
             {
                 if incoming.takes_over(offset) {
@@ -184,3 +186,6 @@ impl Receiver {
         }
     }
 }
+
+/// The bytes of a hash in `Have`.
+const HASH: u64 = 32;

@@ -20,6 +20,8 @@ pub(super) struct Channel {
     /// At most so many bytes are delivered at a time.
     pub(super) piece: Option<usize>,
     delivered: usize,
+    /// How many bytes, all told, are through where it takes them time.
+    pub(super) arrived: Option<usize>,
 }
 
 /// What happens to one byte of a channel beside a flip.
@@ -65,6 +67,10 @@ impl Channel {
     /// How many bytes are delivered, all told, of those under way.
     pub(super) fn available(&mut self) -> usize {
         let all = self.bytes.len();
+        if let Some(arrived) = self.arrived {
+            self.delivered = arrived.saturating_sub(self.taken).min(all);
+            return self.delivered;
+        }
         if let Some(&stop) = self.stops.front() {
             let held = stop.saturating_sub(self.taken);
             if held <= all {
@@ -85,6 +91,6 @@ impl Channel {
         self.bytes.drain(..bytes);
         self.taken += bytes;
         self.delivered -= bytes;
-        bytes > 0 || self.delivered < self.bytes.len()
+        bytes > 0 || (self.arrived.is_none() && self.delivered < self.bytes.len())
     }
 }

@@ -29,6 +29,7 @@ mod rogue;
 mod scarce;
 mod scenes;
 mod session;
+mod slow;
 mod splits;
 mod table;
 mod trust;
