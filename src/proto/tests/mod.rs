@@ -20,6 +20,7 @@ mod drivers;
 mod golden;
 mod header;
 mod hostile;
+mod idle;
 mod liveness;
 mod losses;
 mod pair;
