@@ -49,6 +49,8 @@ struct Outgoing {
     base: u32,
     /// How many of its bytes were sent since the last answer. Invariant: at most its length.
     sent: usize,
+    /// The most content of a frame: on a line that loses much, short ones get through.
+    piece: usize,
     /// Whether it is to be sent, without waiting for more.
     is_pushed: bool,
     /// Whether the connection is to end after it, and whether the other side knows.
@@ -112,7 +114,8 @@ impl Connection {
     }
 
     fn new(number: u32, state: State, pace: Pace, now: Duration) -> Self {
-        let outgoing = Outgoing { patience: SHORTEST_PATIENCE, ..Outgoing::default() };
+        let outgoing =
+            Outgoing { patience: SHORTEST_PATIENCE, piece: CONTENT, ..Outgoing::default() };
         Self { number, state, pace, outgoing, incoming: Incoming::default(), heard: now }
     }
 
@@ -209,7 +212,7 @@ impl Connection {
         if !(sends || is_closing || is_overdue || is_quiet) {
             return None;
         }
-        let length = if sends { unsent.min(CONTENT) } else { 0 };
+        let length = if sends { unsent.min(outgoing.piece) } else { 0 };
         let kind = if is_closing { Kind::Fin } else { Kind::Data };
         let poll = if length == unsent || !sends {
             // Zero would ask for nothing.
@@ -288,6 +291,11 @@ impl Outgoing {
         }
         // What was sent after the poll may be under way: it is not lost yet.
         let is_answer = poll == self.poll && self.answer != Answer::None;
+        if is_answer {
+            let has_lost = self.sent > 0;
+            let piece = if has_lost { self.piece / 2 } else { self.piece.saturating_mul(2) };
+            self.piece = piece.clamp(SHORTEST_PIECE, CONTENT);
+        }
         if is_answer || (self.unacknowledged.is_empty() && self.end != End::Closing) {
             self.sent = 0;
             self.answered();
@@ -341,6 +349,9 @@ fn offset(from: u32, bytes: usize) -> u32 {
     // No frame and no window is longer.
     from.wrapping_add(u32::try_from(bytes).unwrap_or(u32::MAX))
 }
+
+/// Below this, a frame is little but its head.
+const SHORTEST_PIECE: usize = 64;
 
 /// The least that is sent before an answer is asked for: two frames.
 pub(super) const SMALLEST_WINDOW: usize = 2 * CONTENT;
