@@ -50,8 +50,15 @@ pub struct Config {
 /// not at hand, as it did not travel: the entry is refused as [`Refusal::Exists`](crate::Refusal::Exists), or skipped under
 /// `Skip`, and the next transfer finds what stands then.
 ///
-/// A file that cannot be read while it is compared by its blocks counts as different: under `Rename` the entry stands beside
+/// A file that cannot be read while it is compared counts as different: under `Rename` the entry stands beside
 /// it, and nothing is lost.
+///
+/// Unless files may be replaced, a sender is told nothing of a file but whether it has the size that is offered and the
+/// hash of all that is offered: the sender hashes its content first, and says that hash. This takes one reading at either
+/// side, and no content travels where both are equal. Content of unknown size, as from a pipe, travels before it is compared: up to
+/// the length of the file that has the name under `Refuse` and `Skip`, and whole under `Rename`.
+///
+/// Under `Replace`, the hashes of the blocks of the old file are told to whoever offers one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Existing {

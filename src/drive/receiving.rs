@@ -198,6 +198,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         needed = consume(&mut wire, consumed, needed);
                     }
                 }
+                ReceiveAction::Begin { offer, place } => {
+                    let mut make_way =
+                        |tries| hooks.host.make_way(tries, &self.cancel, &self.clock);
+                    receiving.begin(&offer, place, &mut make_way)?;
+                }
                 ReceiveAction::Closed(summary) => return Ok(summary),
                 action => receiving.act(action)?,
             }
@@ -294,6 +299,16 @@ impl<S: Store> Receiving<'_, S> {
 
     fn act(&mut self, action: ReceiveAction) -> Result<(), Failure> {
         self.files.act(self.store, &mut self.receiver, action)
+    }
+
+    fn begin(
+        &mut self,
+        offer: &Offer,
+        place: Place,
+        make_way: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<(), Failure> {
+        let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
+        self.files.begin(self.store, &mut self.receiver, offer, place, begin)
     }
 
     fn collect(&mut self, wait: Duration) -> Result<(), Failure> {

@@ -36,9 +36,11 @@ impl Message {
                 put(&blocks.start.to_le_bytes());
                 put(&blocks.end.to_le_bytes());
             }
-            Self::Differs { entry } | Self::Unchanged { entry } | Self::Changed { entry } => {
+            Self::Claim { entry, root } => {
                 put(&entry.0.to_le_bytes());
+                root.iter().for_each(|root| put(root.as_bytes()));
             }
+            Self::Unchanged { entry } | Self::Changed { entry } => put(&entry.0.to_le_bytes()),
             Self::End { entry, size, root } => {
                 put(&entry.0.to_le_bytes());
                 put(&size.to_le_bytes());
@@ -91,7 +93,11 @@ impl Message {
             },
             Name::Same => Self::Same { entry: take.entry()?, blocks: take.range()? },
             Name::Zeros => Self::Zeros { entry: take.entry()?, blocks: take.range()? },
-            Name::Differs => Self::Differs { entry: take.entry()? },
+            Name::Claim => {
+                let entry = take.entry()?;
+                let root = if take.0.is_empty() { None } else { Some(take.array()?) };
+                Self::Claim { entry, root: root.map(Root::from_bytes) }
+            }
             Name::Unchanged => Self::Unchanged { entry: take.entry()? },
             Name::Changed => Self::Changed { entry: take.entry()? },
             Name::End => Self::End {
@@ -130,7 +136,8 @@ impl Name {
             Self::Refuse | Self::Withdraw => (22..=22, NONE),
             Self::Block => (44..=44, 1..=block),
             Self::Same | Self::Zeros => (20..=20, NONE),
-            Self::Differs | Self::Unchanged | Self::Changed => (4..=4, NONE),
+            Self::Claim => (4..=36, NONE),
+            Self::Unchanged | Self::Changed => (4..=4, NONE),
             Self::End => (44..=44, NONE),
             Self::Missing | Self::Kept => (20..=4 + 16 * 1024, NONE),
             Self::Receipt => (46..=46 + 4096, NONE),

@@ -147,7 +147,10 @@ impl<'c> Forger<'c> {
             Name::Withdraw => Message::Withdraw { entry, reason: reason(choices) },
             Name::Same => Message::Same { entry, blocks: range(choices) },
             Name::Zeros => Message::Zeros { entry, blocks: range(choices) },
-            Name::Differs => Message::Differs { entry },
+            Name::Claim => {
+                let root = (!choices.rarely()).then(|| self.ending(choices).1);
+                Message::Claim { entry, root }
+            }
             Name::Unchanged => Message::Unchanged { entry },
             Name::Changed => Message::Changed { entry },
             Name::End => {
@@ -287,7 +290,7 @@ const SENDER: [Name; 16] = [
     Name::End,
     Name::Same,
     Name::Zeros,
-    Name::Differs,
+    Name::Claim,
     Name::Withdraw,
     Name::Heartbeat,
     Name::Out,

@@ -16,7 +16,8 @@ pub(super) const RANGES_MAX: usize = 1024;
 pub(super) enum Message {
     Hello(Hello),
     Offer(WireOffer),
-    /// Hashes of blocks that the receiver holds, from block `first`. None at all: send everything.
+    /// Hashes of blocks that the receiver holds, from block `first`. None at all: send everything; or, to compare, say
+    /// the root of everything first.
     Have {
         entry: EntryId,
         first: u64,
@@ -45,9 +46,10 @@ pub(super) enum Message {
         entry: EntryId,
         blocks: Range<u64>,
     },
-    /// The answer to a `Have` that asked to compare: not the same file.
-    Differs {
+    /// The answer to a `Have` that asked to compare: the root of the whole content. `None`: it cannot be read twice.
+    Claim {
         entry: EntryId,
+        root: Option<Root>,
     },
     End {
         entry: EntryId,
@@ -176,8 +178,8 @@ pub enum Name {
     Same = 6,
     /// Says that blocks are zeros.
     Zeros = 7,
-    /// Says that a held file is not the one that is offered.
-    Differs = 8,
+    /// Says the hash of the whole content before any of it travels.
+    Claim = 8,
     /// Says that an entry was sent whole, its size and root.
     End = 9,
     /// Asks for blocks again.
@@ -213,7 +215,7 @@ impl Message {
             Self::Block { .. } => Name::Block,
             Self::Same { .. } => Name::Same,
             Self::Zeros { .. } => Name::Zeros,
-            Self::Differs { .. } => Name::Differs,
+            Self::Claim { .. } => Name::Claim,
             Self::End { .. } => Name::End,
             Self::Missing { .. } => Name::Missing,
             Self::Kept { .. } => Name::Kept,
@@ -237,7 +239,7 @@ impl Message {
             | Self::Block { entry, .. }
             | Self::Same { entry, .. }
             | Self::Zeros { entry, .. }
-            | Self::Differs { entry }
+            | Self::Claim { entry, .. }
             | Self::End { entry, .. }
             | Self::Missing { entry, .. }
             | Self::Kept { entry, .. }
@@ -264,7 +266,7 @@ impl Name {
         Self::Block,
         Self::Same,
         Self::Zeros,
-        Self::Differs,
+        Self::Claim,
         Self::End,
         Self::Missing,
         Self::Kept,
@@ -286,7 +288,7 @@ impl Name {
                 | Self::Block
                 | Self::Same
                 | Self::Zeros
-                | Self::Differs
+                | Self::Claim
                 | Self::End
                 | Self::Withdraw
         )

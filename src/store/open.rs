@@ -48,6 +48,11 @@ impl<F> OpenFiles<F> {
                 let rival = self.0.get_mut(&entry).and_then(|open| open.rival.as_mut());
                 read(store, receiver, rival, offset, len)?;
             }
+            ReceiveAction::Begin { offer, place } => {
+                self.begin(store, receiver, &offer, place, |store, offer, place| {
+                    store.begin(offer, place)
+                })?;
+            }
             ReceiveAction::Commit(commit) => {
                 if let Some(file) = self.take(store, commit.entry) {
                     store.commit(file, commit);
@@ -87,17 +92,7 @@ impl<F> OpenFiles<F> {
     ) -> Result<Option<Consumed>, Failure> {
         match step {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
-            Step::Begin { offer, place } => {
-                if let Some(former) = self.take(store, offer.entry) {
-                    store.suspend(former);
-                }
-                let begun = begin(store, &offer, place).map(|begun| {
-                    let (file, found) = begun.into_parts();
-                    self.0.insert(offer.entry, Open { file, rival: None });
-                    found
-                });
-                receiver.handle_begun(begun)?;
-            }
+            Step::Begin { offer, place } => self.begin(store, receiver, &offer, place, begin)?,
             Step::Look { offer } => receiver.handle_standing(store.standing(&offer))?,
             Step::Read { entry, offset, len } => self.read(store, receiver, entry, offset, len)?,
             Step::Write { entry, offset, bytes } => {
@@ -115,6 +110,26 @@ impl<F> OpenFiles<F> {
             }
         }
         Ok(None)
+    }
+
+    /// Closes what is open of an entry, and begins it by `begin`.
+    pub(crate) fn begin<S: Store<File = F>>(
+        &mut self,
+        store: &mut S,
+        receiver: &mut Receiver,
+        offer: &Offer,
+        place: Place,
+        begin: impl FnOnce(&mut S, &Offer, Place) -> Result<Begun<F>, Refusal>,
+    ) -> Result<(), Failure> {
+        if let Some(former) = self.take(store, offer.entry) {
+            store.suspend(former);
+        }
+        let begun = begin(store, offer, place).map(|begun| {
+            let (file, found) = begun.into_parts();
+            self.0.insert(offer.entry, Open { file, rival: None });
+            found
+        });
+        receiver.handle_begun(begun)
     }
 
     /// Takes in commits that ended, waiting for the first one if asked to; `false` if none did.

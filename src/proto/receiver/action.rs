@@ -43,6 +43,13 @@ pub enum ReceiveAction {
         /// How many.
         len: usize,
     },
+    /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`](super::Receiver::handle_begun).
+    Begin {
+        /// The offer.
+        offer: Offer,
+        /// Under which name.
+        place: Place,
+    },
     /// Start the commit of an entry.
     Commit(Commit),
     /// Start the commit of the file that has the name of the entry, and keep what is open of the entry itself.

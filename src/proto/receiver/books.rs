@@ -21,7 +21,7 @@ impl Receiver {
     /// What the store found under the name of an entry.
     pub(super) fn begun(&mut self, entry: EntryId, place: Place, begun: Result<Found, Refusal>) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        let was_comparing = incoming.phase == Phase::Comparing;
+        let was_replacing = incoming.phase == Phase::Replacing;
         let was_wanted = incoming.phase == Phase::Wanted;
         let is_file = incoming.offer.meta.kind == Kind::File;
         self.deferred.remove(&entry);
@@ -33,10 +33,12 @@ impl Receiver {
             // committed under the name that it was to have.
             return self.task(Task::Begin { entry, place: Place::Replacing });
         }
-        if !was_wanted {
+        // What came of a stream whose name another file has is written, and gets its name like all others.
+        let is_occupied = incoming.occupied.is_some();
+        if !was_wanted && !is_occupied {
             incoming.place = place;
         }
-        let is_first = !was_comparing && !was_wanted;
+        let is_first = !was_replacing && !was_wanted && !is_occupied;
         if place == Place::Replacing && is_file && is_first && incoming.offer.root.is_none() {
             // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
             let Ok(Found::Partial(len @ 1..)) = begun else {
@@ -81,15 +83,24 @@ impl Receiver {
                 incoming.replaced = len;
                 self.task(Task::Begin { entry, place: Place::Replacing });
             }
-            (Found::Existing(len), None) => {
-                let may_be_same = incoming.offer.meta.size.is_none_or(|size| size == len);
-                if may_be_same || self.config.existing == Existing::Replace {
-                    incoming.phase = Phase::Comparing;
-                    incoming.hold(len);
-                } else {
-                    self.differs_now(entry);
-                }
+            (Found::Existing(len), None) if self.config.existing == Existing::Replace => {
+                incoming.phase = Phase::Replacing;
+                incoming.hold(len);
             }
+            (Found::Existing(len), None) => match incoming.offer.meta.size {
+                None => {
+                    incoming.occupied = Some(len);
+                    self.task(Task::Begin { entry, place: Place::Replacing });
+                }
+                Some(size) if size == len => {
+                    incoming.phase = Phase::Comparing;
+                    if incoming.claim.is_some() {
+                        self.contested.insert(entry);
+                        self.judge_existing(entry);
+                    }
+                }
+                Some(_) => self.differs_now(entry),
+            },
             (Found::Fresh | Found::Partial(_), _) if !is_file => {
                 if incoming.offer.meta.kind == Kind::Directory {
                     incoming.phase = Phase::Waiting;
@@ -117,7 +128,7 @@ impl Receiver {
                 }
             }
             (Found::Fresh | Found::Partial(_), None)
-                if was_comparing && place == Place::Replacing =>
+                if was_replacing && place == Place::Replacing =>
             {
                 // What was called the same so far is taken over from the file that will be replaced. A partial
                 // file of an earlier attempt is overwritten: which of its blocks are right is not known.
@@ -268,10 +279,11 @@ impl Receiver {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let outcome = match incoming.phase {
             Phase::Filling => Outcome::Stored,
-            Phase::Comparing => Outcome::Held,
+            Phase::Replacing => Outcome::Held,
             Phase::Opening
             | Phase::Stale
             | Phase::Awaited
+            | Phase::Comparing
             | Phase::Wanted
             | Phase::Waiting
             | Phase::Committing { .. }
@@ -357,18 +369,23 @@ impl Receiver {
         tasks.into_iter().for_each(|task| self.task(task));
     }
 
-    /// Puts a task before those that the current message still has.
+    /// Puts a task before those that the current message still has. Between messages, a file is begun with the floor.
     pub(super) fn task(&mut self, task: Task) {
         if let Some(current) = &mut self.current {
             current.tasks.push_front(task);
+        } else if let Task::Begin { entry, place } = task {
+            self.beginning = Some((entry, place));
         }
     }
 
-    /// The entry cannot go on, and the sender will be told. What there is of it is kept, unless it is too large: then it
-    /// would fill the room that the limit is to keep, for a file that is not wanted.
+    /// The entry cannot go on, and the sender will be told. What there is of it is kept, unless it is too large, or another
+    /// file has its name: then it would fill the room that the limit is to keep, for a file that is not wanted.
     pub(super) fn drop_entry(&mut self, entry: EntryId, reason: Refusal) {
         let is_too_large = matches!(reason, Refusal::TooLarge { .. } | Refusal::TooMuch { .. });
-        self.todo.push_back(if is_too_large {
+        let is_filling = |incoming: &Incoming| incoming.phase == Phase::Filling;
+        let is_lost = matches!(reason, Refusal::Exists | Refusal::Skipped)
+            && self.entries.get(&entry).is_some_and(is_filling);
+        self.todo.push_back(if is_too_large || is_lost {
             ReceiveAction::Discard { entry }
         } else {
             ReceiveAction::Suspend { entry }

@@ -1,6 +1,12 @@
-//! Names that something else has by the time that an entry is complete: another session was faster, or another program.
+//! Files that have the name of an entry: is the content the same?
 //!
-//! The store decides that, in one step with giving the name, and hands the file back. What is then done is what would
+//! Unless it may be replaced, no hash of an existing file is ever said. Where one of the offered size stands there when the
+//! entry is offered, the sender says the root of its content first, and hears yes or no; it is then hashed here, block by
+//! block between heartbeats. Where the size was not offered, the content is received, and that is found out when the name
+//! is given.
+//!
+//! Names may also be taken by the time that an entry is complete: another session was faster, or another program. The store
+//! decides that, in one step with giving the name, and hands the file back. What is then done is what would
 //! have been done had the other been there from the start; but nothing need be sent again.
 
 use super::entry::{Incoming, Phase, Rival};
@@ -11,7 +17,7 @@ use crate::proto::error::{Failure, Misuse};
 use crate::proto::receiver::BESIDE_MAX;
 use crate::proto::types::{EntryId, Kind, Outcome, Refusal, Ticket};
 use crate::store::Place;
-use crate::tree::BlockTree;
+use crate::tree::{BlockTree, Root};
 
 impl Receiver {
     /// The store did not give the entry its name, as something else has it, and handed the file back, complete. `rival`:
@@ -87,7 +93,8 @@ impl Receiver {
     /// What was asked to be read and is not answered, once more.
     pub(super) fn read_again(&self) -> Option<ReceiveAction> {
         let (entry, offset, len) = self.reading?;
-        Some(if self.contested.contains(&entry) {
+        let is_own = |incoming: &Incoming| incoming.phase == Phase::Comparing;
+        Some(if self.contested.contains(&entry) && !self.entries.get(&entry).is_some_and(is_own) {
             ReceiveAction::ReadRival { entry, offset, len }
         } else if self.entries.get(&entry).is_some_and(|held| held.takes_over(offset)) {
             ReceiveAction::TakeOver { entry, offset, len }
@@ -98,8 +105,7 @@ impl Receiver {
 
     fn read_rival_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
         if self.reading.is_none() {
-            let incoming = self.entries.get(&entry)?;
-            let Some(Rival::Hashing(tree)) = &incoming.rival else { return None };
+            let (_, _, tree) = self.entries.get_mut(&entry)?.existing()?;
             let index = tree.prefix();
             let (offset, len) = self.span(entry, &(index..index.saturating_add(1)))?;
             self.reading = Some((entry, offset, usize::try_from(len).ok()?));
@@ -116,23 +122,51 @@ impl Receiver {
         read: Result<&[u8], Refusal>,
     ) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        let (Phase::Committing { size, root, .. }, Some(Rival::Hashing(tree))) =
-            (incoming.phase, &mut incoming.rival)
-        else {
-            return;
-        };
         let blocks = incoming.offer.block_size;
+        let Some((_, _, tree)) = incoming.existing() else { return };
         let block = read.ok().filter(|bytes| bytes.len() == len);
         let Some(block) = block.and_then(|bytes| blocks.hash(blocks.index(offset), bytes)) else {
             // It shrank, or cannot be read.
-            return self.rival_differs(entry);
+            return self.existing_differs(entry);
         };
         tree.insert(&block);
+        self.judge_existing(entry);
+    }
+
+    /// Decides about an entry once all of the file that has its name is hashed.
+    pub(super) fn judge_existing(&mut self, entry: EntryId) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let (phase, blocks) = (incoming.phase, incoming.offer.block_size);
+        let Some((size, root, tree)) = incoming.existing() else { return };
         match tree.root(blocks.blocks(size)) {
             None => {}
-            Some(found) if found == root => self.rival_is_same(entry, size),
-            Some(_) => self.rival_differs(entry),
+            Some(found) if found != root => self.existing_differs(entry),
+            Some(_) if phase == Phase::Comparing => {
+                self.contested.remove(&entry);
+                self.arrive(size);
+                self.commit(entry, size, root, Outcome::Held);
+            }
+            Some(_) => self.rival_is_same(entry, size),
         }
+    }
+
+    fn existing_differs(&mut self, entry: EntryId) {
+        let phase = self.entries.get(&entry).map(|incoming| incoming.phase);
+        if phase == Some(Phase::Comparing) {
+            self.contested.remove(&entry);
+            self.differs_now(entry);
+        } else {
+            self.rival_differs(entry);
+        }
+    }
+
+    /// The sender claims that this is the root of all of an entry, or that it cannot say.
+    pub(super) fn claimed(&mut self, entry: EntryId, root: Option<Root>) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(root) = root else { return self.existing_differs(entry) };
+        incoming.claim = Some(root);
+        self.contested.insert(entry);
+        self.judge_existing(entry);
     }
 
     /// What has the name is what was to get it: it is made durable, and then vouched for.

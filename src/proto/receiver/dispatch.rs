@@ -100,7 +100,7 @@ impl Receiver {
                 match incoming.phase {
                     Phase::Dropped => return Ok(()),
                     Phase::Filling => {}
-                    Phase::Comparing if self.config.existing == Existing::Replace => {
+                    Phase::Replacing => {
                         tasks.push_back(Task::Begin { entry, place: Place::Replacing });
                     }
                     Phase::Wanted => {
@@ -146,7 +146,7 @@ impl Receiver {
                 match incoming.phase {
                     Phase::Dropped => return Ok(()),
                     Phase::Filling => {}
-                    Phase::Comparing if self.config.existing == Existing::Replace => {
+                    Phase::Replacing => {
                         tasks.push_back(Task::Begin { entry, place: Place::Replacing });
                     }
                     Phase::Wanted => {
@@ -175,17 +175,18 @@ impl Receiver {
                 tasks.push_back(Task::Zeros { entry, blocks });
                 Ok(())
             }
-            Message::Differs { entry } => {
+            Message::Claim { entry, root } => {
                 let incoming = self.entries.get_mut(&entry).ok_or(unknown(entry, kind))?;
                 match incoming.phase {
                     Phase::Dropped => {}
-                    Phase::Comparing if self.config.existing != Existing::Replace => {
-                        self.differs(entry, tasks);
+                    Phase::Comparing if incoming.asks && incoming.claim.is_none() => {
+                        tasks.push_back(Task::Claim { entry, root });
                     }
                     Phase::Opening
                     | Phase::Stale
                     | Phase::Awaited
                     | Phase::Comparing
+                    | Phase::Replacing
                     | Phase::Filling
                     | Phase::Wanted
                     | Phase::Waiting
@@ -199,7 +200,7 @@ impl Receiver {
                 let incoming = self.entries.get_mut(&entry).ok_or(unknown(entry, kind))?;
                 match incoming.phase {
                     Phase::Dropped => return Ok(()),
-                    Phase::Filling | Phase::Comparing => {}
+                    Phase::Filling | Phase::Replacing => {}
                     // It has no block with which it could be begun.
                     Phase::Wanted if size == 0 => {
                         tasks.push_back(Task::Begin { entry, place: incoming.place });
@@ -207,6 +208,7 @@ impl Receiver {
                     Phase::Opening
                     | Phase::Stale
                     | Phase::Awaited
+                    | Phase::Comparing
                     | Phase::Wanted
                     | Phase::Waiting
                     | Phase::Committing { .. } => {
@@ -215,14 +217,10 @@ impl Receiver {
                 }
                 incoming.finish(size, root)?;
                 let is_cut = incoming.hold.as_ref().is_some_and(|hold| hold.len != size);
-                if incoming.phase == Phase::Comparing && is_cut {
+                if incoming.phase == Phase::Replacing && is_cut {
                     // The held file goes on where the offered one ends.
-                    if self.config.existing != Existing::Replace {
-                        self.differs(entry, tasks);
-                        return Ok(());
-                    }
                     tasks.push_back(Task::Begin { entry, place: Place::Replacing });
-                } else if incoming.phase == Phase::Comparing && incoming.is_whole().is_none() {
+                } else if incoming.phase == Phase::Replacing && incoming.is_whole().is_none() {
                     // Neither called the same nor different: nothing could follow.
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                 }
@@ -419,6 +417,13 @@ impl Receiver {
         if size > limits.file_bytes {
             return Some(Refusal::TooLarge { size, limit: limits.file_bytes });
         }
+        // Longer than the file that has the name: a different one, without a look at its content.
+        match self.config.existing {
+            _ if incoming.occupied.is_none_or(|occupied| size <= occupied) => {}
+            Existing::Refuse => return Some(Refusal::Exists),
+            Existing::Skip => return Some(Refusal::Skipped),
+            Existing::Rename | Existing::Replace => {}
+        }
         let more = size.saturating_sub(incoming.counted);
         incoming.counted = incoming.counted.saturating_add(more);
         self.taken_bytes = self.taken_bytes.saturating_add(more);
@@ -436,10 +441,11 @@ impl Receiver {
         let incoming = self.entries.get_mut(&entry).ok_or(unknown(entry, kind))?;
         match incoming.phase {
             Phase::Dropped => return Ok(()),
-            Phase::Filling | Phase::Comparing => {}
+            Phase::Filling | Phase::Replacing => {}
             Phase::Opening
             | Phase::Stale
             | Phase::Awaited
+            | Phase::Comparing
             | Phase::Wanted
             | Phase::Waiting
             | Phase::Committing { .. } => {

@@ -15,8 +15,16 @@ pub(super) struct Incoming {
     pub(super) offer: Offer,
     pub(super) phase: Phase,
     pub(super) place: Place,
-    /// Blocks that are verified: written, or held and called equal.
+    /// Blocks that are verified: written, or held and called equal. While the entry is compared, those of the existing
+    /// file.
     pub(super) tree: BlockTree,
+    /// The root that the sender claims of all of it, where it was asked for that.
+    pub(super) claim: Option<Root>,
+    /// The sender was asked for that, on this connection.
+    pub(super) asks: bool,
+    /// The length of a file that has its name, where the size was not offered: what that means is decided when the name
+    /// is given.
+    pub(super) occupied: Option<u64>,
     /// What can be reported as held.
     pub(super) hold: Option<Hold>,
     /// Blocks below this were sent, or called equal or zeros, on this connection.
@@ -72,8 +80,11 @@ pub(super) enum Phase {
     Stale,
     /// That was said: it will be offered again.
     Awaited,
-    /// A file has the final name; is it the one that is offered?
+    /// A file has the final name; is it the one that is offered? The sender's claim is awaited, or that file is hashed.
     Comparing,
+    /// A file has the final name that will be replaced: its blocks are reported, and all that was said of them so far is
+    /// that they are the same.
+    Replacing,
     /// It was offered by its root, and is not held: nothing is open until its content comes.
     Wanted,
     /// Its blocks are being written.
@@ -112,6 +123,9 @@ impl Incoming {
             phase: Phase::Opening,
             place: Place::Offered,
             tree: BlockTree::new(),
+            claim: None,
+            asks: false,
+            occupied: None,
             hold: None,
             high: 0,
             short: None,
@@ -133,7 +147,8 @@ impl Incoming {
         }
     }
 
-    /// What was held proved to be another file: the entry begins anew, under another name.
+    /// What was held proved to be another file: the entry begins anew, under another name. What the sender claims still
+    /// holds.
     pub(super) fn restart(&mut self) {
         self.phase = Phase::Opening;
         self.tree = BlockTree::new();
@@ -153,17 +168,18 @@ impl Incoming {
 
     /// Whether it has files open while it is not being committed: its own, and what is to be compared as it has its name.
     pub(super) const fn has_files(&self) -> bool {
-        matches!(self.phase, Phase::Comparing | Phase::Filling)
+        matches!(self.phase, Phase::Comparing | Phase::Replacing | Phase::Filling)
             || matches!(self.rival, Some(Rival::Hashing(_)))
     }
 
     /// The entry is offered again on a new connection; `false` if it has to begin anew.
-    ///
-    /// `compares` says whether it is only to be found out if the held file is the same.
-    pub(super) fn resume(&mut self, compares: bool) -> bool {
-        let compares = compares && self.phase == Phase::Comparing;
-        let is_apt = !self.is_inline && (!compares || self.tree.prefix() == self.tree.end());
-        let Some(hold) = self.hold.as_mut().filter(|_| is_apt) else { return false };
+    pub(super) fn resume(&mut self) -> bool {
+        if self.phase == Phase::Comparing {
+            // What was hashed of the existing file still holds; what is offered now is asked for again.
+            (self.claim, self.asks) = (None, false);
+            return self.offer.root.is_none();
+        }
+        let Some(hold) = self.hold.as_mut().filter(|_| !self.is_inline) else { return false };
         // All that is kept must be said at once.
         let past = self.tree.runs().nth(RANGES_MAX);
         if let Some(run) = past {
@@ -187,6 +203,18 @@ impl Incoming {
     pub(super) fn remembers(&mut self) -> Option<Vec<Range<u64>>> {
         let runs: Vec<_> = self.tree.runs().collect();
         (std::mem::take(&mut self.is_resumed) && !runs.is_empty()).then_some(runs)
+    }
+
+    /// The size and the root that the file should have which has the name, and what is hashed of it; `None` unless it is
+    /// to be hashed.
+    pub(super) fn existing(&mut self) -> Option<(u64, Root, &mut BlockTree)> {
+        match (self.phase, &mut self.rival) {
+            (Phase::Comparing, _) => Some((self.offer.meta.size?, self.claim?, &mut self.tree)),
+            (Phase::Committing { size, root, .. }, Some(Rival::Hashing(tree))) => {
+                Some((size, root, tree))
+            }
+            _ => None,
+        }
     }
 
     /// The size, as offered or as it ended.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::dispatch::meta_of;
 use super::entry::{Incoming, Phase, Rival};
 use super::{ReceiveAction, Receiver, State};
-use crate::config::Existing;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::event::Event;
 use crate::proto::message::{Message, Name, WireOffer};
@@ -259,10 +258,10 @@ impl Receiver {
                 }
                 true
             }
-            Phase::Comparing | Phase::Filling | Phase::Wanted => {
+            Phase::Comparing | Phase::Replacing | Phase::Filling | Phase::Wanted => {
                 let is_same = is_counted && !wire.inline && !wire.by_time;
                 let is_same = is_same && wire.root == incoming.offer.root;
-                is_same && incoming.resume(self.config.existing != Existing::Replace)
+                is_same && incoming.resume()
             }
             Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Waiting | Phase::Dropped => {
                 false

@@ -11,7 +11,7 @@
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |
 //! | `Listening` | `Zeros` | `WriteZeros`, where an earlier attempt left something | `Listening` |
-//! | `Listening` | `Differs` | `Begin` beside, or the entry is refused | `Listening` |
+//! | `Listening` | `Claim` | what has the name is hashed with the floor | `Listening` |
 //! | `Listening` | `End` | `Commit`, if whole; else blocks are asked for again | `Listening` |
 //! | `Listening` | `Withdraw` | event `Withdrawn`; the entry is settled | `Listening` |
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
@@ -19,6 +19,7 @@
 //! | `Listening` | `Out`, nothing pending | | `Closed` |
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, the floor is [kept](Receiver::keep_floor) | `Hello` once, `Heartbeat` when due | `Speaking` |
+//! | `Speaking` | `poll`, a claim is to be checked | `Read`; then `Commit` if it is the same, else `Begin` beside or `Refuse` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
 //! | any but `Closed` | a commit ended | `Receipt` or `Refuse`, with the floor | the same |
 //! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
@@ -57,7 +58,7 @@ use super::message::Message;
 use super::path::RelPath;
 use super::types::{AbortCode, EntryId, Outcome, Receipt, Refusal, Ticket, TransferId};
 use crate::config::{Config, Existing};
-use crate::store::Standing;
+use crate::store::{Place, Standing};
 use crate::tree::Root;
 
 /// The receiving half of a session, sans-IO.
@@ -82,7 +83,8 @@ pub struct Receiver {
     busy: BTreeSet<EntryId>,
     /// Folders that are to be committed once all that was offered before them is: their time is set last.
     waiting: BTreeSet<EntryId>,
-    /// Complete entries whose names other files have, which are being hashed.
+    /// Entries whose names other files have, which are being hashed: complete ones, and those of which the sender said the
+    /// root.
     contested: BTreeSet<EntryId>,
     /// Files that are begun once their content comes, as there were no descriptors for them.
     deferred: BTreeSet<EntryId>,
@@ -93,6 +95,8 @@ pub struct Receiver {
     current: Option<Current>,
     /// A held block that the caller was asked to read.
     reading: Option<(EntryId, u64, usize)>,
+    /// An entry that the caller was asked to begin between messages.
+    beginning: Option<(EntryId, Place)>,
     say: VecDeque<Message>,
     todo: VecDeque<ReceiveAction>,
     /// What ends the session once the sender has spoken out, and since when.
@@ -161,6 +165,7 @@ impl Receiver {
             next_id: 0,
             current: None,
             reading: None,
+            beginning: None,
             say: VecDeque::new(),
             todo: VecDeque::new(),
             doom: None,
@@ -240,12 +245,18 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Begin`].
+    /// [`Misuse::NotAsked`] outside an answer to [`Step::Begin`] or [`ReceiveAction::Begin`].
     pub fn handle_begun(&mut self, begun: Result<Found, Refusal>) -> Result<(), Failure> {
-        let Task::Begin { entry, place } =
-            self.answer(|task| matches!(task, Task::Begin { .. }))?
-        else {
-            return Err(Misuse::NotAsked.into());
+        self.state?;
+        let (entry, place) = if let Some(beginning) = self.beginning.take() {
+            beginning
+        } else {
+            let Task::Begin { entry, place } =
+                self.answer(|task| matches!(task, Task::Begin { .. }))?
+            else {
+                return Err(Misuse::NotAsked.into());
+            };
+            (entry, place)
         };
         match begun {
             Err(reason) if reason.is_for_want_of_descriptors() => {

@@ -29,11 +29,11 @@ impl Receiver {
         if self.entries.iter().any(has_open) || self.former.open() > 0 {
             return self.begun(entry, place, Err(reason));
         }
+        let since = self.current.as_ref().map_or(self.turn_began, |current| current.since);
         if let Some(current) = &mut self.current {
             current.tasks.clear();
-            let exhausted = Failure::Ended(AbortCode::Exhausted);
-            self.doom.get_or_insert((exhausted, current.since));
         }
+        self.doom.get_or_insert((Failure::Ended(AbortCode::Exhausted), since));
     }
 
     /// Puts off beginning a file that was just offered until its content comes; `false` if that cannot be.

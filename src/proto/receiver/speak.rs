@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::entry::Phase;
+use super::entry::{Incoming, Phase};
 use super::{ReceiveAction, Receiver, State};
-use crate::config::Existing;
 use crate::proto::error::{Damage, Failure, ProtocolError};
 use crate::proto::event::Event;
 use crate::proto::message::{Activity, Message, RANGES_MAX};
@@ -34,6 +33,12 @@ impl Receiver {
         }
         if self.keeps_floor {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+        }
+        if let Some((entry, place)) = self.beginning {
+            if let Some(incoming) = self.entries.get(&entry) {
+                return Ok(ReceiveAction::Begin { offer: incoming.offer.clone(), place });
+            }
+            self.beginning = None;
         }
         let is_late = now.saturating_sub(self.turn_began) >= self.config.turn.max_time;
         loop {
@@ -99,17 +104,30 @@ impl Receiver {
         }
         // A piece is one message, and must not make a short turn long.
         let most = usize::try_from(self.link.turn_limit() / HASH).unwrap_or(usize::MAX);
+        let compares = |incoming: &Incoming| incoming.phase == Phase::Comparing;
+        // What had no descriptor to begin with gets one when these are settled.
+        let is_scarce = !self.deferred.is_empty() && self.entries.values().any(compares);
         for (&entry, incoming) in &mut self.entries {
-            let compare = match incoming.phase {
-                Phase::Comparing => self.config.existing != Existing::Replace,
-                Phase::Filling | Phase::Wanted => false,
+            if is_scarce && self.deferred.contains(&entry) {
+                continue;
+            }
+            match incoming.phase {
+                Phase::Comparing => {
+                    if incoming.claim.is_none() && !std::mem::replace(&mut incoming.asks, true) {
+                        let (first, hashes) = (0, Vec::new());
+                        let (more, compare) = (false, true);
+                        self.say.push_back(Message::Have { entry, first, hashes, more, compare });
+                    }
+                    continue;
+                }
+                Phase::Replacing | Phase::Filling | Phase::Wanted => {}
                 Phase::Opening
                 | Phase::Stale
                 | Phase::Awaited
                 | Phase::Waiting
                 | Phase::Committing { .. }
                 | Phase::Dropped => continue,
-            };
+            }
             if let Some((offset, len)) = incoming.hold_wants(most)
                 && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
             {
@@ -120,9 +138,10 @@ impl Receiver {
                 return self.read_again();
             }
             if let Some((first, hashes, more)) = incoming.hold_says() {
-                if let Some(blocks) = incoming.remembers().filter(|_| !compare) {
+                if let Some(blocks) = incoming.remembers() {
                     self.say.push_back(Message::Kept { entry, blocks });
                 }
+                let compare = false;
                 self.say.push_back(Message::Have { entry, first, hashes, more, compare });
             }
         }
@@ -133,11 +152,9 @@ impl Receiver {
     pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         let limit = self.config.limits.repairs;
         for (&entry, incoming) in &mut self.entries {
-            // While a file is compared that will be replaced, what is equal is as good as written.
-            let replaces = self.config.existing == Existing::Replace;
             match incoming.phase {
-                Phase::Filling => {}
-                Phase::Comparing if replaces => {}
+                // While a file is compared that will be replaced, what is equal is as good as written.
+                Phase::Filling | Phase::Replacing => {}
                 Phase::Opening
                 | Phase::Stale
                 | Phase::Awaited

@@ -10,7 +10,7 @@ use crate::proto::link::Heard;
 use crate::proto::message::Name;
 use crate::proto::types::EntryId;
 use crate::store::Place;
-use crate::tree::{BlockSize, Hashed};
+use crate::tree::{BlockSize, Hashed, Root};
 
 /// A message whose consequences are not all drawn.
 #[derive(Debug)]
@@ -65,6 +65,11 @@ pub(super) enum Task {
     /// See whether the entry is whole.
     Settle {
         entry: EntryId,
+    },
+    /// Compare the file that has its name with what the sender claims.
+    Claim {
+        entry: EntryId,
+        root: Option<Root>,
     },
 }
 
@@ -153,6 +158,7 @@ impl Receiver {
                     self.zeros(entry, blocks);
                 }
                 Task::Settle { entry } => self.settle(entry),
+                Task::Claim { entry, root } => self.claimed(entry, root),
             }
             // Done without the caller: the next one.
             if let Some(current) = &mut self.current {
@@ -176,7 +182,7 @@ impl Receiver {
     pub(super) fn next_task(&mut self) -> Option<Task> {
         let tasks = &mut self.current.as_mut()?.tasks;
         let task = tasks.front()?.clone();
-        if matches!(task, Task::Settle { .. }) {
+        if matches!(task, Task::Settle { .. } | Task::Claim { .. }) {
             tasks.pop_front();
         }
         Some(task)

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::error::Damage;
 use super::super::message::WireOffer;
-use super::super::receiver::{BESIDE_MAX, ZEROS_MAX};
+use super::super::receiver::ZEROS_MAX;
 use super::super::types::{EntryId, Kind, Meta, Receipt};
 use crate::tree::{BlockHash, BlockSize, BlockTree, Hashed, Root};
 
@@ -26,16 +26,16 @@ pub(super) struct Outgoing {
     pub(super) tree: BlockTree,
     /// What the receiver reports as held, from an earlier attempt or under the final name.
     have: Have,
-    /// How many blocks the receiver said to keep, on this connection.
-    kept: u64,
+    /// Blocks that the receiver said to keep last, on this connection.
+    kept: Vec<Range<u64>>,
     /// Blocks below this were kept on some connection: a source with a window need not give them again.
     released: u64,
     /// Where there is a window: the hashes of the last released block and of those that were read after it.
     recent: VecDeque<BlockHash>,
     /// The block of the first of them.
     recent_from: u64,
-    /// How often the receiver asked for the entry from its start, on this connection.
-    starts: u32,
+    /// Its content travelled inside its offer, on this connection; the receiver may ask for it as blocks, once.
+    is_whole: bool,
     /// The next block to read in order.
     cursor: u64,
     /// Blocks below this were sent or called equal on this connection.
@@ -66,6 +66,10 @@ pub(super) enum Phase {
     Queued,
     /// Offered; the receiver has to say what it holds.
     Offered,
+    /// The receiver asked for the root of all of it: it is being hashed.
+    Hashing,
+    /// The root was said; the receiver has to answer.
+    Claimed,
     /// Its blocks are being sent.
     Streaming,
     /// All was sent; the receiver has to settle it.
@@ -108,7 +112,6 @@ struct Have {
     first: u64,
     hashes: Vec<BlockHash>,
     more: bool,
-    compare: bool,
 }
 
 /// What is to be done next for an entry that is streaming.
@@ -118,8 +121,8 @@ pub(super) enum Step {
     Read { index: u64 },
     /// Call the blocks before this one the same: they cannot be read again, and the receiver still has them.
     Same { end: u64 },
-    /// It cannot be compared with what the receiver holds: that takes more than can be read again.
-    Differs,
+    /// Say the root of all of it.
+    Claim,
     /// Wait for what else the receiver holds.
     Park,
     /// All blocks are dealt with.
@@ -133,8 +136,8 @@ pub(super) enum Verdict {
     Send { again: bool },
     /// It need not: it joins the run.
     Run { zeros: bool },
-    /// The receiver holds another file, and wants to know no more.
-    Differs,
+    /// It was read for the root of all.
+    Hashed,
 }
 
 impl Outgoing {
@@ -152,11 +155,11 @@ impl Outgoing {
             phase: Phase::Queued,
             tree: BlockTree::new(),
             have: Have::default(),
-            kept: 0,
+            kept: Vec::new(),
             released: 0,
             recent: VecDeque::new(),
             recent_from: 0,
-            starts: 0,
+            is_whole: false,
             cursor: 0,
             high: 0,
             travelled: 0,
@@ -176,11 +179,6 @@ impl Outgoing {
         self.meta.size.is_some_and(|size| size <= self.block_size.bytes()) && self.released == 0
     }
 
-    /// Whether its whole content was sent before its receiver could say that it came: what asks for it again is a repair.
-    pub(super) fn was_inline(&self) -> bool {
-        self.phase == Phase::Ended && self.is_inline()
-    }
-
     /// The receiver asks again for what was sent.
     pub(super) fn repair(&mut self, entry: EntryId, limit: u32) -> Result<(), Damage> {
         self.repairs = self.repairs.saturating_add(1);
@@ -197,6 +195,7 @@ impl Outgoing {
     pub(super) fn travel_whole(&mut self) -> bool {
         let again = self.travelled > 0;
         self.travelled = 1;
+        self.is_whole = true;
         again
     }
 
@@ -225,8 +224,8 @@ impl Outgoing {
             Trust::Owed | Trust::Over => Trust::Over,
         };
         self.have = Have::default();
-        self.kept = 0;
-        self.starts = 0;
+        self.kept.clear();
+        self.is_whole = false;
         self.cursor = 0;
         self.high = 0;
         self.skip.clear();
@@ -241,41 +240,58 @@ impl Outgoing {
     }
 
     /// The receiver reports what it holds; `false` if the report has no place here.
-    pub(super) fn have(
-        &mut self,
-        first: u64,
-        hashes: Vec<BlockHash>,
-        more: bool,
-        compare: bool,
-    ) -> bool {
+    pub(super) fn have(&mut self, first: u64, hashes: Vec<BlockHash>, more: bool) -> bool {
         let expected = match self.phase {
             Phase::Offered if self.trust == Trust::Asked => return false,
             // A receiver that remembers the entry goes on with its report where it was (E-5).
-            Phase::Offered if self.starts == 0 && first <= self.reached => first,
-            // The first report, or a new start after the entry proved different from what was held.
-            Phase::Offered => 0,
+            Phase::Offered if first <= self.reached => first,
+            Phase::Offered | Phase::Claimed => 0,
             Phase::Streaming if self.have.more && self.cursor >= self.have.end() => self.have.end(),
-            // Its content came damaged inside its offer; or what it was compared with went on beyond its end.
-            Phase::Ended if self.meta.kind != Kind::File => return false,
-            Phase::Ended if self.is_inline() || self.have.compare => 0,
-            Phase::Queued | Phase::Streaming | Phase::Ended => return false,
+            // Its content came damaged inside its offer.
+            Phase::Ended if self.is_whole => 0,
+            Phase::Queued | Phase::Hashing | Phase::Streaming | Phase::Ended => return false,
         };
         if first != expected || (more && hashes.is_empty()) {
             return false;
         }
         if self.phase != Phase::Streaming {
-            // Each start costs reading the content again.
-            self.starts = self.starts.saturating_add(1);
-            if self.starts > STARTS_MAX {
-                return false;
-            }
+            self.is_whole = false;
             self.cursor = 0;
-            // What is compared was called the same up to here.
-            self.advance(if compare { first } else { 0 });
+            self.advance(0);
         }
         self.phase = Phase::Streaming;
-        self.have = Have { first, hashes, more, compare };
+        self.have = Have { first, hashes, more };
         true
+    }
+
+    /// The receiver has a file of this size, and asks for the root; `false` if that has no place here.
+    pub(super) fn compare(&mut self) -> bool {
+        let is_first = match self.phase {
+            Phase::Offered => self.trust != Trust::Asked,
+            Phase::Ended => self.is_whole,
+            Phase::Queued | Phase::Hashing | Phase::Claimed | Phase::Streaming => false,
+        };
+        if !is_first || self.meta.size.is_none() {
+            return false;
+        }
+        self.is_whole = false;
+        self.phase = Phase::Hashing;
+        true
+    }
+
+    /// Says the root of all, or that there is none to be had.
+    pub(super) fn claim(&mut self) -> Option<Root> {
+        self.phase = Phase::Claimed;
+        let root = self.tree.root(self.block_size.blocks(self.size?)).filter(|_| self.may_claim());
+        self.root = root.or(self.root);
+        root
+    }
+
+    /// Whether all of it can be read for its root, and then once more.
+    fn may_claim(&self) -> bool {
+        let fits = |window: u64| self.size.is_some_and(|size| size <= window);
+        self.window
+            .is_none_or(|window| self.released == 0 && fits(window.max(self.block_size.bytes())))
     }
 
     /// The receiver keeps these blocks; says whether they are more than before. `None` if they were never sent.
@@ -283,12 +299,12 @@ impl Outgoing {
         if blocks.last().is_some_and(|last| last.end > self.reached.max(self.travelled)) {
             return None;
         }
-        if self.phase == Phase::Offered {
+        match self.phase {
             // Kept since a former connection, which is said before anything else is (E-4).
-            if self.starts > 0 {
-                return None;
-            }
-            self.skip = blocks.to_vec();
+            Phase::Offered => self.skip = blocks.to_vec(),
+            // Nothing is kept of what is compared.
+            Phase::Hashing | Phase::Claimed => return None,
+            Phase::Queued | Phase::Streaming | Phase::Ended => {}
         }
         let bytes = blocks.iter().map(|run| self.bytes_of(run)).fold(0, u64::saturating_add);
         self.arrived = self.arrived.max(bytes);
@@ -302,9 +318,12 @@ impl Outgoing {
         {
             self.recent_from = self.recent_from.saturating_add(1);
         }
-        let before = self.kept;
-        self.kept = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
-        Some(self.kept > before)
+        let count = |runs: &[Range<u64>]| -> u64 {
+            runs.iter().map(|run| run.end.saturating_sub(run.start)).sum()
+        };
+        let has_grown = count(blocks) > count(&self.kept);
+        self.kept = blocks.to_vec();
+        Some(has_grown)
     }
 
     /// The offset before which everything was kept.
@@ -312,11 +331,12 @@ impl Outgoing {
         self.released.saturating_mul(self.block_size.bytes()).min(self.size.unwrap_or(u64::MAX))
     }
 
-    /// The receiver asks for blocks again: all that it lacks of those that were sent. `false` if they never were.
+    /// The receiver asks for blocks again: all that it lacks of those that were sent. `false` if they never were, or
+    /// were kept.
     pub(super) fn missing(&mut self, blocks: Vec<Range<u64>>) -> bool {
         let sent = blocks.last().is_none_or(|last| last.end <= self.high);
         let streamed = matches!(self.phase, Phase::Streaming | Phase::Ended);
-        if !sent || !streamed || self.have.compare {
+        if !sent || !streamed || overlap(&blocks, &self.kept) || overlap(&blocks, &self.skip) {
             return false;
         }
         self.resend = blocks.into();
@@ -324,6 +344,12 @@ impl Outgoing {
     }
 
     pub(super) fn step(&self) -> Step {
+        if let (Phase::Hashing, Some(size)) = (self.phase, self.size) {
+            // What was hashed on former connections is not read again.
+            let index = self.tree.prefix();
+            let is_hashed = index >= self.block_size.blocks(size);
+            return if is_hashed || !self.may_claim() { Step::Claim } else { Step::Read { index } };
+        }
         if let Some(range) = self.resend.front() {
             return Step::Read { index: range.start };
         }
@@ -339,10 +365,6 @@ impl Outgoing {
         if let Some(window) = self.window {
             let block = self.block_size.bytes();
             let end = self.cursor.saturating_add(1).saturating_mul(block);
-            let is_gone = self.cursor < self.released;
-            if self.have.compare && (is_gone || end > window.max(block)) {
-                return Step::Differs;
-            }
             if end.saturating_sub(self.released()) > window.max(block) {
                 return Step::Park;
             }
@@ -362,7 +384,7 @@ impl Outgoing {
         let last = end.saturating_sub(1);
         let is_whole = !is_last || self.recent_hash(last) == self.have.hash(last);
         let is_known = is_whole && self.tree.prefix() >= end && self.have.first <= self.cursor;
-        (self.cursor < end && is_known && !self.have.compare).then_some(end)
+        (self.cursor < end && is_known).then_some(end)
     }
 
     /// The hash of a block, unless one after it was released already.
@@ -386,14 +408,6 @@ impl Outgoing {
         self.cursor = kept.map_or(to, |kept| kept.end);
         self.high = self.high.max(self.cursor);
         self.reached = self.reached.max(self.high);
-    }
-
-    /// The receiver holds another file; it will say what to do.
-    pub(super) fn differs(&mut self) {
-        self.phase = Phase::Offered;
-        self.have = Have::default();
-        self.skip.clear();
-        self.run = None;
     }
 
     /// Where a block starts and how long it is as far as is known; `None` past the range of `u64`.
@@ -425,6 +439,9 @@ impl Outgoing {
         if self.window.is_some() && index == next {
             self.recent.push_back(block.hash);
         }
+        if self.phase == Phase::Hashing {
+            return Verdict::Hashed;
+        }
         if let Some(range) = self.resend.front_mut() {
             range.start = index.saturating_add(1);
             if range.is_empty() {
@@ -433,11 +450,6 @@ impl Outgoing {
             return Verdict::Send { again: true };
         }
         let held = self.have.hash(index);
-        if self.have.compare && held != Some(block.hash) {
-            self.cursor = index.saturating_add(1);
-            self.differs();
-            return Verdict::Differs;
-        }
         self.advance(index.saturating_add(1));
         if held == Some(block.hash) {
             return Verdict::Run { zeros: false };
@@ -478,7 +490,7 @@ impl Outgoing {
     pub(super) fn vouches(&self, receipt: &Receipt) -> bool {
         let known = self.root == Some(receipt.root) && self.size == Some(receipt.size);
         // On a new connection a receipt may come that was lost with the old one.
-        known && matches!(self.phase, Phase::Ended | Phase::Offered)
+        known && matches!(self.phase, Phase::Ended | Phase::Claimed | Phase::Offered)
     }
 
     fn bytes_of(&self, run: &Range<u64>) -> u64 {
@@ -488,9 +500,13 @@ impl Outgoing {
     }
 }
 
-/// How often a receiver may ask for an entry from its start: once for each name that it tries, and once more for
-/// content that came damaged inside its offer.
-const STARTS_MAX: u32 = BESIDE_MAX + 2;
+/// Whether any block stands in both of two lists of ascending ranges.
+fn overlap(ours: &[Range<u64>], theirs: &[Range<u64>]) -> bool {
+    ours.iter().any(|run| {
+        let at = theirs.partition_point(|other| other.end <= run.start);
+        theirs.get(at).is_some_and(|other| other.start < run.end)
+    })
+}
 
 impl Have {
     fn end(&self) -> u64 {

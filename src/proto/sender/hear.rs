@@ -58,12 +58,13 @@ impl Sender {
                         );
                     }
                 }
-                let is_repair = outgoing.was_inline();
-                if !outgoing.have(first, hashes, more, compare) {
+                let fits = if compare {
+                    first == 0 && hashes.is_empty() && !more && outgoing.compare()
+                } else {
+                    outgoing.have(first, hashes, more)
+                };
+                if !fits {
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry }.into());
-                }
-                if is_repair {
-                    outgoing.repair(entry, self.config.limits.repairs)?;
                 }
                 if std::mem::take(&mut outgoing.by_root) {
                     self.roots.lacking = self.roots.lacking.saturating_add(1);
@@ -159,7 +160,7 @@ impl Sender {
             | Message::Block { .. }
             | Message::Same { .. }
             | Message::Zeros { .. }
-            | Message::Differs { .. }
+            | Message::Claim { .. }
             | Message::End { .. }
             | Message::Withdraw { .. }
             | Message::Out => return Err(ProtocolError::Unexpected { kind }.into()),

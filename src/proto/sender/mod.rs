@@ -5,6 +5,7 @@
 //! | `Greeting` | `poll` | preface, `Hello`, `Over` | `AwaitHello` |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
 //! | `Listening` | `Have` | the entry streams | `Listening` |
+//! | `Listening` | `Have` to compare | the entry is hashed, and its root said in `Claim` | `Listening` |
 //! | `Listening` | `Refuse` | event `Refused`; the entry is settled | `Listening` |
 //! | `Listening` | `Missing` | blocks are queued again | `Listening` |
 //! | `Listening` | `Kept` | event `Progress`; before the first `Have`, these blocks are passed over | `Listening` |
@@ -13,7 +14,7 @@
 //! | `Listening` | `Changed` | the entry is queued to be offered again | `Listening` |
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
-//! | `Speaking` | `poll`, within the turn | `NextEntry`, `Read`; offers, blocks, ends | `Speaking` |
+//! | `Speaking` | `poll`, within the turn | `NextEntry`, `Read`; offers, claims, blocks, ends | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say or turn spent | `Over` | `Listening` |
 //! | `Speaking` | `poll`, everything settled | `Out` | `Closed` |
 //! | any but `Closed` | `Abort` | | failed: `Aborted` |
@@ -76,7 +77,7 @@ pub struct Sender {
     answered: bool,
     /// Something was said, read or waited for in this turn.
     worked: bool,
-    /// The source had nothing to give in this turn.
+    /// The source had nothing to give in this turn, or what it gave was only hashed.
     is_starved: bool,
     open: u32,
     names: u64,

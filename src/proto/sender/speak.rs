@@ -170,10 +170,10 @@ impl Sender {
                     return Ok(self.ask(Asked::Read(request)));
                 }
                 Step::Same { end } => outgoing.same_until(end),
-                Step::Differs => {
-                    outgoing.differs();
+                Step::Claim => {
+                    let root = outgoing.claim();
                     self.ready.pop_front();
-                    let said = self.link.say(now, &Message::Differs { entry }, out)?;
+                    let said = self.link.say(now, &Message::Claim { entry, root }, out)?;
                     self.budget.spend(said);
                     self.worked = true;
                 }
@@ -324,9 +324,9 @@ impl Sender {
                 }
                 Ok(0)
             }
-            Verdict::Differs => {
-                self.ready.pop_front();
-                self.say.push_back(Message::Differs { entry });
+            Verdict::Hashed => {
+                // The receiver hears that this side lives, where all of a turn goes into this.
+                self.is_starved = true;
                 Ok(0)
             }
         }

@@ -56,8 +56,12 @@ fn stream_over(held: &[u8], standing: bool, config: &Config) -> (Vec<Message>, B
     let mut bob = Bob::default();
     if standing { &mut bob.visible } else { &mut bob.partial }.insert(path("f0"), held.to_vec());
     let mut rogue = offered_to(bob, config);
+    // Of a file that stands there, nothing is told.
     let same = held.chunks(1024).zip(bytes.chunks(1024)).take_while(|(a, b)| a == b).count();
-    rogue.say(&Message::Same { entry: ZERO, blocks: 0..same as u64 });
+    let same = if standing { 0 } else { same };
+    if same > 0 {
+        rogue.say(&Message::Same { entry: ZERO, blocks: 0..same as u64 });
+    }
     for (index, bytes) in bytes.chunks(1024).enumerate().skip(same) {
         say_block(&mut rogue, index as u64, bytes);
     }

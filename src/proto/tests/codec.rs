@@ -172,7 +172,8 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         }),
         (entry(), range()).prop_map(|(entry, blocks)| Message::Same { entry, blocks }),
         (entry(), range()).prop_map(|(entry, blocks)| Message::Zeros { entry, blocks }),
-        entry().prop_map(|entry| Message::Differs { entry }),
+        (entry(), proptest::option::of(root()))
+            .prop_map(|(entry, root)| Message::Claim { entry, root }),
         entry().prop_map(|entry| Message::Unchanged { entry }),
         entry().prop_map(|entry| Message::Changed { entry }),
         (entry(), number(), root()).prop_map(|(entry, size, root)| Message::End {

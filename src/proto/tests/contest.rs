@@ -213,6 +213,10 @@ fn file_that_was_found_equal_and_changed_before_its_receipt_is_left_as_it_is() {
             let other = [bytes.as_slice(), b"longer"].concat();
             let mut pair = pair(existing, way, &bytes);
             pair.bob.visible.insert(path("a"), bytes.clone());
+            if way == Way::Unsized && existing != Existing::Replace {
+                // It is not looked at before its content is there.
+                continue;
+            }
             pair.bob.changed = Some(other.clone());
             let summary = pair.run_well();
             let case = format!("{existing:?} {way:?} {}", bytes.len());

@@ -20,7 +20,8 @@ fn admitted(kind: u8, control: u32, payload: u32) -> bool {
         4 | 14 => (22, 22, None),
         5 => (44, 44, Some(1)),
         6 | 7 => (20, 20, None),
-        8 | 19 | 20 => (4, 4, None),
+        8 => (4, 36, None),
+        19 | 20 => (4, 4, None),
         9 => (44, 44, None),
         10 | 11 => (20, 4 + 16 * 1024, None),
         12 => (46, 46 + 4096, None),
@@ -46,7 +47,8 @@ fn expected_error(kind: u8, control: u32, payload: u32) -> ProtocolError {
 
 /// Values at which something could change, and their neighbours.
 fn boundaries() -> Vec<u32> {
-    let edges = [0, 1, 2, 4, 10, 13, 20, 22, 44, 46, 72, 1024, 4096, 4142, 9000, 16_388, 131_085];
+    let edges =
+        [0, 1, 2, 4, 10, 13, 20, 22, 36, 44, 46, 72, 1024, 4096, 4142, 9000, 16_388, 131_085];
     let mut values: Vec<u32> = edges
         .into_iter()
         .chain((0..32).map(|bit| 1_u32 << bit))

@@ -196,8 +196,8 @@ fn sender_that_leaves_with_entries_pending_is_told_at_once() {
         let mut error = ProtocolError::Unexpected { kind: Name::Out };
         if is_doomed {
             // What ended the session before stands.
-            error = ProtocolError::UnknownEntry { kind: Name::Differs, entry: EntryId::new(7) };
-            rogue.say(&Message::Differs { entry: EntryId::new(7) });
+            error = ProtocolError::UnknownEntry { kind: Name::Claim, entry: EntryId::new(7) };
+            rogue.say(&Message::Claim { entry: EntryId::new(7), root: None });
         }
         rogue.say(&Message::Out);
         let before = rogue.pair.now;

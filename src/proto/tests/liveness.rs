@@ -247,22 +247,33 @@ fn replacing_that_was_cut_goes_on_with_what_arrived() {
 
 #[test]
 fn receiver_that_asks_for_an_entry_from_its_start_for_ever_is_stopped() {
-    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
-    let mut rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() }).greeted();
-    for round in 0.. {
-        assert!(round < 20_000, "for ever");
-        rogue.hear();
-        let (entry, hashes) = (EntryId::new(0), vec![BlockHash::from_bytes([7; 32])]);
-        rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: true });
-        rogue.over(true);
-        rogue.settle();
-        if rogue.ended().is_some() {
-            break;
+    // A file of several blocks, and one whose content travels inside its offer.
+    for len in [5000, 500] {
+        for compares in [[true; 4], [false; 4], [true, false, true, false]] {
+            let files = vec![(Meta::file(path("a"), Some(len)), content(1, len as usize))];
+            let alice = Alice { files, ..Alice::default() };
+            let mut rogue = Rogue::receiver(&config(), alice).greeted();
+            let entry = EntryId::new(0);
+            let mut rounds = 0;
+            for compare in compares {
+                rogue.hear();
+                let hashes = Vec::new();
+                rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare });
+                rogue.over(true);
+                rogue.settle();
+                if rogue.ended().is_some() {
+                    break;
+                }
+                rounds += 1;
+            }
+            let (kind, entry) = (Name::Have, EntryId::new(0));
+            let error = ProtocolError::UnexpectedForEntry { kind, entry };
+            let case = format!("{len} {compares:?}");
+            assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "{case}");
+            // To compare, and then to have all of it.
+            assert_eq!(rounds, if compares[..2] == [true, false] { 2 } else { 1 }, "{case}");
         }
     }
-    let (kind, entry) = (Name::Have, EntryId::new(0));
-    let error = ProtocolError::UnexpectedForEntry { kind, entry };
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
 }
 
 #[test]
@@ -409,9 +420,9 @@ fn sender_goes_on_about_what_was_refused_until_it_hears_of_it() {
         let said: Vec<_> = said.iter().map(Message::name).collect();
         let refuse: &[Name] = if withdraws { &[] } else { &[Name::Refuse] };
         assert_eq!(said, [refuse, &[Name::Over]].concat());
-        rogue.say(&Message::Differs { entry });
+        rogue.say(&Message::Claim { entry, root: None });
         rogue.turn();
-        let error = ProtocolError::UnknownEntry { kind: Name::Differs, entry };
+        let error = ProtocolError::UnknownEntry { kind: Name::Claim, entry };
         assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "it was told");
     }
 }

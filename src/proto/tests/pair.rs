@@ -298,6 +298,10 @@ impl Pair {
                 let read = bytes[start..(start + len).min(bytes.len())].to_vec();
                 self.receiver.handle_held(Ok(&read)).unwrap();
             }
+            ReceiveAction::Begin { offer, place } => {
+                let begun = self.bob.begin(&offer, place);
+                self.receiver.handle_begun(begun).unwrap();
+            }
             ReceiveAction::Commit(commit) => self.bob.commit(&commit),
             ReceiveAction::CommitRival(commit) => self.bob.commit_rival(&commit),
             ReceiveAction::Suspend { entry } => {

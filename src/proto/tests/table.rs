@@ -76,6 +76,7 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         ("Offer inline".into(), vec![(Message::Offer(inline(1, b"b", b"ok")), b"ok".to_vec())]),
         one("Have nothing", have(ZERO, 0, 0, false, false)),
         one("Have one, more", have(ZERO, 0, 1, true, false)),
+        one("Have, compare", have(ZERO, 0, 0, false, true)),
         one("Have all, compare", have(ZERO, 0, 3, false, true)),
         one("Have past the end", have(ZERO, 0, 4, false, false)),
         one("Have from 1", have(ZERO, 1, 1, false, false)),
@@ -102,8 +103,10 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         one("Zeros past the end", zeros(ZERO, 2..4)),
         one("Zeros of 2^60", zeros(ZERO, 0..1 << 60)),
         one("Zeros of unknown", zeros(unknown, 0..1)),
-        one("Differs", Message::Differs { entry: ZERO }),
-        one("Differs unknown", Message::Differs { entry: unknown }),
+        one("Claim", Message::Claim { entry: ZERO, root: Some(root()) }),
+        one("Claim of another root", Message::Claim { entry: ZERO, root: Some(Root::of(b"")) }),
+        one("Claim of nothing", Message::Claim { entry: ZERO, root: None }),
+        one("Claim of unknown", Message::Claim { entry: unknown, root: Some(root()) }),
         one("End", whole.clone()),
         ("End twice".into(), vec![(whole.clone(), Vec::new()), (whole, Vec::new())]),
         one("End of another size", end(ZERO, 1, root())),
@@ -257,6 +260,16 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
     };
     let (refuse, rename, replace) =
         (comparing(Existing::Refuse), comparing(Existing::Rename), comparing(Existing::Replace));
+    let claimed = || {
+        let mut rogue = rename();
+        rogue.say(&Message::Claim { entry: ZERO, root: Some(root()) });
+        rogue.settle();
+        rogue
+    };
+    let stream_over_a_file = || {
+        let bob = holding(Some(content(1, LEN - 100)), None);
+        sender_to(&config(), bob, wire(0, b"a", None))
+    };
     let committing = || {
         let mut rogue = filling();
         rogue.pair.bob.is_stuck = true;
@@ -292,9 +305,7 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         rogue
     };
     let compared = || {
-        let mut rogue = rename();
-        rogue.say(&Message::Same { entry: ZERO, blocks: 0..1 });
-        rogue.turn();
+        let rogue = rename();
         let mut rogue = rogue.again(&config().existing(Existing::Rename), 2);
         rogue.say(&Message::Offer(sized()));
         rogue.turn();
@@ -354,7 +365,7 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
     };
     let doomed = || {
         let mut rogue = nothing();
-        rogue.say(&Message::Differs { entry: ZERO });
+        rogue.say(&Message::Claim { entry: ZERO, root: None });
         rogue.settle();
         rogue
     };
@@ -370,11 +381,13 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, comparing, policy refuse", &refuse),
         ("Listening, comparing, policy rename", &rename),
         ("Listening, comparing, policy replace", &replace),
+        ("Listening, comparing, policy rename, claim heard in this turn", &claimed),
+        ("Listening, filling, size unknown, another file has the name", &stream_over_a_file),
         ("Listening, committing", &committing),
         ("Listening, dropped and not told", &dropped),
         ("Listening on a second connection, two blocks known, nothing offered", &two_blocks),
         ("Listening on a second connection, filling, two blocks known", &remembered),
-        ("Listening on a second connection, comparing, one block known", &compared),
+        ("Listening on a second connection, comparing", &compared),
         ("Listening on a second connection, committing still", &committing_still),
         ("Listening on a second connection, receipt to be said again", &told_again),
         ("Listening, settled", &settled),
@@ -431,11 +444,12 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         have(&mut rogue, 1, true, false);
         rogue
     };
-    let differed = move || {
+    let claimed = move || {
         let mut rogue = sized();
-        have(&mut rogue, 3, false, true);
+        have(&mut rogue, 0, false, true);
         rogue
     };
+    let claimed_before = move || claimed().again(&config(), 2);
     let ended = move || {
         let mut rogue = sized();
         have(&mut rogue, 0, false, false);
@@ -464,10 +478,11 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, folder offered", &folder),
         ("Listening, streaming, parked by its window", &parked),
         ("Listening, streaming, more is reported", &more),
-        ("Listening, said to differ", &differed),
+        ("Listening, claimed", &claimed),
         ("Listening, ended", &ended),
         ("Listening, offered by time", &asked),
         ("Listening on a second connection, ended on the first", &ended_before),
+        ("Listening on a second connection, claimed on the first", &claimed_before),
         ("Closed", &closed),
         ("Failed", &failed),
     ]);

@@ -192,10 +192,10 @@ fn sender_that_calls_the_same_after_the_end_is_a_breach() {
 }
 
 #[test]
-fn sender_that_calls_different_what_is_not_compared_is_a_breach() {
+fn sender_that_claims_what_is_not_compared_is_a_breach() {
     let mut rogue = offered(Some(1024));
-    rogue.say(&Message::Differs { entry: ZERO });
-    breach(rogue, unexpected(Name::Differs));
+    rogue.say(&Message::Claim { entry: ZERO, root: None });
+    breach(rogue, unexpected(Name::Claim));
 }
 
 #[test]
@@ -216,8 +216,7 @@ fn sender_that_lies_of_a_held_file_being_the_same_changes_nothing() {
     bob.visible.insert(path("f0"), vec![1; 1024]);
     let mut rogue = offered_to(bob, &config(), Some(1024));
     rogue.say(&Message::Same { entry: ZERO, blocks: 0..1 });
-    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Root::of(b"other") });
-    let said = rogue.turn();
-    assert!(said.iter().any(|message| message.name() == Name::Refuse), "{said:?}");
+    rogue.turn();
+    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(unexpected(Name::Same)))));
     assert_eq!(rogue.pair.bob.visible[&path("f0")], [1; 1024]);
 }

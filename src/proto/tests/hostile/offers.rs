@@ -32,7 +32,7 @@ fn sender_that_speaks_of_an_entry_never_offered_is_a_breach() {
     for message in [
         Message::Same { entry, blocks: 0..1 },
         Message::Zeros { entry, blocks: 0..1 },
-        Message::Differs { entry },
+        Message::Claim { entry, root: None },
         Message::End { entry, size: 0, root: Root::of(b"") },
         Message::Withdraw { entry, reason },
     ] {

@@ -6,7 +6,7 @@ use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
 use crate::proto::{Failure, Meta, ProtocolError};
-use crate::tree::BlockHash;
+use crate::tree::{BlockHash, Root};
 
 /// A rogue receiver to which two of five blocks of a file have travelled, and to which the sender comes again.
 fn with_two_blocks() -> Rogue {
@@ -45,7 +45,9 @@ fn receiver_that_keeps_more_than_ever_travelled_is_found_out() {
         (vec![have(0, 0, false), have(0, 0, false)], Some(Name::Have)),
         (vec![kept(0..2), have(0, 0, false)], None),
         (vec![kept(1..2), have(2, 0, false)], None),
-        (vec![have(2, 1, true)], None),
+        (vec![have(2, 0, true)], Some(Name::Have)),
+        (vec![have(0, 1, true)], Some(Name::Have)),
+        (vec![have(0, 0, true)], None),
     ] {
         let mut rogue = with_two_blocks();
         said.iter().for_each(|message| rogue.say(message));
@@ -57,12 +59,13 @@ fn receiver_that_keeps_more_than_ever_travelled_is_found_out() {
 }
 
 #[test]
-fn receiver_that_keeps_blocks_of_what_differs_is_found_out() {
+fn receiver_that_keeps_blocks_of_what_is_compared_is_found_out() {
     let mut rogue = with_two_blocks();
-    rogue.say(&have(0, 5, true));
+    rogue.say(&have(0, 0, true));
     rogue.over(true);
     rogue.settle();
-    assert!(rogue.hear().contains(&Message::Differs { entry: ZERO }));
+    let root = Some(Root::of(&content(1, 5000)));
+    assert!(rogue.hear().contains(&Message::Claim { entry: ZERO, root }));
     rogue.say(&kept(0..1));
     rogue.over(true);
     rogue.settle();
