@@ -96,7 +96,8 @@ pub enum Unchanged {
 
 /// How long to wait for what. A peer can propose none of these.
 ///
-/// Each wait ends in [`Error::Stalled`](crate::Error::Stalled), which names the deadline.
+/// Each wait ends in [`Error::Stalled`](crate::Error::Stalled), which names the deadline. The defaults are for lines of 16 KiB/s and more,
+/// whose buffers take up to 8 MiB; [`Config::for_rate`] is for slower ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlines {
@@ -117,10 +118,16 @@ pub struct Deadlines {
     /// From the first byte of a message to its last. Default: 60 s. With blocks of 256 KiB this asks for
     /// 4.4 KB/s. A peer that listens must take at least 4 KiB in this time, or all there is.
     pub progress: Duration,
-    /// Without any message but heartbeats. Default: 15 min, which is what a device may take to sync.
+    /// Without anything that moves an entry: an offer, content, an answer about an entry that is news. Default: 15 min, which is what a
+    /// device may take to sync. It counts over all turns of the peer; heartbeats, unknown messages and turns without a word do not put it
+    /// off.
+    ///
+    /// One thing does: a sender whose source has nothing at the moment, such as a pipe, says a heartbeat in each of its turns while
+    /// content of a pending entry is due. Neither side ends such a session: it goes on until the source does, somebody
+    /// [cancels](crate::Cancel), or the stream is lost.
     pub idle: Duration,
-    /// Receiver: how long it goes on listening to a sender that it has bad news for, before it closes.
-    /// Default: 15 s, a few times the length of a turn.
+    /// Receiver: how long it goes on listening to a sender that it has bad news for, before it closes without telling it.
+    /// Default: 15 s, a few times the length of a turn. A sender that has said that it leaves is told at once.
     pub drain: Duration,
 }
 

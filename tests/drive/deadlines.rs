@@ -127,6 +127,38 @@ fn stream_that_is_interrupted_for_ever_ends_the_session_at_the_deadline() {
     assert!(matches!(received, Err(Error::Stalled(Stall::Hello { .. }))), "{received:?}");
 }
 
+/// A stream that takes everything at once, and never says that it has passed it on.
+struct Flushing(Virtual);
+
+impl Read for Flushing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        unreachable!("nothing is read before all is written")
+    }
+}
+
+impl Write for Flushing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.pass(Duration::from_secs(1));
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+#[test]
+fn stream_that_flushes_for_ever_ends_the_session_at_the_deadline() {
+    let clock = Virtual::default();
+    let sent = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .send(&mut three_files(), Flushing(clock.clone()));
+    let after = Deadlines::default().silence;
+    let Err(Error::Stalled(stall)) = sent else { panic!("{sent:?}") };
+    assert_eq!(stall, Stall::Write { after });
+    assert_eq!(clock.now(), after);
+}
+
 /// A sender that greets, and takes the answer a byte at a time.
 struct Greeting(Virtual, Vec<u8>);
 

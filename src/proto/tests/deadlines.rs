@@ -223,6 +223,27 @@ fn turn_that_is_not_taken_ends_by_its_own_deadlines() {
 }
 
 #[test]
+fn pause_of_ones_own_making_is_not_the_peers() {
+    let second = Duration::from_secs;
+    let mut rogue = Rogue::receiver(&config(), alice()).greeted();
+    let sender = &mut rogue.pair.sender;
+    let mut now = rogue.pair.now;
+    // A byte, and then a limit on the rate, for longer than any deadline; again and again.
+    for _ in 0..20 {
+        now += second(100);
+        sender.handle_write_resumed(now);
+        assert_eq!(sender.handle_write_blocked(now), Ok(()));
+        now += second(2);
+        assert_eq!(sender.handle_peer_took(now, 1), Ok(()));
+    }
+    // What is the peer's counts on.
+    let stall = Stall::Drip { bytes: 20, after: second(61) };
+    assert_eq!(sender.handle_write_blocked(now + second(21) - STEP), Ok(()));
+    let blocked = sender.handle_write_blocked(now + second(21));
+    assert_eq!(blocked, Err(Failure::Stalled(stall)));
+}
+
+#[test]
 fn answer_to_a_turn_that_may_be_under_way_is_waited_for_as_long_as_a_slow_line_takes() {
     let second = Duration::from_secs;
     let deadlines = config().deadlines.rate(100);
