@@ -129,6 +129,7 @@
 pub mod config;
 pub mod drive;
 mod error;
+pub mod escape;
 pub mod plain;
 pub mod proto;
 pub mod store;

@@ -43,7 +43,6 @@ pub use link::Consumed;
 pub use message::{Activity, Name};
 pub use operation::StoreOperation;
 #[cfg(feature = "fs")]
-pub(crate) use path::escape;
 pub use path::{NameError, RelPath};
 pub use receiver::{Found, ReceiveAction, Receiver, Step};
 pub use sender::{ReadRequest, SendAction, Sender};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::escape::escape;
+
 /// The place of an entry below the folder that is sent or received: one or more parts, joined by `/`.
 ///
 /// A value of this type names something inside its folder on every platform. It is not absolute, has no
@@ -204,27 +206,6 @@ impl fmt::Debug for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
-}
-
-/// Writes any name as [`RelPath`] is shown, also one that cannot be a `RelPath`.
-pub(crate) fn escape(name: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
-    for chunk in name.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() || is_invisible(c) || c == '\\' {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
-    }
-    Ok(())
-}
-
-/// Marks that change the direction or the line of the text around them, or cannot be seen.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use self::line::Line;
+use crate::escape::Escaped;
+
 pub use self::listening::Listening;
 pub use self::stdio::Stdio;
 pub use self::threaded::Threaded;
@@ -114,7 +116,7 @@ pub trait Acceptor {
     fn accept(&mut self) -> io::Result<(Self::Stream, Peer)>;
 }
 
-/// Who is at the other end of a stream, for people to read. It proves nothing.
+/// Who is at the other end of a stream, for people to read. It proves nothing. It is shown [escaped](crate::escape).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
@@ -132,9 +134,11 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
-            Self::Path(path) => write!(f, "unix:{}", path.display()),
+            Self::Path(path) => {
+                write!(f, "unix:{}", Escaped(path.as_os_str().as_encoded_bytes()))
+            }
             Self::Pipe => f.write_str("pipe"),
-            Self::Other(text) => text.fmt(f),
+            Self::Other(text) => Escaped(text.as_bytes()).fmt(f),
         }
     }
 }
@@ -176,5 +180,22 @@ impl<A: Acceptor + ?Sized> Acceptor for Box<A> {
 
     fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
         (**self).accept()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::escape::is_unsafe;
+
+    #[test]
+    fn peer_is_shown_without_anything_that_a_terminal_obeys() {
+        for bad in ["\u{1b}[31m", "\u{9b}2J", "a\nhaul: b", "\u{202e}gpj\u{2069}"] {
+            for peer in [Peer::Path(bad.into()), Peer::Other(bad.to_owned())] {
+                let shown = peer.to_string();
+                assert!(!shown.contains(is_unsafe), "{shown:?}");
+            }
+        }
+        assert_eq!(Peer::Path("/run/a b".into()).to_string(), "unix:/run/a b");
     }
 }

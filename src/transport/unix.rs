@@ -16,6 +16,7 @@ use super::close::{self, Closing};
 use super::tick::Ticking;
 use super::within::Within;
 use super::{Acceptor, Connector, Peer};
+use crate::escape::Escaped;
 
 /// Opens connections to the Unix socket of a path.
 #[derive(Debug, Clone)]
@@ -265,7 +266,7 @@ impl Closing for net::UnixStream {
 ///
 /// It stands inside the [`io::Error`] that [`connect`](Connector::connect) and [`bind`](UnixAcceptor::bind) give.
 #[derive(Debug, thiserror::Error)]
-#[error("unix:{}: {source}", path.display())]
+#[error("unix:{}: {source}", Escaped(path.as_os_str().as_encoded_bytes()))]
 #[non_exhaustive]
 pub struct UnixError {
     /// The path.

@@ -118,6 +118,45 @@ fn json_names_are_escaped() {
 }
 
 #[test]
+fn names_of_sockets_and_files_reach_no_terminal_as_they_are() {
+    let place = tempdir().unwrap();
+    let odd = "s\u{1b}[31m\u{9b}2J\n\u{202e}gpj\u{2069}";
+    let (file, inbox) = (place.path().join(odd), place.path().join("in"));
+    fs::write(&file, "x").unwrap();
+    let socket = format!("unix:{}", place.path().join(format!("{odd}.sock")).display());
+    let file = file.to_str().unwrap();
+    for more in [&[][..], &["--json"], &["--plain"], &["--json", "--plain"]] {
+        let plain = place.path().join(format!("{odd}-{}", more.len()));
+        let _ = fs::remove_dir_all(&inbox);
+        let _ = fs::remove_file(&plain);
+        fs::create_dir(&inbox).unwrap();
+        let into = if more.contains(&"--plain") { &plain } else { &inbox };
+        let listen = ["receive", "--once", "--listen", &socket];
+        let mut bob = Haul::start([&listen[..], more, &[into.to_str().unwrap()]].concat());
+        bob.line(|line| line.contains("listening"));
+        let alice = run([&["send", file, &socket], more].concat()).code(0);
+        let bob = bob.finish().code(0);
+        // And where it goes wrong: nobody is there, the file is not.
+        let lost = run([&["send", file, &socket], more].concat()).code(3);
+        let none = format!("{file}.none");
+        let gone = run([&["send", &none, &socket], more].concat()).code(1);
+        let taken = run([&listen[..], more, &[file]].concat());
+        for said in [&alice, &bob, &lost, &gone, &taken] {
+            let text = [said.stdout.as_str(), &said.stderr].concat();
+            let bad = |c: char| haul::escape::is_unsafe(c) && c != '\n';
+            assert!(!text.contains(bad), "{said:?}");
+            assert!(said.stderr.lines().all(|line| line.starts_with("haul: ")), "{said:?}");
+        }
+        if more.contains(&"--json") {
+            let events = bob.events();
+            let address = &find(&events, "listening")["address"];
+            assert_eq!(address.as_str(), Some(socket.as_str()), "it says what to connect to");
+            find(&events, "connected");
+        }
+    }
+}
+
+#[test]
 fn json_progress_of_a_large_file_is_limited_and_complete() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let size = 40 << 20;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::io;
 
+use haul::escape::is_unsafe;
 use haul::proto::{AbortCode, Incompatible, Refusal, Stall, Withdrawal};
 use haul::transport::exec::ExecError;
 use haul::{Error, Operation, RelPath};
@@ -123,11 +124,24 @@ const SHARED: u32 = 34;
 pub(crate) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns = matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if c.is_control() || turns {
-            // Writing to a string does not fail.
-            let _ = write!(clean, "{}", c.escape_default());
+        if is_unsafe(c) {
+            clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+/// As [`clean`] for a line of JSON, which still says the same: such characters stand in strings alone.
+pub(crate) fn clean_json(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len());
+    for c in line.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(clean, "\\u{unit:04x}");
+            }
         } else {
             clean.push(c);
         }
@@ -338,5 +352,17 @@ mod tests {
             clean("a\u{1b}[31mb\r\n\u{9b}\u{202e}é\\"),
             "a\\u{1b}[31mb\\r\\n\\u{9b}\\u{202e}é\\"
         );
+    }
+
+    #[test]
+    fn clean_json_says_the_same_and_holds_nothing_unsafe() {
+        for text in
+            ["a\u{1b}[31m", "\u{9b}2J\u{7f}", "x\ny", "\u{202e}gpj.exe\u{2069}", "\u{e0041}é日"]
+        {
+            let line = clean_json(&serde_json::to_string(text).unwrap());
+            assert!(!line.contains(is_unsafe), "{line}");
+            assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+            assert!(!clean(text).contains(is_unsafe));
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::Output;
 use crate::bars::{Bars, Step};
 use crate::exit::Stop;
-use crate::explain::clean;
+use crate::explain::{clean, clean_json};
 use crate::spool::{Failed, Need, Put, Spool};
 
 /// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic; one that does not read keeps
@@ -167,7 +167,7 @@ impl Reporter {
             && let Ok(line) = serde_json::to_string(&Line { record, session })
         {
             let is_progress = matches!(record, Record::Progress { .. });
-            self.write(line, if is_progress { Need::May } else { Need::Must });
+            self.write(clean_json(&line), if is_progress { Need::May } else { Need::Must });
         }
     }
 

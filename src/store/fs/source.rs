@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use super::holes::Extents;
 use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
-use crate::proto::{Meta, NameError, RelPath, Withdrawal, escape};
+use crate::escape::escape;
+use crate::proto::{Meta, NameError, RelPath, Withdrawal};
 use crate::store::{Source, Unsendable, withdrawal_of};
 
 /// Sends files and folders of the file system.
