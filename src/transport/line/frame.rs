@@ -198,7 +198,9 @@ mod tests {
     }
 
     fn content(length: usize, seed: u8) -> Vec<u8> {
-        (0..length).map(|at| (at.wrapping_mul(37) as u8).wrapping_add(seed) & seed).collect()
+        (0..length)
+            .map(|at| at.wrapping_mul(37).to_le_bytes()[0].wrapping_add(seed) & seed)
+            .collect()
     }
 
     #[test]

@@ -34,6 +34,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! `examples/serial.rs` opens a serial port for it.
+//!
 //! # What the stream owes
 //!
 //! Less than [others](super): bytes may be lost, changed, doubled and added. It must carry every value of a byte

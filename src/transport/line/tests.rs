@@ -1,4 +1,6 @@
 use super::play::{Play, Step, content};
+use std::num::NonZeroUsize;
+
 use super::*;
 use crate::transport::fault::{Direction, Fault, Misdeed};
 
@@ -124,4 +126,46 @@ fn end_that_lost_its_peer_hears_of_it_while_it_speaks_and_while_it_listens() {
         let kind = near.error.as_ref().map(io::Error::kind);
         assert_eq!(kind, Some(ErrorKind::ConnectionReset));
     }
+}
+
+#[test]
+fn connect_without_an_other_end_times_out_and_may_be_tried_again() {
+    let (near, mut far) = crate::transport::memory::pipe(NonZeroUsize::MIN);
+    let (clock, step) = (Arc::new(AtomicU64::new(0)), 100);
+    let now = Arc::clone(&clock);
+    // Each look at the clock takes a tenth of a second.
+    let tells = move || Duration::from_millis(now.fetch_add(step, Ordering::Relaxed));
+    let mut line = Line::new(waits(near), NonZeroU32::MIN).clock(tells);
+    for _ in 0..2 {
+        let before = clock.load(Ordering::Relaxed);
+        assert_eq!(line.connect().unwrap_err().kind(), ErrorKind::TimedOut);
+        let took = Duration::from_millis(clock.load(Ordering::Relaxed) - before);
+        let least = CONNECT_TIMEOUT + CLOSE_WAIT;
+        assert!((CONNECT_TIMEOUT..least + Duration::from_secs(5)).contains(&took), "{took:?}");
+    }
+    assert_eq!(far.read(&mut [0; 9]).unwrap(), 1, "it was asked for");
+}
+
+#[test]
+fn drop_without_an_other_end_ends_in_time() {
+    let (near, far) = crate::transport::memory::pipe(NonZeroUsize::MIN.saturating_add(9999));
+    let rate = NonZeroU32::new(1_000_000).unwrap();
+    let (mut near, mut far) = (Line::new(near, rate), Line::new(far, rate));
+    let mut stream = thread::scope(|scope| {
+        let far = scope.spawn(|| far.accept().unwrap());
+        let near = near.connect().unwrap();
+        // Forgotten without a word to the other end.
+        std::mem::forget(far.join().unwrap());
+        near
+    });
+    stream.write_all(b"nobody reads this").unwrap();
+    let start = Instant::now();
+    drop(stream);
+    let bounds = CLOSE_WAIT..CLOSE_WAIT + Duration::from_secs(20);
+    assert!(bounds.contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+fn waits(mut pipe: crate::transport::memory::Pipe) -> crate::transport::memory::Pipe {
+    pipe.set_timeout(Some(Duration::from_millis(1)));
+    pipe
 }

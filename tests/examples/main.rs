@@ -6,15 +6,21 @@ use std::process::Command;
 
 /// What an example prints. It is run with the features that this test has, so that nothing is built twice.
 fn run(name: &str) -> String {
+    let output = cargo(name).output().expect("cargo runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
+    String::from_utf8(output.stdout).expect("examples print text")
+}
+
+/// The command that runs it.
+fn cargo(name: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--no-default-features", "--features", &features()]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    let output = cargo.args(["--example", name]).output().expect("cargo runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
-    String::from_utf8(output.stdout).expect("examples print text")
+    cargo.args(["--example", name]);
+    cargo
 }
 
 fn features() -> String {
@@ -63,3 +69,6 @@ fn tcp_delivers_its_file_with_the_hash_that_b3sum_prints() {
     let hash = blake3::hash(&std::fs::read("examples/tcp.rs").expect("it is this package's"));
     assert!(output.contains(&format!("{hash}  tcp.rs (synced)\n")), "{output}");
 }
+
+#[cfg(all(target_os = "linux", feature = "fs"))]
+mod serial;
