@@ -176,6 +176,31 @@ fn plain_name_appears_only_with_the_end_and_a_stop_leaves_nothing() {
 }
 
 #[test]
+fn plain_part_that_a_killed_run_left_is_removed_by_the_next() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    let arguments = ["receive", "--plain", file.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut bob = Haul::start(arguments);
+    let mut alice = TcpStream::connect(bob.address()).unwrap();
+    alice.write_all(b"half an im").unwrap();
+    bob.line(|line| line.starts_with("connected by"));
+    let left = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let deadline = std::time::Instant::now() + crate::common::PATIENCE;
+    crate::common::poll(deadline, "some bytes", || {
+        left().any(|path| fs::read(path).unwrap() == b"half an im").then_some(())
+    });
+    bob.kill();
+    assert_eq!(left().count(), 1);
+
+    let mut bob = Haul::start(arguments);
+    let address = bob.address();
+    assert_eq!(left().count(), 1, "its own alone");
+    run(["send", "--plain", photo_path().to_str().unwrap(), &address]).code(0);
+    bob.finish().code(0);
+    assert_eq!(names(folder.path()), ["a.jpg"]);
+}
+
+#[test]
 fn plain_reset_connection_is_an_error_and_leaves_nothing() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("a.jpg");

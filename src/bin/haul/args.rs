@@ -187,7 +187,8 @@ pub(crate) struct Receive {
     /// Speak the bare wire: one file, whatever comes until the stream ends, as from nc.
     ///
     /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error.
-    /// What has come stands beside FILE as .haul-plain-*.part until then.
+    /// What has come stands beside FILE as .haul-plain-*.part until then; what a killed process left there, the next one
+    /// removes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "max_sessions", "allow_links", "allow_hidden"])]
     pub(crate) plain: Option<PathBuf>,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].

@@ -11,6 +11,7 @@ mod filter;
 mod help;
 mod interrupt;
 mod picture;
+mod place;
 mod plain;
 mod progress;
 mod receive;

@@ -1,6 +1,6 @@
 //! `haul send --plain` and `haul receive --plain`: the wire of programs that send bare bytes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::args::{Receive, Send};
 use crate::exit::{Code, Side, Stop};
 use crate::explain;
 use crate::interrupt;
+use crate::place::Place;
 use crate::progress::Progress;
 use crate::receive::{dial, listen};
 use crate::report::{Held, Others, Record, Reporter};
@@ -183,92 +184,6 @@ impl io::Read for Wary<'_> {
     }
 }
 
-/// Where the file goes: a partial file beside its place, which is gone unless it is kept.
-struct Place {
-    path: PathBuf,
-    folder: PathBuf,
-    partial: PathBuf,
-    file: File,
-    kept: bool,
-}
-
-impl Place {
-    fn new(path: &Path, existing: Existing) -> Result<Self, Stop> {
-        let local = |text: String| Stop::new(Code::Local, text);
-        let shown = path.display();
-        if path.file_name().is_none() {
-            return Err(local(format!("{shown} is not the name of a file")));
-        }
-        match fs::symlink_metadata(path) {
-            Ok(meta) if meta.is_dir() => {
-                return Err(local(format!("{shown} is a folder; name the file to receive into")));
-            }
-            Ok(meta) if existing == Existing::Replace && !meta.is_file() => {
-                return Err(local(format!("{shown} is not a regular file, and stays")));
-            }
-            Ok(_) if existing != Existing::Replace => return Err(exists(path)),
-            _ => {}
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
-        for number in 0..ATTEMPTS {
-            let name = format!(".haul-plain-{}-{number}.part", std::process::id());
-            let partial = folder.join(name);
-            match OpenOptions::new().write(true).create_new(true).open(&partial) {
-                Ok(file) => {
-                    return Ok(Self { path: path.into(), folder, partial, file, kept: false });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    let reason = explain::system(&error);
-                    return Err(local(format!("cannot write in {}: {reason}", folder.display())));
-                }
-            }
-        }
-        Err(local(format!("{} holds too many .haul-plain-*.part", folder.display())))
-    }
-
-    /// Makes it durable and gives it its name, in one step, and in place of nothing but what may be replaced.
-    fn keep(mut self, existing: Existing, durability: Durability) -> Result<(), Stop> {
-        let synced = match durability {
-            Durability::Received => Ok(()),
-            Durability::Flushed => self.file.sync_data(),
-            _ => self.file.sync_all(),
-        };
-        synced.map_err(|error| self.failed(&error))?;
-        if existing == Existing::Replace {
-            fs::rename(&self.partial, &self.path).map_err(|error| self.failed(&error))?;
-        } else {
-            match name(&self.partial, &self.path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Err(exists(&self.path));
-                }
-                named => named.map_err(|error| self.failed(&error))?,
-            }
-        }
-        self.kept = true;
-        if durability == Durability::Synced {
-            let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
-            folder.map_err(|error| self.failed(&error))?;
-        }
-        Ok(())
-    }
-
-    fn failed(&self, error: &io::Error) -> Stop {
-        let reason = explain::system(error);
-        Stop::new(Code::Local, format!("cannot save {}: {reason}", self.path.display()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.kept {
-            // What cannot be removed now is found by its name.
-            let _ = fs::remove_file(&self.partial);
-        }
-    }
-}
-
 /// Looks while a transfer runs: at the clock, and for Ctrl-C.
 struct Watch {
     progress: Progress,
@@ -363,32 +278,6 @@ fn open(path: &Path) -> Result<(File, u64), Stop> {
     }
 }
 
-/// Gives the file its name, if that is free; there is no moment between the question and the deed.
-fn name(partial: &Path, path: &Path) -> io::Result<()> {
-    match fs::hard_link(partial, path) {
-        Ok(()) => fs::remove_file(partial),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        // A file system without hard links.
-        Err(_) => rename_to_free(partial, path),
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn rename_to_free(partial: &Path, path: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, partial, CWD, path, RenameFlags::NOREPLACE).map_err(io::Error::from)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn rename_to_free(_: &Path, _: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-fn exists(path: &Path) -> Stop {
-    let shown = path.display();
-    Stop::new(Code::Refused, format!("{shown} exists already, and stays; see --existing replace"))
-}
-
 fn interrupted(reporter: &Reporter) -> Code {
     let code = Code::Interrupted;
     reporter.record(&Record::Failed { code: code.number(), message: "interrupted" }, None);
@@ -403,6 +292,3 @@ fn chunk(asked: Option<ChunkSize>, limit: Option<&RateLimit>) -> ChunkSize {
 
 /// Without a byte for so long, either way, the peer is given up.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// Names that are tried for a partial file: others are left over from processes that were killed.
-const ATTEMPTS: u32 = 1000;

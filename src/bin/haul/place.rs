@@ -1,0 +1,240 @@
+//! The file that the plain wire is received into, under a name of its own until all has come.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use haul::{Durability, Existing};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::exit::{Code, Stop};
+use crate::explain;
+
+/// A partial file beside the place of the file, which is gone unless it is kept. It is locked for as long as it is written.
+pub(crate) struct Place {
+    path: PathBuf,
+    folder: PathBuf,
+    partial: PathBuf,
+    pub(crate) file: File,
+    kept: bool,
+}
+
+impl Place {
+    pub(crate) fn new(path: &Path, existing: Existing) -> Result<Self, Stop> {
+        let local = |text: String| Stop::new(Code::Local, text);
+        let shown = path.display();
+        if path.file_name().is_none() {
+            return Err(local(format!("{shown} is not the name of a file")));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => {
+                return Err(local(format!("{shown} is a folder; name the file to receive into")));
+            }
+            Ok(meta) if existing == Existing::Replace && !meta.is_file() => {
+                return Err(local(format!("{shown} is not a regular file, and stays")));
+            }
+            Ok(_) if existing != Existing::Replace => return Err(exists(path)),
+            _ => {}
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
+        sweep(&folder);
+        for number in 0..ATTEMPTS {
+            let name = format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id());
+            let partial = folder.join(name);
+            match OpenOptions::new().write(true).create_new(true).open(&partial) {
+                // Until it is locked, it is like one that a killed process left, and may be swept.
+                Ok(file) if is_swept(&partial, &file) => {}
+                Ok(file) => {
+                    return Ok(Self { path: path.into(), folder, partial, file, kept: false });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let reason = explain::system(&error);
+                    return Err(local(format!("cannot write in {}: {reason}", folder.display())));
+                }
+            }
+        }
+        Err(local(format!("{} holds too many {PREFIX}*{SUFFIX}", folder.display())))
+    }
+
+    /// Makes it durable and gives it its name, in one step, and in place of nothing but what may be replaced.
+    pub(crate) fn keep(mut self, existing: Existing, durability: Durability) -> Result<(), Stop> {
+        let synced = match durability {
+            Durability::Received => Ok(()),
+            Durability::Flushed => self.file.sync_data(),
+            _ => self.file.sync_all(),
+        };
+        synced.map_err(|error| self.failed(&error))?;
+        if existing == Existing::Replace {
+            fs::rename(&self.partial, &self.path).map_err(|error| self.failed(&error))?;
+        } else {
+            match name(&self.partial, &self.path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(exists(&self.path));
+                }
+                named => named.map_err(|error| self.failed(&error))?,
+            }
+        }
+        self.kept = true;
+        if durability == Durability::Synced {
+            let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
+            folder.map_err(|error| self.failed(&error))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &io::Error) -> Stop {
+        let reason = explain::system(error);
+        Stop::new(Code::Local, format!("cannot save {}: {reason}", self.path.display()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed now is swept by the next run.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+/// Gives the file its name, if that is free; there is no moment between the question and the deed.
+fn name(partial: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(partial, path) {
+        Ok(()) => fs::remove_file(partial),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // A file system without hard links.
+        Err(_) => rename_to_free(partial, path),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn rename_to_free(partial: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, partial, CWD, path, RenameFlags::NOREPLACE).map_err(io::Error::from)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn rename_to_free(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn exists(path: &Path) -> Stop {
+    let shown = path.display();
+    Stop::new(Code::Refused, format!("{shown} exists already, and stays; see --existing replace"))
+}
+
+/// Removes what runs left here that were killed: partial files of this user that nobody has locked. On a file system
+/// without locks all stay.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.map_while(Result::ok).filter(|entry| is_partial(&entry.file_name())) {
+        let path = entry.path();
+        // Neither following a link nor waiting for a FIFO.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = open(&path, flags, Mode::empty()).map(File::from) else { continue };
+        let is_ours =
+            file.metadata().is_ok_and(|meta| meta.is_file() && meta.uid() == geteuid().as_raw());
+        let is_idle = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_ours && is_idle && is_named(&path, &file) {
+            // What cannot be removed is no reason to receive nothing.
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// Locks a new partial file, and says whether another run has removed it, or is about to.
+fn is_swept(path: &Path, file: &File) -> bool {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => !is_named(path, file),
+        Err(Errno::WOULDBLOCK) => true,
+        // A file system without locks: nobody sweeps there.
+        Err(_) => false,
+    }
+}
+
+/// Whether the path leads to this very file.
+fn is_named(path: &Path, file: &File) -> bool {
+    match (fs::symlink_metadata(path), file.metadata()) {
+        (Ok(named), Ok(own)) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
+        _ => false,
+    }
+}
+
+/// Whether it is the name of a partial file: `.haul-plain-<process>-<number>.part`.
+fn is_partial(name: &OsStr) -> bool {
+    let middle = name.as_bytes().strip_prefix(PREFIX.as_bytes());
+    let middle = middle.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
+    let Some(middle) = middle else { return false };
+    let mut numbers = middle.split(|&byte| byte == b'-');
+    let mut is_number = || {
+        numbers.next().is_some_and(|text| !text.is_empty() && text.iter().all(u8::is_ascii_digit))
+    };
+    is_number() && is_number() && numbers.next().is_none()
+}
+
+const PREFIX: &str = ".haul-plain-";
+const SUFFIX: &str = ".part";
+
+/// Names that are tried for a partial file: others are in use, or another user's.
+const ATTEMPTS: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn place_sweeps_what_killed_runs_left_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let kept = [
+            "a.jpg",
+            ".haul-plain-x-0.part",
+            ".haul-plain-1-0-0.part",
+            ".haul-plain-1.part",
+            ".haul-plain--0.part",
+            ".haul-plain-1-0.partial",
+            ".haul-0123456789abcdef.part",
+        ];
+        kept.iter().for_each(|name| fs::write(at(name), "kept").unwrap());
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("file"), "kept").unwrap();
+        symlink(outside.path().join("file"), at(".haul-plain-2-0.part")).unwrap();
+        fs::create_dir(at(".haul-plain-3-0.part")).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, at(".haul-plain-5-0.part"), fifo, mode, 0).unwrap();
+        // One that is written to, and its name is known.
+        let busy = Place::new(&at("new"), Existing::Refuse).unwrap();
+        for left in [".haul-plain-4-0.part", ".haul-plain-4-12.part"] {
+            fs::write(at(left), "left").unwrap();
+        }
+        let more = Place::new(&at("more"), Existing::Refuse).unwrap();
+        let names = |dir: &Path| {
+            let entries = fs::read_dir(dir).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+            names.sort();
+            names
+        };
+        let mut expected: Vec<_> = kept.iter().map(|name| at(name)).collect();
+        let others = [".haul-plain-2-0.part", ".haul-plain-3-0.part", ".haul-plain-5-0.part"];
+        expected.extend(others.iter().map(|name| at(name)));
+        expected.extend([busy.partial.clone(), more.partial.clone()]);
+        expected.sort();
+        assert_eq!(names(dir.path()), expected);
+        assert_eq!(fs::read(outside.path().join("file")).unwrap(), b"kept");
+        // A file that was named while its partial name had not gone is left whole.
+        busy.keep(Existing::Refuse, Durability::Received).unwrap();
+        fs::hard_link(at("new"), at(".haul-plain-6-0.part")).unwrap();
+        sweep(dir.path());
+        assert!(at("new").exists() && !at(".haul-plain-6-0.part").exists());
+    }
+}
