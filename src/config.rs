@@ -341,3 +341,33 @@ setters!(Limits {
     name_bytes: u32,
     depth: u32,
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_rate_chooses_the_figures_that_are_documented() {
+        let kib = |kib: u64| kib << 10;
+        for (rate, block, turn, least, progress, drain) in [
+            (300, kib(1), 1500, 150, 116, 73),
+            (960, kib(4), 4800, 480, 60, 33),
+            (11_520, kib(32), 57_600, 5760, 60, 16),
+            (60_000, kib(256), 300_000, kib(16), 60, 15),
+        ] {
+            let config = Config::for_rate(rate);
+            let blocks = (config.block_size.bytes(), config.limits.block.bytes());
+            assert_eq!((blocks, config.turn.max_bytes), ((block, block), turn), "{rate}");
+            let deadlines = Deadlines::default().rate(least);
+            let deadlines = deadlines.progress(Duration::from_secs(progress));
+            assert_eq!(config.deadlines, deadlines.drain(Duration::from_secs(drain)), "{rate}");
+        }
+        // No rate, however low or high, makes a configuration that cannot be.
+        for rate in [0, 1, u64::MAX] {
+            let config = Config::for_rate(rate);
+            assert!(
+                config.turn.max_bytes >= config.block_size.bytes() && config.deadlines.rate > 0
+            );
+        }
+    }
+}

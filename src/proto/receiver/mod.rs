@@ -17,10 +17,12 @@
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
 //! | `Listening` | `Out`, nothing pending | | `Closed` |
+//! | `Listening` | `Out`, something pending | | `Speaking`, to say `Abort` |
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, the floor is [kept](Receiver::keep_floor) | `Hello` once, `Heartbeat` when due | `Speaking` |
 //! | `Speaking` | `poll`, a claim is to be checked | `Read`; then `Commit` if it is the same, else `Begin` beside or `Refuse` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
+//! | `Speaking` | `poll`, nothing to say to a sender that waits, nor under way | `Abort` | failed: `WaitsForNothing` |
 //! | any but `Closed` | a commit ended | `Receipt` or `Refuse`, with the floor | the same |
 //! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
 //! | any but `Closed` | the name is taken, by something else | `Commit` under another name, or `Discard` and `Refuse` | the same |
@@ -64,7 +66,7 @@ use crate::tree::Root;
 /// The receiving half of a session, sans-IO.
 ///
 /// 1. Call [`poll`](Receiver::poll) and do what it says. Bytes that it appended are written to the stream
-///    first, whatever the action.
+///    first, whatever the action; where that takes time, call [`handle_peer_took`](Receiver::handle_peer_took).
 /// 2. After [`ReceiveAction::Await`], read from the stream and give all bytes that are not yet consumed to
 ///    [`handle_input`](Receiver::handle_input), until it asks for more. What it asks of the store is answered
 ///    before the next call.

@@ -45,7 +45,7 @@ use crate::tree::BlockSize;
 /// The sending half of a session, sans-IO.
 ///
 /// 1. Call [`poll`](Sender::poll) and do what it says. Bytes that it appended are written to the stream
-///    first, whatever the action.
+///    first, whatever the action; where that takes time, call [`handle_peer_took`](Sender::handle_peer_took).
 /// 2. After [`SendAction::Await`], read from the stream and give all bytes that are not yet consumed to
 ///    [`handle_input`](Sender::handle_input), until it asks for more.
 /// 3. After [`SendAction::Closed`], the session is over, and well.
