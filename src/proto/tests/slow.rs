@@ -409,3 +409,41 @@ fn line_with_large_buffers_moves_files_by_the_defaults() {
         assert_eq!(sent.unwrap().delivered, 1, "{size}");
     }
 }
+
+/// A stream of which each read takes longer than any deadline for a peer, and then gives what has come long since.
+struct Late(Stream);
+
+impl Read for Late {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.sleep(Duration::from_secs(40));
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Late {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What has come is looked at before the clock is.
+#[test]
+fn driver_gives_the_core_what_has_come_before_a_deadline_is_judged() {
+    let patient = Deadlines::default().hello(Duration::from_secs(100));
+    let ours = Config::default().deadlines(patient);
+    let theirs = ours.clone().deadlines(patient.silence(Duration::from_secs(1000)));
+    let pair = |alice| Pair::with(&theirs, &theirs, alice, Bob::default());
+    let stream = Stream::new(pair(Alice::default()), 1_000_000, 1000, true);
+    let mut source = MemorySource::new().file(path("0"), content(0, 300_000));
+    let mut transfer = Transfer::new(ours.clone()).clock(stream.clone());
+    let sent = transfer.send(&mut source, Late(stream));
+    assert_eq!(sent.unwrap().delivered, 1);
+    let stream = Stream::new(pair(files(&[3000])), 1_000_000, 1000, false);
+    let mut transfer = Transfer::new(ours).clock(stream.clone());
+    let received = transfer.receive(&mut MemoryStore::new(), Late(stream));
+    assert_eq!(received.unwrap().delivered, 1);
+}
