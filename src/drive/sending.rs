@@ -110,7 +110,8 @@ impl<S: Source> HasProgress for Sending<'_, S> {
     fn arrived(&self) -> u64 {
         let summary = self.sender.summary();
         let settled = summary.delivered.saturating_add(summary.trusted);
-        settled.saturating_add(summary.sent - summary.resent)
+        let moved = settled.saturating_add(summary.sent - summary.resent);
+        moved.saturating_add(self.sender.compared())
     }
 
     fn settled(&self) -> Option<Summary> {

@@ -298,13 +298,13 @@ impl Receiver {
         }
         self.next_id = next_id;
         self.summary.travel(payload.len(), false);
-        let (is_counted, was_open) = if again.is_some() {
-            (true, false)
+        let (is_counted, was_open, place) = if again.is_some() {
+            (true, false, Place::Offered)
         } else {
             self.pass_over(Some(entry));
             match self.recall(&wire)? {
                 Known::Answered => return Ok(()),
-                Known::Nothing { is_counted, is_open } => (is_counted, is_open),
+                Known::Nothing { is_counted, is_open, place } => (is_counted, is_open, place),
             }
         };
         let limits = &self.config.limits;
@@ -367,7 +367,7 @@ impl Receiver {
         if wire.by_time {
             tasks.push_back(Task::Look { entry });
         } else if self.deferred.is_empty() || !self.defer(entry) {
-            tasks.push_back(Task::Begin { entry, place: Place::Offered });
+            tasks.push_back(Task::Begin { entry, place });
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::proto::event::Event;
 use crate::proto::message::{Message, Name, WireOffer};
 use crate::proto::path::RelPath;
 use crate::proto::types::{EntryId, Meta};
+use crate::store::Place;
 use crate::tree::{BlockSize, BlockTree, Root};
 
 /// Entries of a former connection that the sender has not offered again so far.
@@ -19,6 +20,8 @@ use crate::tree::{BlockSize, BlockTree, Root};
 pub(super) struct Former {
     /// A receiver was taken over: that is done once on each connection.
     is_taken: bool,
+    /// An entry that was to be begun beside what has its name.
+    beginning: Option<(EntryId, Place)>,
     entries: BTreeMap<EntryId, Incoming>,
     verdicts: BTreeMap<EntryId, Verdict>,
     open: u32,
@@ -48,8 +51,9 @@ pub(super) struct Identity(Root);
 
 /// What was known of an entry that is offered again.
 pub(super) enum Known {
-    /// Nothing that can be used. The offer may be one that was judged and counted before, and the entry may be open.
-    Nothing { is_counted: bool, is_open: bool },
+    /// Nothing that can be used, save under which name it is to be begun. The offer may be one that was judged and counted
+    /// before, and the entry may be open.
+    Nothing { is_counted: bool, is_open: bool, place: Place },
     /// The answer is under way.
     Answered,
 }
@@ -170,7 +174,8 @@ impl Receiver {
         // What the caller was not asked for any more.
         let todo = std::mem::replace(&mut self.todo, former.todo);
         self.todo.extend(todo);
-        self.former = Former { is_taken: true, ..former.former };
+        let beginning = former.beginning.or(former.former.beginning);
+        self.former = Former { is_taken: true, beginning, ..former.former };
         self.former.verdicts.extend(former.told);
         let (mut entries, mut unsaid) = (former.entries, former.unsaid);
         for message in former.say.into_iter().filter(is_verdict) {
@@ -224,10 +229,10 @@ impl Receiver {
 
     /// Answers an offer from what is known of the entry, if it is the same that was offered before.
     pub(super) fn recall(&mut self, wire: &WireOffer) -> Result<Known, ProtocolError> {
-        let entry = wire.entry;
+        let (entry, place) = (wire.entry, Place::Offered);
         let Ok(path) = RelPath::parse(&wire.name) else {
             self.pass_over(entry.0.checked_add(1).map(EntryId));
-            return Ok(Known::Nothing { is_counted: false, is_open: false });
+            return Ok(Known::Nothing { is_counted: false, is_open: false, place });
         };
         let meta = &meta_of(wire, path);
         if let Some(verdict) = self.former.verdicts.remove(&entry) {
@@ -236,7 +241,7 @@ impl Receiver {
             let said = verdict.message.name();
             let is_answer = said == Name::Refuse || (said == Name::Unchanged) == wire.by_time;
             if !is_counted || !is_answer || wire.root.as_ref().is_some_and(other) {
-                return Ok(Known::Nothing { is_counted, is_open: false });
+                return Ok(Known::Nothing { is_counted, is_open: false, place });
             }
             let is_bad = said == Name::Refuse;
             self.unsaid.insert(entry, Unsaid { is_bad, identity: Some(verdict.identity) });
@@ -244,7 +249,7 @@ impl Receiver {
             return Ok(Known::Answered);
         }
         let Some(mut incoming) = self.former.remove(entry) else {
-            return Ok(Known::Nothing { is_counted: false, is_open: false });
+            return Ok(Known::Nothing { is_counted: false, is_open: false, place });
         };
         let is_counted =
             incoming.offer.meta == *meta && incoming.offer.block_size == wire.block_size;
@@ -268,7 +273,10 @@ impl Receiver {
             }
         };
         if !goes_on {
-            return Ok(Known::Nothing { is_counted, is_open: true });
+            let beginning =
+                self.former.beginning.filter(|(begun, _)| is_counted && *begun == entry);
+            let place = beginning.map_or(place, |(_, beside)| beside);
+            return Ok(Known::Nothing { is_counted, is_open: true, place });
         }
         self.names = self.names.saturating_add(meta.path.as_bytes().len() as u64);
         if incoming.is_open {

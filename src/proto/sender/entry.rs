@@ -287,6 +287,11 @@ impl Outgoing {
         root
     }
 
+    /// How many blocks it has, as far as is known.
+    pub(super) fn blocks(&self) -> u64 {
+        self.size.map_or(0, |size| self.block_size.blocks(size))
+    }
+
     /// Whether all of it can be read for its root, and then once more.
     fn may_claim(&self) -> bool {
         let fits = |window: u64| self.size.is_some_and(|size| size <= window);

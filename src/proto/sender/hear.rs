@@ -8,7 +8,7 @@ use super::{Note, Sender, State};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::event::Event;
 use crate::proto::link::{Consumed, Heard};
-use crate::proto::message::{Hello, Message, Name};
+use crate::proto::message::{Activity, Hello, Message, Name};
 use crate::proto::path::RelPath;
 use crate::proto::types::{EntryId, Outcome, Receipt, Refusal, Withdrawal};
 
@@ -153,6 +153,11 @@ impl Sender {
             }
             Message::Abort { code } => return Err(Failure::Aborted(code)),
             Message::Heartbeat { activity } => {
+                if activity == Activity::Verifying && self.checks > 0 {
+                    self.checks = self.checks.saturating_sub(1);
+                    self.compared = self.compared.saturating_add(1);
+                    self.link.timer().moved(now);
+                }
                 self.notes.push_back(Note::Event(Event::Waiting { activity }));
             }
             Message::Hello(_)

@@ -84,6 +84,11 @@ pub struct Sender {
     arrived: u64,
     offered: u64,
     roots: Roots,
+    /// How many more heartbeats of a receiver that hashes what it holds put the idle deadline off, on this connection: one
+    /// for each block that it can be hashing, so that it ends.
+    checks: u64,
+    /// Steps of comparing that were made by either side: blocks that were hashed for a claim here, and heartbeats there.
+    compared: u64,
     summary: Summary,
 }
 
@@ -140,6 +145,8 @@ impl Sender {
             arrived: 0,
             offered: 0,
             roots: Roots::default(),
+            checks: 0,
+            compared: 0,
             summary: Summary::default(),
         }
     }
@@ -162,6 +169,7 @@ impl Sender {
         self.say.clear();
         self.asked = None;
         self.waiting = false;
+        self.checks = 0;
         self.open = 0;
         self.names = 0;
     }
@@ -351,6 +359,13 @@ impl Sender {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.exhausted && self.entries.is_empty()
+    }
+
+    /// Returns how many steps were made, over all connections, to find out whether the receiver holds a file already. It grows
+    /// while either side hashes, though no content travels.
+    #[must_use]
+    pub fn compared(&self) -> u64 {
+        self.compared
     }
 
     /// The sum so far, over all connections.

@@ -172,6 +172,7 @@ impl Sender {
                 Step::Same { end } => outgoing.same_until(end),
                 Step::Claim => {
                     let root = outgoing.claim();
+                    self.checks = self.checks.saturating_add(outgoing.blocks());
                     self.ready.pop_front();
                     let said = self.link.say(now, &Message::Claim { entry, root }, out)?;
                     self.budget.spend(said);
@@ -188,6 +189,7 @@ impl Sender {
                         continue;
                     }
                     let (size, root) = outgoing.end().ok_or(Misuse::NotAsked)?;
+                    self.checks = self.checks.saturating_add(outgoing.blocks());
                     let end = Message::End { entry, size, root };
                     let said = self.link.say(now, &end, out)?;
                     self.budget.spend(said);
@@ -327,6 +329,7 @@ impl Sender {
             Verdict::Hashed => {
                 // The receiver hears that this side lives, where all of a turn goes into this.
                 self.is_starved = true;
+                self.compared = self.compared.saturating_add(1);
                 Ok(0)
             }
         }

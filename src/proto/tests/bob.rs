@@ -52,7 +52,7 @@ pub(super) struct Bob {
     pub(super) arrivals: VecDeque<Option<Vec<u8>>>,
     /// What has the name of an entry that was handed back.
     pub(super) rivals: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
-    /// How long it takes to read a block of that.
+    /// How long it takes to read a block of that, or of what an entry is compared with.
     pub(super) rival_time: Duration,
     /// How often that was done.
     pub(super) rival_reads: usize,

@@ -12,6 +12,7 @@ mod bob;
 mod budgets;
 mod channel;
 mod codec;
+mod compare;
 mod contest;
 mod cuts;
 mod damage;

@@ -282,6 +282,7 @@ impl Pair {
                 self.bob.events.push(event);
             }
             ReceiveAction::Read { entry, offset, len } => {
+                self.now += self.bob.rival_time;
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_held(Ok(&held)).unwrap();
             }

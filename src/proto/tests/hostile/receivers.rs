@@ -132,6 +132,24 @@ fn receiver_that_misses_all_of_it_again_and_again_in_one_turn_makes_no_queue() {
 }
 
 #[test]
+fn receiver_that_misses_what_it_keeps_is_a_breach() {
+    for blocks in [vec![1..2], vec![0..3], vec![2..3]] {
+        let mut rogue = sent();
+        rogue.say(&Message::Kept { entry: ZERO, blocks: vec![1..3] });
+        receiver_breach(
+            rogue,
+            &Message::Missing { entry: ZERO, blocks },
+            unexpected(Name::Missing),
+        );
+    }
+    let mut rogue = sent();
+    rogue.say(&Message::Kept { entry: ZERO, blocks: vec![1..3] });
+    rogue.say(&Message::Missing { entry: ZERO, blocks: vec![0..1] });
+    rogue.settle();
+    assert_eq!(rogue.ended(), None);
+}
+
+#[test]
 fn receiver_that_keeps_what_was_never_sent_is_a_breach() {
     let kept = Message::Kept { entry: ZERO, blocks: vec![0..1] };
     receiver_breach(receiver(3000), &kept, unexpected(Name::Kept));

@@ -16,7 +16,7 @@ use crate::proto::types::EntryId;
 use crate::proto::{Event, Refusal};
 
 /// The messages that stand wholly in a record, and where each ends.
-fn messages(record: &[u8]) -> Vec<(usize, Message)> {
+pub(in crate::proto::tests) fn messages(record: &[u8]) -> Vec<(usize, Message)> {
     let number =
         |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     let mut found = Vec::new();

@@ -7,6 +7,8 @@ mod cuts;
 mod kept;
 mod receivers;
 
+pub(super) use cuts::messages;
+
 use std::collections::BTreeSet;
 
 use super::pair::Pair;
