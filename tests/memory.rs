@@ -15,8 +15,9 @@ use std::thread;
 
 use haul::proto::{Meta, Withdrawal};
 use haul::store::Unsendable;
+use haul::store::fs::FsStore;
 use haul::transport::memory;
-use haul::{Config, RelPath, Source, Transfer};
+use haul::{Config, Durability, Limits, RelPath, Source, Transfer};
 
 use nowhere::Nowhere;
 
@@ -80,6 +81,24 @@ fn send(files: u64, size: u64) {
     assert_eq!(sent.bytes, files * size);
 }
 
+/// Offers so many empty files to a folder with a budget for a few: the rest is refused, each by name.
+fn flood(files: u64, budget: u64) {
+    let (alice, bob) = memory::pipe(NonZeroUsize::new(64 << 10).expect("not 0"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = FsStore::open(folder.path()).expect("it exists");
+    let limits = Limits::default().entries(budget);
+    let config = Config::default().limits(limits).durability(Durability::Received);
+    let receiver = thread::spawn(move || Transfer::new(config).receive(&mut store, bob));
+    let mut source = Endless { files, left: files, size: 0 };
+    let sent = Transfer::new(Config::default()).send(&mut source, alice).expect("sent");
+    let received = receiver.join().expect("no panic").expect("received");
+    for summary in [sent, received] {
+        assert_eq!((summary.delivered, summary.refused), (budget, files - budget));
+    }
+    let held = fs::read_dir(folder.path().join("folder")).expect("it was made").count();
+    assert_eq!(held as u64, budget);
+}
+
 /// One test, because all threads of a process share what is measured.
 #[test]
 fn memory_does_not_grow_with_size_or_number() {
@@ -94,4 +113,12 @@ fn memory_does_not_grow_with_size_or_number() {
     let after_many = peak();
     assert!(after_many - after_long < 8 << 20, "{} bytes for many", after_many - after_long);
     assert!(after_many < 100 << 20, "{after_many} bytes in all");
+    // More empty files than were allowed for cost neither memory nor names, however many.
+    let is_long = std::env::var_os("HAUL_LONG").is_some();
+    let most = if is_long { 1_000_000 } else { 50_000 };
+    flood(2000, 1000);
+    let before = peak();
+    flood(most, 1000);
+    let after_flood = peak();
+    assert!(after_flood - before < 8 << 20, "{} bytes for a flood", after_flood - before);
 }

@@ -39,6 +39,9 @@ impl Place {
                 return Err(local(format!("{shown} is not a regular file, and stays")));
             }
             Ok(_) if existing != Existing::Replace => return Err(exists(path)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(local(format!("{shown}: {}", explain::system(&error))));
+            }
             _ => {}
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -190,6 +193,21 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn place_that_cannot_be_looked_at_is_an_error_and_nothing_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        for name in ["loop/file", "file/below", &"n".repeat(300)] {
+            for existing in [Existing::Refuse, Existing::Replace] {
+                let stop = Place::new(&dir.path().join(name), existing).err().unwrap();
+                assert_eq!(stop.code, Code::Local, "{}", stop.message);
+                assert!(stop.message.contains(name), "{}", stop.message);
+            }
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn place_sweeps_what_killed_runs_left_and_nothing_else() {

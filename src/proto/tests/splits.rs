@@ -8,6 +8,8 @@ use std::thread;
 use super::long;
 use super::pair::Pair;
 use super::scenes::{self, Scene};
+use crate::proto::frame::{CHECK, CHECKED, HEADER, Parsed, Seal};
+use crate::proto::message::Name;
 
 #[derive(Clone, Copy, Debug)]
 enum Direction {
@@ -49,6 +51,48 @@ fn reads_of_one_byte_give_the_same_session() {
             let drip = run(&scene, direction, 1..=len);
             check(&whole, &drip, || format!("{} {direction:?}", scene.name));
         }
+    }
+}
+
+/// What is hashed to check frames in this.
+fn checked(run: impl FnOnce()) -> u64 {
+    let before = CHECKED.get();
+    run();
+    CHECKED.get() - before
+}
+
+#[test]
+fn reads_of_one_byte_cost_no_more_than_so_much_for_each_byte() {
+    for scene in scenes::all() {
+        let mut lens = [0; 2];
+        let whole = checked(|| {
+            let pair = run(&scene, Direction::Down, []);
+            lens = directions(&pair).map(|(_, len)| len as u64);
+        });
+        for (direction, len) in [Direction::Down, Direction::Up].into_iter().zip(lens) {
+            let drip = checked(|| drop(run(&scene, direction, 1..=len as usize)));
+            // The header is looked at with each byte that comes, and nothing else is.
+            assert!(drip <= whole + 16 * len, "{} {direction:?}: {drip} for {len}", scene.name);
+        }
+    }
+}
+
+#[test]
+fn frame_of_the_largest_size_that_comes_a_byte_at_a_time_is_checked_once() {
+    for name in [Name::Hello, Name::Offer, Name::Have, Name::Missing, Name::Kept, Name::Receipt] {
+        let most = *name.lengths(1024).0.end();
+        let mut bytes = vec![7; HEADER + most as usize + CHECK];
+        Seal::initial().close(name.kind(), &mut bytes, 0).unwrap();
+        let heard = Seal::initial();
+        let cost = checked(|| {
+            for len in 0..bytes.len() {
+                let opened = heard.open(&bytes[..len], |_| Ok(())).unwrap();
+                assert!(matches!(opened, Parsed::Incomplete { needed } if needed > len));
+            }
+            assert!(matches!(heard.open(&bytes, |_| Ok(())), Ok(Parsed::Frame(_))));
+        });
+        let len = bytes.len() as u64;
+        assert!(cost <= 17 * len, "{name:?}: {cost} for {len}");
     }
 }
 

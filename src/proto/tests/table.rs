@@ -188,6 +188,9 @@ fn table(states: &[(&str, &dyn Fn() -> Rogue)]) -> String {
         for (name, messages) in messages() {
             let mut rogue = make();
             rogue.hear();
+            let bystander = path("bystander");
+            rogue.pair.bob.visible.insert(bystander.clone(), b"visible".to_vec());
+            rogue.pair.bob.partial.insert(bystander, b"partial".to_vec());
             let before = rogue.pair.bob.clone();
             for (message, payload) in &messages {
                 rogue.say_with(message, payload);
@@ -196,6 +199,7 @@ fn table(states: &[(&str, &dyn Fn() -> Rogue)]) -> String {
             let bob = &rogue.pair.bob;
             let is_touched = before.visible != bob.visible || before.partial != bob.partial;
             let line = outcome(&mut rogue);
+            assert_removes_nothing(&before, &rogue.pair.bob, &format!("{state}: {name}"));
             let has_failed = matches!(rogue.ended(), Some(Err(_)));
             let effect = if is_touched { " [store]" } else { "" };
             // A message that is repeated may do its work the first time.
@@ -205,6 +209,20 @@ fn table(states: &[(&str, &dyn Fn() -> Rogue)]) -> String {
         writeln!(table).unwrap();
     }
     table
+}
+
+/// No message removes anything: what had a final name has it still, with its content or, where replacing is allowed, the one
+/// that was offered; and of partial files, that of the entry itself may go, no other.
+fn assert_removes_nothing(before: &Bob, after: &Bob, what: &str) {
+    let offered = path("a");
+    for (name, bytes) in &before.visible {
+        let now = after.visible.get(name);
+        let is_replaced = *name == offered && now == Some(&content(1, LEN));
+        assert!(now == Some(bytes) || is_replaced, "{what}: {name} was lost");
+    }
+    for (name, bytes) in before.partial.iter().filter(|(name, _)| **name != offered) {
+        assert_eq!(after.partial.get(name), Some(bytes), "{what}: a partial file was lost");
+    }
 }
 
 fn sender_to(config: &Config, bob: Bob, offer: WireOffer) -> Rogue {
