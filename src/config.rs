@@ -225,7 +225,7 @@ impl Config {
     }
 
     /// Makes blocks and turns no longer than so many bytes, if blocks can be.
-    pub(crate) fn limit_turns(&mut self, bytes: u64) {
+    fn limit_turns(&mut self, bytes: u64) {
         let block = BlockSize::at_most(bytes);
         self.block_size = self.block_size.min(block);
         self.limits.block = self.limits.block.min(block);

@@ -179,15 +179,15 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         store: &S,
         connector: &mut K,
     ) -> Result<Summary, Error> {
-        let mut progress = Arrived { left: None, bytes: 0 };
+        let mut progress = Arrived { left: None, steps: 0 };
         let ended = self.keep_connecting(connector, &mut progress, |this, progress, _, stream| {
-            let Arrived { left, bytes } = progress;
+            let Arrived { left, steps } = progress;
             // A store holds the names of one transfer against one another, not against those of another transfer.
             let mut session = store.clone();
             let mut host = Alone::new(left.take());
             let mut hooks = Hooks::new(&mut host, Pulse::default());
             let ended = this.run_receiver(&mut session, stream, &mut hooks);
-            *bytes = bytes.saturating_add(hooks.arrived);
+            *steps = steps.saturating_add(hooks.progress);
             let new = hooks.left.map(|parked| (session, parked));
             // A connection on which nobody greeted leaves what there was.
             *left = new.or(host.left);
@@ -220,7 +220,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             {
                 return Err(error);
             }
-            let before = progress.arrived();
+            let before = progress.progress();
             self.greeted = false;
             let error = match connector.connect() {
                 Ok(stream) => match run(self, progress, attempt, stream) {
@@ -240,7 +240,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
                 Err(source) => Error::Transport { operation: Operation::Connect, source },
             };
-            if progress.arrived() > before || (self.greeted && !known) {
+            if progress.progress() > before || (self.greeted && !known) {
                 (since, retries) = (self.clock.now(), 0);
             }
             known |= self.greeted;
@@ -448,7 +448,8 @@ pub(super) enum Direction {
 
 /// What shows whether a connection was of any use.
 pub(super) trait HasProgress {
-    fn arrived(&self) -> u64;
+    /// Grows with each step that no later connection takes again.
+    fn progress(&self) -> u64;
 
     /// The sum, if all receipts are in: then nothing but the goodbye was lost.
     fn settled(&self) -> Option<Summary>;
@@ -458,12 +459,12 @@ pub(super) trait HasProgress {
 struct Arrived<S: Store> {
     /// What the last connection left, with the store in which its files are open.
     left: Option<(S, Parked<S>)>,
-    bytes: u64,
+    steps: u64,
 }
 
 impl<S: Store> HasProgress for Arrived<S> {
-    fn arrived(&self) -> u64 {
-        self.bytes
+    fn progress(&self) -> u64 {
+        self.steps
     }
 
     fn settled(&self) -> Option<Summary> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::tree::BlockSize;
 
 /// How many bytes of content may pass in a second, for all that share it: clones are one limit.
 ///
@@ -48,7 +49,9 @@ impl RateLimit {
     /// How much passes at a time: what takes 20 ms, and at least a byte.
     pub const PIECE: Duration = Duration::from_millis(20);
 
-    /// How long a block or a turn lasts at most: 5 s, well under a peer's deadlines.
+    /// How long a turn lasts at most: 5 s, well under a peer's deadlines; and as long as the head and the name of its last
+    /// message beyond. Where sessions share a limit so that each has less than [`RateLimit::MIN`], it is longer: they wait
+    /// for one another, each with a block of 1 KiB.
     pub const TURN: Duration = Duration::from_secs(5);
 
     /// A limit of so many bytes per second; `None` if that is less than [`RateLimit::MIN`].
@@ -89,7 +92,13 @@ impl RateLimit {
 
     /// Makes blocks and turns no longer than they may be if `sessions` share the limit.
     pub(super) fn fit(&self, config: &mut Config, sessions: u64) {
-        config.limit_turns(self.bytes_in(Self::TURN) / sessions.max(1));
+        let bytes = self.bytes_in(Self::TURN) / sessions.max(1);
+        // A turn ends with the block that goes beyond its bytes: there must be room for that one.
+        let block = BlockSize::at_most(bytes / 2);
+        config.block_size = config.block_size.min(block);
+        config.limits.block = config.limits.block.min(block);
+        config.turn.max_bytes =
+            config.turn.max_bytes.min(bytes.saturating_sub(block.bytes()).max(Self::MIN));
     }
 
     fn bytes_in(&self, time: Duration) -> u64 {
@@ -145,11 +154,13 @@ mod tests {
             RateLimit::per_second(rate).unwrap().fit(&mut config, sessions);
             (config.block_size.bytes(), config.limits.block.bytes(), config.turn.max_bytes)
         };
-        assert_eq!(fit(256, 1), (1024, 1024, 1280));
-        assert_eq!(fit(1024, 1), (4096, 4096, 5120));
-        assert_eq!(fit(1024, 4), (1024, 1024, 1280));
-        assert_eq!(fit(256, 4), (1024, 1024, 1024));
-        assert_eq!(fit(100_000, 1), (256 << 10, 256 << 10, 500_000));
+        assert_eq!(fit(256, 1), (1024, 1024, 256));
+        assert_eq!(fit(900, 1), (2048, 2048, 2452));
+        assert_eq!(fit(1024, 1), (2048, 2048, 3072));
+        assert_eq!(fit(1024, 4), (1024, 1024, 256));
+        assert_eq!(fit(256, 4), (1024, 1024, 256));
+        assert_eq!(fit(100_000, 1), (128 << 10, 128 << 10, 368_928));
+        assert_eq!(fit(200_000, 1), (256 << 10, 256 << 10, 737_856));
         let default = Config::default();
         assert_eq!(
             fit(u64::MAX, 1),

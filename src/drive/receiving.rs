@@ -24,8 +24,8 @@ pub(super) struct Hooks<'h, S: Store> {
     pulse: Pulse,
     /// What a connection left that was lost, if that is of use to another one.
     pub(super) left: Option<Parked<S>>,
-    /// Bytes of content that came over this connection.
-    pub(super) arrived: u64,
+    /// By how much this connection let the receiver's [progress](Receiver::progress) grow.
+    pub(super) progress: u64,
 }
 
 /// Who runs a session, and knows of others.
@@ -76,7 +76,7 @@ struct Receiving<'s, S: Store> {
     store: &'s mut S,
     receiver: Receiver,
     files: OpenFiles<S::File>,
-    /// Bytes that came over earlier connections.
+    /// The progress on earlier connections.
     before: u64,
 }
 
@@ -97,7 +97,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let ended = self.run_receiving(&mut receiving, stream, hooks);
         hooks.pulse.hears(0);
         let Receiving { store, receiver, files, before } = receiving;
-        hooks.arrived = receiver.summary().sent.saturating_sub(before);
+        hooks.progress = receiver.progress().saturating_sub(before);
         let parked = Parked { receiver, files };
         match &ended {
             Err(error) if parked.receiver.transfer().is_some() && can_come_again(error) => {
@@ -231,7 +231,7 @@ fn can_come_again(error: &Error) -> bool {
 
 impl<'h, S: Store> Hooks<'h, S> {
     pub(super) fn new(host: &'h mut dyn Host<S>, pulse: Pulse) -> Self {
-        Self { host, pulse, left: None, arrived: 0 }
+        Self { host, pulse, left: None, progress: 0 }
     }
 }
 
@@ -290,10 +290,10 @@ fn end_commit<S: Store>(store: &mut S, wait: Duration) -> bool {
 impl<S: Store> Receiving<'_, S> {
     /// Goes on with what an earlier connection left.
     fn adopt(&mut self, left: Parked<S>) {
-        let sent = left.receiver.summary().sent;
+        let before = left.receiver.progress();
         // It is of this transfer, has the same configuration, and nothing was offered yet: nothing can be wrong with it.
         if self.receiver.adopt(left.receiver).is_ok() {
-            (self.files, self.before) = (left.files, sent);
+            (self.files, self.before) = (left.files, before);
         }
     }
 

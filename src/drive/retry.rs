@@ -5,7 +5,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 /// How a lost connection is made anew: with pauses that double from [`Retry::first`] to [`Retry::most`], each
-/// shortened at random by up to half, until nothing has arrived for [`Retry::patience`].
+/// shortened at random by up to half, until nothing has advanced for [`Retry::patience`].
+///
+/// What advances is what no later connection does again: content that arrives, files that are hashed to compare them with what
+/// the receiver holds, entries that are settled. A comparison of large files may so take many connections.
 ///
 /// Only errors that [`Error::is_transient`](crate::Error::is_transient) are tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +16,9 @@ use std::time::Duration;
 pub struct Retry {
     /// How long to go on without any progress. Default: 60 s. Zero: no second attempt.
     pub patience: Duration,
-    /// The first pause. Default: 250 ms.
+    /// The first pause. Default: 250 ms. At least [`Retry::LEAST`]: less counts as that.
     pub first: Duration,
-    /// The longest pause. Default: 10 s.
+    /// The longest pause. Default: 10 s. At least [`Retry::LEAST`], likewise.
     pub most: Duration,
     /// Whether connections are tried again before any peer has greeted. Default: no, so that a wrong address, or a
     /// program there that does not speak haul, is known at once.
@@ -23,6 +26,10 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// The shortest pause that can be set, before a part of it is taken off at random: 10 ms. A peer that refuses every
+    /// connection is so asked 200 times a second at most.
+    pub const LEAST: Duration = Duration::from_millis(10);
+
     /// No second attempt.
     #[must_use]
     pub const fn never() -> Self {
@@ -70,8 +77,9 @@ impl Retry {
 
     /// The pause before retry number `retry`, counted from 0; `random` shortens it.
     pub(super) fn pause(&self, retry: u32, random: u64) -> Duration {
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(retry).unwrap_or(u32::MAX));
-        let pause = doubled.min(self.most);
+        let first = self.first.max(Self::LEAST);
+        let doubled = first.saturating_mul(1_u32.checked_shl(retry).unwrap_or(u32::MAX));
+        let pause = doubled.min(self.most.max(Self::LEAST));
         // Between half and all of it, in steps of 1/2048 of the half.
         let part = u32::try_from(random % 1025).unwrap_or(0) + 1024;
         pause.saturating_mul(part) / 2048
@@ -115,6 +123,15 @@ mod tests {
             assert_eq!(whole, Duration::from_millis(expected.min(10_000)), "{number}");
             assert_eq!(half * 2, whole, "{number}");
             assert!((half..=whole).contains(&retry.pause(number, u64::MAX)));
+        }
+    }
+
+    #[test]
+    fn pause_is_never_so_short_that_retries_spin() {
+        let zero = Retry::default().first(Duration::ZERO);
+        for (number, most) in [(0, 10), (1, 20), (5, 320), (40, 10_000)] {
+            assert_eq!(zero.pause(number, 1024), Duration::from_millis(most), "{number}");
+            assert_eq!(zero.most(Duration::ZERO).pause(number, 0), Retry::LEAST / 2, "{number}");
         }
     }
 

@@ -107,11 +107,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 }
 
 impl<S: Source> HasProgress for Sending<'_, S> {
-    fn arrived(&self) -> u64 {
-        let summary = self.sender.summary();
-        let settled = summary.delivered.saturating_add(summary.trusted);
-        let moved = settled.saturating_add(summary.sent - summary.resent);
-        moved.saturating_add(self.sender.compared())
+    fn progress(&self) -> u64 {
+        self.sender.progress()
     }
 
     fn settled(&self) -> Option<Summary> {

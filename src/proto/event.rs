@@ -118,6 +118,13 @@ impl Summary {
         self.refused == 0 && self.withdrawn == 0
     }
 
+    /// How many entries came to an end, whatever it was.
+    pub(super) const fn settled(&self) -> u64 {
+        let delivered = self.delivered.saturating_add(self.trusted);
+        let others = self.skipped.saturating_add(self.refused).saturating_add(self.withdrawn);
+        delivered.saturating_add(others)
+    }
+
     pub(super) fn travel(&mut self, bytes: usize, again: bool) {
         self.sent = self.sent.saturating_add(bytes as u64);
         if again {

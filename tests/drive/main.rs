@@ -12,6 +12,7 @@ mod again;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod anew;
 mod cancel;
+mod compared;
 mod deadlines;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod parked;

@@ -108,6 +108,62 @@ fn limited_transfer_keeps_to_its_rate_and_uses_it() {
     }
 }
 
+/// Notes how long its side spoke without listening.
+struct Turns<T> {
+    inner: T,
+    clock: Virtual,
+    began: Option<Duration>,
+    longest: Arc<Mutex<Duration>>,
+}
+
+impl<T: Read> Read for Turns<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(began) = self.began.take() {
+            let mut longest = self.longest.lock().expect("no panic");
+            *longest = (self.clock.now() - began).max(*longest);
+        }
+        self.inner.read(buffer)
+    }
+}
+
+impl<T: Write> Write for Turns<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.began.get_or_insert(self.clock.now());
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[test]
+fn limited_turn_lasts_no_longer_than_it_says() {
+    for rate in [256, 300, 409, 900, 1023, 4000, 60_000] {
+        let clock = Virtual::default();
+        let limit = RateLimit::with_clock(rate, clock.clone()).expect("not too slow");
+        let (alice, bob) = memory::pipe(capacity(1 << 20));
+        let longest = Arc::<Mutex<Duration>>::default();
+        let (inner, began) = (alice, None);
+        let alice = Turns { inner, clock: clock.clone(), began, longest: Arc::clone(&longest) };
+        let len = usize::try_from(rate * 12).expect("it fits");
+        let mut source = MemorySource::new().file(path("large"), content(1, len));
+        for number in 0..30 {
+            source = source.file(path(&number.to_string()), content(number, 700));
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| Transfer::new(Config::default()).receive(&mut MemoryStore::new(), bob));
+            let mut transfer = Transfer::new(Config::default()).clock(clock).limit_rate(limit);
+            assert!(transfer.send(&mut source, alice).expect("sent").is_complete(), "{rate}");
+        });
+        let longest = *longest.lock().expect("no panic");
+        // The heads of two messages, with a short name.
+        let beyond = Duration::from_secs(200) / u32::try_from(rate).expect("it fits");
+        assert!(longest <= RateLimit::TURN + beyond, "{longest:?} at {rate}");
+        assert!(longest >= RateLimit::TURN / 2, "{longest:?} at {rate}: it is not used");
+    }
+}
+
 #[test]
 fn limited_transfer_that_is_cancelled_ends_at_once() {
     struct CancelAt(Cancel);

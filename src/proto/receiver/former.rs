@@ -171,6 +171,7 @@ impl Receiver {
         self.taken_entries = former.taken_entries;
         self.taken_bytes = former.taken_bytes;
         self.arrived = former.arrived;
+        self.hashed = former.hashed;
         // What the caller was not asked for any more.
         let todo = std::mem::replace(&mut self.todo, former.todo);
         self.todo.extend(todo);

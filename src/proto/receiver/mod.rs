@@ -129,6 +129,8 @@ pub struct Receiver {
     taken_entries: u64,
     taken_bytes: u64,
     arrived: u64,
+    /// Bytes of the store that were read and hashed, over all connections.
+    hashed: u64,
     summary: Summary,
 }
 
@@ -188,6 +190,7 @@ impl Receiver {
             taken_entries: 0,
             taken_bytes: 0,
             arrived: 0,
+            hashed: 0,
             summary: Summary::default(),
         }
     }
@@ -296,6 +299,7 @@ impl Receiver {
                 return Err(Misuse::TooMuch.into());
             }
             self.reading = None;
+            self.hashed = self.hashed.saturating_add(held.map_or(0, |bytes| bytes.len() as u64));
             if self.contested.contains(&entry) {
                 self.rival_read(entry, offset, len, held);
             } else {
@@ -494,6 +498,14 @@ impl Receiver {
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.summary
+    }
+
+    /// The work that no later connection does again, if that one [adopts](Receiver::adopt) this: bytes that travelled,
+    /// bytes of the store that were hashed, and entries that are settled. It never goes back.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        let settled = self.summary.settled();
+        settled.saturating_add(self.summary.sent).saturating_add(self.hashed)
     }
 
     /// Whether anything moved an entry since this was asked last: an offer, content, its end in whatever way. What is said again, or

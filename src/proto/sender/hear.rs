@@ -107,7 +107,7 @@ impl Sender {
                     self.ready.push_back(entry);
                 }
                 self.notes.push_back(Note::Release { entry, offset });
-                self.progress(gained);
+                self.arrive(gained);
                 // To say the same again is no answer.
                 if has_grown {
                     self.is_answered(now);
@@ -211,7 +211,7 @@ impl Sender {
         if outgoing.meta.size.is_none() {
             self.offered = self.offered.saturating_add(receipt.size);
         }
-        self.progress(receipt.size.saturating_sub(outgoing.arrived));
+        self.arrive(receipt.size.saturating_sub(outgoing.arrived));
         self.notes.push_back(Note::Event(Event::Delivered { entry, receipt }));
     }
 
@@ -258,7 +258,7 @@ impl Sender {
         Some(outgoing)
     }
 
-    pub(super) fn progress(&mut self, gained: u64) {
+    pub(super) fn arrive(&mut self, gained: u64) {
         if gained > 0 {
             self.arrived = self.arrived.saturating_add(gained);
             let (bytes, offered) = (self.arrived, self.offered.max(self.arrived));

@@ -82,6 +82,8 @@ pub struct Sender {
     open: u32,
     names: u64,
     arrived: u64,
+    /// Bytes of blocks that were hashed for the first time, over all connections.
+    hashed: u64,
     offered: u64,
     roots: Roots,
     /// How many more heartbeats of a receiver that hashes what it holds put the idle deadline off, on this connection: one
@@ -143,6 +145,7 @@ impl Sender {
             open: 0,
             names: 0,
             arrived: 0,
+            hashed: 0,
             offered: 0,
             roots: Roots::default(),
             checks: 0,
@@ -361,17 +364,20 @@ impl Sender {
         self.exhausted && self.entries.is_empty()
     }
 
-    /// Returns how many steps were made, over all connections, to find out whether the receiver holds a file already. It grows
-    /// while either side hashes, though no content travels.
-    #[must_use]
-    pub fn compared(&self) -> u64 {
-        self.compared
-    }
-
     /// The sum so far, over all connections.
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.summary
+    }
+
+    /// The work that no later connection does again: bytes that travelled or were hashed for the first time, steps of either
+    /// side to find out whether the receiver holds a file already, and entries that are settled. It never goes back; a connection on which it stays as it is was of no use.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        let Summary { sent, resent, .. } = self.summary;
+        let travelled = sent.saturating_sub(resent);
+        let hashed = self.hashed.saturating_add(self.compared);
+        self.summary.settled().saturating_add(travelled).saturating_add(hashed)
     }
 
     fn answer(&mut self, fits: impl FnOnce(&Asked) -> bool) -> Result<Asked, Failure> {

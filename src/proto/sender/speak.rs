@@ -304,6 +304,9 @@ impl Sender {
             // The end of a content of unknown size fell on the end of a block.
             return Ok(0);
         };
+        if !outgoing.tree.contains(index) {
+            self.hashed = self.hashed.saturating_add(payload.len() as u64);
+        }
         // A block shorter than the others tells where a content of unknown size ends: it must travel. By now this side
         // may know that size, from an earlier reading; the receiver does not.
         let is_full = payload.len() == outgoing.block_size.len();
