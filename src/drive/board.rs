@@ -15,6 +15,7 @@ use super::receiving::{Ending, Parked};
 use super::server::SessionId;
 use crate::proto::{Summary, TransferId};
 use crate::store::Store;
+use crate::transport::Waker;
 
 pub(super) use self::places::{Admission, Bounds};
 
@@ -23,6 +24,8 @@ pub(super) struct Shared<S: Store> {
     board: Mutex<Board<S>>,
     /// A session ended, or let go of what it left.
     ended: Condvar,
+    /// Ends the acceptor's call once the server is done.
+    waker: Option<Waker>,
     /// By which connections wait for one another, whatever the clock of the transfers.
     clock: SystemClock,
 }
@@ -120,7 +123,13 @@ impl<S: Store> Shared<S> {
             unsure: None,
             gone: Vec::new(),
         };
-        Self { board: Mutex::new(board), ended: Condvar::new(), clock: SystemClock::new() }
+        let (board, ended) = (Mutex::new(board), Condvar::new());
+        Self { board, ended, waker: None, clock: SystemClock::new() }
+    }
+
+    /// Calls this when the first transfer is done that counts.
+    pub(super) fn waking(self, waker: Option<Waker>) -> Self {
+        Self { waker, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Board<S>> {
@@ -304,9 +313,13 @@ impl<S: Store> Shared<S> {
                 _ => lots = board.hand_out(vec![lot]),
             }
         }
+        let is_done = board.done.is_some();
         drop(board);
         self.let_go(lots);
         self.ended.notify_all();
+        if let (true, Some(wake)) = (is_done, &self.waker) {
+            wake();
+        }
     }
 
     /// The stream of a connection is closed, and its thread ends.

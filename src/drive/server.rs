@@ -200,7 +200,8 @@ where
             self.bounds.sessions = self.bounds.sessions.min(most);
             limit.fit(&mut self.config, self.bounds.sessions as u64);
         }
-        let shared = Shared::new(self.bounds);
+        let waker = if self.once { self.acceptor.waker() } else { None };
+        let shared = Shared::new(self.bounds).waking(waker);
         let observe = Mutex::new(observe);
         let (result, panicked) = thread::scope(|scope| {
             let mut threads = Threads::default();

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::monitor::Monitor;
 use super::queue::Queue;
-use super::{Acceptor, Connector, Peer};
+use super::{Acceptor, Connector, Peer, Waker};
 
 /// How long a call waits unless told otherwise: 1 s, as the contract of streams asks for.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -46,7 +46,12 @@ pub fn pipe(capacity: NonZeroUsize) -> (Pipe, Pipe) {
 #[must_use]
 pub fn network(capacity: NonZeroUsize) -> (MemoryConnector, MemoryAcceptor) {
     let network = Arc::new(Network {
-        state: Monitor::new(Waiting { pipes: VecDeque::new(), connectors: 1, closed: false }),
+        state: Monitor::new(Waiting {
+            pipes: VecDeque::new(),
+            connectors: 1,
+            woken: false,
+            closed: false,
+        }),
         capacity,
     });
     (
@@ -181,6 +186,9 @@ impl Acceptor for MemoryAcceptor {
     /// - [`io::ErrorKind::NotConnected`]: every connector is gone, so nobody can come any more.
     fn accept(&mut self) -> io::Result<(Pipe, Peer)> {
         let mut pipe = self.network.state.wait(self.timeout, |waiting| {
+            if std::mem::take(&mut waiting.woken) {
+                return Some(Err(io::ErrorKind::WouldBlock.into()));
+            }
             if let Some(pipe) = waiting.pipes.pop_front() {
                 return Some(Ok(pipe));
             }
@@ -188,6 +196,11 @@ impl Acceptor for MemoryAcceptor {
         })??;
         pipe.set_timeout(self.timeout);
         Ok((pipe, Peer::Pipe))
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        let network = Arc::clone(&self.network);
+        Some(Box::new(move || network.state.update(|waiting| waiting.woken = true)))
     }
 }
 
@@ -213,6 +226,8 @@ struct Waiting {
     pipes: VecDeque<Pipe>,
     /// Invariant: how many [`MemoryConnector`]s there are.
     connectors: usize,
+    /// Whether the next call of `accept` ends at once.
+    woken: bool,
     /// Whether the acceptor is gone.
     closed: bool,
 }

@@ -114,7 +114,18 @@ pub trait Acceptor {
     ///
     /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] if nobody came yet; else what went wrong.
     fn accept(&mut self) -> io::Result<(Self::Stream, Peer)>;
+
+    /// A way to end a call of `accept` that is under way, from another thread: it then fails with
+    /// [`io::ErrorKind::WouldBlock`], or the next call does. Somebody who comes at this moment may be turned away.
+    ///
+    /// Default: none. A server that serves once then ends when `accept` returns by itself.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 }
+
+/// Ends a call of [`Acceptor::accept`]; see [`Acceptor::waker`].
+pub type Waker = Box<dyn Fn() + Send + Sync>;
 
 /// Who is at the other end of a stream, for people to read. It proves nothing. It is shown [escaped](crate::escape).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -172,6 +183,10 @@ impl<A: Acceptor + ?Sized> Acceptor for &mut A {
 
     fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
         (**self).accept()
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        (**self).waker()
     }
 }
 

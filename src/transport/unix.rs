@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::close::{self, Closing};
 use super::tick::Ticking;
 use super::within::Within;
-use super::{Acceptor, Connector, Peer};
+use super::{Acceptor, Connector, Peer, Waker};
 use crate::escape::Escaped;
 
 /// Opens connections to the Unix socket of a path.
@@ -131,7 +131,7 @@ impl UnixAcceptor {
     pub fn tick(mut self, tick: Duration) -> io::Result<Self> {
         set_tick(&self.listener, tick)?;
         self.tick = tick;
-        self.ticking = Ticking::new(tick.max(SHORTEST_TICK));
+        self.ticking.set_tick(tick.max(SHORTEST_TICK));
         Ok(self)
     }
 
@@ -169,6 +169,17 @@ impl Acceptor for UnixAcceptor {
         let path = address.as_pathname().unwrap_or(&self.path).to_path_buf();
         Ok((UnixStream::new(stream, self.tick)?, Peer::Path(path)))
     }
+
+    /// Connects to itself. Where that fails, `accept` returns at its tick.
+    fn waker(&self) -> Option<Waker> {
+        let (woken, path) = (self.ticking.woken(), self.path.clone());
+        Some(Box::new(move || {
+            let path = path.clone();
+            // While the queue is full, this waits, and there is something to accept.
+            let connect = move || net::UnixStream::connect(path);
+            woken.wake(|| drop(Within::default().run(WAKING, connect)));
+        }))
+    }
 }
 
 impl Drop for UnixAcceptor {
@@ -184,11 +195,13 @@ impl Drop for UnixAcceptor {
 /// A connection through a Unix socket, whose calls return in ticks.
 ///
 /// Dropping it tells the peer that nothing will follow, and takes what the peer still sends until it closes, is silent
-/// for a moment, or two seconds are over: closing at once would make the system tell the peer of an error before the peer has
+/// for a moment, or two seconds are over, if anything was written: closing at once would make the system tell the peer of an error before the peer has
 /// read the last bytes.
 #[derive(Debug)]
 pub struct UnixStream {
     inner: net::UnixStream,
+    /// Something was written, and may be on its way.
+    wrote: bool,
     /// The peer's last byte was read: nothing can be unread.
     ended: bool,
 }
@@ -204,7 +217,7 @@ impl UnixStream {
         inner.set_nonblocking(false)?;
         inner.set_read_timeout(tick)?;
         inner.set_write_timeout(tick)?;
-        Ok(Self { inner, ended: false })
+        Ok(Self { inner, wrote: false, ended: false })
     }
 
     /// The connection itself, for everything that is not reading or writing.
@@ -230,10 +243,12 @@ impl Read for UnixStream {
 
 impl Write for UnixStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wrote = true;
         self.inner.write(bytes)
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.wrote = true;
         self.inner.write_vectored(buffers)
     }
 
@@ -245,7 +260,7 @@ impl Write for UnixStream {
 
 impl Drop for UnixStream {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.wrote && !self.ended {
             close::gracefully(&mut self.inner, CLOSE_WAIT);
         }
     }
@@ -318,6 +333,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// As long as `tcp` waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long waking is waited for.
+const WAKING: Duration = Duration::from_millis(100);
 
 /// A tick of zero would be refused.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);

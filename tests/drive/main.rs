@@ -22,6 +22,7 @@ mod retry;
 mod scene;
 mod server;
 mod store;
+mod strangers;
 mod stream;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod watched;

@@ -4,10 +4,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use haul::transport::Listening;
 use haul::transport::exec::{ExecConnector, ExecStream};
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};
 use haul::transport::unix::{UnixAcceptor, UnixConnector, UnixStream};
+use haul::transport::{Listening, Waker};
 use haul::{Acceptor, Connector, Peer};
 
 use crate::address::{Address, Listen};
@@ -170,6 +170,13 @@ impl Acceptor for Listener {
             Self::Unix(acceptor) => {
                 acceptor.accept().map(|(stream, peer)| (Stream::Unix(stream), peer))
             }
+        }
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        match self {
+            Self::Tcp(acceptor) => acceptor.waker(),
+            Self::Unix(acceptor) => acceptor.waker(),
         }
     }
 }

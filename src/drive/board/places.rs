@@ -229,3 +229,91 @@ const STAY: Duration = Duration::from_millis(100);
 /// How long a place is kept for a sender that may go on: a round trip, and what it takes to look at the first file. One
 /// that takes longer gets the next place that is free.
 const KEPT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { sessions: 2, waiting: 1, strangers: 1 };
+
+    /// Every sequence of nine steps: the bounds hold, those that wait get places in their order, nobody is sent away who has
+    /// greeted in time, and in the end there is nothing.
+    #[test]
+    fn places_are_bounded_and_given_in_order_whatever_comes() {
+        let steps = 5_usize;
+        for plan in 0..steps.pow(9) {
+            let mut places = Places::new(BOUNDS);
+            let (mut now, mut rest, mut next) = (Duration::ZERO, plan, 0);
+            for _ in 0..9 {
+                let step = rest % steps;
+                rest /= steps;
+                let at = |places: &Places, which: fn(Stage) -> bool| {
+                    let mut all = places.connections.iter();
+                    all.find(|(_, it)| which(it.stage)).map(|(id, _)| *id)
+                };
+                let waiting = places.connections.values().filter_map(Connection::number).min();
+                match step {
+                    // Somebody comes.
+                    0 if places.has_room(now) => {
+                        next += 1;
+                        if let Some(gone) = places.enter(SessionId(next), now) {
+                            assert!(!places.is_stranger(gone) && gone != SessionId(next));
+                        }
+                    }
+                    // A stranger greets, or asks once more.
+                    1 => {
+                        let stranger = at(&places, |it| it == Stage::Stranger);
+                        let asks = stranger.or(at(&places, |it| matches!(it, Stage::Waiting(_))));
+                        let Some(id) = asks else { continue };
+                        let number = places.connections[&id].number();
+                        if places.admit(id, now) == Admission::Yes {
+                            assert_eq!(number, waiting, "plan {plan}: out of turn");
+                        }
+                    }
+                    // An invited one offers something.
+                    2 => {
+                        let Some(id) = at(&places, |it| it == Stage::Invited) else { continue };
+                        let is_free = places.taken(now) < BOUNDS.sessions;
+                        let is_kept = places.connections[&id].holds_place(now);
+                        assert_eq!(places.seat(id, now), is_free || is_kept, "plan {plan}");
+                    }
+                    // The oldest goes.
+                    3 => {
+                        let Some((&id, _)) = places.connections.first_key_value() else { continue };
+                        places.leave(id);
+                        places.remove(id);
+                    }
+                    _ => now += KEPT,
+                }
+                let count = |which: fn(Stage) -> bool| {
+                    places.connections.values().filter(|it| which(it.stage)).count()
+                };
+                assert!(places.connections.len() <= BOUNDS.connections(), "plan {plan}");
+                assert!(places.taken(now) <= BOUNDS.sessions, "plan {plan}");
+                assert!(count(|it| matches!(it, Stage::Waiting(_))) <= BOUNDS.waiting);
+                assert!(count(|it| it == Stage::Stranger) <= BOUNDS.strangers, "plan {plan}");
+            }
+            while let Some((&id, _)) = places.connections.first_key_value() {
+                places.leave(id);
+                places.remove(id);
+                assert!(!places.connections.contains_key(&id), "plan {plan}: it is kept");
+            }
+            assert!(places.is_empty());
+        }
+    }
+
+    #[test]
+    fn sender_that_was_slow_to_offer_gets_a_place_that_is_free_and_no_other() {
+        let mut places = Places::new(Bounds { sessions: 1, ..BOUNDS });
+        let (slow, quick) = (SessionId(0), SessionId(1));
+        places.enter(slow, Duration::ZERO);
+        assert_eq!(places.admit(slow, Duration::ZERO), Admission::Yes);
+        places.enter(quick, Duration::ZERO);
+        assert_eq!(places.admit(quick, Duration::ZERO), Admission::NotYet);
+        assert_eq!(places.admit(quick, KEPT), Admission::Yes);
+        assert!(places.seat(quick, KEPT));
+        assert!(!places.seat(slow, KEPT));
+        places.leave(quick);
+        assert!(places.seat(slow, KEPT));
+    }
+}

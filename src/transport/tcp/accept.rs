@@ -1,7 +1,8 @@
 //! Listening: bind one address, and take peers as they come.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -10,7 +11,7 @@ use super::options::SHORTEST_TICK;
 use super::stream::canonical;
 use super::{HostPort, TcpError, TcpOptions, TcpStream};
 use crate::transport::tick::Ticking;
-use crate::transport::{Acceptor, Peer};
+use crate::transport::{Acceptor, Peer, Waker};
 
 /// Listens on a TCP port.
 ///
@@ -77,6 +78,19 @@ impl Acceptor for TcpAcceptor {
         })?;
         Ok((stream, Peer::Address(canonical(address))))
     }
+
+    /// Connects to itself. Where that fails, `accept` returns at its tick.
+    fn waker(&self) -> Option<Waker> {
+        let mut address = self.listener.local_addr().ok()?;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        let woken = self.ticking.woken();
+        let connect = move || drop(net::TcpStream::connect_timeout(&address, WAKING));
+        Some(Box::new(move || woken.wake(connect)))
+    }
 }
 
 fn listen(address: SocketAddr, options: &TcpOptions) -> io::Result<(TcpListener, Ticking)> {
@@ -107,5 +121,11 @@ fn one_peer(error: io::Error) -> io::Error {
     }
 }
 
-/// Connections that the system keeps until they are accepted: what the standard library uses.
-const BACKLOG: i32 = 128;
+/// Connections that the system keeps until they are accepted, if its own limit (`somaxconn`) is not lower. While they are as
+/// many, the system drops further attempts, which then take a second or more: strangers that come in hundreds must
+/// not make that of a sender one of them.
+const BACKLOG: i32 = 1024;
+
+/// How long waking may take: it is on this machine. A connection waits while the queue is full, and then there is something
+/// to accept.
+const WAKING: Duration = Duration::from_millis(100);

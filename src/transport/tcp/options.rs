@@ -75,7 +75,7 @@ pub struct TcpOptions {
     /// How long dropping a stream at most goes on taking what the peer still sends. Default: 2 s. Closing a socket that has
     /// unread input resets the connection, and the reset can destroy the last bytes on their way to the peer: an
     /// error message, say. So a drop says that nothing will follow, then reads and forgets until the peer closes, 0.2 s
-    /// pass in silence, or this time is over. Zero closes at once.
+    /// pass in silence, or this time is over. Zero closes at once, and so does a drop where nothing was written.
     pub close_wait: Duration,
 }
 

@@ -16,6 +16,8 @@ use crate::transport::close::{self, Closing};
 pub struct TcpStream {
     inner: net::TcpStream,
     close_wait: Duration,
+    /// Something was written, and may be on its way.
+    wrote: bool,
     /// The peer's last byte was read: nothing can be unread.
     ended: bool,
 }
@@ -29,7 +31,7 @@ impl TcpStream {
     pub fn new(inner: net::TcpStream, options: &TcpOptions) -> io::Result<Self> {
         inner.set_nonblocking(false)?;
         options.tune(&SockRef::from(&inner))?;
-        Ok(Self { inner, close_wait: options.close_wait, ended: false })
+        Ok(Self { inner, close_wait: options.close_wait, wrote: false, ended: false })
     }
 
     /// The connection itself, for everything that is not reading or writing.
@@ -73,10 +75,12 @@ impl Read for TcpStream {
 
 impl Write for TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wrote = true;
         self.inner.write(bytes)
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.wrote = true;
         self.inner.write_vectored(buffers)
     }
 
@@ -88,7 +92,7 @@ impl Write for TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.wrote && !self.ended {
             close::gracefully(&mut self.inner, self.close_wait);
         }
     }

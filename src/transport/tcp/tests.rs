@@ -175,7 +175,8 @@ fn stream_drop_takes_what_comes_after_it_too() {
 #[test]
 fn stream_drop_of_a_peer_that_never_stops_ends_in_time() {
     let wait = Duration::from_millis(300);
-    let (near, mut far) = pair(quick().close_wait(wait), quick());
+    let (mut near, mut far) = pair(quick().close_wait(wait), quick());
+    near.write_all(b"because").unwrap();
     let start = Instant::now();
     let elapsed = thread::scope(|scope| {
         let dropped = scope.spawn(move || {
@@ -189,6 +190,17 @@ fn stream_drop_of_a_peer_that_never_stops_ends_in_time() {
         dropped.join().unwrap()
     });
     assert!(elapsed < wait + Duration::from_secs(5), "{elapsed:?}");
+}
+
+#[test]
+fn stream_drop_after_nothing_was_written_does_not_wait_for_a_peer_that_never_stops() {
+    let (near, mut far) = pair(quick().close_wait(Duration::from_secs(1000)), quick());
+    thread::scope(|scope| {
+        scope.spawn(move || drop(near));
+        while far.write(&[0; 1 << 12]).map_or_else(|e| e.kind() == ErrorKind::WouldBlock, |_| true)
+        {
+        }
+    });
 }
 
 #[test]

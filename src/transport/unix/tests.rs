@@ -101,8 +101,9 @@ fn stream_dropped_with_unread_input_still_delivers_its_last_bytes() {
 #[test]
 fn stream_drop_of_a_peer_that_never_stops_ends_in_time() {
     let (near, far) = net::UnixStream::pair().unwrap();
-    let near = UnixStream::new(near, SHORT).unwrap();
+    let mut near = UnixStream::new(near, SHORT).unwrap();
     let mut far = UnixStream::new(far, SHORT).unwrap();
+    near.write_all(b"because").unwrap();
     let start = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| drop(near));

@@ -1,0 +1,220 @@
+//! Senders that wait for a place, and what ends a server that serves once.
+
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use haul::drive::Clock;
+use haul::store::{MemorySource, MemoryStore};
+use haul::transport::memory::{self, MemoryConnector, Pipe};
+use haul::{
+    Acceptor, Connector, Deadlines, Error, Event, Observer, Operation, Peer, Server, Summary,
+    Transfer,
+};
+
+use crate::scene::{
+    Virtual, assert_three_files, capacity, content, path, small_blocks, three_files, with_server,
+};
+
+const KIB: usize = 1024;
+
+/// Sends one file, and tells by name when it has arrived; while its receipt is looked at, the place is held.
+struct Sending {
+    name: &'static str,
+    /// It waits for its place, for the first time.
+    waits: mpsc::Sender<&'static str>,
+    done: mpsc::Sender<&'static str>,
+    go: Option<mpsc::Receiver<()>>,
+}
+
+impl Observer for Sending {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Waiting { .. } => drop(self.waits.send(self.name)),
+            Event::Delivered { .. } => {
+                let _ = self.done.send(self.name);
+                if let Some(go) = &self.go {
+                    go.recv().expect("the test goes on");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn retry(&mut self, _: u32, cause: &Error, _: Duration) {
+        panic!("{} is sent away: {cause}", self.name);
+    }
+}
+
+impl Sending {
+    fn send(self, mut connector: MemoryConnector) -> Summary {
+        let mut source = MemorySource::new().file(path(self.name), content(1, 5 * KIB));
+        let mut transfer = Transfer::new(small_blocks()).observer(self);
+        transfer.send_via(&mut source, &mut connector).expect("sent")
+    }
+}
+
+#[test]
+fn senders_that_find_no_place_wait_in_the_session_and_are_served_in_order() {
+    let (connector, acceptor) = memory::network(capacity(4096));
+    let store = MemoryStore::new();
+    let clock = Virtual::default();
+    // The time that passes is of no other concern.
+    let long = Duration::from_secs(1_000_000);
+    let deadlines = Deadlines::default().hello(long).silence(long).progress(long).idle(long);
+    let config = small_blocks().deadlines(deadlines);
+    let serve =
+        |server: Server<_, _>| server.config(config).sessions(1).waiting(2).clock(clock.clone());
+    let order = with_server(acceptor, &store, serve, || {
+        let (done, dones) = mpsc::channel();
+        let (waits, waiting) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        thread::scope(|scope| {
+            let start = |name, go| {
+                let sending = Sending { name, waits: waits.clone(), done: done.clone(), go };
+                let connector = connector.clone();
+                scope.spawn(move || sending.send(connector));
+            };
+            start("first", Some(gate));
+            let mut order = vec![dones.recv().expect("it is served")];
+            for name in ["second", "third"] {
+                start(name, None);
+                // It hears that it waits, again and again.
+                let mut heard = 0;
+                while heard < 3 {
+                    clock.pass(Duration::from_secs(5));
+                    let told = waiting.recv_timeout(Duration::from_millis(20));
+                    heard += u32::from(told.is_ok_and(|told| told == name));
+                }
+            }
+            go.send(()).expect("it waits");
+            order.extend(dones.iter().take(2));
+            order
+        })
+    });
+    assert_eq!(order, ["first", "second", "third"]);
+    assert_eq!(store.files().len(), 3);
+}
+
+/// Accepts what is given, and else says that the system lacks descriptors.
+struct Short(Vec<Pipe>, Arc<AtomicU32>);
+
+impl Acceptor for Short {
+    type Stream = Pipe;
+
+    fn accept(&mut self) -> io::Result<(Pipe, Peer)> {
+        if let Some(pipe) = self.0.pop() {
+            return Ok((pipe, Peer::Pipe));
+        }
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Err(io::Error::from_raw_os_error(24)) // EMFILE
+    }
+}
+
+#[test]
+fn server_that_lacks_descriptors_goes_on_while_it_has_sessions_and_no_longer() {
+    let (alice, bob) = memory::pipe(capacity(4096));
+    let asked = Arc::new(AtomicU32::new(0));
+    let clock = Virtual::default();
+    let store = MemoryStore::new();
+    let server = Server::new(Short(vec![bob], Arc::clone(&asked)), store.clone())
+        .config(small_blocks())
+        .clock(clock.clone());
+    let ended = thread::scope(|scope| {
+        let server = scope.spawn(move || server.run(|_, _| ()));
+        let wait = |event: &Event| {
+            while matches!(event, Event::Delivered { .. }) && asked.load(Ordering::SeqCst) < 5 {
+                thread::yield_now();
+            }
+        };
+        let sent = Transfer::new(small_blocks()).observer(wait).send(&mut three_files(), alice);
+        assert!(sent.expect("sent").is_complete());
+        server.join().expect("no panic")
+    });
+    assert!(
+        matches!(&ended, Err(Error::Transport { operation: Operation::Accept, .. })),
+        "{ended:?}"
+    );
+    let waited = clock.now().as_secs();
+    assert!((9..=11).contains(&waited), "{waited} s without a session");
+    assert_three_files(&store);
+}
+
+#[test]
+fn server_that_serves_once_does_not_count_a_transfer_of_nothing_and_ends_at_once_after_the_next() {
+    let (mut connector, mut acceptor) = memory::network(capacity(4096));
+    // It would wait for ever for another one to come.
+    acceptor.set_timeout(None);
+    let store = MemoryStore::new();
+    let server = Server::new(acceptor, store.clone()).config(small_blocks()).once(true);
+    thread::scope(|scope| {
+        let server = scope.spawn(move || server.run(|_, _| ()));
+        for _ in 0..3 {
+            let stream = connector.connect().expect("a stream");
+            let sent = Transfer::new(small_blocks()).send(&mut MemorySource::new(), stream);
+            assert_eq!(sent.expect("sent").delivered, 0);
+        }
+        let stream = connector.connect().expect("the server is still there");
+        Transfer::new(small_blocks()).send(&mut three_files(), stream).expect("sent");
+        assert_eq!(server.join().expect("no panic").expect("received").delivered, 3);
+    });
+    assert_three_files(&store);
+}
+
+#[test]
+fn server_that_serves_once_ends_well_though_the_goodbye_is_lost() {
+    for remember in [Duration::ZERO, Duration::from_secs(60)] {
+        let (mut connector, mut acceptor) = memory::network(capacity(1 << 20));
+        acceptor.set_timeout(Some(Duration::from_millis(5)));
+        let store = MemoryStore::new();
+        let clock = Virtual::default();
+        let server = Server::new(acceptor, store.clone())
+            .config(small_blocks())
+            .once(true)
+            .remember(remember)
+            .clock(clock.clone());
+        thread::scope(|scope| {
+            let server = scope.spawn(move || server.run(|_, _| ()));
+            let (receipts, got) = mpsc::channel();
+            let stream = Dying(connector.connect().expect("a stream"), got, 0);
+            let lost = Transfer::new(small_blocks())
+                .observer(move |event: &Event| {
+                    if let Event::Delivered { .. } = event {
+                        receipts.send(()).expect("the test counts");
+                    }
+                })
+                .send(&mut three_files(), stream);
+            assert!(lost.is_err(), "the goodbye is not taken");
+            while !server.is_finished() && !remember.is_zero() {
+                assert!(clock.now() < 100 * remember, "the server does not end");
+                clock.pass(Duration::from_secs(1));
+                thread::park_timeout(Duration::from_millis(1));
+            }
+            assert_eq!(server.join().expect("no panic").expect("received").delivered, 3);
+            assert!(clock.now() >= remember, "the sender may still come");
+        });
+        assert_three_files(&store);
+    }
+}
+
+/// A stream that takes nothing more once three receipts are in.
+struct Dying(Pipe, mpsc::Receiver<()>, u32);
+
+impl io::Read for Dying {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl io::Write for Dying {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.2 += u32::try_from(self.1.try_iter().count()).expect("few");
+        if self.2 >= 3 { Err(ErrorKind::ConnectionReset.into()) } else { self.0.write(bytes) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
