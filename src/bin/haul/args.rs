@@ -158,7 +158,7 @@ pub(crate) struct Receive {
     /// End after the first transfer that ends well, as --plain does in any case.
     #[arg(long)]
     pub(crate) once: bool,
-    /// How many senders are served at a time; others are told to come again, and do [default: 4].
+    /// How many senders are served at a time; others wait until it is their turn [default: 8].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) max_sessions: Option<u16>,
     /// Receive no more bytes per second, from all senders together: 500K, 2M; at least 1K, or 256 for each session.

@@ -38,7 +38,7 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// What leaves each of the four sessions of a receiver the least that the library takes.
+/// What leaves each of four sessions the least that the library takes. A server has no more sessions than the limit leaves that to.
 const SLOWEST: u64 = 4 * haul::RateLimit::MIN;
 
 /// A time: `90`, `90s`, `1500ms`, `10m`, `2h`, `1d`. Without a unit it is seconds.
