@@ -155,8 +155,9 @@ impl<S: Store> Shared<S> {
         let mut board = self.lock();
         let (cancel, pulse, waits) = (cancel.clone(), pulse.clone(), Waits::NotYet);
         board.active.insert(id, Active { cancel, pulse, waits, in_the_way_of: None });
-        let sent_away = board.places.enter(id, self.clock.now());
-        board.send_away(sent_away);
+        for stranger in board.places.enter(id, self.clock.now()) {
+            board.send_away(stranger);
+        }
     }
 
     /// For a system that lacks something: lets go of what it can. `false` if no connection is left by whose end that would come
@@ -165,8 +166,9 @@ impl<S: Store> Shared<S> {
         let lots = self.lock().take_lots(|_| true);
         self.let_go(lots);
         let mut board = self.lock();
-        let sent_away = board.places.send_away_a_stranger(self.clock.now());
-        board.send_away(sent_away);
+        if let Some(stranger) = board.places.send_away_a_stranger(self.clock.now()) {
+            board.send_away(stranger);
+        }
         let may_pass = !board.places.is_empty();
         if may_pass {
             drop(self.wait(board, PAUSE));
@@ -369,8 +371,8 @@ impl<S: Store> Shared<S> {
 
 impl<S: Store> Board<S> {
     /// Tells a connection to end that has lost its place among the strangers.
-    fn send_away(&self, id: Option<SessionId>) {
-        if let Some(session) = id.and_then(|id| self.active.get(&id)) {
+    fn send_away(&self, id: SessionId) {
+        if let Some(session) = self.active.get(&id) {
             session.cancel.forsake();
         }
     }

@@ -76,21 +76,21 @@ impl Places {
 
     /// Whether another connection may be accepted.
     pub(super) fn has_room(&self, now: Duration) -> bool {
-        let is_crowded = self.guests(now) >= self.bounds.strangers;
-        self.connections.len() < self.bounds.connections()
-            && (!is_crowded || self.oldest_guest(now).is_some())
+        self.connections.len() < self.bounds.connections() && self.in_the_way(now).is_some()
     }
 
-    /// Takes a connection in that was accepted; gives the stranger that has to go for it, if there are too many.
-    pub(super) fn enter(&mut self, id: SessionId, now: Duration) -> Option<SessionId> {
-        let is_crowded = self.guests(now) >= self.bounds.strangers;
+    /// Takes a connection in that was accepted; gives the strangers that have to go for it, if there are too many.
+    pub(super) fn enter(&mut self, id: SessionId, now: Duration) -> Vec<SessionId> {
+        let gone = self.in_the_way(now).unwrap_or_default();
+        gone.iter().for_each(|id| self.leave(*id));
         self.connections.insert(id, Connection { stage: Stage::Stranger, since: now });
-        if is_crowded { self.send_away_a_stranger(now) } else { None }
+        gone
     }
 
     /// Chooses the stranger that has been there longest, if one was there for long enough to greet: it has to go.
     pub(super) fn send_away_a_stranger(&mut self, now: Duration) -> Option<SessionId> {
-        let oldest = self.oldest_guest(now)?;
+        let mut guests = self.connections.iter().filter(|(_, it)| it.is_guest(now));
+        let oldest = guests.find(|(_, it)| it.may_go(now)).map(|(id, _)| *id)?;
         self.leave(oldest);
         Some(oldest)
     }
@@ -176,15 +176,11 @@ impl Places {
         self.connections.values().filter(|connection| connection.holds_place(now)).count()
     }
 
-    /// Connections that count as strangers.
-    fn guests(&self, now: Duration) -> usize {
-        self.connections.values().filter(|connection| connection.is_guest(now)).count()
-    }
-
-    fn oldest_guest(&self, now: Duration) -> Option<SessionId> {
-        let mut guests = self.connections.iter().filter(|(_, it)| it.is_guest(now));
-        let (id, oldest) = guests.next()?;
-        (now.saturating_sub(oldest.since) >= STAY).then_some(*id)
+    /// The strangers that have to go for another one, the oldest; `None` if one of them has had no time to greet.
+    fn in_the_way(&self, now: Duration) -> Option<Vec<SessionId>> {
+        let guests = || self.connections.iter().filter(|(_, it)| it.is_guest(now));
+        let excess = (guests().count() + 1).saturating_sub(self.bounds.strangers);
+        guests().take(excess).map(|(id, it)| it.may_go(now).then_some(*id)).collect()
     }
 
     fn set(&mut self, id: SessionId, stage: Stage, now: Duration) -> bool {
@@ -212,6 +208,11 @@ impl Connection {
             Stage::Invited => now.saturating_sub(self.since) >= KEPT,
             Stage::Waiting(_) | Stage::Seated | Stage::Leaving => false,
         }
+    }
+
+    /// Whether it was there for long enough to greet, or to offer something.
+    fn may_go(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= STAY
     }
 
     const fn number(&self) -> Option<u64> {
@@ -254,11 +255,13 @@ mod tests {
                 let waiting = places.connections.values().filter_map(Connection::number).min();
                 match step {
                     // Somebody comes.
-                    0 if places.has_room(now) => {
-                        next += 1;
-                        if let Some(gone) = places.enter(SessionId(next), now) {
-                            assert!(!places.is_stranger(gone) && gone != SessionId(next));
+                    0 => {
+                        if !places.has_room(now) {
+                            continue;
                         }
+                        next += 1;
+                        let gone = places.enter(SessionId(next), now);
+                        assert!(gone.iter().all(|id| !places.is_stranger(*id) && id.0 < next));
                     }
                     // A stranger greets, or asks once more.
                     1 => {
