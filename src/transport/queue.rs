@@ -12,12 +12,20 @@ use super::monitor::Monitor;
 pub(super) struct Queue {
     state: Monitor<State>,
     capacity: NonZeroUsize,
+    /// Whether it takes no more than the reading end takes in a while.
+    is_paced: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Invariant: never longer than the capacity.
     bytes: VecDeque<u8>,
+    /// What the reading end took by [`Queue::next`] and is not done with.
+    in_hand: usize,
+    /// The most bytes that there may be, with those in hand; the capacity, unless it is paced.
+    most: usize,
+    /// Something found no room since `most` grew.
+    was_full: bool,
     /// The writing end is done: after `bytes` comes the end of the stream, or this error.
     ended: Option<Option<io::Error>>,
     /// The reading end is gone, by itself or for this error.
@@ -41,7 +49,16 @@ pub(super) enum Next {
 
 impl Queue {
     pub(super) fn new(capacity: NonZeroUsize) -> Self {
-        Self { state: Monitor::default(), capacity }
+        let state = State { most: capacity.get(), ..State::default() };
+        Self { state: Monitor::new(state), capacity, is_paced: false }
+    }
+
+    /// One that takes no more than its reading end takes in a few timeouts of its writing end, which else would hold bytes for
+    /// sent that wait here for minutes. It begins with a little, and grows while the reading end waits for more.
+    pub(super) fn paced(capacity: NonZeroUsize) -> Self {
+        let most = capacity.get().min(FIRST);
+        let state = State { most, ..State::default() };
+        Self { state: Monitor::new(state), capacity, is_paced: true }
     }
 
     /// Takes what is there, at least one byte; 0 at the end.
@@ -67,22 +84,32 @@ impl Queue {
         if bytes.is_empty() {
             return Ok(0);
         }
-        self.state.wait(timeout, |state| {
+        let written = self.state.wait(timeout, |state| {
             if let Some(error) = broken(state) {
                 return Some(Err(error));
             }
-            let room = self.capacity.get().saturating_sub(state.bytes.len());
+            let room = state.most.saturating_sub(state.bytes.len()).saturating_sub(state.in_hand);
             let fitting = bytes.get(..room).unwrap_or(bytes);
             state.bytes.extend(fitting);
+            state.was_full |= fitting.len() < bytes.len();
             (!fitting.is_empty()).then_some(Ok(fitting.len()))
-        })?
+        });
+        self.pace(written)?
     }
 
     /// Waits for bytes, for a flush, or for the end, in this order, for ever.
     pub(super) fn next(&self, buffer: &mut [u8]) -> Next {
+        // An update, for whoever waits for room hears of it.
+        self.state.update(|state| {
+            state.in_hand = 0;
+            if self.is_paced && state.bytes.is_empty() && std::mem::take(&mut state.was_full) {
+                state.most = state.most.saturating_mul(2).min(self.capacity.get());
+            }
+        });
         let next = self.state.wait(None, |state| {
             let count = take(&mut state.bytes, buffer);
             if count > 0 {
+                state.in_hand = count;
                 Some(Next::Bytes(count))
             } else if state.flushes_done < state.flushes_wanted {
                 Some(Next::Flush(state.flushes_wanted))
@@ -103,12 +130,26 @@ impl Queue {
 
     /// Waits until the reading end has done that flush.
     pub(super) fn wait_flushed(&self, number: u64, timeout: Option<Duration>) -> io::Result<()> {
-        self.state.wait(timeout, |state| {
+        let flushed = self.state.wait(timeout, |state| {
             if state.flushes_done >= number {
                 return Some(Ok(()));
             }
             broken(state).map(Err)
-        })?
+        });
+        self.pace(flushed)?
+    }
+
+    /// Takes less from now on, if what is there took longer than a timeout.
+    fn pace<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        let is_late = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        if self.is_paced && is_late {
+            let least = self.capacity.get().min(LEAST);
+            self.state.update(|state| {
+                state.most = (state.most / 2).max(least);
+                state.was_full = false;
+            });
+        }
+        result
     }
 
     /// Says that everything before that flush is on its way.
@@ -136,6 +177,12 @@ impl Queue {
         self.state.wait(Some(timeout), |state| state.broken.as_ref().map(|_| ())).is_ok()
     }
 }
+
+/// What a paced queue takes at first.
+const FIRST: usize = 4096;
+
+/// And at least: what a line of 9600 baud carries in a second.
+const LEAST: usize = 1024;
 
 fn take(bytes: &mut VecDeque<u8>, buffer: &mut [u8]) -> usize {
     // Reading from a queue of bytes cannot fail; it takes what is in one piece, so a second go takes the rest.

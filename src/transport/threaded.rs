@@ -11,13 +11,21 @@ use super::queue::{Next, Queue};
 /// A stream made of any reader and any writer, whose calls return in ticks although theirs may block for ever.
 ///
 /// haul looks at its deadlines and at the cancel token when a call returns, so a stream that can block for ever makes it
-/// wait for ever. Standard input, pipes, serial lines and many tunnels are such streams. This one hands them to two
-/// threads:
+/// wait for ever. Standard input, pipes and many tunnels are such streams. This one hands them to two threads.
+///
+/// **It is for streams of which every connection is an object of its own.** The reader is read ahead, and a thread
+/// that is stuck in it when this is dropped takes what comes next. Over a serial port, a radio or a terminal, which outlive their
+/// connections, that is the beginning of the next session. Make a [`Line`](super::Line) of such a one, of this stream if its calls
+/// block: the line keeps it for good, from one connection to the next.
 ///
 /// - A read waits for the first byte, for a second at most ([`set_timeout`](Self::set_timeout)), then fails with
 ///   [`io::ErrorKind::TimedOut`]. So does a write that finds no room, and a flush.
 /// - **The reader is read ahead**, by at most the capacity and 64 KiB; what was read ahead is lost when this is dropped.
-/// - A flush waits until the writer has taken and flushed everything; call it again after a tick.
+/// - **A write takes what the writer takes in about a second**, from 1 KiB to the capacity: it begins with 4 KiB, takes
+///   twice as much whenever the writer had to wait for it, and half when a call ended in a tick. So a
+///   slow writer is seen to be slow, and a call that ends in a tick says that it takes nothing, or next to nothing.
+/// - A flush waits until the writer has taken and flushed everything. After a tick, call it again: it goes on to wait for the
+///   same, and for what was written meanwhile.
 /// - The end and errors of the reader come after its bytes, those of the writer with the next write or flush. A reader or
 ///   writer that panics, or gives a count beyond the buffer, is an error too.
 /// - `Interrupted`, `WouldBlock` and `TimedOut` of the reader and writer are tried again, the latter two after a pause of
@@ -79,7 +87,7 @@ impl Threaded {
     {
         let stream = Self {
             incoming: Arc::new(Queue::new(capacity)),
-            outgoing: Arc::new(Queue::new(capacity)),
+            outgoing: Arc::new(Queue::paced(capacity)),
             timeout: Some(TICK),
             unflushed: false,
             flush: None,

@@ -99,6 +99,26 @@ fn line_conforms_at_any_capacity() {
     });
 }
 
+/// Ends whose calls block for ever, as those of a serial port do: the threads stay, and take nothing of the next connection.
+#[test]
+fn line_conforms_over_threads_that_it_keeps() {
+    use crate::transport::Line;
+
+    check_one_at_a_time(|| {
+        let line = |mut reader: Pipe, mut writer: Pipe| {
+            reader.set_timeout(None);
+            writer.set_timeout(None);
+            let mut stream = Threaded::with_capacity(capacity(1000), reader, writer).unwrap();
+            stream.set_timeout(Some(TICK));
+            let rate = std::num::NonZeroU32::new(1_000_000).unwrap();
+            Line::new(stream, rate).connect_timeout(LONGEST)
+        };
+        let (near_reader, far_writer) = memory::pipe(capacity(100));
+        let (far_reader, near_writer) = memory::pipe(capacity(100));
+        (line(near_reader, near_writer), line(far_reader, far_writer))
+    });
+}
+
 #[test]
 fn threaded_conforms_over_pipes_that_never_return() {
     let make_pair = || {

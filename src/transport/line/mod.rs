@@ -40,7 +40,7 @@
 //!
 //! Less than [others](super): bytes may be lost, changed, doubled and added. It must carry every value of a byte
 //! (a terminal in raw mode, without `XON` and `XOFF`), and its calls return within about a second, with `WouldBlock` or `TimedOut`
-//! if nothing happened. One thread is enough for it, and so is a line that carries one direction at a time.
+//! if nothing happened; where they do not, a [`Threaded`](super::Threaded) stream of it will do, which the line keeps for good. One thread is enough for it, and so is a line that carries one direction at a time.
 //!
 //! # How it works
 //!
@@ -226,7 +226,7 @@ pub struct LineStream<S: Read + Write> {
 
 impl<S: Read + Write> LineStream<S> {
     fn run<T>(
-        &mut self,
+        &self,
         doing: Doing,
         ready: impl FnMut(&mut Engine<S>) -> io::Result<Option<T>>,
     ) -> io::Result<T> {

@@ -256,7 +256,7 @@ fn clock(now: &Arc<AtomicU64>) -> Box<dyn Fn() -> Duration + Send> {
 
 /// What an end writes, from an offset on: the two bytes that count where it is, with zeros among them.
 pub(crate) fn content(from: usize, length: usize) -> Vec<u8> {
-    let byte = |at: usize| if at % 2 == 0 { at / 2 } else { at / 512 };
+    let byte = |at: usize| if at.is_multiple_of(2) { at / 2 } else { at / 512 };
     (from..from.saturating_add(length)).map(|at| byte(at).to_le_bytes()[0]).collect()
 }
 

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
@@ -188,6 +189,57 @@ fn write_and_flush_against_a_stuck_writer_tick_and_go_on_without_loss() {
     assert_eq!(got, sent);
     stream.set_timeout(Some(LONG));
     stream.flush().unwrap();
+}
+
+/// Takes a few bytes at a time, each time after a while.
+struct Slow(Arc<AtomicUsize>);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        thread::sleep(Duration::from_millis(4));
+        let count = bytes.len().min(64);
+        self.0.fetch_add(count, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn write_to_a_slow_writer_takes_no_more_than_is_soon_gone() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let mut stream = Threaded::new(io::empty(), Slow(Arc::clone(&taken))).unwrap();
+    stream.set_timeout(Some(SHORT));
+    let bytes = pattern(100_000);
+    let mut sent = 0;
+    for round in 0..4 {
+        let count = stream.write(&bytes).unwrap_or(0);
+        sent += count;
+        let (most, waiting) = ([4096, 1024][round.min(1)], sent - taken.load(Ordering::Relaxed));
+        assert!(count <= most && waiting <= most, "{round}: {count} of {waiting}");
+        let mut ticks = 0;
+        while let Err(error) = stream.flush() {
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            ticks += 1;
+        }
+        assert!(round > 0 || ticks > 1, "it is slow");
+        // A flush that is called again after a tick waits for the same: all of it.
+        assert_eq!(taken.load(Ordering::Relaxed), sent, "{round}");
+    }
+}
+
+#[test]
+fn write_to_a_fast_writer_takes_as_much_as_fits_before_long() {
+    let mut stream = Threaded::new(io::empty(), io::sink()).unwrap();
+    stream.set_timeout(Some(LONG));
+    let bytes = pattern(Threaded::CAPACITY.get());
+    let start = Instant::now();
+    while stream.write(&bytes).unwrap() < bytes.len() {
+        stream.flush().unwrap();
+        assert!(start.elapsed() < LONG);
+    }
 }
 
 #[test]
