@@ -183,6 +183,31 @@ fn receiver_out_of_descriptors_says_which_limit_to_raise() {
     assert!(gave_up > 0 && most >= 20, "{gave_up} {most}");
 }
 
+/// Deeper than there are descriptors, and more at a time than there are: nothing of it is refused.
+#[test]
+fn receiver_with_fewer_descriptors_than_folders_on_the_way_takes_all() {
+    let outbox = tempdir().unwrap();
+    let tree = outbox.path().join("t");
+    let mut files = 0;
+    for (depth, branches, each) in [(100, 1, 40), (40, 30, 20)] {
+        for branch in 0..branches {
+            let folder =
+                tree.join(format!("{depth}-{branch}")).join(["d"; 98][..depth - 2].join("/"));
+            fs::create_dir_all(&folder).unwrap();
+            for number in 0..each {
+                fs::write(folder.join(number.to_string()), content(number, 100)).unwrap();
+                files += 1;
+            }
+        }
+    }
+    let inbox = tempdir().unwrap();
+    let address = exec(inbox.path(), "").replacen("exec:", "exec:ulimit -n 80; ", 1);
+    let sent = run(["send", tree.to_str().unwrap(), &address, "--retry-for", "0s"]);
+    assert_eq!(sent.stderr.matches("is refused").count(), 0, "{}", sent.stderr);
+    let sent = sent.code(0);
+    assert!(sent.stdout.lines().filter(|line| line.starts_with("delivered")).count() >= files);
+}
+
 #[test]
 fn receive_folder_that_is_none_is_told() {
     let folder = tempdir().unwrap();

@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens
 use rustix::io::Errno;
 
 use super::failed::{self, During, Failed};
-use super::folder::{Folder, Tree};
+use super::folder::{Folder, Tree, Way};
 use super::mode;
 use super::name;
 use super::partial::{self, Partial};
@@ -69,9 +69,21 @@ pub(super) struct Job {
     pub(super) failed: Option<Trouble>,
     /// It is a folder that was made here.
     pub(super) is_made: bool,
-    /// The folders that must be durable before this commit has ended, with what is then known to have a durable
-    /// name. The first is the one that holds the entry, or the entry itself if it is a folder.
-    pub(super) folders: Vec<(Folder, Option<Id>)>,
+    /// The folders that must be durable before this commit has ended. The first is the one that holds the entry, or the
+    /// entry itself if it is a folder.
+    pub(super) wanted: Vec<Wanted>,
+}
+
+/// A folder that must be durable. It is not opened for that before its turn: a path may be long, and a batch has many.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    id: Id,
+    /// Where it is; `None`: it is the root.
+    path: Option<RelPath>,
+    /// The folder in it that is then known to have a durable name.
+    below: Option<Id>,
+    /// Its handle, if the entry has one anyway.
+    held: Option<Folder>,
 }
 
 /// What is to be committed.
@@ -111,14 +123,37 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
     if cfg!(not(haul_canary = "rename-first")) {
         publish(&mut jobs);
     }
-    queue.set_published(&jobs);
-    for job in jobs.iter_mut().filter(|job| matches!(job.file.what, What::Folder)) {
-        queue.wait_for_earlier(job.number);
-        job.dress_folder();
+    // What lacks a file descriptor comes after the others, which give some back; and so do folders after it, as they
+    // wait for what was committed before them.
+    let first = jobs.iter().find(|job| job.lacks_descriptors()).map_or(u64::MAX, |job| job.number);
+    let is_late = |job: &mut Job| {
+        job.lacks_descriptors() || job.number > first && matches!(job.file.what, What::Folder)
+    };
+    let late: Vec<_> = jobs.extract_if(.., is_late).collect();
+    let mut own = late.len();
+    finish(jobs, own, queue);
+    for mut job in late {
+        if job.lacks_descriptors() {
+            let published = queue.patiently(own, || job.publish(), Trouble::lacks_descriptors);
+            job.failed = published.err();
+        }
+        own -= 1;
+        finish(vec![job], own, queue);
     }
-    sync_folders(&mut jobs);
+}
+
+/// Ends the commits of what has its name, or failed to get it. `behind`: how many others wait for that.
+fn finish(mut jobs: Vec<Job>, behind: usize, queue: &Queue) {
+    let own = jobs.len() + behind;
+    queue.set_published(&jobs);
+    for job in jobs.iter().filter(|job| matches!(job.file.what, What::Folder)) {
+        queue.wait_for_earlier(job.number, own);
+        job.dress_folder(own, queue);
+    }
+    sync_folders(&mut jobs, own, queue);
     for job in jobs {
         job.end();
+        queue.set_ended();
     }
 }
 
@@ -165,54 +200,73 @@ impl Job {
         if stat.len() == size { Ok(()) } else { file.set_len(size).map_err(failed) }
     }
 
-    /// `open`: the folders that this batch has open, so that none is open twice.
-    fn publish(&mut self, open: &mut HashMap<Id, Folder>) -> Result<(), Trouble> {
+    fn publish(&mut self) -> Result<(), Trouble> {
         let tree = &self.shared.tree;
         let name = self.path.file_name();
         let replacing = self.commit.place == Place::Replacing;
-        let folders = match &self.file.what {
+        let parent = self.path.parent();
+        let (ids, path) = match &self.file.what {
             What::Folder => {
-                let (folders, is_made) = tree.make_wanted(&self.path)?;
+                let (way, is_made) = tree.make_wanted(&self.path)?;
                 self.is_made = is_made;
-                folders
+                (way.ids, Some(self.path.clone()))
             }
             What::Link { target } => {
-                let folders = tree.make(self.path.parent().as_ref())?;
-                let folder = folders.last().unwrap_or(&tree.root);
+                let Way { folder, ids } = tree.make(parent.as_ref())?;
                 let modified = self.commit.meta.modified;
-                name::give_link(&self.shared, folder, name, target, modified, replacing)?;
-                self.sweep(|name| partial::sweep_links(folder, name));
-                folders
+                name::give_link(&self.shared, &folder, name, target, modified, replacing)?;
+                self.sweep(|name| partial::sweep_links(&folder, name));
+                (ids, parent)
             }
             What::Existing(Existing { stamp, folder, .. }) => {
-                let folders = self.shared.open_again(&self.path, folder)?;
+                let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
                 let standing = folder.look(name)?;
                 if standing.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
                     return Err(Refusal::Exists.into());
                 }
                 self.sweep(|name| partial::sweep(folder, name, stamp.id));
-                folders
+                (ids, parent)
             }
             What::Partial { partial, folder, .. } => {
-                let folders = self.shared.open_again(&self.path, folder)?;
+                let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
                 let old = name::give(&self.shared, folder, partial, name, replacing)?;
                 if old.is_some_and(|old| mode::is_private(old.st_mode)) {
                     // It may have become so since the new one got its mode.
                     mode::make_private(&partial.file);
                 }
                 self.sweep(|name| partial::sweep(folder, name, partial.id));
-                folders
+                (ids, parent)
             }
         };
-        let mut keep =
-            |folder: &Folder| open.entry(folder.id).or_insert_with(|| folder.clone()).clone();
-        self.folders.extend(folders.last().map(|folder| (keep(folder), None)));
-        for (above, below) in folders.iter().zip(folders.iter().skip(1)) {
-            if self.commit.durability == Durability::Synced && !tree.is_named(below.id) {
-                self.folders.push((keep(above), Some(below.id)));
+        self.wanted = self.wants(&ids, path);
+        Ok(())
+    }
+
+    /// The folders on a way that must be durable: the last one, and each that holds one whose name is not.
+    fn wants(&self, ids: &[Id], mut path: Option<RelPath>) -> Vec<Wanted> {
+        let held = match &self.file.what {
+            What::Partial { folder, .. } | What::Existing(Existing { folder, .. }) => Some(folder),
+            What::Folder | What::Link { .. } => None,
+        };
+        let held = held.cloned();
+        let last = ids.last().map(|&id| Wanted { id, path: path.clone(), below: None, held });
+        let mut wanted: Vec<_> = last.into_iter().collect();
+        let is_named = |id: &Id| self.shared.tree.is_named(*id);
+        if self.commit.durability != Durability::Synced || ids.iter().skip(1).all(is_named) {
+            return wanted;
+        }
+        for (id, below) in ids.iter().zip(ids.iter().skip(1)).rev() {
+            path = path.and_then(|path| path.parent());
+            if !is_named(below) {
+                let (path, below) = (path.clone(), Some(*below));
+                wanted.push(Wanted { id: *id, path, below, held: None });
             }
         }
-        Ok(())
+        wanted
+    }
+
+    fn lacks_descriptors(&self) -> bool {
+        self.failed.as_ref().is_some_and(Trouble::lacks_descriptors)
     }
 
     /// Removes the partial files for the name, and where that is one beside it, for the one that was offered: an earlier
@@ -226,27 +280,28 @@ impl Job {
     }
 
     /// Gives a folder its time and mode if it was made here: those of others are their owners' matter.
-    fn dress_folder(&self) {
-        let (None, Some((folder, _))) = (&self.failed, self.folders.first()) else { return };
-        if self.is_made
-            && let Ok(stat) = fstat(folder)
-        {
+    fn dress_folder(&self, own: usize, queue: &Queue) {
+        let (None, true, Some(wanted)) = (&self.failed, self.is_made, self.wanted.first()) else {
+            return;
+        };
+        let Ok(folder) = wanted.open(&self.shared, own, queue) else { return };
+        if let Ok(stat) = fstat(&folder) {
             let offered = self.commit.meta.mode;
-            let _ = mode::set(folder, mode::of_folder(offered, self.shared.umask, stat.st_mode));
-            set_time(folder, self.commit.meta.modified);
+            let _ = mode::set(&folder, mode::of_folder(offered, self.shared.umask, stat.st_mode));
         }
+        set_time(&folder, self.commit.meta.modified);
     }
 
     /// The folders that are to be synced for this commit.
-    fn wanted(&self) -> &[(Folder, Option<Id>)] {
+    fn to_sync(&self) -> &[Wanted] {
         let synced = self.failed.is_none() && self.commit.durability == Durability::Synced;
-        if synced && cfg!(not(haul_canary = "no-dirsync")) { &self.folders } else { &[] }
+        if synced && cfg!(not(haul_canary = "no-dirsync")) { &self.wanted } else { &[] }
     }
 
     fn end(self) {
-        let Self { shared, path, file, commit, ended, failed, folders, .. } = self;
+        let Self { shared, path, file, commit, ended, failed, wanted, .. } = self;
         // Whoever hears of the end may count on the descriptors.
-        drop(folders);
+        drop(wanted);
         let result = match failed {
             Some(Trouble::Taken(rival)) => {
                 let size = file.size;
@@ -292,6 +347,12 @@ impl Existing {
     }
 }
 
+impl Trouble {
+    fn lacks_descriptors(&self) -> bool {
+        matches!(self, Self::Failed(refusal) if refusal.is_for_want_of_descriptors())
+    }
+}
+
 impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         Self::Failed(refusal)
@@ -318,15 +379,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Walks to the folder that was held all the time: if another stands there now, the entry would not be found
-    /// under the name that a receipt gives.
-    fn open_again(&self, path: &RelPath, held: &Folder) -> Result<Vec<Folder>, Refusal> {
-        let folders = self.tree.open(path.parent().as_ref())?;
-        let depth = path.parts().count();
-        let found = folders.last().is_some_and(|folder| folder.id == held.id);
-        if found && folders.len() == depth { Ok(folders) } else { Err(Refusal::KindClash) }
-    }
-
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "tests have a hook here")]
     pub(super) const fn step(&self, _step: Step) -> io::Result<()> {
@@ -339,31 +391,39 @@ impl Shared {
     }
 }
 
-fn publish(jobs: &mut [Job]) {
-    let mut open = HashMap::new();
-    for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
-        job.failed = job.publish(&mut open).err();
+impl Wanted {
+    fn open(&self, shared: &Shared, own: usize, queue: &Queue) -> Result<Folder, Refusal> {
+        let root = (self.id == shared.tree.root.id).then_some(&shared.tree.root);
+        if let Some(held) = self.held.as_ref().or(root) {
+            return Ok(held.clone());
+        }
+        let open = || shared.tree.open_again(self.path.as_ref(), self.id);
+        let way = queue.patiently(own, open, |refusal| refusal.is_for_want_of_descriptors())?;
+        Ok(way.folder)
     }
 }
 
-fn sync_folders(jobs: &mut [Job]) {
-    let mut wanted = HashMap::new();
-    for job in &*jobs {
-        for (folder, _) in job.wanted() {
-            wanted.entry(folder.id).or_insert_with(|| (folder.clone(), Arc::clone(&job.shared)));
-        }
+fn publish(jobs: &mut [Job]) {
+    for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
+        job.failed = job.publish().err();
     }
-    let sync = |(id, (folder, shared)): (Id, (Folder, Arc<Shared>))| {
-        let result = shared.step(Step::SyncFolder);
-        (id, result.and_then(|()| Ok(sys::sync_all(folder)?)).map_err(|error| sync_refusal(&error)))
-    };
-    let synced: HashMap<_, _> = wanted.into_iter().map(sync).collect();
+}
+
+/// Syncs each folder that is wanted once, with one of them open at a time.
+fn sync_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
+    let mut synced = HashMap::new();
     for job in jobs {
         let mut failed = None;
-        for (folder, below) in job.wanted() {
-            match synced.get(&folder.id) {
-                Some(Err(refusal)) => failed = Some(*refusal),
-                _ => below.iter().for_each(|below| job.shared.tree.set_named(*below)),
+        for wanted in job.to_sync() {
+            let sync = || {
+                let step = job.shared.step(Step::SyncFolder);
+                let folder = wanted.open(&job.shared, own, queue)?;
+                let result = step.and_then(|()| Ok(sys::sync_all(folder)?));
+                result.map_err(|error| sync_refusal(&error))
+            };
+            match synced.entry(wanted.id).or_insert_with(sync) {
+                Err(refusal) => failed = Some(*refusal),
+                Ok(()) => wanted.below.iter().for_each(|id| job.shared.tree.set_named(*id)),
             }
         }
         job.failed = job.failed.take().or(failed.map(Trouble::Failed));

@@ -76,6 +76,15 @@ pub(super) struct Tree {
     still: Mutex<()>,
 }
 
+/// The way from the root to a folder. No more than two folders of it are open at a time, however long it is.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// The last one.
+    pub(super) folder: Folder,
+    /// All of them, from the root to the last. Invariant: not empty.
+    pub(super) ids: Vec<Id>,
+}
+
 /// Folders of which something is known. To forget one costs a little work or leaves an empty folder, never more.
 #[derive(Debug, Default)]
 struct Known(HashSet<Id>);
@@ -85,27 +94,39 @@ impl Tree {
         Self { root, made: Mutex::default(), named: Mutex::default(), still: Mutex::default() }
     }
 
-    /// The folders from the root to `path`, the root for `None`. Fewer if some do not exist.
-    pub(super) fn open(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
-        let mut folders = vec![self.root.clone()];
+    /// Walks from the root towards `path`, the root for `None`, as far as there are folders.
+    pub(super) fn open(&self, path: Option<&RelPath>) -> std::result::Result<Way, Refusal> {
+        let mut way = Way::from(&self.root);
         for part in path.into_iter().flat_map(RelPath::parts) {
-            let Some(folder) = folders.last() else { break };
-            match folder.open(part) {
-                Ok(below) => folders.push(below),
+            match way.folder.open(part) {
+                Ok(below) => way.go_down(below),
                 Err(Failed { errno: Errno::NOENT, .. }) => break,
                 Err(failed) => return Err(failed.into()),
             }
         }
-        Ok(folders)
+        Ok(way)
+    }
+
+    /// Opens the folder at `path` if it still is this one: if another stands there now, what is in the one that was meant
+    /// would not be found under the name that a receipt gives.
+    pub(super) fn open_again(
+        &self,
+        path: Option<&RelPath>,
+        id: Id,
+    ) -> std::result::Result<Way, Refusal> {
+        let way = self.open(path)?;
+        let depth = path.map_or(0, |path| path.parts().count());
+        let is_it = way.folder.id == id && way.depth() == depth;
+        if is_it { Ok(way) } else { Err(Refusal::KindClash) }
     }
 
     /// As [`Tree::open`], and makes those that do not exist.
-    pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
+    pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Way, Refusal> {
         let _still = self.keep_still();
         self.make_still(path)
     }
 
-    fn make_still(&self, path: Option<&RelPath>) -> std::result::Result<Vec<Folder>, Refusal> {
+    fn make_still(&self, path: Option<&RelPath>) -> std::result::Result<Way, Refusal> {
         for _ in 0..ATTEMPTS {
             match self.try_make(path) {
                 // Another process has removed one on the way, which held nothing yet.
@@ -121,14 +142,13 @@ impl Tree {
     /// # Errors
     ///
     /// [`Errno::NOENT`] where one on the way was removed meanwhile.
-    pub(super) fn try_make(&self, path: Option<&RelPath>) -> Result<Vec<Folder>> {
-        let mut folders = vec![self.root.clone()];
+    pub(super) fn try_make(&self, path: Option<&RelPath>) -> Result<Way> {
+        let mut way = Way::from(&self.root);
         for part in path.into_iter().flat_map(RelPath::parts) {
-            let Some(folder) = folders.last() else { break };
-            let below = self.make_one(folder, part)?;
-            folders.push(below);
+            let below = self.make_one(&way.folder, part)?;
+            way.go_down(below);
         }
-        Ok(folders)
+        Ok(way)
     }
 
     fn make_one(&self, folder: &Folder, part: &[u8]) -> Result<Folder> {
@@ -165,17 +185,31 @@ impl Tree {
     /// Removes folders from `path` upwards that were made here and hold nothing.
     pub(super) fn tidy(&self, path: Option<&RelPath>) {
         let _still = self.keep_still();
-        let Ok(folders) = self.open(path) else { return };
-        let parts: Vec<_> = path.into_iter().flat_map(RelPath::parts).collect();
-        for ((above, below), part) in folders.iter().zip(folders.iter().skip(1)).zip(parts).rev() {
-            if !lock(&self.made).0.contains(&below.id) {
+        let Ok(Way { folder, ids }) = self.open(path) else { return };
+        drop(folder);
+        let mut path = path.cloned();
+        // Those that do not exist need no removing.
+        let missing = path.iter().flat_map(RelPath::parts).count() + 1 - ids.len();
+        for _ in 0..missing {
+            path = path.and_then(|path| path.parent());
+        }
+        for id in ids.into_iter().skip(1).rev() {
+            let Some(below) = path else { return };
+            path = below.parent();
+            if !lock(&self.made).0.contains(&id) {
+                return;
+            }
+            let Ok(above) = self.open(path.as_ref()) else { return };
+            let name = below.file_name();
+            let is_it = |stat: &Stat| Id::of(stat) == id;
+            if !above.folder.look(name).is_ok_and(|stat| stat.as_ref().is_some_and(is_it)) {
                 return;
             }
             // It fails where the folder holds something, which is then somebody's.
-            if unlinkat(above, part, AtFlags::REMOVEDIR).is_err() {
+            if unlinkat(&above.folder, name, AtFlags::REMOVEDIR).is_err() {
                 return;
             }
-            lock(&self.made).0.remove(&below.id);
+            lock(&self.made).0.remove(&id);
         }
     }
 
@@ -187,14 +221,11 @@ impl Tree {
     }
 
     /// As [`Tree::make`], for a folder that is wanted for itself: it is not removed any more. Says whether it was made here.
-    pub(super) fn make_wanted(
-        &self,
-        path: &RelPath,
-    ) -> std::result::Result<(Vec<Folder>, bool), Refusal> {
+    pub(super) fn make_wanted(&self, path: &RelPath) -> std::result::Result<(Way, bool), Refusal> {
         let _still = self.keep_still();
-        let folders = self.make_still(Some(path))?;
-        let is_made = folders.last().is_some_and(|folder| lock(&self.made).0.remove(&folder.id));
-        Ok((folders, is_made))
+        let way = self.make_still(Some(path))?;
+        let is_made = lock(&self.made).0.remove(&way.folder.id);
+        Ok((way, is_made))
     }
 
     pub(super) fn is_named(&self, folder: Id) -> bool {
@@ -207,6 +238,22 @@ impl Tree {
             named.0.clear();
         }
         named.insert(folder);
+    }
+}
+
+impl Way {
+    fn from(root: &Folder) -> Self {
+        Self { folder: root.clone(), ids: vec![root.id] }
+    }
+
+    fn go_down(&mut self, below: Folder) {
+        self.ids.push(below.id);
+        self.folder = below;
+    }
+
+    /// How many folders below the root it ends.
+    pub(super) fn depth(&self) -> usize {
+        self.ids.len() - 1
     }
 }
 

@@ -245,18 +245,17 @@ impl FsStore {
     ) -> failed::Result<Result<Begun<FsFile>, Refusal>> {
         let parent = path.parent();
         let tree = &self.shared.tree;
-        let folders = match tree.open(parent.as_ref()) {
-            Ok(folders) => folders,
+        let mut way = match tree.open(parent.as_ref()) {
+            Ok(way) => way,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut folder = folders.last().unwrap_or(&tree.root).clone();
-        if folders.len() < path.parts().count() {
-            if let Err(refusal) = self.check_room(&folder, size.unwrap_or(0)) {
+        if way.depth() + 1 < path.parts().count() {
+            if let Err(refusal) = self.check_room(&way.folder, size.unwrap_or(0)) {
                 return Ok(Err(refusal));
             }
-            folder = tree.try_make(parent.as_ref())?.pop().unwrap_or(folder);
+            way = tree.try_make(parent.as_ref())?;
         }
-        let folder = self.share(folder);
+        let folder = self.share(way.folder);
         self.open_file(path, size, place, folder)
     }
 
@@ -297,13 +296,12 @@ impl FsStore {
 
     /// Looks at what stands under a name, without making anything.
     fn look(&self, path: &RelPath) -> Result<Option<(Folder, rustix::fs::Stat)>, Refusal> {
-        let mut folders = self.shared.tree.open(path.parent().as_ref())?;
-        if folders.len() < path.parts().count() {
+        let way = self.shared.tree.open(path.parent().as_ref())?;
+        if way.depth() + 1 < path.parts().count() {
             return Ok(None);
         }
-        let Some(folder) = folders.pop() else { return Ok(None) };
-        let standing = folder.look(path.file_name())?;
-        Ok(standing.map(|stat| (folder, stat)))
+        let standing = way.folder.look(path.file_name())?;
+        Ok(standing.map(|stat| (way.folder, stat)))
     }
 
     fn check_link(&self, path: &RelPath, target: &[u8], place: Place) -> Result<(), Refusal> {
@@ -531,7 +529,7 @@ impl Store for FsStore {
             ended: self.end.clone(),
             failed,
             is_made: false,
-            folders: Vec::new(),
+            wanted: Vec::new(),
         });
     }
 
