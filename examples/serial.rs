@@ -8,10 +8,6 @@
 //! The port is put in raw mode at 9600 baud, eight bits, no parity, unless told otherwise. `Line` makes
 //! connections of it: bytes that are lost are repaired, and either end may be started first, stopped, and started again.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "an example is a program, and opens what it is told to"
-)]
 
 use std::error::Error;
 use std::ffi::OsStr;
