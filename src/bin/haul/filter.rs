@@ -351,7 +351,7 @@ mod tests {
             }),
             ("without permission", |path| {
                 fs::write(path, "key").unwrap();
-                fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
             }),
         ];
         for (what, spoil) in spoilt {

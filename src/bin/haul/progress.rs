@@ -85,11 +85,9 @@ impl Progress {
             self.bar = self.reporter.bar();
         }
         match &self.bar {
-            Some(bar) => {
-                if self.last_shown.is_none_or(|last| now.duration_since(last) >= SHOW_PAUSE) {
-                    self.last_shown = Some(now);
-                    bar.show(self.bytes, (!self.open_ended).then_some(self.total));
-                }
+            Some(bar) if self.last_shown.is_none_or(|last| now - last >= SHOW_PAUSE) => {
+                self.last_shown = Some(now);
+                bar.show(self.bytes, (!self.open_ended).then_some(self.total));
             }
             None if now.duration_since(self.last_line) >= LINE_PAUSE => {
                 self.last_line = now;
@@ -102,7 +100,7 @@ impl Progress {
                 let percent = u128::from(self.bytes) * 100 / u128::from(self.total.max(1));
                 self.reporter.progress(&format!("{bytes} of {total} ({percent} %)"));
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
 }
