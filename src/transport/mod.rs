@@ -11,7 +11,8 @@
 //!   Neither ever means success: a session ends by a message.
 //! - **Zero-length buffers.** haul does not pass them.
 //! - **`Interrupted`.** The call is made again. **`WouldBlock`, `TimedOut`.** A tick of the clock: deadlines
-//!   are checked, and the call is made again. No byte may have been taken or given in a call that fails.
+//!   are checked, and the call is made again. No byte may have been taken or given in a call that fails. The write after a
+//!   failed one begins with the same bytes, and offers as many, as some libraries ask for; they may stand elsewhere in memory.
 //! - **After an error** of any other kind, the stream is dropped, not used again.
 //! - **Flush.** haul calls [`Write::flush`] whenever it passes the floor to the peer, so a buffered writer works.
 //! - **Threads.** None are needed. A stream is used by one thread at a time, which need not be the one that

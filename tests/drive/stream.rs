@@ -130,3 +130,45 @@ fn stream_that_takes_nothing_or_ends_is_an_error_that_a_retry_can_help() {
     let error = haul::receive(&mut MemoryStore::new(), wire).expect_err("the end");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::UnexpectedEof, true));
 }
+
+/// Refuses every other write, with each of the errors of a tick, and expects the same bytes in the next one.
+struct Exacting<T> {
+    inner: T,
+    refused: Option<Vec<u8>>,
+    writes: usize,
+}
+
+impl<T: Read> Read for Exacting<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        assert_eq!(self.refused, None, "it goes on to read, and did not write what was refused");
+        self.inner.read(buffer)
+    }
+}
+
+impl<T: Write> Write for Exacting<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(refused) = self.refused.take() {
+            assert_eq!(bytes, refused, "other bytes after a write that failed");
+            return self.inner.write(&bytes[..bytes.len().min(1 + self.writes % 700)]);
+        }
+        self.writes += 1;
+        self.refused = Some(bytes.to_vec());
+        let ticks = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+        Err(ticks[self.writes % ticks.len()].into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[test]
+fn write_that_had_to_wait_is_made_again_with_the_same_bytes() {
+    let (alice, bob) = memory::pipe(capacity(512));
+    let exacting = |inner| Exacting { inner, refused: None, writes: 0 };
+    let store = MemoryStore::new();
+    let (sent, received) =
+        both(&small_blocks(), &store, exacting(alice), exacting(bob), &mut three_files());
+    assert!(sent.expect("sent").is_complete() && received.expect("received").is_complete());
+    assert_three_files(&store);
+}

@@ -233,8 +233,8 @@ impl Receiver {
             return;
         };
         incoming.gain(block);
-        let full = incoming.offer.block_size.bytes();
-        let len = incoming.block_len(block.index).unwrap_or(full);
+        let index = block.index;
+        let len = self.span(entry, &(index..index.saturating_add(1))).map_or(0, |(_, len)| len);
         self.arrive(len);
         self.settle(entry);
     }

@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::proto::{RelPath, Stall};
+use crate::proto::{Event, Meta, RelPath, Stall};
 use crate::store::{MemorySource, MemoryStore};
 
 fn content(len: usize) -> Vec<u8> {
@@ -99,4 +99,21 @@ fn pair_restarted_with_an_empty_source_has_nothing_to_send() {
     pair.restart(MemorySource::new(), store);
     let (Ended::Closed(sent), Ended::Closed(_)) = pair.run() else { panic!("it fails") };
     assert_eq!(sent, Summary::default());
+}
+
+#[test]
+fn pair_with_a_stream_reports_no_more_progress_than_its_bytes() {
+    for len in [1, 4, 262_144, 262_148] {
+        let source = MemorySource::new()
+            .entry(Meta::file(RelPath::parse(b"s").unwrap(), None), content(len));
+        let config = Config::default();
+        let mut pair = Pair::new(&config, source, &config, MemoryStore::new());
+        assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))), "{len}");
+        let events = pair.alice.events.iter().chain(&pair.bob.events);
+        let progress = events.filter_map(|event| match event {
+            Event::Progress { bytes, .. } => Some(*bytes),
+            _ => None,
+        });
+        assert_eq!(progress.max(), Some(len as u64), "{len}");
+    }
 }
