@@ -279,7 +279,8 @@ pub trait Store {
     /// Closes an entry and keeps what was written, for a later attempt.
     fn suspend(&mut self, file: Self::File);
 
-    /// Closes an entry and removes what was written. It never touches a final name.
+    /// Closes an entry and removes what was written since it was begun. What an earlier attempt had left may be kept: it may
+    /// be another sender's. It never touches a final name.
     fn discard(&mut self, file: Self::File);
 }
 

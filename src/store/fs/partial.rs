@@ -26,6 +26,8 @@ pub(super) struct Partial {
     pub(super) allocated: u64,
     /// Another one of the same name was open.
     pub(super) is_contended: bool,
+    /// An earlier attempt made it, maybe of another sender: it is not this session's to remove.
+    pub(super) is_adopted: bool,
 }
 
 /// Why a file that has the name of a partial file is not taken.
@@ -153,7 +155,15 @@ fn create(folder: &Folder, name: String) -> Result<Partial> {
         // Another session took it over, and removed it again.
         return Err(TAKEN);
     }
-    Ok(Partial { file, name, id: Id::of(&stat), len: 0, allocated: 0, is_contended: false })
+    Ok(Partial {
+        file,
+        name,
+        id: Id::of(&stat),
+        len: 0,
+        allocated: 0,
+        is_contended: false,
+        is_adopted: false,
+    })
 }
 
 fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<Partial, Untaken> {
@@ -170,7 +180,7 @@ fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<
     }
     let allocated = stat::unsigned(stat.st_blocks).saturating_mul(512);
     let (id, len) = (Id::of(&stat), stat::size(&stat));
-    Ok(Partial { file, name, id, len, allocated, is_contended: false })
+    Ok(Partial { file, name, id, len, allocated, is_contended: false, is_adopted: true })
 }
 
 /// Opens a partial file and locks it, to write to it if its mode allows that.

@@ -41,6 +41,8 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 /// - **Partial files** stand beside the final name as `.haul-<16 hex digits>.part`, readable by the owner alone, and
 ///   locked while they are written. A later attempt at the same final name goes on with the longest. A second session
 ///   that writes to one name at the same time has its own, `.haul-<16 hex digits>-1.part`, and so on up to 64.
+/// - **What an earlier attempt left** is not removed for what a later one does with it, which may be another sender's: to
+///   discard an entry removes what was made for it, and keeps what it went on with.
 /// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
 ///   one that is offered: all partial files for that name that no session has locked, up to the third number that is
 ///   missing. One that a session still writes to stays, until the name is settled once more. Files of another user,
@@ -546,6 +548,10 @@ impl Store for FsStore {
     }
 
     fn discard(&mut self, file: FsFile) {
+        // What is wrong with it may be this sender's content, and the rest another's.
+        if matches!(&file.what, What::Partial { partial, .. } if partial.is_adopted) {
+            return self.suspend(file);
+        }
         self.remove(&file.path, &file.what);
     }
 }

@@ -339,7 +339,8 @@ mod fs {
                 store
             });
             let names = dirs.iter().flat_map(|dir| walk(dir.path()));
-            assert_eq!(names.filter(|name| name.ends_with(".part")).count(), 0);
+            // An entry that goes on with what an earlier attempt left is discarded once: that is kept.
+            assert_eq!(names.filter(|name| name.ends_with(".part")).count(), 1);
         }
     }
 

@@ -237,6 +237,32 @@ fn store_partial_of_the_offered_name_is_removed_when_the_file_stands_beside() {
     }
 }
 
+/// A sender whose content is wrong goes on with what another one left, and damages a byte of it at most.
+#[test]
+fn store_partial_of_another_sender_is_not_removed_when_an_entry_is_discarded() {
+    let mut bench = Bench::new();
+    let large = bench.file("x", 100_000);
+    let Begun::Fresh(mut file) = bench.begin(&large, Place::Offered).unwrap() else { panic!() };
+    bench.store.write_at(&mut file, 0, &[7; 50_000]).unwrap();
+    bench.store.suspend(file);
+    let mut other = bench.store.clone();
+    let small = bench.file("x", 1);
+    let Begun::Partial(mut file, 50_000) = other.begin(&small, Place::Offered).unwrap() else {
+        panic!("it is found")
+    };
+    other.write_at(&mut file, 0, b"!").unwrap();
+    other.discard(file);
+    let left = fs::read(bench.path(&partial_name("x", 0))).unwrap();
+    assert_eq!((left.len(), left[1..].iter().all(|byte| *byte == 7)), (50_000, true));
+    // Its own is: nobody goes on with that.
+    let mut fresh = bench.store.clone();
+    let offer = bench.file("y", 1);
+    let Begun::Fresh(mut file) = fresh.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    fresh.write_at(&mut file, 0, b"!").unwrap();
+    fresh.discard(file);
+    assert!(!bench.path(&partial_name("y", 0)).exists());
+}
+
 /// A file system that cannot rename without replacing.
 #[test]
 fn store_rename_in_two_steps_leaves_one_name() {
