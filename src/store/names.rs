@@ -113,11 +113,19 @@ fn cut(bytes: &[u8], most: usize) -> &[u8] {
     }
 }
 
-/// A name in lower case, as far as it is UTF-8.
-pub(super) fn lower_case(name: &[u8]) -> Vec<u8> {
+/// A name with its case folded in full, so that `ß` is as `ss`, as far as it is UTF-8.
+///
+/// Lower case alone does not bring together all that some system takes for one letter; that of the upper case does. The
+/// dotless `ı` is left out: its upper case is `I`, but no file system takes it for `i`.
+pub(super) fn fold_case(name: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
-        let lower: String = chunk.valid().chars().flat_map(char::to_lowercase).collect();
+        let lower = chunk.valid().chars().flat_map(char::to_lowercase);
+        let upper = |c: char| {
+            if c == 'ı' { [c].into_iter().collect() } else { c.to_uppercase().collect::<String>() }
+        };
+        let folds: String = lower.map(upper).collect();
+        let lower: String = folds.chars().flat_map(char::to_lowercase).collect();
         folded.extend_from_slice(lower.as_bytes());
         folded.extend_from_slice(chunk.invalid());
     }
@@ -206,8 +214,27 @@ mod tests {
     }
 
     #[test]
-    fn lower_case_keeps_what_is_not_text() {
-        assert_eq!(lower_case(b"A\xffB\xfe"), b"a\xffb\xfe");
-        assert_eq!(lower_case("ÄÖ/ẞ".as_bytes()), "äö/ß".as_bytes());
+    fn fold_case_keeps_what_is_not_text_and_folds_in_full() {
+        assert_eq!(fold_case(b"A\xffB\xfe"), b"a\xffb\xfe");
+        for (one, other) in [
+            ("ÄÖ/ẞ", "äö/ss"),
+            ("Straße", "STRASSE"),
+            ("ﬁle", "FILE"),
+            ("ς", "Σ"),
+            ("ŉ", "ʼN"),
+            ("\u{212a}", "k"),
+            ("ſ", "S"),
+            ("µ", "μ"),
+        ] {
+            assert_eq!(fold_case(one.as_bytes()), fold_case(other.as_bytes()), "{one} {other}");
+        }
+        assert_ne!(fold_case("ı".as_bytes()), fold_case(b"i"));
+        // Whatever the letter, its cases are one, and folding again changes nothing.
+        for c in ('\0'..=char::MAX).filter(|c| *c != 'ı') {
+            let folded = fold_case(c.to_string().as_bytes());
+            assert_eq!(fold_case(&folded), folded, "{c:?}");
+            assert_eq!(fold_case(c.to_uppercase().to_string().as_bytes()), folded, "{c:?}");
+            assert_eq!(fold_case(c.to_lowercase().to_string().as_bytes()), folded, "{c:?}");
+        }
     }
 }

@@ -30,7 +30,7 @@ use super::target::stays_inside;
 use crate::proto::{
     EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, TransferId,
 };
-use crate::store::names::{Taken, beside, lower_case};
+use crate::store::names::{Taken, beside, fold_case};
 use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 
 /// Stores entries in a folder of the file system, and nothing outside it.
@@ -573,7 +573,7 @@ fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
 
 /// A name in lower case and the composed form of Unicode, as far as it is UTF-8.
 fn fold(path: &RelPath) -> Vec<u8> {
-    composed(&lower_case(&composed(path.as_bytes())))
+    composed(&fold_case(&composed(path.as_bytes())))
 }
 
 fn composed(name: &[u8]) -> Vec<u8> {

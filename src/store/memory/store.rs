@@ -9,7 +9,7 @@ use super::{copy_at, length};
 use crate::proto::{
     EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, Timestamp, TransferId,
 };
-use crate::store::names::{Taken, beside, lower_case};
+use crate::store::names::{Taken, beside, fold_case};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
 
 /// A store in memory.
@@ -202,7 +202,7 @@ impl MemoryStore {
     }
 
     fn is_anothers(&self, path: &RelPath, entry: EntryId) -> bool {
-        self.taken.is_another(&lower_case(path.as_bytes()), entry)
+        self.taken.is_another(&fold_case(path.as_bytes()), entry)
     }
 }
 
@@ -318,7 +318,7 @@ impl Store for MemoryStore {
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {
         let meta = &offer.meta;
         // It has its name in this session, though nothing is done for it.
-        self.taken.claim(&lower_case(meta.path.as_bytes()), offer.entry, &meta.kind).ok()?;
+        self.taken.claim(&fold_case(meta.path.as_bytes()), offer.entry, &meta.kind).ok()?;
         let shared = self.lock();
         let entry = shared.entries.get(&meta.path).filter(|entry| entry.kind == Kind::File)?;
         Some(Standing::new(length(&entry.bytes), entry.modified?))
@@ -326,7 +326,7 @@ impl Store for MemoryStore {
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
         let meta = &offer.meta;
-        self.taken.claim(&lower_case(meta.path.as_bytes()), offer.entry, &meta.kind)?;
+        self.taken.claim(&fold_case(meta.path.as_bytes()), offer.entry, &meta.kind)?;
         let path = match place {
             Place::Beside(n) if meta.kind != Kind::Directory => {
                 let path = beside(&meta.path, n)?;

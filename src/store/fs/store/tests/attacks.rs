@@ -394,6 +394,7 @@ fn store_collisions_by_case_and_form_are_refused_and_the_first_is_intact() {
         ("d/É", "d/e\u{301}", Refusal::Collision),
         ("d/\u{e9}", "D/E\u{301}", Refusal::Collision),
         ("K", "\u{212a}", Refusal::Collision),
+        ("Straße", "STRASSE", Refusal::Collision),
         ("x", "X/y", Refusal::KindClash),
         ("x", "x/y", Refusal::KindClash),
         ("x", "x", Refusal::Collision),
