@@ -89,7 +89,7 @@ pub(super) enum Greeted<S: Store> {
     /// A newer attempt has been here.
     Superseded,
     /// It goes on with what an earlier connection of it left, and has its place.
-    GoesOn(Lot<S>),
+    GoesOn(Box<Lot<S>>),
     /// It needs a place.
     Begins,
 }
@@ -234,7 +234,7 @@ impl<S: Store> Shared<S> {
             Some(lot) => {
                 let now = self.clock.now();
                 board.places.seat_again(id, now);
-                Greeted::GoesOn(lot)
+                Greeted::GoesOn(Box::new(lot))
             }
             None => Greeted::Begins,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::SessionId;
 use crate::drive::blocking::Transfer;
-use crate::drive::board::{Admission, Greeted, Shared};
+use crate::drive::board::{Admission, Greeted, Lot, Shared};
 use crate::drive::cancel::Cancel;
 use crate::drive::clock::Clock;
 use crate::drive::observer::Observer;
@@ -86,8 +86,9 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
             }
             Greeted::Begins => None,
             Greeted::GoesOn(lot) => {
-                *store = lot.store;
-                Some(lot.parked)
+                let Lot { store: kept, parked, .. } = *lot;
+                *store = kept;
+                Some(parked)
             }
         }
     }
