@@ -172,6 +172,12 @@ impl<F> OpenFiles<F> {
         Ok(any)
     }
 
+    /// The entries of which a file is open.
+    #[cfg(feature = "testing")]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = EntryId> {
+        self.0.keys().copied()
+    }
+
     /// Keeps all that is open for a later attempt.
     pub(crate) fn suspend(&mut self, store: &mut impl Store<File = F>) {
         while let Some((_, Open { file, rival })) = self.0.pop_first() {

@@ -12,7 +12,8 @@ use crate::proto::types::{EntryId, Ticket};
 pub(super) struct Commits {
     session: [u8; 16],
     next: u64,
-    under_way: BTreeMap<Ticket, EntryId>,
+    /// `None`: the entry was offered as something else meanwhile, and what becomes of this commit concerns nobody.
+    under_way: BTreeMap<Ticket, Option<EntryId>>,
 }
 
 impl Commits {
@@ -31,13 +32,19 @@ impl Commits {
         let ticket = Ticket::new(session, number);
         // A session of 2^64 commits does not end.
         self.next = self.next.saturating_add(1);
-        self.under_way.insert(ticket, entry);
+        self.under_way.insert(ticket, Some(entry));
         ticket
     }
 
-    /// Takes a ticket back. `None`: it is not one of these, or came before.
+    /// Takes a ticket back. `None`: it is not one of these, came before, or concerns no entry by now.
     pub(super) fn end(&mut self, ticket: Ticket) -> Option<EntryId> {
-        self.under_way.remove(&ticket)
+        self.under_way.remove(&ticket).flatten()
+    }
+
+    /// Parts an entry from its commit, which will end by itself.
+    pub(super) fn abandon(&mut self, entry: EntryId) {
+        let commits = self.under_way.values_mut().filter(|committing| **committing == Some(entry));
+        commits.for_each(|committing| *committing = None);
     }
 
     /// Takes over the tickets of a suspended session.
@@ -47,7 +54,18 @@ impl Commits {
 
     /// Returns the entry for which a ticket was given out, if its commit has not ended.
     pub(super) fn entry(&self, ticket: Ticket) -> Option<EntryId> {
-        self.under_way.get(&ticket).copied()
+        self.under_way.get(&ticket).copied().flatten()
+    }
+
+    /// Returns how many commits of an entry are under way.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn of(&self, entry: EntryId) -> usize {
+        self.under_way.values().filter(|committing| **committing == Some(entry)).count()
+    }
+
+    /// Returns how many commits are under way of which the end concerns an entry.
+    pub(super) fn count_of_entries(&self) -> usize {
+        self.under_way.values().flatten().count()
     }
 
     /// Returns how many commits are under way.

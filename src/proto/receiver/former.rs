@@ -89,6 +89,11 @@ impl Former {
         !self.entries.is_empty()
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) const fn entries(&self) -> &BTreeMap<EntryId, Incoming> {
+        &self.entries
+    }
+
     pub(super) const fn open(&self) -> u32 {
         self.open
     }
@@ -257,12 +262,12 @@ impl Receiver {
         let goes_on = match incoming.phase {
             Phase::Committing { root, .. } => {
                 if !is_counted || wire.by_time || wire.root.is_some_and(|offered| offered != root) {
-                    // Two commits of one entry could not be told apart. The one that is under way will end yet.
-                    self.former.insert(entry, incoming);
-                    let kind = Name::Offer;
-                    return Err(ProtocolError::UnexpectedForEntry { kind, entry });
+                    // A commit that is under way comes to its end, which says nothing of what is offered now.
+                    self.commits.abandon(entry);
+                    false
+                } else {
+                    true
                 }
-                true
             }
             Phase::Comparing | Phase::Replacing | Phase::Filling | Phase::Wanted => {
                 let is_same = is_counted && !wire.inline && !wire.by_time;
@@ -278,6 +283,10 @@ impl Receiver {
                 self.former.beginning.filter(|(begun, _)| is_counted && *begun == entry);
             let place = beginning.map_or(place, |(_, beside)| beside);
             return Ok(Known::Nothing { is_counted, is_open: true, place });
+        }
+        if incoming.phase == Phase::Wanted {
+            // The former session may have been about to begin it.
+            self.todo.push_back(ReceiveAction::Suspend { entry });
         }
         self.names = self.names.saturating_add(meta.path.as_bytes().len() as u64);
         if incoming.is_open {

@@ -38,6 +38,8 @@ mod contest;
 mod dispatch;
 mod entry;
 mod former;
+#[cfg(any(test, feature = "testing"))]
+mod invariants;
 mod scarce;
 mod speak;
 mod work;
@@ -73,6 +75,9 @@ use crate::tree::Root;
 /// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed) with its
 ///    [`Ticket`]; or [`handle_taken`](Receiver::handle_taken), if it has handed the file back.
 /// 4. After [`ReceiveAction::Closed`], the session is over, and well.
+///
+/// Invariant: whatever its caller has open for it belongs to an entry that is begun and not settled, offered on this
+/// connection or left by the suspended session that it adopted; anything else it has asked to be closed by then.
 ///
 /// Times are those of the caller: any clock that does not go back.
 #[derive(Debug)]
@@ -362,8 +367,9 @@ impl Receiver {
         committed: Result<RelPath, Refusal>,
     ) -> Result<(), Failure> {
         self.state?;
-        let Some(entry) = self.commits.end(ticket) else { return Ok(()) };
+        let ended = self.commits.end(ticket);
         self.awaits_descriptor = false;
+        let Some(entry) = ended else { return Ok(()) };
         let is_lent = self.lend(entry);
         let Some(Incoming {
             phase: Phase::Committing { size, root, outcome }, offer, rival, ..
@@ -487,8 +493,8 @@ impl Receiver {
         self.commits.count()
     }
 
-    /// Returns the entry that is being committed under this ticket. `None`: the ticket is of another session, or its
-    /// commit has ended. What a store hands back with such a ticket is to be suspended.
+    /// Returns the entry that is being committed under this ticket. `None`: the ticket is of another session, its commit has
+    /// ended, or the sender has offered the entry as something else since. What a store hands back with such a ticket is to be suspended.
     #[must_use]
     pub fn committing(&self, ticket: Ticket) -> Option<EntryId> {
         self.commits.entry(ticket)

@@ -65,7 +65,7 @@ impl Receiver {
         {
             return Ok(action);
         }
-        if is_due && self.commits() > self.former.commits() {
+        if is_due && self.commits.count_of_entries() > self.former.commits() as usize {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         if self.waited_for && !self.spoke {

@@ -25,6 +25,7 @@ pub(super) struct Pair {
     compares_times: bool,
     /// How many receivers there were: each has a nonce of its own.
     receivers: u8,
+    steps: u64,
     /// The receiver of the former connection, to be taken over once the sender has greeted.
     pub(super) former: Option<Receiver>,
 }
@@ -86,6 +87,7 @@ impl Pair {
             receiver,
             compares_times,
             receivers: 1,
+            steps: 0,
             alice,
             bob,
             down: Channel::default(),
@@ -262,6 +264,37 @@ impl Pair {
         if self.bob.ended.is_some() {
             return false;
         }
+        let moved = self.go_on_receiving();
+        self.check_receiver();
+        moved
+    }
+
+    /// After each step, what is open belongs to an entry. Of very many entries, one step of many is looked at.
+    fn check_receiver(&mut self) {
+        self.steps += 1;
+        let open = &self.bob.open;
+        assert!(self.bob.rivals.keys().all(|entry| open.contains_key(entry)));
+        if open.len() > 64 && !self.steps.is_multiple_of(64) {
+            return;
+        }
+        // What is handed back is the store's, until it has said so.
+        let handed_back = |entry: &EntryId| {
+            let receiver = self.former.as_ref().unwrap_or(&self.receiver);
+            self.bob.commits.iter().any(|(ticket, ended)| {
+                matches!(ended, Ended::Taken(_)) && receiver.committing(*ticket) == Some(*entry)
+            })
+        };
+        let open = open.keys().copied().filter(|entry| !handed_back(entry));
+        // Until it is adopted, what is open is that of the former one.
+        if let Some(former) = &self.former {
+            former.assert_invariants(open);
+            self.receiver.assert_invariants([]);
+        } else {
+            self.receiver.assert_invariants(open);
+        }
+    }
+
+    fn go_on_receiving(&mut self) -> bool {
         let mut out = Vec::new();
         let polled = self.receiver.poll(self.now, &mut out);
         self.up.write(&out);

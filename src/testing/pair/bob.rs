@@ -44,7 +44,9 @@ impl<T: Store> Bob<T> {
         if let Some(ended) = self.ended {
             return Progress::Ended(ended);
         }
-        self.go_on(now, input, out).unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
+        let progress = self.go_on(now, input, out);
+        self.check();
+        progress.unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
     }
 
     fn go_on(
@@ -82,6 +84,16 @@ impl<T: Store> Bob<T> {
             action => self.files.act(&mut self.store, &mut self.receiver, action)?,
         }
         Ok(Progress::Moved(0))
+    }
+
+    /// After each step, what is open belongs to an entry of the session, or of the former one until that is adopted.
+    fn check(&self) {
+        if let Some(former) = &self.former {
+            former.assert_invariants(self.files.entries());
+            self.receiver.assert_invariants([]);
+        } else {
+            self.receiver.assert_invariants(self.files.entries());
+        }
     }
 
     /// Takes in commits that ended; `false` if none did.

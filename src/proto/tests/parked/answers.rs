@@ -1,19 +1,24 @@
 //! Answers that the sender may not have heard: they are said again, and counted once.
 
-use super::{KIB, ZERO, broke, config, offer, say_block};
-use crate::proto::message::{Message, Name};
+use super::{KIB, ZERO, config, offer, say_block};
+use crate::config::{Config, Unchanged};
+use crate::proto::message::{Message, Reason, WireOffer};
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
-use crate::proto::{Event, ProtocolError};
+use crate::proto::{Event, Timestamp};
 
 /// A rogue sender of which an entry is being committed, which takes until the test says so; it comes again.
 fn with_a_commit() -> Rogue {
+    with_a_commit_under(&config())
+}
+
+fn with_a_commit_under(config: &Config) -> Rogue {
     let bob = Bob { is_stuck: true, ..Bob::default() };
-    let mut rogue = Rogue::sender(&config(), bob).greeted();
+    let mut rogue = Rogue::sender(config, bob).greeted();
     rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.over(false);
     rogue.settle();
-    rogue.again(&config(), 2)
+    rogue.again(config, 2)
 }
 
 #[test]
@@ -37,28 +42,65 @@ fn commit_that_ends_after_a_reconnect_is_receipted_once_it_is_asked_for() {
     }
 }
 
+/// A commit is known by its ticket: what is offered by the entry meanwhile is another matter.
 #[test]
-fn commit_that_ends_after_its_entry_was_offered_with_other_content_is_no_misuse() {
-    let mut rogue = with_a_commit();
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"other")), b"other");
-    rogue.settle();
-    rogue.pair.bob.is_stuck = false;
-    rogue.settle();
-    rogue.turn();
-    broke(&rogue, ProtocolError::UnexpectedForEntry { kind: Name::Offer, entry: ZERO });
-    let is_delivery = |event: &&Event| matches!(event, Event::Delivered { .. });
-    assert_eq!(rogue.pair.bob.events.iter().filter(is_delivery).count(), 1);
+fn other_content_for_an_entry_that_is_being_committed_is_answered_for_itself() {
+    for name in ["a", "b"] {
+        let mut rogue = with_a_commit();
+        rogue.say_with(&Message::Offer(inline(0, name.as_bytes(), b"other")), b"other");
+        rogue.settle();
+        rogue.pair.bob.is_stuck = false;
+        let said = rogue.turn();
+        let delivered = |message: &Message| match message {
+            Message::Receipt { root, .. } => *root == crate::tree::Root::of(b"other"),
+            message => name == "a" && matches!(message, Message::Refuse { .. }),
+        };
+        assert_eq!(said.iter().filter(|message| delivered(message)).count(), 1, "{said:?}");
+        // The commit came to its end all the same.
+        assert_eq!(rogue.pair.bob.visible[&path("a")], b"five!");
+        assert_eq!(rogue.pair.receiver.commits(), 0);
+        assert_eq!(rogue.ended(), None);
+    }
+}
+
+fn asking(entry: u32, size: u64) -> WireOffer {
+    let modified = Timestamp::new(1, 2);
+    WireOffer { by_time: true, modified, ..offer(entry, "a", Some(size)) }
 }
 
 #[test]
-fn other_content_for_an_entry_that_is_being_committed_breaks_the_protocol() {
-    for other in [inline(0, b"a", b"other"), inline(0, b"b", b"five!")] {
-        let mut rogue = with_a_commit();
-        rogue.say_with(&Message::Offer(other), b"other");
+fn entry_that_is_being_committed_is_offered_by_time_without_harm() {
+    let mut rogue = with_a_commit_under(&config().unchanged(Unchanged::ByTime));
+    rogue.say(&Message::Offer(asking(0, 5)));
+    rogue.settle();
+    rogue.pair.bob.is_stuck = false;
+    rogue.turn();
+    assert_eq!(rogue.ended(), None);
+    assert_eq!(rogue.pair.bob.visible[&path("a")], b"five!");
+    assert_eq!(rogue.pair.receiver.commits(), 0);
+}
+
+/// It was open on a connection that was lost, and is now offered by time: what was open is closed, whatever follows.
+#[test]
+fn file_that_is_offered_again_by_time_is_closed_and_kept() {
+    let config = config().unchanged(Unchanged::ByTime);
+    let bytes = content(1, 5 * KIB);
+    for is_withdrawn in [false, true] {
+        let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
+        rogue.say(&Message::Offer(WireOffer { by_time: false, ..asking(0, 5 * 1024) }));
         rogue.turn();
-        broke(&rogue, ProtocolError::UnexpectedForEntry { kind: Name::Offer, entry: ZERO });
-        // The commit comes to its end all the same.
-        assert_eq!(rogue.pair.bob.visible[&path("a")], b"five!");
+        say_block(&mut rogue, &bytes, 0);
+        rogue.settle();
+        assert_eq!(rogue.pair.bob.open.len(), 1);
+        let mut rogue = rogue.again(&config, 2);
+        rogue.say(&Message::Offer(asking(0, 5 * 1024)));
+        if is_withdrawn {
+            let reason = Reason { code: 1, first: 0, second: 0 };
+            rogue.say(&Message::Withdraw { entry: ZERO, reason });
+        }
+        rogue.settle();
+        assert_eq!(rogue.pair.bob.open.len(), 0, "what is stale is not open");
+        assert_eq!(rogue.pair.bob.partial[&path("a")].len(), KIB, "it is kept for a later attempt");
     }
 }
 

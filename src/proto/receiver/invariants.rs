@@ -1,0 +1,105 @@
+//! What holds of a receiver between any two calls: the checkable form of the sentence about open files at [`Receiver`],
+//! for everything that simulates a session.
+
+use std::collections::BTreeSet;
+
+use super::entry::{Incoming, Phase, Rival};
+use super::work::Task;
+use super::{ReceiveAction, Receiver};
+use crate::proto::types::EntryId;
+
+impl Receiver {
+    /// Checks that what its caller has open, for these entries, is what it must have open, and no more; and that the
+    /// counts of open entries, names and commits are what they count.
+    ///
+    /// # Panics
+    ///
+    /// With the sentence that does not hold.
+    pub(crate) fn assert_invariants(&self, open: impl IntoIterator<Item = EntryId>) {
+        let mut open: BTreeSet<_> = open.into_iter().collect();
+        // What the caller has yet to do.
+        let mut starting = BTreeSet::new();
+        for action in &self.todo {
+            match action {
+                ReceiveAction::Suspend { entry } | ReceiveAction::Discard { entry } => {
+                    open.remove(entry);
+                }
+                ReceiveAction::Commit(commit) => {
+                    let was_open = open.remove(&commit.entry);
+                    assert!(was_open, "{} is to be committed and not open", commit.entry);
+                    starting.insert(commit.ticket);
+                }
+                ReceiveAction::CommitRival(commit) => {
+                    starting.insert(commit.ticket);
+                }
+                _ => {}
+            }
+        }
+        for entry in &open {
+            let holds = self
+                .entries
+                .get(entry)
+                .is_some_and(|incoming| holds_a_file(incoming) || incoming.phase == Phase::Opening);
+            // To begin an entry is to close what was open of it. A suspended session may have been about to.
+            let is_to_begin = self.is_to_begin(*entry) || self.former.entries().contains_key(entry);
+            assert!(
+                holds || is_to_begin,
+                "{entry} is open and belongs to no entry that may hold a file"
+            );
+        }
+        for (entry, incoming) in self.all() {
+            let is_open = open.contains(&entry);
+            assert!(is_open || !holds_a_file(incoming), "{entry} is written and not open");
+            let is_committing = is_committing(incoming);
+            let tickets = self.commits.of(entry);
+            assert_eq!(tickets, usize::from(is_committing), "tickets of {entry}, {incoming:?}");
+        }
+        assert!(starting.iter().all(|ticket| self.committing(*ticket).is_some()), "lost tickets");
+        let committing = self.all().filter(|(_, incoming)| is_committing(incoming)).count();
+        assert_eq!(self.commits.count_of_entries(), committing, "commits under way");
+        self.assert_counts();
+    }
+
+    fn assert_counts(&self) {
+        for (incoming, open, names) in [
+            (&self.entries, self.open, self.names),
+            (self.former.entries(), self.former.open(), self.former.names()),
+        ] {
+            let count = incoming.values().filter(|incoming| incoming.is_open).count();
+            assert_eq!(open as usize, count, "the count of open entries");
+            let bytes = incoming.values().map(|incoming| incoming.offer.meta.path.as_bytes().len());
+            assert_eq!(names, bytes.sum::<usize>() as u64, "the bytes of names");
+        }
+        let committing = self.former.entries().values().filter(|incoming| is_committing(incoming));
+        assert_eq!(self.former.commits() as usize, committing.count(), "commits of a former one");
+        for entry in self.busy.iter().chain(&self.waiting).chain(&self.contested) {
+            assert!(self.entries.contains_key(entry), "{entry} is in a set and in no book");
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (EntryId, &Incoming)> {
+        let all = self.entries.iter().chain(self.former.entries());
+        all.map(|(entry, incoming)| (*entry, incoming))
+    }
+
+    /// Whether the message that is dealt with begins this entry.
+    fn is_to_begin(&self, entry: EntryId) -> bool {
+        let begins =
+            |task: &Task| matches!(task, Task::Begin { entry: begun, .. } if *begun == entry);
+        self.current.as_ref().is_some_and(|current| current.tasks.iter().any(begins))
+    }
+}
+
+fn is_committing(incoming: &Incoming) -> bool {
+    let is_contested = matches!(incoming.rival, Some(Rival::Hashing(_)));
+    matches!(incoming.phase, Phase::Committing { .. }) && !is_contested
+}
+
+/// Whether its file is open for certain.
+const fn holds_a_file(incoming: &Incoming) -> bool {
+    match incoming.phase {
+        Phase::Comparing | Phase::Replacing | Phase::Filling | Phase::Waiting => true,
+        Phase::Committing { .. } => incoming.rival.is_some(),
+        Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Wanted | Phase::Dropped => false,
+    }
+}
