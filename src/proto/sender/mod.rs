@@ -89,7 +89,7 @@ pub struct Sender {
     /// How many more heartbeats of a receiver that hashes what it holds put the idle deadline off, on this connection: one
     /// for each block that it can be hashing, so that it ends.
     checks: u64,
-    /// Steps of comparing that were made by either side: blocks that were hashed for a claim here, and heartbeats there.
+    /// Those heartbeats that did, over all connections.
     compared: u64,
     summary: Summary,
 }
@@ -370,8 +370,9 @@ impl Sender {
         self.summary
     }
 
-    /// The work that no later connection does again: bytes that travelled or were hashed for the first time, steps of either
-    /// side to find out whether the receiver holds a file already, and entries that are settled. It never goes back; a connection on which it stays as it is was of no use.
+    /// The work that no later connection does again: bytes that travelled or were hashed for the first time, what the receiver
+    /// says that it hashed, and entries that are settled. It never goes back; a connection on which it stays as it is was of
+    /// no use.
     #[must_use]
     pub fn progress(&self) -> u64 {
         let Summary { sent, resent, .. } = self.summary;
