@@ -323,6 +323,13 @@ impl Refusal {
 }
 
 impl Withdrawal {
+    /// Whether the sender's process, or its system, has no file descriptor left, as [`Refusal::is_for_want_of_descriptors`]
+    /// says of a receiver.
+    #[must_use]
+    pub const fn is_for_want_of_descriptors(self) -> bool {
+        matches!(self, Self::Unreadable { code: 23 | 24 })
+    }
+
     /// Whether the entry was left out because the sender's user wished it so: nothing failed.
     #[must_use]
     pub const fn is_skip(self) -> bool {

@@ -14,7 +14,8 @@ use crate::proto::{EntryId, Meta, ReadRequest, Withdrawal};
 /// The entries of a sender by their ids, with the readers that are open.
 ///
 /// At most [`Limits::open_entries`] readers are open, whatever the peer asks for: before one more is opened, the one that
-/// was used least recently is closed, and opened again when it is needed.
+/// was used least recently is closed, and opened again when it is needed. So it is where the process, or the system, has no
+/// file descriptor for one more, as long as there is one to be closed.
 pub struct Readers<S: Source> {
     items: BTreeMap<EntryId, Box<Item<S>>>,
     /// Those whose readers are open, the one that was used last at the end.
@@ -64,12 +65,13 @@ impl<S: Source> Readers<S> {
         buffer: &mut [u8],
     ) -> Result<Option<usize>, Withdrawal> {
         self.make_room(request.entry);
+        let opened = self.open_if_closed(source, request.entry)?;
         let item = self.items.get_mut(&request.entry).ok_or(Withdrawal::Vanished)?;
-        let Item { key, meta, reader, released, .. } = &mut **item;
-        let reader = match reader {
-            Some(reader) => reader,
-            closed => {
-                let reader = closed.insert(source.open(key, meta)?);
+        let Item { meta, reader, released, .. } = &mut **item;
+        let reader = match (reader, opened) {
+            (Some(reader), _) => reader,
+            (closed, opened) => {
+                let reader = closed.insert(opened.ok_or(Withdrawal::Vanished)?);
                 if *released > 0 {
                     source.release(reader, *released);
                 }
@@ -118,6 +120,34 @@ impl<S: Source> Readers<S> {
         self.open.len()
     }
 
+    /// Opens the reader of an entry that has none. Where there is no file descriptor left for it, others are closed.
+    fn open_if_closed(
+        &mut self,
+        source: &mut S,
+        entry: EntryId,
+    ) -> Result<Option<S::Reader>, Withdrawal> {
+        loop {
+            let item = self.items.get(&entry).ok_or(Withdrawal::Vanished)?;
+            if item.reader.is_some() {
+                return Ok(None);
+            }
+            match source.open(&item.key, &item.meta) {
+                Ok(reader) => return Ok(Some(reader)),
+                Err(reason) if !reason.is_for_want_of_descriptors() => return Err(reason),
+                Err(reason) => {
+                    let closed = self.least_recent().ok_or(reason)?;
+                    self.close(closed);
+                }
+            }
+        }
+    }
+
+    /// The open reader that was used least recently, of those that can be opened again at no loss.
+    fn least_recent(&self) -> Option<EntryId> {
+        let has_window = |open: &EntryId| self.items.get(open).is_some_and(|item| item.has_window);
+        self.open.iter().find(|open| !has_window(open)).copied()
+    }
+
     /// Makes an open entry the one that was used last; of one that is closed, closes others until it may be opened.
     fn make_room(&mut self, entry: EntryId) {
         if self.open.back() == Some(&entry) {
@@ -129,10 +159,8 @@ impl<S: Source> Readers<S> {
             return;
         }
         while self.open.len() >= self.most {
-            let has_window =
-                |open: &EntryId| self.items.get(open).is_some_and(|item| item.has_window);
-            let replaceable = self.open.iter().find(|open| !has_window(open));
-            let Some(closed) = replaceable.or_else(|| self.open.front()).copied() else { return };
+            let replaceable = self.least_recent().or_else(|| self.open.front().copied());
+            let Some(closed) = replaceable else { return };
             self.close(closed);
         }
     }
@@ -172,6 +200,8 @@ mod tests {
     struct Counted {
         alive: Rc<RefCell<BTreeSet<u32>>>,
         opened: u32,
+        /// How many may be open.
+        descriptors: Option<usize>,
     }
 
     struct Alive {
@@ -200,6 +230,9 @@ mod tests {
         }
 
         fn open(&mut self, key: &u32, _: &Meta) -> Result<Alive, Withdrawal> {
+            if self.descriptors.is_some_and(|most| self.alive.borrow().len() >= most) {
+                return Err(NO_DESCRIPTOR);
+            }
             self.opened += 1;
             assert!(self.alive.borrow_mut().insert(*key), "{key} is opened twice");
             Ok(Alive { key: *key, released: 0, alive: Rc::clone(&self.alive) })
@@ -227,6 +260,9 @@ mod tests {
     }
 
     const PENDING: u64 = 5000;
+
+    /// `EMFILE`.
+    const NO_DESCRIPTOR: Withdrawal = Withdrawal::Unreadable { code: 24 };
 
     fn request(entry: u32, offset: u64, is_whole: bool) -> ReadRequest {
         let entry = EntryId::new(entry);
@@ -272,6 +308,24 @@ mod tests {
         assert_eq!((open.map(|reader| reader.released), source.opened), (Some(700), 3));
     }
 
+    #[test]
+    fn reader_that_finds_no_descriptor_is_opened_in_the_place_of_others() {
+        let (mut source, mut readers) = readers(64, 8);
+        source.descriptors = Some(3);
+        let mut read =
+            |entry| readers.read(&mut source, &request(entry, 0, false), &mut [0; 10]).err();
+        assert_eq!([0, 2, 1, 4, 6, 0, 2].map(&mut read), [None; 7]);
+        assert_eq!(source.alive.borrow().iter().copied().collect::<Vec<_>>(), [0, 1, 2]);
+        // What has a window stays open: 1, 3 and 5 have one.
+        let mut read =
+            |entry| readers.read(&mut source, &request(entry, 0, false), &mut [0; 10]).err();
+        assert_eq!(
+            [3, 5, 7, 4, 1].map(&mut read),
+            [None, None, Some(NO_DESCRIPTOR), Some(NO_DESCRIPTOR), None]
+        );
+        assert_eq!(source.alive.borrow().iter().copied().collect::<Vec<_>>(), [1, 3, 5]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -280,9 +334,11 @@ mod tests {
         #[test]
         fn readers_alive_are_those_that_count(
             most in 0_u32..5,
+            descriptors in prop::option::of(0_usize..4),
             steps in prop::collection::vec((0_u32..12, 0_u8..6), 1..80),
         ) {
             let (mut source, mut readers) = readers(most, 10);
+            source.descriptors = descriptors;
             let mut settled = BTreeSet::new();
             for (number, step) in steps {
                 let entry = EntryId::new(number);
@@ -298,7 +354,15 @@ mod tests {
                         let request = request(number, offset, step == 3);
                         let read = readers.read(&mut source, &request, &mut [0; 10]);
                         let good = if step == 2 { None } else { Some(10) };
-                        prop_assert_eq!(read, if known { Ok(good) } else { Err(Withdrawal::Vanished) });
+                        if known && read == Err(NO_DESCRIPTOR) {
+                            // There was nothing to be closed for it but what has a window.
+                            let alive = source.alive.borrow();
+                            prop_assert!(descriptors.is_some_and(|most| alive.len() >= most));
+                            prop_assert!(alive.iter().all(|open| open % 2 == 1));
+                        } else {
+                            let expected = if known { Ok(good) } else { Err(Withdrawal::Vanished) };
+                            prop_assert_eq!(read, expected);
+                        }
                         prop_assert!(step != 3 || !source.alive.borrow().contains(&number));
                     }
                 }

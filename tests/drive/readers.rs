@@ -17,6 +17,8 @@ struct Counted {
     inner: MemorySource,
     open: Arc<()>,
     most: usize,
+    /// How many readers find a file descriptor.
+    descriptors: usize,
 }
 
 impl Source for Counted {
@@ -32,6 +34,10 @@ impl Source for Counted {
     }
 
     fn open(&mut self, key: &Self::Key, meta: &Meta) -> Result<Self::Reader, Withdrawal> {
+        if Arc::strong_count(&self.open) > self.descriptors {
+            // `EMFILE`.
+            return Err(Withdrawal::Unreadable { code: 24 });
+        }
         let reader = (self.inner.open(key, meta)?, Arc::clone(&self.open));
         self.most = self.most.max(Arc::strong_count(&self.open) - 1);
         Ok(reader)
@@ -55,14 +61,16 @@ impl Source for Counted {
 #[test]
 fn sender_keeps_no_more_readers_open_than_its_limit() {
     let names: Vec<_> = (0..400).map(|number| path(&format!("{number}"))).collect();
-    for most in [1, 4, 64] {
+    // One that finds no descriptor for a reader closes another.
+    for (most, descriptors) in [(1, usize::MAX), (4, usize::MAX), (64, usize::MAX), (64, 5), (9, 1)]
+    {
         let mut inner = MemorySource::new();
         for (number, name) in (0..).zip(&names) {
             inner = inner.file(name.clone(), content(number, 1 + (number as usize * 7) % 3000));
         }
         let store = MemoryStore::new();
         store.insert(path("old"), b"makes that the receiver is asked what it holds");
-        let mut source = Counted { inner, open: Arc::default(), most: 0 };
+        let mut source = Counted { inner, open: Arc::default(), most: 0, descriptors };
         let config = small_blocks().limits(Limits::default().open_entries(most));
         let (alice, bob) = memory::pipe(capacity(1 << 16));
         thread::scope(|scope| {

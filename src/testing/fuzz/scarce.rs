@@ -89,6 +89,10 @@ impl<S: Store> Store for Scarce<S> {
         self.inner.write_at(&mut file.file, offset, bytes)
     }
 
+    fn write_zeros(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.write_zeros(&mut file.file, offset, len)
+    }
+
     fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal> {
         self.inner.copy_held(&mut file.file, offset, len)
     }

@@ -110,6 +110,10 @@ impl<S: Store> Store for LateStore<S> {
         self.inner.write_at(file, offset, bytes)
     }
 
+    fn write_zeros(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.write_zeros(file, offset, len)
+    }
+
     fn copy_held(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
         self.inner.copy_held(file, offset, len)
     }
