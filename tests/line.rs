@@ -1,6 +1,7 @@
 //! Transfers over a serial line of 9600 baud, in virtual time, on which bytes are lost and ends begin anew.
 #![cfg(feature = "testing")]
 #![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::disallowed_methods, reason = "a transfer has two sides")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::num::NonZeroU32;

@@ -65,8 +65,8 @@ fn sender_keeps_no_more_readers_open_than_its_limit() {
     for (most, descriptors) in [(1, usize::MAX), (4, usize::MAX), (64, usize::MAX), (64, 5), (9, 1)]
     {
         let mut inner = MemorySource::new();
-        for (number, name) in (0..).zip(&names) {
-            inner = inner.file(name.clone(), content(number, 1 + (number as usize * 7) % 3000));
+        for ((number, len), name) in (0..).zip((1..3000).step_by(7).cycle()).zip(&names) {
+            inner = inner.file(name.clone(), content(number, len));
         }
         let store = MemoryStore::new();
         store.insert(path("old"), b"makes that the receiver is asked what it holds");

@@ -97,8 +97,7 @@ fn session_that_ended_well_leaves_nothing() {
     server.shared.leave(first.id, summary, None, SECOND);
     assert!(matches!(server.shared.wait_for_room(true), Room::Some), "it was empty");
     assert_eq!(server.take_over(&second, 1, 2), Some((false, true)));
-    let mut summary = Summary::default();
-    summary.delivered = 1;
+    let summary = Summary { delivered: 1, ..Summary::default() };
     server.shared.leave(second.id, Some(summary), None, SECOND);
     assert!(matches!(server.shared.wait_for_room(true), Room::Done(_)));
 }

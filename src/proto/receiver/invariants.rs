@@ -32,7 +32,14 @@ impl Receiver {
                 ReceiveAction::CommitRival(commit) => {
                     starting.insert(commit.ticket);
                 }
-                _ => {}
+                ReceiveAction::Event(_)
+                | ReceiveAction::Read { .. }
+                | ReceiveAction::TakeOver { .. }
+                | ReceiveAction::ReadRival { .. }
+                | ReceiveAction::Begin { .. }
+                | ReceiveAction::AwaitCommit { .. }
+                | ReceiveAction::Await { .. }
+                | ReceiveAction::Closed(_) => {}
             }
         }
         for entry in &open {

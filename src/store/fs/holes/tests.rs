@@ -228,7 +228,7 @@ fn pieces(dir: &std::path::Path, name: &str, written: &[(u64, u64)], size: u64) 
     file.set_len(size).unwrap();
     for (number, (at, len)) in written.iter().enumerate() {
         let byte = u8::try_from(number + 1).unwrap();
-        let bytes = vec![byte; usize::try_from(len * UNIT).unwrap()];
+        let bytes = vec![byte; to_usize(len * UNIT)];
         file.write_all_at(&bytes, at * UNIT).unwrap();
     }
     file
@@ -242,6 +242,10 @@ fn content(file: &File) -> Vec<u8> {
 
 const UNIT: u64 = 64 * 1024;
 
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap()
+}
+
 #[test]
 fn copy_of_a_sparse_file_takes_the_room_of_its_data() {
     let dir = tempfile::tempdir().unwrap();
@@ -254,7 +258,7 @@ fn copy_of_a_sparse_file_takes_the_room_of_its_data() {
     }
     assert_eq!(to.metadata().unwrap().len(), size, "a hole at the end is copied too");
     assert!(allocated(&to) <= allocated(&from) + UNIT, "{} bytes are taken", allocated(&to));
-    let mut bytes = vec![0; usize::try_from(UNIT).unwrap()];
+    let mut bytes = vec![0; to_usize(UNIT)];
     to.read_exact_at(&mut bytes, 9001 * UNIT).unwrap();
     assert_eq!(bytes, vec![2; bytes.len()]);
 }
@@ -263,15 +267,12 @@ fn copy_of_a_sparse_file_takes_the_room_of_its_data() {
 fn copy_of_more_than_there_is_says_how_much_there_was() {
     let dir = tempfile::tempdir().unwrap();
     for written in [&[][..], &[(0, 1)], &[(2, 1)]] {
-        let name = format!(
-            "from {}",
-            written.len() + written.iter().map(|run| run.0).sum::<u64>() as usize
-        );
+        let name = format!("from {written:?}");
         let from = pieces(dir.path(), &name, written, 3 * UNIT);
         let to = pieces(dir.path(), &format!("{name} to"), &[], 0);
         assert_eq!(copy(&from, &to, UNIT..4 * UNIT).unwrap(), 2 * UNIT, "{written:?}");
         assert_eq!(copy(&from, &to, 5 * UNIT..6 * UNIT).unwrap(), 0, "{written:?}");
-        assert_eq!(content(&to)[UNIT as usize..], content(&from)[UNIT as usize..], "{written:?}");
+        assert_eq!(content(&to)[to_usize(UNIT)..], content(&from)[to_usize(UNIT)..], "{written:?}");
     }
 }
 
@@ -283,7 +284,7 @@ fn clear_gives_the_room_back_and_touches_nothing_else() {
     let before = allocated(&file);
     let range = UNIT + 1..11 * UNIT - 5;
     clear(&file, range.clone()).unwrap();
-    expected[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()].fill(0);
+    expected[to_usize(range.start)..to_usize(range.end)].fill(0);
     assert_eq!(content(&file), expected);
     assert!(before - allocated(&file) >= 4 * UNIT, "{before} {}", allocated(&file));
     clear(&file, 30 * UNIT..100 * UNIT).unwrap();
@@ -297,8 +298,8 @@ fn clear_without_holes_writes_zeros_where_there_is_data() {
     let mut expected = content(&file);
     write_zeros(&file, &(UNIT..UNIT + 3)).unwrap();
     write_zeros(&file, &(5 * UNIT - 2..7 * UNIT)).unwrap();
-    expected[UNIT as usize..UNIT as usize + 3].fill(0);
-    expected[5 * UNIT as usize - 2..7 * UNIT as usize].fill(0);
+    expected[to_usize(UNIT)..to_usize(UNIT + 3)].fill(0);
+    expected[to_usize(5 * UNIT - 2)..to_usize(7 * UNIT)].fill(0);
     assert_eq!(content(&file), expected);
 }
 
@@ -320,7 +321,7 @@ proptest! {
         let copied = copy(&from, &to, range.clone()).unwrap();
         let there = (from_bytes.len() as u64).clamp(range.start, range.end) - range.start;
         prop_assert_eq!(copied, there);
-        let (start, end) = (range.start as usize, (range.start + copied) as usize);
+        let (start, end) = (to_usize(range.start), to_usize(range.start + copied));
         if copied > 0 {
             expected.resize(expected.len().max(end), 0);
             expected[start..end].copy_from_slice(&from_bytes[start..end]);
