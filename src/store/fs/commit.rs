@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use super::failed::{self, During, Failed};
 use super::folder::{Folder, Tree, Way};
 use super::mode;
-use super::name;
+use super::name::{self, Turns};
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
 use super::store::FsFile;
@@ -32,6 +32,7 @@ use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusa
 /// What all clones of a store share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) turns: Turns,
     pub(super) tree: Tree,
     pub(super) umask: u32,
     #[cfg(test)]

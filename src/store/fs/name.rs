@@ -9,6 +9,8 @@
 //! A link from the open file to the final name would be right from the start, but replaces nothing, needs `/proc` or a
 //! privilege, and is refused by file systems without hard links.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rustix::fs::{AtFlags, FileType, Stat, linkat, readlinkat, renameat, symlinkat, utimensat};
 use rustix::io::Errno;
 
@@ -130,6 +132,19 @@ fn make_link(
     Err(Failed::new(StoreOperation::CreateLink, Errno::BUSY).into())
 }
 
+/// The sessions of a process that give names: one at a time gives the same one.
+#[derive(Debug, Default)]
+pub(super) struct Turns([Mutex<()>; 16]);
+
+impl Turns {
+    fn take(&self, name: &[u8]) -> MutexGuard<'_, ()> {
+        // Names that share a lock wait for one another without need, for a few system calls.
+        let sum = name.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte));
+        let turn = &self.0[sum % self.0.len()];
+        turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Moved<'_> {
     /// Renames it, in one step with seeing that the name is free, or is that of something which it replaces.
     ///
@@ -141,6 +156,8 @@ impl Moved<'_> {
         let &Self { shared, folder, from, to, .. } = self;
         let step = shared.step(Step::Rename);
         step.map_err(|error| refusal_of(StoreOperation::Rename, &error))?;
+        // Until it is proved: another session may replace what has just got its name.
+        let _turn = shared.turns.take(to);
         self.prove(from)?;
         if let Some(kind) = self.replaced
             && let Some(old) = folder.look(to)?
@@ -171,6 +188,8 @@ impl Moved<'_> {
     /// Takes the place of `old`, as long as that, or another of its kind, has the name.
     fn replace(&self, old: Stat) -> Result<Option<Stat>, Refusal> {
         let &Self { shared, folder, from, to, .. } = self;
+        // Until it is removed.
+        let _held = partial::hold_replaced(folder, to, &old);
         let exchange = || sys::exchange(folder, from, to);
         let exchanged = match shared.step(Step::RenameExchange) {
             Ok(()) => exchange(),
@@ -186,8 +205,13 @@ impl Moved<'_> {
         let given_back = folder.look(from)?;
         let is_replaced = given_back.is_none_or(|stat| Some(stat::kind(&stat)) == self.replaced);
         let proof = self.prove(to);
+        if proof.is_err() && self.is_another_sessions() {
+            let _ = folder.remove(from, Id::of(&old));
+            return Err(Refusal::Tampered);
+        }
         if proof.is_ok() && is_replaced {
-            partial::remove_replaced(folder, from, Id::of(&old));
+            // What was put under the name of the partial file since is not what was replaced, and stays.
+            let _ = folder.remove(from, Id::of(&old));
             return Ok(Some(given_back.unwrap_or(old)));
         }
         if given_back.is_some() {
@@ -211,9 +235,18 @@ impl Moved<'_> {
     fn prove_renamed(&self) -> Result<(), Refusal> {
         let _ = self.shared.step(Step::Renamed);
         self.prove(self.to).or_else(|refusal| {
-            self.put_back()?;
+            if !self.is_another_sessions() {
+                self.put_back()?;
+            }
             Err(refusal)
         })
+    }
+
+    /// Returns whether a session of another process has the file that stands under the final name: it has been faster to
+    /// replace this one than this one was to be proved. Sessions of this process take [turns](Turns).
+    fn is_another_sessions(&self) -> bool {
+        let standing = self.folder.look(self.to).ok().flatten();
+        standing.is_some_and(|stat| partial::is_held(self.folder, self.to, &stat))
     }
 
     /// Moves what got the final name in its stead to where it stood, or beside that. Nothing is replaced, and none of it

@@ -90,17 +90,19 @@ pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id) {
     });
 }
 
-/// Removes a file, or a link, that was replaced, from the name of the partial file that took its place. Who has taken it
-/// over since may have it.
-pub(super) fn remove_replaced(folder: &Folder, name: &[u8], id: Id) {
-    let Ok(Some(stat)) = folder.look(name) else { return };
-    if Id::of(&stat) != id {
-        return;
-    }
-    let taken = std::str::from_utf8(name).map(|name| lock(folder, name, &stat));
-    if !matches!(taken, Ok(Err(Untaken::Held))) {
-        let _ = folder.remove(name, id);
-    }
+/// Returns whether a session has the file of this name open to write to it, or to give it its name.
+pub(super) fn is_held(folder: &Folder, name: &[u8], stat: &Stat) -> bool {
+    std::str::from_utf8(name)
+        .is_ok_and(|name| matches!(lock(folder, name, stat), Err(Untaken::Held)))
+}
+
+/// Locks a file that is about to be replaced, so that no session takes it for a partial file while it has the name of one.
+///
+/// `None`: it cannot be locked. Then another session has just given it its name, and has yet to close it; nobody can take
+/// it over until that is done, which leaves two system calls for a third session to come between.
+pub(super) fn hold_replaced(folder: &Folder, name: &[u8], stat: &Stat) -> Option<File> {
+    let name = std::str::from_utf8(name).ok()?;
+    lock(folder, name, stat).ok().map(|(file, _)| file)
 }
 
 /// Removes the links under the names of partial files for a final name, which is that of a link by now: those that a
@@ -180,7 +182,9 @@ fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<
     }
     let allocated = stat::unsigned(stat.st_blocks).saturating_mul(512);
     let (id, len) = (Id::of(&stat), stat::size(&stat));
-    Ok(Partial { file, name, id, len, allocated, is_contended: false, is_adopted: true })
+    // An empty one holds nothing of anybody: another session may have made it just now.
+    let is_adopted = len > 0;
+    Ok(Partial { file, name, id, len, allocated, is_contended: false, is_adopted })
 }
 
 /// Opens a partial file and locks it, to write to it if its mode allows that.

@@ -22,6 +22,7 @@ use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
 use super::holes;
 use super::mode;
+use super::name::Turns;
 use super::partial::{self, Partial};
 use super::source::about;
 use super::stat;
@@ -160,6 +161,7 @@ impl FsStore {
         let shared = Shared {
             umask: mode::umask(&root),
             tree: Tree::new(root),
+            turns: Turns::default(),
             #[cfg(test)]
             hook: tests::Hook::default(),
         };
