@@ -119,11 +119,15 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         // The core needs more input than there is.
         let mut is_starved = false;
         let (mut is_admitted, mut is_seated) = (true, false);
+        // It came after a newer attempt had.
+        let mut is_outdated = false;
         loop {
             let now = self.clock.now();
             match self.cancel.code() {
                 // Nobody need hear of it: the peer has given this connection up.
-                Some(code @ AbortCode::Superseded) => return Err(Error::Policy(code)),
+                Some(code @ AbortCode::Superseded) if !is_outdated => {
+                    return Err(Error::Policy(code));
+                }
                 Some(AbortCode::Stalled) => {
                     return Err(Error::Stalled(Stall::Silence { after: HALF_DEAD }));
                 }
@@ -149,11 +153,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         self.greeted = true;
                         let store = &mut *receiving.store;
                         let left = hooks.host.greeted(store, transfer, attempt, &self.cancel);
+                        is_outdated = self.cancel.code() == Some(AbortCode::Superseded);
                         if let Some(left) = left {
                             receiving.adopt(left);
                         }
                         receiving.store.serve(transfer);
-                        is_admitted = hooks.host.admits(Duration::ZERO, &self.cancel);
+                        is_admitted =
+                            is_outdated || hooks.host.admits(Duration::ZERO, &self.cancel);
                         receiving.receiver.keep_floor(!is_admitted);
                     }
                     self.observer.event(&event);

@@ -45,6 +45,15 @@ pub enum ProtocolError {
         /// The entry.
         entry: EntryId,
     },
+    /// A greeting on a stream that is not the only one of its transfer.
+    #[error("the greeting is for link {link}, and a transfer has link 0 alone")]
+    UnknownLink {
+        /// The number of the link.
+        link: u16,
+    },
+    /// A sender that does not say which connection of its transfer this is.
+    #[error("the greeting is for attempt 0, and attempts are counted from 1")]
+    NoAttempt,
     /// An entry that was never offered, or that is settled.
     #[error("{kind:?} speaks of entry {entry}, which is not pending")]
     UnknownEntry {

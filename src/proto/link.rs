@@ -55,6 +55,8 @@ pub(super) enum Heard<'a> {
     Skip { len: usize },
     /// A message.
     Message { message: Message, payload: &'a [u8], len: usize },
+    /// A frame that breaks a rule, though where it ends is known: the peer can be heard out.
+    Broken { error: ProtocolError, len: usize },
 }
 
 /// How much of the input a core took.
@@ -200,14 +202,17 @@ impl Link {
         let Some(name) = Name::from_kind(frame.header.kind) else {
             return Ok(Heard::Skip { len: frame.len });
         };
-        let message =
-            Message::decode(name, frame.control).ok_or(ProtocolError::Malformed { kind: name })?;
+        let Some(message) = Message::decode(name, frame.control) else {
+            let error = ProtocolError::Malformed { kind: name };
+            return Ok(Heard::Broken { error, len: frame.len });
+        };
         if let Message::Hello(_) = message {
             self.peer_hello = frame.control.to_vec();
         }
         let ends = matches!(name, Name::Over | Name::Out | Name::Abort | Name::Heartbeat);
         if self.turn >= self.turn_limit && !ends {
-            return Err(ProtocolError::TurnTooLong { limit: self.turn_limit }.into());
+            let error = ProtocolError::TurnTooLong { limit: self.turn_limit };
+            return Ok(Heard::Broken { error, len: frame.len });
         }
         Ok(Heard::Message { message, payload: frame.payload, len: frame.len })
     }
@@ -229,7 +234,7 @@ impl Link {
     /// Judges the peer's greeting, and binds what it says from now on to both greetings.
     ///
     /// The caller has [`take`](Link::take)n the message before.
-    pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Incompatible> {
+    pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Failure> {
         self.timer.greet();
         let judged = self.judge(&hello);
         self.turn_limit = self.turn_limit.min(hello.turn_bytes).max(1);
@@ -335,7 +340,7 @@ impl Link {
         }
     }
 
-    fn judge(&self, hello: &Hello) -> Result<u16, Incompatible> {
+    fn judge(&self, hello: &Hello) -> Result<u16, Failure> {
         let (ours, theirs) = (&self.ours.versions, &hello.versions);
         let version = *ours.end().min(theirs.end());
         if version < *ours.start().max(theirs.start()) || theirs.is_empty() {
@@ -344,13 +349,21 @@ impl Link {
                 max: *theirs.end(),
                 our_min: *ours.start(),
                 our_max: *ours.end(),
-            });
+            }
+            .into());
         }
         if hello.required & !FEATURES != 0 {
-            return Err(Incompatible::Features { features: hello.required & !FEATURES });
+            let features = hello.required & !FEATURES;
+            return Err(Incompatible::Features { features }.into());
         }
         if hello.sender == self.ours.sender {
-            return Err(Incompatible::SameRole { sender: hello.sender });
+            return Err(Incompatible::SameRole { sender: hello.sender }.into());
+        }
+        if hello.link != 0 {
+            return Err(ProtocolError::UnknownLink { link: hello.link }.into());
+        }
+        if hello.sender && hello.attempt == 0 {
+            return Err(ProtocolError::NoAttempt.into());
         }
         Ok(version)
     }

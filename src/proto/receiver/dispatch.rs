@@ -51,7 +51,11 @@ impl Receiver {
             // The greeting is no turn of the session, for neither side.
             self.summary.turns = self.summary.turns.saturating_add(u64::from(self.greeted));
             self.state = Ok(State::Speaking);
-        } else if message == Message::Out && self.entries.is_empty() && self.doom.is_none() {
+        } else if message == Message::Out
+            && self.greeted
+            && self.entries.is_empty()
+            && self.doom.is_none()
+        {
             self.pass_over(None);
             self.state = Ok(State::Closed);
         } else {
@@ -70,7 +74,7 @@ impl Receiver {
         match self.link.meet(hello) {
             Ok(version) => self.tell(Event::Greeted { transfer, attempt, version }),
             // The sender learns of it with the floor: greeting, `Over` and `Abort` are the same in all versions.
-            Err(incompatible) => self.doom = Some((incompatible.into(), now)),
+            Err(failure) => self.doom = Some((failure, now)),
         }
     }
 
@@ -280,7 +284,8 @@ impl Receiver {
         let whole = wire.size == Some(payload.len() as u64) && wire.root.is_some();
         let is_file = wire.kind == Kind::File;
         let is_well_formed = if wire.inline {
-            whole && !wire.by_time && is_file && wire.block_size <= limits.block
+            let is_small = payload.len() <= wire.block_size.len();
+            whole && is_small && !wire.by_time && is_file && wire.block_size <= limits.block
         } else {
             // By its root alone, a file is offered that would fit inside the offer.
             let is_small =

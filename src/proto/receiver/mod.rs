@@ -27,7 +27,9 @@
 //! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
 //! | any but `Closed` | the name is taken, by something else | `Commit` under another name, or `Discard` and `Refuse` | the same |
 //! | any but `Closed` | `Abort` | | failed: `Aborted` |
-//! | `Listening` | any other message | listens to the end of the turn, then `Abort` | failed: `Unexpected` |
+//! | `Listening`, before its greeting | anything but `Over`, `Heartbeat` and `Abort` | listens to the end of the turn, then `Abort` | failed: `Unexpected` |
+//! | `Listening` | any other message, or one without the layout of its kind | listens to the end of the turn, then `Abort` | failed: `Unexpected` |
+//! | `AwaitHello`, `Listening` | what has no end that is known: a check that fails, lengths that are not admitted | | failed |
 //!
 //! A failed machine stays failed: every call gives the same [`Failure`].
 

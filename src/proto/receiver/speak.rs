@@ -168,6 +168,7 @@ impl Receiver {
             if !blocks.is_empty() && self.link.may_say() {
                 incoming.repairs = incoming.repairs.saturating_add(1);
                 if incoming.repairs > limit {
+                    self.link.say(now, &Message::Abort { code: AbortCode::Damaged }, out)?;
                     return Err(Damage::TooOften { entry, rounds: limit }.into());
                 }
                 let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();

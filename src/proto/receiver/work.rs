@@ -84,6 +84,14 @@ impl Receiver {
                     self.link.take(now, len, None);
                     return Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
                 }
+                Heard::Broken { error, len } => {
+                    if self.state == Ok(State::AwaitHello) {
+                        return Err(error.into());
+                    }
+                    self.link.take(now, len, None);
+                    self.doom.get_or_insert((error.into(), now));
+                    return Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
+                }
                 Heard::Message { message, payload, len } => (message, payload, len),
             };
             self.was_heard();
@@ -100,6 +108,10 @@ impl Receiver {
             }
             if self.state == Ok(State::AwaitHello) {
                 return Err(ProtocolError::Unexpected { kind: name }.into());
+            }
+            if !self.greeted && name != Name::Heartbeat {
+                // The sender's first turn is its greeting.
+                self.doom.get_or_insert((ProtocolError::Unexpected { kind: name }.into(), now));
             }
             if self.doom.is_none()
                 && let Err(error) = self.dispatch(message, payload, &mut current.tasks)

@@ -271,7 +271,8 @@ impl Outgoing {
             Phase::Ended => self.is_whole,
             Phase::Queued | Phase::Hashing | Phase::Claimed | Phase::Streaming => false,
         };
-        if !is_first || self.meta.size.is_none() {
+        // Nothing is kept of what is compared.
+        if !is_first || self.meta.size.is_none() || !self.skip.is_empty() {
             return false;
         }
         self.is_whole = false;

@@ -20,6 +20,7 @@ impl Sender {
                 self.link.take(now, len, None);
                 Ok(Consumed { bytes: len, needed: 0 })
             }
+            Heard::Broken { error, .. } => Err(error.into()),
             Heard::Message { message, len, .. } => {
                 self.link.take(now, len, Some(message.name()));
                 self.dispatch(now, message)?;
@@ -140,11 +141,11 @@ impl Sender {
                 let place = self.queued.partition_point(|queued| *queued < entry);
                 self.queued.insert(place, entry);
             }
-            Message::Over { .. } if self.waiting && !self.answered => {
-                // Each side would wait for the other for ever.
-                return Err(ProtocolError::Unexpected { kind }.into());
-            }
             Message::Over { .. } => {
+                if self.waiting && !self.answered {
+                    // Each side would wait for the other for ever. The floor is here to say so with.
+                    self.unanswered = true;
+                }
                 self.state = Ok(State::Speaking);
                 let (written, answered) = self.link.timer().answer();
                 self.budget.begin(now, written, answered);

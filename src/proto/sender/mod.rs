@@ -14,6 +14,7 @@
 //! | `Listening` | `Changed` | the entry is queued to be offered again | `Listening` |
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
+//! | `Listening` | `Over`, the answer that is due was not given | | `Speaking`, to say `Abort` |
 //! | `Speaking` | `poll`, within the turn | `NextEntry`, `Read`; offers, claims, blocks, ends | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say or turn spent | `Over` | `Listening` |
 //! | `Speaking` | `poll`, everything settled | `Out` | `Closed` |
@@ -75,6 +76,8 @@ pub struct Sender {
     /// The receiver was told that nothing can go on without an answer of it; and whether it gave one.
     waiting: bool,
     answered: bool,
+    /// The receiver passed the floor back without the answer that it owed.
+    unanswered: bool,
     /// Something was said, read or waited for in this turn.
     worked: bool,
     /// The source had nothing to give in this turn, or what it gave was only hashed.
@@ -140,6 +143,7 @@ impl Sender {
             cancelled: false,
             waiting: false,
             answered: false,
+            unanswered: false,
             worked: false,
             is_starved: false,
             open: 0,
@@ -172,6 +176,7 @@ impl Sender {
         self.say.clear();
         self.asked = None;
         self.waiting = false;
+        self.unanswered = false;
         self.checks = 0;
         self.open = 0;
         self.names = 0;

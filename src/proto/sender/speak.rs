@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::entry::{Carries, Phase, Run, Step, Trust, Verdict};
 use super::{Asked, ReadRequest, SendAction, Sender, State};
 use crate::config::Unchanged;
-use crate::proto::error::{Failure, Misuse};
+use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::frame::{CHECK, HEADER};
 use crate::proto::message::{Activity, Message, Name};
 use crate::proto::path::RelPath;
@@ -37,6 +37,11 @@ impl Sender {
         if self.cancelled {
             self.link.say(now, &Message::Abort { code: AbortCode::Cancelled }, out)?;
             return Err(Failure::Cancelled);
+        }
+        if self.unanswered {
+            let failure = Failure::from(ProtocolError::Unexpected { kind: Name::Over });
+            self.link.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
+            return Err(failure);
         }
         while self.link.may_say()
             && let Some(message) = self.say.pop_front()

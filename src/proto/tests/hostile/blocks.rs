@@ -151,7 +151,7 @@ fn sender_of_an_empty_or_reversed_range_is_a_breach() {
         let mut rogue = offered(Some(8192));
         let control = [&[0; 4][..], &u64::to_le_bytes(start), &u64::to_le_bytes(end)].concat();
         rogue.say_raw(Name::Zeros.kind(), &control, &[]);
-        ends(rogue, ProtocolError::Malformed { kind: Name::Zeros });
+        breach(rogue, ProtocolError::Malformed { kind: Name::Zeros });
     }
 }
 

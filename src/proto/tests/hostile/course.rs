@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{ZERO, breach, config, ends, offer, offered, sender};
+use super::{ZERO, block, breach, config, ends, limits, offer, offered, offered_to, sender};
 use crate::config::Turn;
 use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
 use crate::proto::frame::PREFACE;
 use crate::proto::message::{Activity, Message, Name, Reason};
 use crate::proto::tests::pair::Bob;
-use crate::proto::tests::rogue::Rogue;
+use crate::proto::tests::rogue::{Rogue, inline, wire};
+use crate::proto::types::AbortCode;
 use crate::tree::Root;
 
 #[test]
@@ -52,6 +53,102 @@ fn sender_that_says_what_a_receiver_says_is_a_breach() {
 }
 
 #[test]
+fn sender_that_says_more_than_its_greeting_in_its_first_turn_is_a_breach() {
+    let first = [
+        offer(0, Some(2048)),
+        Message::Offer(inline(0, b"f0", b"")),
+        Message::Claim { entry: ZERO, root: None },
+        Message::End { entry: ZERO, size: 0, root: Root::of(b"") },
+    ];
+    for message in first {
+        let mut rogue = Rogue::sender(&config(), Bob::default());
+        rogue.raw(&PREFACE);
+        rogue.say_hello();
+        rogue.say(&message);
+        rogue.settle();
+        assert_eq!(rogue.ended(), None, "it is heard out, and greeted");
+        breach(rogue, ProtocolError::Unexpected { kind: message.name() });
+    }
+    // Nobody speaks after it.
+    let mut rogue = Rogue::sender(&config(), Bob::default());
+    rogue.raw(&PREFACE);
+    rogue.say_hello();
+    rogue.say(&Message::Out);
+    rogue.settle();
+    let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+    assert_eq!(said, [Name::Hello, Name::Abort]);
+    ends(rogue, ProtocolError::Unexpected { kind: Name::Out });
+}
+
+#[test]
+fn sender_of_a_message_without_the_layout_of_its_kind_is_heard_out_and_told() {
+    let mut rogue = offered(Some(2048));
+    rogue.say_raw(Name::Claim.kind(), &[0; 5], &[]);
+    // What follows is right, and not looked at.
+    rogue.say(&offer(1, Some(2048)));
+    rogue.settle();
+    assert_eq!(rogue.ended(), None);
+    breach(rogue, ProtocolError::Malformed { kind: Name::Claim });
+}
+
+#[test]
+fn sender_whose_blocks_come_damaged_more_often_than_allowed_is_told() {
+    let mut rogue = offered_to(Bob::default(), &limits(|l| l.repairs(3)), Some(1024));
+    for _ in 0..3 {
+        rogue.say_with(&block(0, &[1; 1024]), &[2; 1024]);
+        assert!(rogue.turn().contains(&Message::Missing { entry: ZERO, blocks: vec![0..1] }));
+    }
+    rogue.say_with(&block(0, &[1; 1024]), &[2; 1024]);
+    assert_eq!(rogue.turn().last(), Some(&Message::Abort { code: AbortCode::Damaged }));
+    ends(rogue, Damage::TooOften { entry: ZERO, rounds: 3 });
+}
+
+#[test]
+fn sender_that_speaks_of_an_entry_after_it_was_settled_is_a_breach() {
+    let reason = Reason { code: 1, first: 0, second: 0 };
+    let receipted = || {
+        let mut rogue = sender();
+        rogue.say_with(&Message::Offer(inline(0, b"f0", b"ok")), b"ok");
+        assert_eq!(rogue.turn()[0].name(), Name::Receipt);
+        rogue
+    };
+    let refused = || {
+        let mut rogue = sender();
+        rogue.say(&Message::Offer(wire(0, b"../f0", Some(2048))));
+        assert_eq!(rogue.turn()[0].name(), Name::Refuse);
+        rogue
+    };
+    let withdrawn = || {
+        let mut rogue = offered(Some(2048));
+        rogue.say(&Message::Withdraw { entry: ZERO, reason });
+        rogue
+    };
+    let settled: [(&str, &dyn Fn() -> Rogue); 3] =
+        [("receipted", &receipted), ("refused", &refused), ("withdrawn", &withdrawn)];
+    for (how, make) in settled {
+        for message in [
+            block(0, &[1; 1024]),
+            Message::Same { entry: ZERO, blocks: 0..1 },
+            Message::Zeros { entry: ZERO, blocks: 0..1 },
+            Message::Claim { entry: ZERO, root: None },
+            Message::End { entry: ZERO, size: 2048, root: Root::of(b"") },
+            Message::Withdraw { entry: ZERO, reason },
+        ] {
+            let (mut rogue, kind) = (make(), message.name());
+            let payload: &[u8] = if kind == Name::Block { &[1; 1024] } else { &[] };
+            rogue.say_with(&message, payload);
+            assert_eq!(
+                rogue.turn().last(),
+                Some(&Message::Abort { code: AbortCode::Protocol }),
+                "{how}: {kind:?}"
+            );
+            let error = ProtocolError::UnknownEntry { kind, entry: ZERO };
+            assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "{how}");
+        }
+    }
+}
+
+#[test]
 fn sender_that_offers_before_it_greets_is_a_breach() {
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
@@ -78,7 +175,7 @@ fn sender_whose_turn_is_longer_than_agreed_is_a_breach() {
     let config = config().turn(Turn::default().max_bytes(500));
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
     (0..30).for_each(|entry| rogue.say(&offer(entry, Some(5000))));
-    ends(rogue, ProtocolError::TurnTooLong { limit: 500 });
+    breach(rogue, ProtocolError::TurnTooLong { limit: 500 });
 }
 
 #[test]

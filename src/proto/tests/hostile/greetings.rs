@@ -9,6 +9,7 @@ use crate::proto::frame::PREFACE;
 use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Alice, Bob, content, path};
 use crate::proto::tests::rogue::Rogue;
+use crate::proto::types::AbortCode;
 
 #[test]
 fn peer_of_other_versions_is_incompatible() {
@@ -44,6 +45,37 @@ fn peer_of_the_same_role_is_incompatible() {
     assert_eq!(rogue.greeted().ended(), Some(Err(Incompatible::SameRole { sender: false }.into())));
     let rogue = Rogue::receiver(&config(), Alice::default()).hello(|hello| hello.sender = true);
     assert_eq!(rogue.greeted().ended(), Some(Err(Incompatible::SameRole { sender: true }.into())));
+}
+
+#[test]
+fn peer_on_a_link_that_does_not_exist_is_a_breach() {
+    for link in [1, u16::MAX] {
+        let error = Failure::Protocol(ProtocolError::UnknownLink { link });
+        let mut rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.link = link);
+        rogue.raw(&PREFACE);
+        rogue.say_hello();
+        let said = rogue.turn();
+        assert_eq!(said.last(), Some(&Message::Abort { code: AbortCode::Protocol }), "{said:?}");
+        assert_eq!(rogue.ended(), Some(Err(error)));
+        let rogue =
+            Rogue::receiver(&config(), Alice::default()).hello(|hello| hello.link = link).greeted();
+        assert_eq!(rogue.ended(), Some(Err(error)));
+    }
+}
+
+#[test]
+fn sender_of_attempt_0_is_a_breach_and_receiver_has_no_other() {
+    let mut rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.attempt = 0);
+    rogue.raw(&PREFACE);
+    rogue.say_hello();
+    let said = rogue.turn();
+    assert_eq!(said.last(), Some(&Message::Abort { code: AbortCode::Protocol }), "{said:?}");
+    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(ProtocolError::NoAttempt))));
+    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
+    let rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() })
+        .hello(|hello| hello.attempt = 0)
+        .greeted();
+    assert_eq!(rogue.ended(), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Senders that lie in offers: of ids, names, limits, and times.
 
-use super::{breach, ends, limits, offer, offered, refused, sender};
+use super::{breach, limits, offer, offered, refused, sender};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::message::{Message, Name, Reason, WireOffer};
 use crate::proto::tests::pair::Bob;
@@ -139,6 +139,11 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
             b"four",
         ),
         ("inline of another size", with(&|o| (o.inline, o.root) = (true, root)), b"three"),
+        (
+            "inline of more than its block",
+            with(&|o| (o.inline, o.root, o.size) = (true, Some(Root::of(&[1; 1025])), Some(1025))),
+            &[1; 1025],
+        ),
         ("root of a size unknown", with(&|o| (o.root, o.size) = (root, None)), b""),
         ("root of nothing", with(&|o| (o.root, o.size) = (root, Some(0))), b""),
         ("root of more than a block", with(&|o| (o.root, o.size) = (root, Some(1025))), b""),
@@ -170,7 +175,7 @@ fn sender_of_nanoseconds_past_a_second_is_a_breach() {
     let mut offer = wire(0, b"a", Some(4));
     offer.modified = Some(time);
     rogue.say(&Message::Offer(offer));
-    ends(rogue, ProtocolError::Malformed { kind: Name::Offer });
+    breach(rogue, ProtocolError::Malformed { kind: Name::Offer });
 }
 
 #[test]
@@ -197,6 +202,6 @@ fn sender_of_a_flag_kind_or_block_size_that_does_not_exist_is_a_breach() {
         let mut control = control.clone();
         control[at] = value;
         rogue.say_raw(Name::Offer.kind(), &control, &[]);
-        ends(rogue, ProtocolError::Malformed { kind: Name::Offer });
+        breach(rogue, ProtocolError::Malformed { kind: Name::Offer });
     }
 }

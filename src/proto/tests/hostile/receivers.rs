@@ -7,7 +7,7 @@ use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
 use crate::proto::message::{Activity, Message, Name, Reason};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
-use crate::proto::types::{Durability, EntryId, Outcome, Refusal};
+use crate::proto::types::{AbortCode, Durability, EntryId, Outcome, Refusal};
 use crate::proto::{Event, Meta};
 use crate::tree::{BlockHash, Root};
 
@@ -214,10 +214,50 @@ fn receipt_of_a_level_or_outcome_that_does_not_exist_is_a_breach() {
 }
 
 #[test]
-fn receiver_that_passes_the_floor_back_with_nothing_is_a_breach() {
+fn receiver_that_passes_the_floor_back_with_nothing_is_a_breach_and_told() {
     let error = ProtocolError::Unexpected { kind: Name::Over };
-    receiver_breach(receiver(3000), &Message::Over { waiting: true }, error);
-    receiver_breach(sent(), &Message::Over { waiting: false }, error);
+    for (mut rogue, waiting) in [(receiver(3000), true), (sent(), false)] {
+        rogue.over(waiting);
+        rogue.settle();
+        // The floor is with the machine, so that it can say why it ends.
+        assert_eq!(rogue.hear(), [Message::Abort { code: AbortCode::Protocol }]);
+        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    }
+}
+
+#[test]
+fn receiver_that_speaks_of_an_entry_after_it_settled_it_is_a_breach() {
+    let root = Root::of(&content(1, 3000));
+    let refuse = Message::Refuse { entry: ZERO, reason: Reason { code: 1, first: 0, second: 0 } };
+    for settling in [receipt(3000, root, b""), refuse.clone()] {
+        for message in [
+            receipt(3000, root, b""),
+            refuse.clone(),
+            have(0, 0, false),
+            Message::Missing { entry: ZERO, blocks: vec![0..1] },
+            Message::Kept { entry: ZERO, blocks: vec![0..1] },
+            Message::Unchanged { entry: ZERO },
+            Message::Changed { entry: ZERO },
+        ] {
+            let mut rogue = sent();
+            rogue.say(&settling);
+            rogue.say(&message);
+            rogue.settle();
+            let error = ProtocolError::UnknownEntry { kind: message.name(), entry: ZERO };
+            assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+        }
+    }
+}
+
+#[test]
+fn receiver_that_keeps_blocks_of_what_it_then_compares_is_a_breach() {
+    let rogue = sent();
+    let mut rogue = rogue.again(&config(), 2);
+    rogue.hear();
+    rogue.say(&Message::Kept { entry: ZERO, blocks: vec![0..1] });
+    let (first, hashes) = (0, Vec::new());
+    let compare = Message::Have { entry: ZERO, first, hashes, more: false, compare: true };
+    receiver_breach(rogue, &compare, unexpected(Name::Have));
 }
 
 #[test]
