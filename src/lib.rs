@@ -98,17 +98,22 @@
 //! # Drive the core yourself
 //!
 //! Where blocking calls do not fit, run [`proto::Sender`] and [`proto::Receiver`] without the driver. The numbers are
-//! those of the comments in `examples/by_hand.rs`, which does both sides in one thread.
+//! those of the comments in `examples/by_hand/loops.rs`, which is such a driver for both sides. [`store::Readers`] does to a
+//! source what the sender asks, and [`drive::Files`] to a store what the receiver asks.
 //!
-//! 1. Call `poll` with the time. Write the bytes that it appended, whatever else it says. Where writing can
-//!    take time, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none: the deadlines of a
-//!    peer that does not read depend on it, and the wait for an answer begins with the last byte that was taken. Without
-//!    these calls everything counts as taken when it is polled.
+//! 1. Poll: call `poll` with the time. Write the bytes that it appended, whatever else it says.
 //! 2. Do what the action asks: read from the source, begin or commit in the store, tell the application.
-//! 3. Tell the core what came of it (`handle_…`), and poll again.
-//! 4. Only when it says `Await`, read from the stream, and give `handle_input` everything that is not consumed. Give what
-//!    has come before you poll again: `poll` is where deadlines are judged.
-//! 5. `Closed` is success. An `Err` is final; bytes that were appended with it tell the peer why.
+//! 3. Tell the core what came of it (`handle_…`), and poll again. A commit that has ended is told before a poll.
+//! 4. Only on `Await`, call `handle_input` with everything that has come and is not consumed. It takes one message; or the
+//!    receiver asks for one thing of the store, which is answered, and nothing is consumed yet. Then poll again in any case: the next
+//!    `Await` is given the rest, or the same input. Only where nothing was consumed and nothing asked for, read from the stream
+//!    first, until `until` at most. Input at any other time is [`Misuse::ActionDue`](proto::Misuse::ActionDue), and changes nothing.
+//!    Give what has come before you poll at `until`: `poll` is where deadlines are judged.
+//! 5. `Closed` is success. An `Err` is final; bytes that were appended with it tell the peer why. Suspend what is open.
+//!
+//! Where writing can take time, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none:
+//! the deadlines of a peer that does not read depend on it, and the wait for an answer begins with the last byte that was
+//! taken. Without these calls everything counts as taken when it is polled.
 //!
 //! # Features
 //!

@@ -1,4 +1,5 @@
-//! Runs the core over streams: [`Transfer`] for one sender or receiver, [`Server`] for many.
+//! Runs the core over streams: [`Transfer`] for one sender or receiver, [`Server`] for many; and [`Files`], for a driver of
+//! your own.
 //!
 //! Everything here works in the caller's thread, except that a [`Server`] gives each session a thread of its own.
 
@@ -6,6 +7,7 @@ mod blocking;
 mod board;
 mod cancel;
 mod clock;
+mod files;
 mod observer;
 mod pulse;
 mod rate;
@@ -24,6 +26,7 @@ use crate::store::{Source, Store};
 pub use blocking::Transfer;
 pub use cancel::Cancel;
 pub use clock::{Clock, SystemClock};
+pub use files::Files;
 pub use observer::Observer;
 pub use rate::RateLimit;
 pub use retry::Retry;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::blocking::{Direction, Transfer};
 use super::cancel::Cancel;
 use super::clock::Clock;
+use super::files::Files;
 use super::observer::Observer;
 use super::pulse::{HALF_DEAD, Pulse};
 use super::retry::random_bytes;
@@ -15,7 +16,7 @@ use crate::proto::{
     AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Stall, Step,
     Summary, TransferId,
 };
-use crate::store::{Begun, OpenFiles, Place, Store, Uncommitted};
+use crate::store::{Begun, Place, Store, Uncommitted};
 
 /// What a receiving session tells those who run it, and gets from them, beside its observer.
 pub(super) struct Hooks<'h, S: Store> {
@@ -62,7 +63,7 @@ pub(super) trait Host<S: Store> {
 /// What is left of a session that lost its connection: the machine, and the files that are open.
 pub(super) struct Parked<S: Store> {
     receiver: Receiver,
-    files: OpenFiles<S::File>,
+    files: Files<S::File>,
 }
 
 /// The store of a session that is no more, whose commits are under way.
@@ -75,7 +76,7 @@ pub(super) struct Ending<S> {
 struct Receiving<'s, S: Store> {
     store: &'s mut S,
     receiver: Receiver,
-    files: OpenFiles<S::File>,
+    files: Files<S::File>,
     /// The progress on earlier connections.
     before: u64,
 }
@@ -93,7 +94,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             receiver.prefer_roots();
             receiver.compare_times();
         }
-        let mut receiving = Receiving { store, receiver, files: OpenFiles::new(), before: 0 };
+        let mut receiving = Receiving { store, receiver, files: Files::new(), before: 0 };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
         hooks.pulse.hears(0);
         let Receiving { store, receiver, files, before } = receiving;
@@ -245,7 +246,7 @@ impl<S: Store> Parked<S> {
     /// Of a session that had nothing open.
     #[cfg(test)]
     pub(super) const fn new(receiver: Receiver) -> Self {
-        Self { receiver, files: OpenFiles::new() }
+        Self { receiver, files: Files::new() }
     }
 
     /// Whether this attempt at a transfer may go on with it.
@@ -314,7 +315,7 @@ impl<S: Store> Receiving<'_, S> {
         make_way: &mut dyn FnMut(u32) -> bool,
     ) -> Result<(), Failure> {
         let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
-        self.files.begin(self.store, &mut self.receiver, offer, place, begin)
+        self.files.begin_by(self.store, &mut self.receiver, offer, place, begin)
     }
 
     fn collect(&mut self, wait: Duration) -> Result<(), Failure> {
@@ -328,7 +329,7 @@ impl<S: Store> Receiving<'_, S> {
         make_way: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Option<Consumed>, Failure> {
         let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
-        self.files.answer(self.store, &mut self.receiver, step, begin)
+        self.files.answer_by(self.store, &mut self.receiver, step, begin)
     }
 }
 

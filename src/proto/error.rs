@@ -279,6 +279,10 @@ pub enum Misuse {
     /// A receiver to take over that is not one of an earlier attempt at the same transfer, or too late.
     #[error("there is no earlier attempt at the same transfer to be taken over")]
     Former,
+    /// Input while an action is queued: poll until [`Await`](super::ReceiveAction::Await), do what each action asks, and give
+    /// the same input then.
+    #[error("input while an action is queued; poll and do it first")]
+    ActionDue,
     /// Input while an answer to the last request is due.
     #[error("input while an answer to the last request is due")]
     AnswerDue,

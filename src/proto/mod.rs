@@ -2,7 +2,7 @@
 //!
 //! [`Sender`] and [`Receiver`] know no I/O, no clock and no thread. Bytes and completions go in, bytes and
 //! actions come out; time and randomness are arguments; every buffer is the caller's. [`crate::drive`] runs them over
-//! blocking streams; `examples/by_hand.rs` shows how to run them without it.
+//! blocking streams; `examples/by_hand` shows how to run them without it.
 //!
 //! [`wire`] is the document of what travels, detailed enough to write another implementation from.
 #![cfg_attr(

@@ -10,7 +10,6 @@ compile_error!(
 );
 mod memory;
 mod names;
-mod open;
 mod readers;
 mod stream;
 
@@ -24,7 +23,6 @@ use crate::proto::{
 
 pub use chain::{Chain, Either};
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
-pub(crate) use open::OpenFiles;
 pub use readers::Readers;
 pub use stream::StreamSource;
 

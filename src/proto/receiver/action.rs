@@ -79,8 +79,10 @@ pub enum ReceiveAction {
     Closed(Summary),
 }
 
-/// What became of the input, or what the store must do before more becomes of it. After an answer, call
-/// [`Receiver::handle_input`](super::Receiver::handle_input) again, with the same input.
+/// What became of the input, or what the store must do before more becomes of it.
+///
+/// After an answer, [poll](super::Receiver::poll) again and do what that asks: it may close one file of the entry before the next
+/// step needs another. At the next [`ReceiveAction::Await`], give [`handle_input`](super::Receiver::handle_input) the same input.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use]

@@ -71,12 +71,14 @@ use crate::tree::Root;
 ///
 /// 1. Call [`poll`](Receiver::poll) and do what it says. Bytes that it appended are written to the stream
 ///    first, whatever the action; where that takes time, call [`handle_peer_took`](Receiver::handle_peer_took).
-/// 2. After [`ReceiveAction::Await`], read from the stream and give all bytes that are not yet consumed to
-///    [`handle_input`](Receiver::handle_input), until it asks for more. What it asks of the store is answered
-///    before the next call.
+/// 2. After [`ReceiveAction::Await`], give all bytes that are not yet consumed to [`handle_input`](Receiver::handle_input),
+///    after reading more from the stream if it had too few the last time. It takes one message, or asks for one thing
+///    of the store, which is answered; then poll again.
 /// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed) with its
-///    [`Ticket`]; or [`handle_taken`](Receiver::handle_taken), if it has handed the file back.
+///    [`Ticket`], or [`handle_taken`](Receiver::handle_taken), if it has handed the file back; then poll again.
 /// 4. After [`ReceiveAction::Closed`], the session is over, and well.
+///
+/// [`Files`](crate::drive::Files) does to a store what this asks.
 ///
 /// Invariant: whatever its caller has open for it belongs to an entry that is begun and not settled, offered on this
 /// connection or left by the suspended session that it adopted; anything else it has asked to be closed by then.
@@ -238,13 +240,21 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// As for [`poll`](Receiver::poll).
+    /// [`Misuse::ActionDue`] while [`poll`](Receiver::poll) has an action to give, [`Misuse::AnswerDue`] while one that it gave
+    /// is not answered: nothing happened, and the same input can be given later. Others as for [`poll`](Receiver::poll).
     pub fn handle_input<'a>(
         &mut self,
         now: Duration,
         input: &'a [u8],
     ) -> Result<Step<'a>, Failure> {
-        match self.state? {
+        let state = self.state?;
+        if !self.todo.is_empty() {
+            return Err(Misuse::ActionDue.into());
+        }
+        if self.reading.is_some() || self.beginning.is_some() {
+            return Err(Misuse::AnswerDue.into());
+        }
+        match state {
             State::AwaitHello | State::Listening => {
                 self.hear(now, input).map_err(|failure| self.fail(failure))
             }

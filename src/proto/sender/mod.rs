@@ -209,9 +209,14 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// As for [`poll`](Sender::poll).
+    /// [`Misuse::ActionDue`] while [`poll`](Sender::poll) has an action to give: nothing happened, and the same input can be
+    /// given later. Others as for [`poll`](Sender::poll).
     pub fn handle_input(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {
-        match self.state? {
+        let state = self.state?;
+        if !self.notes.is_empty() {
+            return Err(Misuse::ActionDue.into());
+        }
+        match state {
             State::AwaitHello | State::Listening => {
                 self.hear(now, input).map_err(|failure| self.fail(failure))
             }

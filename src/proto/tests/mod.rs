@@ -18,6 +18,7 @@ mod cuts;
 mod damage;
 mod deadlines;
 mod drivers;
+mod due;
 mod floor;
 mod golden;
 mod header;

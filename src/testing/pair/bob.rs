@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{Ended, Progress};
 use crate::config::Config;
+use crate::drive::Files;
 use crate::proto::{Event, Failure, ReceiveAction, Receiver};
-use crate::store::{OpenFiles, Store};
+use crate::store::Store;
 
 /// A [`Receiver`] with its store.
 pub struct Bob<T: Store> {
@@ -17,7 +18,7 @@ pub struct Bob<T: Store> {
     /// All events so far, over all connections.
     pub events: Vec<Event>,
     pub(super) config: Config,
-    files: OpenFiles<T::File>,
+    files: Files<T::File>,
     /// The machine of the former connection, to be taken over once the sender has greeted.
     pub(super) former: Option<Receiver>,
     pub(super) ended: Option<Ended>,
@@ -33,7 +34,7 @@ impl<T: Store> Bob<T> {
             store,
             events: Vec::new(),
             config: config.clone(),
-            files: OpenFiles::new(),
+            files: Files::new(),
             former: None,
             ended: None,
         }
@@ -73,8 +74,7 @@ impl<T: Store> Bob<T> {
             }
             ReceiveAction::Await { until } => {
                 let step = self.receiver.handle_input(now, input)?;
-                let answered =
-                    self.files.answer(&mut self.store, &mut self.receiver, step, T::begin)?;
+                let answered = self.files.answer(&mut self.store, &mut self.receiver, step)?;
                 return Ok(match answered.map(|consumed| consumed.bytes) {
                     Some(0) => Progress::Idle(until),
                     consumed => Progress::Moved(consumed.unwrap_or(0)),

@@ -1,34 +1,68 @@
 //! The files that a receiving session has open, and what its machine asks to be done to them.
 //!
-//! Whoever runs a [`Receiver`] does this alike: the driver over a stream, and a simulated pair in virtual time. So that what
-//! the one is tested with is what the other runs, it is done here.
+//! Whoever runs a [`Receiver`] does this alike: the driver over a stream, a simulated pair in virtual time, and a driver of
+//! somebody else's. So that what the one is tested with is what the others run, it is done here.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::{Begun, Place, Store, Uncommitted, refusal_of};
 use crate::proto::{
     Consumed, EntryId, Failure, Offer, ReceiveAction, Receiver, Refusal, Step, StoreOperation,
 };
+use crate::store::{Begun, Place, Store, Uncommitted, refusal_of};
 
-/// What is open, by its entry.
-pub(crate) struct OpenFiles<F>(BTreeMap<EntryId, Open<F>>);
+/// The files that a [`Receiver`] has open in a [`Store`].
+///
+/// A driver of your own does the three things that only it can do: it moves bytes, looks at the clock, and tells the
+/// application. Everything else it gives to this, which does it to the store and tells the receiver what came of it:
+///
+/// - an action of [`Receiver::poll`] to [`act`](Files::act),
+/// - a step of [`Receiver::handle_input`] to [`answer`](Files::answer), and then polls again,
+/// - before each poll, and on [`ReceiveAction::AwaitCommit`]: the commits that have ended, by [`collect`](Files::collect),
+/// - when the session is over, however it ended: whatever is left, by [`suspend`](Files::suspend).
+///
+/// A session that lost its connection and is to be [adopted](Receiver::adopt) keeps its files: they go on with the receiver
+/// that adopts it.
+///
+/// Invariant: its [entries](Files::entries) are exactly those that the invariant of the [`Receiver`] names, as soon as the actions
+/// that the receiver has queued are done. It holds as long as every action and every step is given to it, in the order in
+/// which the receiver gives them, with the same store.
+#[derive(Debug)]
+pub struct Files<F>(BTreeMap<EntryId, Open<F>>);
 
 /// An entry that is open.
+#[derive(Debug)]
 struct Open<F> {
     file: F,
     /// What has its name, where it was handed back for that.
     rival: Option<F>,
 }
 
-impl<F> OpenFiles<F> {
-    pub(crate) const fn new() -> Self {
+impl<F> Default for Files<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<F> Files<F> {
+    /// Makes the set of a session that has nothing open.
+    #[must_use]
+    pub const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// Does what an action asks of the store. The others are the caller's, and nothing is done for them.
-    pub(crate) fn act<S: Store<File = F>>(
+    /// Does what an action asks of the store, and tells the receiver what came of it.
+    ///
+    /// [`Event`](ReceiveAction::Event), [`AwaitCommit`](ReceiveAction::AwaitCommit), [`Await`](ReceiveAction::Await) and
+    /// [`Closed`](ReceiveAction::Closed) are the caller's: nothing is done for them. Errors of the store refuse the entry, and
+    /// are not errors of this call.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Misuse`] if the action is not the last one that this receiver gave; any other [`Failure`] is that of the
+    /// session, as for [`Receiver::poll`].
+    pub fn act<S: Store<File = F>>(
         &mut self,
         store: &mut S,
         receiver: &mut Receiver,
@@ -49,9 +83,7 @@ impl<F> OpenFiles<F> {
                 read(store, receiver, rival, offset, len)?;
             }
             ReceiveAction::Begin { offer, place } => {
-                self.begin(store, receiver, &offer, place, |store, offer, place| {
-                    store.begin(offer, place)
-                })?;
+                self.begin_by(store, receiver, &offer, place, S::begin)?;
             }
             ReceiveAction::Commit(commit) => {
                 if let Some(file) = self.take(store, commit.entry) {
@@ -82,8 +114,25 @@ impl<F> OpenFiles<F> {
         Ok(())
     }
 
-    /// Answers a step, entries being begun by `begin`; `None` if the input is to be given again.
-    pub(crate) fn answer<S: Store<File = F>>(
+    /// Does what a step asks of the store, and tells the receiver what came of it.
+    ///
+    /// `Some` says how much of the input is consumed. `None`: nothing is yet. Poll again, and give the same input at the next
+    /// [`ReceiveAction::Await`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`act`](Files::act).
+    pub fn answer<S: Store<File = F>>(
+        &mut self,
+        store: &mut S,
+        receiver: &mut Receiver,
+        step: Step<'_>,
+    ) -> Result<Option<Consumed>, Failure> {
+        self.answer_by(store, receiver, step, S::begin)
+    }
+
+    /// As [`answer`](Files::answer), entries being begun by `begin`.
+    pub(crate) fn answer_by<S: Store<File = F>>(
         &mut self,
         store: &mut S,
         receiver: &mut Receiver,
@@ -92,7 +141,7 @@ impl<F> OpenFiles<F> {
     ) -> Result<Option<Consumed>, Failure> {
         match step {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
-            Step::Begin { offer, place } => self.begin(store, receiver, &offer, place, begin)?,
+            Step::Begin { offer, place } => self.begin_by(store, receiver, &offer, place, begin)?,
             Step::Look { offer } => receiver.handle_standing(store.standing(&offer))?,
             Step::Read { entry, offset, len } => self.read(store, receiver, entry, offset, len)?,
             Step::Write { entry, offset, bytes } => {
@@ -113,7 +162,7 @@ impl<F> OpenFiles<F> {
     }
 
     /// Closes what is open of an entry, and begins it by `begin`.
-    pub(crate) fn begin<S: Store<File = F>>(
+    pub(crate) fn begin_by<S: Store<File = F>>(
         &mut self,
         store: &mut S,
         receiver: &mut Receiver,
@@ -134,8 +183,14 @@ impl<F> OpenFiles<F> {
 
     /// Takes in commits that ended, waiting for the first one if asked to; `false` if none did.
     ///
-    /// A commit of another session, or one that ended before, is nothing to this one: what comes back with it is suspended.
-    pub(crate) fn collect(
+    /// With a `wait` of zero it only looks. On [`ReceiveAction::AwaitCommit`] the caller waits here, for a second at most, so that
+    /// heartbeats are said in time. A commit of another session, or one that ended before, is nothing to this one: what comes
+    /// back with it is suspended.
+    ///
+    /// # Errors
+    ///
+    /// As for [`act`](Files::act).
+    pub fn collect(
         &mut self,
         store: &mut impl Store<File = F>,
         receiver: &mut Receiver,
@@ -172,14 +227,16 @@ impl<F> OpenFiles<F> {
         Ok(any)
     }
 
-    /// The entries of which a file is open.
-    #[cfg(feature = "testing")]
-    pub(crate) fn entries(&self) -> impl Iterator<Item = EntryId> {
+    /// Returns the entries of which a file is open, in their order.
+    pub fn entries(&self) -> impl Iterator<Item = EntryId> {
         self.0.keys().copied()
     }
 
-    /// Keeps all that is open for a later attempt.
-    pub(crate) fn suspend(&mut self, store: &mut impl Store<File = F>) {
+    /// Closes all that is open, and keeps it for a later attempt.
+    ///
+    /// It is called once nobody goes on with the receiver: after success there is nothing left, and after a failure a later
+    /// session finds what arrived.
+    pub fn suspend(&mut self, store: &mut impl Store<File = F>) {
         while let Some((_, Open { file, rival })) = self.0.pop_first() {
             store.suspend(file);
             rival.into_iter().for_each(|rival| store.suspend(rival));
