@@ -2,11 +2,15 @@
 //!
 //! A thread takes all commits that wait, up to [`BATCH`], and does each step for all of them: so the files of a
 //! batch share the syncs of their folders, and while one batch waits for the device the next gathers.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a commit waits for a file descriptor for so long and no longer"
+)]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::commit::{Job, run};
 
@@ -35,9 +39,20 @@ struct State {
     unpublished: BTreeSet<u64>,
     /// How many have ended, of as many as `next` says.
     ended: u64,
-    /// How many wait for others, and give nothing back meanwhile.
-    waiting: u64,
+    /// Those that lack file descriptors, and have tried since the last one ended.
+    lacking: Halted,
+    /// Those that wait for the names of all before a number, by that number.
+    behind: BTreeMap<u64, Halted>,
+    /// How many threads take commits from `jobs`.
+    threads: u64,
     closed: bool,
+}
+
+/// What gives nothing back before others have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Halted {
+    commits: u64,
+    threads: u64,
 }
 
 impl Pool {
@@ -51,7 +66,8 @@ impl Pool {
         job.number = state.next;
         state.next += 1;
         state.unpublished.insert(job.number);
-        if self.start() == 0 {
+        state.threads = self.start();
+        if state.threads == 0 {
             drop(state);
             run(vec![job], &self.queue);
             return;
@@ -62,7 +78,7 @@ impl Pool {
     }
 
     /// How many threads there are, after those that can be started are.
-    fn start(&self) -> usize {
+    fn start(&self) -> u64 {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         while threads.len() < self.size {
             let queue = Arc::clone(&self.queue);
@@ -72,7 +88,7 @@ impl Pool {
                 Err(_) => break,
             }
         }
-        threads.len()
+        u64::try_from(threads.len()).unwrap_or(u64::MAX)
     }
 }
 
@@ -119,52 +135,74 @@ impl Queue {
     /// It ends: those are in batches that were taken before or with this one, and no batch waits before its own names
     /// stand.
     pub(super) fn wait_for_earlier(&self, number: u64, own: usize) {
-        let own = u64::try_from(own).unwrap_or_default();
         let mut state = self.lock();
-        state.waiting += own;
-        while state.unpublished.first().is_some_and(|&first| first < number) {
+        if !state.is_behind(number) {
+            return;
+        }
+        let halted = Halted::of(own);
+        state.behind.entry(number).or_default().add(halted);
+        // Who waits for a file descriptor may be the last that is under way by now.
+        self.ended.notify_all();
+        while state.is_behind(number) {
             state = self.published.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.waiting -= own;
+        state.behind.remove(&number);
     }
 
     /// Says that a commit ended: its files are closed, or handed back.
     pub(super) fn set_ended(&self) {
-        self.lock().ended += 1;
+        let mut state = self.lock();
+        state.ended += 1;
+        // There may be something for each of them now.
+        state.lacking = Halted::default();
+        drop(state);
         self.ended.notify_all();
     }
 
     /// Does what may lack a file descriptor, again each time that a commit ended, or that a while has passed in which
     /// entries may have been closed.
     ///
-    /// `own` is how many commits cannot end before this is done. It ends: once [`PATIENCE`] has passed in which none
-    /// ended, with whatever it comes to, and at once where no other commit is under way that could give some back.
+    /// `own` is how many commits cannot end before this is done. It ends with whatever it comes to, once no other commit
+    /// is under way that could give some back; and after [`PATIENCE`], should others come for ever that are faster.
     pub(super) fn patiently<T, E>(
         &self,
         own: usize,
         mut act: impl FnMut() -> Result<T, E>,
         lacks_descriptors: impl Fn(&E) -> bool,
     ) -> Result<T, E> {
-        let own = u64::try_from(own).unwrap_or_default();
-        let mut waited = Duration::ZERO;
+        let own = Halted::of(own);
+        let mut since = None;
+        let mut seen = self.lock().ended;
+        // Whether this is among those that lack descriptors, of which it is only until another one ended.
+        let mut is_counted = false;
         loop {
-            let seen = self.lock().ended;
             let result = act();
-            if waited >= PATIENCE || !result.as_ref().is_err_and(&lacks_descriptors) {
-                return result;
-            }
+            let lacks = result.as_ref().is_err_and(&lacks_descriptors);
+            let is_patient = since.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
             let mut state = self.lock();
-            if state.ended == seen && state.ended + state.waiting + own >= state.next {
-                return result;
+            if state.ended != seen {
+                (seen, is_counted) = (state.ended, false);
+                if lacks && is_patient {
+                    continue;
+                }
             }
-            state.waiting += own;
-            let none_ended = |state: &mut State| state.ended == seen;
-            let ended = self.ended.wait_timeout_while(state, PAUSE, none_ended);
-            let (mut state, timeout) = ended.unwrap_or_else(PoisonError::into_inner);
-            state.waiting -= own;
-            drop(state);
-            // What an ended one gave back may be taken already: so that counts too, but little.
-            waited += if timeout.timed_out() { PAUSE } else { PAUSE / 50 };
+            if lacks && is_patient {
+                if !is_counted {
+                    state.lacking.add(own);
+                    is_counted = true;
+                }
+                if state.is_under_way() {
+                    let is_waiting =
+                        |state: &mut State| state.ended == seen && state.is_under_way();
+                    let waited = self.ended.wait_timeout_while(state, PAUSE, is_waiting);
+                    drop(waited);
+                    continue;
+                }
+            }
+            if is_counted {
+                state.lacking.remove(own);
+            }
+            return result;
         }
     }
 
@@ -173,8 +211,49 @@ impl Queue {
     }
 }
 
-/// How long a commit waits for a file descriptor while no other commit ends, and how long before it looks again.
-const PATIENCE: Duration = Duration::from_millis(200);
+impl State {
+    /// Whether commits before this one have no final name yet.
+    fn is_behind(&self, number: u64) -> bool {
+        self.unpublished.first().is_some_and(|&first| first < number)
+    }
+
+    /// Whether there is a commit that can end before those that lack file descriptors, or wait for a name.
+    ///
+    /// What is queued is none of these unless there is a thread to take it.
+    fn is_under_way(&self) -> bool {
+        let mut halted = self.lacking;
+        let first = self.unpublished.first().copied().unwrap_or(u64::MAX);
+        for (_, behind) in self.behind.range(first.saturating_add(1)..) {
+            halted.add(*behind);
+        }
+        let queued = u64::try_from(self.jobs.len()).unwrap_or(u64::MAX);
+        let taken = self.next.saturating_sub(queued);
+        taken > self.ended + halted.commits || queued > 0 && self.threads > halted.threads
+    }
+}
+
+impl Halted {
+    /// The commits that one thread has.
+    fn of(commits: usize) -> Self {
+        Self { commits: u64::try_from(commits).unwrap_or(u64::MAX), threads: 1 }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.commits += other.commits;
+        self.threads += other.threads;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.commits -= other.commits;
+        self.threads -= other.threads;
+    }
+}
+
+/// How long a commit waits for a file descriptor while others end: as long as a session in which nothing moves, by
+/// default.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// How long before it looks again while none ends.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The most commits of one batch: enough that the sync of a folder is a small part of it, and few enough that the

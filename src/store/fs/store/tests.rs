@@ -13,13 +13,14 @@ use crate::store::{Committed, Uncommitted};
 use crate::tree::BlockSize;
 
 mod attacks;
+mod descriptors;
 mod hidden;
 mod links;
 mod modes;
 mod sparse;
 mod swaps;
 
-type Call = Box<dyn FnMut(Step) -> io::Result<()> + Send>;
+type Call = Arc<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
 
 /// Is called at each step of a commit, and may make it fail.
 #[derive(Default)]
@@ -27,11 +28,13 @@ pub(in super::super) struct Hook(Mutex<Option<Call>>);
 
 impl Hook {
     pub(in super::super) fn call(&self, step: Step) -> io::Result<()> {
-        self.0.lock().unwrap().as_mut().map_or(Ok(()), |call| call(step))
+        // Not called under the lock: one step may wait for another.
+        let call = self.0.lock().unwrap().clone();
+        call.map_or(Ok(()), |call| call(step))
     }
 
-    fn set(&self, call: impl FnMut(Step) -> io::Result<()> + Send + 'static) {
-        *self.0.lock().unwrap() = Some(Box::new(call));
+    fn set(&self, call: impl Fn(Step) -> io::Result<()> + Send + Sync + 'static) {
+        *self.0.lock().unwrap() = Some(Arc::new(call));
     }
 }
 
