@@ -56,7 +56,7 @@ pub struct Config {
 /// Unless files may be replaced, a sender is told nothing of a file but whether it has the size that is offered and the
 /// hash of all that is offered: the sender hashes its content first, and says that hash. This takes one reading at either
 /// side, and no content travels where both are equal. Content of unknown size, as from a pipe, travels before it is compared: up to
-/// the length of the file that has the name under `Refuse` and `Skip`, and whole under `Rename`.
+/// the length of the file that has the name under `Refuse` and `Skip`, which its sender so learns, and whole under `Rename`.
 ///
 /// Under `Replace`, the hashes of the blocks of the old file are told to whoever offers one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

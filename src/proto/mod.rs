@@ -43,6 +43,7 @@ pub use link::Consumed;
 pub use message::{Activity, Name};
 pub use operation::StoreOperation;
 #[cfg(feature = "fs")]
+pub(crate) use path::is_ignorable;
 pub use path::{NameError, RelPath};
 pub use receiver::{Found, ReceiveAction, Receiver, Step};
 pub use sender::{ReadRequest, SendAction, Sender};

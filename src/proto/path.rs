@@ -173,9 +173,9 @@ fn is_short_name_of_reserved(part: &[u8]) -> bool {
     stem.len() <= 8 && is_number && !stem.ends_with(b"~") && stem.starts_with(b"ha")
 }
 
-/// Characters that file systems leave out where they compare names without case: those that Unicode calls
+/// Returns whether file systems leave a character out where they compare names without case: those that Unicode calls
 /// "default ignorable".
-const fn is_ignorable(c: char) -> bool {
+pub(crate) const fn is_ignorable(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'

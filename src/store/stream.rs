@@ -103,7 +103,11 @@ impl Source for StreamSource {
             let shared = Arc::clone(&self.shared);
             let named = std::thread::Builder::new().name("haul-stream".to_owned());
             let started = named.spawn(move || shared.fill(input));
-            started.map_err(|error| super::withdrawal_of(&error))?;
+            // The input is gone with the closure: the stream cannot begin again.
+            started.map_err(|error| {
+                self.shared.lock().ended = Some(End::Failed(error.kind(), error.raw_os_error()));
+                super::withdrawal_of(&error)
+            })?;
         }
         Ok(())
     }

@@ -197,6 +197,10 @@ impl<A: Acceptor + ?Sized> Acceptor for Box<A> {
     fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
         (**self).accept()
     }
+
+    fn waker(&self) -> Option<Waker> {
+        (**self).waker()
+    }
 }
 
 #[cfg(test)]

@@ -231,9 +231,8 @@ impl Job {
             What::Partial { partial, folder, .. } => {
                 let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
                 let old = name::give(&self.shared, folder, partial, name, replacing)?;
-                if old.is_some_and(|old| mode::is_private(old.st_mode)) {
-                    // It may have become so since the new one got its mode.
-                    mode::make_private(&partial.file);
+                if let Some(old) = old {
+                    mode::narrow(&partial.file, old.st_mode);
                 }
                 self.sweep(|name| partial::sweep(folder, name, partial.id));
                 (ids, parent)

@@ -1,6 +1,6 @@
 //! Names that a user does not see, and what is read from them unasked.
 
-use crate::proto::{Refusal, RelPath};
+use crate::proto::{Refusal, RelPath, is_ignorable};
 
 /// Says whether an [`FsStore`](super::FsStore) takes names that begin with a dot.
 ///
@@ -26,14 +26,10 @@ impl HiddenNames {
     }
 }
 
-/// Whether a name begins with a dot, also where marks stand before it that some file systems (HFS+) leave out.
+/// Returns whether a name begins with a dot, also where characters stand before it that some file systems leave out.
 fn is_hidden(name: &[u8]) -> bool {
     let text = name.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    text.trim_start_matches(is_ignored).starts_with('.')
-}
-
-const fn is_ignored(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    text.trim_start_matches(is_ignorable).starts_with('.')
 }
 
 #[cfg(test)]
@@ -48,6 +44,8 @@ mod tests {
             ("...", true),
             ("\u{200c}.ssh/config", true),
             ("\u{feff}\u{202e}.ssh", true),
+            ("\u{ad}.ssh/authorized_keys", true),
+            ("\u{fe0f}\u{34f}.profile", true),
             ("notes/.gitignore", false),
             ("a.b", false),
             ("\u{200c}a", false),
@@ -57,6 +55,14 @@ mod tests {
             assert_eq!(HiddenNames::Refuse.check(&path), expected, "{name:?}");
             assert_eq!(HiddenNames::Accept.check(&path), Ok(()), "{name:?}");
             assert_eq!(is_hidden(name.as_bytes()), hidden, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn hidden_is_a_dot_behind_any_character_that_is_left_out() {
+        for c in ('\0'..=char::MAX).filter(|c| is_ignorable(*c)) {
+            assert!(is_hidden(format!("{c}.ssh").as_bytes()), "{c:?}");
+            assert!(!is_hidden(format!("{c}ssh").as_bytes()), "{c:?}");
         }
     }
 }

@@ -11,7 +11,8 @@ use super::stat::Id;
 
 /// The mode of a file, of which one may be offered, and which may replace one that has the mode `old`.
 ///
-/// What is private stays so, and without an offer a file keeps its mode. The owner can read it in any case, or a later
+/// Without an offer a file keeps its mode. What is private stays so: whoever, of group and others, had no permission at all
+/// gets none. The owner can read it in any case, or a later
 /// attempt could not see that it is there.
 pub(super) fn of_file(offered: Option<u32>, umask: u32, old: Option<RawMode>) -> u32 {
     let mode = match (offered, old) {
@@ -19,8 +20,7 @@ pub(super) fn of_file(offered: Option<u32>, umask: u32, old: Option<RawMode>) ->
         (None, Some(old)) => bits(old),
         (None, None) => 0o666 & !umask,
     };
-    let allowed = if old.is_some_and(is_private) { OWNER } else { ALL };
-    mode & allowed | 0o400
+    mode & old.map_or(ALL, allowed) | 0o400
 }
 
 /// The mode of a folder that was made here with the mode `made`: with the bits that it has from the folder above.
@@ -28,16 +28,18 @@ pub(super) fn of_folder(offered: Option<u32>, umask: u32, made: RawMode) -> u32 
     offered.unwrap_or(ALL) & ALL & !umask | OWNER | bits(made) & SETGID
 }
 
-/// Whether neither group nor others have any permission.
-pub(super) fn is_private(mode: RawMode) -> bool {
-    bits(mode) & (ALL & !OWNER) == 0
+/// Returns the permissions that a file may have which replaces one of this mode.
+fn allowed(old: RawMode) -> u32 {
+    let whole = |class: u32| if bits(old) & class == 0 { 0 } else { class };
+    OWNER | whole(GROUP) | whole(OTHERS)
 }
 
-pub(super) fn make_private(file: &File) {
+/// Takes permissions from a file that has replaced one of this mode, which may have changed since it was looked at.
+pub(super) fn narrow(file: &File, old: RawMode) {
     if let Ok(stat) = fstat(file)
-        && !is_private(stat.st_mode)
+        && bits(stat.st_mode) & ALL & !allowed(old) != 0
     {
-        let _ = set(file, bits(stat.st_mode) & OWNER);
+        let _ = set(file, bits(stat.st_mode) & allowed(old));
     }
 }
 
@@ -85,6 +87,8 @@ const STRICTEST: u32 = 0o077;
 
 const ALL: u32 = 0o777;
 const OWNER: u32 = 0o700;
+const GROUP: u32 = 0o070;
+const OTHERS: u32 = 0o007;
 const SETGID: u32 = 0o2000;
 
 /// Files of that name that killed processes may have left.
@@ -111,7 +115,9 @@ mod tests {
             (None, 0o022, Some(0o100_000), 0o400),
             (Some(0o644), 0o022, Some(0o100_600), 0o600),
             (Some(0o755), 0o022, Some(0o100_600), 0o700),
-            (Some(0o644), 0o022, Some(0o100_640), 0o644),
+            (Some(0o644), 0o022, Some(0o100_640), 0o640),
+            (Some(0o777), 0, Some(0o100_604), 0o707),
+            (Some(0o755), 0o022, Some(0o100_644), 0o755),
             (Some(0o600), 0o022, Some(0o100_644), 0o600),
         ] {
             let case = format!("{offered:?} {umask:o} {old:?}");
@@ -126,7 +132,10 @@ mod tests {
             for offered in 0..0o1000 {
                 for umask in [0, 0o022, 0o027, 0o077] {
                     let mode = of_file(Some(offered), umask, Some(0o100_000 | old));
-                    assert!(old & 0o077 != 0 || mode & 0o077 == 0, "{old:o} {offered:o} {umask:o}");
+                    for class in [0o070, 0o007] {
+                        let may = old & class != 0 || mode & class == 0;
+                        assert!(may, "{old:o} {offered:o} {umask:o}");
+                    }
                     assert_eq!(mode & umask & 0o377, 0, "{old:o} {offered:o} {umask:o}");
                 }
             }

@@ -53,7 +53,7 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 ///   written to, go with it if they hold nothing else.
 /// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every
 ///   file, and use every folder. A file that replaces one keeps the mode of that if none is offered; and one that
-///   replaces a private file, of which group and others have no permission at all, is private too, whatever is offered.
+///   replaces another gives no permission to the group, or to others, where these had none, whatever is offered.
 ///   A folder that was there before keeps its mode, and one that is made in a folder with the bit setgid keeps that.
 /// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
 ///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
