@@ -115,6 +115,8 @@
 //! the deadlines of a peer that does not read depend on it, and the wait for an answer begins with the last byte that was
 //! taken. Without these calls everything counts as taken when it is polled.
 //!
+//! With the feature `testing`, `haul::testing::driver` checks a driver of yours with a script of sessions.
+//!
 //! # Features
 //!
 //! | feature | adds | dependencies |

@@ -22,9 +22,9 @@ pub(crate) struct Alice<S: Source> {
 }
 
 /// The receiving half: the core, what it stores into, and what is open there.
-pub(crate) struct Bob<S: Store> {
+pub(crate) struct Bob<'s, S: Store> {
     pub(crate) receiver: Receiver,
-    pub(crate) store: S,
+    pub(crate) store: &'s mut S,
     pub(crate) files: Files<S::File>,
 }
 
@@ -32,8 +32,8 @@ pub(crate) struct Bob<S: Store> {
 pub(crate) enum Progress {
     /// It consumed so many bytes of the input, and needs more than there are.
     Hungry(usize),
-    /// It consumed so many bytes of the input, and all is settled.
-    Closed(usize, Summary),
+    /// All is settled, and nothing follows.
+    Closed(Summary),
 }
 
 impl<S: Source> Alice<S> {
@@ -93,14 +93,14 @@ impl<S: Source> Alice<S> {
                     }
                 }
                 // 5. Success: every entry is settled. Flush, and close the stream.
-                SendAction::Closed(summary) => return Ok(Progress::Closed(consumed, summary)),
+                SendAction::Closed(summary) => return Ok(Progress::Closed(summary)),
                 _ => return Err("an action of a later version".into()),
             }
         }
     }
 }
 
-impl<S: Store> Bob<S> {
+impl<S: Store> Bob<'_, S> {
     /// As [`Alice::go_on`].
     pub(crate) fn go_on(
         &mut self,
@@ -113,7 +113,7 @@ impl<S: Store> Bob<S> {
         let (mut consumed, mut taken) = (0, out.len());
         loop {
             // 3. Whatever the store has ended by itself is said before the poll.
-            files.collect(store, receiver, Duration::ZERO)?;
+            files.collect(*store, receiver, Duration::ZERO)?;
             // 1. Poll, as above.
             match receiver.poll(now, out)? {
                 ReceiveAction::Event(event) => {
@@ -126,7 +126,7 @@ impl<S: Store> Bob<S> {
                 // 2. Commits go on in the store: wait for one. 3. Say how it ended.
                 ReceiveAction::AwaitCommit { until } => {
                     let wait = until.saturating_sub(now).min(TICK);
-                    files.collect(store, receiver, wait)?;
+                    files.collect(*store, receiver, wait)?;
                 }
                 // 4. As above; but a message may need something of the store before it is consumed. Then the receiver is
                 // polled all the same, as it may have to close one file before it asks for the next, and is given the
@@ -137,16 +137,16 @@ impl<S: Store> Bob<S> {
                         out.len() - std::mem::replace(&mut taken, out.len()),
                     )?;
                     let step = receiver.handle_input(now, &input[consumed..])?;
-                    let Some(answered) = files.answer(store, receiver, step)? else { continue };
+                    let Some(answered) = files.answer(*store, receiver, step)? else { continue };
                     consumed += answered.bytes;
                     if answered.bytes == 0 {
                         return Ok(Progress::Hungry(consumed));
                     }
                 }
                 // 5. Success.
-                ReceiveAction::Closed(summary) => return Ok(Progress::Closed(consumed, summary)),
+                ReceiveAction::Closed(summary) => return Ok(Progress::Closed(summary)),
                 // 2. Begin, read, commit, close: what the store does. 3. Say what came of it. Both are done here.
-                action => files.act(store, receiver, action)?,
+                action => files.act(*store, receiver, action)?,
             }
         }
     }

@@ -29,9 +29,10 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         source: MemorySource::new().file(RelPath::parse(b"note.txt")?, CONTENT),
         readers: Readers::new(&config.limits),
     };
+    let mut store = MemoryStore::new();
     let mut bob = Bob {
         receiver: Receiver::new(config, *b"for each session", now),
-        store: MemoryStore::new(),
+        store: &mut store,
         files: Files::new(),
     };
 
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // One side at a time has something to say; each goes on for as long as it can.
     let mut delivered = None;
     while delivered.is_none() {
-        if let Progress::Closed(_, sum) =
+        if let Progress::Closed(sum) =
             take(&mut to_alice, |input| alice.go_on(now, input, &mut to_bob, tell))?
         {
             delivered = Some(sum.delivered);
@@ -53,9 +54,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         take(&mut to_bob, |input| bob.go_on(now, input, &mut to_alice, |_| {}))?;
     }
     // Whatever is left open is kept for a later attempt: nothing, after success.
-    bob.files.suspend(&mut bob.store);
+    bob.files.suspend(bob.store);
 
-    assert_eq!(bob.store.files()[&RelPath::parse(b"note.txt")?][..], *CONTENT);
+    assert_eq!(store.files()[&RelPath::parse(b"note.txt")?][..], *CONTENT);
     println!("delivered {} entry", delivered.unwrap_or(0));
     Ok(())
 }
@@ -66,7 +67,9 @@ fn take<E>(
     go_on: impl FnOnce(&[u8]) -> Result<Progress, E>,
 ) -> Result<Progress, E> {
     let progress = go_on(came)?;
-    let (Progress::Hungry(consumed) | Progress::Closed(consumed, _)) = progress;
-    came.drain(..consumed);
+    match progress {
+        Progress::Hungry(consumed) => drop(came.drain(..consumed)),
+        Progress::Closed(_) => came.clear(),
+    }
     Ok(progress)
 }

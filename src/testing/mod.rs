@@ -1,6 +1,7 @@
 //! What embedders run, in tests of their own, against a transport or store of their own.
 
 pub(crate) mod choices;
+pub mod driver;
 pub mod fuzz;
 pub mod pair;
 /// What travelled in a session, taken apart.

@@ -14,6 +14,8 @@ mod anew;
 mod cancel;
 mod compared;
 mod deadlines;
+#[cfg(feature = "testing")]
+mod own;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod parked;
 mod rate;

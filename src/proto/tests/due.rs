@@ -15,10 +15,7 @@ use super::pair::path;
 const NOW: Duration = Duration::ZERO;
 
 fn config() -> Config {
-    let mut config = Config::default();
-    config.block_size = BlockSize::at_most(4096);
-    config.existing = Existing::Replace;
-    config
+    Config::default().block_size(BlockSize::at_most(4096)).existing(Existing::Replace)
 }
 
 /// Four blocks of its own each.
