@@ -3,9 +3,10 @@
 //! 1. The content of each file is cut to its size, given its time and mode, and made durable as asked.
 //! 2. Each gets its final name (see [`name`]), or is handed back if something else has that; partial files that nobody
 //!    writes to any more are removed.
-//! 3. Folders get their time, which would have changed with each name in them.
-//! 4. Each folder in which a name appeared is made durable, and so is its own name in the folder above, once.
-//! 5. Only then the commits have ended.
+//! 3. Each folder in which a name appeared is proved to be where it was.
+//! 4. Folders get their time, which would have changed with each name in them.
+//! 5. Each folder in which a name appeared is made durable, and so is its own name in the folder above, once.
+//! 6. Only then the commits have ended.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,12 +19,12 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens
 use rustix::io::Errno;
 
 use super::failed::{self, During, Failed};
+use super::file::{FsFile, stat_refusal};
 use super::folder::{Folder, Tree, Way};
 use super::mode;
 use super::name::{self, Turns};
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
-use super::store::FsFile;
 use super::sync::Queue;
 use super::sys;
 use crate::proto::{Durability, Refusal, RelPath, StoreOperation, Ticket, Timestamp};
@@ -146,6 +147,7 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
 /// Ends the commits of what has its name, or failed to get it. `behind`: how many others wait for that.
 fn finish(mut jobs: Vec<Job>, behind: usize, queue: &Queue) {
     let own = jobs.len() + behind;
+    prove_folders(&mut jobs, own, queue);
     queue.set_published(&jobs);
     for job in jobs.iter().filter(|job| matches!(job.file.what, What::Folder)) {
         queue.wait_for_earlier(job.number, own);
@@ -197,7 +199,8 @@ impl Job {
         let size = self.commit.size;
         let failed = |error: io::Error| refusal_of(StoreOperation::Truncate, &error);
         self.shared.step(Step::Cut).map_err(failed)?;
-        let stat = file.metadata().map_err(|error| refusal_of(StoreOperation::Stat, &error))?;
+        let stat = file.metadata().map_err(|error| stat_refusal(&error))?;
+        self.file.prove_length(&stat)?;
         if stat.len() == size { Ok(()) } else { file.set_len(size).map_err(failed) }
     }
 
@@ -230,7 +233,8 @@ impl Job {
             }
             What::Partial { partial, folder, .. } => {
                 let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
-                let old = name::give(&self.shared, folder, partial, name, replacing)?;
+                let size = self.commit.size;
+                let old = name::give(&self.shared, folder, partial, name, size, replacing)?;
                 if let Some(old) = old {
                     mode::narrow(&partial.file, old.st_mode);
                 }
@@ -307,7 +311,7 @@ impl Job {
                 let size = file.size;
                 let rival = rival.map(|existing| {
                     let len = existing.stamp.size;
-                    (FsFile { path, size, what: What::Existing(existing), room: 0 }, len)
+                    (FsFile { path, size, what: What::Existing(existing), room: 0, end: 0 }, len)
                 });
                 Err(Uncommitted::Taken { file, rival })
             }
@@ -406,6 +410,24 @@ impl Wanted {
 fn publish(jobs: &mut [Job]) {
     for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
         job.failed = job.publish().err();
+    }
+}
+
+/// Walks once more to each folder in which a name appeared: somebody may have moved it away since, or put another in its
+/// place, and what has its name in there would not be found under the name that a receipt gives.
+fn prove_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
+    let mut proved = HashMap::new();
+    for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
+        let Some(Wanted { id, path, .. }) = job.wanted.first() else { continue };
+        let tree = &job.shared.tree;
+        let prove = || {
+            let walk = || tree.open_again(path.as_ref(), *id).map(drop);
+            queue.patiently(own, walk, |refusal| refusal.is_for_want_of_descriptors())
+        };
+        let is_root = *id == tree.root.id;
+        if !is_root && let Err(refusal) = *proved.entry((*id, path.clone())).or_insert_with(prove) {
+            job.failed = Some(Trouble::Failed(refusal));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod commit;
 mod failed;
+mod file;
 mod folder;
 mod hidden;
 mod holes;
@@ -19,6 +20,7 @@ mod sync;
 mod sys;
 mod target;
 
+pub use file::FsFile;
 pub use hidden::HiddenNames;
 pub use source::{Candidate, CandidateKind, FsKey, FsReader, FsSource, Symlinks};
-pub use store::{FsFile, FsStore};
+pub use store::FsStore;

@@ -1,10 +1,11 @@
 //! Final names: given to what was written, and to nothing else.
 //!
 //! A rename takes names, and whoever may write to the folder can put something else under the name of a partial file at
-//! any time. So before the rename the name is proved to be that of the file that was written, by device and inode; and as
-//! it could be exchanged just then, the final name is proved after the rename. Where it is not that file, what stands there
-//! is moved back under the name of the partial file: it had its final name for two system calls. A file that was to be
-//! replaced comes back too: it is exchanged with the new one, in one step, and removed when the new one has been proved.
+//! any time. So before the rename the name is proved to be that of the file that was written, by device, inode and size;
+//! and as it could be exchanged just then, the final name is proved after the rename. Where it is not that file, what
+//! stands there is moved back under the name of the partial file: it had its final name for two system calls. A file that
+//! was to be replaced comes back too: it is exchanged with the new one, in one step, and removed when the new one has been
+//! proved.
 //!
 //! A link from the open file to the final name would be right from the start, but replaces nothing, needs `/proc` or a
 //! privilege, and is refused by file systems without hard links.
@@ -33,6 +34,8 @@ struct Moved<'a> {
     id: Id,
     /// It replaces this kind of thing; `None`: nothing.
     replaced: Option<FileType>,
+    /// Of a file, how long it is.
+    size: Option<u64>,
     /// Of a link, where it leads. Nothing keeps it open, so that another may get its inode.
     target: Option<&'a [u8]>,
 }
@@ -43,11 +46,13 @@ pub(super) fn give(
     folder: &Folder,
     partial: &Partial,
     to: &[u8],
+    size: u64,
     replacing: bool,
 ) -> Result<Option<Stat>, Trouble> {
     let (from, id) = (partial.name.as_bytes(), partial.id);
     let replaced = replacing.then_some(FileType::RegularFile);
-    let moved = Moved { shared, folder, from, to, id, replaced, target: None };
+    let size = Some(size);
+    let moved = Moved { shared, folder, from, to, id, replaced, size, target: None };
     for _ in 0..ATTEMPTS {
         match moved.rename() {
             Err(Refusal::Exists) => {}
@@ -124,7 +129,7 @@ fn make_link(
         }
         let replaced = replacing.then_some(FileType::Symlink);
         let (from, target) = (partial.as_bytes(), Some(target));
-        let moved = Moved { shared, folder, from, to, id, replaced, target };
+        let moved = Moved { shared, folder, from, to, id, replaced, size: None, target };
         return moved.rename().map(drop).inspect_err(|_| {
             let _ = folder.remove(partial.as_bytes(), id);
         });
@@ -225,11 +230,14 @@ impl Moved<'_> {
     }
 
     fn prove(&self, name: &[u8]) -> Result<(), Refusal> {
-        let is_it = self.folder.look(name)?.is_some_and(|stat| Id::of(&stat) == self.id);
+        let is_whole = |stat: &Stat| self.size.is_none_or(|size| stat::size(stat) == size);
+        let is_it = |stat: Stat| Id::of(&stat) == self.id && is_whole(&stat);
+        let is_it = self.folder.look(name)?.is_some_and(is_it);
         let leads_there = self.target.is_none_or(|target| {
             readlinkat(self.folder, name, Vec::new()).is_ok_and(|found| found.as_bytes() == target)
         });
-        if is_it && leads_there { Ok(()) } else { Err(Refusal::Tampered) }
+        let is_proved = is_it && leads_there || cfg!(haul_canary = "unproved-name");
+        if is_proved { Ok(()) } else { Err(Refusal::Tampered) }
     }
 
     fn prove_renamed(&self) -> Result<(), Refusal> {
@@ -246,7 +254,9 @@ impl Moved<'_> {
     /// replace this one than this one was to be proved. Sessions of this process take [turns](Turns).
     fn is_another_sessions(&self) -> bool {
         let standing = self.folder.look(self.to).ok().flatten();
-        standing.is_some_and(|stat| partial::is_held(self.folder, self.to, &stat))
+        // This one's own file is held as well, by itself.
+        let is_own = |stat: &Stat| Id::of(stat) == self.id;
+        standing.is_some_and(|stat| !is_own(&stat) && partial::is_held(self.folder, self.to, &stat))
     }
 
     /// Moves what got the final name in its stead to where it stood, or beside that. Nothing is replaced, and none of it

@@ -18,6 +18,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::commit::{Existing, Job, Shared, Trouble, What};
 use super::failed::{self, During, Failed};
+use super::file::{FsFile, stat_refusal};
 use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
 use super::holes;
@@ -61,7 +62,8 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 ///   synced, its partial file is removed: the system may show from its cache what the device does not hold.
 /// - **Final names** are given to what was written alone: before the rename and after it the name is proved to be that
 ///   of the open file, by device and inode. If somebody has moved something else there, that is moved back, and the
-///   entry fails with [`Refusal::Tampered`].
+///   entry fails with [`Refusal::Tampered`]. So it does where a partial file is found shorter than what it held. Who may write
+///   into it can change what was verified without that: nobody but its owner may, who is this user.
 /// - **Existing files** are never written to. Where one is replaced, that is by exchanging it with the new one, and
 ///   removing it. A folder or special file, or a link in the place of a file, is never replaced, nor anything but a
 ///   link by a link.
@@ -82,17 +84,6 @@ pub struct FsStore {
     recent: Option<Folder>,
     ended: Receiver<(Ticket, Ended<FsFile>)>,
     end: Sender<(Ticket, Ended<FsFile>)>,
-}
-
-/// An entry of an [`FsStore`] that was begun. Dropping it keeps what was written, as [`Store::suspend`] does.
-#[derive(Debug)]
-pub struct FsFile {
-    /// The name under which it was begun.
-    pub(super) path: RelPath,
-    pub(super) size: Option<u64>,
-    pub(super) what: What,
-    /// Bytes that may be written before the free space is looked at again.
-    pub(super) room: u64,
 }
 
 /// What the embedder sets.
@@ -279,7 +270,7 @@ impl FsStore {
             if place != Place::Replacing {
                 let len = existing.stamp.size;
                 let what = What::Existing(existing);
-                let file = FsFile { path: path.clone(), size, what, room: 0 };
+                let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
                 return Ok(Ok(Begun::Existing(file, len)));
             }
             replaced = Some(existing.file);
@@ -294,7 +285,7 @@ impl FsStore {
             return Ok(Err(refusal));
         }
         let what = What::Partial { partial, replaced, folder };
-        let file = FsFile { path: path.clone(), size, what, room: 0 };
+        let file = FsFile { path: path.clone(), size, what, room: 0, end: len };
         Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
     }
 
@@ -457,7 +448,7 @@ impl Store for FsStore {
                 What::Link { target: target.clone() }
             }
         };
-        Ok(Begun::Fresh(FsFile { path, size: Some(0), what, room: 0 }))
+        Ok(Begun::Fresh(FsFile { path, size: Some(0), what, room: 0, end: 0 }))
     }
 
     fn is_contended(&mut self, file: &FsFile) -> bool {
@@ -485,8 +476,12 @@ impl Store for FsStore {
         let What::Partial { partial, .. } = &file.what else {
             return Err(Refusal::Store { code: 0, operation: StoreOperation::Write });
         };
+        // What was verified must be there still, if there is more to come.
+        file.prove_length(&partial.file.metadata().map_err(|error| stat_refusal(&error))?)?;
         let written = partial.file.write_all_at(bytes, offset);
-        written.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))
+        written.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))?;
+        file.end = file.end.max(end);
+        Ok(())
     }
 
     fn write_zeros(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {
@@ -507,7 +502,10 @@ impl Store for FsStore {
             return Err(Refusal::Store { code: 0, operation: StoreOperation::Copy });
         };
         match holes::copy(from, to, offset..end) {
-            Ok(copied) if copied == len => Ok(()),
+            Ok(copied) if copied == len => {
+                file.end = file.end.max(end);
+                Ok(())
+            }
             // It is shorter than it was.
             Ok(_) => Err(Refusal::Store { code: 0, operation: StoreOperation::Copy }),
             Err(error) => Err(self.write_refusal(file, end, StoreOperation::Copy, &error)),

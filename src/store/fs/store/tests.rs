@@ -14,6 +14,8 @@ use crate::tree::BlockSize;
 
 mod attacks;
 mod descriptors;
+#[cfg(feature = "testing")]
+mod hands;
 mod hidden;
 mod links;
 mod modes;
