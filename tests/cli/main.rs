@@ -28,6 +28,7 @@ mod plain;
 mod proxy;
 mod pull;
 mod readme;
+mod second;
 mod stderr;
 mod syscalls;
 mod transfer;
