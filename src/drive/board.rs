@@ -45,8 +45,9 @@ struct Board<S: Store> {
     endings: Vec<Ending<S>>,
     /// The first transfer that ended well, and moved or confirmed something.
     done: Option<Summary>,
-    /// One of which all was settled when its connection was lost, and when that was: nothing but the goodbye may be missing.
-    unsure: Option<(TransferId, Summary, Duration)>,
+    /// Those of which all was settled when their connections were lost, and when that was: nothing but the goodbye may be
+    /// missing.
+    unsure: HashMap<TransferId, (Summary, Duration)>,
     /// Connections whose threads have nothing more to do.
     gone: Vec<SessionId>,
 }
@@ -86,7 +87,7 @@ pub(super) enum Room {
 
 /// What becomes of a transfer that has just greeted.
 pub(super) enum Greeted<S: Store> {
-    /// A newer attempt has been here.
+    /// A newer attempt has been here, or the session was told to leave.
     Superseded,
     /// It goes on with what an earlier connection of it left, and has its place.
     GoesOn(Box<Lot<S>>),
@@ -120,7 +121,7 @@ impl<S: Store> Shared<S> {
             letting_go: 0,
             endings: Vec::new(),
             done: None,
-            unsure: None,
+            unsure: HashMap::new(),
             gone: Vec::new(),
         };
         let (board, ended) = (Mutex::new(board), Condvar::new());
@@ -182,6 +183,11 @@ impl<S: Store> Shared<S> {
         let mut board = self.lock();
         loop {
             let now = self.clock.now();
+            if let Some(oldest) = board.places.displace(id, now)
+                && let Some(session) = board.active.get(&oldest)
+            {
+                session.cancel.turn_away();
+            }
             let admission = board.places.admit(id, now);
             let rest = wait.saturating_sub(now.saturating_sub(start));
             if admission != Admission::NotYet || rest.is_zero() {
@@ -196,6 +202,10 @@ impl<S: Store> Shared<S> {
     pub(super) fn seat(&self, id: SessionId, cancel: &Cancel) -> bool {
         let start = self.clock.now();
         let mut board = self.lock();
+        if board.places.is_seated(id) {
+            // It goes on with what it left.
+            return true;
+        }
         while !board.places.seat(id, self.clock.now()) {
             let waited = self.clock.now().saturating_sub(start);
             if waited >= LATE || cancel.is_cancelled() {
@@ -219,7 +229,12 @@ impl<S: Store> Shared<S> {
     ) -> Greeted<S> {
         let start = self.clock.now();
         let mut board = self.lock();
+        board.places.greet(id);
         loop {
+            if board.places.is_leaving(id) {
+                // What there is stays for a connection that can use it.
+                return Greeted::Superseded;
+            }
             let Some(leaving) = board.evict(transfer, attempt, now) else {
                 return Greeted::Superseded;
             };
@@ -229,15 +244,14 @@ impl<S: Store> Shared<S> {
             board = self.wait(board, PAUSE);
         }
         board.transfers.insert(transfer, (attempt, id));
-        board.unsure.take_if(|(unsure, ..)| *unsure == transfer);
-        match board.lots.remove(&transfer) {
-            Some(lot) => {
-                let now = self.clock.now();
-                board.places.seat_again(id, now);
-                Greeted::GoesOn(Box::new(lot))
-            }
-            None => Greeted::Begins,
+        board.unsure.remove(&transfer);
+        if board.lots.contains_key(&transfer)
+            && board.places.seat_again(id, self.clock.now())
+            && let Some(lot) = board.lots.remove(&transfer)
+        {
+            return Greeted::GoesOn(Box::new(lot));
         }
+        Greeted::Begins
     }
 
     /// For a session that finds a file in use which an earlier attempt may have left. Lots let go of theirs, and so do
@@ -302,7 +316,7 @@ impl<S: Store> Shared<S> {
             let attempt = served.map_or(0, |(_, (attempt, _))| attempt);
             if let (Some((transfer, _)), Some(summary)) = (served, parked.settled().filter(counts))
             {
-                board.unsure.get_or_insert((transfer, summary, now));
+                board.unsure.insert(transfer, (summary, now));
             }
             let lot = Lot { store, parked, attempt, since: now };
             let waiting = session.and_then(|session| session.in_the_way_of);
@@ -343,8 +357,9 @@ impl<S: Store> Shared<S> {
         let is_over = |since: Duration| now.saturating_sub(since) >= after;
         let mut board = self.lock();
         board.are_commits_over();
-        let settled = board.unsure.take_if(|(.., since)| is_over(*since));
-        board.done = board.done.or(settled.map(|(_, summary, _)| summary));
+        let settled = board.unsure.extract_if(|_, (_, since)| is_over(*since));
+        let first = settled.map(|(_, it)| it).min_by_key(|(_, since)| *since);
+        board.done = board.done.or(first.map(|(summary, _)| summary));
         let lots = board.take_lots(|lot| is_over(lot.since));
         drop(board);
         self.let_go(lots);

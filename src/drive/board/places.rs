@@ -21,6 +21,7 @@ pub(in crate::drive) struct Bounds {
 /// Invariants: at most [`Bounds::sessions`] hold a place, at most [`Bounds::waiting`] wait for one, and there are never more
 /// connections than [`Bounds::connections`].
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Places {
     bounds: Bounds,
     /// By age: identifiers are given in order.
@@ -30,6 +31,7 @@ pub(super) struct Places {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Connection {
     stage: Stage,
     /// Since when it is at this stage.
@@ -41,10 +43,14 @@ struct Connection {
 enum Stage {
     /// It has not greeted.
     Stranger,
+    /// It has greeted, and waits for those that it replaces to leave. It goes for another one only if no stranger can.
+    Greeted,
     /// It has greeted, and all places were taken. They get one in the order of these numbers.
     Waiting(u64),
     /// It may offer something: a place is kept for it for [`KEPT`]. After that, it is no better than a stranger.
     Invited,
+    /// It may offer something, but the place that was kept for it is that of a sender that came back.
+    Late,
     /// It has offered something, and holds a place.
     Seated,
     /// It was sent away, or is being closed.
@@ -89,32 +95,59 @@ impl Places {
 
     /// Chooses the stranger that has been there longest, if one was there for long enough to greet: it has to go.
     pub(super) fn send_away_a_stranger(&mut self, now: Duration) -> Option<SessionId> {
-        let mut guests = self.connections.iter().filter(|(_, it)| it.is_guest(now));
-        let oldest = guests.find(|(_, it)| it.may_go(now)).map(|(id, _)| *id)?;
+        let mut guests = self.guests(now);
+        let oldest = guests.find(|(_, it)| it.may_go(now)).map(|(id, _)| id)?;
+        drop(guests);
         self.leave(oldest);
         Some(oldest)
+    }
+
+    /// A sender has greeted: it is no stranger any more.
+    pub(super) fn greet(&mut self, id: SessionId) {
+        let connection = self.connections.get_mut(&id);
+        if let Some(connection) = connection.filter(|it| it.stage == Stage::Stranger) {
+            connection.stage = Stage::Greeted;
+        }
+    }
+
+    /// Chooses the sender that has waited longest, if it has waited for [`BORNE`] and as many wait as may: it has to go
+    /// for this one, which has just greeted.
+    pub(super) fn displace(&mut self, id: SessionId, now: Duration) -> Option<SessionId> {
+        let connection = self.connections.get(&id)?;
+        if !connection.has_just_come() || self.waiting() < self.bounds.waiting {
+            return None;
+        }
+        let waiting = self.connections.iter().filter(|(_, it)| it.number().is_some());
+        let (&oldest, longest) = waiting.min_by_key(|(_, it)| it.number())?;
+        if now.saturating_sub(longest.since) < BORNE {
+            return None;
+        }
+        self.leave(oldest);
+        Some(oldest)
+    }
+
+    /// How many senders wait for a place.
+    pub(super) fn waiting(&self) -> usize {
+        self.connections.values().filter_map(Connection::number).count()
     }
 
     /// A sender that has greeted asks whether it may go on.
     pub(super) fn admit(&mut self, id: SessionId, now: Duration) -> Admission {
         let is_free = self.taken(now) < self.bounds.sessions;
-        let (mut first, mut count) = (None, 0);
-        for number in self.connections.values().filter_map(Connection::number) {
-            first = Some(first.map_or(number, |first: u64| first.min(number)));
-            count += 1;
-        }
+        let (first, count) =
+            (self.connections.values().filter_map(Connection::number).min(), self.waiting());
         let Some(connection) = self.connections.get_mut(&id) else { return Admission::Never };
         let stage = match connection.stage {
-            Stage::Invited | Stage::Seated => return Admission::Yes,
+            Stage::Invited | Stage::Late | Stage::Seated => return Admission::Yes,
             Stage::Leaving => return Admission::Never,
-            Stage::Stranger if is_free && first.is_none() => Stage::Invited,
+            Stage::Stranger | Stage::Greeted if is_free && first.is_none() => Stage::Invited,
             Stage::Waiting(number) if is_free && first == Some(number) => Stage::Invited,
             Stage::Waiting(_) => return Admission::NotYet,
-            Stage::Stranger if count < self.bounds.waiting => {
+            Stage::Stranger | Stage::Greeted if count < self.bounds.waiting => {
                 self.next += 1;
                 Stage::Waiting(self.next)
             }
-            Stage::Stranger => Stage::Leaving,
+            Stage::Stranger | Stage::Greeted => Stage::Leaving,
         };
         (connection.stage, connection.since) = (stage, now);
         match stage {
@@ -124,18 +157,24 @@ impl Places {
         }
     }
 
-    /// Gives a sender that offers something its place; `false` if there is none, as it was slow to offer and others came.
+    /// Gives a sender that offers something its place; `false` if there is none, as others came before it did.
     pub(super) fn seat(&mut self, id: SessionId, now: Duration) -> bool {
-        let is_kept = self.connections.get(&id).is_some_and(|it| it.holds_place(now));
-        if !is_kept && self.taken(now) >= self.bounds.sessions {
-            return false;
-        }
-        self.set(id, Stage::Seated, now)
+        let others =
+            self.connections.iter().filter(|(other, it)| **other != id && it.holds_place(now));
+        others.count() < self.bounds.sessions && self.set(id, Stage::Seated, now)
     }
 
-    /// Gives a sender the place of what it left when it was here before.
-    pub(super) fn seat_again(&mut self, id: SessionId, now: Duration) {
-        self.set(id, Stage::Seated, now);
+    /// Gives a sender the place of what it left when it was here before; `false` if it has to go. Where that place was
+    /// kept for another one, the newest invitation is taken back.
+    pub(super) fn seat_again(&mut self, id: SessionId, now: Duration) -> bool {
+        let is_seated = self.set(id, Stage::Seated, now);
+        while self.taken(now) > self.bounds.sessions {
+            let is_kept = |it: &Connection| it.stage == Stage::Invited && it.holds_place(now);
+            let invited = self.connections.iter_mut().filter(|(_, it)| is_kept(it));
+            let Some((_, newest)) = invited.max_by_key(|(id, it)| (it.since, **id)) else { break };
+            newest.stage = Stage::Late;
+        }
+        is_seated
     }
 
     /// Whether it holds a place for good.
@@ -146,6 +185,11 @@ impl Places {
     /// Whether it has not greeted.
     pub(super) fn is_stranger(&self, id: SessionId) -> bool {
         self.connections.get(&id).is_some_and(|connection| connection.stage == Stage::Stranger)
+    }
+
+    /// Whether it was sent away, or is being closed.
+    pub(super) fn is_leaving(&self, id: SessionId) -> bool {
+        self.connections.get(&id).is_none_or(|connection| connection.stage == Stage::Leaving)
     }
 
     /// Gives back its place. The connection stays until it is closed.
@@ -178,9 +222,19 @@ impl Places {
 
     /// The strangers that have to go for another one, the oldest; `None` if one of them has had no time to greet.
     fn in_the_way(&self, now: Duration) -> Option<Vec<SessionId>> {
-        let guests = || self.connections.iter().filter(|(_, it)| it.is_guest(now));
-        let excess = (guests().count() + 1).saturating_sub(self.bounds.strangers);
-        guests().take(excess).map(|(id, it)| it.may_go(now).then_some(*id)).collect()
+        let excess = (self.guests(now).count() + 1).saturating_sub(self.bounds.strangers);
+        self.guests(now).take(excess).map(|(id, it)| it.may_go(now).then_some(id)).collect()
+    }
+
+    /// Those that may have to go for others, in this order: the oldest first, and last those that have just greeted.
+    fn guests(&self, now: Duration) -> impl Iterator<Item = (SessionId, &Connection)> {
+        let these = move |has_greeted: bool| {
+            let all = self.connections.iter().map(|(id, it)| (*id, it));
+            all.filter(move |(_, it)| {
+                it.is_guest(now) && (it.stage == Stage::Greeted) == has_greeted
+            })
+        };
+        these(false).chain(these(true))
     }
 
     fn set(&mut self, id: SessionId, stage: Stage, now: Duration) -> bool {
@@ -198,13 +252,13 @@ impl Connection {
             Stage::Seated => true,
             Stage::Invited => now.saturating_sub(self.since) < KEPT,
             Stage::Stranger => cfg!(haul_canary = "stranger-place"),
-            Stage::Waiting(_) | Stage::Leaving => false,
+            Stage::Greeted | Stage::Waiting(_) | Stage::Late | Stage::Leaving => false,
         }
     }
 
     fn is_guest(&self, now: Duration) -> bool {
         match self.stage {
-            Stage::Stranger => true,
+            Stage::Stranger | Stage::Greeted | Stage::Late => true,
             Stage::Invited => now.saturating_sub(self.since) >= KEPT,
             Stage::Waiting(_) | Stage::Seated | Stage::Leaving => false,
         }
@@ -213,6 +267,11 @@ impl Connection {
     /// Whether it was there for long enough to greet, or to offer something.
     fn may_go(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) >= STAY
+    }
+
+    /// Whether nothing was decided yet on its greeting.
+    const fn has_just_come(&self) -> bool {
+        matches!(self.stage, Stage::Stranger | Stage::Greeted)
     }
 
     const fn number(&self) -> Option<u64> {
@@ -231,78 +290,186 @@ const STAY: Duration = Duration::from_millis(100);
 /// that takes longer gets the next place that is free.
 const KEPT: Duration = Duration::from_millis(100);
 
+/// How long a sender may wait at least, while others are told that the server is busy: half of the time for which these
+/// come again by default, so that senders which wait and want nothing do not keep them out.
+pub(super) const BORNE: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const BOUNDS: Bounds = Bounds { sessions: 2, waiting: 1, strangers: 1 };
 
-    /// Every sequence of nine steps: the bounds hold, those that wait get places in their order, nobody is sent away who has
-    /// greeted in time, and in the end there is nothing.
+    /// Every sequence of seven steps, with what lost connections left and without: the bounds hold, those that wait get
+    /// places in their order, nobody is sent away who has greeted in time, and in the end there is nothing.
     #[test]
     fn places_are_bounded_and_given_in_order_whatever_comes() {
-        let steps = 5_usize;
-        for plan in 0..steps.pow(9) {
-            let mut places = Places::new(BOUNDS);
-            let (mut now, mut rest, mut next) = (Duration::ZERO, plan, 0);
-            for _ in 0..9 {
-                let step = rest % steps;
-                rest /= steps;
-                let at = |places: &Places, which: fn(Stage) -> bool| {
-                    let mut all = places.connections.iter();
-                    all.find(|(_, it)| which(it.stage)).map(|(id, _)| *id)
-                };
-                let waiting = places.connections.values().filter_map(Connection::number).min();
-                match step {
-                    // Somebody comes.
-                    0 => {
-                        if !places.has_room(now) {
-                            continue;
-                        }
-                        next += 1;
-                        let gone = places.enter(SessionId(next), now);
-                        assert!(gone.iter().all(|id| !places.is_stranger(*id) && id.0 < next));
-                    }
-                    // A stranger greets, or asks once more.
-                    1 => {
-                        let stranger = at(&places, |it| it == Stage::Stranger);
-                        let asks = stranger.or(at(&places, |it| matches!(it, Stage::Waiting(_))));
-                        let Some(id) = asks else { continue };
-                        let number = places.connections[&id].number();
-                        if places.admit(id, now) == Admission::Yes {
-                            assert_eq!(number, waiting, "plan {plan}: out of turn");
-                        }
-                    }
-                    // An invited one offers something.
-                    2 => {
-                        let Some(id) = at(&places, |it| it == Stage::Invited) else { continue };
-                        let is_free = places.taken(now) < BOUNDS.sessions;
-                        let is_kept = places.connections[&id].holds_place(now);
-                        assert_eq!(places.seat(id, now), is_free || is_kept, "plan {plan}");
-                    }
-                    // The oldest goes.
-                    3 => {
-                        let Some((&id, _)) = places.connections.first_key_value() else { continue };
-                        places.leave(id);
-                        places.remove(id);
-                    }
-                    _ => now += KEPT,
+        fn explore(course: &Course, depth: usize) {
+            if depth == 7 {
+                course.clone().close();
+            } else {
+                for step in 0..7 {
+                    let mut course = course.clone();
+                    course.step(step);
+                    course.plan.push(step);
+                    course.check();
+                    explore(&course, depth + 1);
                 }
-                let count = |which: fn(Stage) -> bool| {
-                    places.connections.values().filter(|it| which(it.stage)).count()
-                };
-                assert!(places.connections.len() <= BOUNDS.connections(), "plan {plan}");
-                assert!(places.taken(now) <= BOUNDS.sessions, "plan {plan}");
-                assert!(count(|it| matches!(it, Stage::Waiting(_))) <= BOUNDS.waiting);
-                assert!(count(|it| it == Stage::Stranger) <= BOUNDS.strangers, "plan {plan}");
             }
-            while let Some((&id, _)) = places.connections.first_key_value() {
-                places.leave(id);
-                places.remove(id);
-                assert!(!places.connections.contains_key(&id), "plan {plan}: it is kept");
-            }
-            assert!(places.is_empty());
         }
+        for (sessions, left) in [(2, 0), (1, 1)] {
+            explore(&Course::new(Bounds { sessions, ..BOUNDS }, left), 0);
+        }
+    }
+
+    /// Places, with how many lost connections left something.
+    #[derive(Clone)]
+    struct Course {
+        places: Places,
+        lots: usize,
+        now: Duration,
+        next: u64,
+        plan: Vec<usize>,
+    }
+
+    impl Course {
+        fn new(bounds: Bounds, lots: usize) -> Self {
+            let (places, now, plan) = (Places::new(bounds), Duration::ZERO, Vec::new());
+            Self { places, lots, now, next: 0, plan }
+        }
+
+        fn first(&self, which: fn(Stage) -> bool) -> Option<SessionId> {
+            let mut all = self.places.connections.iter();
+            all.find(|(_, it)| which(it.stage)).map(|(id, _)| *id)
+        }
+
+        fn count(&self, which: fn(Stage) -> bool) -> usize {
+            self.places.connections.values().filter(|it| which(it.stage)).count()
+        }
+
+        fn step(&mut self, step: usize) {
+            let now = self.now;
+            match step {
+                // Somebody comes.
+                0 if self.places.has_room(now) => {
+                    self.next += 1;
+                    let had_strangers = self.count(|it| it == Stage::Stranger);
+                    let had_greeted = self.count(|it| it == Stage::Greeted);
+                    let gone = self.places.enter(SessionId(self.next), now);
+                    assert!(gone.iter().all(|id| self.places.is_leaving(*id)));
+                    let greeted = self.count(|it| it == Stage::Greeted);
+                    assert!(greeted == had_greeted || gone.len() > had_strangers);
+                }
+                // A stranger greets, and is not answered yet.
+                1 => drop(self.first(|it| it == Stage::Stranger).map(|id| self.places.greet(id))),
+                // One that has greeted asks, or asks once more.
+                2 => {
+                    let asks = self.first(|it| it == Stage::Greeted);
+                    let Some(id) = asks.or(self.first(|it| matches!(it, Stage::Waiting(_)))) else {
+                        return;
+                    };
+                    if let Some(gone) = self.places.displace(id, now) {
+                        assert!(gone < id && self.places.is_leaving(gone));
+                    }
+                    let waiting = self.places.connections.values().filter_map(Connection::number);
+                    let (first, number) = (waiting.min(), self.places.connections[&id].number());
+                    let admission = self.places.admit(id, now);
+                    assert!(admission != Admission::Yes || number == first, "out of turn");
+                }
+                // An invited one offers something.
+                3 => {
+                    let invited = self.first(|it| matches!(it, Stage::Invited | Stage::Late));
+                    let Some(id) = invited else { return };
+                    let is_free = self.places.taken(now) < self.places.bounds.sessions;
+                    let is_kept = self.places.connections[&id].holds_place(now);
+                    assert_eq!(self.places.seat(id, now), is_free || is_kept);
+                    if self.places.is_seated(id) {
+                        self.lots = 0;
+                    }
+                }
+                // The oldest goes, and leaves something if it had a place.
+                4 => {
+                    let Some((&id, _)) = self.places.connections.first_key_value() else { return };
+                    self.lots += usize::from(self.places.is_seated(id));
+                    self.places.leave(id);
+                    self.places.remove(id);
+                }
+                // One that has greeted was here before.
+                5 if self.lots > 0 => {
+                    let Some(id) = self.first(|it| it == Stage::Greeted) else { return };
+                    assert!(self.places.seat_again(id, now));
+                    self.lots -= 1;
+                }
+                6 => self.now += BORNE,
+                _ => {}
+            }
+        }
+
+        fn check(&self) {
+            let Self { places, lots, now, plan, .. } = self;
+            let bounds = places.bounds;
+            assert!(places.connections.len() <= bounds.connections(), "plan {plan:?}");
+            assert!(places.taken(*now) <= bounds.sessions, "plan {plan:?}");
+            let seated = self.count(|it| it == Stage::Seated);
+            assert!(seated + lots <= bounds.sessions, "plan {plan:?}: {seated} and {lots} left");
+            assert!(places.waiting() <= bounds.waiting, "plan {plan:?}");
+            let guests = self.count(|it| matches!(it, Stage::Stranger | Stage::Greeted));
+            assert!(guests <= bounds.strangers, "plan {plan:?}");
+        }
+
+        fn close(mut self) {
+            while let Some((&id, _)) = self.places.connections.first_key_value() {
+                self.places.leave(id);
+                self.places.remove(id);
+                assert!(
+                    !self.places.connections.contains_key(&id),
+                    "plan {:?}: it is kept",
+                    self.plan
+                );
+            }
+            assert!(self.places.is_empty());
+        }
+    }
+
+    #[test]
+    fn sender_that_waits_and_wants_nothing_goes_for_one_that_comes() {
+        let mut places = Places::new(Bounds { sessions: 1, waiting: 2, strangers: 8 });
+        for id in (0..3).map(SessionId) {
+            places.enter(id, Duration::ZERO);
+            places.greet(id);
+            places.admit(id, Duration::ZERO);
+        }
+        assert!(places.seat(SessionId(0), Duration::ZERO));
+        let (early, late) = (SessionId(3), SessionId(4));
+        let before = BORNE - Duration::from_millis(1);
+        places.enter(early, before);
+        assert_eq!(places.displace(early, before), None, "they have not waited for long");
+        assert_eq!(places.admit(early, before), Admission::Never);
+        places.enter(late, BORNE);
+        assert_eq!(places.displace(late, BORNE), Some(SessionId(1)), "the first that came");
+        assert_eq!(places.displace(late, BORNE), None, "one is enough");
+        assert_eq!(places.admit(late, BORNE), Admission::NotYet);
+        assert_eq!(places.admit(SessionId(1), BORNE), Admission::Never);
+        places.leave(SessionId(0));
+        assert_eq!(places.admit(late, BORNE), Admission::NotYet, "another one was here first");
+        assert_eq!(places.admit(SessionId(2), BORNE), Admission::Yes);
+    }
+
+    #[test]
+    fn sender_that_comes_back_takes_the_newest_invitation_back() {
+        let mut places = Places::new(Bounds { sessions: 2, strangers: 8, ..BOUNDS });
+        for id in (0..3).map(SessionId) {
+            places.enter(id, Duration::ZERO);
+            places.greet(id);
+        }
+        // One place is that of what the third left.
+        assert_eq!(places.admit(SessionId(0), Duration::ZERO), Admission::Yes);
+        assert_eq!(places.admit(SessionId(1), Duration::ZERO), Admission::Yes);
+        assert!(places.seat_again(SessionId(2), Duration::ZERO));
+        assert!(!places.seat(SessionId(1), Duration::ZERO), "there are two places");
+        assert!(places.seat(SessionId(0), Duration::ZERO));
+        places.leave(SessionId(2));
+        assert!(places.seat(SessionId(1), Duration::ZERO));
     }
 
     #[test]

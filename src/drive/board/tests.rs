@@ -295,6 +295,58 @@ fn session_that_is_told_to_leave_is_waited_for_though_it_hears_that_there_is_not
     assert!(server.shared.lock().is_settled(other, heard));
 }
 
+#[test]
+fn sender_that_waits_for_an_older_attempt_to_leave_is_no_stranger_that_goes_for_others() {
+    let server = Server { shared: Shared::new(bounds(2, 4, 2)) };
+    let (old, new) = (server.enter(0), server.enter(1));
+    server.take_over(&old, 1, 1);
+    thread::scope(|scope| {
+        let taking = scope.spawn(|| server.take_over(&new, 1, 2));
+        while old.cancel.code() != Some(AbortCode::Superseded) {
+            thread::yield_now();
+        }
+        let strangers = [2, 3].map(|number| {
+            while !matches!(server.shared.wait_for_room(false), Room::Some) {}
+            server.enter(number)
+        });
+        assert_eq!(strangers[0].cancel.code(), Some(AbortCode::Stalled), "it has not greeted");
+        assert_eq!(new.cancel.code(), None);
+        server.lose(&old, SECOND);
+        assert_eq!(taking.join().unwrap(), Some((true, true)));
+    });
+}
+
+#[test]
+fn session_that_has_to_go_takes_nothing_of_what_was_left() {
+    let server = Server::new(2);
+    let (old, new, next) = (server.enter(0), server.enter(1), server.enter(2));
+    server.take_over(&old, 1, 1);
+    server.lose(&old, SECOND);
+    server.shared.lock().places.leave(new.id);
+    assert_eq!(server.take_over(&new, 1, 2), None);
+    assert_eq!(server.weight(), 1, "it stays");
+    assert_eq!(server.take_over(&next, 1, 3), Some((true, true)));
+}
+
+#[test]
+fn sender_that_comes_back_gets_its_place_from_one_that_has_offered_nothing() {
+    let server = Server::new(1);
+    let (old, other, new) = (server.enter(0), server.enter(1), server.enter(2));
+    server.take_over(&old, 1, 1);
+    server.lose(&old, SECOND);
+    let begins = server.shared.take_over(other.id, id(2), 1, SECOND);
+    assert!(matches!(begins, Greeted::Begins));
+    assert_eq!(server.shared.admit(other.id, Duration::ZERO), Admission::Yes);
+    assert_eq!(server.take_over(&new, 1, 2), Some((true, true)));
+    // It is not waited for here.
+    other.cancel.cancel();
+    assert!(!server.shared.seat(other.id, &other.cancel), "there is one place");
+    assert_eq!(server.weight(), 1);
+    server.lose(&new, SECOND);
+    assert!(server.shared.seat(other.id, &other.cancel));
+    assert_eq!(server.weight(), 1, "what was left is cleared away");
+}
+
 /// A store that panics when it is dropped.
 struct Fragile(MemoryStore);
 
