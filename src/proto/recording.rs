@@ -67,6 +67,12 @@ impl<'a> Recording<'a> {
         self.receiver.iter().map(|said| (said.message.name(), said.len))
     }
 
+    /// The messages of the sender, and those of the receiver.
+    #[cfg(test)]
+    pub(super) fn messages(&self) -> [Vec<&Message>; 2] {
+        [&self.sender, &self.receiver].map(|said| said.iter().map(|said| &said.message).collect())
+    }
+
     /// Appends what the sender and what the receiver said to these, as it travelled.
     pub fn encode(&self, sender: &mut Vec<u8>, receiver: &mut Vec<u8>) {
         let hello = |said: &[Said<'_>]| {

@@ -36,6 +36,8 @@ mod session;
 mod slow;
 mod splits;
 mod table;
+#[cfg(feature = "testing")]
+mod transcripts;
 mod trust;
 mod window;
 
