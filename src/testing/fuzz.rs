@@ -195,6 +195,13 @@ pub fn session(data: &[u8]) {
         }
     };
 
+    let check_sum = |sent: Ended| {
+        if let Ended::Closed(sum) = sent {
+            let settled = sum.delivered + sum.skipped + sum.refused + sum.withdrawn;
+            assert_eq!(settled, files.len() as u64, "a second call leaves out some of it");
+        }
+    };
+
     let mut pair = Pair::new(&ours, source.clone(), &theirs, trouble.store(&store, 0));
     for round in 1..=ROUNDS {
         if choices.is_empty() {
@@ -204,12 +211,17 @@ pub fn session(data: &[u8]) {
         let began = pair.now();
         pair.alice.events.clear();
         let (sent, _) = pair.run();
+        check_sum(sent);
         assert!(pair.now() - began < HOUR, "the session took too long");
         check(&store);
         check_receipts(&pair.alice.events);
         store.set_capacity(MemoryStore::CAPACITY);
         let next = trouble.store(&store, round);
         match choices.below(4) {
+            way if trouble.calls_again() && (way == 0 || matches!(sent, Ended::Closed(_))) => {
+                let again = pair.call_again();
+                assert!(again.is_ok(), "a source in memory can be sent again: {again:?}");
+            }
             _ if matches!(sent, Ended::Closed(_)) => pair.restart(source.clone(), next),
             0 => pair.restart(source.clone(), next),
             1 => pair.reconnect(next),

@@ -26,6 +26,7 @@ mod bob;
 mod line;
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -124,6 +125,19 @@ impl<S: Source, T: Store> Pair<S, T> {
     pub fn restart(&mut self, source: S, store: T) {
         self.reconnect(store);
         self.alice.restart(source, self.now);
+    }
+
+    /// Both sides are called once more, with the objects that they have: the source from its start, the store with the
+    /// commits that it has under way, and nothing else that was known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::rewind`].
+    pub fn call_again(&mut self) -> io::Result<()> {
+        self.connect_again();
+        self.bob.suspend_all();
+        self.bob.former = None;
+        self.alice.call_again(self.now)
     }
 
     /// The time.

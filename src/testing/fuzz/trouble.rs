@@ -15,6 +15,8 @@ pub(super) struct Trouble {
     descriptors: Option<usize>,
     /// How often a store is asked in vain whether a commit ended.
     delay: u8,
+    /// Where both sides begin anew, they do so with the source and the store that they have.
+    calls_again: bool,
     faults: Vec<Fault>,
 }
 
@@ -27,9 +29,14 @@ impl Trouble {
         let mut choices = Choices::new(said);
         let (stores, descriptors) = (choices.byte(), choices.below(8));
         let descriptors = (descriptors > 0).then(|| usize::from(descriptors) - 1);
-        let delay = choices.below(4);
+        let how = choices.byte();
+        let (delay, calls_again) = (how % 4, how >= 0x80);
         let faults = (0..choices.below(3)).map(|_| fault(&mut choices)).collect();
-        (rest, Self { stores, descriptors, delay, faults })
+        (rest, Self { stores, descriptors, delay, calls_again, faults })
+    }
+
+    pub(super) const fn calls_again(&self) -> bool {
+        self.calls_again
     }
 
     #[cfg(test)]

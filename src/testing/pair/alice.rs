@@ -1,6 +1,7 @@
 //! The sending side: a machine, and what it does to a source.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use super::{Ended, Progress, TRANSFER};
@@ -39,6 +40,14 @@ impl<S: Source> Alice<S> {
         self.sender = Sender::new(self.config.clone(), TRANSFER, [3; 16], now);
         self.source = source;
         self.readers = Readers::new(&self.config.limits);
+    }
+
+    /// Begins a transfer with the same source.
+    pub(super) fn call_again(&mut self, now: Duration) -> io::Result<()> {
+        self.source.rewind()?;
+        self.sender = Sender::new(self.config.clone(), TRANSFER, [3; 16], now);
+        self.readers = Readers::new(&self.config.limits);
+        Ok(())
     }
 
     /// Does the next thing. `input` is all that came and is not consumed; what is to be written is appended to `out`.
