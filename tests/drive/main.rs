@@ -9,6 +9,7 @@
 )]
 
 mod again;
+mod again_serving;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod anew;
 mod cancel;
