@@ -16,6 +16,11 @@ impl<S> Monitor<S> {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
+    /// Looks at the state, which nobody hears of.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+        look(&self.lock())
+    }
+
     /// Changes the state, and wakes whoever waits for that.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut S) -> T) -> T {
         let result = change(&mut self.lock());

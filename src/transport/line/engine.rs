@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{Connection, Pace, State};
 use super::frame::{Decoder, Frame, Kind};
+use crate::transport::monitor::Monitor;
 
 /// The stream of a line, and all that is known of it.
 pub(super) struct Engine<S> {
@@ -27,12 +29,28 @@ pub(super) struct Engine<S> {
     /// The other side does not take what is to be written: it is busy writing itself.
     is_jammed: bool,
     connection: Option<Connection>,
-    /// A connection that the other side asks for.
-    caller: Option<u32>,
+    /// Changed by nobody else: so whoever has the engine knows that the gate says what is so.
+    gate: Arc<Monitor<Gate>>,
     /// Whether calls are heard.
     pub(super) accepts: bool,
     /// A connection that is not known here, which the other side is to hear.
     stranger: Option<u32>,
+}
+
+/// What is known of a line by those who do not use it.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// The connection that somebody has the stream of.
+    live: Option<u32>,
+    /// A connection that the other side asks for.
+    caller: Option<u32>,
+}
+
+impl Gate {
+    /// Whether it is time to accept: there is a caller, or nobody else who reads the line.
+    pub(super) const fn is_open(&self) -> bool {
+        self.live.is_none() || self.caller.is_some()
+    }
 }
 
 /// What the caller of [`Engine::run`] is about.
@@ -63,7 +81,7 @@ impl<S: Read + Write> Engine<S> {
             plain: Vec::new(),
             is_jammed: false,
             connection: None,
-            caller: None,
+            gate: Arc::default(),
             accepts: false,
             stranger: None,
         }
@@ -77,28 +95,31 @@ impl<S: Read + Write> Engine<S> {
         self.clock = clock;
     }
 
+    /// What those wait for who do not use the line.
+    pub(super) fn gate(&self) -> Arc<Monitor<Gate>> {
+        Arc::clone(&self.gate)
+    }
+
     /// Asks for a connection of this number. The former one is no more.
     pub(super) fn dial(&mut self, number: u32) {
         self.accepts = false;
-        self.caller = None;
+        self.gate.update(|gate| *gate = Gate { live: Some(number), caller: None });
         self.connection = Some(Connection::dial(number, self.pace, self.now()));
     }
 
     /// Grants the connection that the other side asks for, if there is one. The former one is no more.
     pub(super) fn grant(&mut self) -> Option<u32> {
-        let number = self.caller.take()?;
+        let number = self.gate.look(|gate| gate.caller)?;
+        self.gate.update(|gate| *gate = Gate { live: Some(number), caller: None });
         self.connection = Some(Connection::grant(number, self.pace, self.now()));
         Some(number)
     }
 
-    pub(super) const fn has_caller(&self) -> bool {
-        self.caller.is_some()
-    }
-
-    /// Forgets the connection.
+    /// Forgets the connection, whose stream is no more.
     pub(super) fn forget(&mut self, number: u32) {
-        if self.connection(number).is_ok() {
+        if self.connection.as_ref().is_some_and(|known| known.number() == number) {
             self.connection = None;
+            self.gate.update(|gate| gate.live = None);
         }
     }
 
@@ -127,7 +148,8 @@ impl<S: Read + Write> Engine<S> {
     /// Forgets everything but the stream and what was read of it.
     #[cfg(feature = "testing")]
     pub(super) fn restart(&mut self) {
-        (self.connection, self.caller, self.stranger) = (None, None, None);
+        (self.connection, self.stranger) = (None, None);
+        self.gate.update(|gate| *gate = Gate::default());
         (self.accepts, self.is_jammed, self.unflushed, self.written) = (false, false, 0, 0);
         self.output.clear();
         self.decoder = Decoder::default();
@@ -157,9 +179,19 @@ impl<S: Read + Write> Engine<S> {
     pub(super) fn run<T>(
         &mut self,
         doing: Doing,
+        ready: impl FnMut(&mut Self) -> io::Result<Option<T>>,
+    ) -> io::Result<T> {
+        self.run_until(doing, Duration::MAX, ready)
+    }
+
+    /// As [`Engine::run`], and no longer than until then.
+    pub(super) fn run_until<T>(
+        &mut self,
+        doing: Doing,
+        until: Duration,
         mut ready: impl FnMut(&mut Self) -> io::Result<Option<T>>,
     ) -> io::Result<T> {
-        let until = self.now().saturating_add(LONGEST_CALL);
+        let until = self.now().saturating_add(LONGEST_CALL).min(until);
         loop {
             // What `ready` finds may be the end of what was to be said: so what is to be said is said first.
             if !self.is_jammed
@@ -254,12 +286,12 @@ impl<S: Read + Write> Engine<S> {
                 if let Some(former) = &mut self.connection {
                     former.reset();
                 }
-                self.caller = Some(frame.connection);
+                self.gate.update(|gate| gate.caller = Some(frame.connection));
             }
             (_, Kind::SynAck) => self.stranger = Some(frame.connection),
             (_, Kind::Data | Kind::Fin) if frame.poll != 0 => {
                 // What was asked for is not known yet, but will be.
-                if self.caller != Some(frame.connection) {
+                if self.gate.look(|gate| gate.caller) != Some(frame.connection) {
                     self.stranger = Some(frame.connection);
                 }
             }

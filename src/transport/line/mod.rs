@@ -68,13 +68,14 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Write};
 use std::num::NonZeroU32;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use self::connection::State;
-use self::engine::{Doing, Engine, is_tick};
+use self::engine::{Doing, Engine, Gate, is_tick};
 use super::monitor::Monitor;
 use super::{Acceptor, Connector, Peer};
 
@@ -98,11 +99,9 @@ impl<S: Read + Write> Line<S> {
     pub fn new(stream: S, bytes_per_second: NonZeroU32) -> Self {
         let start = Instant::now();
         let clock = Box::new(move || start.elapsed());
-        let shared = Shared {
-            engine: Mutex::new(Engine::new(stream, bytes_per_second.get(), clock)),
-            gate: Monitor::new(Gate::default()),
-            calls: AtomicU64::new(0),
-        };
+        let engine = Engine::new(stream, bytes_per_second.get(), clock);
+        let gate = engine.gate();
+        let shared = Shared { engine: Mutex::new(engine), gate, calls: Calls::default() };
         Self { shared: Arc::new(shared), timeout: CONNECT_TIMEOUT, name: "line".into() }
     }
 
@@ -139,7 +138,6 @@ impl<S: Read + Write> Connector for Line<S> {
     /// - Those of the stream of the line, save ticks.
     fn connect(&mut self) -> io::Result<LineStream<S>> {
         let number = random();
-        self.shared.gate.update(|gate| *gate = Gate { live: Some(number), has_caller: false });
         // From here on it is forgotten when it is dropped.
         let stream = LineStream { shared: Arc::clone(&self.shared), number };
         let until = {
@@ -173,27 +171,34 @@ impl<S: Read + Write> Acceptor for Line<S> {
     /// - [`ErrorKind::TimedOut`], [`ErrorKind::WouldBlock`]: it did not yet.
     /// - Those of the stream of the line.
     fn accept(&mut self) -> io::Result<(LineStream<S>, Peer)> {
+        let shared = &*self.shared;
         // The stream of a connection reads the line. Where it is not used for a while, somebody must hear who comes.
-        let before = self.shared.calls.load(Ordering::Relaxed);
-        let waited = self
-            .shared
-            .gate
-            .wait(Some(BESIDE), |gate| (gate.live.is_none() || gate.has_caller).then_some(()));
-        if waited.is_err() && self.shared.calls.load(Ordering::Relaxed) != before {
+        let before = shared.calls.ended();
+        let waited = shared.gate.wait(Some(BESIDE), |gate| gate.is_open().then_some(()));
+        if waited.is_err() && shared.calls.begun() != before {
             return Err(ErrorKind::TimedOut.into());
         }
-        let mut engine = self.shared.lock();
-        engine.accepts = true;
-        let until = engine.now().saturating_add(BESIDE);
-        let number = loop {
-            match engine.run(Doing::Sending, |engine| Ok(engine.grant())) {
-                Ok(number) => break number,
+        let mut until = None;
+        let (mut engine, number) = loop {
+            let mut engine = shared.lock();
+            engine.accepts = true;
+            let until = *until.get_or_insert_with(|| engine.now().saturating_add(BESIDE));
+            let granted = engine.run(Doing::Sending, |engine| match engine.grant() {
+                // The line is that of the stream again, which hears who comes.
+                None if shared.calls.are_under_way() => Err(ErrorKind::TimedOut.into()),
+                granted => Ok(granted),
+            });
+            let is_over = engine.now() >= until || shared.calls.are_under_way();
+            match granted {
+                Ok(number) => break (engine, number),
                 // Whoever calls writes with pauses of its own: where the line holds little, he is to be met.
-                Err(error) if is_tick(&error) && engine.now() < until => pause(&error),
+                Err(error) if is_tick(&error) && !is_over => {
+                    drop(engine);
+                    pause(&error);
+                }
                 Err(error) => return Err(error),
             }
         };
-        self.shared.gate.update(|gate| *gate = Gate { live: Some(number), has_caller: false });
         let stream = LineStream { shared: Arc::clone(&self.shared), number };
         // The other end waits for this. If the line does not take it now, the first call of the stream goes on.
         let said = engine.run(Doing::Sending, |_| Ok(Some(())));
@@ -218,28 +223,10 @@ impl<S> fmt::Debug for Line<S> {
 /// - A call takes as long as one of the line's stream, or two where that takes nothing, and a second at most else. Ticks of that stream
 ///   are ticks of this one.
 /// - **Dropping** it sends what was written, tells the other end that nothing follows, and waits until that
-///   has heard it, 2 s at most.
+///   has heard it: 2 s at most, and as long as a call of the line's stream takes, or two.
 pub struct LineStream<S: Read + Write> {
     shared: Arc<Shared<S>>,
     number: u32,
-}
-
-impl<S: Read + Write> LineStream<S> {
-    fn run<T>(
-        &self,
-        doing: Doing,
-        ready: impl FnMut(&mut Engine<S>) -> io::Result<Option<T>>,
-    ) -> io::Result<T> {
-        self.shared.calls.fetch_add(1, Ordering::Relaxed);
-        let mut engine = self.shared.lock();
-        let result = engine.run(doing, ready);
-        let has_caller = engine.has_caller();
-        drop(engine);
-        if has_caller {
-            self.shared.gate.update(|gate| gate.has_caller = true);
-        }
-        result
-    }
 }
 
 impl<S: Read + Write> Read for LineStream<S> {
@@ -248,7 +235,7 @@ impl<S: Read + Write> Read for LineStream<S> {
             return Ok(0);
         }
         let number = self.number;
-        self.run(Doing::Listening, |engine| {
+        self.shared.enter().run(Doing::Listening, |engine| {
             let connection = engine.connection(number)?;
             let count = connection.read(buffer);
             Ok((count > 0 || connection.is_ended()).then_some(count))
@@ -270,19 +257,20 @@ impl<S: Read + Write> Write for LineStream<S> {
             let count = connection.write(bytes);
             Ok((count > 0).then_some(count))
         };
+        let mut engine = self.shared.enter();
         // Where there is room, the line need not be asked.
-        let taken = take(&mut self.shared.lock())?;
-        match taken {
+        match take(&mut engine)? {
             Some(count) => Ok(count),
-            None => self.run(Doing::Sending, take),
+            None => engine.run(Doing::Sending, take),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let number = self.number;
         // Pushed before anything is sent, so that a call that ticks has sent what it could.
-        self.shared.lock().connection(number)?.flush();
-        self.run(Doing::Sending, |engine| {
+        let mut engine = self.shared.enter();
+        engine.connection(number)?.flush();
+        engine.run(Doing::Sending, |engine| {
             let connection = engine.connection(number)?;
             match connection.flush() {
                 true => Ok(Some(())),
@@ -296,16 +284,19 @@ impl<S: Read + Write> Write for LineStream<S> {
 impl<S: Read + Write> Drop for LineStream<S> {
     fn drop(&mut self) {
         let number = self.number;
-        let until = self.shared.lock().now().saturating_add(CLOSE_WAIT);
+        let until = self.shared.enter().now().saturating_add(CLOSE_WAIT);
         loop {
-            let closed = self.run(Doing::Sending, |engine| Ok(engine.close(number)?.then_some(())));
+            let mut engine = self.shared.enter();
+            let closed = engine
+                .run_until(Doing::Sending, until, |engine| Ok(engine.close(number)?.then_some(())));
             match closed {
-                Err(error) if is_tick(&error) && self.shared.lock().now() < until => pause(&error),
-                _ => break,
+                Err(error) if is_tick(&error) && engine.now() < until => {
+                    drop(engine);
+                    pause(&error);
+                }
+                _ => break engine.forget(number),
             }
         }
-        self.shared.lock().forget(number);
-        self.shared.gate.update(|gate| gate.live = gate.live.filter(|live| *live != number));
     }
 }
 
@@ -319,24 +310,75 @@ impl<S: Read + Write> fmt::Debug for LineStream<S> {
 struct Shared<S> {
     /// Whoever holds it uses the line, for a tick at most.
     engine: Mutex<Engine<S>>,
-    gate: Monitor<Gate>,
-    /// How often the stream of the connection was used.
-    calls: AtomicU64,
+    /// What [`Line::accept`](Acceptor::accept) waits for, without use of the line.
+    gate: Arc<Monitor<Gate>>,
+    /// Those of streams of connections.
+    calls: Calls,
 }
 
-/// What [`Line::accept`](Acceptor::accept) waits for, without use of the line.
+/// How many calls there were. `accept` is to leave the line to them.
 #[derive(Debug, Default)]
-struct Gate {
-    /// The connection that somebody has the stream of.
-    live: Option<u32>,
-    /// The other end asks for another one.
-    has_caller: bool,
+struct Calls {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Calls {
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Where as many had begun at some time after this, there was none at all between.
+    fn ended(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// One that waits for the engine is.
+    fn are_under_way(&self) -> bool {
+        let ended = self.ended();
+        self.begun() != ended
+    }
+}
+
+/// A call of the stream of a connection that has the engine. Its end counts once the engine is free.
+struct Call<'a, S> {
+    engine: MutexGuard<'a, Engine<S>>,
+    _counted: Counted<'a>,
+}
+
+struct Counted<'a>(&'a Calls);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl<S> Deref for Call<'_, S> {
+    type Target = Engine<S>;
+
+    fn deref(&self) -> &Engine<S> {
+        &self.engine
+    }
+}
+
+impl<S> DerefMut for Call<'_, S> {
+    fn deref_mut(&mut self) -> &mut Engine<S> {
+        &mut self.engine
+    }
 }
 
 impl<S> Shared<S> {
     /// A call that panicked, in the stream of the line, leaves that as it is: checks find what it broke.
     fn lock(&self) -> MutexGuard<'_, Engine<S>> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a call of the stream of a connection.
+    fn enter(&self) -> Call<'_, S> {
+        self.calls.begun.fetch_add(1, Ordering::SeqCst);
+        let counted = Counted(&self.calls);
+        Call { engine: self.lock(), _counted: counted }
     }
 }
 

@@ -1,6 +1,10 @@
-use super::play::{Play, Step, content};
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::ThreadId;
 
+use super::frame::{Frame, Kind};
+use super::play::{Play, Step, content};
 use super::*;
 use crate::transport::fault::{Direction, Fault, Misdeed};
 
@@ -168,4 +172,201 @@ fn drop_without_an_other_end_ends_in_time() {
 fn waits(mut pipe: crate::transport::memory::Pipe) -> crate::transport::memory::Pipe {
     pipe.set_timeout(Some(Duration::from_millis(1)));
     pipe
+}
+
+/// A stream whose reads give what they are to, one after another, then noise. It takes whatever is written.
+struct Scripted(VecDeque<Vec<u8>>, Box<dyn FnMut()>);
+
+impl Read for Scripted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (self.1)();
+        let bytes = self.0.pop_front().unwrap_or_else(|| NOISE.to_vec());
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+}
+
+impl Write for Scripted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const NOISE: &[u8] = b"noise";
+
+/// What the other side sends that asks for a connection.
+fn call(number: u32) -> Vec<u8> {
+    let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+    Frame::new(Kind::Syn, number, 0, 0).encode(&mut plain, &mut bytes);
+    bytes
+}
+
+/// Who has the engine may be held up anywhere: were the gate told of a caller after that, this might be one
+/// that is granted by then, and the gate would stand open for good.
+#[test]
+fn gate_is_open_from_when_a_caller_is_heard_and_until_he_is_granted() {
+    let script = [call(7), call(8)].into();
+    let mut line = Line::new(Scripted(script, Box::new(|| {})), NonZeroU32::MIN);
+    let looks = Arc::new(Mutex::new(Vec::new()));
+    let gate = Arc::clone(&line.shared.gate);
+    let seen = Arc::clone(&looks);
+    line = line.clock(move || {
+        seen.lock().unwrap().push(gate.look(Gate::is_open));
+        Duration::ZERO
+    });
+    let last = || looks.lock().unwrap().last().copied();
+    let (mut former, _) = line.accept().unwrap();
+    looks.lock().unwrap().clear();
+    assert_eq!(former.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // The last look at the clock is within the call that heard of the second one.
+    assert_eq!(last(), Some(true));
+    let (newer, _) = line.accept().unwrap();
+    assert_eq!(newer.number, 8);
+    looks.lock().unwrap().clear();
+    assert_eq!(former.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    former.shared.lock().now();
+    assert_eq!(last(), Some(false));
+    drop(former);
+    newer.shared.lock().now();
+    assert_eq!(last(), Some(false), "the former one is not the live one");
+    newer.shared.lock().forget(8);
+    newer.shared.lock().now();
+    assert_eq!(last(), Some(true));
+}
+
+/// A stream whose reads ask the test what to give, and wait.
+struct Led {
+    asked: Sender<ThreadId>,
+    answers: Receiver<io::Result<Vec<u8>>>,
+}
+
+/// What leads it.
+struct Leader {
+    asked: Receiver<ThreadId>,
+    answers: Sender<io::Result<Vec<u8>>>,
+}
+
+impl Read for Led {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Without a leader the line is broken.
+        let broken = || io::Error::from(ErrorKind::BrokenPipe);
+        self.asked.send(thread::current().id()).map_err(|_| broken())?;
+        let bytes = self.answers.recv().map_err(|_| broken())??;
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+}
+
+impl Write for Led {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Leader {
+    /// Waits until somebody reads the line.
+    fn asked(&self) -> ThreadId {
+        self.asked.recv_timeout(GENEROUS).expect("somebody reads")
+    }
+
+    fn answer(&self, answer: io::Result<Vec<u8>>) {
+        self.answers.send(answer).unwrap();
+    }
+}
+
+/// Nothing takes so long, unless it is for ever.
+const GENEROUS: Duration = Duration::from_secs(60);
+
+/// A line whose clock stands still, with a connection.
+fn led() -> (Line<Led>, LineStream<Led>, Leader) {
+    let (asked, asks) = channel();
+    let (answers, answer) = channel();
+    let leader = Leader { asked: asks, answers };
+    let line = Line::new(Led { asked, answers: answer }, NonZeroU32::MIN);
+    let mut line = line.clock(|| Duration::ZERO);
+    leader.answer(Ok(call(7)));
+    let (stream, _) = line.accept().unwrap();
+    leader.asked();
+    (line, stream, leader)
+}
+
+#[test]
+fn accept_leaves_the_line_to_a_read_that_began_long_ago() {
+    let (mut line, mut stream, leader) = led();
+    let reader = thread::spawn(move || {
+        let read = stream.read(&mut [0]).map_err(|error| error.kind());
+        (read, stream)
+    });
+    assert_eq!(leader.asked(), reader.thread().id());
+    // The read is under way, and nothing begins meanwhile.
+    let (sender, accepted) = channel();
+    let acceptor = thread::spawn(move || {
+        sender.send(line.accept().map_err(|error| error.kind()).err()).unwrap();
+        line
+    });
+    let accepted = accepted.recv_timeout(GENEROUS).expect("accept does not wait for the read");
+    assert_eq!(accepted, Some(ErrorKind::TimedOut));
+    leader.answer(Err(ErrorKind::TimedOut.into()));
+    let (read, _stream) = reader.join().unwrap();
+    assert_eq!(read, Err(ErrorKind::TimedOut));
+    acceptor.join().unwrap();
+    drop(leader);
+}
+
+#[test]
+fn accept_that_has_the_line_gives_it_back_when_a_call_wants_it() {
+    let ticks = [Ok(NOISE.to_vec()), Err(ErrorKind::WouldBlock), Err(ErrorKind::TimedOut)];
+    for tick in ticks {
+        let (mut line, mut stream, leader) = led();
+        let shared = Arc::clone(&line.shared);
+        let acceptor =
+            thread::spawn(move || (line.accept().map_err(|error| error.kind()).err(), line));
+        assert_eq!(leader.asked(), acceptor.thread().id(), "nobody else uses the line");
+        let reader =
+            thread::spawn(move || (stream.read(&mut [0]).map_err(|error| error.kind()), stream));
+        while !shared.calls.are_under_way() {
+            thread::yield_now();
+        }
+        leader.answer(tick.clone().map_err(io::Error::from));
+        assert_eq!(leader.asked(), reader.thread().id(), "{tick:?}");
+        leader.answer(Err(ErrorKind::TimedOut.into()));
+        let (read, _stream) = reader.join().unwrap();
+        assert_eq!(read, Err(ErrorKind::TimedOut));
+        let (kind, _) = acceptor.join().unwrap();
+        assert_eq!(kind, Some(tick.err().unwrap_or(ErrorKind::TimedOut)));
+        drop(leader);
+    }
+}
+
+#[test]
+fn drop_ends_in_two_seconds_and_a_call_of_the_stream_however_long_that_takes() {
+    for each in (50..=1000).step_by(50) {
+        let (now, step) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let read = {
+            let (now, step) = (Arc::clone(&now), Arc::clone(&step));
+            move || {
+                now.fetch_add(step.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        };
+        let line = Line::new(Scripted([call(7)].into(), Box::new(read)), NonZeroU32::MIN);
+        let mut line = line.clock({
+            let now = Arc::clone(&now);
+            move || Duration::from_millis(now.load(Ordering::Relaxed))
+        });
+        let (mut stream, _) = line.accept().unwrap();
+        stream.write_all(b"nobody acknowledges this").unwrap();
+        step.store(each, Ordering::Relaxed);
+        drop(stream);
+        let took = Duration::from_millis(now.load(Ordering::Relaxed));
+        let longest = CLOSE_WAIT + Duration::from_millis(each);
+        assert!((CLOSE_WAIT..longest).contains(&took), "{each} ms: {took:?}");
+    }
 }
