@@ -207,7 +207,8 @@ impl WireOffer {
             | u8::from(self.mode.is_some()) << 2
             | u8::from(self.root.is_some()) << 3
             | u8::from(self.inline) << 4
-            | u8::from(self.by_time) << 5;
+            | u8::from(self.by_time) << 5
+            | u8::from(self.data.is_some()) << 6;
         put(&self.entry.0.to_le_bytes());
         put(&[kind, flags, self.block_size.exponent()]);
         if let Some(size) = self.size {
@@ -223,6 +224,9 @@ impl WireOffer {
         if let Some(root) = &self.root {
             put(root.as_bytes());
         }
+        if let Some(data) = self.data {
+            put(&data.to_le_bytes());
+        }
         // Sources make neither names nor targets longer than 64 KiB; if one does, the peer refuses the name.
         put(&u16::try_from(self.name.len()).unwrap_or(u16::MAX).to_le_bytes());
         put(self.name.get(..usize::from(u16::MAX)).unwrap_or(&self.name));
@@ -232,13 +236,14 @@ impl WireOffer {
     fn decode(take: &mut Take<'_>) -> Option<Self> {
         let entry = take.entry()?;
         let kind = take.u8()?;
-        let flags = take.u8().filter(|flags| *flags < 64)?;
+        let flags = take.u8().filter(|flags| *flags < 128)?;
         let has = |bit: u8| flags & bit != 0;
         let block_size = BlockSize::from_exponent(take.u8()?)?;
         let size = if has(1) { Some(take.u64()?) } else { None };
         let modified = if has(2) { Some(Timestamp::new(take.i64()?, take.u32()?)?) } else { None };
         let mode = if has(4) { Some(take.u32()?) } else { None };
         let root = if has(8) { Some(Root::from_bytes(take.array()?)) } else { None };
+        let data = if has(64) { Some(take.u64()?) } else { None };
         let len = take.u16()?;
         let name = take.slice(len.into())?.into();
         let target = take.rest();
@@ -249,7 +254,19 @@ impl WireOffer {
             _ => return None,
         };
         let (inline, by_time) = (has(16), has(32));
-        Some(Self { entry, kind, block_size, size, modified, mode, root, inline, by_time, name })
+        Some(Self {
+            entry,
+            kind,
+            block_size,
+            size,
+            data,
+            modified,
+            mode,
+            root,
+            inline,
+            by_time,
+            name,
+        })
     }
 }
 

@@ -238,12 +238,16 @@ impl<'c> Forger<'c> {
         let name = name.into();
         let mode = choices.flag().then(|| choices.byte().into());
         let by_time = mode.is_some_and(|mode: u32| mode & 7 == 7);
+        let data = size.filter(|_| mode.is_some_and(|mode: u32| mode & 3 == 2));
+        // Mostly what can be: fewer than there are.
+        let data = data.map(|size| if choices.rarely() { size } else { size / 2 });
         let modified = Timestamp::new(1, 2).filter(|_| by_time);
         let offer = WireOffer {
             entry,
             kind,
             block_size,
             size,
+            data,
             modified,
             mode,
             root,

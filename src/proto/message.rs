@@ -129,6 +129,8 @@ pub(super) struct WireOffer {
     pub(super) kind: Kind,
     pub(super) block_size: BlockSize,
     pub(super) size: Option<u64>,
+    /// How many bytes of it are no holes, where that is fewer.
+    pub(super) data: Option<u64>,
     pub(super) modified: Option<Timestamp>,
     pub(super) mode: Option<u32>,
     pub(super) root: Option<Root>,

@@ -52,6 +52,9 @@ pub struct Meta {
     pub kind: Kind,
     /// The size in bytes; `None` where it is not known before the end, as of a pipe. 0 if it is no file.
     pub size: Option<u64>,
+    /// How many bytes of a file are no holes, where the sender knows that and it is fewer than all. A receiver that keeps
+    /// holes may judge by it whether there is room, and nothing else: it is the sender's word alone.
+    pub data: Option<u64>,
     /// When the content was last changed, if known.
     pub modified: Option<Timestamp>,
     /// Unix permission bits, if known. Bits beyond `0o777` do not travel.
@@ -352,19 +355,40 @@ impl Meta {
     /// A regular file of `size` bytes.
     #[must_use]
     pub const fn file(path: RelPath, size: Option<u64>) -> Self {
-        Self { path, kind: Kind::File, size, modified: None, mode: None }
+        Self { path, kind: Kind::File, size, data: None, modified: None, mode: None }
     }
 
     /// A folder.
     #[must_use]
     pub const fn directory(path: RelPath) -> Self {
-        Self { path, kind: Kind::Directory, size: Some(0), modified: None, mode: None }
+        Self { path, kind: Kind::Directory, size: Some(0), data: None, modified: None, mode: None }
     }
 
     /// A symbolic link.
     #[must_use]
     pub const fn symlink(path: RelPath, target: Box<[u8]>) -> Self {
-        Self { path, kind: Kind::Symlink(target), size: Some(0), modified: None, mode: None }
+        Self {
+            path,
+            kind: Kind::Symlink(target),
+            size: Some(0),
+            data: None,
+            modified: None,
+            mode: None,
+        }
+    }
+
+    /// Whether all is the same but how it is stored.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Self { path, kind, size, data: _, modified, mode } = self;
+        (path, kind, size) == (&other.path, &other.kind, &other.size)
+            && (modified, mode) == (&other.modified, &other.mode)
+    }
+
+    /// With the number of bytes that are no holes. It is sent where it is less than the size.
+    #[must_use]
+    pub const fn data(mut self, data: Option<u64>) -> Self {
+        self.data = data;
+        self
     }
 
     /// With a time of last change.

@@ -298,7 +298,8 @@ impl Receiver {
                 && (is_file || wire.size == Some(0))
                 && wire.block_size <= limits.block
         };
-        if !is_well_formed {
+        let has_holes = |data: u64| is_file && wire.size.is_some_and(|size| data < size);
+        if !is_well_formed || !wire.data.is_none_or(has_holes) {
             return Err(ProtocolError::Malformed { kind });
         }
         self.next_id = next_id;
@@ -534,6 +535,7 @@ pub(super) fn meta_of(wire: &WireOffer, path: RelPath) -> Meta {
         path,
         kind: wire.kind.clone(),
         size: wire.size,
+        data: wire.data,
         modified: wire.modified,
         mode: wire.mode.map(|mode| mode & 0o777),
     }

@@ -66,6 +66,8 @@ impl Identity {
             kind: meta.kind.clone(),
             block_size,
             size: meta.size,
+            // How it is stored, not what it is.
+            data: None,
             modified: meta.modified,
             mode: meta.mode,
             root: None,
@@ -258,7 +260,7 @@ impl Receiver {
             return Ok(Known::Nothing { is_counted: false, is_open: false, place });
         };
         let is_counted =
-            incoming.offer.meta == *meta && incoming.offer.block_size == wire.block_size;
+            incoming.offer.meta.is_same(meta) && incoming.offer.block_size == wire.block_size;
         let goes_on = match incoming.phase {
             Phase::Committing { root, .. } => {
                 if !is_counted || wire.by_time || wire.root.is_some_and(|offered| offered != root) {

@@ -205,6 +205,7 @@ impl Outgoing {
             kind: self.meta.kind.clone(),
             block_size: self.block_size,
             size: self.meta.size,
+            data: self.meta.data.filter(|data| self.meta.size.is_some_and(|size| *data < size)),
             modified: self.meta.modified,
             mode: self.meta.mode,
             root: self.root.filter(|_| matches!(carries, Carries::Root | Carries::Content)),

@@ -111,15 +111,16 @@ fn offer() -> impl Strategy<Value = Message> {
         (any::<i64>(), 0_u32..1_000_000_000).prop_map(|(s, n)| Timestamp::new(s, n).unwrap());
     let known =
         (option::of(number()), option::of(modified), option::of(any::<u32>()), option::of(root()));
-    let flags = any::<(bool, bool)>();
+    let flags = (any::<bool>(), any::<bool>(), option::of(number()));
     (entry(), kind, block_size(), known, flags, vec(any::<u8>(), 1..300)).prop_map(
-        |(entry, kind, block_size, (size, modified, mode, root), (inline, by_time), name)| {
+        |(entry, kind, block_size, (size, modified, mode, root), (inline, by_time, data), name)| {
             let name = name.into();
             Message::Offer(WireOffer {
                 entry,
                 kind,
                 block_size,
                 size,
+                data,
                 modified,
                 mode,
                 root,

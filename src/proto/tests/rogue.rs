@@ -233,6 +233,7 @@ pub(super) fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
         kind: Kind::File,
         block_size: BlockSize::MIN,
         size,
+        data: None,
         modified: None,
         mode: None,
         root: None,

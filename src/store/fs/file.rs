@@ -13,6 +13,7 @@ use crate::store::refusal_of;
 pub struct FsFile {
     /// The name under which it was begun.
     pub(super) path: RelPath,
+    /// The room that it is to take, as far as the offer says.
     pub(super) size: Option<u64>,
     pub(super) what: What,
     /// Bytes that may be written before the free space is looked at again.

@@ -180,8 +180,7 @@ fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<
             (file, stat) = lock(folder, &name, seen)?;
         }
     }
-    let allocated = stat::unsigned(stat.st_blocks).saturating_mul(512);
-    let (id, len) = (Id::of(&stat), stat::size(&stat));
+    let (id, len, allocated) = (Id::of(&stat), stat::size(&stat), stat::allocated(&stat));
     // An empty one holds nothing of anybody: another session may have made it just now.
     let is_adopted = len > 0;
     Ok(Partial { file, name, id, len, allocated, is_contended: false, is_adopted })

@@ -262,6 +262,7 @@ impl FsSource {
         match stat::kind(&stat) {
             FileType::RegularFile => {
                 let meta = Meta::file(rel, Some(stat::size(&stat)))
+                    .data(stat::data_size(&stat))
                     .modified(stat::modified(&stat))
                     .mode(Some(stat.st_mode));
                 Ok(Some((FsKey { path, links, stamp: Some(Stamp::of(&stat)) }, meta)))

@@ -55,6 +55,19 @@ pub(super) fn size(stat: &Stat) -> u64 {
     unsigned(stat.st_size)
 }
 
+/// The bytes that a file takes on the device.
+pub(super) fn allocated(stat: &Stat) -> u64 {
+    unsigned(stat.st_blocks).saturating_mul(512)
+}
+
+/// How many bytes of a file are no holes, where it is worth telling.
+pub(super) fn data_size(stat: &Stat) -> Option<u64> {
+    Some(allocated(stat)).filter(|data| data.saturating_add(WORTH_TELLING) <= size(stat))
+}
+
+/// Some systems keep small files in the inode, or squeeze them: that is no hole, nor will it be missed.
+const WORTH_TELLING: u64 = 1 << 20;
+
 pub(super) fn modified(stat: &Stat) -> Option<Timestamp> {
     let nanos = u32::try_from(unsigned(stat.st_mtime_nsec)).ok()?;
     Timestamp::new(signed(stat.st_mtime), nanos)

@@ -177,7 +177,8 @@ impl FsStore {
     }
 
     /// Sets how many bytes of the file system are to be left free. Default: 0. An entry of known size that does not
-    /// fit is refused with [`Refusal::NoSpace`] before anything is written. While content is written, the free space is
+    /// fit is refused with [`Refusal::NoSpace`] before anything is written; where the sender says how much of it is no
+    /// holes ([`Meta::data`]), that is what must fit. While content is written, the free space is
     /// looked at every 16 MiB of each entry, so that one of unknown size is refused too where it would take
     /// more; entries that are written at the same time may take 16 MiB each of what was to be left.
     #[must_use]
@@ -376,10 +377,9 @@ impl FsStore {
     ) -> Refusal {
         match (refusal_of(operation, error), &file.what) {
             (Refusal::NoSpace { .. }, What::Partial { partial, folder, .. }) => {
-                let allocated =
-                    fstat(&partial.file).map_or(0, |stat| stat::unsigned(stat.st_blocks));
+                let allocated = fstat(&partial.file).map_or(0, |stat| stat::allocated(&stat));
                 let size = file.size.unwrap_or(end).max(end);
-                let needed = size.saturating_sub(allocated.saturating_mul(512));
+                let needed = size.saturating_sub(allocated);
                 Refusal::NoSpace { needed, available: self.available(folder).unwrap_or(0) }
             }
             (Refusal::TooLarge { limit, .. }, _) => Refusal::TooLarge { size: end, limit },
@@ -434,7 +434,7 @@ impl Store for FsStore {
         let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
         let what = match &meta.kind {
             Kind::File => {
-                let begun = self.begin_file(&path, meta.size, place);
+                let begun = self.begin_file(&path, meta.data.or(meta.size), place);
                 return begun.map_err(|refusal| self.shared.tree.explain(refusal));
             }
             Kind::Directory => {

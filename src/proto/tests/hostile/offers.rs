@@ -156,6 +156,13 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
             b"four",
         ),
         ("link with a size", with(&|o| o.kind = Kind::Symlink((*b"x").into())), b""),
+        ("data of a size unknown", with(&|o| (o.data, o.size) = (Some(0), None)), b""),
+        ("data that is no less than the size", with(&|o| o.data = Some(4)), b""),
+        (
+            "data of a folder",
+            with(&|o| (o.kind, o.size, o.data) = (Kind::Directory, Some(0), Some(0))),
+            b"",
+        ),
         ("blocks larger than allowed", with(&|o| o.block_size = BlockSize::MAX), b""),
     ];
     for (name, offer, payload) in cases {
@@ -197,7 +204,7 @@ fn sender_of_extreme_times_and_modes_has_them_tamed() {
 fn sender_of_a_flag_kind_or_block_size_that_does_not_exist_is_a_breach() {
     let mut control = Vec::new();
     offer(0, Some(4)).encode(&mut control);
-    for (at, value) in [(4, 3), (4, 255), (5, 32), (5, 0xFF), (6, 14), (6, 255)] {
+    for (at, value) in [(4, 3), (4, 255), (5, 32), (5, 128), (5, 0xFF), (6, 14), (6, 255)] {
         let mut rogue = sender();
         let mut control = control.clone();
         control[at] = value;

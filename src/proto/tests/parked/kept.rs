@@ -82,6 +82,10 @@ fn entry_that_is_offered_again_as_something_else_begins_anew() {
         assert!(matches!(said[0], Message::Have { first: 0, .. }), "{other:?} {said:?}");
         assert_eq!(rogue.ended(), None);
     }
+    // How it is stored is no part of what it is.
+    let mut rogue = with_three_blocks(&bytes);
+    rogue.say(&Message::Offer(WireOffer { data: Some(7), ..offer(0, "a", Some(4096)) }));
+    assert!(rogue.turn().iter().any(|said| matches!(said, Message::Kept { .. })));
     // Where the offer is refused, what was open is let go.
     let mut rogue = with_three_blocks(&bytes);
     rogue.say(&Message::Offer(offer(0, "..", Some(4096))));

@@ -74,3 +74,35 @@ fn zeros_over_a_sparse_partial_take_no_room() {
     assert_eq!(byte, [0]);
     bench.store.discard(file);
 }
+
+#[test]
+fn sparse_file_that_is_larger_than_the_free_space_is_judged_by_its_data() {
+    let mut bench = Bench::new();
+    let size = 1 << 60;
+    let whole = bench.offer(Meta::file(rel("whole"), Some(size)));
+    let refused = bench.begin(&whole, Place::Offered).err();
+    assert!(matches!(refused, Some(Refusal::NoSpace { needed, .. }) if needed == size));
+    let large = bench.offer(Meta::file(rel("large"), Some(size)).data(Some(size / 2)));
+    let refused = bench.begin(&large, Place::Offered).err();
+    assert!(matches!(refused, Some(Refusal::NoSpace { needed, .. }) if needed == size / 2));
+    let holed = bench.offer(Meta::file(rel("holed"), Some(size)).data(Some(1)));
+    let Ok(Begun::Fresh(file)) = bench.begin(&holed, Place::Offered) else { panic!("it fits") };
+    bench.store.discard(file);
+    bench.assert_names(&[]);
+}
+
+#[test]
+fn source_tells_how_much_of_a_sparse_file_is_no_hole() {
+    use crate::store::Source;
+    let bench = Bench::new();
+    sparse(&bench.path("disk.img"), 0);
+    fs::write(bench.path("whole"), [7; 4096]).unwrap();
+    File::create(bench.path("small")).unwrap().set_len(4096).unwrap();
+    for (name, is_told) in [("disk.img", true), ("whole", false), ("small", false)] {
+        let mut source = FsSource::new([bench.path(name)]).unwrap();
+        let (_, meta) = source.next_entry().unwrap().unwrap();
+        let expected = Some(allocated(&bench.path(name))).filter(|_| is_told);
+        assert_eq!(meta.data, expected, "{name}");
+        assert!(expected.is_none_or(|data| (256 * 1024..=MIB).contains(&data)));
+    }
+}
