@@ -129,7 +129,7 @@ impl Hand {
         if parent.is_empty() { base } else { format!("{parent}/{base}") }
     }
 
-    fn aside(&mut self) -> PathBuf {
+    fn aside(&self) -> PathBuf {
         self.outside.join(format!("aside-{}-{}", self.step, self.acts))
     }
 
