@@ -107,9 +107,8 @@ impl Receiver {
                     Phase::Replacing => {
                         tasks.push_back(Task::Begin { entry, place: Place::Replacing });
                     }
-                    Phase::Wanted => {
-                        tasks.push_back(Task::Begin { entry, place: incoming.place });
-                    }
+                    // It is begun below, if the block is right.
+                    Phase::Wanted => {}
                     Phase::Opening
                     | Phase::Stale
                     | Phase::Awaited
@@ -131,6 +130,10 @@ impl Receiver {
                     return Ok(());
                 };
                 incoming.right_block(index, len);
+                let wanted = (incoming.phase == Phase::Wanted).then_some(incoming.place);
+                if let Some(place) = wanted {
+                    self.begin_wanted(entry, place, tasks);
+                }
                 if let Some(reason) = self.over_budget(entry, offset, len) {
                     self.drop_entry(entry, reason);
                     tasks.clear();
@@ -153,9 +156,8 @@ impl Receiver {
                     Phase::Replacing => {
                         tasks.push_back(Task::Begin { entry, place: Place::Replacing });
                     }
-                    Phase::Wanted => {
-                        tasks.push_back(Task::Begin { entry, place: incoming.place });
-                    }
+                    // It is begun below, once they are known to be right.
+                    Phase::Wanted => {}
                     Phase::Opening
                     | Phase::Stale
                     | Phase::Awaited
@@ -169,6 +171,10 @@ impl Receiver {
                     return Err(ProtocolError::BlockAgain { entry, index });
                 }
                 incoming.came(&blocks);
+                let wanted = (incoming.phase == Phase::Wanted).then_some(incoming.place);
+                if let Some(place) = wanted {
+                    self.begin_wanted(entry, place, tasks);
+                }
                 let offset = bytes.saturating_mul(blocks.start);
                 let len = bytes.saturating_mul(blocks.end.saturating_sub(blocks.start));
                 if let Some(reason) = self.over_budget(entry, offset, len) {
@@ -209,6 +215,8 @@ impl Receiver {
                     Phase::Wanted if size == 0 => {
                         tasks.push_back(Task::Begin { entry, place: incoming.place });
                     }
+                    // What came of it was damaged, or came among that of others: it is asked for again.
+                    Phase::Wanted if incoming.damaged || incoming.repairs > 0 => {}
                     Phase::Opening
                     | Phase::Stale
                     | Phase::Awaited
@@ -383,15 +391,19 @@ impl Receiver {
         let offer = Offer { entry, meta, block_size: wire.block_size, root: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
         incoming.is_inline = wire.inline && wire.root == Some(Root::of(payload));
-        if wire.inline && !incoming.is_inline {
-            // The content came damaged: it travels again, as a block.
+        let is_damaged = wire.inline && !incoming.is_inline;
+        if is_damaged {
+            // The content came damaged: it travels again, as a block, and is begun with that.
             incoming.offer.root = None;
+            incoming.phase = Phase::Wanted;
+            incoming.hold(0);
         }
         if is_file {
             self.busy.insert(entry);
         }
         self.entries.insert(entry, incoming);
-        let is_begun = !wire.by_time && (self.deferred.is_empty() || !self.defer(entry));
+        let is_put_off = is_damaged || (!self.deferred.is_empty() && self.defer(entry));
+        let is_begun = !wire.by_time && !is_put_off;
         if wire.by_time {
             tasks.push_back(Task::Look { entry });
         } else if is_begun {

@@ -329,7 +329,8 @@ impl Incoming {
     /// What was asked for and is still to come is not asked for again, unless the sender waits for an answer.
     pub(super) fn missing(&self, most: usize, is_waited_for: bool) -> Vec<Range<u64>> {
         let lacks = self.end.is_some() && (self.asked == 0 || is_waited_for);
-        if self.phase != Phase::Filling || !(self.damaged || lacks) {
+        let is_filled = matches!(self.phase, Phase::Filling | Phase::Wanted);
+        if !is_filled || !(self.damaged || lacks) {
             return Vec::new();
         }
         self.tree.holes(self.high).take(most).collect()

@@ -9,7 +9,7 @@ use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::event::Event;
 use crate::proto::message::{Message, Name, WireOffer};
 use crate::proto::path::RelPath;
-use crate::proto::types::{EntryId, Meta};
+use crate::proto::types::{EntryId, Kind, Meta};
 use crate::store::Place;
 use crate::tree::{BlockSize, BlockTree, Root};
 
@@ -196,7 +196,19 @@ impl Receiver {
                 self.former.verdicts.insert(entry, Verdict { identity, message });
             }
         }
-        entries.into_iter().for_each(|(entry, incoming)| self.former.insert(entry, incoming));
+        for (entry, mut incoming) in entries {
+            // Of these, each connection could leave one open.
+            let is_open = matches!(incoming.phase, Phase::Filling | Phase::Comparing);
+            if is_open && !incoming.is_open && incoming.offer.meta.kind == Kind::File {
+                if incoming.phase == Phase::Filling {
+                    incoming.put_off();
+                } else {
+                    incoming.restart();
+                }
+                self.todo.push_back(ReceiveAction::Suspend { entry });
+            }
+            self.former.insert(entry, incoming);
+        }
         Ok(())
     }
 

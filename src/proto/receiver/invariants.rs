@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::entry::{Incoming, Phase, Rival};
 use super::work::Task;
 use super::{ReceiveAction, Receiver};
-use crate::proto::types::EntryId;
+use crate::proto::types::{EntryId, Kind};
 
 impl Receiver {
     /// Checks that what its caller has open, for these entries, is what it must have open, and no more; and that the
@@ -65,6 +65,24 @@ impl Receiver {
         let committing = self.all().filter(|(_, incoming)| is_committing(incoming)).count();
         assert_eq!(self.commits.count_of_entries(), committing, "commits under way");
         self.assert_counts();
+        self.assert_bound();
+    }
+
+    /// Checks how many files are open whose content is to come: those that count as open on the wire, and of the others one, and
+    /// the one that the current message is about.
+    fn assert_bound(&self) {
+        let receives = |incoming: &Incoming| {
+            let is_file = incoming.offer.meta.kind == Kind::File;
+            is_file && holds_a_file(incoming) && !matches!(incoming.phase, Phase::Committing { .. })
+        };
+        let current = self.current.as_ref().and_then(|current| current.entry);
+        let files =
+            self.all().filter(|(entry, incoming)| receives(incoming) && Some(*entry) != current);
+        let (counted, others): (Vec<_>, Vec<_>) = files.partition(|(_, incoming)| incoming.is_open);
+        let most = self.config.limits.open_entries.max(1) as usize;
+        assert!(counted.len() <= most, "{} files are open, {most} may be", counted.len());
+        let others: Vec<_> = others.into_iter().map(|(entry, _)| entry).collect();
+        assert!(others.len() <= 1, "open and not counted: {others:?}");
     }
 
     fn assert_counts(&self) {

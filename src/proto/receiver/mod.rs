@@ -81,7 +81,9 @@ use crate::tree::Root;
 /// [`Files`](crate::drive::Files) does to a store what this asks.
 ///
 /// Invariant: whatever its caller has open for it belongs to an entry that is begun and not settled, offered on this
-/// connection or left by the suspended session that it adopted; anything else it has asked to be closed by then.
+/// connection or left by the suspended session that it adopted; anything else it has asked to be closed by then. Of files
+/// whose content is to come, no more are open than [`Limits::open_entries`](crate::config::Limits::open_entries), one that was offered
+/// with its root, and the one that the current message is about.
 ///
 /// Times are those of the caller: any clock that does not go back.
 #[derive(Debug)]
@@ -99,6 +101,9 @@ pub struct Receiver {
     contested: BTreeSet<EntryId>,
     /// Files that are begun once their content comes, as there were no descriptors for them.
     deferred: BTreeSet<EntryId>,
+    /// The file that was begun last of those that do not count as open when they are offered: at most this one of them is open
+    /// between messages.
+    uncounted: Option<EntryId>,
     /// A commit is to end before the store is asked again, for want of a descriptor.
     awaits_descriptor: bool,
     next_id: u32,
@@ -174,6 +179,7 @@ impl Receiver {
             waiting: BTreeSet::new(),
             contested: BTreeSet::new(),
             deferred: BTreeSet::new(),
+            uncounted: None,
             awaits_descriptor: false,
             next_id: 0,
             current: None,

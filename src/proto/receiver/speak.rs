@@ -154,12 +154,11 @@ impl Receiver {
         for (&entry, incoming) in &mut self.entries {
             match incoming.phase {
                 // While a file is compared that will be replaced, what is equal is as good as written.
-                Phase::Filling | Phase::Replacing => {}
+                Phase::Filling | Phase::Replacing | Phase::Wanted => {}
                 Phase::Opening
                 | Phase::Stale
                 | Phase::Awaited
                 | Phase::Comparing
-                | Phase::Wanted
                 | Phase::Waiting
                 | Phase::Committing { .. }
                 | Phase::Dropped => continue,

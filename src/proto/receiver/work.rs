@@ -16,6 +16,9 @@ use crate::tree::{BlockSize, Hashed, Root};
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) name: Name,
+    /// The entry that it is about.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) entry: Option<EntryId>,
     pub(super) len: usize,
     pub(super) payload: Range<usize>,
     pub(super) tasks: VecDeque<Task>,
@@ -98,8 +101,16 @@ impl Receiver {
             let name = message.name();
             let start = len.saturating_sub(payload.len());
             let (payload_at, tasks) = (start..len, VecDeque::new());
-            let mut current =
-                Current { name, len, payload: payload_at, tasks, asked: false, since: now };
+            let mut current = Current {
+                name,
+                #[cfg(any(test, feature = "testing"))]
+                entry: message.entry(),
+                len,
+                payload: payload_at,
+                tasks,
+                asked: false,
+                since: now,
+            };
             if matches!(name, Name::Hello | Name::Over | Name::Out | Name::Abort) {
                 // These change what is heard next, and ask nothing of the store.
                 self.link.take(now, len, Some(name));

@@ -5,6 +5,7 @@ mod blocks;
 mod course;
 mod greetings;
 mod offers;
+mod open;
 mod receivers;
 mod sizes;
 
