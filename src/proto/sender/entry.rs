@@ -55,6 +55,8 @@ pub(super) struct Outgoing {
     /// The root, once all is hashed.
     pub(super) root: Option<Root>,
     repairs: u32,
+    /// Whether its root, and its end, were said on any connection.
+    said: [bool; 2],
     /// Bytes of it that count as arrived.
     pub(super) arrived: u64,
 }
@@ -140,6 +142,13 @@ pub(super) enum Verdict {
     Hashed,
 }
 
+/// What makes a receiver hash what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Root,
+    End,
+}
+
 impl Outgoing {
     pub(super) fn new(meta: Meta, block_size: BlockSize, window: Option<u64>) -> Self {
         let size = meta.size;
@@ -170,6 +179,7 @@ impl Outgoing {
             size,
             root: None,
             repairs: 0,
+            said: [false; 2],
             arrived: 0,
         }
     }
@@ -287,6 +297,16 @@ impl Outgoing {
         let root = self.tree.root(self.block_size.blocks(self.size?)).filter(|_| self.may_claim());
         self.root = root.or(self.root);
         root
+    }
+
+    /// As [`Outgoing::blocks`], when this is said for the first time over all connections, and none after it.
+    pub(super) fn new_blocks(&mut self, what: Said) -> u64 {
+        let [root, end] = &mut self.said;
+        let said = match what {
+            Said::Root => root,
+            Said::End => end,
+        };
+        if std::mem::replace(said, true) { 0 } else { self.blocks() }
     }
 
     /// How many blocks it has, as far as is known.

@@ -156,7 +156,10 @@ impl Sender {
             Message::Heartbeat { activity } => {
                 if activity == Activity::Verifying && self.checks > 0 {
                     self.checks = self.checks.saturating_sub(1);
-                    self.compared = self.compared.saturating_add(1);
+                    if let Some(left) = self.uncounted.checked_sub(1) {
+                        self.uncounted = left;
+                        self.compared = self.compared.saturating_add(1);
+                    }
                     self.link.timer().moved(now);
                 }
                 self.notes.push_back(Note::Event(Event::Waiting { activity }));

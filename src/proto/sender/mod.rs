@@ -92,7 +92,10 @@ pub struct Sender {
     /// How many more heartbeats of a receiver that hashes what it holds put the idle deadline off, on this connection: one
     /// for each block that it can be hashing, so that it ends.
     checks: u64,
-    /// Those heartbeats that did, over all connections.
+    /// How many of them may yet count as progress: one for each block of what was claimed or ended, whatever number of
+    /// connections that was said on. A receiver that is killed and begins anew each time is not waited for for ever.
+    uncounted: u64,
+    /// Those that did, over all connections.
     compared: u64,
     summary: Summary,
 }
@@ -153,6 +156,7 @@ impl Sender {
             offered: 0,
             roots: Roots::default(),
             checks: 0,
+            uncounted: 0,
             compared: 0,
             summary: Summary::default(),
         }

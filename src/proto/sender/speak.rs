@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::entry::{Carries, Phase, Run, Step, Trust, Verdict};
+use super::entry::{Carries, Phase, Run, Said, Step, Trust, Verdict};
 use super::{Asked, ReadRequest, SendAction, Sender, State};
 use crate::config::Unchanged;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
@@ -178,6 +178,8 @@ impl Sender {
                 Step::Claim => {
                     let root = outgoing.claim();
                     self.checks = self.checks.saturating_add(outgoing.blocks());
+                    let new = outgoing.new_blocks(Said::Root);
+                    self.uncounted = self.uncounted.saturating_add(new);
                     self.ready.pop_front();
                     let said = self.link.say(now, &Message::Claim { entry, root }, out)?;
                     self.budget.spend(said);
@@ -195,6 +197,8 @@ impl Sender {
                     }
                     let (size, root) = outgoing.end().ok_or(Misuse::NotAsked)?;
                     self.checks = self.checks.saturating_add(outgoing.blocks());
+                    let new = outgoing.new_blocks(Said::End);
+                    self.uncounted = self.uncounted.saturating_add(new);
                     let end = Message::End { entry, size, root };
                     let said = self.link.say(now, &end, out)?;
                     self.budget.spend(said);

@@ -336,6 +336,31 @@ fn comparison_that_takes_hours_at_either_side_is_borne() {
     }
 }
 
+/// Each block counts once, whatever number of connections are lost over it.
+#[test]
+fn receiver_that_hashes_anew_on_each_connection_makes_no_progress_in_the_end() {
+    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
+    let alice = Alice { files, ..Alice::default() };
+    let mut rogue = Rogue::receiver(&config(), alice).greeted();
+    let mut progress = Vec::new();
+    for attempt in 2..12 {
+        rogue.hear();
+        let (entry, hashes) = (ZERO, Vec::<BlockHash>::new());
+        rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: true });
+        rogue.over(true);
+        rogue.settle();
+        assert!(rogue.hear().iter().any(|said| said.name() == Name::Claim));
+        for _ in 0..2 {
+            rogue.say(&Message::Heartbeat { activity: Activity::Verifying });
+            rogue.wait(Duration::from_secs(5));
+        }
+        progress.push(rogue.pair.sender.progress());
+        rogue = rogue.again(&config(), attempt);
+    }
+    assert!(progress.is_sorted() && progress[0] < progress[1], "{progress:?}");
+    assert_eq!(progress[5..], [progress[5]; 5], "{progress:?}");
+}
+
 /// A receiver that only says that it hashes is left in the end: it has no more steps to make than the file has blocks.
 #[test]
 fn receiver_that_hashes_for_ever_is_left_in_the_end() {
