@@ -124,7 +124,8 @@ pub struct Deadlines {
     ///
     /// One thing does: a sender whose source has nothing at the moment, such as a pipe, says a heartbeat in each of its turns while
     /// content of a pending entry is due. Neither side ends such a session: it goes on until the source does, somebody
-    /// [cancels](crate::Cancel), or the stream is lost.
+    /// [cancels](crate::Cancel), or the stream is lost. A [server](crate::Server) ends it after 60 s if another sender waits for
+    /// a place, and it comes again.
     pub idle: Duration,
     /// Receiver: how long it goes on listening to a sender that it has bad news for, before it closes without telling it.
     /// Default: 15 s, a few times the length of a turn. A sender that has said that it leaves is told at once.

@@ -57,6 +57,8 @@ struct Active {
     cancel: Cancel,
     pulse: Pulse,
     waits: Waits,
+    /// It gives up its place for one that waits.
+    yields: bool,
     /// Which one waited for it to let go: what it leaves must not stay open as long as that one is served.
     in_the_way_of: Option<SessionId>,
 }
@@ -155,7 +157,9 @@ impl<S: Store> Shared<S> {
     pub(super) fn enter(&self, id: SessionId, cancel: &Cancel, pulse: &Pulse) {
         let mut board = self.lock();
         let (cancel, pulse, waits) = (cancel.clone(), pulse.clone(), Waits::NotYet);
-        board.active.insert(id, Active { cancel, pulse, waits, in_the_way_of: None });
+        board
+            .active
+            .insert(id, Active { cancel, pulse, waits, yields: false, in_the_way_of: None });
         for stranger in board.places.enter(id, self.clock.now()) {
             board.send_away(stranger);
         }
@@ -217,6 +221,15 @@ impl<S: Store> Shared<S> {
         drop(board);
         self.let_go(lots);
         true
+    }
+
+    /// Whether a session is to give up its place, as it does not need it and another one does: no more do so than wait.
+    pub(super) fn yields(&self, id: SessionId) -> bool {
+        let mut board = self.lock();
+        let yielding = board.active.values().filter(|session| session.yields).count();
+        let is_wanted = board.places.is_seated(id) && board.places.waiting() > yielding;
+        let session = board.active.get_mut(&id).filter(|_| is_wanted);
+        session.map(|session| session.yields = true).is_some()
     }
 
     /// Makes this session the one that serves a transfer, once those have left that it replaces.

@@ -55,6 +55,12 @@ pub(super) trait Host<S: Store> {
         true
     }
 
+    /// Whether to end the session for one that waits for its place, as its sender has had nothing to send for so long.
+    fn yields(&mut self, quiet: Duration) -> bool {
+        let _ = quiet;
+        false
+    }
+
     /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it is
     /// to do without.
     fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool;
@@ -175,6 +181,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     }
                 }
                 ReceiveAction::Await { .. } => {
+                    let quiet = receiving.receiver.quiet_since();
+                    if quiet.is_some_and(|since| hooks.host.yields(now.saturating_sub(since))) {
+                        // It is told with the floor, and comes again.
+                        self.cancel.turn_away();
+                    }
                     // What came is given to the core before it looks at a deadline.
                     if is_starved {
                         hooks.pulse.waits(self.clock.now());
@@ -231,8 +242,9 @@ const fn may_take_long(action: &ReceiveAction) -> bool {
 
 /// Whether the sender may come again after this, with its transfer.
 fn can_come_again(error: &Error) -> bool {
-    // What one without descriptors has open would keep them from all others.
-    !matches!(error, Error::Policy(AbortCode::Exhausted))
+    // What one without descriptors has open would keep them from all others, and what one leaves that is to make room
+    // for others would have the place that they need.
+    !matches!(error, Error::Policy(AbortCode::Exhausted | AbortCode::Busy))
         && (error.is_transient() || matches!(error, Error::Policy(AbortCode::Superseded)))
 }
 

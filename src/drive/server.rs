@@ -33,9 +33,11 @@ use crate::transport::{Acceptor, Peer};
 ///   it is connected is not kept out by them.
 /// - **Senders that wait** have greeted while all places were taken. They are told so, by heartbeats, and get places in the
 ///   order in which they came. Of their files nothing is open. Beyond [`Server::waiting`], senders are told
-///   that the server is busy, which [`Transfer::send_via`] takes as a reason to come again.
+///   that the server is busy, which [`Transfer::send_via`] takes as a reason to come again: the one that has waited longest, if
+///   it has for 30 s, else the new one.
 /// - **Sessions** have offered something, and hold one of [`Server::sessions`] places until they end. A place is free
-///   before the stream of its session is closed.
+///   before the stream of its session is closed. One whose sender has had nothing to send for 60 s gives its place to one that
+///   waits: it is told that the server is busy, and what has arrived of its files is kept for when it comes again.
 ///
 /// So there are never more connections than `sessions + waiting + 2 × strangers`, those that are being closed among them; at
 /// that number the acceptor is not asked. Threads are as many, with the one that runs the server and those of the store. With

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
-use haul::store::{MemorySource, MemoryStore};
+use haul::store::{MemorySource, MemoryStore, StreamSource};
 use haul::transport::memory::{self, MemoryConnector, Pipe};
 use haul::{
-    Acceptor, Connector, Deadlines, Error, Event, Observer, Operation, Peer, Server, Summary,
-    Transfer,
+    Acceptor, Cancel, Connector, Deadlines, Error, Event, Observer, Operation, Peer, Server,
+    Summary, Transfer, Turn,
 };
 
 use crate::scene::{
@@ -177,16 +177,7 @@ fn server_that_serves_once_ends_well_though_the_goodbye_is_lost() {
             .clock(clock.clone());
         thread::scope(|scope| {
             let server = scope.spawn(move || server.run(|_, _| ()));
-            let (receipts, got) = mpsc::channel();
-            let stream = Dying(connector.connect().expect("a stream"), got, 0);
-            let lost = Transfer::new(small_blocks())
-                .observer(move |event: &Event| {
-                    if let Event::Delivered { .. } = event {
-                        receipts.send(()).expect("the test counts");
-                    }
-                })
-                .send(&mut three_files(), stream);
-            assert!(lost.is_err(), "the goodbye is not taken");
+            lose_the_goodbye(&mut connector);
             while !server.is_finished() && !remember.is_zero() {
                 assert!(clock.now() < 100 * remember, "the server does not end");
                 clock.pass(Duration::from_secs(1));
@@ -218,3 +209,187 @@ impl io::Write for Dying {
         Ok(())
     }
 }
+
+/// Sends three files, and loses the goodbye.
+fn lose_the_goodbye(connector: &mut MemoryConnector) {
+    let (receipts, got) = mpsc::channel();
+    let stream = Dying(connector.connect().expect("a stream"), got, 0);
+    let lost = Transfer::new(small_blocks())
+        .observer(move |event: &Event| {
+            if let Event::Delivered { .. } = event {
+                receipts.send(()).expect("the test counts");
+            }
+        })
+        .send(&mut three_files(), stream);
+    assert!(lost.is_err(), "the goodbye is not taken");
+}
+
+/// Says when a session has ended, and counts what was delivered.
+struct Ends(mpsc::Sender<()>, Arc<AtomicU32>);
+
+impl Observer for Ends {
+    fn event(&mut self, event: &Event) {
+        if let Event::Delivered { .. } = event {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn ended(&mut self, _: &Result<Summary, Error>) {
+        let _ = self.0.send(());
+    }
+}
+
+/// A stream that gives nothing more once three files are delivered, so that the last receipt is not heard.
+struct Deaf(Pipe, Arc<AtomicU32>);
+
+impl io::Read for Deaf {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer);
+        let is_lost = self.1.load(Ordering::SeqCst) >= 3;
+        if is_lost { Err(ErrorKind::ConnectionReset.into()) } else { read }
+    }
+}
+
+impl io::Write for Deaf {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Connects a sender whose connection is lost before it knows that all has arrived, and again as soon as it has greeted anew;
+/// between these comes another one.
+struct Unlucky<'w> {
+    connector: MemoryConnector,
+    delivered: Arc<AtomicU32>,
+    between: &'w dyn Fn(),
+    connected: u32,
+}
+
+impl Connector for Unlucky<'_> {
+    type Stream = Deaf;
+
+    fn connect(&mut self) -> io::Result<Deaf> {
+        self.connected += 1;
+        match self.connected {
+            1 => {}
+            2 => (self.between)(),
+            _ => return Err(ErrorKind::PermissionDenied.into()),
+        }
+        Ok(Deaf(self.connector.connect()?, Arc::clone(&self.delivered)))
+    }
+}
+
+#[test]
+fn server_that_serves_once_remembers_each_transfer_whose_goodbye_is_lost() {
+    let (connector, mut acceptor) = memory::network(capacity(1 << 20));
+    acceptor.set_timeout(Some(Duration::from_millis(5)));
+    let (store, clock, cancel) = (MemoryStore::new(), Virtual::default(), Cancel::new());
+    let remember = Duration::from_secs(60);
+    let server = Server::new(acceptor, store)
+        .config(small_blocks())
+        .once(true)
+        .remember(remember)
+        .cancel(cancel.clone())
+        .clock(clock.clone());
+    let delivered = Arc::new(AtomicU32::new(0));
+    let (ends, ended) = mpsc::channel();
+    let wait = || ended.recv_timeout(Duration::from_secs(60)).expect("the session ends");
+    let between = || {
+        wait();
+        lose_the_goodbye(&mut connector.clone());
+        wait();
+    };
+    thread::scope(|scope| {
+        let count = Arc::clone(&delivered);
+        let server =
+            scope.spawn(move || server.run(move |_, _| Ends(ends.clone(), Arc::clone(&count))));
+        let (connector, between) = (connector.clone(), &between);
+        let mut connector = Unlucky { connector, delivered, between, connected: 0 };
+        let lost = Transfer::new(small_blocks())
+            .clock(Virtual::default())
+            .send_via(&mut three_files(), &mut connector);
+        lost.expect_err("no receipt is heard of the last file");
+        wait();
+        while !server.is_finished() {
+            if clock.now() > 100 * remember {
+                cancel.cancel();
+            }
+            clock.pass(Duration::from_secs(1));
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        let received = server.join().expect("no panic").expect("received");
+        assert_eq!(received.delivered + received.skipped, 3);
+    });
+}
+
+/// A pipe of which nobody knows whether more will come.
+struct Quiet(io::Cursor<Vec<u8>>, mpsc::Receiver<()>);
+
+impl io::Read for Quiet {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        if read == 0 {
+            // Until the test says that it ends.
+            let _ = self.1.recv();
+        }
+        Ok(read)
+    }
+}
+
+#[test]
+fn sender_with_nothing_to_send_gives_its_place_to_one_that_waits_and_comes_again() {
+    let (connector, acceptor) = memory::network(capacity(4096));
+    let (store, clock) = (MemoryStore::new(), Virtual::default());
+    let long = Duration::from_secs(1_000_000);
+    let deadlines = Deadlines::default().hello(long).silence(long).progress(long).idle(long);
+    let config = small_blocks().deadlines(deadlines).turn(Turn::default().max_time(SOON));
+    let serve =
+        |server: Server<_, _>| server.config(config.clone()).sessions(1).clock(clock.clone());
+    with_server(acceptor, &store, serve, || {
+        let (end, ended) = mpsc::channel();
+        let (heard, hears) = mpsc::channel();
+        thread::scope(|scope| {
+            let quiet = scope.spawn(|| {
+                let input = Quiet(io::Cursor::new(content(3, 5 * KIB)), ended);
+                let mut source = StreamSource::new(path("quiet"), input);
+                let heard = heard.clone();
+                Transfer::new(config.clone())
+                    .observer(move |event: &Event| drop(heard.send(event.clone())))
+                    .send_via(&mut source, &mut connector.clone())
+            });
+            while !matches!(hears.recv().expect("it goes on"), Event::Progress { .. }) {}
+            let (greeted, greets) = mpsc::channel();
+            let other = scope.spawn(|| {
+                let mut source = MemorySource::new().file(path("other"), content(4, 5 * KIB));
+                Transfer::new(config.clone())
+                    .observer(move |event: &Event| {
+                        if let Event::Greeted { .. } = event {
+                            let _ = greeted.send(());
+                        }
+                    })
+                    .send_via(&mut source, &mut connector.clone())
+            });
+            greets.recv().expect("it is told to wait");
+            let start = clock.now();
+            while !other.is_finished() && clock.now() < start + 100 * MINUTE {
+                clock.pass(Duration::from_millis(100));
+                thread::park_timeout(Duration::from_millis(1));
+            }
+            let waited = clock.now() - start;
+            end.send(()).expect("it is there");
+            assert_eq!(quiet.join().expect("no panic").expect("sent").delivered, 1);
+            assert_eq!(other.join().expect("no panic").expect("sent").delivered, 1);
+            assert!(waited >= MINUTE && waited < 100 * MINUTE, "{waited:?}");
+        });
+    });
+    let files = store.files();
+    assert_eq!(*files[&path("quiet")], content(3, 5 * KIB));
+    assert_eq!(*files[&path("other")], content(4, 5 * KIB));
+}
+
+const SOON: Duration = Duration::from_millis(50);
+const MINUTE: Duration = Duration::from_secs(60);

@@ -105,6 +105,10 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         self.shared.seat(self.id, cancel)
     }
 
+    fn yields(&mut self, quiet: Duration) -> bool {
+        quiet >= QUIET && self.shared.yields(self.id)
+    }
+
     fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
         // After that, who has the file is known to live, or is of another process.
         let is_first = tries == 0;
@@ -114,6 +118,9 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         is_first
     }
 }
+
+/// How long a sender that has nothing to send keeps its place at least, while others wait for one.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// The observer of a session, which is made once there is something to hear: the sender offers something, or the session
 /// ends by itself. Nobody hears of strangers that had to go.

@@ -45,6 +45,9 @@ impl Receiver {
             if is_patient && !waiting && !self.busy.is_empty() {
                 self.link.timer().moved(now);
             }
+            if !waiting && self.greeted {
+                self.quiet_since.get_or_insert(now);
+            }
             (self.spoke, self.advanced) = (false, false);
             self.turn_began = now;
             self.link.gain_floor(now);

@@ -130,6 +130,8 @@ pub struct Receiver {
     is_patient: bool,
     /// What there was of entries when something last moved one.
     mark: Mark,
+    /// The end of the first turn since then in which the sender neither moved one nor waited.
+    quiet_since: Option<Duration>,
     turn_began: Duration,
     open: u32,
     names: u64,
@@ -195,6 +197,7 @@ impl Receiver {
             advanced: false,
             is_patient: false,
             mark: Mark::default(),
+            quiet_since: None,
             turn_began: now,
             open: 0,
             names: 0,
@@ -493,6 +496,15 @@ impl Receiver {
         self.transfer().is_some() && self.entries.is_empty() && !self.former.has_entries()
     }
 
+    /// Since when the sender has moved nothing, though it waited for nothing: its source has nothing at the moment, or it says
+    /// so. `None`: it has ended no such turn since something moved an entry last.
+    ///
+    /// Such a session may go on for ever. One that has what others need may be [ended](Receiver::end).
+    #[must_use]
+    pub const fn quiet_since(&self) -> Option<Duration> {
+        self.quiet_since
+    }
+
     /// Whether the session is over, well or not.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -539,7 +551,11 @@ impl Receiver {
         let ended = [sum.delivered, sum.trusted, sum.skipped, sum.refused, sum.withdrawn];
         let ended = ended.into_iter().fold(0, u64::saturating_add);
         let mark = Mark { offered: self.next_id, arrived: self.arrived, ended };
-        std::mem::replace(&mut self.mark, mark) != mark
+        let has_moved = std::mem::replace(&mut self.mark, mark) != mark;
+        if has_moved {
+            self.quiet_since = None;
+        }
+        has_moved
     }
 
     /// Begins the wait for something that moves an entry anew, if something did.

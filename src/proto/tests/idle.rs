@@ -94,6 +94,30 @@ fn sender_whose_source_has_nothing_is_borne_as_long_as_it_says_so_with_content_d
 }
 
 #[test]
+fn sender_is_quiet_from_its_first_turn_that_moves_nothing_until_something_moves() {
+    let mut rogue = sender();
+    assert_eq!(rogue.pair.receiver.quiet_since(), None, "the greeting is no turn");
+    rogue.say(&Message::Offer(wire(0, b"a", None)));
+    rogue.turn_without_waiting();
+    let mut index = 0;
+    for said in [vec![], vec![heartbeat()]] {
+        let quiet = rogue.pair.now;
+        for _ in 0..10 {
+            said.iter().for_each(|message| rogue.say(message));
+            rogue.turn_without_waiting();
+            assert_eq!(rogue.pair.receiver.quiet_since(), Some(quiet), "{said:?}");
+            rogue.wait(Duration::from_secs(5));
+        }
+        let hash = BlockSize::MIN.hash(index, &[1; 1024]).unwrap().hash;
+        rogue.say_with(&Message::Block { entry: ZERO, index, hash }, &[1; 1024]);
+        rogue.settle();
+        index += 1;
+        assert_eq!(rogue.pair.receiver.quiet_since(), None, "content came");
+    }
+    assert_eq!(rogue.ended(), None);
+}
+
+#[test]
 fn sender_that_moves_an_entry_now_and_then_is_borne() {
     let mut rogue = sender();
     rogue.say(&Message::Offer(wire(0, b"a", None)));
