@@ -271,6 +271,7 @@ impl Write for Led {
     }
 }
 
+#[expect(clippy::expect_used, clippy::unwrap_used, reason = "it fails as tests do")]
 impl Leader {
     /// Waits until somebody reads the line.
     fn asked(&self) -> ThreadId {
@@ -286,6 +287,7 @@ impl Leader {
 const GENEROUS: Duration = Duration::from_secs(60);
 
 /// A line whose clock stands still, with a connection.
+#[expect(clippy::unwrap_used, reason = "it fails as tests do")]
 fn led() -> (Line<Led>, LineStream<Led>, Leader) {
     let (asked, asks) = channel();
     let (answers, answer) = channel();
