@@ -1,6 +1,5 @@
 //! What stands on the other side of a transfer, a second time: acceptors and connectors, the store, the token, the limit.
 
-use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -109,6 +108,8 @@ fn receiver_that_listens_takes_call_after_call() {
 
 #[cfg(feature = "fs")]
 mod over_files {
+    use std::io;
+
     use haul::store::fs::FsStore;
 
     use super::*;

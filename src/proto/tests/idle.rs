@@ -99,8 +99,7 @@ fn sender_is_quiet_from_its_first_turn_that_moves_nothing_until_something_moves(
     assert_eq!(rogue.pair.receiver.quiet_since(), None, "the greeting is no turn");
     rogue.say(&Message::Offer(wire(0, b"a", None)));
     rogue.turn_without_waiting();
-    let mut index = 0;
-    for said in [vec![], vec![heartbeat()]] {
+    for (index, said) in (0..).zip([vec![], vec![heartbeat()]]) {
         let quiet = rogue.pair.now;
         for _ in 0..10 {
             said.iter().for_each(|message| rogue.say(message));
@@ -111,7 +110,6 @@ fn sender_is_quiet_from_its_first_turn_that_moves_nothing_until_something_moves(
         let hash = BlockSize::MIN.hash(index, &[1; 1024]).unwrap().hash;
         rogue.say_with(&Message::Block { entry: ZERO, index, hash }, &[1; 1024]);
         rogue.settle();
-        index += 1;
         assert_eq!(rogue.pair.receiver.quiet_since(), None, "content came");
     }
     assert_eq!(rogue.ended(), None);
