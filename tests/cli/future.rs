@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use tempfile::tempdir;
 
 use crate::common::{PATIENCE, photo_path};
-use crate::haul::{Haul, names, run};
+use crate::haul::{Haul, names, run, run_with};
 
 /// W-1.
 const PREFACE: [u8; 8] = *b"\x89haul\r\n\x1a";
@@ -187,6 +187,8 @@ fn receive_from_a_sender_that_also_speaks_this_version_goes_well() {
     peer.bind(&ours, &theirs);
     assert_eq!(peer.hear(), (OVER, vec![1]));
     peer.say(OUT, &[]);
+    // That moved nothing, and so is not the one transfer.
+    run_with(["send", "-", "--name", "x", &address], b"x".to_vec()).code(0);
     bob.finish().code(0);
-    assert_eq!(names(inbox.path()), [""; 0]);
+    assert_eq!(names(inbox.path()), ["x"]);
 }

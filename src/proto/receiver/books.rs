@@ -92,7 +92,8 @@ impl Receiver {
                     incoming.occupied = Some(len);
                     self.task(Task::Begin { entry, place: Place::Replacing });
                 }
-                Some(size) if size == len => {
+                // A sender that could not claim a root for the first name cannot for another.
+                Some(size) if size == len && (incoming.claim.is_some() || !incoming.asks) => {
                     incoming.phase = Phase::Comparing;
                     if incoming.claim.is_some() {
                         self.contested.insert(entry);
