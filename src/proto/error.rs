@@ -136,7 +136,7 @@ pub enum ProtocolError {
         /// The limit.
         limit: u32,
     },
-    /// A receipt for content that was not sent, or of less than all of it.
+    /// A receipt for content that was not sent, of less than all of it, or, after a claim, of anything but what was there.
     #[error("the receipt for entry {entry} does not match what was sent")]
     FalseReceipt {
         /// The entry.

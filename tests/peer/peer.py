@@ -353,6 +353,7 @@ class Sender:
                 size, root, durability, held = struct.unpack("<Q32sBB", control[4:46])
                 data = entry.data if entry.kind == 0 else b""
                 assert size == len(data) and root == blake3(data), "a false receipt"
+                assert held or entry.phase != "claimed", "stored what was not sent"
                 name = control[46:] or entry.name
                 entry.outcome = ("held" if held else "stored", name.decode(), durability)
             else:

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::error::Damage;
 use super::super::message::WireOffer;
 use super::super::receiver::ZEROS_MAX;
-use super::super::types::{EntryId, Kind, Meta, Receipt};
+use super::super::types::{EntryId, Kind, Meta, Outcome, Receipt};
 use crate::tree::{BlockHash, BlockSize, BlockTree, Hashed, Root};
 
 /// An entry from its first offer until the receiver has settled it.
@@ -516,8 +516,14 @@ impl Outgoing {
     /// Whether a receipt speaks of what was sent, all of it.
     pub(super) fn vouches(&self, receipt: &Receipt) -> bool {
         let known = self.root == Some(receipt.root) && self.size == Some(receipt.size);
-        // On a new connection a receipt may come that was lost with the old one.
-        known && matches!(self.phase, Phase::Ended | Phase::Claimed | Phase::Offered)
+        known
+            && match self.phase {
+                // On a new connection a receipt may come that was lost with the old one.
+                Phase::Ended | Phase::Offered => true,
+                // After the root alone, nothing can have been stored.
+                Phase::Claimed => receipt.outcome == Outcome::Held,
+                Phase::Queued | Phase::Hashing | Phase::Streaming => false,
+            }
     }
 
     fn bytes_of(&self, run: &Range<u64>) -> u64 {

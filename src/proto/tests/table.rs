@@ -54,14 +54,15 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         more,
         compare,
     };
-    let receipt = |entry, size, root, name: &[u8]| Message::Receipt {
+    let receipt_of = |outcome, entry, size, root, name: &[u8]| Message::Receipt {
         entry,
         size,
         root,
         durability: Durability::Synced,
-        outcome: Outcome::Stored,
+        outcome,
         name: name.into(),
     };
+    let receipt = |entry, size, root, name| receipt_of(Outcome::Stored, entry, size, root, name);
     let zeros = |entry, blocks| Message::Zeros { entry, blocks };
     let same = |entry, blocks| Message::Same { entry, blocks };
     let end = |entry, size, root| Message::End { entry, size, root };
@@ -119,6 +120,7 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         one("Kept past the end", Message::Kept { entry: ZERO, blocks: vec![0..4] }),
         one("Kept of unknown", Message::Kept { entry: unknown, blocks: vec![0..1] }),
         one("Receipt", receipt(ZERO, LEN as u64, root(), b"")),
+        one("Receipt of held", receipt_of(Outcome::Held, ZERO, LEN as u64, root(), b"")),
         one("Receipt renamed", receipt(ZERO, LEN as u64, root(), b"a (1)")),
         one("Receipt bad name", receipt(ZERO, LEN as u64, root(), b"../a")),
         one("Receipt of less", receipt(ZERO, 1, root(), b"")),

@@ -179,6 +179,35 @@ fn receipt_for_another_root_size_or_time_is_a_breach() {
 }
 
 #[test]
+fn receipt_of_what_was_stored_after_a_claim_is_a_breach_and_of_what_was_held_is_not() {
+    let root = Root::of(&content(1, 3000));
+    let claimed = || {
+        let mut rogue = receiver(3000);
+        let compare = Message::Have {
+            entry: ZERO,
+            first: 0,
+            hashes: Vec::new(),
+            more: false,
+            compare: true,
+        };
+        rogue.say(&compare);
+        rogue.over(true);
+        rogue.settle();
+        assert!(rogue.hear().contains(&Message::Claim { entry: ZERO, root: Some(root) }));
+        rogue
+    };
+    let stored = receipt(3000, root, b"");
+    receiver_breach(claimed(), &stored, ProtocolError::FalseReceipt { entry: ZERO });
+    let Message::Receipt { entry, size, durability, name, .. } = stored else { panic!() };
+    let held = Message::Receipt { entry, size, root, durability, outcome: Outcome::Held, name };
+    let mut rogue = claimed();
+    rogue.say(&held);
+    rogue.over(true);
+    rogue.settle();
+    assert_eq!(rogue.ended().map(|ended| ended.is_ok()), Some(true));
+}
+
+#[test]
 fn receipt_under_a_dangerous_name_is_a_breach() {
     let root = Root::of(&content(1, 3000));
     for name in [&b"../x"[..], b"/x", b"a\0", b"a/../b", b"\\x"] {
