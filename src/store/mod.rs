@@ -22,6 +22,8 @@ use crate::proto::{
 };
 
 pub use chain::{Chain, Either};
+#[cfg(feature = "testing")]
+pub(crate) use memory::Foul;
 pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
 pub use readers::Readers;
 pub use stream::StreamSource;

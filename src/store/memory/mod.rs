@@ -1,8 +1,12 @@
 //! A source and a store in memory: for tests, examples, and programs whose content is no file.
 
+#[cfg(feature = "testing")]
+mod hand;
 mod source;
 mod store;
 
+#[cfg(feature = "testing")]
+pub(crate) use hand::Foul;
 pub use source::MemorySource;
 pub use store::{MemoryEntry, MemoryFile, MemoryStore};
 
