@@ -48,6 +48,7 @@ pub struct Pair<S: Source, T: Store> {
     /// From Bob to Alice.
     pub up: Line,
     now: Duration,
+    transfer: TransferId,
     attempt: u32,
 }
 
@@ -84,6 +85,7 @@ impl<S: Source, T: Store> Pair<S, T> {
             down: Line::default(),
             up: Line::default(),
             now: Duration::ZERO,
+            transfer: TRANSFER,
             attempt: 1,
         }
     }
@@ -111,9 +113,8 @@ impl<S: Source, T: Store> Pair<S, T> {
 
     fn connect_again(&mut self) -> Receiver {
         self.attempt = self.attempt.saturating_add(1);
-        let [a, b, c, d] = self.attempt.to_le_bytes();
-        let nonce = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        self.alice.sender.reconnect(TRANSFER, self.attempt, nonce, self.now);
+        let nonce = self.nonce();
+        self.alice.sender.reconnect(self.transfer, self.attempt, nonce, self.now);
         (self.alice.ended, self.bob.ended) = (None, None);
         (self.down, self.up) = (Line::default(), Line::default());
         let mut receiver = Receiver::new(self.bob.config.clone(), nonce, self.now);
@@ -121,10 +122,33 @@ impl<S: Source, T: Store> Pair<S, T> {
         std::mem::replace(&mut self.bob.receiver, receiver)
     }
 
+    fn nonce(&self) -> [u8; 16] {
+        let [a, b, c, d] = self.attempt.to_le_bytes();
+        [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    }
+
     /// The same after the sender was restarted too.
     pub fn restart(&mut self, source: S, store: T) {
         self.reconnect(store);
-        self.alice.restart(source, self.now);
+        self.alice.restart(source, self.transfer, self.now);
+    }
+
+    /// A further connection of the same transfer by a sender that was restarted and knows nothing of it, to a receiver that
+    /// [takes over](Receiver::adopt) what the former one knew.
+    pub fn restart_sender(&mut self, source: S) {
+        self.resume();
+        let (attempt, nonce) = (self.attempt, self.nonce());
+        self.alice.restart(source, self.transfer, self.now);
+        self.alice.sender.reconnect(self.transfer, attempt, nonce, self.now);
+    }
+
+    /// Another transfer, of another source, to the store that there is, with the commits that it has under way.
+    pub fn call_with(&mut self, source: S, transfer: TransferId) {
+        self.connect_again();
+        self.bob.suspend_all();
+        self.bob.former = None;
+        self.transfer = transfer;
+        self.alice.restart(source, transfer, self.now);
     }
 
     /// Both sides are called once more, with the objects that they have: the source from its start, the store with the
@@ -137,7 +161,7 @@ impl<S: Source, T: Store> Pair<S, T> {
         self.connect_again();
         self.bob.suspend_all();
         self.bob.former = None;
-        self.alice.call_again(self.now)
+        self.alice.call_again(self.transfer, self.now)
     }
 
     /// The time.
@@ -147,9 +171,15 @@ impl<S: Source, T: Store> Pair<S, T> {
 
     /// Runs until both sides have ended, and says how. When neither can go on, time passes to the next deadline.
     pub fn run(&mut self) -> (Ended, Ended) {
+        self.run_with(|_| ())
+    }
+
+    /// As [`run`](Pair::run), and calls `between` after each step of both sides.
+    pub fn run_with(&mut self, mut between: impl FnMut(&mut Self)) -> (Ended, Ended) {
         let mut last = None;
         loop {
             let steps = (self.step_alice(), self.step_bob());
+            between(self);
             match steps {
                 (Progress::Ended(alice), Progress::Ended(bob)) => return (alice, bob),
                 (Progress::Moved(_), _) | (_, Progress::Moved(_)) => {}
@@ -164,12 +194,14 @@ impl<S: Source, T: Store> Pair<S, T> {
 
     /// One step of the sender.
     pub fn step_alice(&mut self) -> Progress {
+        self.pass_lines();
         let before = self.down.bytes.len();
         let step = self.alice.step(self.now, self.up.visible(), &mut self.down.bytes);
         let spoke = self.down.wrote(before);
         let progress = match step {
             Progress::Idle(_) if spoke || self.up.reveal() => Progress::Moved(0),
-            Progress::Idle(_) if self.up.ended => Progress::Ended(self.alice.lose()),
+            Progress::Idle(_) if self.up.is_over() => Progress::Ended(self.alice.lose()),
+            Progress::Idle(until) => Progress::Idle(self.next(until)),
             step => step,
         };
         self.settle(progress, Side::Alice);
@@ -178,16 +210,37 @@ impl<S: Source, T: Store> Pair<S, T> {
 
     /// One step of the receiver.
     pub fn step_bob(&mut self) -> Progress {
+        self.pass_lines();
         let before = self.up.bytes.len();
         let step = self.bob.step(self.now, self.down.visible(), &mut self.up.bytes);
         let spoke = self.up.wrote(before);
         let progress = match step {
             Progress::Idle(_) if spoke || self.down.reveal() => Progress::Moved(0),
-            Progress::Idle(_) if self.down.ended => Progress::Ended(self.bob.lose()),
+            Progress::Idle(_) if self.down.is_over() => Progress::Ended(self.bob.lose()),
+            Progress::Idle(until) => Progress::Idle(self.next(until)),
             step => step,
         };
         self.settle(progress, Side::Bob);
         progress
+    }
+
+    /// Lines that are slow carry on, and both sides hear what they take.
+    fn pass_lines(&mut self) {
+        if let Some((took, left)) = self.down.pass(self.now) {
+            self.alice.hear_taken(self.now, took, left);
+        }
+        if let Some((took, left)) = self.up.pass(self.now) {
+            self.bob.hear_taken(self.now, took, left);
+        }
+    }
+
+    /// When something happens next, to a side that waits until then.
+    fn next(&self, until: Duration) -> Duration {
+        let arrives = [self.down.next(), self.up.next()].into_iter().flatten();
+        // A driver whose stream takes nothing says so every now and then.
+        let is_blocked = [&self.down, &self.up].iter().any(|line| line.is_blocked());
+        let told = is_blocked.then(|| self.now.saturating_add(Duration::from_secs(1)));
+        arrives.chain(told).fold(until, Duration::min)
     }
 
     fn pass_time(&mut self, until: Duration) {
@@ -228,7 +281,7 @@ impl<S: Source, T: Store> fmt::Debug for Pair<S, T> {
     }
 }
 
-/// The id of every transfer: one pair has no other to be taken for.
+/// The id of the first transfer of every pair.
 const TRANSFER: TransferId = TransferId::new(*b"a simulated pair");
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Ended, Progress, TRANSFER};
 use crate::config::Config;
-use crate::proto::{Event, Failure, SendAction, Sender};
+use crate::proto::{Event, Failure, SendAction, Sender, TransferId};
 use crate::store::{Readers, Source};
 
 /// A [`Sender`] with its source.
@@ -36,16 +36,16 @@ impl<S: Source> Alice<S> {
     }
 
     /// Begins the transfer anew.
-    pub(super) fn restart(&mut self, source: S, now: Duration) {
-        self.sender = Sender::new(self.config.clone(), TRANSFER, [3; 16], now);
+    pub(super) fn restart(&mut self, source: S, transfer: TransferId, now: Duration) {
+        self.sender = Sender::new(self.config.clone(), transfer, [3; 16], now);
         self.source = source;
         self.readers = Readers::new(&self.config.limits);
     }
 
     /// Begins a transfer with the same source.
-    pub(super) fn call_again(&mut self, now: Duration) -> io::Result<()> {
+    pub(super) fn call_again(&mut self, transfer: TransferId, now: Duration) -> io::Result<()> {
         self.source.rewind()?;
-        self.sender = Sender::new(self.config.clone(), TRANSFER, [3; 16], now);
+        self.sender = Sender::new(self.config.clone(), transfer, [3; 16], now);
         self.readers = Readers::new(&self.config.limits);
         Ok(())
     }
@@ -106,6 +106,19 @@ impl<S: Source> Alice<S> {
             SendAction::Closed(summary) => return Ok(self.end(Ended::Closed(summary))),
         }
         Ok(Progress::Moved(0))
+    }
+
+    /// The line took so many bytes of what was said, and so many are left.
+    pub(super) fn hear_taken(&mut self, now: Duration, took: u64, left: u64) {
+        let took = usize::try_from(took).unwrap_or(usize::MAX);
+        let heard = match took {
+            0 if left > 0 => self.sender.handle_write_blocked(now),
+            0 => Ok(()),
+            took => self.sender.handle_peer_took(now, took),
+        };
+        if let (Err(failure), None) = (heard, self.ended) {
+            self.ended = Some(Ended::Failed(failure));
+        }
     }
 
     fn end(&mut self, ended: Ended) -> Progress {

@@ -45,8 +45,12 @@ impl<T: Store> Bob<T> {
         if let Some(ended) = self.ended {
             return Progress::Ended(ended);
         }
+        let said = out.len();
         let progress = self.go_on(now, input, out);
-        self.check();
+        // Where nothing moved, nothing changed.
+        if out.len() > said || !matches!(progress, Ok(Progress::Idle(_))) {
+            self.check();
+        }
         progress.unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
     }
 
@@ -103,6 +107,19 @@ impl<T: Store> Bob<T> {
 
     pub(super) fn suspend_all(&mut self) {
         self.files.suspend(&mut self.store);
+    }
+
+    /// The line took so many bytes of what was said, and so many are left.
+    pub(super) fn hear_taken(&mut self, now: Duration, took: u64, left: u64) {
+        let took = usize::try_from(took).unwrap_or(usize::MAX);
+        let heard = match took {
+            0 if left > 0 => self.receiver.handle_write_blocked(now),
+            0 => Ok(()),
+            took => self.receiver.handle_peer_took(now, took),
+        };
+        if let (Err(failure), None) = (heard, self.ended) {
+            self.ended = Some(Ended::Failed(failure));
+        }
     }
 
     fn end(&mut self, ended: Ended) -> Progress {

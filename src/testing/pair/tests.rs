@@ -1,4 +1,4 @@
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::*;
 use crate::proto::{Event, Meta, RelPath, Stall};
@@ -115,5 +115,36 @@ fn pair_with_a_stream_reports_no_more_progress_than_its_bytes() {
             _ => None,
         });
         assert_eq!(progress.max(), Some(len as u64), "{len}");
+    }
+}
+
+#[test]
+fn pair_on_slow_lines_takes_as_long_as_their_bytes_do() {
+    for buffer in [1, 1000, 1 << 20] {
+        let store = MemoryStore::new();
+        let mut pair = pair(&store);
+        let rate = NonZeroU32::new(20_000).unwrap();
+        pair.down.slow(rate, buffer, Duration::ZERO);
+        pair.up.slow(rate, buffer, Duration::ZERO);
+        assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))), "{buffer}");
+        assert!(is_delivered(&store));
+        let (bytes, took) = (pair.down.written() + pair.up.written(), pair.now());
+        let least = Duration::from_millis(bytes / 20);
+        assert!(took >= least && took < least + Duration::from_secs(3), "{bytes}: {took:?}");
+    }
+}
+
+#[test]
+fn pair_whose_reader_stops_ends_by_the_deadline_of_its_writer() {
+    for (buffer, stall) in [(1000, true), (1 << 20, false)] {
+        let store = MemoryStore::new();
+        let mut pair = pair(&store);
+        pair.down.slow(NonZeroU32::new(1_000_000).unwrap(), buffer, Duration::ZERO);
+        pair.down.jam(50_000);
+        let (sent, received) = pair.run();
+        let is_write = matches!(sent, Ended::Failed(Failure::Stalled(Stall::Write { .. })));
+        assert_eq!(is_write, stall, "{sent:?} {received:?}");
+        assert!(pair.now() < Duration::from_secs(60), "{:?}", pair.now());
+        assert!(!is_delivered(&store));
     }
 }
