@@ -4,25 +4,23 @@
 //! targets under `fuzz/` only call them.
 
 mod lines;
+mod moves;
 mod scarce;
+mod session;
 mod trouble;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::choices::Choices;
-use super::pair::{Alice, Bob, Ended, Pair, Progress};
-use super::store::FaultStore;
+use super::pair::{Alice, Bob, Progress};
 use crate::config::{Config, Deadlines, Existing, Limits, Turn};
 use crate::plain::{self, ChunkSize};
 use crate::proto::forge::Forger;
 use crate::proto::{Event, Meta, RelPath};
 use crate::store::{MemorySource, MemoryStore};
 use crate::tree::{BlockSize, Root};
-use scarce::Scarce;
-use trouble::Trouble;
 
 /// A receiver against any bytes, and against well sealed messages of any content.
 ///
@@ -149,101 +147,14 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
 /// is done to is a success, whatever was before it; and all receipts are true.
 ///
 /// The end of an input may say what is wrong with the store: it has few file descriptors, its commits take a while, its
-/// calls fail.
+/// calls fail. And it may say what else is done: commits end late and twice, files cannot be read, a restarted sender goes on
+/// with a transfer and offers it by time, another transfer comes to the same store, and somebody moves files about in that.
 ///
 /// # Panics
 ///
 /// If a promise is broken.
 pub fn session(data: &[u8]) {
-    let (data, trouble) = Trouble::of(data);
-    let mut choices = Choices::new(data);
-    let (ours, theirs) = (config(&mut choices), config(&mut choices));
-    let mut source = MemorySource::new();
-    let mut files = Vec::new();
-    let store = MemoryStore::new();
-    for _ in 0..choices.below(6) {
-        let name = path(NAMES[usize::from(choices.below(8))]);
-        let bytes = file(&mut choices);
-        if choices.rarely() {
-            source = source.directory(name);
-            files.push(Vec::new());
-            continue;
-        }
-        if choices.flag() {
-            store.insert(name.clone(), older(&bytes, &mut choices));
-        }
-        let size = if choices.flag() { None } else { Some(bytes.len() as u64) };
-        source = source.entry(Meta::file(name, size), bytes.clone());
-        files.push(bytes);
-    }
-    let before = store.files();
-    let check = |store: &MemoryStore| {
-        for (path, bytes) in store.files() {
-            let is_old = before.get(&path).is_some_and(|old| *old == bytes);
-            let is_sent = files.iter().any(|file| **file == *bytes);
-            assert!(is_old || is_sent, "{path} holds neither what was there nor what was sent");
-        }
-    };
-
-    let check_receipts = |events: &[Event]| {
-        for event in events {
-            if let Event::Delivered { entry, receipt } = event {
-                let file = usize::try_from(entry.get()).ok().and_then(|number| files.get(number));
-                let held = store.get(receipt.path.as_bytes()).map(|entry| entry.bytes.to_vec());
-                assert_eq!(held.as_ref(), file, "the receipt for {} is false", receipt.path);
-            }
-        }
-    };
-
-    let check_sum = |sent: Ended| {
-        if let Ended::Closed(sum) = sent {
-            let settled = sum.delivered + sum.skipped + sum.refused + sum.withdrawn;
-            assert_eq!(settled, files.len() as u64, "a second call leaves out some of it");
-        }
-    };
-
-    let mut pair = Pair::new(&ours, source.clone(), &theirs, trouble.store(&store, 0));
-    for round in 1..=ROUNDS {
-        if choices.is_empty() {
-            break;
-        }
-        disturb(&mut pair, &store, &mut choices);
-        let began = pair.now();
-        pair.alice.events.clear();
-        let (sent, _) = pair.run();
-        check_sum(sent);
-        assert!(pair.now() - began < HOUR, "the session took too long");
-        check(&store);
-        check_receipts(&pair.alice.events);
-        store.set_capacity(MemoryStore::CAPACITY);
-        let next = trouble.store(&store, round);
-        match choices.below(4) {
-            way if trouble.calls_again() && (way == 0 || matches!(sent, Ended::Closed(_))) => {
-                let again = pair.call_again();
-                assert!(again.is_ok(), "a source in memory can be sent again: {again:?}");
-            }
-            _ if matches!(sent, Ended::Closed(_)) => pair.restart(source.clone(), next),
-            0 => pair.restart(source.clone(), next),
-            1 => pair.reconnect(next),
-            _ => pair.resume(),
-        }
-    }
-
-    // However few descriptors there are, one will do.
-    for next in [trouble.scarce_store(&store), Trouble::default().store(&store, 0)] {
-        pair.restart(source.clone(), next);
-        pair.alice.events.clear();
-        let (Ended::Closed(sent), Ended::Closed(received)) = pair.run() else {
-            // Asserted on, so that the message shows how it ended.
-            assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "an undisturbed session fails");
-            return;
-        };
-        check(&store);
-        let settled = sent.delivered + sent.skipped + sent.refused + sent.withdrawn;
-        assert_eq!(settled, files.len() as u64, "{sent:?}");
-        assert_eq!((sent.delivered, sent.bytes), (received.delivered, received.bytes));
-        check_receipts(&pair.alice.events);
-    }
+    session::session(data);
 }
 
 /// Names: what is accepted is safe on every system, comes back as it was, and is shown without harm.
@@ -299,9 +210,6 @@ pub fn plain(data: &[u8]) {
 pub fn line(data: &[u8]) {
     lines::line(data);
 }
-
-/// What a session stores into.
-type Troubled = FaultStore<Scarce<MemoryStore>>;
 
 /// The body of a target.
 pub type Body = fn(&[u8]);
@@ -385,74 +293,10 @@ fn content(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The content of a file: up to 10 KiB, in part zeros.
-fn file(choices: &mut Choices<'_>) -> Vec<u8> {
-    let len = usize::from(choices.word() % 10_240);
-    let mut bytes = content(len);
-    let seed = choices.byte();
-    bytes.iter_mut().step_by(512).for_each(|byte| *byte ^= seed);
-    let (from, to) = (usize::from(choices.word()), usize::from(choices.word()));
-    if let Some(zeros) = bytes.get_mut(from..to) {
-        zeros.fill(0);
-    }
-    bytes
-}
-
-/// An older version of a file.
-fn older(bytes: &[u8], choices: &mut Choices<'_>) -> Vec<u8> {
-    let mut old = bytes.to_vec();
-    match choices.below(4) {
-        0 => {}
-        1 => old.truncate(choices.word().into()),
-        2 => old.extend_from_slice(&[choices.byte(); 1500]),
-        _ => {
-            let at = usize::from(choices.word());
-            if let Some(byte) = old.get_mut(at) {
-                *byte ^= 1;
-            }
-        }
-    }
-    old
-}
-
-/// What is done to one connection.
-fn disturb(
-    pair: &mut Pair<MemorySource, Troubled>,
-    store: &MemoryStore,
-    choices: &mut Choices<'_>,
-) {
-    for line in [&mut pair.down, &mut pair.up] {
-        let kind = choices.below(8);
-        // Positions near the start are met more often than those near the end, where all is repeated.
-        let mut position = || u64::from(choices.word() % 16_384);
-        match kind {
-            1 | 2 => line.cut(position()),
-            3 => line.stall(position()),
-            4 => line.flip(position(), 1),
-            5 => (0..3).for_each(|bit| line.flip(position(), 1 << bit)),
-            _ => {}
-        }
-        if choices.flag() {
-            line.piece(NonZeroUsize::MIN.saturating_add(choices.byte().into()));
-        }
-    }
-    if choices.rarely() {
-        store.set_capacity(choices.word().into());
-    }
-}
-
 fn path(name: &[u8]) -> RelPath {
     #[expect(clippy::expect_used, reason = "the names are those of this file")]
     RelPath::parse(name).expect("every name here is safe")
 }
-
-/// Few, so that they meet; some collide by case, and some as folder and file.
-const NAMES: [&[u8]; 8] = [b"a", b"b", b"A", b"c/d", b"c/e", b"c", b"f", b"g"];
-
-/// The most connections that are disturbed.
-const ROUNDS: usize = 6;
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::moves::Moves;
+use super::trouble::Trouble;
 use super::*;
 
 /// Bytes that look random and are the same each time.
@@ -50,6 +52,24 @@ fn sessions_with_noise_and_a_store_in_trouble_keep_all_promises() {
     }
 }
 
+#[test]
+fn sessions_with_noise_and_all_moves_keep_all_promises() {
+    for seed in 0..300 {
+        session(&moving(seed));
+    }
+}
+
+/// Noise that says everything there is to say.
+fn moving(seed: u32) -> Vec<u8> {
+    let mut input = noise(seed, 100 + seed as usize % 400);
+    if seed.is_multiple_of(2) {
+        input.push(b'~');
+    }
+    input.extend(noise(seed + 1_000_000, 63));
+    input.push(b'^');
+    input
+}
+
 /// What an input said before there was trouble it says now.
 #[test]
 fn trouble_takes_nothing_from_an_input_that_does_not_end_with_its_mark() {
@@ -57,6 +77,7 @@ fn trouble_takes_nothing_from_an_input_that_does_not_end_with_its_mark() {
         let (rest, trouble) = Trouble::of(input);
         assert_eq!((rest, trouble.is_none()), (input, true));
     }
+    assert!(Moves::of(b"0123456789~").1.is_none() && !Moves::of(&moving(1)).1.is_none());
     let (rest, trouble) = Trouble::of(b"ab0123456789~");
     assert_eq!((rest, trouble.is_none()), (&b"ab"[..], false));
     let (marked, plain): (Vec<_>, Vec<_>) =

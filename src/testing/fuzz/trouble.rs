@@ -2,8 +2,8 @@
 
 use super::super::choices::Choices;
 use super::super::store::{Failure, Fault, FaultStore, Operation};
-use super::Troubled;
 use super::scarce::Scarce;
+use super::session::Troubled;
 use crate::proto::Refusal;
 use crate::store::MemoryStore;
 
