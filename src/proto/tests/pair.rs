@@ -22,6 +22,7 @@ pub(super) struct Pair {
     pub(super) down: Channel,
     pub(super) up: Channel,
     pub(super) now: Duration,
+    transfer: TransferId,
     compares_times: bool,
     /// How many receivers there were: each has a nonce of its own.
     receivers: u8,
@@ -85,6 +86,7 @@ impl Pair {
         Self {
             sender: Sender::new(ours.clone(), transfer(), [1; 16], Duration::ZERO),
             receiver,
+            transfer: transfer(),
             compares_times,
             receivers: 1,
             steps: 0,
@@ -113,7 +115,7 @@ impl Pair {
     fn connect_again(&mut self, config: &Config, attempt: u32) -> Receiver {
         let mut nonce = [0; 16];
         nonce[..4].copy_from_slice(&attempt.to_le_bytes());
-        self.sender.reconnect(transfer(), attempt, nonce, self.now);
+        self.sender.reconnect(self.transfer, attempt, nonce, self.now);
         self.put_receiver(config)
     }
 
@@ -130,7 +132,7 @@ impl Pair {
 
     /// Both sides were restarted.
     pub(super) fn restart(&mut self, config: &Config) {
-        self.sender = Sender::new(config.clone(), transfer(), [3; 16], self.now);
+        self.sender = Sender::new(config.clone(), self.transfer, [3; 16], self.now);
         self.alice.next = 0;
         self.restart_receiver(config);
     }
@@ -138,7 +140,32 @@ impl Pair {
     /// Both sides were restarted, each with its own settings.
     pub(super) fn restart_as(&mut self, ours: &Config, theirs: &Config) {
         self.restart(theirs);
-        self.sender = Sender::new(ours.clone(), transfer(), [3; 16], self.now);
+        self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
+    }
+
+    /// The sender was restarted, and goes on with the same transfer; the receiver takes over what the former one knows.
+    pub(super) fn restart_sender(&mut self, ours: &Config, theirs: &Config, attempt: u32) {
+        self.reconnect_parked(theirs, attempt);
+        self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
+        self.sender.reconnect(self.transfer, attempt, [4; 16], self.now);
+        self.alice.next = 0;
+    }
+
+    /// Both sides are called with another transfer, over a store whose commits are under way.
+    pub(super) fn call_with(
+        &mut self,
+        ours: &Config,
+        theirs: &Config,
+        transfer: TransferId,
+        files: Vec<(Meta, Vec<u8>)>,
+    ) {
+        let mut commits = std::mem::take(&mut self.bob.commits);
+        // What is handed back to nobody is closed.
+        commits.retain(|(_, ended)| matches!(ended, Ended::Committed(_)));
+        self.transfer = transfer;
+        self.alice.files = files;
+        self.restart_as(ours, theirs);
+        self.bob.commits = commits;
     }
 
     pub(super) fn restart_receiver(&mut self, config: &Config) {
@@ -265,7 +292,10 @@ impl Pair {
             return false;
         }
         let moved = self.go_on_receiving();
-        self.check_receiver();
+        // Where nothing moved, nothing changed.
+        if moved {
+            self.check_receiver();
+        }
         moved
     }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::long;
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::{Config, Existing, Limits, Turn, Unchanged};
-use crate::proto::{Event, Failure, Meta, Refusal, RelPath, Timestamp};
+use crate::proto::{Event, Failure, Meta, Refusal, RelPath, Timestamp, TransferId};
 use crate::tree::BlockSize;
 
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,10 @@ enum Recovery {
     Both,
     Sender,
     Nobody,
+    /// The receiver; the sender was restarted, and goes on with the transfer.
+    Receiver,
+    /// The store, with its commits under way: another transfer of other files comes.
+    Store,
 }
 
 fn size() -> impl Strategy<Value = usize> {
@@ -87,7 +91,13 @@ fn plan() -> impl Strategy<Value = Plan> {
     let number = |most: u64| prop_oneof![0_u64..3, 0_u64..most, Just(1 << 30)];
     let count = || prop_oneof![0_u32..4, Just(64)];
     let fault = prop_oneof![Just(Fault::Cut), (0_u8..8).prop_map(Fault::Flip)];
-    let recovery = prop_oneof![2 => Just(Recovery::Both), 1 => Just(Recovery::Sender), 1 => Just(Recovery::Nobody)];
+    let recovery = prop_oneof![
+        4 => Just(Recovery::Both),
+        2 => Just(Recovery::Sender),
+        2 => Just(Recovery::Nobody),
+        1 => Just(Recovery::Receiver),
+        1 => Just(Recovery::Store),
+    ];
     let faults = vec((any::<bool>(), 0_usize..12_000, fault, recovery), 0..4);
     let pieces = (option::of(1_usize..300), option::of(1_usize..300));
     let fails = option::weighted(0.2, 1_u64..20);
@@ -159,7 +169,7 @@ fn run(plan: &Plan) {
         .unchanged(if plan.trusts { Unchanged::ByTime } else { Unchanged::ByContent });
     let theirs = Config::default().existing(existing).turn(turn).limits(limits(plan.blocks.1));
     let mut bob = Bob::default();
-    let files: Vec<_> = plan
+    let mut files: Vec<_> = plan
         .files
         .iter()
         .enumerate()
@@ -177,10 +187,11 @@ fn run(plan: &Plan) {
     let mut pair = Pair::with(&ours, &theirs, alice, bob);
     pair.bob.is_lazy = plan.store.is_lazy;
     (pair.bob.descriptors, pair.bob.fail_write) = (plan.store.descriptors, plan.store.fails);
-    let check = |pair: &Pair| {
+    let mut sent_before = Vec::new();
+    let check = |pair: &Pair, files: &[(Meta, Vec<u8>)], sent_before: &[(Meta, Vec<u8>)]| {
         for (name, bytes) in &pair.bob.visible {
             let kept = before.get(name) == Some(bytes);
-            let sent = files.iter().any(|(meta, content)| {
+            let sent = files.iter().chain(sent_before).any(|(meta, content)| {
                 let base = meta.path.as_bytes();
                 bytes == content && name.as_bytes().starts_with(base)
             });
@@ -189,8 +200,15 @@ fn run(plan: &Plan) {
         for (name, bytes) in &before {
             assert!(existing == Existing::Replace || pair.bob.visible[name] == *bytes, "{name}");
         }
+        for event in &pair.alice.events {
+            let Event::Delivered { entry, receipt } = event else { continue };
+            let (meta, bytes) = &files[entry.get() as usize];
+            let is_its_own = receipt.path.as_bytes().starts_with(meta.path.as_bytes());
+            assert!(is_its_own, "a receipt of {} for {}", receipt.path, meta.path);
+            assert!(pair.bob.visible.get(&receipt.path) == Some(bytes), "{receipt:?} is false");
+        }
     };
-    let mut restarted = false;
+    let (mut restarted, mut forgets) = (false, false);
     for (attempt, (is_up, at, fault, recovery)) in (2..).zip(&plan.faults) {
         let channel = if *is_up { &mut pair.up } else { &mut pair.down };
         let at = if *is_up { at % 800 } else { *at };
@@ -204,29 +222,53 @@ fn run(plan: &Plan) {
         } else {
             let _ = pair.run();
         }
+        let has_forgotten = forgets && forgot(&pair);
         for ended in [pair.alice.ended, pair.bob.ended].into_iter().flatten() {
-            assert!(!matches!(ended, Err(Failure::Protocol(_) | Failure::Misuse(_))), "{ended:?}");
+            let is_wrong = matches!(ended, Err(Failure::Protocol(_) | Failure::Misuse(_)));
+            assert!(!is_wrong || has_forgotten, "{ended:?}");
         }
-        check(&pair);
+        check(&pair, &files, &sent_before);
         if matches!(pair.alice.ended, Some(Ok(_))) {
             return;
         }
         // What a stream has released is gone with the process that had it.
         let can_restart = plan.window.is_none();
         match recovery {
+            _ if has_forgotten => {
+                restarted = true;
+                pair.restart_as(&ours, &theirs);
+            }
             Recovery::Both => pair.reconnect_parked(&theirs, attempt),
+            Recovery::Receiver if can_restart => {
+                (restarted, forgets) = (true, true);
+                pair.restart_sender(&ours, &theirs, attempt);
+            }
+            Recovery::Store if can_restart => {
+                restarted = true;
+                let others = others(attempt);
+                sent_before.extend(std::mem::replace(&mut files, others));
+                pair.alice.events.clear();
+                let id = TransferId::new([attempt as u8; 16]);
+                pair.call_with(&ours, &theirs, id, files.clone());
+            }
             Recovery::Nobody if can_restart => {
                 restarted = true;
                 pair.restart_as(&ours, &theirs);
             }
-            Recovery::Sender | Recovery::Nobody => pair.reconnect(&theirs, attempt),
+            Recovery::Sender | Recovery::Nobody | Recovery::Receiver | Recovery::Store => {
+                pair.reconnect(&theirs, attempt)
+            }
         }
     }
     (pair.down.piece, pair.up.piece) = plan.pieces;
     (pair.bob.descriptors, pair.bob.fail_write) = (None, None);
-    let (sent, received) = pair.run();
+    let (mut sent, mut received) = pair.run();
+    if forgets && forgot(&pair) {
+        pair.restart_as(&ours, &theirs);
+        (sent, received) = pair.run();
+    }
     let (Ok(sent), Ok(_)) = (sent, received) else { panic!("{sent:?} {received:?}") };
-    check(&pair);
+    check(&pair, &files, &sent_before);
     let all = files.len() as u64;
     if !restarted {
         // What travelled is receipted, and never taken for unchanged.
@@ -249,6 +291,24 @@ fn run(plan: &Plan) {
             }
         }
     }
+}
+
+/// Whether a session ended as its sender goes on with a transfer of which it knows nothing: it is told of what it does not
+/// know, or offers again what was settled. The receiver has to bear it, and owes it no success.
+fn forgot(pair: &Pair) -> bool {
+    let breaches = |ended| matches!(ended, Some(Err(Failure::Protocol(_))));
+    breaches(pair.alice.ended) || breaches(pair.bob.ended)
+}
+
+/// Files of another transfer: small ones, and one of several blocks.
+fn others(attempt: u32) -> Vec<(Meta, Vec<u8>)> {
+    let file = |(number, len): (u32, usize)| {
+        let name = path(&format!("g{attempt}-{number}"));
+        let bytes = content(u64::from(100 * attempt + number), len);
+        let time = Timestamp::new(5 + i64::from(attempt), number);
+        (Meta::file(name, Some(len as u64)).modified(time), bytes)
+    };
+    (0..).zip([5, 3000, 700]).map(file).collect()
 }
 
 /// What was refused for the trouble of the store on an earlier connection, and not offered again since.

@@ -183,13 +183,8 @@ fn receipt_of_what_was_stored_after_a_claim_is_a_breach_and_of_what_was_held_is_
     let root = Root::of(&content(1, 3000));
     let claimed = || {
         let mut rogue = receiver(3000);
-        let compare = Message::Have {
-            entry: ZERO,
-            first: 0,
-            hashes: Vec::new(),
-            more: false,
-            compare: true,
-        };
+        let compare =
+            Message::Have { entry: ZERO, first: 0, hashes: Vec::new(), more: false, compare: true };
         rogue.say(&compare);
         rogue.over(true);
         rogue.settle();
