@@ -1,5 +1,7 @@
 //! Many senders, one after the other and at the same time.
 
+#[cfg(all(test, feature = "testing"))]
+mod crowd;
 mod session;
 
 use std::collections::HashMap;

@@ -1,0 +1,119 @@
+//! Servers over memory among strangers, at random: who comes, in what order, what they do, and what the bounds are.
+//!
+//! Whatever came before, a sender is served soon, and each place and connection is given back: there are more senders in
+//! turn than there are places.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::Server;
+use crate::config::Config;
+use crate::drive::{Cancel, Retry, Transfer};
+use crate::proto::{RelPath, SendAction, Sender, TransferId};
+use crate::store::{MemorySource, MemoryStore};
+use crate::testing::choices::Choices;
+use crate::transport::Connector as _;
+use crate::transport::memory::{self, MemoryConnector, Pipe};
+
+/// Far more than a sender has to wait on a machine that is busy, and far less than any deadline of a stranger.
+const SOON: Duration = Duration::from_secs(8);
+
+const CROWDS: u32 = 12;
+
+#[test]
+fn sender_in_a_crowd_of_strangers_is_served_soon_and_everything_is_given_back() {
+    for seed in 0..CROWDS {
+        let mut bytes = [0; 200];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        crowd(seed, &mut Choices::new(&bytes));
+    }
+}
+
+fn crowd(seed: u32, choices: &mut Choices<'_>) {
+    let (connector, mut acceptor) = memory::network(NonZeroUsize::new(1 << 16).unwrap());
+    acceptor.set_timeout(Some(Duration::from_millis(5)));
+    let (store, cancel) = (MemoryStore::new(), Cancel::new());
+    let sessions = 1 + usize::from(choices.below(3));
+    let server = Server::new(acceptor, store.clone())
+        .sessions(sessions)
+        .waiting(1 + usize::from(choices.below(3)))
+        .strangers(1 + usize::from(choices.below(4)))
+        .cancel(cancel.clone());
+    let outcome = thread::scope(|scope| {
+        let server = scope.spawn(move || server.run(|_, _| ()));
+        let outcome = visit(&connector, &store, sessions, choices);
+        cancel.leave();
+        drop(server.join().expect("a server does not panic"));
+        outcome
+    });
+    assert_eq!(outcome, Ok(()), "crowd {seed}");
+}
+
+/// Strangers and senders in turn.
+fn visit(
+    connector: &MemoryConnector,
+    store: &MemoryStore,
+    sessions: usize,
+    choices: &mut Choices<'_>,
+) -> Result<(), String> {
+    let mut strangers: Vec<Pipe> = Vec::new();
+    for number in 0..=sessions {
+        for _ in 0..choices.below(6) {
+            let Ok(mut stream) = connector.clone().connect() else { continue };
+            let greeting = greeting(choices.byte());
+            let said: &[u8] = match choices.below(5) {
+                0 => &[],
+                1 => &greeting[..1 + usize::from(choices.byte()) % greeting.len()],
+                2 => &greeting,
+                3 => &[0xA5; 300],
+                // Gone at once.
+                _ => continue,
+            };
+            let _ = stream.write(said);
+            strangers.push(stream);
+        }
+        while choices.below(3) == 0 && !strangers.is_empty() {
+            strangers.swap_remove(usize::from(choices.byte()) % strangers.len());
+        }
+        send(connector.clone(), number, store)?;
+    }
+    Ok(())
+}
+
+/// Sends a file, which has to be there soon.
+fn send(mut connector: MemoryConnector, number: usize, store: &MemoryStore) -> Result<(), String> {
+    let (name, cancel) = (format!("f{number}"), Cancel::new());
+    let path = RelPath::parse(name.as_bytes()).unwrap();
+    let (done, ended) = mpsc::channel();
+    thread::scope(|scope| {
+        let transfer = Transfer::new(Config::default()).cancel(cancel.clone());
+        let mut source = MemorySource::new().file(path.clone(), vec![7; 10_000]);
+        scope.spawn(move || {
+            let sent = transfer.retry(Retry::default()).send_via(&mut source, &mut connector);
+            done.send(sent.map(|sum| sum.delivered))
+        });
+        match ended.recv_timeout(SOON) {
+            Ok(Ok(1)) if store.get(path.as_bytes()).is_some() => Ok(()),
+            Ok(ended) => Err(format!("sender {number}: {ended:?}")),
+            Err(_) => {
+                cancel.cancel();
+                Err(format!("sender {number} is not served"))
+            }
+        }
+    })
+}
+
+/// The first turn of a sender that has nothing more to say.
+fn greeting(id: u8) -> Vec<u8> {
+    let transfer = TransferId::new([id; 16]);
+    let mut sender = Sender::new(Config::default(), transfer, [id; 16], Duration::ZERO);
+    let mut out = Vec::new();
+    let waits = |action| matches!(action, Ok(SendAction::Await { .. }));
+    assert!((0..9).any(|_| waits(sender.poll(Duration::ZERO, &mut out))), "it greets, and waits");
+    out
+}
