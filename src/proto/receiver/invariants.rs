@@ -76,6 +76,11 @@ impl Receiver {
         self.assert_bound();
     }
 
+    /// Returns how many entries a check looks at.
+    pub(crate) fn entries_to_check(&self) -> usize {
+        self.entries.len().saturating_add(self.former.entries().len())
+    }
+
     /// Checks how many files are open whose content is to come: those that count as open on the wire, and of the others one, and
     /// the one that the current message is about.
     fn assert_bound(&self) {

@@ -299,12 +299,15 @@ impl Pair {
         moved
     }
 
-    /// After each step, what is open belongs to an entry. Of very many entries, one step of many is looked at.
+    /// After each step, what is open belongs to an entry. A check looks at every entry: of more than 64, one step in so
+    /// many is checked that a step costs as much as with 64. What is planted is met with few.
     fn check_receiver(&mut self) {
         self.steps += 1;
         let open = &self.bob.open;
         assert!(self.bob.rivals.keys().all(|entry| open.contains_key(entry)));
-        if open.len() > 64 && !self.steps.is_multiple_of(64) {
+        let machines = [Some(&self.receiver), self.former.as_ref()].into_iter().flatten();
+        let entries = machines.map(Receiver::entries_to_check).sum::<usize>() as u64;
+        if !self.steps.is_multiple_of(1 + entries / 64) {
             return;
         }
         // What is handed back is the store's, until it has said so.

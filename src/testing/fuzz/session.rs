@@ -40,13 +40,14 @@ pub(super) fn session(data: &[u8]) {
         let began = pair.now();
         pair.alice.events.clear();
         let mut fouls = moves.fouls();
-        let (sent, _) = pair.run_with(|_| {
+        let (sent, _) = pair.run_with(|pair| {
+            // At each step: a session without end would never come to what follows it.
+            assert!(pair.now() - began < HOUR, "the session takes too long");
             world.observe();
             if let Some(foul) = fouls.next() {
                 world.meddle(foul);
             }
         });
-        assert!(pair.now() - began < HOUR, "the session took too long");
         world.check(&tree, &pair.alice.events);
         let is_done = if let Ended::Closed(sum) = sent {
             assert_eq!(settled(&sum), tree.files.len() as u64, "a call leaves out some of it");

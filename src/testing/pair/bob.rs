@@ -22,6 +22,7 @@ pub struct Bob<T: Store> {
     /// The machine of the former connection, to be taken over once the sender has greeted.
     pub(super) former: Option<Receiver>,
     pub(super) ended: Option<Ended>,
+    steps: u64,
 }
 
 impl<T: Store> Bob<T> {
@@ -37,6 +38,7 @@ impl<T: Store> Bob<T> {
             files: Files::new(),
             former: None,
             ended: None,
+            steps: 0,
         }
     }
 
@@ -91,7 +93,15 @@ impl<T: Store> Bob<T> {
     }
 
     /// After each step, what is open belongs to an entry of the session, or of the former one until that is adopted.
-    fn check(&self) {
+    ///
+    /// A check looks at every entry: of more than 64, one step in so many is checked that a step costs as much as with 64.
+    fn check(&mut self) {
+        self.steps = self.steps.wrapping_add(1);
+        let machines = [Some(&self.receiver), self.former.as_ref()].into_iter().flatten();
+        let entries: usize = machines.map(Receiver::entries_to_check).sum();
+        if !self.steps.is_multiple_of(1 + entries as u64 / 64) {
+            return;
+        }
         if let Some(former) = &self.former {
             former.assert_invariants(self.files.entries());
             self.receiver.assert_invariants([]);
