@@ -68,7 +68,8 @@ impl AsFd for Folder {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) root: Folder,
-    /// Folders that were made here, for entries that may yet be discarded.
+    /// Folders that were made here, for entries that may yet be discarded. Held while one is made, until it is known to be
+    /// as it was made; see [`Tree::wait_for_makers`].
     made: Mutex<Known>,
     /// Folders whose name was seen to be durable in the folder above.
     named: Mutex<Known>,
@@ -104,6 +105,7 @@ impl Tree {
                 Err(failed) => return Err(failed.into()),
             }
         }
+        self.wait_for_makers();
         Ok(way)
     }
 
@@ -148,7 +150,14 @@ impl Tree {
             let below = self.make_one(&way.folder, part)?;
             way.go_down(below);
         }
+        self.wait_for_makers();
         Ok(way)
+    }
+
+    /// Waits until a folder that another session of this process is making has been looked at. Nothing may be put into one
+    /// before: it would be taken for that of somebody else, and never get its time and mode.
+    fn wait_for_makers(&self) {
+        drop(lock(&self.made));
     }
 
     fn make_one(&self, folder: &Folder, part: &[u8]) -> Result<Folder> {
@@ -157,12 +166,13 @@ impl Tree {
                 Err(Failed { errno: Errno::NOENT, .. }) => {}
                 opened => return opened,
             }
+            let mut made = lock(&self.made);
             match mkdirat(folder, part, Mode::from_raw_mode(0o777)) {
                 Ok(()) => {
                     let below = folder.open(part)?;
                     // Another folder may stand there by now, which is not to be changed or removed.
                     if below.is_as_made()? {
-                        lock(&self.made).insert(below.id);
+                        made.insert(below.id);
                     }
                     // A folder that was removed may have had the same number.
                     lock(&self.named).0.remove(&below.id);
@@ -302,5 +312,36 @@ mod tests {
             is_over.store(true, std::sync::atomic::Ordering::Relaxed);
             assert_eq!(made, None);
         });
+    }
+
+    /// A session makes a folder, and looks whether it is as it was made; another one puts something into it at once.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "two sessions race for a folder")]
+    fn folders_that_another_session_fills_at_once_are_known_to_be_made_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let tree = Tree::new(Folder::new(root).unwrap());
+        let paths: Vec<_> =
+            (0..2000).map(|n| RelPath::parse(n.to_string().as_bytes()).unwrap()).collect();
+        let start = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for path in &paths {
+                    start.wait();
+                    let mut way = tree.open(Some(path)).unwrap();
+                    while way.depth() == 0 {
+                        way = tree.open(Some(path)).unwrap();
+                    }
+                    mkdirat(&way.folder, c"below", Mode::from_raw_mode(0o777)).unwrap();
+                }
+            });
+            for path in &paths {
+                start.wait();
+                tree.try_make(Some(path)).unwrap();
+            }
+        });
+        for path in &paths {
+            assert!(tree.make_wanted(path).unwrap().1, "{path:?}");
+        }
     }
 }
