@@ -178,10 +178,14 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
 #[test]
 fn sender_of_nanoseconds_past_a_second_is_a_breach() {
     let mut rogue = sender();
-    let time = crate::proto::Timestamp { seconds: i64::MIN, nanos: 1_000_000_000 };
     let mut offer = wire(0, b"a", Some(4));
-    offer.modified = Some(time);
-    rogue.say(&Message::Offer(offer));
+    offer.modified = crate::proto::Timestamp::new(i64::MIN, 999_999_999);
+    let mut control = Vec::new();
+    Message::Offer(offer).encode(&mut control);
+    let nanos = 999_999_999_u32.to_le_bytes();
+    let at = control.windows(4).position(|bytes| bytes == nanos).unwrap();
+    control[at..at + 4].copy_from_slice(&1_000_000_000_u32.to_le_bytes());
+    rogue.say_raw(Name::Offer.kind(), &control, &[]);
     breach(rogue, ProtocolError::Malformed { kind: Name::Offer });
 }
 
