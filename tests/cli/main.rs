@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
+    clippy::print_stderr,
     clippy::print_stdout,
     reason = "tests open sockets and files, run where a usize has 64 bits, and stop where something is wrong"
 )]
@@ -16,6 +17,7 @@ mod budget;
 mod contest;
 mod cuts;
 mod existing;
+mod folding;
 mod future;
 mod haul;
 mod help;

@@ -154,10 +154,15 @@ pub(crate) fn python(name: &str) -> Command {
     python
 }
 
-/// Whether `python3` or OpenBSD's `nc` is not on this machine: then a test that talks to them says so and ends. Where CI
-/// is set, they must be there, and the test fails without them.
+/// Whether the programs that tests need must be there: where `CI` is set, or the gate has installed them. A test that
+/// lacks one fails then; elsewhere it says so and ends.
+pub(crate) fn must_have_programs() -> bool {
+    ["CI", "HAUL_PROGRAMS"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// Whether `python3` or OpenBSD's `nc` is not on this machine, and [need not be](must_have_programs).
 pub(crate) fn lacks_peers() -> bool {
-    if std::env::var_os("CI").is_some() {
+    if must_have_programs() {
         return false;
     }
     let says = |program: &str, argument: &str| {
@@ -172,9 +177,18 @@ pub(crate) fn lacks_peers() -> bool {
     lacks
 }
 
+/// Whether `python3` is not on this machine; as [`lacks_peers`].
+pub(crate) fn lacks_python() -> bool {
+    let lacks = !must_have_programs() && quiet("python3").arg("--version").status().is_err();
+    if lacks {
+        println!("skipped: this test needs python3 (apt-get install python3)");
+    }
+    lacks
+}
+
 /// Whether `strace` is not on this machine; as [`lacks_peers`].
 pub(crate) fn lacks_strace() -> bool {
-    let lacks = std::env::var_os("CI").is_none() && quiet("strace").arg("-V").status().is_err();
+    let lacks = !must_have_programs() && quiet("strace").arg("-V").status().is_err();
     if lacks {
         println!("skipped: this test needs strace (apt-get install strace)");
     }
