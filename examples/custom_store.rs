@@ -177,6 +177,8 @@ impl Store for Objects {
                 self.ended.push_back((commit.ticket, Err(Uncommitted::Taken { file, rival })));
                 return;
             }
+            // Commits are done as they come, so of two for one name the later one has it, as the contract asks. A store
+            // that does them elsewhere sees to that: one that comes late does not replace what a later one was receipted for.
             Open::Draft(path, mut bytes) => {
                 bytes.truncate(usize::try_from(commit.size).unwrap_or(usize::MAX));
                 let root = Root::of(&bytes);
@@ -218,7 +220,7 @@ mod tests {
     /// A store that also takes folders and keeps names beside those that are taken runs `check_store`, which is all of
     /// the suite.
     #[test]
-    fn objects_know_each_commit_by_its_ticket() {
+    fn objects_know_each_commit_by_its_ticket_and_keep_the_later_of_two() {
         check_tickets(super::Objects::default());
     }
 }

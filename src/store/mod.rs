@@ -174,7 +174,8 @@ pub trait Store {
     /// What stands under the name of an offer, if it is a regular file. It is looked at, and not opened.
     ///
     /// A sender that trusts times asks for this; see [`Unchanged::ByTime`](crate::config::Unchanged::ByTime). `None`,
-    /// the default, has the entry offered again and begun.
+    /// the default, has the entry offered again and begun. So it is where a commit under way is about to give the name to
+    /// something else.
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {
         let _ = offer;
         None
@@ -263,6 +264,11 @@ pub trait Store {
     /// Whether the name is free is decided here, in one step with taking it, whatever `begin` found: another session, or
     /// another program, may have been faster.
     ///
+    /// Of two commits that give one name, or vouch for what has it, the one that was started later has it in the end,
+    /// whatever session of the store and its clones each is of: one whose session was given up must not put an older file in
+    /// the place of one that was receipted since. A commit that comes to its name after a later one leaves that in place
+    /// under [`Place::Replacing`] too, and is handed back.
+    ///
     /// A folder gets its time after all entries that were committed before it have their names.
     fn commit(&mut self, file: Self::File, commit: Commit);
 
@@ -271,7 +277,7 @@ pub trait Store {
     /// `None`: none ended in that time. Each commit ends once. It may end after its session was given up and while the store
     /// serves the next one, which has entries of the same numbers: by its ticket alone a commit is known.
     ///
-    /// Where something else has the final name, the file is handed back as [`Uncommitted::Taken`], and can be
+    /// Where something else has the final name (under [`Place::Replacing`]: what a later commit gave it to), the file is handed back as [`Uncommitted::Taken`], and can be
     /// committed under another name; that is not for a file in [`Begun::Existing`], which fails with
     /// [`Refusal::Exists`] if what stands under its name is no longer what was read.
     fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<Self::File>)>;

@@ -12,6 +12,7 @@
 
 mod fault;
 mod late;
+mod order;
 mod rivals;
 mod source;
 mod tickets;
@@ -61,20 +62,24 @@ pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
     check(Checked::folders_are_made);
     check(Checked::many_commits_all_end);
     check(Checked::tickets_of_two_sessions_are_given_back_with_their_own_ends);
+    check(Checked::later_of_two_commits_of_one_name_has_it);
     check(Checked::standing_is_what_stands_or_nothing);
 }
 
-/// Checks that a store knows each commit by its ticket, where it serves one session while commits of another one end.
+/// Checks that a store knows each commit by its ticket, where it serves one session while commits of another one end, and
+/// that of two commits which give one name the later one has it.
 ///
 /// [`check_store`] does that too. This is for a store that keeps only part of the contract, such as one that takes
 /// nothing but files.
 ///
 /// # Panics
 ///
-/// If a ticket comes back with the end of another commit, twice, or not at all.
+/// If a ticket comes back with the end of another commit, twice, or not at all; if what was committed first has the name in
+/// the end.
 pub fn check_tickets(store: impl Store) {
     let mut checked = Checked::new(store, Durability::Synced);
     checked.tickets_of_two_sessions_are_given_back_with_their_own_ends();
+    checked.later_of_two_commits_of_one_name_has_it();
 }
 
 struct Checked<S: Store> {

@@ -23,6 +23,7 @@ use super::file::{FsFile, stat_refusal};
 use super::folder::{Folder, Tree, Way};
 use super::mode;
 use super::name::{self, Turns};
+use super::order::{Claim, Order};
 use super::partial::{self, Partial};
 use super::stat::{self, Id, Stamp};
 use super::sync::Queue;
@@ -34,6 +35,7 @@ use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusa
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) turns: Turns,
+    pub(super) order: Order,
     pub(super) tree: Tree,
     pub(super) umask: u32,
     #[cfg(test)]
@@ -63,6 +65,8 @@ pub(super) enum Step {
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) shared: Arc<Shared>,
+    /// Its place among the commits of the same name.
+    pub(super) claim: Claim,
     /// The name that it is to get.
     pub(super) path: RelPath,
     pub(super) file: FsFile,
@@ -218,23 +222,27 @@ impl Job {
             What::Link { target } => {
                 let Way { folder, ids } = tree.make(parent.as_ref())?;
                 let modified = self.commit.meta.modified;
-                name::give_link(&self.shared, &folder, name, target, modified, replacing)?;
+                name::give_link(&self.claim, &folder, name, target, modified, replacing)?;
                 self.sweep(|name| partial::sweep_links(&folder, name));
                 (ids, parent)
             }
             What::Existing(Existing { stamp, folder, .. }) => {
                 let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
+                // What is older does not replace what is vouched for.
+                let turn = self.shared.turns.take(&self.claim.name);
                 let standing = folder.look(name)?;
                 if standing.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
                     return Err(Refusal::Exists.into());
                 }
+                self.claim.set_given();
+                drop(turn);
                 self.sweep(|name| partial::sweep(folder, name, stamp.id));
                 (ids, parent)
             }
             What::Partial { partial, folder, .. } => {
                 let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
                 let size = self.commit.size;
-                let old = name::give(&self.shared, folder, partial, name, size, replacing)?;
+                let old = name::give(&self.claim, folder, partial, name, size, replacing)?;
                 if let Some(old) = old {
                     mode::narrow(&partial.file, old.st_mode);
                 }
@@ -303,9 +311,9 @@ impl Job {
     }
 
     fn end(self) {
-        let Self { shared, path, file, commit, ended, failed, wanted, .. } = self;
-        // Whoever hears of the end may count on the descriptors.
-        drop(wanted);
+        let Self { shared, path, file, commit, ended, failed, wanted, claim, .. } = self;
+        // Whoever hears of the end may count on the descriptors, and on what has the name.
+        drop((wanted, claim));
         let result = match failed {
             Some(Trouble::Taken(rival)) => {
                 let size = file.size;

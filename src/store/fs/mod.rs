@@ -7,11 +7,13 @@
 mod commit;
 mod failed;
 mod file;
+mod fold;
 mod folder;
 mod hidden;
 mod holes;
 mod mode;
 mod name;
+mod order;
 mod partial;
 mod source;
 mod stat;

@@ -15,9 +15,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, Stat, linkat, readlinkat, renameat, symlinkat, utimensat};
 use rustix::io::Errno;
 
-use super::commit::{Existing, Shared, Step, Trouble, times};
+use super::commit::{Existing, Step, Trouble, times};
 use super::failed::{self, During, Failed};
 use super::folder::{ATTEMPTS, Folder, NOENT};
+use super::order::Claim;
 use super::partial::{self, Partial};
 use super::stat::{self, Id};
 use super::sys;
@@ -26,7 +27,7 @@ use crate::store::refusal_of;
 
 /// What is to get a final name.
 struct Moved<'a> {
-    shared: &'a Shared,
+    claim: &'a Claim,
     folder: &'a Folder,
     from: &'a [u8],
     to: &'a [u8],
@@ -42,7 +43,7 @@ struct Moved<'a> {
 
 /// Gives a partial file its final name, and returns what it replaced. If something has the name, says what.
 pub(super) fn give(
-    shared: &Shared,
+    claim: &Claim,
     folder: &Folder,
     partial: &Partial,
     to: &[u8],
@@ -52,7 +53,7 @@ pub(super) fn give(
     let (from, id) = (partial.name.as_bytes(), partial.id);
     let replaced = replacing.then_some(FileType::RegularFile);
     let size = Some(size);
-    let moved = Moved { shared, folder, from, to, id, replaced, size, target: None };
+    let moved = Moved { claim, folder, from, to, id, replaced, size, target: None };
     for _ in 0..ATTEMPTS {
         match moved.rename() {
             Err(Refusal::Exists) => {}
@@ -63,7 +64,7 @@ pub(super) fn give(
         }
         match Existing::open(folder, to) {
             // Put there since it was seen that there is nothing to replace.
-            Ok(Some(_)) if replacing => {}
+            Ok(Some(_)) if replacing && !claim.is_overtaken() => {}
             Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),
             // Removed meanwhile.
             Err(Failed { errno: Errno::NOENT, .. }) => {}
@@ -77,7 +78,7 @@ pub(super) fn give(
 
 /// Gives a link its final name, unless a link to the same stands there.
 pub(super) fn give_link(
-    shared: &Shared,
+    claim: &Claim,
     folder: &Folder,
     name: &[u8],
     target: &[u8],
@@ -86,14 +87,20 @@ pub(super) fn give_link(
 ) -> Result<(), Trouble> {
     let mut last = Refusal::Exists;
     for _ in 0..ATTEMPTS {
-        match readlinkat(folder, name, Vec::new()) {
-            Ok(standing) if standing.as_bytes() == target => return Ok(()),
-            Ok(_) if !replacing => return Err(Trouble::Taken(None)),
+        let turn = claim.shared.turns.take(&claim.name);
+        let standing = readlinkat(folder, name, Vec::new());
+        match standing {
+            Ok(standing) if standing.as_bytes() == target => {
+                claim.set_given();
+                return Ok(());
+            }
+            Ok(_) if !replacing || claim.is_overtaken() => return Err(Trouble::Taken(None)),
             Ok(_) | Err(Errno::NOENT) => {}
             Err(Errno::INVAL) => return Err(Refusal::KindClash.into()),
             Err(errno) => return Err(Failed::new(StoreOperation::Stat, errno).into()),
         }
-        match make_link(shared, folder, name, target, modified, replacing) {
+        drop(turn);
+        match make_link(claim, folder, name, target, modified, replacing) {
             Ok(()) => {}
             // The name was taken meanwhile, or another session swept the new link away: links have no locks.
             Err(
@@ -109,7 +116,7 @@ pub(super) fn give_link(
 
 /// Makes a symbolic link under a name of a partial file, and renames it: never is a link changed in place.
 fn make_link(
-    shared: &Shared,
+    claim: &Claim,
     folder: &Folder,
     to: &[u8],
     target: &[u8],
@@ -129,7 +136,7 @@ fn make_link(
         }
         let replaced = replacing.then_some(FileType::Symlink);
         let (from, target) = (partial.as_bytes(), Some(target));
-        let moved = Moved { shared, folder, from, to, id, replaced, size: None, target };
+        let moved = Moved { claim, folder, from, to, id, replaced, size: None, target };
         return moved.rename().map(drop).inspect_err(|_| {
             let _ = folder.remove(partial.as_bytes(), id);
         });
@@ -142,7 +149,7 @@ fn make_link(
 pub(super) struct Turns([Mutex<()>; 16]);
 
 impl Turns {
-    fn take(&self, name: &[u8]) -> MutexGuard<'_, ()> {
+    pub(super) fn take(&self, name: &[u8]) -> MutexGuard<'_, ()> {
         // Names that share a lock wait for one another without need, for a few system calls.
         let sum = name.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte));
         let turn = &self.0[sum % self.0.len()];
@@ -155,23 +162,26 @@ impl Moved<'_> {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Tampered`] if it is not what stands under the name. [`Refusal::Exists`]: the final name is taken.
-    /// [`Refusal::KindClash`]: it is that of something which is not replaced.
+    /// [`Refusal::Tampered`] if it is not what stands under the name. [`Refusal::Exists`]: the final name is taken, or
+    /// that of what a later commit gave it to. [`Refusal::KindClash`]: it is that of something which is not replaced.
     fn rename(&self) -> Result<Option<Stat>, Refusal> {
-        let &Self { shared, folder, from, to, .. } = self;
+        let &Self { claim, folder, from, to, .. } = self;
+        let shared = &claim.shared;
         let step = shared.step(Step::Rename);
         step.map_err(|error| refusal_of(StoreOperation::Rename, &error))?;
         // Until it is proved: another session may replace what has just got its name.
-        let _turn = shared.turns.take(to);
+        let _turn = shared.turns.take(&claim.name);
         self.prove(from)?;
         if let Some(kind) = self.replaced
             && let Some(old) = folder.look(to)?
         {
-            return if stat::kind(&old) == kind {
-                self.replace(old)
-            } else {
-                Err(Refusal::KindClash)
-            };
+            if stat::kind(&old) != kind {
+                return Err(Refusal::KindClash);
+            }
+            if claim.is_overtaken() {
+                return Err(Refusal::Exists);
+            }
+            return self.replace(old).inspect(|_| claim.set_given());
         }
         let renamed = match shared.step(Step::RenameNoReplace) {
             Ok(()) => sys::rename_if_free(folder, from, to),
@@ -183,6 +193,7 @@ impl Moved<'_> {
             if is_linked { linkat(folder, from, folder, to, AtFlags::empty()) } else { renamed };
         renamed.during(StoreOperation::Rename)?;
         self.prove_renamed()?;
+        claim.set_given();
         // The name stands, which is what counts. If this fails, `sweep` may yet do it, or that of a later attempt.
         if is_linked && shared.step(Step::Unlink).is_ok() {
             let _ = folder.remove(from, self.id);
@@ -192,7 +203,8 @@ impl Moved<'_> {
 
     /// Takes the place of `old`, as long as that, or another of its kind, has the name.
     fn replace(&self, old: Stat) -> Result<Option<Stat>, Refusal> {
-        let &Self { shared, folder, from, to, .. } = self;
+        let &Self { claim, folder, from, to, .. } = self;
+        let shared = &claim.shared;
         // Until it is removed.
         let _held = partial::hold_replaced(folder, to, &old);
         let exchange = || sys::exchange(folder, from, to);
@@ -241,7 +253,7 @@ impl Moved<'_> {
     }
 
     fn prove_renamed(&self) -> Result<(), Refusal> {
-        let _ = self.shared.step(Step::Renamed);
+        let _ = self.claim.shared.step(Step::Renamed);
         self.prove(self.to).or_else(|refusal| {
             if !self.is_another_sessions() {
                 self.put_back()?;

@@ -14,16 +14,17 @@ use rustix::fs::{
     Access, AtFlags, CWD, Mode, OFlags, accessat, fstat, fstatvfs, openat, readlinkat,
 };
 use rustix::io::Errno;
-use unicode_normalization::UnicodeNormalization;
 
 use super::commit::{Existing, Job, Shared, Trouble, What};
 use super::failed::{self, During, Failed};
 use super::file::{FsFile, stat_refusal};
+use super::fold::fold;
 use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
 use super::holes;
 use super::mode;
 use super::name::Turns;
+use super::order::{Claim, Order};
 use super::partial::{self, Partial};
 use super::source::about;
 use super::stat;
@@ -32,7 +33,7 @@ use super::target::stays_inside;
 use crate::proto::{
     EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, TransferId,
 };
-use crate::store::names::{Taken, beside, fold_case};
+use crate::store::names::{Taken, beside};
 use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 
 /// Stores entries in a folder of the file system, and nothing outside it.
@@ -153,6 +154,7 @@ impl FsStore {
             umask: mode::umask(&root),
             tree: Tree::new(root),
             turns: Turns::default(),
+            order: Order::default(),
             #[cfg(test)]
             hook: tests::Hook::default(),
         };
@@ -418,7 +420,12 @@ impl Store for FsStore {
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {
         self.options.hidden.check(&offer.meta.path).ok()?;
         // It has its name in this session, though nothing is done for it.
-        self.taken.claim(&fold(&offer.meta.path), offer.entry, &offer.meta.kind).ok()?;
+        let folded = fold(&offer.meta.path);
+        self.taken.claim(&folded, offer.entry, &offer.meta.kind).ok()?;
+        // What is about to be replaced is not what a receipt may name.
+        if self.shared.order.is_under_way(&folded) {
+            return None;
+        }
         let (_, stat) = self.look(&offer.meta.path).ok()??;
         let modified = stat::modified(&stat).filter(|_| stat::is_file(&stat))?;
         Some(Standing::new(stat::size(&stat), modified))
@@ -522,10 +529,12 @@ impl Store for FsStore {
             Ok(None) => Some(Trouble::Taken(None)),
             Err(refusal) => Some(Trouble::Failed(*refusal)),
         };
+        let path = name.ok().flatten().unwrap_or_else(|| file.path.clone());
         self.pool.submit(Job {
             number: 0,
             shared: Arc::clone(&self.shared),
-            path: name.ok().flatten().unwrap_or_else(|| file.path.clone()),
+            claim: Claim::new(Arc::clone(&self.shared), fold(&path)),
+            path,
             file,
             commit,
             ended: self.end.clone(),
@@ -569,20 +578,6 @@ const fn clash(place: Place) -> Refusal {
 fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
     let end = offset.saturating_add(len);
     if end > LARGEST { Err(Refusal::TooLarge { size: end, limit: LARGEST }) } else { Ok(end) }
-}
-
-/// A name in lower case and the composed form of Unicode, as far as it is UTF-8.
-fn fold(path: &RelPath) -> Vec<u8> {
-    composed(&fold_case(&composed(path.as_bytes())))
-}
-
-fn composed(name: &[u8]) -> Vec<u8> {
-    let mut composed = Vec::with_capacity(name.len());
-    for chunk in name.utf8_chunks() {
-        composed.extend_from_slice(chunk.valid().nfc().collect::<String>().as_bytes());
-        composed.extend_from_slice(chunk.invalid());
-    }
-    composed
 }
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);

@@ -1,4 +1,4 @@
-//! A store whose commits end late, twice, and among those of another session.
+//! A store whose commits start and end late, twice, and among those of another session.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::proto::{Offer, Refusal, Ticket, TransferId};
 use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
 
-/// A store that says late that a commit of another store ended, and, where it is told to, says so twice, or says what
-/// nobody asked for.
+/// A store that says late that a commit of another store ended, and, where it is told to, starts it late, says its end
+/// twice, or says what nobody asked for.
 ///
 /// To say a thing twice is against the contract of a [`Store`]. A receiver does not rely on that: neither changes what
-/// it does.
+/// it does. To start commits in another order than they were given is against it too.
 #[derive(Debug)]
 pub struct LateStore<S: Store> {
     inner: S,
@@ -19,11 +19,22 @@ pub struct LateStore<S: Store> {
     asked: u32,
     twice: bool,
     strangers: bool,
+    start: Start,
     commits: u64,
     under_way: u64,
     /// What is said before the next commit that ended.
     stray: VecDeque<(Ticket, Ended<S::File>)>,
     strays: u64,
+    /// What was given to it, and not yet to the other store.
+    held: VecDeque<(S::File, Commit)>,
+}
+
+/// When the other store is given a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    AtOnce,
+    Late,
+    NewestFirst,
 }
 
 impl<S: Store> LateStore<S> {
@@ -36,11 +47,28 @@ impl<S: Store> LateStore<S> {
             asked: 0,
             twice: false,
             strangers: false,
+            start: Start::AtOnce,
             commits: 0,
             under_way: 0,
             stray: VecDeque::new(),
             strays: 0,
+            held: VecDeque::new(),
         }
+    }
+
+    /// Gives each commit to the other store only when it is about to say that it ended: until then what was there before
+    /// has the name.
+    #[must_use]
+    pub const fn held(mut self) -> Self {
+        self.start = Start::Late;
+        self
+    }
+
+    /// The same, the newest of them first.
+    #[must_use]
+    pub const fn newest_first(mut self) -> Self {
+        self.start = Start::NewestFirst;
+        self
     }
 
     /// Says each end of a commit twice.
@@ -125,7 +153,11 @@ impl<S: Store> Store for LateStore<S> {
         }
         self.commits += 1;
         self.under_way += 1;
-        self.inner.commit(file, commit);
+        if self.start == Start::AtOnce {
+            self.inner.commit(file, commit);
+        } else {
+            self.held.push_back((file, commit));
+        }
     }
 
     fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<S::File>)> {
@@ -136,6 +168,13 @@ impl<S: Store> Store for LateStore<S> {
         if self.under_way > 0 && self.asked < self.polls {
             self.asked += 1;
             return None;
+        }
+        let next = match self.start {
+            Start::NewestFirst => self.held.pop_back(),
+            Start::AtOnce | Start::Late => self.held.pop_front(),
+        };
+        if let Some((file, commit)) = next {
+            self.inner.commit(file, commit);
         }
         let (ticket, ended) = self.inner.poll_committed(wait)?;
         self.asked = 0;

@@ -158,6 +158,17 @@ fn late_store_keeps_the_contract() {
 }
 
 #[test]
+fn late_store_that_holds_commits_back_keeps_the_contract() {
+    check_store(|| LateStore::new(MemoryStore::new(), 3).held());
+}
+
+#[test]
+#[should_panic(expected = "the earlier of two commits has the name in the end")]
+fn suite_notices_a_store_whose_older_commit_replaces_what_a_later_one_gave() {
+    check_tickets(LateStore::new(MemoryStore::new(), 1).newest_first());
+}
+
+#[test]
 #[should_panic(expected = "gives a ticket of no commit under way")]
 fn suite_notices_a_store_that_says_the_end_of_a_commit_twice() {
     check_store(|| LateStore::new(MemoryStore::new(), 0).twice());

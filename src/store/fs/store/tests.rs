@@ -19,6 +19,7 @@ mod hands;
 mod hidden;
 mod links;
 mod modes;
+mod order;
 mod sparse;
 mod swaps;
 
