@@ -89,6 +89,8 @@ pub enum Event {
 pub struct Summary {
     /// Entries that the receiver vouched for.
     pub delivered: u64,
+    /// Those among them that are files, and not folders or links.
+    pub files: u64,
     /// Those among them that it held already.
     pub held: u64,
     /// Bytes of content that the receiver vouched for.

@@ -62,7 +62,7 @@ use super::event::{Event, Summary};
 use super::link::Link;
 use super::message::Message;
 use super::path::RelPath;
-use super::types::{AbortCode, EntryId, Outcome, Receipt, Refusal, Ticket, TransferId};
+use super::types::{AbortCode, EntryId, Kind, Outcome, Receipt, Refusal, Ticket, TransferId};
 use crate::config::{Config, Existing};
 use crate::store::{Place, Standing};
 use crate::tree::Root;
@@ -401,6 +401,7 @@ impl Receiver {
         let (size, root) = (*size, *root);
         let identity = Some(Identity::of(&offer.meta, offer.block_size));
         let offered = offer.meta.path.clone();
+        let is_file = offer.meta.kind == Kind::File;
         let outcome = match rival {
             None => *outcome,
             Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
@@ -425,6 +426,7 @@ impl Receiver {
                 });
                 let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
                 count(&mut self.summary.delivered, 1);
+                count(&mut self.summary.files, u64::from(is_file));
                 count(&mut self.summary.bytes, size);
                 count(&mut self.summary.held, u64::from(outcome == Outcome::Held));
                 let receipt = Receipt { path, size, root, durability, outcome };

@@ -10,7 +10,7 @@ use crate::proto::event::Event;
 use crate::proto::link::{Consumed, Heard};
 use crate::proto::message::{Activity, Hello, Message, Name};
 use crate::proto::path::RelPath;
-use crate::proto::types::{EntryId, Outcome, Receipt, Refusal, Withdrawal};
+use crate::proto::types::{EntryId, Kind, Outcome, Receipt, Refusal, Withdrawal};
 
 impl Sender {
     pub(super) fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {
@@ -207,6 +207,7 @@ impl Sender {
         let Some(outgoing) = self.settle(entry) else { return };
         let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
         count(&mut self.summary.delivered, 1);
+        count(&mut self.summary.files, u64::from(outgoing.meta.kind == Kind::File));
         count(&mut self.summary.bytes, receipt.size);
         if receipt.outcome == Outcome::Held {
             count(&mut self.summary.held, 1);
