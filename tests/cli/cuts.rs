@@ -86,6 +86,26 @@ fn connection_reset_again_and_again_transfer_finishes_by_itself() {
     command_survives(Cut::Rst);
 }
 
+#[test]
+fn server_counts_files_and_bytes_of_all_connections() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let (bytes, tree) = (content(13, 8_000_000), outbox.path().join("tree"));
+    fs::create_dir(&tree).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        fs::write(tree.join(name), &bytes).unwrap();
+    }
+    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--json"]);
+    let proxy = Proxy::new(&address, Cut::Fin, [28_000_000]);
+    let mut alice = Haul::start(["send", "--json", tree.to_str().unwrap(), &proxy.address]);
+    alice.line(|line| line.contains("\"retry\""));
+    for side in [alice, bob] {
+        let events = side.finish().code(0).events();
+        let finished = events.last().unwrap();
+        let counted = ["files", "bytes"].map(|field| finished[field].as_u64().unwrap());
+        assert_eq!(counted, [4, 32_000_000], "{finished}");
+    }
+}
+
 /// As a library, because the deadlines of the command are long.
 #[test]
 fn connection_silent_again_and_again_transfer_finishes_by_itself() {

@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use haul::store::MemorySource;
+use haul::transport::Connector;
+use haul::transport::tcp::TcpConnector;
+use haul::{Config, Transfer};
 use tempfile::tempdir;
 
 use crate::haul::{Haul, exec, run, tree};
@@ -78,4 +82,19 @@ fn receiver_that_refused_ends_with_the_same_code() {
     let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
     run(["send", file.to_str().unwrap(), &address]).code(4);
     bob.finish().code(4).one_error(&["127.0.0.1:", "a.txt is refused"]);
+}
+
+#[test]
+fn receiver_that_refused_says_so_though_a_stranger_sent_nothing_before() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let file = outbox.path().join("a.txt");
+    fs::write(&file, "new").unwrap();
+    fs::write(inbox.path().join("a.txt"), "old").unwrap();
+    let (mut bob, address) = Haul::receive(inbox.path(), &["--once"]);
+    let stream = TcpConnector::new(address.parse().unwrap()).connect().unwrap();
+    let nothing = Transfer::new(Config::default()).send(&mut MemorySource::new(), stream).unwrap();
+    assert!(nothing.is_complete());
+    bob.line(|line| line.starts_with("received 0 files"));
+    run(["send", file.to_str().unwrap(), &address]).code(4);
+    bob.finish().code(4);
 }

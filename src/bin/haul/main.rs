@@ -5,6 +5,7 @@ mod address;
 mod args;
 mod bars;
 mod demo;
+mod ends;
 mod exit;
 mod explain;
 mod filter;

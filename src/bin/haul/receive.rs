@@ -1,7 +1,7 @@
 //! `haul receive`.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use haul::store::fs::{FsStore, HiddenNames};
 use haul::transport::Stdio;
@@ -10,12 +10,13 @@ use haul::{Cancel, Config, Error, Observer, RateLimit, Retry, Server, Transfer};
 
 use crate::address::{Address, Listen};
 use crate::args::Receive;
+use crate::ends::Ends;
 use crate::exit::{Code, Side, Stop};
 use crate::explain;
 use crate::interrupt;
 use crate::plain;
 use crate::report::{Record, Reporter};
-use crate::session::{Done, Session};
+use crate::session::Session;
 use crate::stream::{Link, Listener, Reach, TICK};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
@@ -123,7 +124,7 @@ fn serve(
         reporter,
     )?;
     let listener = listen(args.listen.as_ref(), TcpOptions::default(), Side::Receiver, reporter)?;
-    let done = Done::default();
+    let ends = Arc::<Ends>::default();
     let entries = config.limits.entries;
     let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);
     if let Some(sessions) = args.max_sessions {
@@ -138,12 +139,14 @@ fn serve(
         let peer = peer.to_string();
         reporter.say(&format!("connected by {peer}"));
         reporter.record(&Record::Connected { peer: &peer }, Some(number));
-        let session = Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&done));
+        let session = Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&ends));
         session.limit(entries)
     });
-    let code = *done.lock().unwrap_or_else(PoisonError::into_inner);
     match ended {
-        Ok(_) => Ok(code.unwrap_or_default()),
+        Ok(summary) => match ends.code(&summary) {
+            Some(code) => Ok(code),
+            None => Err(Stop::new(Code::Peer, UNSURE)),
+        },
         Err(Error::Cancelled) => {
             let record =
                 Record::Failed { code: Code::Interrupted.number(), message: "interrupted" };
@@ -253,5 +256,9 @@ fn hint(error: &std::io::Error) -> &'static str {
         _ => "",
     }
 }
+
+/// The end of a command that serves one transfer, when its sender had something settled, was lost, and did not come again.
+const UNSURE: &str = "the connection was lost before the sender said that it was done, and it has not come again: \
+                      there may be more that has not arrived; run both commands again to be sure";
 
 const DEFAULT: &str = "127.0.0.1:7117";

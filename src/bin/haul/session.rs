@@ -1,7 +1,7 @@
 //! What is said of one transfer, as it goes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use haul::proto::{EntryId, Kind, Outcome, TransferId, Withdrawal};
@@ -9,6 +9,7 @@ use haul::store::Unsendable;
 use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
 use indicatif::HumanBytes;
 
+use crate::ends::Ends;
 use crate::exit::{Code, Side};
 use crate::explain::{self, Context};
 use crate::progress::Progress;
@@ -27,10 +28,10 @@ pub(crate) struct Session {
     /// Entries that are not settled. Its size is bounded by the limits of the transfer.
     pending: HashMap<EntryId, Pending>,
     progress: Progress,
-    /// Files that the receiver holds.
-    files: u64,
     code: Code,
-    done: Done,
+    /// The code of entries that earlier connections of the transfer had, where each has a session of its own.
+    former: Code,
+    ends: Arc<Ends>,
     bad: Bad,
 }
 
@@ -45,9 +46,6 @@ struct Bad {
     recorded: u64,
 }
 
-/// How the first transfer ended that ended well, for who waits for it.
-pub(crate) type Done = Arc<Mutex<Option<Code>>>;
-
 struct Peer {
     name: String,
     number: u64,
@@ -61,7 +59,7 @@ struct Pending {
 impl Session {
     /// The only transfer of a command.
     pub(crate) fn new(reporter: Arc<Reporter>, side: Side, total: Option<u64>) -> Self {
-        Self::with_peer(reporter, side, None, total, Done::default())
+        Self::with_peer(reporter, side, None, total, Arc::default())
     }
 
     /// One of the transfers of a server.
@@ -69,10 +67,10 @@ impl Session {
         reporter: Arc<Reporter>,
         number: u64,
         name: String,
-        done: Done,
+        ends: Arc<Ends>,
     ) -> Self {
         let peer = Some(Peer { name, number });
-        Self::with_peer(reporter, Side::Receiver, peer, None, done)
+        Self::with_peer(reporter, Side::Receiver, peer, None, ends)
     }
 
     fn with_peer(
@@ -80,7 +78,7 @@ impl Session {
         side: Side,
         peer: Option<Peer>,
         total: Option<u64>,
-        done: Done,
+        ends: Arc<Ends>,
     ) -> Self {
         let number = peer.as_ref().map(|peer| peer.number);
         let progress = Progress::new(Arc::clone(&reporter), number, total.unwrap_or(0));
@@ -92,9 +90,9 @@ impl Session {
             peer,
             pending: HashMap::new(),
             progress,
-            files: 0,
             code: Code::Done,
-            done,
+            former: Code::Done,
+            ends,
             bad: Bad { count: 0, told: u64::MAX, recorded: u64::MAX },
         }
     }
@@ -132,7 +130,6 @@ impl Session {
         if pending.as_ref().is_some_and(|pending| pending.kind != Kind::File) {
             return;
         }
-        self.files = self.files.saturating_add(1);
         let path = receipt.path.to_string();
         let offered = pending.map(|pending| pending.path).filter(|path| *path != receipt.path);
         let offered = offered.map(|path| path.to_string());
@@ -186,7 +183,7 @@ impl Session {
     fn finished(&self, summary: &Summary) {
         let seconds = self.progress.elapsed();
         self.record(&Record::Finished {
-            files: self.files,
+            files: summary.files,
             bytes: summary.bytes,
             resent: summary.resent,
             seconds: seconds.as_secs_f64(),
@@ -198,8 +195,8 @@ impl Session {
         };
         let mut line = format!(
             "{verb} {} {}, {} in {:.2} s",
-            self.files,
-            if self.files == 1 { "file" } else { "files" },
+            summary.files,
+            if summary.files == 1 { "file" } else { "files" },
             HumanBytes(summary.bytes),
             seconds.as_secs_f64(),
         );
@@ -229,10 +226,14 @@ impl Observer for Session {
             Event::Greeted { transfer, .. } => {
                 self.context.greeted = true;
                 self.heard = true;
-                if self.transfer.replace(*transfer).is_some_and(|former| former != *transfer) {
-                    // A sender that was restarted says everything anew.
-                    self.pending.clear();
-                    (self.files, self.code) = (0, Code::Done);
+                match self.transfer.replace(*transfer) {
+                    None => self.former = self.ends.take_lost(*transfer),
+                    Some(former) if former != *transfer => {
+                        // A sender that was restarted says everything anew.
+                        self.pending.clear();
+                        self.code = Code::Done;
+                    }
+                    Some(_) => {}
                 }
             }
             Event::Offered { entry, path, kind, size } => {
@@ -308,10 +309,20 @@ impl Observer for Session {
         if unlisted > 0 {
             self.complain(&format!("{unlisted} more are refused or not sent; --json lists them"));
         }
-        self.code = Code::of(result, self.code, self.context.side);
+        let entries = self.code.and(self.former);
         match result {
-            Ok(summary) => self.finished(summary),
+            Ok(summary) => {
+                // What was refused then may have been taken now.
+                let entries = if summary.is_complete() { self.code } else { entries };
+                self.code = Code::of(result, entries, self.context.side);
+                self.ends.ended(summary, self.code);
+                self.finished(summary);
+            }
             Err(error) => {
+                if let Some(transfer) = self.transfer {
+                    self.ends.lost(transfer, entries);
+                }
+                self.code = Code::of(result, entries, self.context.side);
                 let message = explain::error(error, self.context);
                 self.record(&Record::Failed { code: self.code.number(), message: &message });
                 // Who stopped it knows, and was told.
@@ -319,10 +330,6 @@ impl Observer for Session {
                     self.complain(&message);
                 }
             }
-        }
-        if result.is_ok() {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.get_or_insert(self.code);
         }
     }
 }

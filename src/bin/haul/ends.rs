@@ -1,0 +1,131 @@
+//! How the transfers of a server ended, for the exit code of one that serves a single transfer.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use haul::Summary;
+use haul::proto::TransferId;
+
+use crate::exit::Code;
+
+/// What the sessions of a server leave for each other, and for the end of the command.
+#[derive(Debug, Default)]
+pub(crate) struct Ends(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Transfers whose connection was lost, and the codes of their entries so far. Invariant: at most [`MOST`].
+    lost: VecDeque<(TransferId, Code)>,
+    /// Transfers whose senders said that they are done. Invariant: at most [`MOST`].
+    ended: VecDeque<(Summary, Code)>,
+}
+
+impl Ends {
+    /// A connection was lost; `entries` is the code of what became of the transfer's entries.
+    pub(crate) fn lost(&self, transfer: TransferId, entries: Code) {
+        push(&mut self.state().lost, (transfer, entries));
+    }
+
+    /// The code of the entries on the earlier connections of a transfer.
+    pub(crate) fn take_lost(&self, transfer: TransferId) -> Code {
+        let lost = &mut self.state().lost;
+        let mut code = Code::Done;
+        lost.retain(|(of, entries)| {
+            let is_other = *of != transfer;
+            if !is_other {
+                code = code.and(*entries);
+            }
+            is_other
+        });
+        code
+    }
+
+    /// A sender has said that it is done.
+    pub(crate) fn ended(&self, summary: &Summary, code: Code) {
+        // One that offered nothing ends no server, and strangers can do that as often as they like.
+        let Summary { delivered, trusted, skipped, refused, .. } = *summary;
+        if [delivered, trusted, skipped, refused].into_iter().any(|count| count > 0) {
+            push(&mut self.state().ended, (*summary, code));
+        }
+    }
+
+    /// The code for the transfer of this sum: the worst one, if there are several. `None`: its sender never said that it
+    /// was done.
+    pub(crate) fn code(&self, summary: &Summary) -> Option<Code> {
+        let state = self.state();
+        let codes = state.ended.iter().filter(|(ended, _)| ended == summary);
+        codes.map(|(_, code)| *code).reduce(Code::and)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn push<T>(into: &mut VecDeque<T>, item: T) {
+    if into.len() >= MOST {
+        into.pop_front();
+    }
+    into.push_back(item);
+}
+
+/// As many as there can be sessions: what is forgotten with more of them makes a code less exact, and never a success.
+const MOST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(turns: u64) -> Summary {
+        let mut summary = Summary::default();
+        (summary.refused, summary.turns) = (1, turns);
+        summary
+    }
+
+    #[test]
+    fn ends_of_a_sender_that_never_said_so_are_no_success() {
+        let ends = Ends::default();
+        let mut summary = Summary::default();
+        summary.delivered = 1;
+        ends.ended(&Summary::default(), Code::Done);
+        ends.lost(TransferId::new([1; 16]), Code::Done);
+        assert_eq!(ends.code(&summary), None);
+        ends.ended(&summary, Code::Done);
+        assert_eq!(ends.code(&summary), Some(Code::Done));
+    }
+
+    #[test]
+    fn ends_of_equal_sums_are_the_worst_of_them() {
+        let ends = Ends::default();
+        for code in [Code::Refused, Code::Local, Code::Done] {
+            ends.ended(&refused(1), code);
+        }
+        ends.ended(&refused(2), Code::Refused);
+        assert_eq!(ends.code(&refused(1)), Some(Code::Local));
+        assert_eq!(ends.code(&refused(2)), Some(Code::Refused));
+    }
+
+    #[test]
+    fn ends_of_lost_connections_are_those_of_their_transfer() {
+        let ends = Ends::default();
+        let [one, other] = [1, 2].map(|id| TransferId::new([id; 16]));
+        ends.lost(one, Code::Local);
+        ends.lost(other, Code::Refused);
+        assert_eq!(ends.take_lost(one), Code::Local);
+        assert_eq!(ends.take_lost(one), Code::Done);
+        assert_eq!(ends.take_lost(other), Code::Refused);
+    }
+
+    #[test]
+    fn ends_are_bounded_whatever_strangers_do() {
+        let ends = Ends::default();
+        for number in 0..3 * MOST as u64 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_le_bytes());
+            ends.lost(TransferId::new(id), Code::Peer);
+            ends.ended(&refused(number), Code::Peer);
+        }
+        let state = ends.state();
+        assert_eq!((state.lost.len(), state.ended.len()), (MOST, MOST));
+    }
+}
