@@ -290,6 +290,19 @@ fn receiver_whose_sender_is_restarted_counts_each_file_once() {
 }
 
 #[test]
+fn receiver_that_connects_for_one_transfer_ends_with_it() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let file = outbox.path().join("a");
+    for (text, code) in [("old", 0), ("new", 4)] {
+        fs::write(&file, text).unwrap();
+        let (alice, address) = listening(&[file.to_str().unwrap()], &[]);
+        fetch(inbox.path(), &address, &["--once"]).finish().code(code);
+        alice.finish().code(code);
+    }
+    assert_eq!(fs::read(inbox.path().join("a")).unwrap(), b"old");
+}
+
+#[test]
 fn waiting_sender_ends_at_ctrl_c() {
     for more in [&[][..], &["--json"], &["--plain"]] {
         let (alice, _) = listening(&[&photo_name()], more);
@@ -322,7 +335,6 @@ fn pull_options_that_exclude_each_other_are_wrong_usage() {
         &["receive", "--connect", "127.0.0.1:0"],
         &["receive", "--connect", "a:1", "--listen", "b:1"],
         &["receive", "--connect", "a:1", "--stdio"],
-        &["receive", "--connect", "a:1", "--once"],
         &["receive", "--connect", "a:1", "--max-sessions", "2"],
         &["receive", "--retry-for", "1s"],
         &["receive", "--connect-timeout", "1s"],

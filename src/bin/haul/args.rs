@@ -142,7 +142,7 @@ pub(crate) struct Receive {
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "stdio", "once", "max_sessions"])]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "stdio", "max_sessions"])]
     pub(crate) connect: Option<Address>,
     /// With --connect: keep trying to connect for so long without progress: 30s, 10m, 2h.
     ///
@@ -153,9 +153,11 @@ pub(crate) struct Receive {
     #[arg(long, value_name = "TIME", value_parser = some_time, requires = "connect")]
     pub(crate) connect_timeout: Option<Duration>,
     /// Serve one sender over standard input and output, as the far end of exec:COMMAND.
-    #[arg(long, conflicts_with_all = ["listen", "once", "max_sessions", "json", "plain"])]
+    #[arg(long, conflicts_with_all = ["listen", "max_sessions", "json", "plain"])]
     pub(crate) stdio: bool,
-    /// End after the first transfer that ends well, as --plain does in any case.
+    /// End with the first transfer of which anything was settled, as --connect, --stdio and --plain do in any case.
+    ///
+    /// The exit code is that of the transfer, and 3 where its sender was lost and did not come again for 60 s: there may be more.
     #[arg(long)]
     pub(crate) once: bool,
     /// How many senders are served at a time; others wait until it is their turn [default: 8].
