@@ -90,6 +90,28 @@ impl<'c> Forger<'c> {
         self.say(&message, &payload, out);
     }
 
+    /// Offers something under any name, with the widest mode and an old time, and its content if it is a file.
+    #[cfg(all(test, feature = "fs"))]
+    pub(crate) fn offer_as(&mut self, name: &[u8], kind: Kind, out: &mut Vec<u8>) {
+        let entry = self.entry(Name::Offer, &mut Choices::new(&[]));
+        let content = if kind == Kind::File { self.content } else { &[] };
+        let root = (kind == Kind::File).then(|| Root::of(content));
+        let offer = WireOffer {
+            entry,
+            inline: root.is_some(),
+            kind,
+            block_size: BlockSize::MIN,
+            size: u64::try_from(content.len()).ok(),
+            data: None,
+            modified: Timestamp::new(1_000_000_000, 5),
+            mode: Some(0o7777),
+            root,
+            by_time: false,
+            name: name.into(),
+        };
+        self.say(&Message::Offer(offer), content, out);
+    }
+
     fn say(&mut self, message: &Message, payload: &[u8], out: &mut Vec<u8>) {
         let mut control = Vec::new();
         message.encode(&mut control);

@@ -5,6 +5,9 @@
 
 mod lines;
 mod moves;
+#[cfg(test)]
+#[cfg(feature = "fs")]
+mod root;
 mod scarce;
 mod session;
 mod trouble;
@@ -19,7 +22,7 @@ use crate::config::{Config, Deadlines, Existing, Limits, Turn};
 use crate::plain::{self, ChunkSize};
 use crate::proto::forge::Forger;
 use crate::proto::{Event, Meta, RelPath};
-use crate::store::{MemorySource, MemoryStore};
+use crate::store::{MemorySource, MemoryStore, Store};
 use crate::tree::{BlockSize, Root};
 
 /// A receiver against any bytes, and against well sealed messages of any content.
@@ -51,23 +54,7 @@ fn forged_sender(data: &[u8]) -> Vec<Event> {
         raw(choices.rest(), |now, input, out| bob.step(now, input, out));
         return bob.events;
     }
-    let mut forger = Forger::sender(&content);
-    let mut now = Duration::ZERO;
-    let (mut said, mut heard) = (Vec::new(), Vec::new());
-    forger.greet(&mut choices, &mut said);
-    forger.pass(&mut said);
-    loop {
-        match bob.step(now, &said, &mut heard) {
-            Progress::Moved(consumed) => drop(said.drain(..consumed)),
-            Progress::Ended(_) => break,
-            Progress::Idle(until) if choices.is_empty() => now = later(now, until),
-            Progress::Idle(_) => {
-                forger.bind(&heard);
-                now += Duration::from_millis(choices.byte().into());
-                forger.chat(&mut choices, &mut said);
-            }
-        }
-    }
+    forge(&mut bob, &content, &mut choices, |_| ());
     for event in &bob.events {
         if let Event::Delivered { receipt, .. } = event {
             // A later entry may have taken the place of this one.
@@ -81,6 +68,34 @@ fn forged_sender(data: &[u8]) -> Vec<Event> {
         assert!(content.starts_with(&bytes), "{path} holds what nobody sent");
     }
     bob.events
+}
+
+/// A receiver against well sealed messages, until it ends; `between` sees it after each step.
+fn forge<T: Store>(
+    bob: &mut Bob<T>,
+    content: &[u8],
+    choices: &mut Choices<'_>,
+    mut between: impl FnMut(&Bob<T>),
+) {
+    let mut forger = Forger::sender(content);
+    let mut now = Duration::ZERO;
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    forger.greet(choices, &mut said);
+    forger.pass(&mut said);
+    loop {
+        let progress = bob.step(now, &said, &mut heard);
+        between(bob);
+        match progress {
+            Progress::Moved(consumed) => drop(said.drain(..consumed)),
+            Progress::Ended(_) => return,
+            Progress::Idle(until) if choices.is_empty() => now = later(now, until),
+            Progress::Idle(_) => {
+                forger.bind(&heard);
+                now += Duration::from_millis(choices.byte().into());
+                forger.chat(choices, &mut said);
+            }
+        }
+    }
 }
 
 /// A sender against any bytes, and against well sealed messages of any content.

@@ -9,7 +9,7 @@ use super::trouble::Trouble;
 use super::*;
 
 /// Bytes that look random and are the same each time.
-fn noise(seed: u32, len: usize) -> Vec<u8> {
+pub(super) fn noise(seed: u32, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
