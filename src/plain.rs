@@ -57,7 +57,7 @@ use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use crate::error::{Error, Operation};
+use crate::error::{Error, Operation, is_tick};
 use crate::tree::Root;
 
 /// Sends all of `source`, and then flushes `stream`. The caller closes the stream, which is how the
@@ -362,19 +362,6 @@ impl<F: FnMut(Event) -> ControlFlow<()>> Passage<F> {
     const fn overrun(&self, operation: Operation, claimed: usize, room: usize) -> PlainError {
         let source = Overrun { claimed, room };
         PlainError::Overrun { operation, bytes: self.bytes, source }
-    }
-}
-
-/// Whether a failed call may simply be made again.
-///
-/// A timeout that the system reports on Unix (`ETIMEDOUT`) is not the clock's tick, which is
-/// `EAGAIN` there: it is a connection that died without an answer. The next read would give 0
-/// bytes, and half a file would pass for a whole one.
-fn is_tick(error: &io::Error) -> bool {
-    match error.kind() {
-        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => true,
-        io::ErrorKind::TimedOut => !cfg!(unix) || error.raw_os_error().is_none(),
-        _ => false,
     }
 }
 

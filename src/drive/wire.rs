@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
-use crate::error::{Error, Operation};
+use crate::error::{Error, Operation, is_tick};
 use crate::proto::Consumed;
 
 /// A stream, what was read of it and is not consumed, and what is to be written.
@@ -30,7 +30,8 @@ pub(super) struct Wire<T> {
 pub(super) enum Moved {
     /// So many bytes.
     Bytes(usize),
-    /// Nothing within the stream's timeout.
+    /// Nothing within the stream's timeout, or before it was interrupted: a stream that is interrupted for ever must not
+    /// keep a session for ever.
     Tick,
 }
 
@@ -199,12 +200,6 @@ pub(super) fn consume<T: Read + Write>(
 ) -> usize {
     wire.consume(consumed.bytes);
     if consumed.bytes > 0 { 0 } else { consumed.needed.max(needed) }
-}
-
-/// Whether a call may simply be made again, once the deadlines were looked at. An interrupted one too: a stream that is
-/// interrupted for ever must not keep a session for ever.
-fn is_tick(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn transport(operation: Operation, source: io::Error) -> Error {

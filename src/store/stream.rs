@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Source, Unsendable};
+use crate::error::is_tick;
 use crate::proto::{Meta, RelPath, Withdrawal};
 
 /// Sends what is read from a pipe, or anything else that ends sometime, as one file.
@@ -205,18 +206,16 @@ impl Shared {
                         return;
                     }
                 },
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        // The condition is another's; this only waits, and hears that the source was dropped.
-                        let waited = self.changed.wait_timeout(self.lock(), PAUSE);
-                        drop(waited);
-                    }
-                    kind => {
-                        ending.end = End::Failed(kind, error.raw_os_error());
-                        return;
-                    }
-                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_tick(&error) => {
+                    // The condition is another's; this only waits, and hears that the source was dropped.
+                    let waited = self.changed.wait_timeout(self.lock(), PAUSE);
+                    drop(waited);
+                }
+                Err(error) => {
+                    ending.end = End::Failed(error.kind(), error.raw_os_error());
+                    return;
+                }
             }
         }
     }
@@ -340,6 +339,8 @@ mod tests {
         let failures = [
             (io::Error::from_raw_os_error(5), io::Error::from_raw_os_error(5).kind()),
             (io::ErrorKind::BrokenPipe.into(), io::ErrorKind::BrokenPipe),
+            // ETIMEDOUT of Linux: a connection that the system has given up.
+            (io::Error::from_raw_os_error(110), io::Error::from_raw_os_error(110).kind()),
         ];
         for (failure, kind) in failures {
             let (sender, mut source) = fed(16);

@@ -534,8 +534,9 @@ fn believable(count: usize, length: usize) -> usize {
     count
 }
 
+/// A tick of the clock: nothing happened, for as long as the stream waits.
 fn is_tick(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    error.kind() != io::ErrorKind::Interrupted && crate::transport::is_tick(error)
 }
 
 /// Content is a function of a seed and the offset, so that a byte at a wrong place is noticed, and which.

@@ -84,6 +84,8 @@ pub enum Misdeed {
     End,
     /// A cut: from here on each call fails with this kind.
     Error(io::ErrorKind),
+    /// A cut: from here on each call fails with the system's error of this number. `ETIMEDOUT` is one, and no tick.
+    Os(i32),
     /// A cut without a word: from here on each call fails with [`io::ErrorKind::TimedOut`], at once.
     Stall,
     /// A cut without a word, of a line that swallows: from here on writes succeed and go nowhere, and reads stall.
@@ -235,6 +237,10 @@ impl<S: Read> Read for Faulty<S> {
                     self.read.cut = Some(Cut::Error(kind));
                     continue;
                 }
+                Misdeed::Os(code) => {
+                    self.read.cut = Some(Cut::Os(code));
+                    continue;
+                }
                 Misdeed::Stall | Misdeed::Swallow => {
                     self.read.cut = Some(Cut::Stall);
                     continue;
@@ -292,6 +298,7 @@ impl<S: Write> Write for Faulty<S> {
                 Misdeed::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
                 Misdeed::End => self.write.cut = Some(Cut::End),
                 Misdeed::Error(kind) => self.write.cut = Some(Cut::Error(kind)),
+                Misdeed::Os(code) => self.write.cut = Some(Cut::Os(code)),
                 Misdeed::Stall => self.write.cut = Some(Cut::Stall),
                 Misdeed::Swallow => self.write.cut = Some(Cut::Swallow),
                 // A byte that comes before itself comes twice.
@@ -455,6 +462,7 @@ impl Lane {
 enum Cut {
     End,
     Error(io::ErrorKind),
+    Os(i32),
     Stall,
     Swallow,
 }
@@ -464,6 +472,7 @@ impl Cut {
         match self {
             Self::End => Ok(0),
             Self::Error(kind) => Err(kind.into()),
+            Self::Os(code) => Err(io::Error::from_raw_os_error(code)),
             Self::Stall | Self::Swallow => Err(io::ErrorKind::TimedOut.into()),
         }
     }
@@ -472,6 +481,7 @@ impl Cut {
         match self {
             Self::End => Err(io::ErrorKind::BrokenPipe.into()),
             Self::Error(kind) => Err(kind.into()),
+            Self::Os(code) => Err(io::Error::from_raw_os_error(code)),
             Self::Stall => Err(io::ErrorKind::TimedOut.into()),
             Self::Swallow => Ok(length),
         }
@@ -513,11 +523,13 @@ impl SplitMix {
             2 => Misdeed::WouldBlock,
             3 => Misdeed::TimedOut,
             4 => Misdeed::End,
-            5 => Misdeed::Error(match self.below(3) {
-                0 => Kind::ConnectionReset,
-                1 => Kind::BrokenPipe,
-                _ => Kind::Other,
-            }),
+            5 => match self.below(4) {
+                0 => Misdeed::Error(Kind::ConnectionReset),
+                1 => Misdeed::Error(Kind::BrokenPipe),
+                2 => Misdeed::Error(Kind::Other),
+                // Of Linux: ETIMEDOUT.
+                _ => Misdeed::Os(110),
+            },
             6 => Misdeed::Stall,
             7 => Misdeed::Swallow,
             8 => Misdeed::Flip(self.byte() % 8),

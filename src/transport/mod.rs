@@ -13,6 +13,8 @@
 //! - **`Interrupted`.** The call is made again. **`WouldBlock`, `TimedOut`.** A tick of the clock: deadlines
 //!   are checked, and the call is made again. No byte may have been taken or given in a call that fails. The write after a
 //!   failed one begins with the same bytes, and offers as many, as some libraries ask for; they may stand elsewhere in memory.
+//!   `ETIMEDOUT` from a Unix system is no tick but a dead connection: [`is_tick`] tells them apart, and a stream that wraps
+//!   another one passes it on as it is.
 //! - **After an error** of any other kind, the stream is dropped, not used again.
 //! - **Flush.** haul calls [`Write::flush`] whenever it passes the floor to the peer, so a buffered writer works.
 //! - **Threads.** None are needed. A stream is used by one thread at a time, which need not be the one that
@@ -61,6 +63,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use self::line::Line;
+pub use crate::error::is_tick;
 use crate::escape::Escaped;
 
 pub use self::listening::Listening;

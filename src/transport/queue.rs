@@ -198,8 +198,12 @@ fn broken(state: &mut State) -> Option<io::Error> {
     })
 }
 
-/// Gives an error in full the first time, and its kind from then on, since errors cannot be copied.
+/// Gives an error in full the first time, and from then on its number or, without one, its kind, since errors cannot be
+/// copied. One that was no tick stays none.
 fn give(error: &mut io::Error) -> io::Error {
-    let kind = error.kind().into();
-    std::mem::replace(error, kind)
+    let next = match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error.kind().into(),
+    };
+    std::mem::replace(error, next)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::is_tick;
 use super::queue::{Next, Queue};
 
 /// A stream made of any reader and any writer, whose calls return in ticks although theirs may block for ever.
@@ -28,8 +29,8 @@ use super::queue::{Next, Queue};
 ///   same, and for what was written meanwhile.
 /// - The end and errors of the reader come after its bytes, those of the writer with the next write or flush. A reader or
 ///   writer that panics, or gives a count beyond the buffer, is an error too.
-/// - `Interrupted`, `WouldBlock` and `TimedOut` of the reader and writer are tried again, the latter two after a pause of
-///   5 ms.
+/// - [Ticks](super::is_tick) of the reader and writer are tried again, after a pause of 5 ms if they were not
+///   interrupted.
 /// - **Dropping** it waits until the writer has taken and flushed what was written, 2 s at most; bytes that it had not taken
 ///   then are lost. A thread that is stuck in a call of the reader or writer cannot be ended: it lives, and holds
 ///   its half, until that call returns, and ends then.
@@ -244,8 +245,7 @@ fn flush(queue: &Queue, writer: &mut impl Write) -> io::Result<()> {
 fn retry(error: &io::Error, queue: &Queue) -> bool {
     match error.kind() {
         io::ErrorKind::Interrupted => true,
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => !queue.wait_broken(PAUSE),
-        _ => false,
+        _ => is_tick(error) && !queue.wait_broken(PAUSE),
     }
 }
 

@@ -147,6 +147,55 @@ impl Write for Flushing {
     }
 }
 
+/// A connection that the system has given up: reads say so, or writes.
+#[cfg(unix)]
+struct GivenUp {
+    clock: Virtual,
+    by_read: bool,
+}
+
+#[cfg(unix)]
+impl GivenUp {
+    #[cfg(target_os = "linux")]
+    const ETIMEDOUT: i32 = 110;
+    #[cfg(not(target_os = "linux"))]
+    const ETIMEDOUT: i32 = 60;
+}
+
+#[cfg(unix)]
+impl Read for GivenUp {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.clock.pass(Duration::from_secs(1));
+        Err(io::Error::from_raw_os_error(Self::ETIMEDOUT))
+    }
+}
+
+#[cfg(unix)]
+impl Write for GivenUp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.by_read { Ok(bytes.len()) } else { self.read(&mut [0]) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn stream_that_the_system_has_given_up_is_an_error_and_not_a_tick() {
+    for by_read in [false, true] {
+        let clock = Virtual::default();
+        let error = Transfer::new(Config::default())
+            .clock(clock.clone())
+            .send(&mut three_files(), GivenUp { clock, by_read })
+            .expect_err("it is dead");
+        let Error::Transport { source, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(source.raw_os_error(), Some(GivenUp::ETIMEDOUT));
+        assert!(error.is_transient());
+    }
+}
+
 #[test]
 fn stream_that_flushes_for_ever_ends_the_session_at_the_deadline() {
     let clock = Virtual::default();

@@ -1,7 +1,7 @@
 //! Drivers of one's own: the check of them passes for those that do as the manual says, and notices those that do not.
 
 use std::error::Error;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use haul::drive::Files;
 use haul::proto::{ReceiveAction, Receiver, Sender, TransferId};
 use haul::store::{Readers, Source, Store};
 use haul::testing::driver::{Driver, check};
+use haul::transport::is_tick;
 use haul::{Config, Event, Summary, Transfer};
 
 #[path = "../../examples/by_hand/loops.rs"]
@@ -127,10 +128,6 @@ fn run(
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-fn is_tick(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// The receiver's loop, without a poll between an answer and the same input.

@@ -143,6 +143,7 @@ fn cuts_everywhere_come_exactly_there_and_stay() {
             Err(ErrorKind::ConnectionReset),
             Err(ErrorKind::ConnectionReset),
         ),
+        (Misdeed::Os(104), Err(ErrorKind::ConnectionReset), Err(ErrorKind::ConnectionReset)),
         // These are given up by the test after a thousand ticks.
         (Misdeed::Stall, Err(ErrorKind::TimedOut), Err(ErrorKind::TimedOut)),
         (Misdeed::Swallow, Err(ErrorKind::TimedOut), Ok(())),
@@ -321,7 +322,7 @@ fn script_of_a_seed_is_the_same_each_time_and_all_kinds_come() {
         assert!(faults.iter().all(|fault| fault.at < 1000));
         kinds.extend(faults.iter().map(|f| (f.direction, std::mem::discriminant(&f.misdeed))));
     }
-    assert_eq!(kinds.len(), 2 * 13);
+    assert_eq!(kinds.len(), 2 * 14);
     assert_ne!(script(1, 20, 1000), script(2, 20, 1000));
     assert!(script(1, 5, 0).iter().all(|fault| fault.at == 0));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Pace, State};
 use super::frame::{Decoder, Frame, Kind};
+use crate::error::is_tick;
 use crate::transport::monitor::Monitor;
 
 /// The stream of a line, and all that is known of it.
@@ -308,11 +309,6 @@ impl<S: fmt::Debug> fmt::Debug for Engine<S> {
             .field("connection", &self.connection)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether a call may simply be made again.
-pub(super) fn is_tick(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn beyond_buffer() -> io::Error {

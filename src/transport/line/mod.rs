@@ -75,9 +75,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::connection::State;
-use self::engine::{Doing, Engine, Gate, is_tick};
+use self::engine::{Doing, Engine, Gate};
 use super::monitor::Monitor;
-use super::{Acceptor, Connector, Peer};
+use super::{Acceptor, Connector, Peer, is_tick};
 
 /// One end of a line: it [connects](Connector), or [accepts](Acceptor).
 ///

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::connection::{RECEIVED, State};
-use super::engine::{Doing, Engine, is_tick};
+use super::engine::{Doing, Engine};
 use super::frame::{CONTENT, Frame, Kind};
+use crate::error::is_tick;
 use crate::transport::fault::{Fault, FaultLog, Faulty};
 use crate::transport::memory::{self, Pipe};
 

@@ -88,6 +88,20 @@ fn connection_cut_anywhere_fails_or_is_waited_for_and_delivers_nothing_wrong() {
     });
 }
 
+/// As a tunnel that carries a line gives it up.
+#[test]
+#[cfg(target_os = "linux")]
+fn line_that_the_system_has_given_up_is_an_error_and_not_a_tick() {
+    const ETIMEDOUT: i32 = 110;
+    for direction in [Direction::Read, Direction::Write] {
+        let dead = [Fault::new(direction, 0, Misdeed::Os(ETIMEDOUT))];
+        let mut play = Play::new(100_000, [&dead, &[]], [NEAR, FAR]);
+        play.run(Duration::from_secs(1));
+        let error = play.ends[0].error.as_ref().expect("it is dead");
+        assert_eq!(error.raw_os_error(), Some(ETIMEDOUT), "{direction:?}");
+    }
+}
+
 #[test]
 fn end_that_is_started_anew_is_met_at_once_whatever_the_other_is_about() {
     let second = [Step::Dial(8), Step::Write(600), Step::Flush, Step::Read(20), Step::Close];

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
 use super::*;
+use crate::transport::fault::{Direction, Fault, Faulty, Misdeed};
 use crate::transport::memory;
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -298,6 +299,24 @@ fn reader_error_comes_after_its_bytes_and_stays() {
     assert_eq!(&got, b"before");
     for _ in 0..3 {
         assert_eq!(stream.read(&mut got).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn reader_or_writer_that_the_system_has_given_up_is_an_error_that_stays() {
+    const ETIMEDOUT: i32 = 110;
+    let dead = |direction| {
+        Faulty::new(scripted(&[]).0, [Fault::new(direction, 0, Misdeed::Os(ETIMEDOUT))])
+    };
+    let mut stream = Threaded::new(dead(Direction::Read), dead(Direction::Write)).unwrap();
+    stream.set_timeout(Some(LONG));
+    for _ in 0..3 {
+        assert_eq!(stream.read(&mut [0]).unwrap_err().raw_os_error(), Some(ETIMEDOUT));
+    }
+    let _ = stream.write(b"into the void");
+    for _ in 0..3 {
+        assert_eq!(stream.flush().unwrap_err().raw_os_error(), Some(ETIMEDOUT));
     }
 }
 
