@@ -1,4 +1,4 @@
-//! Makes a listener's `accept` return in ticks, or when it is woken.
+//! Makes a listener's `accept` return in ticks, or when it is woken, and tells whose its errors are.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Ticking {
     tick: Duration,
     woken: Woken,
+    /// How many connections in a row were no more when they were accepted.
+    aborted: u32,
 }
 
 /// Whether an `accept` is to end before its tick.
@@ -37,7 +39,7 @@ impl Ticking {
     pub(super) const BY_KERNEL: bool = cfg!(target_os = "linux");
 
     pub(super) fn new(tick: Duration) -> Self {
-        Self { tick, woken: Woken::default() }
+        Self { tick, woken: Woken::default(), aborted: 0 }
     }
 
     pub(super) const fn set_tick(&mut self, tick: Duration) {
@@ -49,13 +51,39 @@ impl Ticking {
         self.woken.clone()
     }
 
-    /// Calls `accept` until it has something to say, the tick has passed, or it is woken.
-    pub(super) fn run<T>(&self, mut accept: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    /// Calls `accept` until it has something to say, the tick has passed, or it is woken, and makes a stream of what it gives.
+    ///
+    /// What says that this one connection is no more is of the kind [`io::ErrorKind::ConnectionAborted`].
+    pub(super) fn run<T, S>(
+        &mut self,
+        mut accept: impl FnMut() -> io::Result<T>,
+        set_up: impl FnOnce(T) -> io::Result<S>,
+    ) -> io::Result<S> {
         if self.woken.take() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let accepted = if Self::BY_KERNEL { accept() } else { self.again(accept) };
-        if self.woken.take() { Err(io::ErrorKind::WouldBlock.into()) } else { accepted }
+        if self.woken.take() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let aborted = match accepted {
+            Ok(accepted) => set_up(accepted),
+            Err(error) if is_of_one_peer(&error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        match aborted {
+            Ok(stream) => {
+                self.aborted = 0;
+                Ok(stream)
+            }
+            Err(error) => {
+                self.aborted = self.aborted.saturating_add(1);
+                if self.aborted > MANY {
+                    thread::sleep(PAUSE);
+                }
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, error))
+            }
+        }
     }
 
     fn again<T>(&self, mut accept: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -77,6 +105,29 @@ impl Ticking {
         }
     }
 }
+
+/// Whether an error of the system's `accept` is about the connection that would have been accepted. Linux hands what is wrong
+/// with its network to that call; and it forbids one (`EPERM`) by the rules of a firewall.
+fn is_of_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let is_kind = matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::HostUnreachable
+            | Kind::NetworkDown
+            | Kind::NetworkUnreachable
+    );
+    let is_named = |code| cfg!(target_os = "linux") && OF_ONE_PEER.contains(&code);
+    is_kind || error.raw_os_error().is_some_and(is_named)
+}
+
+/// Of Linux: `EPERM`, `ENONET`, `EPROTO`, `ENOPROTOOPT`, `EOPNOTSUPP`, `ETIMEDOUT`, `EHOSTDOWN`.
+const OF_ONE_PEER: [i32; 7] = [1, 64, 71, 92, 95, 110, 112];
+
+/// As many connections that are no more may come in a row at full speed. Where each one fails, as something forbids
+/// all of them, more would be asked for without end.
+const MANY: u32 = 100;
 
 /// What a peer waits at worst to be accepted, where the kernel does not help: not felt by people, and cheap.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -106,7 +157,7 @@ mod tests {
 
     #[test]
     fn ticking_that_is_woken_ends_before_its_tick() {
-        let ticking = Ticking::new(Duration::from_secs(1000));
+        let mut ticking = Ticking::new(Duration::from_secs(1000));
         let woken = ticking.woken();
         let asked = AtomicBool::new(false);
         let got = thread::scope(|scope| {
@@ -123,8 +174,40 @@ mod tests {
         });
         assert_eq!(got.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         // It was woken once.
-        assert_eq!(ticking.run(|| Ok(7)).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(ticking.run(|| Ok(7)).unwrap(), 7);
+        assert_eq!(ticking.run(|| Ok(7), Ok).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(ticking.run(|| Ok(7), Ok).unwrap(), 7);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn ticking_errors_of_one_peer_are_told_from_those_of_the_listener() {
+        let mut ticking = Ticking::new(Duration::from_secs(20));
+        let kind = |code| {
+            let error = ticking.run(|| Err::<(), _>(io::Error::from_raw_os_error(code)), Ok);
+            let error = error.unwrap_err();
+            (error.kind() == io::ErrorKind::ConnectionAborted, error.raw_os_error())
+        };
+        // ECONNABORTED, ECONNRESET, EPERM, ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, ETIMEDOUT, EHOSTDOWN,
+        // EHOSTUNREACH.
+        let of_peers = [103, 104, 1, 64, 71, 92, 95, 100, 101, 110, 112, 113];
+        // EBADF, EAGAIN, ENOMEM, EFAULT, EINVAL, ENFILE, EMFILE, ENOTSOCK, ENOBUFS.
+        let of_all = [9, 11, 12, 14, 22, 23, 24, 88, 105];
+        assert_eq!(of_peers.map(kind), of_peers.map(|_| (true, None)));
+        let mut ticking = Ticking::new(Duration::from_secs(20));
+        for code in of_all {
+            let error = ticking.run(|| Err::<(), _>(io::Error::from_raw_os_error(code)), Ok);
+            assert_eq!(error.unwrap_err().raw_os_error(), Some(code));
+        }
+    }
+
+    #[test]
+    fn ticking_stream_that_cannot_be_set_up_is_of_one_peer() {
+        let mut ticking = Ticking::new(Duration::from_secs(20));
+        let error = ticking.run(|| Ok(7), |_| Err::<(), _>(io::Error::from_raw_os_error(22)));
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(ticking.aborted, 1);
+        assert_eq!(ticking.run(|| Ok(7), Ok).unwrap(), 7);
+        assert_eq!(ticking.aborted, 0);
     }
 
     #[test]

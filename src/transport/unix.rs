@@ -163,11 +163,17 @@ impl Acceptor for UnixAcceptor {
     /// # Errors
     ///
     /// - [`io::ErrorKind::WouldBlock`], [`io::ErrorKind::TimedOut`]: nobody came within the tick.
+    /// - [`io::ErrorKind::ConnectionAborted`]: somebody came, and was gone again, or may not.
     /// - Any other: what the system said, such as that no descriptor is free. A further call may succeed.
     fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
-        let (stream, address) = self.ticking.run(|| self.listener.accept())?;
-        let path = address.as_pathname().unwrap_or(&self.path).to_path_buf();
-        Ok((UnixStream::new(stream, self.tick)?, Peer::Path(path)))
+        let Self { listener, ticking, path, tick, .. } = self;
+        ticking.run(
+            || listener.accept(),
+            |(stream, address)| {
+                let path = address.as_pathname().unwrap_or(path).to_path_buf();
+                Ok((UnixStream::new(stream, *tick)?, Peer::Path(path)))
+            },
+        )
     }
 
     /// Connects to itself. Where that fails, `accept` returns at its tick.

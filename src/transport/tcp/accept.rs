@@ -68,15 +68,18 @@ impl Acceptor for TcpAcceptor {
     /// # Errors
     ///
     /// - [`io::ErrorKind::WouldBlock`], [`io::ErrorKind::TimedOut`]: nobody came within [`TcpOptions::accept_tick`].
-    /// - [`io::ErrorKind::ConnectionAborted`]: somebody came, and was gone again.
+    /// - [`io::ErrorKind::ConnectionAborted`]: somebody came, and was gone again, or may not.
     /// - Any other: what the system said, such as that no descriptor is free. A further call may succeed.
     fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
-        let (stream, address) = self.ticking.run(|| self.listener.accept()).map_err(one_peer)?;
-        let stream = TcpStream::new(stream, &self.options).map_err(|error| {
-            // The options were tried on the listener: it is this connection that is no more.
-            io::Error::new(io::ErrorKind::ConnectionAborted, error)
-        })?;
-        Ok((stream, Peer::Address(canonical(address))))
+        let Self { listener, options, ticking } = self;
+        ticking.run(
+            || listener.accept(),
+            |(stream, address)| {
+                // The options were tried on the listener: where one fails, it is this connection that is no more.
+                let stream = TcpStream::new(stream, options)?;
+                Ok((stream, Peer::Address(canonical(address))))
+            },
+        )
     }
 
     /// Connects to itself. Where that fails, `accept` returns at its tick.
@@ -107,18 +110,6 @@ fn listen(address: SocketAddr, options: &TcpOptions) -> io::Result<(TcpListener,
         socket.set_nonblocking(true)?;
     }
     Ok((socket.into(), ticking))
-}
-
-/// Linux hands errors of a connection that waited to be accepted to the call that would have accepted it.
-fn one_peer(error: io::Error) -> io::Error {
-    use io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::NetworkDown
-        | Kind::NetworkUnreachable
-        | Kind::HostUnreachable
-        | Kind::ConnectionReset => io::Error::new(Kind::ConnectionAborted, error),
-        _ => error,
-    }
 }
 
 /// Connections that the system keeps until they are accepted, if its own limit (`somaxconn`) is not lower. While they are as
