@@ -1,6 +1,6 @@
 //! Closing a socket so that the peer gets what was written.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::time::{Duration, Instant};
 
 /// What closing asks of a socket.
@@ -12,10 +12,66 @@ pub(super) trait Closing {
     fn read_within(&mut self, wait: Duration, scratch: &mut [u8]) -> io::Result<usize>;
 }
 
+/// A socket that is closed so when it is dropped, if something was written that may be on its way.
+#[derive(Debug)]
+pub(super) struct Graceful<S: Closing> {
+    pub(super) socket: S,
+    /// How long closing may take.
+    close_wait: Duration,
+    wrote: bool,
+    /// The peer's last byte was read: nothing can be unread.
+    ended: bool,
+}
+
+impl<S: Closing> Graceful<S> {
+    pub(super) const fn new(socket: S, close_wait: Duration) -> Self {
+        Self { socket, close_wait, wrote: false, ended: false }
+    }
+}
+
+impl<S: Closing + Read> Read for Graceful<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.socket.read(buffer)?;
+        self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = self.socket.read_vectored(buffers)?;
+        self.ended |= count == 0 && buffers.iter().any(|buffer| !buffer.is_empty());
+        Ok(count)
+    }
+}
+
+impl<S: Closing + Write> Write for Graceful<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wrote = true;
+        self.socket.write(bytes)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.wrote = true;
+        self.socket.write_vectored(buffers)
+    }
+
+    /// Does nothing: the system has what was written.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<S: Closing> Drop for Graceful<S> {
+    fn drop(&mut self) {
+        if self.wrote && !self.ended {
+            gracefully(&mut self.socket, self.close_wait);
+        }
+    }
+}
+
 /// Says that nothing will follow, then reads and forgets until the peer closes, is silent, or the time is over.
 ///
 /// Closing a socket that has unread input tells the peer of an error, which can destroy the last bytes on their way to it.
-pub(super) fn gracefully(socket: &mut impl Closing, at_most: Duration) {
+fn gracefully(socket: &mut impl Closing, at_most: Duration) {
     if at_most.is_zero() || socket.finish().is_err() {
         return;
     }

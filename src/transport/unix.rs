@@ -12,7 +12,7 @@ use std::os::unix::net::{self, UnixListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::close::{self, Closing};
+use super::close::{Closing, Graceful};
 use super::tick::Ticking;
 use super::within::Within;
 use super::{Acceptor, Connector, Peer, Waker};
@@ -204,13 +204,7 @@ impl Drop for UnixAcceptor {
 /// for a moment, or two seconds are over, if anything was written: closing at once would make the system tell the peer of an error before the peer has
 /// read the last bytes.
 #[derive(Debug)]
-pub struct UnixStream {
-    inner: net::UnixStream,
-    /// Something was written, and may be on its way.
-    wrote: bool,
-    /// The peer's last byte was read: nothing can be unread.
-    ended: bool,
-}
+pub struct UnixStream(Graceful<net::UnixStream>);
 
 impl UnixStream {
     /// Takes over a connection that was made elsewhere (a socket pair, say), with this tick.
@@ -223,52 +217,38 @@ impl UnixStream {
         inner.set_nonblocking(false)?;
         inner.set_read_timeout(tick)?;
         inner.set_write_timeout(tick)?;
-        Ok(Self { inner, wrote: false, ended: false })
+        Ok(Self(Graceful::new(inner, CLOSE_WAIT)))
     }
 
     /// The connection itself, for everything that is not reading or writing.
     #[must_use]
     pub const fn get_ref(&self) -> &net::UnixStream {
-        &self.inner
+        &self.0.socket
     }
 }
 
 impl Read for UnixStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.ended |= count == 0 && !buffer.is_empty();
-        Ok(count)
+        self.0.read(buffer)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let count = self.inner.read_vectored(buffers)?;
-        self.ended |= count == 0 && buffers.iter().any(|buffer| !buffer.is_empty());
-        Ok(count)
+        self.0.read_vectored(buffers)
     }
 }
 
 impl Write for UnixStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wrote = true;
-        self.inner.write(bytes)
+        self.0.write(bytes)
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.wrote = true;
-        self.inner.write_vectored(buffers)
+        self.0.write_vectored(buffers)
     }
 
     /// Does nothing: written bytes are with the peer.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for UnixStream {
-    fn drop(&mut self) {
-        if self.wrote && !self.ended {
-            close::gracefully(&mut self.inner, CLOSE_WAIT);
-        }
+        self.0.flush()
     }
 }
 

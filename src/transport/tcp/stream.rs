@@ -7,20 +7,13 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::TcpOptions;
-use crate::transport::close::{self, Closing};
+use crate::transport::close::{Closing, Graceful};
 
 /// A TCP connection whose calls return in ticks, and whose last bytes reach the peer.
 ///
 /// Dropping it waits a little in the cases that [`TcpOptions::close_wait`] tells of.
 #[derive(Debug)]
-pub struct TcpStream {
-    inner: net::TcpStream,
-    close_wait: Duration,
-    /// Something was written, and may be on its way.
-    wrote: bool,
-    /// The peer's last byte was read: nothing can be unread.
-    ended: bool,
-}
+pub struct TcpStream(Graceful<net::TcpStream>);
 
 impl TcpStream {
     /// Takes over a connection that was made elsewhere, and tunes it.
@@ -31,13 +24,13 @@ impl TcpStream {
     pub fn new(inner: net::TcpStream, options: &TcpOptions) -> io::Result<Self> {
         inner.set_nonblocking(false)?;
         options.tune(&SockRef::from(&inner))?;
-        Ok(Self { inner, close_wait: options.close_wait, wrote: false, ended: false })
+        Ok(Self(Graceful::new(inner, options.close_wait)))
     }
 
     /// The connection itself, for everything that is not reading or writing.
     #[must_use]
     pub const fn get_ref(&self) -> &net::TcpStream {
-        &self.inner
+        &self.0.socket
     }
 
     /// The address of this end.
@@ -46,7 +39,7 @@ impl TcpStream {
     ///
     /// Whatever the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr().map(canonical)
+        self.get_ref().local_addr().map(canonical)
     }
 
     /// The address of the other end; that of an IPv4 peer of a dual-stack listener as IPv4.
@@ -55,46 +48,32 @@ impl TcpStream {
     ///
     /// [`io::ErrorKind::NotConnected`]: the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.peer_addr().map(canonical)
+        self.get_ref().peer_addr().map(canonical)
     }
 }
 
 impl Read for TcpStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.ended |= count == 0 && !buffer.is_empty();
-        Ok(count)
+        self.0.read(buffer)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let count = self.inner.read_vectored(buffers)?;
-        self.ended |= count == 0 && buffers.iter().any(|buffer| !buffer.is_empty());
-        Ok(count)
+        self.0.read_vectored(buffers)
     }
 }
 
 impl Write for TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wrote = true;
-        self.inner.write(bytes)
+        self.0.write(bytes)
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.wrote = true;
-        self.inner.write_vectored(buffers)
+        self.0.write_vectored(buffers)
     }
 
     /// Does nothing: written bytes are on their way.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for TcpStream {
-    fn drop(&mut self) {
-        if self.wrote && !self.ended {
-            close::gracefully(&mut self.inner, self.close_wait);
-        }
+        self.0.flush()
     }
 }
 
