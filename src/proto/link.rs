@@ -314,7 +314,7 @@ impl Link {
     }
 
     /// The peer has the floor: is it past a deadline? If not, when is the next one?
-    pub(super) fn check(&self, now: Duration) -> Result<Duration, Stall> {
+    pub(super) fn check(&mut self, now: Duration) -> Result<Duration, Stall> {
         self.timer.check(now)
     }
 

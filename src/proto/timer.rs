@@ -10,6 +10,9 @@
 //! | for the stream to take [`LEAST`] bytes, or all there is | as many were taken, or this side began to write | `progress` | [`Stall::Drip`] |
 //!
 //! While bytes of this side's turn are not taken, the peer owes no answer: then the last two rows hold and no other.
+//!
+//! While this side does not read, the peer is not judged: each wait above is longer by that time. A pause has an end
+//! of its own, `idle` after something moved an entry last.
 
 use std::time::Duration;
 
@@ -28,6 +31,8 @@ pub(super) struct Timer {
     heard: Duration,
     /// The first byte of the message that is not complete.
     message: Option<Duration>,
+    /// Since when this side has not listened, though the peer has the floor: it has work of its own.
+    paused: Option<Duration>,
     /// The first byte of the peer's turn.
     answered: Option<Duration>,
     /// The last thing that moved an entry, and as much later as this side had the floor since.
@@ -66,6 +71,7 @@ impl Timer {
             floor: None,
             heard: now,
             message: None,
+            paused: None,
             answered: None,
             moved: now,
             is_moving: false,
@@ -93,6 +99,7 @@ impl Timer {
 
     /// A message, or something to skip, was taken.
     pub(super) fn message(&mut self, now: Duration) {
+        self.listen(now);
         self.message = None;
         self.heard = now;
     }
@@ -102,8 +109,31 @@ impl Timer {
         self.moved = now;
     }
 
+    /// This side does not listen from now on, as it has work of its own.
+    pub(super) fn pause(&mut self, now: Duration) {
+        self.paused.get_or_insert(now);
+    }
+
+    /// This side listens from now on: the time since a [`pause`](Timer::pause) began was its own.
+    fn listen(&mut self, now: Duration) {
+        let Some(since) = self.paused.take() else { return };
+        let own = now.saturating_sub(since);
+        let later = |at: Duration| at.saturating_add(own).min(now);
+        (self.heard, self.moved) = (later(self.heard), later(self.moved));
+        self.message = self.message.map(later);
+    }
+
+    /// This side waits for its own work: until when it may, unless that has passed.
+    pub(super) fn check_pause(&mut self, now: Duration) -> Result<Duration, Stall> {
+        self.pause(now);
+        let after = self.deadlines.idle;
+        let due = self.moved.saturating_add(after);
+        if now >= due { Err(Stall::Idle { after }) } else { Ok(due) }
+    }
+
     /// The floor comes to this side.
     pub(super) fn gain_floor(&mut self, now: Duration) {
+        self.listen(now);
         self.floor = Some(now);
         self.turn = 0;
     }
@@ -171,8 +201,9 @@ impl Timer {
         self.judge(now, [(due, stall)])
     }
 
-    /// The peer has the floor: the next deadline, unless one has passed.
-    pub(super) fn check(&self, now: Duration) -> Result<Duration, Stall> {
+    /// The peer has the floor, and this side listens: the next deadline, unless one has passed.
+    pub(super) fn check(&mut self, now: Duration) -> Result<Duration, Stall> {
+        self.listen(now);
         let (due, stall) = self.next();
         if now >= due { Err(stall) } else { Ok(due) }
     }

@@ -2,7 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::proto::types::{EntryId, Ticket};
+use super::Receiver;
+use super::entry::{Incoming, Phase, Rival};
+use super::former::{Identity, Unsaid};
+use crate::config::Existing;
+use crate::proto::error::{Failure, Misuse};
+use crate::proto::event::Event;
+use crate::proto::message::Message;
+use crate::proto::path::RelPath;
+use crate::proto::types::{EntryId, Kind, Outcome, Receipt, Refusal, Ticket};
 
 /// Tickets that were given out, and the entries that they stand for.
 ///
@@ -71,5 +79,91 @@ impl Commits {
     /// Returns how many commits are under way.
     pub(super) fn count(&self) -> u32 {
         u32::try_from(self.under_way.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Receiver {
+    /// The store ended a commit. A ticket that is not [one of the session's](Receiver::committing) changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`poll`](Receiver::poll).
+    pub fn handle_committed(
+        &mut self,
+        ticket: Ticket,
+        committed: Result<RelPath, Refusal>,
+    ) -> Result<(), Failure> {
+        self.state?;
+        let ended = self.commits.end(ticket);
+        self.awaits_descriptor = false;
+        let Some(entry) = ended else { return Ok(()) };
+        let is_lent = self.lend(entry);
+        let Some(Incoming {
+            phase: Phase::Committing { size, root, outcome }, offer, rival, ..
+        }) = self.entries.get(&entry)
+        else {
+            return Err(Misuse::NotAsked.into());
+        };
+        let (size, root) = (*size, *root);
+        let identity = Some(Identity::of(&offer.meta, offer.block_size));
+        let offered = offer.meta.path.clone();
+        let is_file = offer.meta.kind == Kind::File;
+        let outcome = match rival {
+            None => *outcome,
+            Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
+            Some(Rival::Committing) => Outcome::Held,
+        };
+        let is_rival = rival.is_some();
+        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
+            return Ok(());
+        }
+        let is_bad = committed.is_err();
+        match committed {
+            Ok(path) => {
+                let name = if path == offered { Box::default() } else { path.as_bytes().into() };
+                let durability = self.config.durability;
+                self.say.push_back(Message::Receipt {
+                    entry,
+                    size,
+                    root,
+                    durability,
+                    outcome,
+                    name,
+                });
+                let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
+                count(&mut self.summary.delivered, 1);
+                count(&mut self.summary.files, u64::from(is_file));
+                count(&mut self.summary.bytes, size);
+                count(&mut self.summary.held, u64::from(outcome == Outcome::Held));
+                let receipt = Receipt { path, size, root, durability, outcome };
+                self.tell(Event::Delivered { entry, receipt });
+            }
+            // It was found equal, and was changed before it could be vouched for.
+            Err(Refusal::Exists)
+                if outcome == Outcome::Held && self.config.existing == Existing::Skip =>
+            {
+                self.report(entry, Refusal::Skipped);
+            }
+            Err(reason) => self.report(entry, reason),
+        }
+        self.forget(entry);
+        self.unsaid.insert(entry, Unsaid { is_bad, identity });
+        if is_lent {
+            self.hold_back(entry);
+        }
+        Ok(())
+    }
+
+    /// How many commits are under way.
+    #[must_use]
+    pub fn commits(&self) -> u32 {
+        self.commits.count()
+    }
+
+    /// Returns the entry that is being committed under this ticket. `None`: the ticket is of another session, its commit has
+    /// ended, or the sender has offered the entry as something else since. What a store hands back with such a ticket is to be suspended.
+    #[must_use]
+    pub fn committing(&self, ticket: Ticket) -> Option<EntryId> {
+        self.commits.entry(ticket)
     }
 }

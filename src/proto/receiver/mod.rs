@@ -44,6 +44,7 @@ mod former;
 mod invariants;
 mod scarce;
 mod speak;
+mod waits;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -53,17 +54,17 @@ pub use self::action::{Found, ReceiveAction, Step};
 pub(super) use self::books::BESIDE_MAX;
 use self::commits::Commits;
 pub(super) use self::dispatch::ZEROS_MAX;
-use self::entry::{Incoming, Phase, Rival};
-use self::former::{Former, Identity, Unsaid, Verdict};
+use self::entry::Incoming;
+use self::former::{Former, Unsaid, Verdict};
+use self::waits::Mark;
 use self::work::{Current, Task};
 use super::Consumed;
 use super::error::{Failure, Misuse};
 use super::event::{Event, Summary};
 use super::link::Link;
 use super::message::Message;
-use super::path::RelPath;
-use super::types::{AbortCode, EntryId, Kind, Outcome, Receipt, Refusal, Ticket, TransferId};
-use crate::config::{Config, Existing};
+use super::types::{AbortCode, EntryId, Refusal, TransferId};
+use crate::config::Config;
 use crate::store::{Place, Standing};
 use crate::tree::Root;
 
@@ -150,15 +151,6 @@ pub struct Receiver {
     summary: Summary,
 }
 
-/// How far the entries of a session are, all told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Mark {
-    offered: u32,
-    /// Bytes.
-    arrived: u64,
-    ended: u64,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     AwaitHello,
@@ -231,6 +223,16 @@ impl Receiver {
     ///
     /// The session ended without success; the same again on every later call.
     pub fn poll(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Failure> {
+        let polled = self.poll_next(now, out);
+        let is_listening = matches!(self.state, Ok(State::AwaitHello | State::Listening));
+        if is_listening && !matches!(polled, Ok(ReceiveAction::Await { .. })) {
+            // The time that this takes is not the sender's.
+            self.link.timer().pause(now);
+        }
+        polled
+    }
+
+    fn poll_next(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Failure> {
         if let Some(action) = self.todo.pop_front() {
             return Ok(action);
         }
@@ -265,7 +267,13 @@ impl Receiver {
         }
         match state {
             State::AwaitHello | State::Listening => {
-                self.hear(now, input).map_err(|failure| self.fail(failure))
+                let heard = self.hear(now, input);
+                if let Ok(step) = &heard
+                    && !matches!(step, Step::Consumed(_))
+                {
+                    self.link.timer().pause(now);
+                }
+                heard.map_err(|failure| self.fail(failure))
             }
             // Bytes out of turn stay where they are: they belong to the sender's next turn.
             State::Speaking | State::Closed => Ok(Step::Consumed(Consumed::nothing())),
@@ -377,106 +385,6 @@ impl Receiver {
         Ok(())
     }
 
-    /// The store ended a commit. A ticket that is not [one of the session's](Receiver::committing) changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// As for [`poll`](Receiver::poll).
-    pub fn handle_committed(
-        &mut self,
-        ticket: Ticket,
-        committed: Result<RelPath, Refusal>,
-    ) -> Result<(), Failure> {
-        self.state?;
-        let ended = self.commits.end(ticket);
-        self.awaits_descriptor = false;
-        let Some(entry) = ended else { return Ok(()) };
-        let is_lent = self.lend(entry);
-        let Some(Incoming {
-            phase: Phase::Committing { size, root, outcome }, offer, rival, ..
-        }) = self.entries.get(&entry)
-        else {
-            return Err(Misuse::NotAsked.into());
-        };
-        let (size, root) = (*size, *root);
-        let identity = Some(Identity::of(&offer.meta, offer.block_size));
-        let offered = offer.meta.path.clone();
-        let is_file = offer.meta.kind == Kind::File;
-        let outcome = match rival {
-            None => *outcome,
-            Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
-            Some(Rival::Committing) => Outcome::Held,
-        };
-        let is_rival = rival.is_some();
-        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
-            return Ok(());
-        }
-        let is_bad = committed.is_err();
-        match committed {
-            Ok(path) => {
-                let name = if path == offered { Box::default() } else { path.as_bytes().into() };
-                let durability = self.config.durability;
-                self.say.push_back(Message::Receipt {
-                    entry,
-                    size,
-                    root,
-                    durability,
-                    outcome,
-                    name,
-                });
-                let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
-                count(&mut self.summary.delivered, 1);
-                count(&mut self.summary.files, u64::from(is_file));
-                count(&mut self.summary.bytes, size);
-                count(&mut self.summary.held, u64::from(outcome == Outcome::Held));
-                let receipt = Receipt { path, size, root, durability, outcome };
-                self.tell(Event::Delivered { entry, receipt });
-            }
-            // It was found equal, and was changed before it could be vouched for.
-            Err(Refusal::Exists)
-                if outcome == Outcome::Held && self.config.existing == Existing::Skip =>
-            {
-                self.report(entry, Refusal::Skipped);
-            }
-            Err(reason) => self.report(entry, reason),
-        }
-        self.forget(entry);
-        self.unsaid.insert(entry, Unsaid { is_bad, identity });
-        if is_lent {
-            self.hold_back(entry);
-        }
-        Ok(())
-    }
-
-    /// The stream took `bytes` of what is to be written; 0 after a flush of it has ended.
-    ///
-    /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
-    /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
-    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
-        let taken = self.link.timer().take(now, bytes as u64);
-        taken.map_err(|stall| self.fail(stall.into()))
-    }
-
-    /// The stream takes no bytes at the moment, or its flush goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::Stalled`] if that has been so for longer than the deadline.
-    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
-        let blocked = self.link.timer().check_blocked(now);
-        blocked.map_err(|stall| self.fail(stall.into()))
-    }
-
-    /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
-    /// not the peer's.
-    pub fn handle_write_resumed(&mut self, now: Duration) {
-        self.link.timer().resume(now);
-    }
-
     /// Ends the session for a reason of this side: the sender is heard out to the end of its turn, and told.
     pub fn end(&mut self, now: Duration, code: AbortCode) {
         let failure =
@@ -498,15 +406,6 @@ impl Receiver {
         self.transfer().is_some() && self.entries.is_empty() && !self.former.has_entries()
     }
 
-    /// Since when the sender has moved nothing, though it waited for nothing: its source has nothing at the moment, or it says
-    /// so. `None`: it has ended no such turn since something moved an entry last.
-    ///
-    /// Such a session may go on for ever. One that has what others need may be [ended](Receiver::end).
-    #[must_use]
-    pub const fn quiet_since(&self) -> Option<Duration> {
-        self.quiet_since
-    }
-
     /// Whether the session is over, well or not.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -517,19 +416,6 @@ impl Receiver {
     #[must_use]
     pub fn transfer(&self) -> Option<(TransferId, u32)> {
         self.link.peer().map(|hello| (hello.transfer, hello.attempt))
-    }
-
-    /// How many commits are under way.
-    #[must_use]
-    pub fn commits(&self) -> u32 {
-        self.commits.count()
-    }
-
-    /// Returns the entry that is being committed under this ticket. `None`: the ticket is of another session, its commit has
-    /// ended, or the sender has offered the entry as something else since. What a store hands back with such a ticket is to be suspended.
-    #[must_use]
-    pub fn committing(&self, ticket: Ticket) -> Option<EntryId> {
-        self.commits.entry(ticket)
     }
 
     /// The sum so far.
@@ -544,45 +430,6 @@ impl Receiver {
     pub fn progress(&self) -> u64 {
         let settled = self.summary.settled();
         settled.saturating_add(self.summary.sent).saturating_add(self.hashed)
-    }
-
-    /// Whether anything moved an entry since this was asked last: an offer, content, its end in whatever way. What is said again, or
-    /// says nothing, does not.
-    fn has_moved(&mut self) -> bool {
-        let sum = &self.summary;
-        let ended = [sum.delivered, sum.trusted, sum.skipped, sum.refused, sum.withdrawn];
-        let ended = ended.into_iter().fold(0, u64::saturating_add);
-        let mark = Mark { offered: self.next_id, arrived: self.arrived, ended };
-        let has_moved = std::mem::replace(&mut self.mark, mark) != mark;
-        if has_moved {
-            self.quiet_since = None;
-        }
-        has_moved
-    }
-
-    /// Begins the wait for something that moves an entry anew, if something did.
-    fn note_progress(&mut self, now: Duration) {
-        if self.has_moved() {
-            self.link.timer().moved(now);
-        }
-    }
-
-    fn listen(&self, now: Duration) -> Result<ReceiveAction, Failure> {
-        let mut until = self.link.check(now)?;
-        if let Some((failure, since)) = self.doom {
-            let end = since.saturating_add(self.config.deadlines.drain);
-            // Before the sender has greeted there is nobody to tell; one that is turned away is waited for.
-            let is_untold = self.state == Ok(State::AwaitHello);
-            if now >= end || (is_untold && failure == Failure::Cancelled) {
-                return Err(failure);
-            }
-            until = until.min(end);
-        }
-        let is_short = self.awaits_descriptor && self.commits() > 0;
-        if is_short || self.commits() >= self.config.limits.commits.max(1) {
-            return Ok(ReceiveAction::AwaitCommit { until });
-        }
-        Ok(ReceiveAction::Await { until })
     }
 
     fn tell(&mut self, event: Event) {

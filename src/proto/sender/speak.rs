@@ -25,7 +25,7 @@ impl Sender {
         self.await_input(now)
     }
 
-    pub(super) fn await_input(&self, now: Duration) -> Result<SendAction, Failure> {
+    pub(super) fn await_input(&mut self, now: Duration) -> Result<SendAction, Failure> {
         Ok(SendAction::Await { until: self.link.check(now)? })
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Bob {
     /// Which pieces were read: of which name, whether of the file that stands there, and from which offset.
     pub(super) reads: Vec<(RelPath, bool, u64)>,
     pub(super) writes: u64,
+    /// How long each write takes.
+    pub(super) write_time: Duration,
     /// Before each commit in turn, somebody puts a file under the name that is asked for, or takes away what has it.
     pub(super) others: VecDeque<Option<Vec<u8>>>,
     /// What stands under these names before they are given for the first time.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use super::rogue::{Rogue, wire};
-use crate::config::{Config, Deadlines};
+use super::rogue::{Rogue, inline, wire};
+use crate::config::{Config, Deadlines, Limits};
 use crate::proto::error::{Failure, Stall};
 use crate::proto::frame::PREFACE;
 use crate::proto::message::{Activity, Message, Name, WireOffer};
@@ -13,6 +13,7 @@ use crate::proto::{Event, Meta, ReceiveAction, SendAction};
 use crate::tree::BlockSize;
 
 const STEP: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Deadlines that cannot be mistaken for one another.
 fn config() -> Config {
@@ -329,4 +330,54 @@ fn slow_store_and_slow_source_go_on_under_heartbeats() {
     pair.run_well();
     assert!(pair.now >= Duration::from_secs(75));
     assert!(pair.bob.events.iter().any(|event| matches!(event, Event::Delivered { .. })));
+}
+
+#[test]
+fn time_of_the_receivers_own_work_is_not_the_senders() {
+    let minute = Duration::from_secs(60);
+    let bob = Bob { write_time: 20 * minute, ..Bob::default() };
+    let mut rogue = Rogue::sender(&config(), bob).greeted();
+    rogue.say(&Message::Offer(wire(0, b"a", Some(3 << 10))));
+    rogue.turn();
+    // A write takes longer than any deadline, with nothing behind it, or half of what follows.
+    for index in 0..2 {
+        let entry = EntryId::new(0);
+        let hash = BlockSize::MIN.hash(index, &[7; 1024]).unwrap().hash;
+        rogue.say_with(&Message::Block { entry, index, hash }, &[7; 1024]);
+        if index == 1 {
+            rogue.raw(&[0]);
+        }
+        rogue.settle();
+        assert_eq!(rogue.ended(), None, "block {index}");
+    }
+    // The sender's own time counts on.
+    stalls(rogue, 31 * SECOND, Stall::Silence { after: 31 * SECOND });
+}
+
+#[test]
+fn sender_that_is_not_read_is_not_judged_before_the_device_is_given_up() {
+    for wait in [100, 900] {
+        let limits = Limits::default().commits(1);
+        let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
+        rogue.pair.bob.is_stuck = true;
+        rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
+        rogue.settle();
+        // It has as many commits under way as it may, and reads nothing.
+        rogue.wait(wait * SECOND);
+        assert_eq!(rogue.ended(), None);
+        rogue.pair.bob.is_stuck = wait > 100;
+        let stall = if wait > 100 {
+            rogue.wait(SECOND - STEP);
+            assert_eq!(rogue.ended(), None);
+            rogue.wait(STEP);
+            Stall::Idle { after: 901 * SECOND }
+        } else {
+            rogue.settle();
+            rogue.wait(31 * SECOND - STEP);
+            assert_eq!(rogue.ended(), None);
+            rogue.wait(STEP);
+            Stall::Silence { after: 31 * SECOND }
+        };
+        assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+    }
 }

@@ -173,6 +173,7 @@ pub(super) fn left(pair: &Pair) -> u64 {
         rival_reads: _,
         most_rivals: _,
         zeroed: _,
+        write_time: _,
     } = &pair.bob;
     (visible, times, partial, open, rivals, written, reads).hash(&mut hasher);
     (is_stuck, changes_before_copy, fail_write, others, late, arrivals, rival_time)

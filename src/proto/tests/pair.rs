@@ -430,6 +430,7 @@ impl Pair {
                 self.receiver.handle_held(Ok(&held)).unwrap();
             }
             Ok(Step::Write { entry, offset, bytes }) => {
+                self.now += bob.write_time;
                 let written = bob.write(entry, offset, bytes);
                 self.receiver.handle_written(written).unwrap();
             }

@@ -1,0 +1,107 @@
+//! What the receiver waits for, and how long.
+
+use std::time::Duration;
+
+use super::{ReceiveAction, Receiver, State};
+use crate::config::Deadlines;
+use crate::proto::error::Failure;
+
+/// How far the entries of a session are, all told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Mark {
+    offered: u32,
+    /// Bytes.
+    arrived: u64,
+    ended: u64,
+}
+
+impl Receiver {
+    /// The stream took `bytes` of what is to be written; 0 after a flush of it has ended.
+    ///
+    /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
+    /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
+    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+        let taken = self.link.timer().take(now, bytes as u64);
+        taken.map_err(|stall| self.fail(stall.into()))
+    }
+
+    /// The stream takes no bytes at the moment, or its flush goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Stalled`] if that has been so for longer than the deadline.
+    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
+        let blocked = self.link.timer().check_blocked(now);
+        blocked.map_err(|stall| self.fail(stall.into()))
+    }
+
+    /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
+    /// not the peer's.
+    pub fn handle_write_resumed(&mut self, now: Duration) {
+        self.link.timer().resume(now);
+    }
+
+    /// Since when the sender has moved nothing, though it waited for nothing: its source has nothing at the moment, or it says
+    /// so. `None`: it has ended no such turn since something moved an entry last.
+    ///
+    /// Such a session may go on for ever. One that has what others need may be [ended](Receiver::end).
+    #[must_use]
+    pub const fn quiet_since(&self) -> Option<Duration> {
+        self.quiet_since
+    }
+
+    /// Whether anything moved an entry since this was asked last: an offer, content, its end in whatever way. What is said again, or
+    /// says nothing, does not.
+    pub(super) fn has_moved(&mut self) -> bool {
+        let sum = &self.summary;
+        let ended = [sum.delivered, sum.trusted, sum.skipped, sum.refused, sum.withdrawn];
+        let ended = ended.into_iter().fold(0, u64::saturating_add);
+        let mark = Mark { offered: self.next_id, arrived: self.arrived, ended };
+        let has_moved = std::mem::replace(&mut self.mark, mark) != mark;
+        if has_moved {
+            self.quiet_since = None;
+        }
+        has_moved
+    }
+
+    /// Begins the wait for something that moves an entry anew, if something did.
+    pub(super) fn note_progress(&mut self, now: Duration) {
+        if self.has_moved() {
+            self.link.timer().moved(now);
+        }
+    }
+
+    /// What is waited for while the sender has the floor.
+    ///
+    /// Who does not read learns nothing of the sender: it is not judged before it is listened to again.
+    pub(super) fn listen(&mut self, now: Duration) -> Result<ReceiveAction, Failure> {
+        let is_short = self.awaits_descriptor && self.commits() > 0;
+        let is_full = self.commits() >= self.config.limits.commits.max(1);
+        let mut until = if is_short || is_full {
+            self.link.timer().check_pause(now)?
+        } else if self.current.is_some() {
+            // Once its work is done, whatever time that took, the sender is listened to.
+            let due = self.link.timer().check_pause(now);
+            due.unwrap_or(now.saturating_add(Deadlines::HEARTBEAT))
+        } else {
+            self.link.check(now)?
+        };
+        if let Some((failure, since)) = self.doom {
+            let end = since.saturating_add(self.config.deadlines.drain);
+            // Before the sender has greeted there is nobody to tell; one that is turned away is waited for.
+            let is_untold = self.state == Ok(State::AwaitHello);
+            if now >= end || (is_untold && failure == Failure::Cancelled) {
+                return Err(failure);
+            }
+            until = until.min(end);
+        }
+        if is_short || is_full {
+            return Ok(ReceiveAction::AwaitCommit { until });
+        }
+        Ok(ReceiveAction::Await { until })
+    }
+}
