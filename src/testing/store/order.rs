@@ -25,7 +25,7 @@ impl<S: Store> Checked<S> {
                 // It had the name before, or is handed back.
                 Ok(_) => {}
                 Err(Uncommitted::Taken { file, rival }) => {
-                    self.store.suspend(file);
+                    self.store.discard(file);
                     rival.into_iter().for_each(|(rival, _)| self.store.suspend(rival));
                 }
                 Err(Uncommitted::Failed(refusal)) => {
