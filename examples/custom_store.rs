@@ -121,14 +121,16 @@ impl Store for Objects {
                 let len = self.objects.get(root).map_or(0, |bytes| bytes.len() as u64);
                 Ok(Begun::Existing(Open::Held(path, *root), len))
             }
-            (Place::Offered | Place::Replacing, _) => Ok(match self.drafts.remove(&path) {
-                Some(bytes) => {
-                    let len = bytes.len() as u64;
-                    Begun::Partial(Open::Draft(path, bytes), len)
-                }
-                // No space is taken on the word of an offer: the vector grows as bytes come.
-                None => Begun::Fresh(Open::Draft(path, Vec::new())),
-            }),
+            (Place::Offered | Place::Replacing, _) => {
+                let len = self.drafts.get(&path).map(|bytes| bytes.len() as u64);
+                // What is longer than a small entry is somebody else's, and stays.
+                let draft = len.filter(|len| offer.may_continue(*len));
+                Ok(match draft.and_then(|len| Some((len, self.drafts.remove(&path)?))) {
+                    Some((len, bytes)) => Begun::Partial(Open::Draft(path, bytes), len),
+                    // No space is taken on the word of an offer: the vector grows as bytes come.
+                    None => Begun::Fresh(Open::Draft(path, Vec::new())),
+                })
+            }
             // This store has no names beside one that is taken. `Exists` would say that another number may be free.
             _ => Err(Refusal::Policy),
         }
@@ -198,7 +200,10 @@ impl Store for Objects {
 
     fn suspend(&mut self, file: Open) {
         if let Open::Draft(path, bytes) = file {
-            self.drafts.insert(path, bytes);
+            let kept = self.drafts.entry(path).or_default();
+            if kept.len() < bytes.len() {
+                *kept = bytes;
+            }
         }
     }
 

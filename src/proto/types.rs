@@ -415,6 +415,18 @@ impl Offer {
     pub const fn new(entry: EntryId, meta: Meta, block_size: BlockSize) -> Self {
         Self { entry, meta, block_size, root: None }
     }
+
+    /// Returns whether a store may go on with a partial file of `len` bytes for this entry.
+    ///
+    /// It may not where the content is one block at most and the partial file is longer: nothing of it would be kept, and it
+    /// is what an attempt at something else left, maybe another sender's.
+    #[must_use]
+    pub const fn may_continue(&self, len: u64) -> bool {
+        match self.meta.size {
+            Some(size) => len <= size || size > self.block_size.bytes(),
+            None => true,
+        }
+    }
 }
 
 impl Receipt {

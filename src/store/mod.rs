@@ -186,6 +186,9 @@ pub trait Store {
     /// No space may be taken on the word of the offer alone. Names, kinds and free space are checked here. For
     /// folders and links nothing need be opened: all is done by `commit`. A file that is dropped is suspended.
     ///
+    /// A partial file that an earlier attempt left may be gone on with if [`Offer::may_continue`] says so. One that may not is
+    /// neither written to nor removed for this entry.
+    ///
     /// A regular file under the name is [`Begun::Existing`], save under [`Place::Replacing`], which gives the partial
     /// file that will take its place.
     ///

@@ -55,6 +55,7 @@ pub fn check_store<S: Store>(mut make: impl FnMut() -> S) {
     check(Checked::folder_in_the_place_of_a_file_hands_it_back);
     check(Checked::folder_that_is_made_twice_is_no_clash);
     check(Checked::partial_of_a_name_that_is_settled_is_removed);
+    check(Checked::longer_partial_of_another_attempt_outlives_a_small_entry);
     check(Checked::content_that_was_not_written_is_zeros);
     check(Checked::longer_partial_is_cut);
     check(Checked::collisions_are_refused);
@@ -421,6 +422,38 @@ impl<S: Store> Checked<S> {
             assert!(self.commit(third, &offer, Place::Replacing, 4).is_ok(), "commit of live");
             self.assert_stands(&offer, Place::Offered, b"live");
         }
+    }
+
+    /// Somebody else, or the same sender at an earlier time, sends something else under the name.
+    fn longer_partial_of_another_attempt_outlives_a_small_entry(&mut self) {
+        let large = self.file("x", 5000);
+        let mut file = self.fresh(&large, Place::Offered);
+        self.write(&mut file, 0, &[7; 3000]);
+        self.store.suspend(file);
+        let small = Offer::new(large.entry, Meta::file(path("x"), Some(1)), BlockSize::MIN);
+        for place in [Place::Offered, Place::Replacing] {
+            let mut file = self.fresh(&small, Place::Offered);
+            self.write(&mut file, 0, b"s");
+            if place == Place::Offered {
+                self.store.discard(file);
+            } else {
+                assert!(self.commit(file, &small, Place::Offered, 1).is_ok(), "commit of a byte");
+            }
+            match self.store.begin(&large, place) {
+                Ok(Begun::Partial(mut file, 3000)) => {
+                    assert!(self.read(&mut file) == [7; 3000], "a small entry wrote into another");
+                    self.store.suspend(file);
+                }
+                _ => panic!("a small entry of the same name removes what is left of another one"),
+            }
+        }
+        let Ok(Begun::Partial(file, _)) = self.store.begin(&large, Place::Replacing) else {
+            panic!("what is left of an attempt is found once")
+        };
+        assert!(
+            self.commit(file, &large, Place::Replacing, 5000).is_ok(),
+            "commit of what is left"
+        );
     }
 
     fn content_that_was_not_written_is_zeros(&mut self) {

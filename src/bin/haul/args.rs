@@ -127,7 +127,8 @@ pub(crate) struct Send {
 /// Receive files into a folder, from any number of senders, until stopped.
 ///
 /// With --connect, from the one sender that listens there: haul send PATH... --listen ADDR.
-/// A file that is not complete stands in the folder as .haul-*.part, and is gone once it is complete.
+/// A file that is not complete stands in the folder as .haul-*.part, and is gone once it is complete, or nobody came
+/// back for it in 7 days.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub(crate) struct Receive {

@@ -18,6 +18,7 @@ use std::sync::mpsc::Sender;
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, openat};
 use rustix::io::Errno;
 
+use super::expiry::Expiry;
 use super::failed::{self, During, Failed};
 use super::file::{FsFile, stat_refusal};
 use super::folder::{Folder, Tree, Way};
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) order: Order,
     pub(super) tree: Tree,
     pub(super) umask: u32,
+    pub(super) expiry: Expiry,
     #[cfg(test)]
     pub(super) hook: super::store::tests::Hook,
 }
@@ -236,7 +238,7 @@ impl Job {
                 }
                 self.claim.set_given();
                 drop(turn);
-                self.sweep(|name| partial::sweep(folder, name, stamp.id));
+                self.sweep(|name| partial::sweep(folder, name, stamp.id, stamp.size));
                 (ids, parent)
             }
             What::Partial { partial, folder, .. } => {
@@ -246,7 +248,7 @@ impl Job {
                 if let Some(old) = old {
                     mode::narrow(&partial.file, old.st_mode);
                 }
-                self.sweep(|name| partial::sweep(folder, name, partial.id));
+                self.sweep(|name| partial::sweep(folder, name, partial.id, size));
                 (ids, parent)
             }
         };

@@ -32,6 +32,15 @@ impl FsFile {
     }
 }
 
+/// The end of what is to be written, which the system counts in 63 bits.
+pub(super) fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
+    let end = offset.saturating_add(len);
+    if end > LARGEST { Err(Refusal::TooLarge { size: end, limit: LARGEST }) } else { Ok(end) }
+}
+
+/// `off_t` has 64 bits, one of them for the sign.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
+
 pub(super) fn stat_refusal(error: &io::Error) -> Refusal {
     refusal_of(StoreOperation::Stat, error)
 }

@@ -5,6 +5,7 @@
 //! [`Durability::Synced`](crate::Durability::Synced) asks the drive itself (`F_FULLFSYNC`).
 
 mod commit;
+mod expiry;
 mod failed;
 mod file;
 mod fold;
@@ -13,6 +14,7 @@ mod hidden;
 mod holes;
 mod mode;
 mod name;
+mod options;
 mod order;
 mod partial;
 mod source;

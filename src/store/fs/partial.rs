@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use super::failed::{During, Failed, Result};
 use super::folder::{ATTEMPTS, Folder};
 use super::stat::{self, Id};
-use crate::proto::{RelPath, StoreOperation};
+use crate::proto::{Offer, RelPath, StoreOperation};
 
 /// A partial file, locked.
 #[derive(Debug)]
@@ -38,10 +38,11 @@ enum Untaken {
     Foreign,
 }
 
-/// Takes a partial file for a final name: of those that earlier attempts left the longest, or a new one.
+/// Takes a partial file for an entry that is to have this final name: the longest that an earlier attempt left and the
+/// entry may go on with, or a new one.
 ///
 /// [`Errno::NOENT`]: the folder itself was removed meanwhile.
-pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
+pub(super) fn take(folder: &Folder, final_name: &[u8], offer: &Offer) -> Result<Partial> {
     let mut is_contended = false;
     for _ in 0..ATTEMPTS {
         let mut free = None;
@@ -50,6 +51,7 @@ pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
             let name = name(final_name, n);
             match folder.look(name.as_bytes())? {
                 Some(stat) => match take_over(folder, name, &stat) {
+                    Ok(partial) if !offer.may_continue(partial.len) => {}
                     Ok(partial) if left.as_ref().is_some_and(|left| left.len >= partial.len) => {}
                     Ok(partial) => left = Some(partial),
                     Err(Untaken::Held) => is_contended = true,
@@ -72,22 +74,36 @@ pub(super) fn take(folder: &Folder, final_name: &[u8]) -> Result<Partial> {
     Err(BUSY)
 }
 
-/// Removes the partial files for a final name which is that of the file `of` by now: those that
+/// Removes the partial files for a final name which is that of the file `of` by now, of this `size`: those that
 /// nobody writes to, and second names of the file itself, which a process may have left that was killed where
-/// a rename takes two steps. What is not this user's, or no regular file, stays.
+/// a rename takes two steps. What is not this user's, or no regular file, stays; and so does what is longer than the file,
+/// which an attempt at something else has left. It [expires](super::expiry).
 ///
 /// To leave one is no harm, so nothing is reported.
-pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id) {
+pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id, size: u64) {
     each(folder, final_name, |name, stat| {
         let id = Id::of(stat);
         if of == id && stat::is_file(stat) {
             let _ = folder.remove(name.as_bytes(), id);
-        } else if let Ok(idle) = lock(folder, name, stat) {
-            // Under its lock: who opens it now sees that it is gone.
-            let _ = folder.remove(name.as_bytes(), id);
-            drop(idle);
+        } else if stat::size(stat) <= size {
+            remove_idle(folder, name, stat, |stat| stat::size(stat) <= size);
         }
     });
+}
+
+/// Removes a partial file that no session has open, if it is still so.
+pub(super) fn remove_idle(
+    folder: &Folder,
+    name: &str,
+    seen: &Stat,
+    is_so: impl FnOnce(&Stat) -> bool,
+) {
+    // Under its lock: who opens it now sees that it is gone.
+    if let Ok((_idle, stat)) = lock(folder, name, seen)
+        && is_so(&stat)
+    {
+        let _ = folder.remove(name.as_bytes(), Id::of(&stat));
+    }
 }
 
 /// Returns whether a session has the file of this name open to write to it, or to give it its name.
@@ -136,9 +152,21 @@ fn each(folder: &Folder, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) 
 /// The name of the n-th partial file for a final name: its BLAKE3 hash, so that it is of one length.
 pub(super) fn name(final_name: &[u8], n: u32) -> String {
     let hash = blake3::hash(final_name).to_hex();
-    let hash = hash.get(..16).unwrap_or_default();
+    let hash = hash.get(..HASH).unwrap_or_default();
     let (prefix, suffix) = (RelPath::PARTIAL_PREFIX, RelPath::PARTIAL_SUFFIX);
     if n == 0 { format!("{prefix}{hash}{suffix}") } else { format!("{prefix}{hash}-{n}{suffix}") }
+}
+
+/// Returns whether a name may be that of a partial file, for whatever final name.
+pub(super) fn is_name(name: &str) -> bool {
+    let inner = name.strip_prefix(RelPath::PARTIAL_PREFIX);
+    let inner = inner.and_then(|rest| rest.strip_suffix(RelPath::PARTIAL_SUFFIX));
+    let Some((hash, number)) = inner.and_then(|inner| inner.split_at_checked(HASH)) else {
+        return false;
+    };
+    let is_hash = hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = number.strip_prefix('-').or(number.is_empty().then_some("0"));
+    is_hash && number.and_then(|number| number.parse::<u32>().ok()).is_some_and(|n| n < MOST)
 }
 
 fn create(folder: &Folder, name: String) -> Result<Partial> {
@@ -192,7 +220,7 @@ fn lock(folder: &Folder, name: &str, seen: &Stat) -> std::result::Result<(File, 
         return Err(Untaken::Foreign);
     }
     let opened = match openat(folder, name, OPEN, Mode::empty()) {
-        // A later attempt can read it in any case: see `dress_file`.
+        // It had its final mode already, which may not let its owner write; but always read, see `mode::of_file`.
         Err(Errno::ACCESS) => openat(folder, name, OPEN.difference(OFlags::RDWR), Mode::empty()),
         opened => opened,
     };
@@ -225,6 +253,9 @@ const TAKEN: Failed = Failed::new(StoreOperation::Open, Errno::EXIST);
 
 /// What is not whole and verified is for nobody else to see.
 const OWNER_ALONE: u32 = 0o600;
+
+/// Digits of the hash in a name.
+const HASH: usize = 16;
 
 /// How many numbers are looked at beyond the last partial file that there is: as sessions end in any order, the numbers
 /// between have gaps.

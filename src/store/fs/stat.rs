@@ -1,5 +1,7 @@
 //! What the system says of a file, in types that do not differ between architectures.
 
+use std::time::{Duration, SystemTime};
+
 use rustix::fs::{FileType, Stat};
 
 use crate::proto::Timestamp;
@@ -67,6 +69,13 @@ pub(super) fn data_size(stat: &Stat) -> Option<u64> {
 
 /// Some systems keep small files in the inode, or squeeze them: that is no hole, nor will it be missed.
 const WORTH_TELLING: u64 = 1 << 20;
+
+/// How long ago the inode was changed last. `None`: that lies in the future.
+pub(super) fn age(stat: &Stat, now: SystemTime) -> Option<Duration> {
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let changed = Duration::from_secs(unsigned(stat.st_ctime));
+    since_epoch.checked_sub(changed + Duration::from_nanos(unsigned(stat.st_ctime_nsec)))
+}
 
 pub(super) fn modified(stat: &Stat) -> Option<Timestamp> {
     let nanos = u32::try_from(unsigned(stat.st_mtime_nsec)).ok()?;

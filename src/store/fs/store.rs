@@ -16,14 +16,16 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::commit::{Existing, Job, Shared, Trouble, What};
+use super::expiry::Expiry;
 use super::failed::{self, During, Failed};
-use super::file::{FsFile, stat_refusal};
+use super::file::{FsFile, end_of, stat_refusal};
 use super::fold::fold;
 use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
 use super::holes;
 use super::mode;
 use super::name::Turns;
+use super::options::{Links, Options};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
 use super::source::about;
@@ -47,10 +49,12 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 /// - **What an earlier attempt left** is not removed for what a later one does with it, which may be another sender's: to
 ///   discard an entry removes what was made for it, and keeps what it went on with.
 /// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
-///   one that is offered: all partial files for that name that no session has locked, up to the third number that is
-///   missing. One that a session still writes to stays, until the name is settled once more. Files of another user,
-///   with a second name, or which are no regular files, stay. On a file system without locks all stay. Once a link is
-///   committed, links under those names go in the same way.
+///   one that is offered: all partial files for that name that no session has locked and that are no longer than the file,
+///   up to the third number that is missing. One that a session still writes to stays, until the name is settled once
+///   more. Files of another user, with a second name, or which are no regular files, stay. On a file system without locks
+///   all stay. Once a link is committed, links under those names go in the same way.
+/// - **What nobody comes back for** is removed after 7 days, as [`FsStore::keep_partials`] says.
+/// - **Small entries**, of one block at most, leave alone what is longer than they are: that is an attempt at something else.
 /// - **Folders** on the way are made as needed. Those that were made for an entry which was then discarded, or never
 ///   written to, go with it if they hold nothing else.
 /// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every
@@ -85,22 +89,6 @@ pub struct FsStore {
     recent: Option<Folder>,
     ended: Receiver<(Ticket, Ended<FsFile>)>,
     end: Sender<(Ticket, Ended<FsFile>)>,
-}
-
-/// What the embedder sets.
-#[derive(Debug, Clone, Copy, Default)]
-struct Options {
-    links: Links,
-    hidden: HiddenNames,
-    /// Bytes of the file system that are to be left free.
-    keep_free: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Links {
-    #[default]
-    Refused,
-    Allowed,
 }
 
 impl FsStore {
@@ -155,6 +143,7 @@ impl FsStore {
             tree: Tree::new(root),
             turns: Turns::default(),
             order: Order::default(),
+            expiry: Expiry::default(),
             #[cfg(test)]
             hook: tests::Hook::default(),
         };
@@ -189,6 +178,15 @@ impl FsStore {
         self
     }
 
+    /// Sets for how long a partial file is kept that nobody comes back for. Default: 7 days since its last change. It is removed
+    /// when an entry is begun in its folder, which is looked through once an hour; with [`Duration::ZERO`] each time, with
+    /// [`Duration::MAX`] nothing expires. One that a session has locked never does.
+    #[must_use]
+    pub const fn keep_partials(mut self, time: Duration) -> Self {
+        self.options.keep_partials = time;
+        self
+    }
+
     /// Takes symbolic links whose targets are relative and stay inside the folder; without this all are refused with
     /// [`Refusal::Kind`]. haul itself does not follow any.
     #[must_use]
@@ -207,14 +205,14 @@ impl FsStore {
     fn begin_file(
         &mut self,
         path: &RelPath,
-        size: Option<u64>,
+        offer: &Offer,
         place: Place,
     ) -> Result<Begun<FsFile>, Refusal> {
         let parent = path.parent();
         let shared = Arc::clone(&self.shared);
         for attempt in 0..ATTEMPTS {
             let still = (attempt > 0).then(|| shared.tree.keep_still());
-            let begun = self.try_begin_file(path, size, place);
+            let begun = self.try_begin_file(path, offer, place);
             drop(still);
             match begun {
                 // Another session has removed the folder, which held nothing yet.
@@ -238,7 +236,7 @@ impl FsStore {
     fn try_begin_file(
         &mut self,
         path: &RelPath,
-        size: Option<u64>,
+        offer: &Offer,
         place: Place,
     ) -> failed::Result<Result<Begun<FsFile>, Refusal>> {
         let parent = path.parent();
@@ -248,23 +246,26 @@ impl FsStore {
             Err(refusal) => return Ok(Err(refusal)),
         };
         if way.depth() + 1 < path.parts().count() {
-            if let Err(refusal) = self.check_room(&way.folder, size.unwrap_or(0)) {
+            if let Err(refusal) = self.check_room(&way.folder, room_of(offer).unwrap_or(0)) {
                 return Ok(Err(refusal));
             }
             way = tree.try_make(parent.as_ref())?;
         }
         let folder = self.share(way.folder);
-        self.open_file(path, size, place, folder)
+        let begun = self.open_file(path, offer, place, folder.clone());
+        // What was begun is locked by now: it is kept, however old it is.
+        self.shared.expiry.look(&folder, self.options.keep_partials);
+        begun
     }
 
     fn open_file(
         &self,
         path: &RelPath,
-        size: Option<u64>,
+        offer: &Offer,
         place: Place,
         folder: Folder,
     ) -> failed::Result<Result<Begun<FsFile>, Refusal>> {
-        let name = path.file_name();
+        let (name, size) = (path.file_name(), room_of(offer));
         let mut replaced = None;
         if folder.look(name)?.is_some() {
             let Some(existing) = Existing::open(&folder, name)? else {
@@ -278,7 +279,7 @@ impl FsStore {
             }
             replaced = Some(existing.file);
         }
-        let partial = partial::take(&folder, name)?;
+        let partial = partial::take(&folder, name, offer)?;
         let len = partial.len;
         let held = len.min(partial.allocated);
         if let Err(refusal) = self.check_room(&folder, size.unwrap_or(0).saturating_sub(held)) {
@@ -441,7 +442,7 @@ impl Store for FsStore {
         let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
         let what = match &meta.kind {
             Kind::File => {
-                let begun = self.begin_file(&path, meta.data.or(meta.size), place);
+                let begun = self.begin_file(&path, offer, place);
                 return begun.map_err(|refusal| self.shared.tree.explain(refusal));
             }
             Kind::Directory => {
@@ -565,6 +566,11 @@ impl Store for FsStore {
     }
 }
 
+/// How many bytes an entry is to take, as far as the offer says.
+fn room_of(offer: &Offer) -> Option<u64> {
+    offer.meta.data.or(offer.meta.size)
+}
+
 /// The reason where something that is no file has the name of a file, or the like.
 const fn clash(place: Place) -> Refusal {
     match place {
@@ -574,19 +580,10 @@ const fn clash(place: Place) -> Refusal {
     }
 }
 
-/// The end of what is to be written, which the system counts in 63 bits.
-fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
-    let end = offset.saturating_add(len);
-    if end > LARGEST { Err(Refusal::TooLarge { size: end, limit: LARGEST }) } else { Ok(end) }
-}
-
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Chosen by `benches/sync.rs`: a device takes more than one sync at a time.
 const SYNC_THREADS: usize = 8;
-
-/// `off_t` has 64 bits, one of them for the sign.
-const LARGEST: u64 = i64::MAX.unsigned_abs();
 
 /// How much is written before the free space is looked at again: a system call for some milliseconds of writing.
 const LOOK: u64 = 16 << 20;

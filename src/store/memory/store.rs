@@ -201,10 +201,11 @@ impl MemoryStore {
             }
             What::Done => return Err(failed(StoreOperation::Commit).into()),
         };
+        let len = length(&entry.bytes);
         shared.publish(path.clone(), entry);
-        shared.sweep(&path);
+        shared.sweep(&path, len);
         // An earlier attempt may have begun before something else had the name that was offered.
-        shared.sweep(&meta.path);
+        shared.sweep(&meta.path, len);
         file.what = What::Done;
         Ok(Committed::new(path))
     }
@@ -246,19 +247,22 @@ impl Shared {
         bytes
     }
 
-    /// Removes what nobody writes to of the partial files for a name that is settled.
-    fn sweep(&mut self, path: &RelPath) {
+    /// Removes what nobody writes to of the partial files for a name that is settled with a file of this length. What is
+    /// longer is an attempt at something else, and stays for that.
+    fn sweep(&mut self, path: &RelPath, len: u64) {
         let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
-        let idle = slots.filter(|(_, partial)| !partial.busy).map(|(key, _)| key.clone());
+        let idle = slots.filter(|(_, partial)| !partial.busy && length(&partial.bytes) <= len);
+        let idle = idle.map(|(key, _)| key.clone());
         for key in idle.collect::<Vec<_>>() {
             self.remove_partial(&key);
         }
     }
 
-    /// Takes the longest partial file of this name that nobody writes to; with what it holds.
-    fn take(&mut self, path: &RelPath) -> (u32, u64, u64) {
+    /// Takes the longest partial file of this name that nobody writes to and the entry may go on with; with what it holds.
+    fn take(&mut self, path: &RelPath, offer: &Offer) -> (u32, u64, u64) {
         let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
-        let free = slots.filter(|(_, partial)| !partial.busy);
+        let may_continue = |bytes: &[u8]| offer.may_continue(length(bytes));
+        let free = slots.filter(|(_, partial)| !partial.busy && may_continue(&partial.bytes));
         let free = free.max_by_key(|(_, partial)| partial.bytes.len()).map(|((_, slot), _)| *slot);
         let unused = (0..).find(|&slot| !self.partials.contains_key(&(path.clone(), slot)));
         let slot = free.or(unused).unwrap_or_default();
@@ -391,7 +395,7 @@ impl Store for MemoryStore {
                     return Err(clash());
                 }
                 let replaced = standing.map(|entry| Arc::clone(&entry.bytes));
-                let (slot, id, held) = shared.take(&path);
+                let (slot, id, held) = shared.take(&path, offer);
                 // Made before the check, so that it lets go of the partial file again if there is no room.
                 let mut file = file(What::Partial { slot, id, replaced });
                 let room = shared.check_room(meta.size.unwrap_or(0).saturating_sub(held));

@@ -17,6 +17,7 @@ mod descriptors;
 #[cfg(feature = "testing")]
 mod hands;
 mod hidden;
+mod left;
 mod links;
 mod modes;
 mod order;

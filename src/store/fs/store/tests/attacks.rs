@@ -107,12 +107,13 @@ fn store_final_name_taken_meanwhile_keeps_what_took_it_and_hands_the_file_back()
 /// What may stand under the names of partial files when the final name is settled, and whether it stays.
 #[test]
 fn store_partials_of_a_settled_name_are_removed_if_they_are_idle_and_ours() {
-    let things: [(Plant, bool); 8] = [
-        (("idle", |path| fs::write(path, "idle").unwrap()), false),
+    let things: [(Plant, bool); 9] = [
+        (("idle", |path| fs::write(path, "idl").unwrap()), false),
+        (("longer than the file", |path| fs::write(path, "idle").unwrap()), true),
         (("empty", |path| fs::write(path, "").unwrap()), false),
         (
             ("read-only", |path| {
-                fs::write(path, "idle").unwrap();
+                fs::write(path, "idl").unwrap();
                 fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap();
             }),
             false,
@@ -174,11 +175,11 @@ fn store_partials_beyond_gaps_are_removed_and_the_search_is_bounded() {
     for n in [1, 4, 5, 8, 12] {
         fs::write(bench.path(&partial_name("x", n)), "idle").unwrap();
     }
-    fs::write(bench.path("x"), "x").unwrap();
-    let offer = bench.file("x", 1);
-    let Begun::Existing(file, 1) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
-    assert!(bench.commit(file, &offer, 1).is_ok());
-    bench.assert_names(&[("x", "x"), (&partial_name("x", 12), "idle")]);
+    fs::write(bench.path("x"), "held").unwrap();
+    let offer = bench.file("x", 4);
+    let Begun::Existing(file, 4) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    assert!(bench.commit(file, &offer, 4).is_ok());
+    bench.assert_names(&[("x", "held"), (&partial_name("x", 12), "idle")]);
 }
 
 #[test]
@@ -246,8 +247,8 @@ fn store_partial_of_another_sender_is_not_removed_when_an_entry_is_discarded() {
     bench.store.write_at(&mut file, 0, &[7; 50_000]).unwrap();
     bench.store.suspend(file);
     let mut other = bench.store.clone();
-    let small = bench.file("x", 1);
-    let Begun::Partial(mut file, 50_000) = other.begin(&small, Place::Offered).unwrap() else {
+    let wrong = bench.file("x", 2000);
+    let Begun::Partial(mut file, 50_000) = other.begin(&wrong, Place::Offered).unwrap() else {
         panic!("it is found")
     };
     other.write_at(&mut file, 0, b"!").unwrap();
