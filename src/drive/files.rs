@@ -3,14 +3,15 @@
 //! Whoever runs a [`Receiver`] does this alike: the driver over a stream, a simulated pair in virtual time, and a driver of
 //! somebody else's. So that what the one is tested with is what the others run, it is done here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::proto::{
     Consumed, EntryId, Failure, Offer, ReceiveAction, Receiver, Refusal, Step, StoreOperation,
+    Ticket,
 };
-use crate::store::{Begun, Place, Store, Uncommitted, refusal_of};
+use crate::store::{Begun, Commit, Ended, Place, Store, Uncommitted, refusal_of};
 
 /// The files that a [`Receiver`] has open in a [`Store`].
 ///
@@ -29,7 +30,11 @@ use crate::store::{Begun, Place, Store, Uncommitted, refusal_of};
 /// that the receiver has queued are done. It holds as long as every action and every step is given to it, in the order in
 /// which the receiver gives them, with the same store.
 #[derive(Debug)]
-pub struct Files<F>(BTreeMap<EntryId, Open<F>>);
+pub struct Files<F> {
+    open: BTreeMap<EntryId, Open<F>>,
+    /// The commits that the store has. A receiver counts those too that it has queued and not asked for.
+    committing: BTreeSet<Ticket>,
+}
 
 /// An entry that is open.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ impl<F> Files<F> {
     /// Makes the set of a session that has nothing open.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self { open: BTreeMap::new(), committing: BTreeSet::new() }
     }
 
     /// Does what an action asks of the store, and tells the receiver what came of it.
@@ -79,7 +84,7 @@ impl<F> Files<F> {
                 }
             }
             ReceiveAction::ReadRival { entry, offset, len } => {
-                let rival = self.0.get_mut(&entry).and_then(|open| open.rival.as_mut());
+                let rival = self.open.get_mut(&entry).and_then(|open| open.rival.as_mut());
                 read(store, receiver, rival, offset, len)?;
             }
             ReceiveAction::Begin { offer, place } => {
@@ -87,13 +92,13 @@ impl<F> Files<F> {
             }
             ReceiveAction::Commit(commit) => {
                 if let Some(file) = self.take(store, commit.entry) {
-                    store.commit(file, commit);
+                    self.commit(store, file, commit);
                 }
             }
             ReceiveAction::CommitRival(commit) => {
-                let open = self.0.get_mut(&commit.entry);
+                let open = self.open.get_mut(&commit.entry);
                 if let Some(rival) = open.and_then(|open| open.rival.take()) {
-                    store.commit(rival, commit);
+                    self.commit(store, rival, commit);
                 }
             }
             ReceiveAction::Suspend { entry } => {
@@ -175,7 +180,7 @@ impl<F> Files<F> {
         }
         let begun = begin(store, offer, place).map(|begun| {
             let (file, found) = begun.into_parts();
-            self.0.insert(offer.entry, Open { file, rival: None });
+            self.open.insert(offer.entry, Open { file, rival: None });
             found
         });
         receiver.handle_begun(begun)
@@ -201,6 +206,7 @@ impl<F> Files<F> {
             && let Some((ticket, ended)) = store.poll_committed(wait)
         {
             (any, wait) = (true, Duration::ZERO);
+            self.committing.remove(&ticket);
             match ended {
                 Ok(committed) => receiver.handle_committed(ticket, Ok(committed.path))?,
                 Err(Uncommitted::Failed(reason)) => {
@@ -209,15 +215,14 @@ impl<F> Files<F> {
                 Err(Uncommitted::Taken { file, rival }) => {
                     let (rival, len) = rival.unzip();
                     let entry = receiver.committing(ticket);
-                    match entry.filter(|entry| !self.0.contains_key(entry)) {
+                    match entry.filter(|entry| !self.open.contains_key(entry)) {
                         Some(entry) => {
-                            self.0.insert(entry, Open { file, rival });
+                            self.open.insert(entry, Open { file, rival });
                             receiver.handle_taken(ticket, len)?;
                         }
                         // Of another session; or a rival, which is not the store's to hand back.
                         None => {
-                            store.suspend(file);
-                            rival.into_iter().for_each(|rival| store.suspend(rival));
+                            close(store, file, rival);
                             receiver.handle_committed(ticket, Err(Refusal::Exists))?;
                         }
                     }
@@ -229,18 +234,34 @@ impl<F> Files<F> {
 
     /// Returns the entries of which a file is open, in their order.
     pub fn entries(&self) -> impl Iterator<Item = EntryId> {
-        self.0.keys().copied()
+        self.open.keys().copied()
     }
 
     /// Closes all that is open, and keeps it for a later attempt.
     ///
     /// It is called once nobody goes on with the receiver: after success there is nothing left, and after a failure a later
-    /// session finds what arrived.
+    /// session finds what arrived. What the store has handed back of commits by then is closed, too.
     pub fn suspend(&mut self, store: &mut impl Store<File = F>) {
-        while let Some((_, Open { file, rival })) = self.0.pop_first() {
-            store.suspend(file);
-            rival.into_iter().for_each(|rival| store.suspend(rival));
+        while let Some((_, Open { file, rival })) = self.open.pop_first() {
+            close(store, file, rival);
         }
+        self.take_back(store);
+    }
+
+    /// Takes in the commits that have ended, of whatever session, and closes what is handed back; says how many are under
+    /// way. For a session that is no more.
+    pub(crate) fn take_back(&mut self, store: &mut impl Store<File = F>) -> usize {
+        while !self.committing.is_empty()
+            && let Some(ended) = store.poll_committed(Duration::ZERO)
+        {
+            self.committing.remove(&close_ended(store, ended));
+        }
+        self.committing.len()
+    }
+
+    fn commit(&mut self, store: &mut impl Store<File = F>, file: F, commit: Commit) {
+        self.committing.insert(commit.ticket);
+        store.commit(file, commit);
     }
 
     fn read(
@@ -251,7 +272,7 @@ impl<F> Files<F> {
         offset: u64,
         len: usize,
     ) -> Result<(), Failure> {
-        let file = self.0.get_mut(&entry).map(|open| &mut open.file);
+        let file = self.open.get_mut(&entry).map(|open| &mut open.file);
         read(store, receiver, file, offset, len)
     }
 
@@ -267,15 +288,36 @@ impl<F> Files<F> {
 
     /// What is open of an entry, for an operation on it.
     fn file(&mut self, entry: EntryId, operation: StoreOperation) -> Result<&mut F, Refusal> {
-        self.0.get_mut(&entry).map(|open| &mut open.file).ok_or(failed(operation))
+        self.open.get_mut(&entry).map(|open| &mut open.file).ok_or(failed(operation))
     }
 
     /// What is open of an entry, to be closed; its rival is.
     fn take(&mut self, store: &mut impl Store<File = F>, entry: EntryId) -> Option<F> {
-        let Open { file, rival } = self.0.remove(&entry)?;
+        let Open { file, rival } = self.open.remove(&entry)?;
         rival.into_iter().for_each(|rival| store.suspend(rival));
         Some(file)
     }
+}
+
+/// Closes what an earlier session left with a store that serves another one now: what was handed back of commits that
+/// ended since.
+pub(super) fn clear<S: Store>(store: &mut S) {
+    while let Some(ended) = store.poll_committed(Duration::ZERO) {
+        close_ended(store, ended);
+    }
+}
+
+/// Closes what is handed back with a commit of which nobody wants to know what became.
+fn close_ended<S: Store>(store: &mut S, (ticket, ended): (Ticket, Ended<S::File>)) -> Ticket {
+    if let Err(Uncommitted::Taken { file, rival }) = ended {
+        close(store, file, rival.map(|(rival, _)| rival));
+    }
+    ticket
+}
+
+fn close<S: Store>(store: &mut S, file: S::File, rival: Option<S::File>) {
+    store.suspend(file);
+    rival.into_iter().for_each(|rival| store.suspend(rival));
 }
 
 /// Reads what the store holds, as much as there is, and gives it to the machine.

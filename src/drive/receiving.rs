@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::blocking::{Direction, Transfer};
 use super::cancel::Cancel;
 use super::clock::Clock;
-use super::files::Files;
+use super::files::{self, Files};
 use super::observer::Observer;
 use super::pulse::{HALF_DEAD, Pulse};
 use super::retry::random_bytes;
@@ -16,7 +16,7 @@ use crate::proto::{
     AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Stall, Step,
     Summary, TransferId,
 };
-use crate::store::{Begun, Place, Store, Uncommitted};
+use crate::store::{Begun, Place, Store};
 
 /// What a receiving session tells those who run it, and gets from them, beside its observer.
 pub(super) struct Hooks<'h, S: Store> {
@@ -73,9 +73,9 @@ pub(super) struct Parked<S: Store> {
 }
 
 /// The store of a session that is no more, whose commits are under way.
-pub(super) struct Ending<S> {
+pub(super) struct Ending<S: Store> {
     store: S,
-    commits: u32,
+    files: Files<S::File>,
 }
 
 /// The receiving half with its store.
@@ -94,6 +94,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         stream: T,
         hooks: &mut Hooks<'_, S>,
     ) -> Result<Summary, Error> {
+        files::clear(store);
         let now = self.clock.now();
         let mut receiver = Receiver::new(self.session_config(), random_bytes(), now);
         if store.holds_content() {
@@ -255,10 +256,9 @@ impl<'h, S: Store> Hooks<'h, S> {
 }
 
 impl<S: Store> Parked<S> {
-    /// Of a session that had nothing open.
     #[cfg(test)]
-    pub(super) const fn new(receiver: Receiver) -> Self {
-        Self { receiver, files: Files::new() }
+    pub(super) const fn new(receiver: Receiver, files: Files<S::File>) -> Self {
+        Self { receiver, files }
     }
 
     /// Whether this attempt at a transfer may go on with it.
@@ -279,31 +279,19 @@ impl<S: Store> Parked<S> {
     }
 
     /// Keeps what is open for a later attempt, of whatever transfer. Gives what has commits under way.
-    pub(super) fn suspend(mut self, mut store: S) -> Option<Ending<S>> {
-        self.files.suspend(&mut store);
-        let commits = self.receiver.commits();
-        (commits > 0).then_some(Ending { store, commits })
+    pub(super) fn suspend(self, mut store: S) -> Option<Ending<S>> {
+        let Self { mut files, .. } = self;
+        files.suspend(&mut store);
+        let mut ending = Ending { store, files };
+        (!ending.is_over()).then_some(ending)
     }
 }
 
 impl<S: Store> Ending<S> {
     /// Whether all commits have ended by now.
     pub(super) fn is_over(&mut self) -> bool {
-        while self.commits > 0 && end_commit(&mut self.store, Duration::ZERO) {
-            self.commits -= 1;
-        }
-        self.commits == 0
+        self.files.take_back(&mut self.store) == 0
     }
-}
-
-/// Takes in the end of a commit whose session is no more; `false` if none ended in that time.
-fn end_commit<S: Store>(store: &mut S, wait: Duration) -> bool {
-    let Some((_, ended)) = store.poll_committed(wait) else { return false };
-    if let Err(Uncommitted::Taken { file, rival }) = ended {
-        store.suspend(file);
-        rival.into_iter().for_each(|(rival, _)| store.suspend(rival));
-    }
-    true
 }
 
 impl<S: Store> Receiving<'_, S> {

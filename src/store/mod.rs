@@ -278,7 +278,8 @@ pub trait Store {
     /// The next commit that ended, in any order, by its [`Commit::ticket`], waiting at most `wait` for one.
     ///
     /// `None`: none ended in that time. Each commit ends once. It may end after its session was given up and while the store
-    /// serves the next one, which has entries of the same numbers: by its ticket alone a commit is known.
+    /// serves the next one, which has entries of the same numbers: by its ticket alone a commit is known. A session begins and
+    /// ends by asking, whatever is under way: so what is handed back late is closed.
     ///
     /// Where something else has the final name (under [`Place::Replacing`]: what a later commit gave it to), the file is handed back as [`Uncommitted::Taken`], and can be
     /// committed under another name; that is not for a file in [`Begun::Existing`], which fails with

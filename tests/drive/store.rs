@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use haul::config::{Limits, Turn};
 use haul::drive::Clock;
-use haul::proto::{Refusal, StoreOperation};
-use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place};
+use haul::proto::{Refusal, StoreOperation, Ticket};
+use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place, Uncommitted};
 use haul::transport::memory;
 use haul::tree::Root;
 use haul::{Config, Event, Store, Summary, Transfer};
@@ -84,13 +84,31 @@ fn commit_that_fails_reaches_the_sender_and_is_never_a_receipt() {
 }
 
 #[test]
+fn file_that_is_handed_back_after_its_session_was_given_up_is_closed_by_the_next_one() {
+    let mut shelf = MockShelf::new();
+    let mut late = Some(Uncommitted::Taken { file: (), rival: Some(((), 100)) });
+    shelf.expect_poll_committed().returning(move |_| {
+        late.take().map(|handed_back| (Ticket::new([9; 16], 0), Err(handed_back)))
+    });
+    shelf.expect_suspend().times(2).returning(|()| ());
+    let (alice, bob) = memory::pipe(capacity(1 << 16));
+    thread::scope(|scope| {
+        let receiver = scope.spawn(move || Transfer::new(small_blocks()).receive(&mut shelf, bob));
+        Transfer::new(small_blocks()).send(&mut MemorySource::new(), alice).expect("sent");
+        receiver.join().expect("no panic").expect("it has nothing to commit");
+    });
+}
+
+#[test]
 fn store_that_refuses_to_begin_or_to_write_is_left_alone_after() {
     let mut shelf = MockShelf::new();
+    shelf.expect_poll_committed().returning(|_| None);
     shelf.expect_begin().times(1).returning(|_, _| Err(Refusal::Denied));
     assert_eq!(refusals(&send_to(shelf, content(1, 5000)).1), [Refusal::Denied]);
 
     let no_space = Refusal::NoSpace { needed: 4, available: 2 };
     let mut shelf = MockShelf::new();
+    shelf.expect_poll_committed().returning(|_| None);
     shelf.expect_begin().times(1).returning(|_, _| Ok(Begun::Fresh(())));
     shelf.expect_write_at().times(1).returning(move |(), _, _| Err(no_space));
     shelf.expect_suspend().times(1).returning(|()| ());
@@ -100,6 +118,7 @@ fn store_that_refuses_to_begin_or_to_write_is_left_alone_after() {
 #[test]
 fn store_that_lies_about_what_it_read_is_not_trusted() {
     let mut shelf = MockShelf::new();
+    shelf.expect_poll_committed().returning(|_| None);
     shelf.expect_begin().times(1).returning(|_, _| Ok(Begun::Existing((), 100)));
     shelf.expect_read_at().returning(|(), _, buffer| Ok(buffer.len() + 1));
     shelf.expect_suspend().times(1).returning(|()| ());

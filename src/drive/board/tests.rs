@@ -4,7 +4,11 @@ use std::thread;
 
 use super::*;
 use crate::config::Config;
-use crate::proto::{AbortCode, Offer, Receiver, Refusal, Ticket};
+use crate::drive::Files;
+use crate::proto::{
+    AbortCode, Kind, Meta, Offer, ReceiveAction, Receiver, Refusal, RelPath, SendAction, Sender,
+    Ticket,
+};
 use crate::store::{Begun, Commit, Ended, MemoryFile, MemoryStore, Place};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,7 +37,7 @@ fn receiver() -> Receiver {
 }
 
 fn left() -> (MemoryStore, Parked<MemoryStore>) {
-    (MemoryStore::new(), Parked::new(receiver()))
+    (MemoryStore::new(), Parked::new(receiver(), Files::new()))
 }
 
 impl Server {
@@ -393,7 +397,7 @@ impl Store for Fragile {
 }
 
 fn fragile() -> (Fragile, Parked<Fragile>) {
-    (Fragile(MemoryStore::new()), Parked::new(receiver()))
+    (Fragile(MemoryStore::new()), Parked::new(receiver(), Files::new()))
 }
 
 #[test]
@@ -408,4 +412,53 @@ fn lot_whose_store_panics_is_let_go_all_the_same() {
     let closed = thread::scope(|scope| scope.spawn(|| shared.close()).join());
     assert!(closed.is_err(), "it panics");
     assert_eq!(shared.lock().letting_go, 0, "nobody waits for it");
+}
+
+/// A session that has queued a commit, and was given up before it asked for it.
+fn about_to_commit(store: &mut MemoryStore) -> Parked<MemoryStore> {
+    let (mut receiver, mut files, now) = (receiver(), Files::new(), Duration::ZERO);
+    let mut sender = Sender::new(Config::default(), id(1), [1; 16], now);
+    let (mut to_alice, mut to_bob) = (Vec::new(), Vec::new());
+    let path = RelPath::parse(b"folder").unwrap();
+    let mut entries = vec![Meta {
+        path,
+        kind: Kind::Directory,
+        size: Some(0),
+        data: None,
+        modified: None,
+        mode: None,
+    }]
+    .into_iter();
+    for _ in 0..1000 {
+        match sender.poll(now, &mut to_bob).unwrap() {
+            SendAction::NextEntry => match entries.next() {
+                Some(meta) => drop(sender.handle_entry(meta, None).unwrap()),
+                None => sender.handle_exhausted().unwrap(),
+            },
+            SendAction::Await { .. } => {
+                let consumed = sender.handle_input(now, &to_alice).unwrap();
+                to_alice.drain(..consumed.bytes);
+            }
+            _ => {}
+        }
+        match receiver.poll(now, &mut to_alice).unwrap() {
+            ReceiveAction::Await { .. } => {
+                let step = receiver.handle_input(now, &to_bob).unwrap();
+                let answered = files.answer(store, &mut receiver, step).unwrap();
+                to_bob.drain(..answered.map_or(0, |consumed| consumed.bytes));
+                if receiver.commits() > 0 {
+                    return Parked::new(receiver, files);
+                }
+            }
+            action => files.act(store, &mut receiver, action).unwrap(),
+        }
+    }
+    panic!("nothing is committed");
+}
+
+#[test]
+fn commit_that_was_never_asked_for_is_not_waited_for() {
+    let mut store = MemoryStore::new();
+    let parked = about_to_commit(&mut store);
+    assert!(parked.suspend(store).is_none(), "the store has nothing under way");
 }
