@@ -1,9 +1,11 @@
 //! A command whose standard input and output are the stream, as with the `ProxyCommand` of `ssh`.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, PipeWriter, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -110,27 +112,35 @@ impl Connector for ExecConnector {
     /// - [`io::ErrorKind::PermissionDenied`]: it may not be run.
     /// - Any other: what the system said, such as that it has no process or thread to give.
     fn connect(&mut self) -> io::Result<ExecStream> {
+        let (stderr, theirs) = io::pipe()?;
+        // Where it is passed on, whoever writes it may go on for as long as it lives.
+        let end = match self.stderr {
+            Stderr::Keep => Some(End { to: theirs.try_clone()?, mark: mark() }),
+            Stderr::PassOn => None,
+        };
         let mut child = self
             .command()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(theirs)
             .spawn()
             .map_err(|source| {
                 let program = self.program.clone();
                 io::Error::new(source.kind(), CannotRun { program, source })
             })?;
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let stderr = Arc::new(Monitor::new(Tail::default()));
+        let pipes = (child.stdin.take(), child.stdout.take());
+        let tail = Arc::new(Monitor::new(Tail::default()));
+        let kept = Arc::clone(&tail);
+        let until = end.as_ref().map(|end| end.mark);
+        let (name, grace) = (self.name(), self.grace);
         // From here on the process is ended and reaped whatever happens.
-        let process = Process { child, name: self.name(), status: None, stderr, grace: self.grace };
-        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+        let process = Process { child, name, status: None, stderr: tail, end, grace };
+        let (Some(stdin), Some(stdout)) = pipes else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let (tail, pass_on) = (Arc::clone(&process.stderr), self.stderr);
         thread::Builder::new()
             .name("haul-stderr".into())
-            .spawn(move || keep_tail(stderr, &tail, pass_on))?;
+            .spawn(move || keep_tail(stderr, &kept, until))?;
         Ok(ExecStream { stream: Threaded::new(stdout, stdin)?, process })
     }
 }
@@ -142,7 +152,8 @@ pub enum Stderr {
     /// Nothing else. The default.
     #[default]
     Keep,
-    /// It also goes to standard error of this process, as it is: escape sequences reach the terminal, as with `ssh`.
+    /// It also goes to standard error of this process, as it is: escape sequences reach the terminal, as with `ssh`. A
+    /// thread passes it on for as long as any process has it open.
     PassOn,
 }
 
@@ -153,7 +164,8 @@ pub enum Stderr {
 ///   fail with an [`ExecError`]. The same for writes that the command no longer takes.
 /// - **Dropping it** ends the command: what was written is delivered, standard input ends, and if the command does
 ///   not end by itself in time ([`ExecConnector::grace`]), it is killed. It leaves no zombie. Only the command itself is
-///   killed: what a shell has started sees its standard input and output go.
+///   killed: what a shell has started sees its standard input, output and error go. (A process that it has left behind and
+///   that keeps its standard output open keeps a thread: see [`Threaded`].)
 #[derive(Debug)]
 pub struct ExecStream {
     // The order matters: the stream is dropped first, which ends the command's standard input.
@@ -267,8 +279,22 @@ struct Process {
     name: OsString,
     status: Option<ExitStatus>,
     stderr: Arc<Monitor<Tail>>,
+    /// How the thread that reads standard error is told that there is no more to come.
+    end: Option<End>,
     grace: Duration,
 }
+
+/// The writing end of standard error, on which this side says the last word.
+///
+/// Another process may hold it open for as long as it lives: a connection of `ssh` that others share does.
+#[derive(Debug)]
+struct End {
+    to: PipeWriter,
+    mark: Mark,
+}
+
+/// What no command says by accident.
+type Mark = [u8; 16];
 
 impl Process {
     /// How the process ended, if it does within a moment: its output is over, so it is about to.
@@ -291,8 +317,8 @@ impl Process {
         self.status
     }
 
-    fn error(&self, status: ExitStatus) -> io::Error {
-        // Another process may hold the pipe open for long; what was said before the end comes at once.
+    fn error(&mut self, status: ExitStatus) -> io::Error {
+        self.end_stderr();
         let _ = self.stderr.wait(Some(STDERR_WAIT), |tail| tail.ended.then_some(()));
         let kind = match status.code() {
             Some(126 | 127) => io::ErrorKind::InvalidInput,
@@ -312,6 +338,14 @@ impl Process {
         }
     }
 
+    /// Ends the thread that reads standard error, once that has read what the command has said.
+    fn end_stderr(&mut self) {
+        if let Some(End { mut to, mark }) = self.end.take() {
+            // The thread does nothing but read until it meets this, so there is room, or it is gone.
+            let _ = to.write_all(&mark);
+        }
+    }
+
     fn said(&self) -> Vec<u8> {
         self.stderr.update(|tail| tail.bytes.iter().copied().collect())
     }
@@ -323,6 +357,7 @@ impl Drop for Process {
             let _ = self.child.kill();
             let _ = self.wait(KILL_WAIT);
         }
+        self.end_stderr();
     }
 }
 
@@ -334,26 +369,61 @@ struct Tail {
     ended: bool,
 }
 
-fn keep_tail(mut stderr: impl Read, tail: &Monitor<Tail>, pass_on: Stderr) {
+/// Keeps the last of what is said until the mark comes. Without one it is passed on, for as long as anybody says something.
+fn keep_tail(mut stderr: impl Read, tail: &Monitor<Tail>, mark: Option<Mark>) {
     let mut buffer = [0; 1024];
-    loop {
-        let said = match stderr.read(&mut buffer) {
+    // What could be the beginning of the mark.
+    let mut held = Vec::new();
+    let mut is_over = false;
+    while !is_over {
+        match stderr.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) => buffer.get(..count).unwrap_or_default(),
+            Ok(count) => held.extend_from_slice(buffer.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => break,
-        };
-        if pass_on == Stderr::PassOn {
-            // Nobody is there to be told that standard error does not work.
-            let _ = io::stderr().write_all(said);
         }
+        let said = match mark {
+            Some(mark) => {
+                let (said, found) = before(&held, &mark);
+                is_over = found;
+                said
+            }
+            None => {
+                // Nobody is there to be told that standard error does not work.
+                let _ = io::stderr().write_all(&held);
+                held.len()
+            }
+        };
         tail.update(|tail| {
-            tail.bytes.extend(said);
+            tail.bytes.extend(held.drain(..said));
             let surplus = tail.bytes.len().saturating_sub(TAIL);
             tail.bytes.drain(..surplus);
         });
     }
-    tail.update(|tail| tail.ended = true);
+    tail.update(|tail| {
+        // What looked like a mark, and was none.
+        if !is_over {
+            tail.bytes.extend(held);
+        }
+        tail.ended = true;
+    });
+}
+
+/// How many bytes surely come before the mark, and whether it follows them.
+fn before(said: &[u8], mark: &Mark) -> (usize, bool) {
+    let starts = |at: &usize| said.get(*at..).is_some_and(|rest| rest.starts_with(mark));
+    if let Some(at) = (0..said.len()).find(starts) {
+        return (at, true);
+    }
+    let may_start = |at: &usize| said.get(*at..).is_some_and(|rest| mark.starts_with(rest));
+    (((0..said.len()).find(may_start)).unwrap_or(said.len()), false)
+}
+
+/// A mark of this process that nobody can guess.
+fn mark() -> Mark {
+    // The standard library seeds each `RandomState` from the system's random numbers.
+    let word = || u128::from(RandomState::new().build_hasher().finish());
+    (word() << 64 | word()).to_le_bytes()
 }
 
 /// What is kept of standard error: enough for the last few lines, which say why.

@@ -144,6 +144,45 @@ fn exec_status_is_told_though_another_process_holds_the_pipes() {
 }
 
 #[test]
+fn drop_ends_the_thread_of_standard_error_though_another_process_holds_it() {
+    let mut stream = shell("sleep 30 </dev/null >/dev/null & echo why >&2; printf all");
+    let tail = Arc::clone(&stream.process.stderr);
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "all");
+    drop(stream);
+    let said = tail.wait(Some(LONG), |tail| tail.ended.then(|| tail.bytes.clone()));
+    assert_eq!(said.unwrap(), b"why\n");
+}
+
+#[test]
+fn mark_is_found_however_it_is_cut_and_nothing_else_is_lost() {
+    let mark: Mark = *b"aab aab aab aac!";
+    let said = [&b"xaaab aab aab aab aab "[..], &mark, b"after"].concat();
+    for cut in 1..=said.len() {
+        let tail = Monitor::new(Tail::default());
+        let pieces: Vec<_> = said.chunks(cut).map(<[u8]>::to_vec).collect();
+        keep_tail(Pieces(pieces.into()), &tail, Some(mark));
+        let kept: Vec<_> = tail.update(|tail| tail.bytes.drain(..).collect());
+        assert_eq!(kept, b"xaaab aab aab aab aab ", "{cut}");
+    }
+    let tail = Monitor::new(Tail::default());
+    keep_tail(&b"all of it, aab aab"[..], &tail, Some(mark));
+    assert_eq!(tail.update(|tail| tail.bytes.clone()), b"all of it, aab aab");
+}
+
+/// What is read, piece by piece.
+struct Pieces(VecDeque<Vec<u8>>);
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = self.0.pop_front().unwrap_or_default();
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
+#[test]
 fn drop_lets_the_command_finish_and_reaps_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("got");
