@@ -192,14 +192,16 @@ fn write_and_flush_against_a_stuck_writer_tick_and_go_on_without_loss() {
     stream.flush().unwrap();
 }
 
-/// Takes a few bytes at a time, each time after a while.
-struct Slow(Arc<AtomicUsize>);
+/// Takes 64 bytes whenever it is told to, and says how many it has; everything at once when nobody can tell it any more.
+struct Slow(Receiver<()>, Arc<AtomicUsize>);
 
 impl Write for Slow {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        thread::sleep(Duration::from_millis(4));
-        let count = bytes.len().min(64);
-        self.0.fetch_add(count, Ordering::Relaxed);
+        let count = match self.0.recv() {
+            Ok(()) => bytes.len().min(64),
+            Err(_) => bytes.len(),
+        };
+        self.1.fetch_add(count, Ordering::Relaxed);
         Ok(count)
     }
 
@@ -211,24 +213,27 @@ impl Write for Slow {
 #[test]
 fn write_to_a_slow_writer_takes_no_more_than_is_soon_gone() {
     let taken = Arc::new(AtomicUsize::new(0));
-    let mut stream = Threaded::new(io::empty(), Slow(Arc::clone(&taken))).unwrap();
-    stream.set_timeout(Some(SHORT));
+    let (go, gate) = mpsc::channel();
+    let mut stream = Threaded::new(io::empty(), Slow(gate, Arc::clone(&taken))).unwrap();
     let bytes = pattern(100_000);
     let mut sent = 0;
-    for round in 0..4 {
-        let count = stream.write(&bytes).unwrap_or(0);
-        sent += count;
-        let (most, waiting) = ([4096, 1024][round.min(1)], sent - taken.load(Ordering::Relaxed));
-        assert!(count <= most && waiting <= most, "{round}: {count} of {waiting}");
-        let mut ticks = 0;
-        while let Err(error) = stream.flush() {
-            assert_eq!(error.kind(), ErrorKind::TimedOut);
-            ticks += 1;
+    for most in [4096, 1024, 1024, 1024] {
+        sent += stream.write(&bytes).unwrap();
+        let waiting = sent - taken.load(Ordering::Relaxed);
+        assert_eq!(waiting, most);
+        // It takes longer than a tick, or two.
+        stream.set_timeout(Some(Duration::from_millis(1)));
+        for _ in 0..2 {
+            assert_eq!(stream.write(&bytes).unwrap_err().kind(), ErrorKind::TimedOut);
+            assert_eq!(stream.flush().unwrap_err().kind(), ErrorKind::TimedOut);
         }
-        assert!(round > 0 || ticks > 1, "it is slow");
+        stream.set_timeout(Some(LONG));
+        (0..waiting / 64).for_each(|_| go.send(()).unwrap());
         // A flush that is called again after a tick waits for the same: all of it.
-        assert_eq!(taken.load(Ordering::Relaxed), sent, "{round}");
+        stream.flush().unwrap();
+        assert_eq!(taken.load(Ordering::Relaxed), sent);
     }
+    drop(go);
 }
 
 #[test]
