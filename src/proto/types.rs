@@ -333,6 +333,23 @@ impl Withdrawal {
         matches!(self, Self::Unreadable { code: 23 | 24 })
     }
 
+    /// Whether what arrived of the entry may serve a later attempt at it: the file is there, or a new version of it, but could
+    /// not be read to its end.
+    #[must_use]
+    pub const fn keeps_content(self) -> bool {
+        match self {
+            Self::Changed | Self::Denied | Self::Unreadable { .. } => true,
+            Self::Vanished
+            | Self::Kind
+            | Self::Name
+            | Self::NameTooLong
+            | Self::Link
+            | Self::LinkAstray
+            | Self::Partial
+            | Self::Spent => false,
+        }
+    }
+
     /// Whether the entry was left out because the sender's user wished it so: nothing failed.
     #[must_use]
     pub const fn is_skip(self) -> bool {

@@ -533,7 +533,12 @@ impl Receiver {
             // The news came too late for the sender.
             self.say.retain(|message| message.entry() != Some(entry));
         } else {
-            self.todo.push_back(ReceiveAction::Suspend { entry });
+            let is_of_use = reason.keeps_content() || incoming.phase != Phase::Filling;
+            self.todo.push_back(if is_of_use {
+                ReceiveAction::Suspend { entry }
+            } else {
+                ReceiveAction::Discard { entry }
+            });
         }
         // Of a dropped one the application was told here, and it is counted.
         if !is_dropped {

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::config::Existing;
 use crate::proto::error::{Damage, ProtocolError};
-use crate::proto::message::{Message, Name};
+use crate::proto::message::{Message, Name, Reason};
 use crate::proto::tests::pair::{Bob, path};
 use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::types::Refusal;
@@ -58,6 +58,22 @@ fn sender_whose_root_is_wrong_fails_the_entry_and_discards_it() {
     say_block(&mut rogue, 1, &[2; 1024]);
     rogue.say(&Message::End { entry: ZERO, size: 2048, root: Root::of(b"other") });
     refused(rogue, Refusal::Mismatch);
+}
+
+#[test]
+fn withdrawn_entry_leaves_what_arrived_only_if_a_later_attempt_can_use_it() {
+    for code in 1..=12 {
+        let mut rogue = offered(Some(2048));
+        say_block(&mut rogue, 0, &[1; 1024]);
+        let reason = Reason { code, first: 0, second: 0 };
+        rogue.say(&Message::Withdraw { entry: ZERO, reason });
+        rogue.settle();
+        assert_eq!(rogue.ended(), None);
+        // Changed, denied, unreadable, and what is not known.
+        let is_kept = matches!(code, 2..=4 | 12);
+        assert_eq!(rogue.pair.bob.partial.contains_key(&path("f0")), is_kept, "reason {code}");
+        assert!(rogue.pair.bob.open.is_empty());
+    }
 }
 
 #[test]
