@@ -198,7 +198,7 @@ pub trait Store {
     /// [`Place::Beside`]: the name is taken by something else than a regular file, or by another entry of the
     /// session, and the next number may be free. A want of file descriptors
     /// ([`Refusal::is_for_want_of_descriptors`]) refuses nothing if it can be waited for: haul asks again once a commit has
-    /// ended, or when the content comes.
+    /// ended, when the content comes, or once other entries of the session are closed.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
 
     /// Whether another partial file of the same name was open when this one was begun, in whatever session: what an earlier

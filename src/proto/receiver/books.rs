@@ -24,7 +24,8 @@ impl Receiver {
         let was_replacing = incoming.phase == Phase::Replacing;
         let was_wanted = incoming.phase == Phase::Wanted;
         let is_file = incoming.offer.meta.kind == Kind::File;
-        self.deferred.remove(&entry);
+        self.scarce.has_begun(entry);
+        incoming.clear_lack();
         if was_wanted
             && place != Place::Replacing
             && matches!(begun, Ok(Found::Existing(_)) | Err(Refusal::Exists))
@@ -113,6 +114,8 @@ impl Receiver {
             }
             (Found::Fresh | Found::Partial(_), _) if was_wanted => {
                 incoming.phase = Phase::Filling;
+                // Of an empty file, its end may have come before there was a descriptor.
+                self.settle(entry);
             }
             (Found::Fresh | Found::Partial(_), Some(_)) if !incoming.is_inline => {
                 incoming.phase = Phase::Wanted;
@@ -138,6 +141,11 @@ impl Receiver {
                 incoming.take_rest_over();
                 let held = std::mem::take(&mut incoming.tree);
                 let runs: Vec<_> = held.runs().collect();
+                if self.current.is_none() {
+                    // Its end has come. What is to be copied is copied with the floor.
+                    incoming.copying.extend(runs);
+                    return self.settle(entry);
+                }
                 for blocks in runs.into_iter().rev() {
                     self.task(Task::Copy { entry, blocks });
                 }
@@ -176,7 +184,7 @@ impl Receiver {
     pub(super) fn compared(&mut self, entry: EntryId, root: Root, len: usize) {
         let Some(incoming) = self.entries.get(&entry) else { return };
         if incoming.offer.root == Some(root) && incoming.offer.meta.size == Some(len as u64) {
-            self.arrive(len as u64);
+            self.arrive(entry, len as u64);
             self.commit(entry, len as u64, root, Outcome::Held);
         } else {
             self.differs_now(entry);
@@ -204,6 +212,16 @@ impl Receiver {
         }
     }
 
+    /// The same, where that is done with the floor, after the end of the entry.
+    fn copied_late(&mut self, entry: EntryId, index: u64, bytes: &[u8]) {
+        self.copied(entry, index, bytes);
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        incoming.has_copied();
+        if incoming.next_copy().is_none() {
+            self.settle(entry);
+        }
+    }
+
     /// A held block was read, to be reported.
     pub(super) fn held(
         &mut self,
@@ -214,6 +232,12 @@ impl Receiver {
     ) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let size = incoming.offer.block_size;
+        if incoming.is_copying(offset) {
+            return match held {
+                Ok(bytes) => self.copied_late(entry, size.index(offset), bytes),
+                Err(reason) => self.drop_entry(entry, reason),
+            };
+        }
         let Some(hold) = &mut incoming.hold else { return };
         let block = held.ok().filter(|bytes| bytes.len() == len);
         match block.and_then(|bytes| size.hash(size.index(offset), bytes)) {
@@ -228,7 +252,7 @@ impl Receiver {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let Some(block) = block else {
             if let Some((size, root)) = incoming.end {
-                self.arrive(size);
+                self.arrive(entry, size);
                 self.commit(entry, size, root, Outcome::Stored);
             }
             return;
@@ -236,12 +260,14 @@ impl Receiver {
         incoming.gain(block);
         let index = block.index;
         let len = self.span(entry, &(index..index.saturating_add(1))).map_or(0, |(_, len)| len);
-        self.arrive(len);
+        self.arrive(entry, len);
         self.settle(entry);
     }
 
-    /// More bytes are held.
-    pub(super) fn arrive(&mut self, len: u64) {
+    /// More bytes of an entry are held; those that were before, and had to come again, were said.
+    pub(super) fn arrive(&mut self, entry: EntryId, len: u64) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let len = incoming.arrive(len);
         self.arrived = self.arrived.saturating_add(len);
         let (bytes, offered) = (self.arrived, self.taken_bytes.max(self.arrived));
         self.tell(Event::Progress { bytes, offered });
@@ -271,7 +297,7 @@ impl Receiver {
             incoming.gain(&block);
             arrived = arrived.saturating_add(len);
         }
-        self.arrive(arrived);
+        self.arrive(entry, arrived);
         self.settle(entry);
     }
 
@@ -280,11 +306,12 @@ impl Receiver {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let outcome = match incoming.phase {
             Phase::Filling => Outcome::Stored,
-            Phase::Replacing => Outcome::Held,
+            Phase::Replacing if !incoming.lacks() => Outcome::Held,
             Phase::Opening
             | Phase::Stale
             | Phase::Awaited
             | Phase::Comparing
+            | Phase::Replacing
             | Phase::Wanted
             | Phase::Waiting
             | Phase::Committing { .. }
@@ -399,6 +426,7 @@ impl Receiver {
         if let Some(incoming) = self.entries.get_mut(&entry) {
             incoming.phase = Phase::Dropped;
         }
+        self.scarce.forget(entry);
         if let Some(current) = &mut self.current {
             current.tasks.clear();
         }
@@ -419,7 +447,7 @@ impl Receiver {
         let Some(incoming) = self.entries.remove(&entry) else { return };
         self.waiting.remove(&entry);
         self.contested.remove(&entry);
-        self.deferred.remove(&entry);
+        self.scarce.forget(entry);
         self.finished(entry);
         if incoming.is_open {
             self.open = self.open.saturating_sub(1);

@@ -95,7 +95,7 @@ impl Receiver {
     ) -> Result<(), Failure> {
         self.state?;
         let ended = self.commits.end(ticket);
-        self.awaits_descriptor = false;
+        self.scarce.awaits_commit = false;
         let Some(entry) = ended else { return Ok(()) };
         let is_lent = self.lend(entry);
         let Some(Incoming {

@@ -37,7 +37,7 @@ impl Receiver {
         self.state?;
         let Some(entry) = self.commits.entry(ticket) else { return Ok(()) };
         // What is compared keeps its files open; but there may be other commits.
-        self.awaits_descriptor = false;
+        self.scarce.awaits_commit = false;
         if self.former.was_taken(entry) {
             self.commits.end(ticket);
             return Ok(());
@@ -143,7 +143,7 @@ impl Receiver {
             Some(found) if found != root => self.existing_differs(entry),
             Some(_) if phase == Phase::Comparing => {
                 self.contested.remove(&entry);
-                self.arrive(size);
+                self.arrive(entry, size);
                 self.commit(entry, size, root, Outcome::Held);
             }
             Some(_) => self.rival_is_same(entry, size),

@@ -219,7 +219,8 @@ impl Receiver {
                         tasks.push_back(Task::Begin { entry, place: incoming.place });
                     }
                     // What came of it was damaged, or came among that of others: it is asked for again.
-                    Phase::Wanted if incoming.damaged || incoming.repairs > 0 => {}
+                    Phase::Wanted
+                        if incoming.damaged || incoming.repairs > 0 || incoming.lacks() => {}
                     Phase::Opening
                     | Phase::Stale
                     | Phase::Awaited
@@ -232,10 +233,14 @@ impl Receiver {
                 }
                 incoming.finish(size, root)?;
                 let is_cut = incoming.hold.as_ref().is_some_and(|hold| hold.len != size);
-                if incoming.phase == Phase::Replacing && is_cut {
+                let is_replacing = incoming.phase == Phase::Replacing;
+                let is_whole = incoming.is_whole().is_some();
+                if is_replacing && incoming.lacks() && !is_whole {
+                    // What differs is asked for again once there is a descriptor.
+                } else if is_replacing && (is_cut || incoming.lacks()) {
                     // The held file goes on where the offered one ends.
                     tasks.push_back(Task::Begin { entry, place: Place::Replacing });
-                } else if incoming.phase == Phase::Replacing && incoming.is_whole().is_none() {
+                } else if is_replacing && !is_whole {
                     // Neither called the same nor different: nothing could follow.
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                 }
@@ -405,7 +410,7 @@ impl Receiver {
             self.busy.insert(entry);
         }
         self.entries.insert(entry, incoming);
-        let is_put_off = is_damaged || (!self.deferred.is_empty() && self.defer(entry));
+        let is_put_off = is_damaged || (self.scarce.defers() && self.defer(entry, place));
         let is_begun = !wire.by_time && !is_put_off;
         if wire.by_time {
             tasks.push_back(Task::Look { entry });
@@ -521,7 +526,7 @@ impl Receiver {
         if is_copied {
             tasks.push_back(Task::Copy { entry, blocks: blocks.clone() });
         }
-        self.arrive(len);
+        self.arrive(entry, len);
         Ok(())
     }
 

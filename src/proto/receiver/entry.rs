@@ -1,5 +1,6 @@
 //! One entry, as the receiver sees it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::super::error::ProtocolError;
@@ -56,6 +57,14 @@ pub(super) struct Incoming {
     pub(super) left: u64,
     /// Its name is that of another file by now.
     pub(super) rival: Option<Rival>,
+    /// How many other files of the session were open when there was no descriptor for it. Until it is begun, nothing of it is
+    /// open.
+    lacked_among: Option<usize>,
+    /// Blocks that were called the same, and are still to be copied from the file that will be replaced.
+    pub(super) copying: VecDeque<Range<u64>>,
+    /// Bytes that are verified, and the most of which that was said.
+    present: u64,
+    arrived: u64,
     /// How many times in a row its name was taken when it was to be committed.
     pub(super) losses: u32,
     /// It goes on from a former connection, and the sender is to hear what was kept.
@@ -142,6 +151,10 @@ impl Incoming {
             replaced: 0,
             left: 0,
             rival: None,
+            lacked_among: None,
+            copying: VecDeque::new(),
+            present: 0,
+            arrived: 0,
             losses: 0,
             is_resumed: false,
         }
@@ -152,6 +165,7 @@ impl Incoming {
     pub(super) fn restart(&mut self) {
         self.phase = Phase::Opening;
         self.tree = BlockTree::new();
+        self.present = 0;
         self.hold = None;
         self.high = 0;
         self.short = None;
@@ -168,8 +182,81 @@ impl Incoming {
 
     /// Whether it has files open while it is not being committed: its own, and what is to be compared as it has its name.
     pub(super) const fn has_files(&self) -> bool {
-        matches!(self.phase, Phase::Comparing | Phase::Replacing | Phase::Filling)
-            || matches!(self.rival, Some(Rival::Hashing(_)))
+        let is_open = matches!(self.phase, Phase::Comparing | Phase::Replacing | Phase::Filling);
+        is_open && !self.lacks() || matches!(self.rival, Some(Rival::Hashing(_)))
+    }
+
+    /// Whether there was no descriptor for it when it was to be begun, and it was not begun since.
+    pub(super) const fn lacks(&self) -> bool {
+        self.lacked_among.is_some()
+    }
+
+    /// There is no descriptor for it, while so many other files of the session are open.
+    pub(super) fn set_lacking(&mut self, others: usize) {
+        let before = self.lacked_among.map_or(others, |before| before / 2);
+        self.lacked_among = Some(others.min(before));
+    }
+
+    /// It is to be asked for, whatever is open.
+    pub(super) const fn wait_no_more(&mut self) {
+        self.lacked_among = Some(usize::MAX);
+    }
+
+    /// The file that it is to replace is closed: what was called the same stays known, and no more is reported.
+    pub(super) fn close_replaced(&mut self) {
+        self.damaged = true;
+        if let Some(hold) = &mut self.hold {
+            hold.cut();
+        }
+    }
+
+    /// It was begun, or never will be.
+    pub(super) const fn clear_lack(&mut self) {
+        self.lacked_among = None;
+    }
+
+    /// Whether files were closed since there was no descriptor for it: any, or so many that its content may travel again for
+    /// it.
+    pub(super) fn may_begin(&self, others: usize, is_asked_for: bool) -> bool {
+        let most = self.lacked_among.map(|among| if is_asked_for { among / 2 } else { among });
+        let may = |most| others < most || is_asked_for && others == most;
+        others == 0 || self.lacked_among == Some(usize::MAX) || most.is_none_or(may)
+    }
+
+    /// More bytes are verified. Returns how many of them are to be said.
+    pub(super) fn arrive(&mut self, len: u64) -> u64 {
+        self.present = self.present.saturating_add(len);
+        let more = self.present.saturating_sub(self.arrived);
+        self.arrived = self.arrived.saturating_add(more);
+        more
+    }
+
+    /// Its file is closed, and what was written of it is to come again.
+    pub(super) fn put_off(&mut self) {
+        self.phase = Phase::Wanted;
+        self.tree = BlockTree::new();
+        (self.damaged, self.gained, self.asked, self.present) = (true, false, 0, 0);
+    }
+
+    /// The block to copy next.
+    pub(super) fn next_copy(&mut self) -> Option<u64> {
+        while self.copying.front().is_some_and(Range::is_empty) {
+            self.copying.pop_front();
+        }
+        self.copying.front().map(|blocks| blocks.start)
+    }
+
+    /// That block was copied.
+    pub(super) fn has_copied(&mut self) {
+        if let Some(blocks) = self.copying.front_mut() {
+            blocks.start = blocks.start.saturating_add(1);
+        }
+    }
+
+    /// Whether the block at this offset is the one to copy next.
+    pub(super) fn is_copying(&self, offset: u64) -> bool {
+        let index = self.offer.block_size.index(offset);
+        self.copying.front().is_some_and(|blocks| blocks.start == index)
     }
 
     /// The entry is offered again on a new connection; `false` if it has to begin anew.
@@ -195,6 +282,7 @@ impl Incoming {
         self.damaged = false;
         self.asked = 0;
         self.gained = false;
+        self.copying.clear();
         self.is_resumed = true;
         true
     }
@@ -329,8 +417,9 @@ impl Incoming {
     /// What was asked for and is still to come is not asked for again, unless the sender waits for an answer.
     pub(super) fn missing(&self, most: usize, is_waited_for: bool) -> Vec<Range<u64>> {
         let lacks = self.end.is_some() && (self.asked == 0 || is_waited_for);
-        let is_filled = matches!(self.phase, Phase::Filling | Phase::Wanted);
-        if !is_filled || !(self.damaged || lacks) {
+        let is_filled = matches!(self.phase, Phase::Filling | Phase::Wanted)
+            || self.phase == Phase::Replacing && self.lacks();
+        if !is_filled || !(self.damaged || lacks) || !self.copying.is_empty() {
             return Vec::new();
         }
         self.tree.holes(self.high).take(most).collect()
@@ -375,7 +464,7 @@ impl Incoming {
     /// Whether the held block at this offset is to be copied from the file that will be replaced before it is hashed.
     pub(super) fn takes_over(&self, offset: u64) -> bool {
         let index = self.offer.block_size.index(offset);
-        self.hold.as_ref().is_some_and(|hold| index >= hold.over_from)
+        self.is_copying(offset) || self.hold.as_ref().is_some_and(|hold| index >= hold.over_from)
     }
 
     /// Whether what is called the same still has to be copied from the file that will be replaced.

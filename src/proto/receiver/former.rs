@@ -124,6 +124,15 @@ impl Former {
         true
     }
 
+    /// Gives up what is open of one entry: it begins anew when it is offered again, with what the store holds of it. `None`: nothing
+    /// is open.
+    pub(super) fn close_one(&mut self) -> Option<EntryId> {
+        let is_open = |incoming: &Incoming| incoming.has_files() && incoming.rival.is_none();
+        let (entry, incoming) = self.entries.iter_mut().find(|(_, incoming)| is_open(incoming))?;
+        incoming.restart();
+        Some(*entry)
+    }
+
     fn insert(&mut self, entry: EntryId, incoming: Incoming) {
         let (open, names, commits) = weight(&incoming);
         self.open = self.open.saturating_add(open);

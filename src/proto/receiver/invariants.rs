@@ -62,7 +62,8 @@ impl Receiver {
                 || self.doom.is_some()
                 || self.is_to_begin(entry)
                 || self.beginning.is_some_and(|(begun, _)| begun == entry)
-                || self.deferred.contains(&entry);
+                || self.scarce.is_deferred(entry)
+                || incoming.lacks();
             let may_be_closed = is_due || !holds_a_file(incoming);
             assert!(is_open || may_be_closed, "{entry} is written and not open");
             let is_committing = is_committing(incoming);

@@ -21,6 +21,7 @@
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, the floor is [kept](Receiver::keep_floor) | `Hello` once, `Heartbeat` when due | `Speaking` |
 //! | `Speaking` | `poll`, a claim is to be checked | `Read`; then `Commit` if it is the same, else `Begin` beside or `Refuse` | `Speaking` |
+//! | `Speaking` | `poll`, files were closed since there was no descriptor for an entry | `Begin` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
 //! | `Speaking` | `poll`, nothing to say to a sender that waits, nor under way | `Abort` | failed: `WaitsForNothing` |
 //! | any but `Closed` | a commit ended | `Receipt` or `Refuse`, with the floor | the same |
@@ -56,6 +57,7 @@ use self::commits::Commits;
 pub(super) use self::dispatch::ZEROS_MAX;
 use self::entry::Incoming;
 use self::former::{Former, Unsaid, Verdict};
+use self::scarce::Scarce;
 use self::waits::Mark;
 use self::work::{Current, Task};
 use super::Consumed;
@@ -100,13 +102,7 @@ pub struct Receiver {
     /// Entries whose names other files have, which are being hashed: complete ones, and those of which the sender said the
     /// root.
     contested: BTreeSet<EntryId>,
-    /// Files that are begun once their content comes, as there were no descriptors for them.
-    deferred: BTreeSet<EntryId>,
-    /// The file that was begun last of those that do not count as open when they are offered: at most this one of them is open
-    /// between messages.
-    uncounted: Option<EntryId>,
-    /// A commit is to end before the store is asked again, for want of a descriptor.
-    awaits_descriptor: bool,
+    scarce: Scarce,
     next_id: u32,
     /// The message that is being dealt with.
     current: Option<Current>,
@@ -172,9 +168,7 @@ impl Receiver {
             busy: BTreeSet::new(),
             waiting: BTreeSet::new(),
             contested: BTreeSet::new(),
-            deferred: BTreeSet::new(),
-            uncounted: None,
-            awaits_descriptor: false,
+            scarce: Scarce::default(),
             next_id: 0,
             current: None,
             reading: None,

@@ -9,32 +9,78 @@
 //! among those that the sender counts as open when it offers them. So no more than one of them is open between its block and its
 //! end: where content of another one comes before that, the first is closed, and asked for again.
 //!
-//! What cannot wait is refused if others of the session have files open, which go on. If none has, the others that use up the
-//! descriptors are not of this session: it ends, and may come again.
+//! Whatever else is to be begun is put off while others of the session have files open, until some of these are closed. A
+//! block for which a file was to be opened is dropped, and asked for again then: each time only once half as many are open, so
+//! that a sender is not asked more often than it bears. What was called the same of a file that will be replaced stays known.
+//! Where no block is at hand, the entry is begun with the floor.
+//!
+//! What a former connection left open, and the sender has not offered again, is closed for it. If no other has files open, those that use up the descriptors are not of this session: it ends, and may come again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::entry::{Incoming, Phase};
-use super::work::Task;
+use super::work::{Current, Task};
 use super::{ReceiveAction, Receiver};
 use crate::proto::error::Failure;
+use crate::proto::message::Name;
 use crate::proto::types::{AbortCode, EntryId, Kind, Refusal};
 use crate::store::Place;
-use crate::tree::BlockTree;
+
+/// What a session waits for that lacks descriptors.
+#[derive(Debug, Default)]
+pub(super) struct Scarce {
+    /// Files that are begun once their content comes.
+    deferred: BTreeSet<EntryId>,
+    /// The file that was begun last of those that do not count as open when they are offered: at most this one of them is open
+    /// between messages.
+    uncounted: Option<EntryId>,
+    /// A commit is to end before the store is asked again.
+    pub(super) awaits_commit: bool,
+    /// Entries that are begun with the floor, once other files of the session were closed; with the reason that there is if that
+    /// cannot be waited for.
+    ///
+    /// Invariant: each is an entry that [lacks](Incoming::lacks) a descriptor.
+    postponed: BTreeMap<EntryId, (Place, Refusal)>,
+}
+
+impl Scarce {
+    /// Whether there are files that are begun once their content comes: others come after them.
+    pub(super) fn defers(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    pub(super) fn is_deferred(&self, entry: EntryId) -> bool {
+        self.deferred.contains(&entry)
+    }
+
+    /// The store began an entry, or refused it for another reason.
+    pub(super) fn has_begun(&mut self, entry: EntryId) {
+        self.deferred.remove(&entry);
+    }
+
+    pub(super) fn forget(&mut self, entry: EntryId) {
+        self.deferred.remove(&entry);
+        self.postponed.remove(&entry);
+    }
+}
 
 impl Receiver {
     /// The store could not begin an entry for want of descriptors.
     pub(super) fn lacks_descriptors(&mut self, entry: EntryId, place: Place, reason: Refusal) {
         if self.commits() > 0 {
-            self.awaits_descriptor = true;
+            self.scarce.awaits_commit = true;
             return self.task(Task::Begin { entry, place });
         }
-        if self.defer(entry) {
+        if self.defer(entry, place) {
             return;
         }
-        let has_open = |(id, other): (&EntryId, &Incoming)| *id != entry && other.has_files();
-        if self.entries.iter().any(has_open) || self.former.open() > 0 {
-            return self.begun(entry, place, Err(reason));
+        let others = self.others_open(Some(entry));
+        if others > 0 {
+            return self.postpone(entry, place, reason, others);
+        }
+        if let Some(closed) = self.former.close_one() {
+            self.todo.push_back(ReceiveAction::Suspend { entry: closed });
+            return self.task(Task::Begin { entry, place });
         }
         let since = self.current.as_ref().map_or(self.turn_began, |current| current.since);
         if let Some(current) = &mut self.current {
@@ -44,19 +90,23 @@ impl Receiver {
     }
 
     /// Puts off beginning a file that was just offered until its content comes; `false` if that cannot be.
-    pub(super) fn defer(&mut self, entry: EntryId) -> bool {
+    pub(super) fn defer(&mut self, entry: EntryId, place: Place) -> bool {
         let Some(incoming) = self.entries.get_mut(&entry) else { return false };
         let is_file = incoming.offer.meta.kind == Kind::File;
-        if !is_file || incoming.phase != Phase::Opening || incoming.place != Place::Offered {
+        // Of others it is known that an earlier attempt, or the file that will be replaced, may hold most of it.
+        let is_new = place == Place::Offered && incoming.place == Place::Offered;
+        let is_small = incoming.is_inline || incoming.offer.root.is_some();
+        if !is_file || incoming.phase != Phase::Opening || !(is_new || is_small) {
             return false;
         }
         if std::mem::take(&mut incoming.is_inline) {
             // The content that came with it travels again, as a block.
             incoming.offer.root = None;
         }
+        incoming.place = place;
         incoming.phase = Phase::Wanted;
         incoming.hold(0);
-        self.deferred.insert(entry);
+        self.scarce.deferred.insert(entry);
         true
     }
 
@@ -69,7 +119,8 @@ impl Receiver {
     ) {
         let is_counted = self.entries.get(&entry).is_none_or(|incoming| incoming.is_open);
         if !is_counted
-            && let Some(other) = self.uncounted.replace(entry).filter(|other| *other != entry)
+            && let Some(other) =
+                self.scarce.uncounted.replace(entry).filter(|other| *other != entry)
             && let Some(incoming) = self.entries.get_mut(&other)
             && incoming.phase == Phase::Filling
         {
@@ -78,13 +129,54 @@ impl Receiver {
         }
         tasks.push_back(Task::Begin { entry, place });
     }
-}
 
-impl Incoming {
-    /// Its file is closed, and what was written of it is to come again.
-    pub(super) fn put_off(&mut self) {
-        self.phase = Phase::Wanted;
-        self.tree = BlockTree::new();
-        (self.damaged, self.gained, self.asked) = (true, false, 0);
+    /// How many entries but this one have files open that will be closed.
+    pub(super) fn others_open(&self, but: Option<EntryId>) -> usize {
+        let is_open = |(id, other): &(&EntryId, &Incoming)| Some(**id) != but && other.has_files();
+        self.entries.iter().filter(is_open).count()
+    }
+
+    /// Waits until others, of which so many are open, were closed.
+    fn postpone(&mut self, entry: EntryId, place: Place, reason: Refusal, others: usize) {
+        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        incoming.set_lacking(others);
+        let name = self.current.as_ref().map(|current| current.name);
+        if matches!(name, Some(Name::Block | Name::Zeros)) {
+            if incoming.phase == Phase::Wanted {
+                incoming.put_off();
+            } else {
+                incoming.close_replaced();
+            }
+        } else {
+            self.scarce.postponed.insert(entry, (place, reason));
+        }
+        if let Some(Current { tasks, .. }) = &mut self.current {
+            tasks.clear();
+        }
+    }
+
+    /// An entry to begin with the floor, as files were closed since there was no descriptor for it.
+    pub(super) fn next_postponed(&mut self) -> Option<(EntryId, Place)> {
+        if self.scarce.postponed.is_empty() {
+            return None;
+        }
+        let others = self.others_open(None);
+        let ready = self.scarce.postponed.keys().copied().find(|entry| {
+            self.entries.get(entry).is_none_or(|incoming| incoming.may_begin(others, false))
+        })?;
+        let (place, _) = self.scarce.postponed.remove(&ready)?;
+        Some((ready, place))
+    }
+
+    /// The sender waits, and there is nothing else to say to it: what was put off is refused after all, or asked for. `false` if
+    /// nothing was.
+    pub(super) fn give_up_postponed(&mut self) -> bool {
+        if let Some((entry, (place, reason))) = self.scarce.postponed.pop_first() {
+            self.begun(entry, place, Err(reason));
+            return true;
+        }
+        let waits = |incoming: &&mut Incoming| !incoming.may_begin(usize::MAX, true);
+        let waiting = self.entries.values_mut().find(waits);
+        waiting.map(Incoming::wait_no_more).is_some()
     }
 }

@@ -34,6 +34,12 @@ impl Receiver {
         if self.keeps_floor {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
+        if self.scarce.awaits_commit && self.commits() > 0 {
+            return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+        }
+        if self.beginning.is_none() {
+            self.beginning = self.next_postponed();
+        }
         if let Some((entry, place)) = self.beginning {
             if let Some(incoming) = self.entries.get(&entry) {
                 return Ok(ReceiveAction::Begin { offer: incoming.offer.clone(), place });
@@ -67,6 +73,9 @@ impl Receiver {
         }
         if is_due && self.commits.count_of_entries() > self.former.commits() as usize {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+        }
+        if self.waited_for && !self.spoke && self.give_up_postponed() {
+            return self.speak(now, out);
         }
         if self.waited_for && !self.spoke {
             // Each side would wait for the other for ever (T-5).
@@ -106,10 +115,18 @@ impl Receiver {
         let most = usize::try_from(self.link.turn_limit() / HASH).unwrap_or(usize::MAX);
         let compares = |incoming: &Incoming| incoming.phase == Phase::Comparing;
         // What had no descriptor to begin with gets one when these are settled.
-        let is_scarce = !self.deferred.is_empty() && self.entries.values().any(compares);
+        let is_scarce = self.scarce.defers() && self.entries.values().any(compares);
         for (&entry, incoming) in &mut self.entries {
-            if is_scarce && self.deferred.contains(&entry) {
+            if is_scarce && self.scarce.is_deferred(entry) {
                 continue;
+            }
+            if let Some(index) = incoming.next_copy() {
+                let len = incoming.block_len(index).and_then(|len| usize::try_from(len).ok());
+                let offset = incoming.offer.block_size.offset(index);
+                if let Some((offset, len)) = offset.zip(len) {
+                    self.reading = Some((entry, offset, len));
+                    return self.read_again();
+                }
             }
             match incoming.phase {
                 Phase::Comparing => {
@@ -151,6 +168,7 @@ impl Receiver {
     /// Asks for damaged blocks again, and says what is kept.
     pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         let limit = self.config.limits.repairs;
+        let others = self.others_open(None);
         for (&entry, incoming) in &mut self.entries {
             match incoming.phase {
                 // While a file is compared that will be replaced, what is equal is as good as written.
@@ -162,6 +180,10 @@ impl Receiver {
                 | Phase::Waiting
                 | Phase::Committing { .. }
                 | Phase::Dropped => continue,
+            }
+            if !incoming.may_begin(others, true) {
+                // It would travel in vain.
+                continue;
             }
             let blocks = incoming.missing(RANGES_MAX, self.waited_for);
             if !blocks.is_empty() && self.link.may_say() {

@@ -79,7 +79,7 @@ impl Receiver {
     ///
     /// Who does not read learns nothing of the sender: it is not judged before it is listened to again.
     pub(super) fn listen(&mut self, now: Duration) -> Result<ReceiveAction, Failure> {
-        let is_short = self.awaits_descriptor && self.commits() > 0;
+        let is_short = self.scarce.awaits_commit && self.commits() > 0;
         let is_full = self.commits() >= self.config.limits.commits.max(1);
         let mut until = if is_short || is_full {
             self.link.timer().check_pause(now)?

@@ -43,6 +43,8 @@ pub(super) struct Bob {
     pub(super) late: BTreeMap<RelPath, Vec<u8>>,
     /// How many files may be open, with those that are being committed.
     pub(super) descriptors: Option<usize>,
+    /// How many times there is none for what is to take the place of a file, while others are open.
+    pub(super) lacks_to_replace: usize,
     /// How many times there was none left, and how many files were open at most.
     pub(super) lacked: usize,
     pub(super) most_open: usize,
@@ -82,7 +84,9 @@ impl Bob {
         let path = name_at(&offer.meta, place);
         self.open.remove(&offer.entry);
         let open = self.open.len() + self.rivals.len() + self.commits.len();
-        if self.descriptors.is_some_and(|most| open >= most) {
+        let is_short = self.lacks_to_replace > 0 && place == Place::Replacing && open > 0;
+        if self.descriptors.is_some_and(|most| open >= most) || is_short {
+            self.lacks_to_replace = self.lacks_to_replace.saturating_sub(1);
             self.lacked += 1;
             return Err(Refusal::Store { code: 24, operation: StoreOperation::Open });
         }

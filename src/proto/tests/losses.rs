@@ -163,6 +163,7 @@ pub(super) fn left(pair: &Pair) -> u64 {
         others,
         late,
         descriptors,
+        lacks_to_replace,
         lacked: _,
         most_open: _,
         is_lazy,
@@ -178,7 +179,7 @@ pub(super) fn left(pair: &Pair) -> u64 {
     (visible, times, partial, open, rivals, written, reads).hash(&mut hasher);
     (is_stuck, changes_before_copy, fail_write, others, late, arrivals, rival_time)
         .hash(&mut hasher);
-    (descriptors, is_lazy, changed).hash(&mut hasher);
+    (descriptors, lacks_to_replace, is_lazy, changed).hash(&mut hasher);
     format!("{ended:?} {commits:?}").hash(&mut hasher);
     pair.now.hash(&mut hasher);
     hasher.finish()

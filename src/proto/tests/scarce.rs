@@ -116,45 +116,93 @@ fn store_without_any_descriptor_ends_the_session_and_another_attempt_may_help() 
     }
 }
 
-/// A file that was compared is to be replaced, which takes another one, while others of the session are open.
-#[test]
-fn entry_that_cannot_wait_is_refused_while_others_are_open_and_they_go_on() {
-    let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, 5000))];
-    let mut pair = pair(&config().existing(Existing::Replace), Way::Sized, &files);
-    pair.bob.visible.insert(path("a"), content(3, 5000));
+/// The first of two files, of so many blocks, is to replace another one, and is compared with that; then there is room for one
+/// file, which is the second one's.
+fn replacing(way: Way, old: Vec<u8>, new: Vec<u8>) -> Pair {
+    let files = [("a".to_owned(), new), ("b".to_owned(), content(2, 5000))];
+    let mut pair = pair(&config().existing(Existing::Replace), way, &files);
+    pair.bob.visible.insert(path("a"), old);
     while pair.bob.open.len() < 2 {
         assert!(pair.step_sender() | pair.step_receiver());
     }
     pair.bob.descriptors = Some(1);
+    pair
+}
+
+fn assert_replaced(pair: &mut Pair, new: &[u8], case: &str) {
     let summary = pair.run_well();
-    assert_eq!((summary.delivered, summary.refused), (1, 1));
-    let refused = |event: &Event| matches!(event, Event::Refused { reason, .. } if reason.is_for_want_of_descriptors());
-    assert!(pair.alice.events.iter().any(refused));
-    assert_eq!(pair.bob.visible[&path("a")], content(3, 5000));
-    assert_eq!(pair.bob.visible[&path("b")], content(2, 5000));
+    assert_eq!((summary.delivered, summary.refused), (2, 0), "{case}");
+    assert!(pair.bob.lacked > 0, "{case}: it did not lack any");
+    assert_eq!(pair.bob.visible[&path("a")], new, "{case}");
+    assert_eq!(pair.bob.visible[&path("b")], content(2, 5000), "{case}");
+    assert!(pair.bob.open.is_empty() && pair.bob.partial.is_empty(), "{case}");
+    // Nothing that came twice counts twice.
+    let mut last = 0;
+    for event in &pair.bob.events {
+        if let Event::Progress { bytes, .. } = event {
+            assert!((last..=5000 + new.len() as u64).contains(bytes), "{last} {bytes} {case}");
+            last = *bytes;
+        }
+    }
+    assert_eq!(last, 5000 + new.len() as u64, "{case}");
+}
+
+#[test]
+fn file_that_differs_from_what_it_replaces_is_put_off_until_others_are_closed() {
+    for way in [Way::Sized, Way::Unsized] {
+        for changed in 0..5 {
+            let old = content(3, 5000);
+            let mut new = old.clone();
+            new[changed * 1024] ^= 1;
+            let mut pair = replacing(way, old, new.clone());
+            assert_replaced(&mut pair, &new, &format!("{way:?} {changed}"));
+            // What is the same did not travel, though nothing was open of the file when that was said.
+            let differs = 1024.min(5000 - changed as u64 * 1024);
+            assert_eq!(pair.bob.written, 5000 + differs, "{way:?} {changed}");
+        }
+    }
+}
+
+/// The file that is replaced goes on where the new one ends: that is known with the end, after which no block comes.
+#[test]
+fn stream_that_ends_before_what_it_replaces_is_put_off_until_others_are_closed() {
+    for len in [0, 1, 1024, 1025, 3072, 4999] {
+        let old = content(3, 5000);
+        let new = old[..len].to_vec();
+        let mut pair = replacing(Way::Unsized, old, new.clone());
+        assert_replaced(&mut pair, &new, &format!("{len}"));
+        // The last block, if it is cut, travels; the others are copied.
+        assert_eq!(pair.bob.written, 5000 + u64::try_from(len % 1024).unwrap(), "{len}");
+    }
 }
 
 /// What has the name of an entry is compared when the floor is next had; until then both are open.
 #[test]
-fn file_that_cannot_wait_is_refused_while_what_has_a_name_is_to_be_compared() {
+fn file_that_cannot_wait_for_its_content_waits_until_what_has_a_name_is_compared() {
     let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, 5000))];
     for way in WAYS {
         let mut pair = pair(&config(), way, &files);
         pair.bob.late.insert(path("a"), content(1, 5000));
         pair.bob.descriptors = Some(1);
         let summary = pair.run_well();
-        assert_eq!((summary.delivered, summary.refused), (1, 1), "{way:?}");
-        let refused = |event: &Event| matches!(event, Event::Refused { reason, .. } if reason.is_for_want_of_descriptors());
-        assert!(pair.alice.events.iter().any(refused), "{way:?}");
+        assert_eq!((summary.delivered, summary.refused), (2, 0), "{way:?}");
         let bob = &pair.bob;
         assert!(bob.rival_reads > 0 && bob.open.is_empty() && bob.rivals.is_empty(), "{way:?}");
-        pair.restart(&config());
-        if way == Way::Unsized {
-            // What came of a stream is compared with what stands there: that takes two.
-            pair.bob.descriptors = Some(2);
-        }
-        assert_eq!(pair.run_well().delivered, 2, "{way:?}");
     }
+}
+
+/// An earlier attempt to replace a file left most of it; it is looked for while others are open.
+#[test]
+fn what_an_earlier_attempt_left_of_a_file_that_was_put_off_does_not_travel_again() {
+    let new = content(1, 50_000);
+    let files = [("b".to_owned(), content(2, 50_000)), ("a".to_owned(), new.clone())];
+    let mut pair = pair(&config().existing(Existing::Replace), Way::Sized, &files);
+    pair.bob.visible.insert(path("a"), content(3, 50_000));
+    pair.bob.partial.insert(path("a"), new[..45_056].to_vec());
+    pair.bob.lacks_to_replace = 1;
+    assert_eq!(pair.run_well().delivered, 2);
+    assert!(pair.bob.lacked > 0 && pair.bob.visible[&path("a")] == new);
+    assert_eq!(pair.bob.written, 50_000 + 4944);
 }
 
 #[test]
