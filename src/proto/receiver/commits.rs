@@ -85,18 +85,19 @@ impl Commits {
 impl Receiver {
     /// The store ended a commit. A ticket that is not [one of the session's](Receiver::committing) changes nothing.
     ///
+    /// A session that has failed takes it in all the same: the one that [adopts](Receiver::adopt) it knows what became of the entry.
+    ///
     /// # Errors
     ///
-    /// As for [`poll`](Receiver::poll).
+    /// As for [`poll`](Receiver::poll); the commit has ended then, too.
     pub fn handle_committed(
         &mut self,
         ticket: Ticket,
         committed: Result<RelPath, Refusal>,
     ) -> Result<(), Failure> {
-        self.state?;
         let ended = self.commits.end(ticket);
         self.scarce.awaits_commit = false;
-        let Some(entry) = ended else { return Ok(()) };
+        let Some(entry) = ended else { return self.state.map(drop) };
         let is_lent = self.lend(entry);
         let Some(Incoming {
             phase: Phase::Committing { size, root, outcome }, offer, rival, ..
@@ -115,7 +116,7 @@ impl Receiver {
         };
         let is_rival = rival.is_some();
         if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
-            return Ok(());
+            return self.state.map(drop);
         }
         let is_bad = committed.is_err();
         match committed {
@@ -151,7 +152,7 @@ impl Receiver {
         if is_lent {
             self.hold_back(entry);
         }
-        Ok(())
+        self.state.map(drop)
     }
 
     /// How many commits are under way.

@@ -29,18 +29,20 @@ impl Receiver {
     /// A ticket that is not [one of the session's](Receiver::committing) changes nothing: what came with it is to be
     /// suspended.
     ///
+    /// A session that has failed takes it in all the same: the one that [adopts](Receiver::adopt) it decides.
+    ///
     /// # Errors
     ///
+    /// As for [`poll`](Receiver::poll); the commit has ended then, too.
     /// [`Misuse::NotAsked`] for the commit of a [rival](ReceiveAction::CommitRival), which cannot be handed back: it ends as
     /// [`Refusal::Exists`].
     pub fn handle_taken(&mut self, ticket: Ticket, rival: Option<u64>) -> Result<(), Failure> {
-        self.state?;
-        let Some(entry) = self.commits.entry(ticket) else { return Ok(()) };
+        let Some(entry) = self.commits.entry(ticket) else { return self.state.map(drop) };
         // What is compared keeps its files open; but there may be other commits.
         self.scarce.awaits_commit = false;
         if self.former.was_taken(entry) {
             self.commits.end(ticket);
-            return Ok(());
+            return self.state.map(drop);
         }
         let existing = self.config.existing;
         let incoming = self.entries.get_mut(&entry).filter(|incoming| incoming.rival.is_none());
@@ -65,7 +67,7 @@ impl Receiver {
         } else {
             self.rival_differs(entry);
         }
-        Ok(())
+        self.state.map(drop)
     }
 
     /// The next block to hash of what has the name of an entry.

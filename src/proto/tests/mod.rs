@@ -13,6 +13,7 @@ mod budgets;
 mod channel;
 mod codec;
 mod compare;
+mod completions;
 mod contest;
 mod cuts;
 mod damage;
