@@ -286,6 +286,9 @@ pub enum Misuse {
     /// Input while an answer to the last request is due.
     #[error("input while an answer to the last request is due")]
     AnswerDue,
+    /// Input that does not begin with the message of which a part is dealt with: give the same input until it is consumed.
+    #[error("input that does not begin with the message that is being dealt with")]
+    OtherInput,
 }
 
 /// Why a core ended without success. It stays: every later call gives the same.

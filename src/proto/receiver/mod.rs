@@ -245,8 +245,9 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::ActionDue`] while [`poll`](Receiver::poll) has an action to give, [`Misuse::AnswerDue`] while one that it gave
-    /// is not answered: nothing happened, and the same input can be given later. Others as for [`poll`](Receiver::poll).
+    /// [`Misuse::ActionDue`] while [`poll`](Receiver::poll) has an action to give, [`Misuse::AnswerDue`] while one that it gave,
+    /// or a [`Step`], is not answered, [`Misuse::OtherInput`] for other bytes than those of which the last step came: nothing
+    /// happened, and the same input can be given later. Others as for [`poll`](Receiver::poll).
     pub fn handle_input<'a>(
         &mut self,
         now: Duration,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Consumed, Receiver, State, Step};
 use crate::proto::error::{Failure, Misuse, ProtocolError};
+use crate::proto::frame::HEADER;
 use crate::proto::link::Heard;
 use crate::proto::message::Name;
 use crate::proto::types::EntryId;
@@ -19,6 +20,8 @@ pub(super) struct Current {
     /// The entry that it is about.
     #[cfg(any(test, feature = "testing"))]
     pub(super) entry: Option<EntryId>,
+    /// What it begins with. A step that is asked for later has the same input given again.
+    head: [u8; HEADER],
     pub(super) len: usize,
     pub(super) payload: Range<usize>,
     pub(super) tasks: VecDeque<Task>,
@@ -78,7 +81,8 @@ pub(super) enum Task {
 
 impl Receiver {
     pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
-        if self.current.is_none() {
+        let is_new = self.current.is_none();
+        if is_new {
             let (message, payload, len) = match self.link.hear(now, input)? {
                 Heard::Incomplete { needed } => {
                     return Ok(Step::Consumed(Consumed { bytes: 0, needed }));
@@ -105,6 +109,7 @@ impl Receiver {
                 name,
                 #[cfg(any(test, feature = "testing"))]
                 entry: message.entry(),
+                head: input.first_chunk().copied().unwrap_or_default(),
                 len,
                 payload: payload_at,
                 tasks,
@@ -132,11 +137,25 @@ impl Receiver {
             }
             self.current = Some(current);
         }
-        self.work(now, input)
+        self.work(now, input, is_new)
     }
 
-    /// Hands out the next task of the current message, or consumes it.
-    pub(super) fn work<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
+    /// Hands out the next task of the current message, or consumes it. `is_checked`: it was with these very bytes that the
+    /// message was checked.
+    pub(super) fn work<'a>(
+        &mut self,
+        now: Duration,
+        input: &'a [u8],
+        is_checked: bool,
+    ) -> Result<Step<'a>, Failure> {
+        if let Some(current) = &self.current {
+            if current.asked {
+                return Err(Misuse::AnswerDue.into());
+            }
+            if input.first_chunk() != Some(&current.head) || input.len() < current.len {
+                return Err(Misuse::OtherInput.into());
+            }
+        }
         while let Some(task) = self.next_task() {
             let Some(current) = &mut self.current else { break };
             current.asked = true;
@@ -155,9 +174,16 @@ impl Receiver {
                     self.skip_task();
                 }
                 Task::Compare { entry, len } => return Ok(Step::Read { entry, offset: 0, len }),
-                Task::Write { entry, offset, .. } => {
-                    let bytes = input.get(payload).ok_or(Misuse::AnswerDue)?;
-                    return Ok(Step::Write { entry, offset, bytes });
+                Task::Write { entry, offset, block } => {
+                    let bytes = input.get(payload).unwrap_or_default();
+                    // Whoever gives the input again may have changed it.
+                    if is_checked || self.is_content(entry, bytes, block.as_ref()) {
+                        return Ok(Step::Write { entry, offset, bytes });
+                    }
+                    if let Some(current) = &mut self.current {
+                        current.asked = false;
+                    }
+                    return Err(Misuse::OtherInput.into());
                 }
                 Task::Copy { entry, blocks } => {
                     // One at a time: each is read again.
@@ -192,6 +218,16 @@ impl Receiver {
         self.link.take(now, current.len, Some(current.name));
         self.note_progress(now);
         Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
+    }
+
+    /// Whether these bytes are the block that was checked, or all of the content of an offer that was.
+    fn is_content(&self, entry: EntryId, bytes: &[u8], block: Option<&Hashed>) -> bool {
+        let Some(incoming) = self.entries.get(&entry) else { return false };
+        let offer = &incoming.offer;
+        match block {
+            Some(block) => offer.block_size.hash(block.index, bytes).as_ref() == Some(block),
+            None => offer.root == Some(Root::of(bytes)),
+        }
     }
 
     /// The first task concerns nothing that is left.

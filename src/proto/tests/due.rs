@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use crate::config::{Config, Existing};
 use crate::drive::Files;
+use crate::proto::message::Message;
 use crate::proto::{
-    EntryId, Event, Failure, Misuse, ReceiveAction, Receiver, SendAction, Sender, Step, TransferId,
+    EntryId, Event, Failure, Found, Misuse, ReceiveAction, Receiver, SendAction, Sender, Step,
+    TransferId,
 };
 use crate::store::{MemorySource, MemoryStore, Readers, Source};
 use crate::tree::BlockSize;
 
+use super::bob;
 use super::pair::path;
+use super::rogue::{Rogue, inline};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -186,6 +190,58 @@ fn input_before_an_answer_to_a_poll_is_told_and_changes_nothing() {
     alice.go_on(&mut to_alice, &mut to_bob);
     assert!(alice.sender.is_closed());
     assert_eq!(asked, [EntryId(0); 4]);
+}
+
+/// A receiver that was just offered small content, which came inside its offer, and the bytes of that.
+fn offered() -> (Receiver, Vec<u8>) {
+    let mut rogue = Rogue::sender(&config(), bob::Bob::default()).greeted();
+    rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
+    let input = rogue.pair.down.bytes.clone();
+    (rogue.pair.receiver, input)
+}
+
+fn poll_until_input(receiver: &mut Receiver) {
+    while !matches!(receiver.poll(NOW, &mut Vec::new()).unwrap(), ReceiveAction::Await { .. }) {}
+}
+
+#[test]
+fn input_before_an_answer_to_a_step_is_told_and_changes_nothing() {
+    let (mut receiver, input) = offered();
+    poll_until_input(&mut receiver);
+    assert!(matches!(receiver.handle_input(NOW, &input), Ok(Step::Begin { .. })));
+    poll_until_input(&mut receiver);
+    for input in [&input[..], &[], &[7; 100]] {
+        let early = receiver.handle_input(NOW, input).map(drop_step);
+        assert_eq!(early, Err(Failure::Misuse(Misuse::AnswerDue)));
+    }
+    assert_eq!(receiver.handle_begun(Ok(Found::Fresh)), Ok(()));
+    poll_until_input(&mut receiver);
+    let step = receiver.handle_input(NOW, &input);
+    assert!(matches!(step, Ok(Step::Write { offset: 0, bytes: b"small", .. })), "{step:?}");
+}
+
+#[test]
+fn input_that_is_another_one_between_the_steps_of_a_message_is_told_and_not_written() {
+    let (mut receiver, input) = offered();
+    poll_until_input(&mut receiver);
+    assert!(matches!(receiver.handle_input(NOW, &input), Ok(Step::Begin { .. })));
+    receiver.handle_begun(Ok(Found::Fresh)).unwrap();
+    poll_until_input(&mut receiver);
+    let last = input.len() - 1;
+    for changed in [0, 15, last] {
+        let mut other = input.clone();
+        other[changed] ^= 1;
+        let told = receiver.handle_input(NOW, &other).map(drop_step);
+        assert_eq!(told, Err(Failure::Misuse(Misuse::OtherInput)), "byte {changed}");
+    }
+    let told = receiver.handle_input(NOW, &input[..last]).map(drop_step);
+    assert_eq!(told, Err(Failure::Misuse(Misuse::OtherInput)));
+    let more = [&input[..], b"more"].concat();
+    let step = receiver.handle_input(NOW, &more);
+    assert!(matches!(step, Ok(Step::Write { offset: 0, bytes: b"small", .. })), "{step:?}");
+    receiver.handle_written(Ok(())).unwrap();
+    let committed = receiver.poll(NOW, &mut Vec::new());
+    assert!(matches!(committed, Ok(ReceiveAction::Event(_))), "{committed:?}");
 }
 
 fn drop_step(_: Step<'_>) {}
