@@ -90,15 +90,15 @@ impl<F> Files<F> {
             ReceiveAction::Begin { offer, place } => {
                 self.begin_by(store, receiver, &offer, place, S::begin)?;
             }
-            ReceiveAction::Commit(commit) => {
-                if let Some(file) = self.take(store, commit.entry) {
-                    self.commit(store, file, commit);
-                }
-            }
+            ReceiveAction::Commit(commit) => match self.take(store, commit.entry) {
+                Some(file) => self.commit(store, file, commit),
+                None => receiver.handle_committed(commit.ticket, Err(NOT_OPEN))?,
+            },
             ReceiveAction::CommitRival(commit) => {
                 let open = self.open.get_mut(&commit.entry);
-                if let Some(rival) = open.and_then(|open| open.rival.take()) {
-                    self.commit(store, rival, commit);
+                match open.and_then(|open| open.rival.take()) {
+                    Some(rival) => self.commit(store, rival, commit),
+                    None => receiver.handle_committed(commit.ticket, Err(NOT_OPEN))?,
                 }
             }
             ReceiveAction::Suspend { entry } => {
@@ -359,3 +359,6 @@ fn fill<S: Store>(
 const fn failed(operation: StoreOperation) -> Refusal {
     Refusal::Store { code: 0, operation }
 }
+
+/// How a commit ends of which no file is open. That breaks the invariant of [`Files`], and nothing else would ever end it.
+const NOT_OPEN: Refusal = failed(StoreOperation::Commit);

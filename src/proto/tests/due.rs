@@ -6,8 +6,8 @@ use crate::config::{Config, Existing};
 use crate::drive::Files;
 use crate::proto::message::Message;
 use crate::proto::{
-    EntryId, Event, Failure, Found, Misuse, ReceiveAction, Receiver, SendAction, Sender, Step,
-    TransferId,
+    EntryId, Event, Failure, Found, Misuse, ReceiveAction, Receiver, Refusal, SendAction, Sender,
+    Step, StoreOperation, TransferId,
 };
 use crate::store::{MemorySource, MemoryStore, Readers, Source};
 use crate::tree::BlockSize;
@@ -242,6 +242,31 @@ fn input_that_is_another_one_between_the_steps_of_a_message_is_told_and_not_writ
     receiver.handle_written(Ok(())).unwrap();
     let committed = receiver.poll(NOW, &mut Vec::new());
     assert!(matches!(committed, Ok(ReceiveAction::Event(_))), "{committed:?}");
+}
+
+/// A caller that breaks the order of actions hears of it in the end of the entry: nothing waits for a commit that never began.
+#[test]
+fn commit_of_which_no_file_is_open_ends_as_an_error_of_the_store() {
+    let (mut receiver, input) = offered();
+    let (mut files, mut store) = (Files::new(), MemoryStore::new());
+    let mut refused = Vec::new();
+    for _ in 0..20 {
+        match receiver.poll(NOW, &mut Vec::new()).unwrap() {
+            ReceiveAction::Await { .. } if receiver.commits() == 0 && refused.is_empty() => {
+                let step = receiver.handle_input(NOW, &input).unwrap();
+                files.answer(&mut store, &mut receiver, step).unwrap();
+            }
+            ReceiveAction::Event(Event::Refused { reason, .. }) => refused.push(reason),
+            ReceiveAction::Commit(commit) => {
+                files = Files::new();
+                let action = ReceiveAction::Commit(commit);
+                files.act(&mut store, &mut receiver, action).unwrap();
+            }
+            _ => {}
+        }
+    }
+    let reason = Refusal::Store { code: 0, operation: StoreOperation::Commit };
+    assert_eq!((receiver.commits(), refused), (0, vec![reason]));
 }
 
 fn drop_step(_: Step<'_>) {}
