@@ -41,7 +41,7 @@ pub(super) struct Shared {
     pub(super) umask: u32,
     pub(super) expiry: Expiry,
     #[cfg(test)]
-    pub(super) hook: super::store::tests::Hook,
+    pub(super) hook: Arc<super::store::tests::Hook>,
 }
 
 /// A step that can fail, for tests that make it fail.
@@ -60,6 +60,9 @@ pub(super) enum Step {
     /// The second half of a rename in two steps.
     Unlink,
     SyncFolder,
+    /// A system call is about to be given the handle of a folder. It cannot fail.
+    #[cfg(test)]
+    Call,
 }
 
 /// One commit on its way.

@@ -10,6 +10,8 @@ use rustix::process::geteuid;
 
 use super::failed::{During, Failed, Result};
 use super::stat::Id;
+#[cfg(test)]
+use super::store::tests::Hook;
 use crate::proto::{Refusal, RelPath, StoreOperation};
 
 /// A handle of a folder. It stays with the folder wherever that is moved to.
@@ -17,19 +19,30 @@ use crate::proto::{Refusal, RelPath, StoreOperation};
 pub(super) struct Folder {
     handle: Arc<OwnedFd>,
     pub(super) id: Id,
+    /// That of the root, for all that is opened from it.
+    #[cfg(test)]
+    pub(super) hook: Arc<Hook>,
 }
 
 impl Folder {
     pub(super) fn new(handle: OwnedFd) -> Result<Self> {
         let id = Id::of(&fstat(&handle).during(StoreOperation::Stat)?);
-        Ok(Self { handle: Arc::new(handle), id })
+        Ok(Self {
+            handle: Arc::new(handle),
+            id,
+            #[cfg(test)]
+            hook: Arc::default(),
+        })
     }
 
     /// Opens a folder in this one.
     pub(super) fn open(&self, part: &[u8]) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(self, part, flags, Mode::empty());
-        Self::new(opened.during(StoreOperation::Open)?)
+        let below = Self::new(opened.during(StoreOperation::Open)?)?;
+        #[cfg(test)]
+        let below = Self { hook: Arc::clone(&self.hook), ..below };
+        Ok(below)
     }
 
     /// Whether it may be one that was just made: it is this user's and holds nothing.
@@ -59,7 +72,10 @@ impl Folder {
 }
 
 impl AsFd for Folder {
+    /// Tests put a hand between any two system calls that are given the handle.
     fn as_fd(&self) -> BorrowedFd<'_> {
+        #[cfg(test)]
+        let _ = self.hook.call(super::commit::Step::Call);
         self.handle.as_fd()
     }
 }

@@ -139,13 +139,13 @@ impl FsStore {
         accessat(&handle, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?;
         let root = Folder::new(handle)?;
         let shared = Shared {
+            #[cfg(test)]
+            hook: Arc::clone(&root.hook),
             umask: mode::umask(&root),
             tree: Tree::new(root),
             turns: Turns::default(),
             order: Order::default(),
             expiry: Expiry::default(),
-            #[cfg(test)]
-            hook: tests::Hook::default(),
         };
         let pool = Pool::new(SYNC_THREADS);
         Ok(Self::session(Arc::new(shared), Arc::new(pool), Options::default()))

@@ -500,7 +500,7 @@ fn run(seed: u64) -> u64 {
     let has_flags = !dice.one_in(5);
     store.shared.hook.set(move |step| {
         // Past the proof of its name a commit is over, for what it says.
-        if !matches!(step, Step::SyncFolder | Step::Unlink) {
+        if !matches!(step, Step::SyncFolder | Step::Unlink | Step::Call) {
             let mut hand = of_commits.lock().unwrap();
             hand.at = Some(step);
             hand.act();
