@@ -3,6 +3,9 @@
 //! They are ordinary functions so that they are compiled, linted and run over their corpora with the tests; the
 //! targets under `fuzz/` only call them.
 
+#[cfg(test)]
+#[cfg(feature = "fs")]
+mod keeps;
 mod lines;
 mod moves;
 #[cfg(test)]
@@ -22,7 +25,7 @@ use crate::config::{Config, Deadlines, Existing, Limits, Turn};
 use crate::plain::{self, ChunkSize};
 use crate::proto::forge::Forger;
 use crate::proto::{Event, Meta, RelPath};
-use crate::store::{MemorySource, MemoryStore, Store};
+use crate::store::{MemorySource, MemoryStore, Source, Store};
 use crate::tree::{BlockSize, Root};
 
 /// A receiver against any bytes, and against well sealed messages of any content.
@@ -41,12 +44,8 @@ fn forged_sender(data: &[u8]) -> Vec<Event> {
     let mut choices = Choices::new(data);
     let content = content(8 * 1024);
     let store = MemoryStore::with_capacity(64 * 1024);
-    let start =
-        |choices: &mut Choices<'_>| content[..512 * usize::from(choices.below(17))].to_vec();
-    for name in [&b"a"[..], b"c/d"] {
-        if choices.flag() {
-            store.insert(path(name), start(&mut choices));
-        }
+    for (name, bytes) in old(&mut choices, &content) {
+        store.insert(name, bytes);
     }
     let config = config(&mut choices);
     let mut bob = Bob::new(&config, store.clone());
@@ -68,6 +67,17 @@ fn forged_sender(data: &[u8]) -> Vec<Event> {
         assert!(content.starts_with(&bytes), "{path} holds what nobody sent");
     }
     bob.events
+}
+
+/// What a receiver has before.
+fn old(choices: &mut Choices<'_>, content: &[u8]) -> Vec<(RelPath, Vec<u8>)> {
+    let mut old = Vec::new();
+    for name in [&b"a"[..], b"c/d"] {
+        if choices.flag() {
+            old.push((path(name), content[..512 * usize::from(choices.below(17))].to_vec()));
+        }
+    }
+    old
 }
 
 /// A receiver against well sealed messages, until it ends; `between` sees it after each step.
@@ -126,26 +136,7 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
     if choices.flag() {
         raw(choices.rest(), |now, input, out| alice.step(now, input, out));
     } else {
-        let mut forger = Forger::receiver(&content);
-        let mut now = Duration::ZERO;
-        let (mut said, mut heard) = (Vec::new(), Vec::new());
-        let mut greeted = false;
-        loop {
-            match alice.step(now, &said, &mut heard) {
-                Progress::Moved(consumed) => drop(said.drain(..consumed)),
-                Progress::Ended(_) => break,
-                Progress::Idle(_) if !greeted => {
-                    greeted = true;
-                    forger.greet(&mut choices, &mut said);
-                    forger.bind(&heard);
-                }
-                Progress::Idle(until) if choices.is_empty() => now = later(now, until),
-                Progress::Idle(_) => {
-                    now += Duration::from_millis(choices.byte().into());
-                    forger.chat(&mut choices, &mut said);
-                }
-            }
-        }
+        forge_answers(&mut alice, &content, &mut choices);
     }
     for event in &alice.events {
         if let Event::Delivered { entry, receipt } = event {
@@ -154,6 +145,30 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
         }
     }
     alice.events
+}
+
+/// A sender against well sealed messages, until it ends.
+fn forge_answers<S: Source>(alice: &mut Alice<S>, content: &[u8], choices: &mut Choices<'_>) {
+    let mut forger = Forger::receiver(content);
+    let mut now = Duration::ZERO;
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    let mut greeted = false;
+    loop {
+        match alice.step(now, &said, &mut heard) {
+            Progress::Moved(consumed) => drop(said.drain(..consumed)),
+            Progress::Ended(_) => return,
+            Progress::Idle(_) if !greeted => {
+                greeted = true;
+                forger.greet(choices, &mut said);
+                forger.bind(&heard);
+            }
+            Progress::Idle(until) if choices.is_empty() => now = later(now, until),
+            Progress::Idle(_) => {
+                now += Duration::from_millis(choices.byte().into());
+                forger.chat(choices, &mut said);
+            }
+        }
+    }
 }
 
 /// Whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between, or of none.

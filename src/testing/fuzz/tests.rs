@@ -15,7 +15,7 @@ pub(super) fn noise(seed: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn corpus(name: &str) -> Vec<Vec<u8>> {
+pub(super) fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let files = fs::read_dir(&folder).expect("every target has a corpus");
     let inputs: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
