@@ -13,6 +13,8 @@ mod again_serving;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod anew;
 mod cancel;
+#[cfg(feature = "testing")]
+mod closed;
 mod compared;
 mod deadlines;
 #[cfg(feature = "testing")]
