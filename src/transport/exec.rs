@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::monitor::Monitor;
 use super::{Connector, Threaded};
+use crate::escape::{Escaped, escape};
 
 /// Opens streams by running a command.
 ///
@@ -227,7 +228,7 @@ pub struct ExecError {
     pub command: OsString,
     /// How it ended.
     pub status: ExitStatus,
-    /// The last of what it said on standard error, at most 4 KiB. When displayed, its control characters are escaped.
+    /// The last of what it said on standard error, at most 4 KiB. It is displayed [escaped](crate::escape).
     pub stderr: Vec<u8>,
 }
 
@@ -236,36 +237,23 @@ impl std::error::Error for ExecError {}
 impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("command '")?;
-        write_safely(f, &self.command.to_string_lossy())?;
+        escape(self.command.as_encoded_bytes(), f)?;
         match self.status.code() {
             Some(code) => write!(f, "' exited with status {code}")?,
             None => write!(f, "' was ended by a {}", self.status)?,
         }
-        let text = String::from_utf8_lossy(&self.stderr);
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines = self.stderr.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let lines = lines.filter(|line| !line.is_empty());
         for (number, line) in lines.enumerate() {
             f.write_str(if number == 0 { ": " } else { "; " })?;
-            write_safely(f, line)?;
+            escape(line, f)?;
         }
         Ok(())
     }
 }
 
-fn write_safely(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    text.chars().try_for_each(|c| match is_dangerous(c) {
-        true => write!(f, "{}", c.escape_unicode()),
-        false => write!(f, "{c}"),
-    })
-}
-
-/// Whether a terminal could take it for more than a letter: control characters, and those that turn the direction of text.
-fn is_dangerous(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[derive(Debug, thiserror::Error)]
-#[error("cannot run {program:?}: {source}")]
+#[error("cannot run '{}': {source}", Escaped(program.as_encoded_bytes()))]
 struct CannotRun {
     program: OsString,
     source: io::Error,
