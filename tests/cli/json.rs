@@ -1,8 +1,12 @@
 //! The events of `--json`: their order, their fields, and that they are true.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 
+use haul::escape::{is_unsafe, unescape};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
@@ -115,6 +119,44 @@ fn json_names_are_escaped() {
     assert_eq!(find(&sent.events(), "delivered")["path"], "a\\u{1b}[31m\\u{9b}\\u{202e}b\\n");
     let text = run(["send", file.to_str().unwrap(), &exec(inbox.path(), "")]).code(0);
     assert!(!text.stdout.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text:?}");
+}
+
+#[test]
+fn json_names_are_told_apart_and_given_back_whatever_bytes_they_are() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let names: [&[u8]; 8] = [
+        b"tree/plain",
+        b"tree/not\xff\xc3(utf-8",
+        b"tree/\x1b[2J\xc2\x9b",
+        b"tree/\\u{1b}[2J",
+        b"tree/\\xff",
+        b"tree/\xff",
+        b"tree/\xe2\x80\xaegpj\n\xf3\xa0\x81\x81",
+        "tree/é \"日本\"".as_bytes(),
+    ];
+    let tree = outbox.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    for name in names {
+        fs::write(outbox.path().join(OsStr::from_bytes(name)), "x").unwrap();
+    }
+    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--json"]);
+    // Names with a backslash do not travel.
+    let alice = run(["send", "--json", tree.to_str().unwrap(), &address]).code(1);
+    let named = |side: &Finished, kinds: &[&str]| -> BTreeSet<_> {
+        let events = side.events().into_iter();
+        let paths = events.filter(|event| kinds.contains(&event["event"].as_str().unwrap()));
+        paths.map(|event| unescape(event["path"].as_str().unwrap()).unwrap()).collect()
+    };
+    let wanted = |which: fn(&&&[u8]) -> bool| -> BTreeSet<_> {
+        names.iter().filter(which).map(|name| name.to_vec()).collect()
+    };
+    assert_eq!(named(&alice, &["offered", "withdrawn"]), wanted(|_| true));
+    assert_eq!(named(&alice, &["delivered"]), wanted(|name| !name.contains(&b'\\')));
+    let bob = bob.finish().code(0);
+    assert_eq!(named(&bob, &["received"]), named(&alice, &["delivered"]));
+    for side in [&alice, &bob] {
+        assert!(side.stdout.lines().all(|line| !line.contains(is_unsafe)));
+    }
 }
 
 #[test]

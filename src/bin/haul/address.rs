@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+
+use crate::explain::shown;
 use std::str::FromStr;
 
 use haul::transport::tcp::HostPort;
@@ -70,7 +72,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) => write!(f, "unix:{}", shown(path)),
             Self::Exec(command) => write!(f, "exec:{command}"),
         }
     }
@@ -80,7 +82,7 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) => write!(f, "unix:{}", shown(path)),
         }
     }
 }

@@ -240,6 +240,9 @@ pub(crate) struct Demo {
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Output {
     /// Print one JSON object a line for each event, instead of text for people.
+    ///
+    /// A path is what people would read: control characters and the like are \u{1b} or \n in it, bytes that are no UTF-8
+    /// \xff, and a backslash is two. So no two names are the same text.
     #[arg(long)]
     pub(crate) json: bool,
     /// Print nothing but errors and warnings (and, with --json, events).

@@ -17,7 +17,7 @@ use haul::{Cancel, Config, Error, Event, Observer, Server, Source, Summary, Tran
 
 use crate::args::Demo;
 use crate::exit::{Code, Side, Stop};
-use crate::explain;
+use crate::explain::{self, shown};
 use crate::interrupt;
 use crate::picture;
 use crate::receive;
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.file {
         send::check(file)?;
         if file.is_dir() {
-            let text = format!("{} is a folder; the demo sends a single file", file.display());
+            let text = format!("{} is a folder; the demo sends a single file", shown(file));
             return Err(Stop::new(Code::Local, text));
         }
     }
@@ -53,10 +53,10 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let address = acceptor.local_addr().map_err(local)?;
     reporter.say(&format!(
         "a receiver listens on {address}, and keeps what comes in {}",
-        inbox.display()
+        shown(&inbox)
     ));
     reporter.record(&Record::Listening { address: &address.to_string() }, None);
-    reporter.say(&format!("a sender connects to it, and sends {}", file.display()));
+    reporter.say(&format!("a sender connects to it, and sends {}", shown(&file)));
 
     let stop_server = Cancel::new();
     let server = Server::new(acceptor, store).once(true).cancel(stop_server.clone());
@@ -94,10 +94,10 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     }
     reporter.say(&format!(
         "the hashes agree: of {}, of the receipt, and of {}",
-        file.display(),
-        copy.display()
+        shown(&file),
+        shown(&copy)
     ));
-    reporter.say(&format!("the folder stays for you to look at: {}", folder.display()));
+    reporter.say(&format!("the folder stays for you to look at: {}", shown(&folder)));
     Ok(session.code())
 }
 
@@ -143,7 +143,7 @@ fn folder() -> Result<PathBuf, Stop> {
             Err(error) => return Err(about(&folder, &error)),
         }
     }
-    Err(Stop::new(Code::Local, format!("{} holds too many haul-demo folders", parent.display())))
+    Err(Stop::new(Code::Local, format!("{} holds too many haul-demo folders", shown(&parent))))
 }
 
 fn make_picture(folder: &Path) -> Result<PathBuf, Stop> {
@@ -162,7 +162,7 @@ fn hash(path: &Path) -> Result<Root, Stop> {
 }
 
 fn about(path: &Path, error: &io::Error) -> Stop {
-    Stop::new(Code::Local, format!("{}: {}", path.display(), explain::system(error)))
+    Stop::new(Code::Local, format!("{}: {}", shown(path), explain::system(error)))
 }
 
 const ATTEMPTS: u32 = 1000;

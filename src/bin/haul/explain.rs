@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 use std::io;
+use std::path::Path;
 
-use haul::escape::is_unsafe;
+use haul::escape::{Escaped, is_unsafe};
 use haul::proto::{AbortCode, Incompatible, Refusal, Stall, Withdrawal};
 use haul::transport::exec::ExecError;
 use haul::{Error, Operation, RelPath};
@@ -120,7 +121,13 @@ const TOO_MANY_OF_ALL: u32 = 23;
 /// `ERANGE`: up to here, the numbers are the same on all Unix systems, save that of `EAGAIN`, which is no reason.
 const SHARED: u32 = 34;
 
-/// The text with everything escaped that could do harm on a terminal.
+/// A name of this machine, as it is shown to people and programs.
+pub(crate) fn shown(path: &Path) -> String {
+    Escaped(path.as_os_str().as_encoded_bytes()).to_string()
+}
+
+/// The text with everything escaped that could do harm on a terminal. Names in it are [escaped](Escaped) already, and stay as
+/// they are.
 pub(crate) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {

@@ -23,7 +23,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use crate::explain;
+use crate::explain::{self, shown};
 use crate::report::{Record, Reporter};
 
 /// Judges what the walk finds.
@@ -156,7 +156,7 @@ impl IgnoreFiles {
         // The components anew: without the slash that joining nothing leaves.
         let folder: PathBuf = root.join(folder).components().collect();
         let reason = format!("{name} cannot be honoured: {what}");
-        let shown = folder.display().to_string();
+        let shown = shown(&folder);
         self.reporter.record(&Record::Withdrawn { path: &shown, reason: &reason }, None);
         self.reporter.complain(&format!("nothing in {shown} is sent: {reason}"));
     }

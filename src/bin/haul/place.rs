@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::exit::{Code, Stop};
-use crate::explain;
+use crate::explain::{self, shown};
 
 /// A partial file beside the place of the file, which is gone unless it is kept. It is locked for as long as it is written.
 pub(crate) struct Place {
@@ -27,20 +27,20 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(path: &Path, existing: Existing) -> Result<Self, Stop> {
         let local = |text: String| Stop::new(Code::Local, text);
-        let shown = path.display();
+        let name = shown(path);
         if path.file_name().is_none() {
-            return Err(local(format!("{shown} is not the name of a file")));
+            return Err(local(format!("{name} is not the name of a file")));
         }
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_dir() => {
-                return Err(local(format!("{shown} is a folder; name the file to receive into")));
+                return Err(local(format!("{name} is a folder; name the file to receive into")));
             }
             Ok(meta) if existing == Existing::Replace && !meta.is_file() => {
-                return Err(local(format!("{shown} is not a regular file, and stays")));
+                return Err(local(format!("{name} is not a regular file, and stays")));
             }
             Ok(_) if existing != Existing::Replace => return Err(exists(path)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(local(format!("{shown}: {}", explain::system(&error))));
+                return Err(local(format!("{name}: {}", explain::system(&error))));
             }
             _ => {}
         }
@@ -59,11 +59,11 @@ impl Place {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     let reason = explain::system(&error);
-                    return Err(local(format!("cannot write in {}: {reason}", folder.display())));
+                    return Err(local(format!("cannot write in {}: {reason}", shown(&folder))));
                 }
             }
         }
-        Err(local(format!("{} holds too many {PREFIX}*{SUFFIX}", folder.display())))
+        Err(local(format!("{} holds too many {PREFIX}*{SUFFIX}", shown(&folder))))
     }
 
     /// Makes it durable and gives it its name, in one step, and in place of nothing but what may be replaced.
@@ -94,7 +94,7 @@ impl Place {
 
     fn failed(&self, error: &io::Error) -> Stop {
         let reason = explain::system(error);
-        Stop::new(Code::Local, format!("cannot save {}: {reason}", self.path.display()))
+        Stop::new(Code::Local, format!("cannot save {}: {reason}", shown(&self.path)))
     }
 }
 
@@ -129,7 +129,7 @@ fn rename_to_free(_: &Path, _: &Path) -> io::Result<()> {
 }
 
 fn exists(path: &Path) -> Stop {
-    let shown = path.display();
+    let shown = shown(path);
     Stop::new(Code::Refused, format!("{shown} exists already, and stays; see --existing replace"))
 }
 

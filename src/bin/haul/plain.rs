@@ -16,7 +16,7 @@ use haul::{Cancel, Connector, Durability, Error, Existing, Operation, RateLimit}
 use crate::address::Address;
 use crate::args::{Receive, Send};
 use crate::exit::{Code, Side, Stop};
-use crate::explain;
+use crate::explain::{self, shown};
 use crate::interrupt;
 use crate::place::Place;
 use crate::progress::Progress;
@@ -66,7 +66,7 @@ pub(crate) fn send(
     let seconds = watch.progress.elapsed().as_secs_f64();
     let (bytes, others) = (sent.bytes, Others::default());
     reporter.record(&Record::Finished { files: 1, bytes, resent: 0, seconds, others }, None);
-    let shown = path.display();
+    let shown = shown(path);
     reporter.say(&format!(
         "sent {shown} ({} bytes, blake3 {}) in {seconds:.2} s",
         sent.bytes, sent.root
@@ -111,7 +111,7 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     place.keep(existing, durability)?;
     drop(stream);
     watch.progress.finish();
-    let shown = path.display().to_string();
+    let shown = shown(path);
     let (blake3, durability) = (received.root.to_string(), durability.to_string());
     let held = Held {
         path: &shown,
@@ -267,7 +267,7 @@ impl Watch {
 fn open(path: &Path) -> Result<(File, u64), Stop> {
     check(path)?;
     let opened = File::open(path).and_then(|file| file.metadata().map(|meta| (file, meta)));
-    let shown = path.display();
+    let shown = shown(path);
     match opened {
         Ok((_, meta)) if meta.is_dir() => Err(Stop::new(
             Code::Local,

@@ -17,7 +17,7 @@ use haul::{Cancel, Config, Observer, RateLimit, RelPath, Retry, Source, Transfer
 use crate::address::Address;
 use crate::args::Send;
 use crate::exit::{Code, Side, Stop};
-use crate::explain;
+use crate::explain::{self, shown};
 use crate::filter::Filter;
 use crate::interrupt;
 use crate::plain;
@@ -109,7 +109,7 @@ fn tcp_options(args: &Send) -> TcpOptions {
 
 /// Looks at a path that was given, without opening it: opening a FIFO would be to wait for its other end.
 pub(crate) fn check(path: &Path) -> Result<(), Stop> {
-    let shown = path.display();
+    let shown = shown(path);
     let meta = fs::metadata(path)
         .map_err(|error| Stop::new(Code::Local, format!("{shown}: {}", explain::system(&error))))?;
     if meta.is_file() || meta.is_dir() {

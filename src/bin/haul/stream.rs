@@ -95,7 +95,7 @@ impl Listener {
         }
     }
 
-    /// The address that is really listened on, for people and programs to connect to.
+    /// The address that is really listened on, for people and programs to connect to: as it is, for it was given as text.
     pub(crate) fn address(&self) -> io::Result<String> {
         match self {
             Self::Tcp(acceptor) => acceptor.local_addr().map(|address| address.to_string()),
