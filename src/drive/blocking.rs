@@ -300,8 +300,10 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         core.write_resumed(start);
         wire.flush(|moved| {
             let now = self.clock.now();
-            if moved == Moved::Tick && self.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
+            if moved == Moved::Tick
+                && let Some(error) = self.cancel.error()
+            {
+                return Err(error);
             }
             match moved {
                 Moved::Tick => core.write_blocked(now)?,
@@ -469,5 +471,51 @@ impl<S: Store> HasProgress for Arrived<S> {
 
     fn settled(&self) -> Option<Summary> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::proto::AbortCode;
+
+    /// A stream that takes nothing.
+    struct Stuck;
+
+    impl Read for Stuck {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// How a session ends that is told to stop while it writes: by that, its board decides what stays.
+    #[test]
+    fn session_told_to_stop_while_it_writes_ends_as_it_was_told() {
+        let told = |tell: fn(&Cancel)| {
+            let transfer = Transfer::new(Config::default());
+            tell(&transfer.cancel);
+            let mut wire = Wire::new(Stuck, usize::MAX);
+            wire.control().extend_from_slice(b"an answer");
+            wire.absorb();
+            let mut core = Receiver::new(Config::default(), [0; 16], Duration::ZERO);
+            transfer.flush(&mut wire, &mut core, Direction::Answers).expect_err("it is to stop")
+        };
+        assert!(matches!(told(Cancel::cancel), Error::Cancelled));
+        assert!(matches!(told(Cancel::leave), Error::Cancelled));
+        assert!(matches!(told(Cancel::supersede), Error::Policy(AbortCode::Superseded)));
+        assert!(matches!(told(Cancel::turn_away), Error::Policy(AbortCode::Busy)));
+        assert!(matches!(told(Cancel::forsake), Error::Stalled(_)));
     }
 }

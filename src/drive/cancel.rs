@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::proto::AbortCode;
+use super::pulse::HALF_DEAD;
+use crate::error::Error;
+use crate::proto::{AbortCode, Failure, Stall};
 
 /// Tells a transfer to stop. Clones tell the same transfer.
 ///
@@ -73,6 +75,15 @@ impl Cancel {
             FORSAKEN => Some(AbortCode::Stalled),
             _ => None,
         }
+    }
+
+    /// What a session ends in that is told to stop while it cannot say so to its peer.
+    pub(super) fn error(&self) -> Option<Error> {
+        self.code().map(|code| match code {
+            AbortCode::Cancelled => Error::Cancelled,
+            AbortCode::Stalled => Error::Stalled(Stall::Silence { after: HALF_DEAD }),
+            code => Failure::Ended(code).into(),
+        })
     }
 
     /// The first word counts.

@@ -8,13 +8,13 @@ use super::cancel::Cancel;
 use super::clock::Clock;
 use super::files::{self, Files};
 use super::observer::Observer;
-use super::pulse::{HALF_DEAD, Pulse};
+use super::pulse::Pulse;
 use super::retry::random_bytes;
 use super::wire::{Moved, TICK, Wire, consume};
 use crate::error::Error;
 use crate::proto::{
-    AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Stall, Step,
-    Summary, TransferId,
+    AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Step, Summary,
+    TransferId,
 };
 use crate::store::{Begun, Place, Store};
 
@@ -131,16 +131,17 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut is_outdated = false;
         loop {
             let now = self.clock.now();
-            match self.cancel.code() {
-                // Nobody need hear of it: the peer has given this connection up.
-                Some(code @ AbortCode::Superseded) if !is_outdated => {
-                    return Err(Error::Policy(code));
+            if let Some(code) = self.cancel.code() {
+                // Nobody need hear of it where the peer has given this connection up, or is taken for dead.
+                let is_told = match code {
+                    AbortCode::Superseded => is_outdated,
+                    AbortCode::Stalled => false,
+                    _ => true,
+                };
+                match self.cancel.error().filter(|_| !is_told) {
+                    Some(error) => return Err(error),
+                    None => receiving.receiver.end(now, code),
                 }
-                Some(AbortCode::Stalled) => {
-                    return Err(Error::Stalled(Stall::Silence { after: HALF_DEAD }));
-                }
-                Some(code) => receiving.receiver.end(now, code),
-                None => {}
             }
             receiving.collect(Duration::ZERO)?;
             let polled = receiving.receiver.poll(now, wire.control());
