@@ -250,7 +250,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
             let end = since.saturating_add(self.retry.patience);
             let rest = end.saturating_sub(self.clock.now());
-            let pause = self.retry.pause(retries, random()).min(rest);
+            // Whoever waits for a peer is ready for it soon again.
+            let retry = if connector.is_waiting() { 0 } else { retries };
+            let pause = self.retry.pause(retry, random()).min(rest);
             if connector.is_waiting() && !self.greeted && error.is_of_stranger() {
                 self.observer.retry(attempt, &error, Duration::ZERO);
                 continue;
@@ -259,7 +261,10 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             if !may || pause.is_zero() {
                 return Err(error);
             }
-            if connector.is_waiting() {
+            // One that fails by itself may do so at once, each time.
+            let has_failed =
+                matches!(error, Error::Transport { operation: Operation::Connect, .. });
+            if connector.is_waiting() && !has_failed {
                 self.observer.retry(attempt, &error, Duration::ZERO);
                 lost = Some(error);
                 continue;

@@ -93,7 +93,8 @@ pub trait Connector {
     /// Whether `connect` waits for the peer to come, instead of going to it. Default: no.
     ///
     /// One that waits is called again at once when a connection is lost, without the pauses of
-    /// [`Retry`](crate::Retry); and whoever comes and does not greet, a stranger, does not end the transfer.
+    /// [`Retry`](crate::Retry); and whoever comes and does not greet, a stranger, does not end the transfer. Where `connect`
+    /// itself fails, otherwise than by a tick, it is called again after [`Retry::first`](crate::Retry#structfield.first).
     fn is_waiting(&self) -> bool {
         false
     }

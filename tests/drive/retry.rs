@@ -105,6 +105,45 @@ fn peer_that_was_lost_and_does_not_dial_again_is_waited_for_as_long_as_patience_
     assert!(took > patience && took <= patience + Duration::from_secs(1), "{took:?}");
 }
 
+/// A connector that waits for its peer, and lacks descriptors each time.
+struct Lacking(usize);
+
+impl Connector for Lacking {
+    type Stream = Silent;
+
+    fn connect(&mut self) -> io::Result<Silent> {
+        self.0 += 1;
+        // So often, nobody asks who pauses.
+        let spins = self.0 > 1000;
+        Err(if spins {
+            ErrorKind::PermissionDenied.into()
+        } else {
+            io::Error::from_raw_os_error(24)
+        })
+    }
+
+    fn is_waiting(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn connector_that_waits_and_fails_at_once_is_not_asked_without_a_pause() {
+    let (mut connector, clock) = (Lacking(0), Virtual::default());
+    let patience = Duration::from_secs(60);
+    let error = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .retry(Retry::patiently(patience))
+        .receive_via(&MemoryStore::new(), &mut connector)
+        .expect_err("it fails each time");
+    assert!(
+        matches!(&error, Error::Transport { source, .. } if source.raw_os_error() == Some(24)),
+        "{error:?}"
+    );
+    assert_eq!(clock.now(), patience);
+    assert!((240..=481).contains(&connector.0), "asked {} times", connector.0);
+}
+
 /// Cancels as soon as an attempt is to be made again.
 struct CancelAtRetry(Cancel);
 
