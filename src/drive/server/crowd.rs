@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::Server;
 use crate::config::Config;
 use crate::drive::{Cancel, Retry, Transfer};
+use crate::error::Error;
 use crate::proto::{RelPath, SendAction, Sender, TransferId};
 use crate::store::{MemorySource, MemoryStore};
 use crate::testing::choices::Choices;
@@ -48,7 +49,8 @@ fn crowd(seed: u32, choices: &mut Choices<'_>) {
         let server = scope.spawn(move || server.run(|_, _| ()));
         let outcome = visit(&connector, &store, sessions, choices);
         cancel.leave();
-        drop(server.join().expect("a server does not panic"));
+        let ended = server.join().expect("a server does not panic");
+        assert!(matches!(ended, Err(Error::Cancelled)), "crowd {seed}: {ended:?}");
         outcome
     });
     assert_eq!(outcome, Ok(()), "crowd {seed}");
