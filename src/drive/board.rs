@@ -2,12 +2,14 @@
 //! left.
 
 mod places;
+mod tidy;
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::places::Places;
+use self::tidy::Leaving;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::pulse::{Heard, Pulse};
@@ -20,14 +22,18 @@ use crate::transport::Waker;
 pub(super) use self::places::{Admission, Bounds};
 
 /// What the threads of a server share.
-pub(super) struct Shared<S: Store> {
+pub(super) struct Shared<S: Store, K = SystemClock> {
     board: Mutex<Board<S>>,
+    /// What each session clones.
+    store: Mutex<S>,
     /// A session ended, or let go of what it left.
     ended: Condvar,
+    /// There is something for the thread that tidies up.
+    work: Condvar,
     /// Ends the acceptor's call once the server is done.
     waker: Option<Waker>,
     /// By which connections wait for one another, whatever the clock of the transfers.
-    clock: SystemClock,
+    clock: K,
 }
 
 /// Invariant: sessions that hold a place and lots of lost connections are together no more than there are places. A lot takes
@@ -39,14 +45,14 @@ struct Board<S: Store> {
     /// Which session serves a transfer, at which attempt.
     transfers: HashMap<TransferId, (u32, SessionId)>,
     lots: HashMap<TransferId, Lot<S>>,
-    /// Lots that were taken off the board, whose files may still be open.
-    letting_go: usize,
-    /// What is left of lots that were let go while they had commits under way, until these have ended.
-    endings: Vec<Ending<S>>,
+    /// What is neither any more, until its files are closed and its commits have ended. While there is as much of it as there
+    /// are places, nobody gets one who begins: a sender that comes and goes cannot make a device that is slow fall behind
+    /// without bound.
+    leaving: Leaving<S>,
     /// The first transfer that ended well, and moved or confirmed something.
     done: Option<Summary>,
     /// Those of which all was settled when their connections were lost, and when that was: nothing but the goodbye may be
-    /// missing.
+    /// missing. At most [`UNSURE`].
     unsure: HashMap<TransferId, (Summary, Duration)>,
     /// Connections whose threads have nothing more to do.
     gone: Vec<SessionId>,
@@ -103,36 +109,40 @@ impl<S: Store> Lot<S> {
     }
 }
 
-/// One of [`Board::letting_go`], until it is dropped.
-struct LettingGo<'s, S: Store>(&'s Shared<S>);
-
-impl<S: Store> Drop for LettingGo<'_, S> {
-    fn drop(&mut self) {
-        self.0.lock().letting_go -= 1;
-        self.0.ended.notify_all();
+impl<S: Store> Shared<S> {
+    pub(super) fn new(bounds: Bounds, store: S) -> Self {
+        Self::with_clock(bounds, store, SystemClock::new())
     }
 }
 
-impl<S: Store> Shared<S> {
-    pub(super) fn new(bounds: Bounds) -> Self {
+impl<S: Store, K: Clock> Shared<S, K> {
+    /// By another clock, for tests.
+    fn with_clock(bounds: Bounds, store: S, clock: K) -> Self {
         let board = Board {
             places: Places::new(bounds),
             active: HashMap::new(),
             transfers: HashMap::new(),
             lots: HashMap::new(),
-            letting_go: 0,
-            endings: Vec::new(),
+            leaving: Leaving::new(),
             done: None,
             unsure: HashMap::new(),
             gone: Vec::new(),
         };
-        let (board, ended) = (Mutex::new(board), Condvar::new());
-        Self { board, ended, waker: None, clock: SystemClock::new() }
+        let (board, store) = (Mutex::new(board), Mutex::new(store));
+        Self { board, store, ended: Condvar::new(), work: Condvar::new(), waker: None, clock }
     }
 
     /// Calls this when the first transfer is done that counts.
     pub(super) fn waking(self, waker: Option<Waker>) -> Self {
         Self { waker, ..self }
+    }
+
+    /// Makes the store of a session, in the thread of the session.
+    pub(super) fn clone_store(&self) -> S
+    where
+        S: Clone,
+    {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Board<S>> {
@@ -169,12 +179,12 @@ impl<S: Store> Shared<S> {
     /// back; else waits a moment.
     pub(super) fn make_do(&self) -> bool {
         let lots = self.lock().take_lots(|_| true);
-        self.let_go(lots);
+        self.hand_over(lots);
         let mut board = self.lock();
         if let Some(stranger) = board.places.send_away_a_stranger(self.clock.now()) {
             board.send_away(stranger);
         }
-        let may_pass = !board.places.is_empty();
+        let may_pass = !board.places.is_empty() || board.leaving.len() > 0;
         if may_pass {
             drop(self.wait(board, PAUSE));
         }
@@ -187,6 +197,7 @@ impl<S: Store> Shared<S> {
         let mut board = self.lock();
         loop {
             let now = self.clock.now();
+            board.hold_up();
             if let Some(oldest) = board.places.displace(id, now)
                 && let Some(session) = board.active.get(&oldest)
             {
@@ -210,7 +221,11 @@ impl<S: Store> Shared<S> {
             // It goes on with what it left.
             return true;
         }
-        while !board.places.seat(id, self.clock.now()) {
+        loop {
+            board.hold_up();
+            if board.places.seat(id, self.clock.now()) {
+                break;
+            }
             let waited = self.clock.now().saturating_sub(start);
             if waited >= LATE || cancel.is_cancelled() {
                 return false;
@@ -219,7 +234,7 @@ impl<S: Store> Shared<S> {
         }
         let lots = board.take_lots(|_| true);
         drop(board);
-        self.let_go(lots);
+        self.close_all(lots);
         true
     }
 
@@ -272,31 +287,20 @@ impl<S: Store> Shared<S> {
     /// is waited for, once in a session.
     pub(super) fn make_way(&self, id: SessionId, cancel: &Cancel, now: Duration) {
         let lots = self.lock().take_lots(|_| true);
-        self.let_go(lots);
+        self.close_all(lots);
         let mut board = self.lock();
         let Some(before) = board.look(id, now) else { return };
         let start = self.clock.now();
         let is_late = || self.clock.now().saturating_sub(start) >= EVICTION;
         while !is_late() && !cancel.is_cancelled() {
             let is_settled = before.iter().all(|(other, heard)| board.is_settled(*other, *heard));
-            if is_settled && board.letting_go == 0 && board.are_commits_over() {
+            if is_settled && board.leaving.len() == 0 {
                 break;
             }
             board = self.wait(board, PAUSE);
         }
         if let Some(session) = board.active.get_mut(&id) {
             session.waits = Waits::Done;
-        }
-    }
-
-    /// Keeps what is open for later attempts, of whatever transfer. Commits that are under way come to their end.
-    pub(super) fn let_go(&self, lots: Vec<Lot<S>>) {
-        // All are counted before the first is dropped: a store that panics leaves none that is waited for.
-        let lots: Vec<_> = lots.into_iter().map(|lot| (lot, LettingGo(self))).collect();
-        for (lot, counted) in lots {
-            let ending = lot.let_go();
-            self.lock().endings.extend(ending);
-            drop(counted);
         }
     }
 
@@ -329,14 +333,15 @@ impl<S: Store> Shared<S> {
             let attempt = served.map_or(0, |(_, (attempt, _))| attempt);
             if let (Some((transfer, _)), Some(summary)) = (served, parked.settled().filter(counts))
             {
-                board.unsure.insert(transfer, (summary, now));
+                board.is_unsure(transfer, summary, now);
             }
             let lot = Lot { store, parked, attempt, since: now };
             let waiting = session.and_then(|session| session.in_the_way_of);
             let is_waited_for = waiting.is_some_and(|id| board.active.contains_key(&id));
             match served {
                 Some((transfer, _)) if was_seated && !is_waited_for => {
-                    drop(board.lots.insert(transfer, lot))
+                    let former = board.lots.insert(transfer, lot);
+                    lots = board.hand_out(former.into_iter().collect());
                 }
                 // It had no place, another transfer needs it, or a newer attempt could not wait.
                 _ => lots = board.hand_out(vec![lot]),
@@ -344,7 +349,7 @@ impl<S: Store> Shared<S> {
         }
         let is_done = board.done.is_some();
         drop(board);
-        self.let_go(lots);
+        self.close_all(lots);
         self.ended.notify_all();
         if let (true, Some(wake)) = (is_done, &self.waker) {
             wake();
@@ -369,13 +374,12 @@ impl<S: Store> Shared<S> {
     pub(super) fn expire(&self, now: Duration, after: Duration) {
         let is_over = |since: Duration| now.saturating_sub(since) >= after;
         let mut board = self.lock();
-        board.are_commits_over();
         let settled = board.unsure.extract_if(|_, (_, since)| is_over(*since));
         let first = settled.map(|(_, it)| it).min_by_key(|(_, since)| *since);
         board.done = board.done.or(first.map(|(summary, _)| summary));
         let lots = board.take_lots(|lot| is_over(lot.since));
         drop(board);
-        self.let_go(lots);
+        self.hand_over(lots);
     }
 
     /// Tells all sessions that the server goes away. To those that have not greeted there is nothing to be told.
@@ -389,12 +393,6 @@ impl<S: Store> Shared<S> {
             }
         }
     }
-
-    /// Lets go of all that lost connections left.
-    pub(super) fn close(&self) {
-        let lots = self.lock().take_lots(|_| true);
-        self.let_go(lots);
-    }
 }
 
 impl<S: Store> Board<S> {
@@ -405,14 +403,32 @@ impl<S: Store> Board<S> {
         }
     }
 
-    /// Takes lots off the board, for [`Shared::let_go`].
+    /// Says to the places whether anybody may begin.
+    fn hold_up(&mut self) {
+        self.places.hold_up(self.leaving.len());
+    }
+
+    /// Keeps in mind a transfer whose goodbye may be missing. Of too many, the one that has been waited for longest counts
+    /// at once.
+    fn is_unsure(&mut self, transfer: TransferId, summary: Summary, now: Duration) {
+        self.unsure.insert(transfer, (summary, now));
+        if self.unsure.len() > UNSURE
+            && let Some(oldest) = self.unsure.iter().min_by_key(|(_, (_, since))| *since)
+        {
+            let oldest = *oldest.0;
+            let summary = self.unsure.remove(&oldest).map(|(summary, _)| summary);
+            self.done = self.done.or(summary);
+        }
+    }
+
+    /// Takes lots off the board, to be let go of.
     fn take_lots(&mut self, which: impl Fn(&Lot<S>) -> bool) -> Vec<Lot<S>> {
         let lots = self.lots.extract_if(|_, lot| which(lot)).map(|(_, lot)| lot).collect();
         self.hand_out(lots)
     }
 
     fn hand_out(&mut self, lots: Vec<Lot<S>>) -> Vec<Lot<S>> {
-        self.letting_go += lots.len();
+        self.leaving.open += lots.len();
         lots
     }
 
@@ -434,12 +450,6 @@ impl<S: Store> Board<S> {
             others.push((*other, session.pulse.heard()));
         }
         Some(others)
-    }
-
-    /// Whether all commits have ended of those lots that were let go.
-    fn are_commits_over(&mut self) -> bool {
-        self.endings.retain_mut(|ending| !ending.is_over());
-        self.endings.is_empty()
     }
 
     /// Whether a session has left, or has a sender that lives as far as can be known.
@@ -496,5 +506,10 @@ const EVICTION: Duration = Duration::from_secs(5);
 /// which it takes a receiver that reads nothing for dead.
 const LATE: Duration = Duration::from_secs(15);
 
+/// How many transfers are kept in mind of which nothing but the goodbye is missing: about 200 KiB of them.
+const UNSURE: usize = 1024;
+
+#[cfg(test)]
+mod odd;
 #[cfg(test)]
 mod tests;

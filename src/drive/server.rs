@@ -42,8 +42,8 @@ use crate::transport::{Acceptor, Peer};
 ///   waits: it is told that the server is busy, and what has arrived of its files is kept for when it comes again.
 ///
 /// So there are never more connections than `sessions + waiting + 2 × strangers`, those that are being closed among them; at
-/// that number the acceptor is not asked. Threads are as many, with the one that runs the server and those of the store. With
-/// the defaults: 200 connections, 201 threads and those of the store.
+/// that number the acceptor is not asked. Threads are as many, with the one that runs the server, one that tidies up, and those
+/// of the store. With the defaults: 200 connections, 202 threads and those of the store.
 ///
 /// - **Shortages** of descriptors, memory or threads do not end a server while it has connections that will end. Strangers go,
 ///   and what lost connections left is let go. A server that has no connection ends after 10 s of them.
@@ -57,6 +57,10 @@ use crate::transport::{Acceptor, Peer};
 ///   commits have 5 s to end, and so have the other sessions, if they do not show that their senders live: by a tick with
 ///   nothing to read, or by more bytes than a dead sender's buffers hold. Then a second partial file is begun. That is
 ///   waited for once in a session.
+/// - **What was left** by sessions that are over, with files to be closed and commits that have not ended, may be as many lots
+///   as there are places. Beyond that, senders that begin wait, and after 15 s are told that the server is busy.
+/// - **The store** is cloned and called in the threads of sessions, and in the one that tidies up: a call that takes long keeps
+///   no others waiting that do not need what it is about.
 /// - **Panics** of a store, a stream or an observer end their session; the server goes on, and panics at its end.
 #[derive(Debug)]
 pub struct Server<A, S, C = SystemClock> {
@@ -205,17 +209,23 @@ where
             limit.fit(&mut self.config, self.bounds.sessions as u64);
         }
         let waker = if self.once { self.acceptor.waker() } else { None };
-        let shared = Shared::new(self.bounds).waking(waker);
+        let shared = Shared::new(self.bounds, self.store.clone()).waking(waker);
         let observe = Mutex::new(observe);
         let (result, panicked) = thread::scope(|scope| {
+            // Also where the acceptor panics: no thread waits for another one that is no more.
+            let done = Done(&shared);
+            let tidying = thread::Builder::new().name("haul-tidy".to_owned());
+            if let Err(source) = tidying.spawn_scoped(scope, || shared.tidy()) {
+                return (Err(Error::Local { operation: Operation::Spawn, source }), None);
+            }
             let mut threads = Threads::default();
             let result = self.serve_all(scope, &mut threads, &shared, &observe);
             shared.leave_all();
             threads.join_all();
+            drop(done);
             (result, threads.panicked)
         });
-        shared.close();
-        match panicked {
+        match panicked.or_else(|| shared.take_panic()) {
             Some(panic) => panic::resume_unwind(panic),
             None => result,
         }
@@ -256,8 +266,7 @@ where
                         .clock(self.clock.clone())
                         .observer(observer);
                     transfer.limit.clone_from(&self.limit);
-                    let store = self.store.clone();
-                    let run = move || serve(transfer, store, stream, (id, pulse), shared);
+                    let run = move || serve(transfer, stream, (id, pulse), shared);
                     let thread = thread::Builder::new().name(format!("haul-session-{id}"));
                     match thread.spawn_scoped(scope, run) {
                         Ok(thread) => {
@@ -292,6 +301,16 @@ where
                 self.clock.sleep(PAUSE);
             }
         }
+    }
+}
+
+/// Tells all threads that the server is done, when it is dropped.
+struct Done<'s, S: Store>(&'s Shared<S>);
+
+impl<S: Store> Drop for Done<'_, S> {
+    fn drop(&mut self) {
+        self.0.leave_all();
+        self.0.close();
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Places {
     connections: BTreeMap<SessionId, Connection>,
     /// The number of the next that waits.
     next: u64,
+    /// What was left before is to be dealt with first: nobody gets a place who begins.
+    is_held_up: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Bounds {
 
 impl Places {
     pub(super) const fn new(bounds: Bounds) -> Self {
-        Self { bounds, connections: BTreeMap::new(), next: 0 }
+        Self { bounds, connections: BTreeMap::new(), next: 0, is_held_up: false }
     }
 
     /// Whether another connection may be accepted.
@@ -126,6 +128,12 @@ impl Places {
         Some(oldest)
     }
 
+    /// So many former sessions are still to be dealt with: as long as they are as many as there may be sessions, nobody gets
+    /// a place who begins.
+    pub(super) const fn hold_up(&mut self, former: usize) {
+        self.is_held_up = former >= self.bounds.sessions;
+    }
+
     /// How many senders wait for a place.
     pub(super) fn waiting(&self) -> usize {
         self.connections.values().filter_map(Connection::number).count()
@@ -133,7 +141,7 @@ impl Places {
 
     /// A sender that has greeted asks whether it may go on.
     pub(super) fn admit(&mut self, id: SessionId, now: Duration) -> Admission {
-        let is_free = self.taken(now) < self.bounds.sessions;
+        let is_free = !self.is_held_up && self.taken(now) < self.bounds.sessions;
         let (first, count) =
             (self.connections.values().filter_map(Connection::number).min(), self.waiting());
         let Some(connection) = self.connections.get_mut(&id) else { return Admission::Never };
@@ -161,7 +169,8 @@ impl Places {
     pub(super) fn seat(&mut self, id: SessionId, now: Duration) -> bool {
         let others =
             self.connections.iter().filter(|(other, it)| **other != id && it.holds_place(now));
-        others.count() < self.bounds.sessions && self.set(id, Stage::Seated, now)
+        let is_free = !self.is_held_up && others.count() < self.bounds.sessions;
+        is_free && self.set(id, Stage::Seated, now)
     }
 
     /// Gives a sender the place of what it left when it was here before; `false` if it has to go. Where that place was

@@ -1,15 +1,11 @@
-use std::io;
 use std::sync::mpsc;
 use std::thread;
 
 use super::*;
 use crate::config::Config;
 use crate::drive::Files;
-use crate::proto::{
-    AbortCode, Kind, Meta, Offer, ReceiveAction, Receiver, Refusal, RelPath, SendAction, Sender,
-    Ticket,
-};
-use crate::store::{Begun, Commit, Ended, MemoryFile, MemoryStore, Place};
+use crate::proto::{AbortCode, Kind, Meta, ReceiveAction, Receiver, RelPath, SendAction, Sender};
+use crate::store::MemoryStore;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,7 +38,7 @@ fn left() -> (MemoryStore, Parked<MemoryStore>) {
 
 impl Server {
     fn new(sessions: usize) -> Self {
-        Self { shared: Shared::new(bounds(sessions, 4, 4)) }
+        Self { shared: Shared::new(bounds(sessions, 4, 4), MemoryStore::new()) }
     }
 
     fn enter(&self, number: u64) -> Session {
@@ -114,7 +110,7 @@ fn session_that_nobody_could_wait_for_leaves_nothing() {
     server.shared.lock().transfers.insert(id(1), (2, second.id));
     server.lose(&first, SECOND);
     assert_eq!(server.weight(), 0, "its place is free, and nothing is kept");
-    assert_eq!(server.shared.lock().letting_go, 0);
+    assert_eq!(server.shared.lock().leaving.len(), 0);
 }
 
 #[test]
@@ -301,7 +297,7 @@ fn session_that_is_told_to_leave_is_waited_for_though_it_hears_that_there_is_not
 
 #[test]
 fn sender_that_waits_for_an_older_attempt_to_leave_is_no_stranger_that_goes_for_others() {
-    let server = Server { shared: Shared::new(bounds(2, 4, 2)) };
+    let server = Server { shared: Shared::new(bounds(2, 4, 2), MemoryStore::new()) };
     let (old, new) = (server.enter(0), server.enter(1));
     server.take_over(&old, 1, 1);
     thread::scope(|scope| {
@@ -351,71 +347,8 @@ fn sender_that_comes_back_gets_its_place_from_one_that_has_offered_nothing() {
     assert_eq!(server.weight(), 1, "what was left is cleared away");
 }
 
-/// A store that panics when it is dropped.
-struct Fragile(MemoryStore);
-
-impl Drop for Fragile {
-    fn drop(&mut self) {
-        panic!("a store panics");
-    }
-}
-
-impl Store for Fragile {
-    type File = MemoryFile;
-
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
-        self.0.begin(offer, place)
-    }
-
-    fn read_at(&mut self, file: &mut MemoryFile, at: u64, to: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(file, at, to)
-    }
-
-    fn write_at(&mut self, file: &mut MemoryFile, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        self.0.write_at(file, at, bytes)
-    }
-
-    fn copy_held(&mut self, file: &mut MemoryFile, at: u64, len: u64) -> Result<(), Refusal> {
-        self.0.copy_held(file, at, len)
-    }
-
-    fn commit(&mut self, file: MemoryFile, commit: Commit) {
-        self.0.commit(file, commit);
-    }
-
-    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<MemoryFile>)> {
-        self.0.poll_committed(wait)
-    }
-
-    fn suspend(&mut self, file: MemoryFile) {
-        self.0.suspend(file);
-    }
-
-    fn discard(&mut self, file: MemoryFile) {
-        self.0.discard(file);
-    }
-}
-
-fn fragile() -> (Fragile, Parked<Fragile>) {
-    (Fragile(MemoryStore::new()), Parked::new(receiver(), Files::new()))
-}
-
-#[test]
-fn lot_whose_store_panics_is_let_go_all_the_same() {
-    let shared = Shared::new(bounds(1, 0, 1));
-    let session = SessionId(0);
-    shared.enter(session, &Cancel::new(), &Pulse::default());
-    assert!(matches!(shared.take_over(session, id(1), 1, SECOND), Greeted::Begins));
-    assert_eq!(shared.admit(session, Duration::ZERO), Admission::Yes);
-    assert!(shared.seat(session, &Cancel::new()));
-    shared.leave(session, None, Some(fragile()), SECOND);
-    let closed = thread::scope(|scope| scope.spawn(|| shared.close()).join());
-    assert!(closed.is_err(), "it panics");
-    assert_eq!(shared.lock().letting_go, 0, "nobody waits for it");
-}
-
 /// A session that has queued a commit, and was given up before it asked for it.
-fn about_to_commit(store: &mut MemoryStore) -> Parked<MemoryStore> {
+fn about_to_commit<S: Store>(store: &mut S) -> (Receiver, Files<S::File>) {
     let (mut receiver, mut files, now) = (receiver(), Files::new(), Duration::ZERO);
     let mut sender = Sender::new(Config::default(), id(1), [1; 16], now);
     let (mut to_alice, mut to_bob) = (Vec::new(), Vec::new());
@@ -447,7 +380,7 @@ fn about_to_commit(store: &mut MemoryStore) -> Parked<MemoryStore> {
                 let answered = files.answer(store, &mut receiver, step).unwrap();
                 to_bob.drain(..answered.map_or(0, |consumed| consumed.bytes));
                 if receiver.commits() > 0 {
-                    return Parked::new(receiver, files);
+                    return (receiver, files);
                 }
             }
             action => files.act(store, &mut receiver, action).unwrap(),
@@ -456,9 +389,23 @@ fn about_to_commit(store: &mut MemoryStore) -> Parked<MemoryStore> {
     panic!("nothing is committed");
 }
 
+/// A session that was given up with a commit under way.
+pub(super) fn committing<S: Store>(store: &mut S) -> Parked<S> {
+    let (mut receiver, mut files) = about_to_commit(store);
+    loop {
+        let action = receiver.poll(Duration::ZERO, &mut Vec::new()).unwrap();
+        let is_last = matches!(action, ReceiveAction::Commit(_));
+        files.act(store, &mut receiver, action).unwrap();
+        if is_last {
+            return Parked::new(receiver, files);
+        }
+    }
+}
+
 #[test]
 fn commit_that_was_never_asked_for_is_not_waited_for() {
     let mut store = MemoryStore::new();
-    let parked = about_to_commit(&mut store);
+    let (receiver, files) = about_to_commit(&mut store);
+    let parked = Parked::<MemoryStore>::new(receiver, files);
     assert!(parked.suspend(store).is_none(), "the store has nothing under way");
 }

@@ -20,12 +20,11 @@ use crate::transport::Peer;
 /// Serves one connection, in a thread of its own.
 pub(super) fn serve<S, T, O, C>(
     mut transfer: Transfer<O, C>,
-    mut store: S,
     stream: T,
     (id, pulse): (SessionId, Pulse),
     shared: &Shared<S>,
 ) where
-    S: Store,
+    S: Store + Clone,
     T: Read + Write,
     O: Observer,
     C: Clock + Clone,
@@ -36,6 +35,7 @@ pub(super) fn serve<S, T, O, C>(
     let _connection = Connection { id, shared };
     let mut stream = stream;
     let mut place = OnBoard { id, shared, clock: &clock, done: None, left: None };
+    let mut store = shared.clone_store();
     let mut hooks = Hooks::new(&mut place, pulse);
     let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
     let left = hooks.left.map(|parked| (store, parked));

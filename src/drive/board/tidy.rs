@@ -1,0 +1,149 @@
+//! Letting go of what sessions left: where their files are closed, and their commits come to their end.
+//!
+//! All of it runs code of the store, which may take its time, or panic. So it is done outside of the board's lock, and never in
+//! the thread that accepts connections; and a panic there is kept for whoever runs the server, and ends nothing else.
+
+use std::any::Any;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{MutexGuard, PoisonError};
+
+use super::{Board, Lot, PAUSE, Shared};
+use crate::drive::clock::Clock;
+use crate::drive::receiving::Ending;
+use crate::store::Store;
+
+/// What is to be let go of.
+pub(super) struct Leaving<S: Store> {
+    /// For the thread that tidies up.
+    lots: Vec<Lot<S>>,
+    /// Lots that were taken off the board, whose files may still be open.
+    pub(super) open: usize,
+    /// What is left of lots that had commits under way, until these have ended; also for that thread.
+    endings: Vec<Ending<S>>,
+    /// How many of these there are, with those that it looks at.
+    pub(super) ending: usize,
+    /// The server is done.
+    is_over: bool,
+    /// The first panic.
+    panicked: Option<Box<dyn Any + Send>>,
+}
+
+impl<S: Store> Leaving<S> {
+    pub(super) const fn new() -> Self {
+        Self {
+            lots: Vec::new(),
+            open: 0,
+            endings: Vec::new(),
+            ending: 0,
+            is_over: false,
+            panicked: None,
+        }
+    }
+
+    /// How much of it there is.
+    pub(super) const fn len(&self) -> usize {
+        self.open + self.ending
+    }
+}
+
+impl<S: Store, K: Clock> Shared<S, K> {
+    /// Lets go of what is handed to this thread, until the server is done.
+    pub(in crate::drive) fn tidy(&self) {
+        loop {
+            let mut board = self.lock();
+            while board.leaving.lots.is_empty() && !board.leaving.is_over {
+                let has_endings = board.leaving.ending > 0;
+                board = self.wait_for_work(board, has_endings);
+                if has_endings {
+                    break;
+                }
+            }
+            let is_over = board.leaving.is_over;
+            drop(board);
+            self.tidy_once();
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Closes what was handed over, and looks which commits have ended.
+    pub(super) fn tidy_once(&self) {
+        let mut board = self.lock();
+        let lots = mem::take(&mut board.leaving.lots);
+        drop(board);
+        self.close_all(lots);
+        let endings = mem::take(&mut self.lock().leaving.endings);
+        for mut ending in endings {
+            let look = move || (!ending.is_over()).then_some(ending);
+            let rest = self.guard(look).flatten();
+            let mut board = self.lock();
+            if rest.is_none() {
+                board.leaving.ending -= 1;
+                self.ended.notify_all();
+            }
+            board.leaving.endings.extend(rest);
+        }
+    }
+
+    /// Hands lots to the thread that tidies up.
+    pub(super) fn hand_over(&self, lots: Vec<Lot<S>>) {
+        if !lots.is_empty() {
+            self.lock().leaving.lots.extend(lots);
+            self.work.notify_one();
+        }
+    }
+
+    /// Lets go of lots in this thread: keeps what is open for later attempts, of whatever transfer. Commits that are under way
+    /// come to their end.
+    pub(super) fn close_all(&self, lots: Vec<Lot<S>>) {
+        for lot in lots {
+            let ending = self.guard(|| lot.let_go()).flatten();
+            let mut board = self.lock();
+            board.leaving.open -= 1;
+            board.leaving.ending += usize::from(ending.is_some());
+            board.leaving.endings.extend(ending);
+            drop(board);
+            self.ended.notify_all();
+            self.work.notify_one();
+        }
+    }
+
+    /// Lets go of all that lost connections left, and ends the thread that tidies up.
+    pub(in crate::drive) fn close(&self) {
+        let lots = self.lock().take_lots(|_| true);
+        self.close_all(lots);
+        self.lock().leaving.is_over = true;
+        self.work.notify_one();
+    }
+
+    /// The first panic of a store in what was let go of.
+    pub(in crate::drive) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.lock().leaving.panicked.take()
+    }
+
+    /// Until there is something to do. Commits are looked at now and then: stores say nothing when they end.
+    fn wait_for_work<'b>(
+        &self,
+        board: MutexGuard<'b, Board<S>>,
+        has_endings: bool,
+    ) -> MutexGuard<'b, Board<S>> {
+        if has_endings {
+            self.work.wait_timeout(board, PAUSE).unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            self.work.wait(board).unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    /// Runs code of the store; `None` if it panics.
+    fn guard<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(act)) {
+            Ok(done) => Some(done),
+            Err(panic) => {
+                self.lock().leaving.panicked.get_or_insert(panic);
+                None
+            }
+        }
+    }
+}
