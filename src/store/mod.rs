@@ -232,7 +232,8 @@ pub trait Store {
     fn write_at(&mut self, file: &mut Self::File, offset: u64, bytes: &[u8])
     -> Result<(), Refusal>;
 
-    /// Makes `len` bytes at `offset` zeros, where an earlier attempt may have left something else.
+    /// Makes `len` bytes at `offset` zeros, where an earlier attempt may have left something else, or where the size of the
+    /// entry was not offered. Afterwards they are held: a later attempt finds what was written up to their end.
     ///
     /// A peer says in a few bytes that many are zeros: where the store can, this makes a hole and takes no space.
     /// By default the zeros are written.

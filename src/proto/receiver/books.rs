@@ -273,10 +273,15 @@ impl Receiver {
         self.tell(Event::Progress { bytes, offered });
     }
 
-    /// The part of blocks of zeros, as offset and length, in which an earlier attempt may have left something else.
+    /// The part of blocks of zeros, as offset and length, which the store is to make zeros: where an earlier attempt may
+    /// have left something else. All of it where the size was not offered: once the sender hears that they are kept, a
+    /// pipe cannot give them again to a receiver that finds no more than what the store holds.
     pub(super) fn left_at(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
-        let left =
-            self.entries.get(&entry).filter(|incoming| incoming.phase == Phase::Filling)?.left;
+        let incoming = self.entries.get(&entry)?;
+        if incoming.phase != Phase::Filling {
+            return None;
+        }
+        let left = incoming.offer.meta.size.map_or(u64::MAX, |_| incoming.left);
         let (offset, len) = self.span(entry, blocks)?;
         let len = left.checked_sub(offset)?.min(len);
         (len > 0).then_some((offset, len))

@@ -10,7 +10,7 @@
 //! | `Listening` | `Offer` by time | `Look` | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |
-//! | `Listening` | `Zeros` | `WriteZeros`, where an earlier attempt left something | `Listening` |
+//! | `Listening` | `Zeros` | `WriteZeros`, where an earlier attempt left something, and of a stream | `Listening` |
 //! | `Listening` | `Claim` | what has the name is hashed with the floor | `Listening` |
 //! | `Listening` | `End` | `Commit`, if whole; else blocks are asked for again | `Listening` |
 //! | `Listening` | `Withdraw` | event `Withdrawn`; the entry is settled | `Listening` |

@@ -49,19 +49,24 @@ fn stream_whose_partial_file_was_cut_within_a_released_block_is_withdrawn_alone(
     }
 }
 
-/// Zeros are not written where nothing stands: of the partial file they are no part yet, and what is left there by the
-/// file that is replaced is a piece of a block.
-#[test]
-fn stream_whose_released_zeros_are_a_piece_of_the_replaced_file_by_now_is_withdrawn_alone() {
-    let bob = Bob { visible: [(path("a"), vec![0; 1025])].into(), ..Bob::default() };
-    is_withdrawn_alone(streamed(&[0; 2050], bob, 2));
-}
-
+/// Zeros are held where nothing stood, also after a piece of the file that is replaced.
 #[test]
 fn stream_whose_released_blocks_are_all_there_goes_on_after_them() {
-    for blocks in 1..5 {
-        let bytes = content(1, 5000);
-        let mut pair = streamed(&bytes, Bob::default(), blocks);
+    let zeros = |from: usize, to: usize| {
+        let mut bytes = content(1, 5000);
+        bytes[from..to].fill(0);
+        bytes
+    };
+    let replaced = Bob { visible: [(path("a"), zeros(0, 1025))].into(), ..Bob::default() };
+    for (blocks, bytes, bob) in [
+        (1, content(1, 5000), Bob::default()),
+        (4, content(1, 5000), Bob::default()),
+        (1, zeros(0, 5000), Bob::default()),
+        (3, zeros(1024, 5000), Bob::default()),
+        (4, zeros(1024, 3072), Bob::default()),
+        (2, zeros(0, 5000), replaced),
+    ] {
+        let mut pair = streamed(&bytes, bob, blocks);
         pair.alice.reads.clear();
         pair.reconnect(&config(), 2);
         pair.run_well();

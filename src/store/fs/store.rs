@@ -497,8 +497,13 @@ impl Store for FsStore {
         let What::Partial { partial, .. } = &file.what else {
             return Err(Refusal::Store { code: 0, operation: StoreOperation::Write });
         };
-        let cleared = holes::clear(&partial.file, offset..end);
-        cleared.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))
+        let held = partial.file.metadata().map_err(|error| stat_refusal(&error))?;
+        file.prove_length(&held)?;
+        let cleared = holes::clear(&partial.file, offset..end)
+            .and_then(|()| if held.len() < end { partial.file.set_len(end) } else { Ok(()) });
+        cleared.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))?;
+        file.end = file.end.max(end);
+        Ok(())
     }
 
     fn copy_held(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {

@@ -1,0 +1,85 @@
+//! The part of the suite for a [`Store`] that is about what attempts leave.
+
+use super::{Checked, path};
+use crate::proto::{Meta, Offer};
+use crate::store::{Begun, Place, Store};
+use crate::tree::BlockSize;
+
+impl<S: Store> Checked<S> {
+    /// What no session writes to is of no use once the name is settled.
+    pub(super) fn partial_of_a_name_that_is_settled_is_removed(&mut self) {
+        for by in ["commit", "held"] {
+            let name = format!("{by}/x");
+            let offer = self.file(&name, 4);
+            let mut first = self.fresh(&offer, Place::Offered);
+            let mut second = self.fresh(&offer, Place::Offered);
+            self.write(&mut first, 0, b"good");
+            self.write(&mut second, 0, b"left");
+            if by == "commit" {
+                self.store.suspend(second);
+                assert!(self.commit(first, &offer, Place::Offered, 4).is_ok(), "commit");
+            } else {
+                assert!(self.commit(first, &offer, Place::Offered, 4).is_ok(), "commit");
+                self.store.suspend(second);
+                let held = self.existing(&offer, Place::Offered, 4);
+                assert!(self.commit(held, &offer, Place::Offered, 4).is_ok(), "commit of held");
+            }
+            self.assert_nothing_left(&offer);
+            // What is written to stays.
+            let mut third = self.fresh(&offer, Place::Replacing);
+            self.write(&mut third, 0, b"live");
+            let held = self.existing(&offer, Place::Offered, 4);
+            assert!(self.commit(held, &offer, Place::Offered, 4).is_ok(), "commit of held");
+            assert!(self.commit(third, &offer, Place::Replacing, 4).is_ok(), "commit of live");
+            self.assert_stands(&offer, Place::Offered, b"live");
+        }
+    }
+
+    /// Somebody else, or the same sender at an earlier time, sends something else under the name.
+    pub(super) fn longer_partial_of_another_attempt_outlives_a_small_entry(&mut self) {
+        let large = self.file("x", 5000);
+        let mut file = self.fresh(&large, Place::Offered);
+        self.write(&mut file, 0, &[7; 3000]);
+        self.store.suspend(file);
+        let small = Offer::new(large.entry, Meta::file(path("x"), Some(1)), BlockSize::MIN);
+        for place in [Place::Offered, Place::Replacing] {
+            let mut file = self.fresh(&small, Place::Offered);
+            self.write(&mut file, 0, b"s");
+            if place == Place::Offered {
+                self.store.discard(file);
+            } else {
+                assert!(self.commit(file, &small, Place::Offered, 1).is_ok(), "commit of a byte");
+            }
+            match self.store.begin(&large, place) {
+                Ok(Begun::Partial(mut file, 3000)) => {
+                    assert!(self.read(&mut file) == [7; 3000], "a small entry wrote into another");
+                    self.store.suspend(file);
+                }
+                _ => panic!("a small entry of the same name removes what is left of another one"),
+            }
+        }
+        let Ok(Begun::Partial(file, _)) = self.store.begin(&large, Place::Replacing) else {
+            panic!("what is left of an attempt is found once")
+        };
+        assert!(
+            self.commit(file, &large, Place::Replacing, 5000).is_ok(),
+            "commit of what is left"
+        );
+    }
+
+    /// A pipe cannot give again what its receiver said to keep.
+    pub(super) fn zeros_at_the_end_are_found_by_a_later_attempt(&mut self) {
+        let offer = self.offer(Meta::file(path("x"), None));
+        let mut file = self.fresh(&offer, Place::Offered);
+        self.write(&mut file, 0, b"01234");
+        for (offset, len) in [(3, 2), (4, 6), (20, 10)] {
+            assert_eq!(self.store.write_zeros(&mut file, offset, len), Ok(()), "write_zeros");
+        }
+        self.store.suspend(file);
+        let mut expected = b"012".to_vec();
+        expected.resize(30, 0);
+        let mut file = self.partial(&offer, 30);
+        assert!(self.read(&mut file) == expected, "zeros that were written before a suspend");
+        assert!(self.commit(file, &offer, Place::Offered, 30).is_ok(), "commit of zeros");
+    }
+}
