@@ -45,6 +45,8 @@ pub struct FsSource {
     symlinks: Symlinks,
     filter: Option<Filter>,
     total: Option<u64>,
+    #[cfg(test)]
+    hook: std::sync::Arc<super::store::tests::Hook>,
 }
 
 /// Something that a walk found below a path that it was given, for a [filter](FsSource::filter) to judge.
@@ -177,7 +179,16 @@ impl FsSource {
 
     fn of(given: Vec<Given>, total: Option<u64>) -> Self {
         let (walk, number, symlinks, filter) = (Vec::new(), 0, Symlinks::Skip, None);
-        Self { given, walk, number, symlinks, filter, total }
+        Self {
+            given,
+            walk,
+            number,
+            symlinks,
+            filter,
+            total,
+            #[cfg(test)]
+            hook: std::sync::Arc::default(),
+        }
     }
 
     /// Sets what is done with symbolic links.
@@ -219,10 +230,12 @@ impl FsSource {
         };
         let unsendable = |reason| Unsendable::new(escaped(&name), reason);
         let failed = |errno: Errno| unsendable(withdrawal_of(&errno.into()));
+        self.step();
         let mut stat = statat(parent, part, links.at()).map_err(failed)?;
         let mut astray = None;
         if stat::kind(&stat) == FileType::Symlink && self.symlinks == Symlinks::Follow {
             links = Links::Followed;
+            self.step();
             match statat(parent, part, links.at()) {
                 Ok(target) => stat = target,
                 Err(errno) => astray = Some(errno),
@@ -250,6 +263,7 @@ impl FsSource {
             if self.symlinks != Symlinks::Preserve {
                 return Err(unsendable(Withdrawal::Link));
             }
+            self.step();
             let target = rustix::fs::readlinkat(parent, part, Vec::new()).map_err(failed)?;
             let target = target.into_bytes();
             // Counted below the path that was given: what is beside it is not sent.
@@ -269,7 +283,9 @@ impl FsSource {
             }
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | links.open();
+                self.step();
                 let handle = openat(parent, part, flags, Mode::empty()).map_err(failed)?;
+                self.step();
                 let id = Id::of(&fstat(&handle).map_err(failed)?);
                 if self.walk.iter().any(|above| above.id == id) {
                     return Err(unsendable(Withdrawal::LinkAstray));
@@ -280,6 +296,41 @@ impl FsSource {
             }
             _ => Err(unsendable(Withdrawal::Kind)),
         }
+    }
+
+    /// Opens a file if it is the one that the walk saw.
+    fn open_file(&self, path: &Path, links: Links, seen: &Stamp) -> Result<Open, Withdrawal> {
+        let failed = |errno: Errno| match errno {
+            // A link or something else stands where a file or a folder was.
+            Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Withdrawal::Changed,
+            _ => withdrawal_of(&errno.into()),
+        };
+        let check = |stat: &Stat| match () {
+            () if !stat::is_file(stat) => Err(Withdrawal::Kind),
+            () if Stamp::of(stat) != *seen => Err(Withdrawal::Changed),
+            () => Ok(()),
+        };
+        // Looked at before it is opened, because to open a device may be to use it; and again after, because it may have
+        // been exchanged between. Should that have been for a FIFO, the open does not wait for a writer.
+        self.step();
+        check(&statat(CWD, path, links.at()).map_err(failed)?)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        self.step();
+        let file = openat(CWD, path, flags | links.open(), Mode::empty()).map_err(failed)?;
+        self.step();
+        let stat = fstat(&file).map_err(failed)?;
+        check(&stat)?;
+        Ok(Open { file: File::from(file), stamp: *seen, extents: Extents::of(&stat) })
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests have a hook here")]
+    const fn step(&self) {}
+
+    /// Tests put a hand between any two system calls.
+    #[cfg(test)]
+    fn step(&self) {
+        let _ = self.hook.call(super::commit::Step::Call);
     }
 }
 
@@ -323,7 +374,7 @@ impl Source for FsSource {
     fn open(&mut self, key: &FsKey, _meta: &Meta) -> Result<FsReader, Withdrawal> {
         let FsKey { path, links, stamp } = key;
         let open = match stamp {
-            Some(stamp) => Some(open_file(path, *links, stamp)?),
+            Some(stamp) => Some(self.open_file(path, *links, stamp)?),
             None => None,
         };
         Ok(FsReader { open, path: path.clone(), links: *links })
@@ -335,6 +386,7 @@ impl Source for FsSource {
         offset: u64,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
+        self.step();
         match &mut reader.open {
             Some(Open { file, extents, .. }) => extents.read_at(file, offset, buffer),
             None => Ok(0),
@@ -344,7 +396,9 @@ impl Source for FsSource {
     fn finish(&mut self, reader: &mut FsReader, _meta: &Meta) -> Result<(), Withdrawal> {
         let Some(Open { file, stamp, .. }) = &reader.open else { return Ok(()) };
         let failed = |errno: Errno| withdrawal_of(&errno.into());
+        self.step();
         let named = statat(CWD, &reader.path, reader.links.at()).map_err(failed)?;
+        self.step();
         let open = fstat(file).map_err(failed)?;
         let same = Id::of(&named) == stamp.id && Stamp::of(&open) == *stamp;
         if same { Ok(()) } else { Err(Withdrawal::Changed) }
@@ -466,28 +520,6 @@ impl Links {
             Self::Refused => OFlags::NOFOLLOW,
         }
     }
-}
-
-/// Opens a file if it is the one that the walk saw.
-fn open_file(path: &Path, links: Links, seen: &Stamp) -> Result<Open, Withdrawal> {
-    let failed = |errno: Errno| match errno {
-        // A link or something else stands where a file or a folder was.
-        Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Withdrawal::Changed,
-        _ => withdrawal_of(&errno.into()),
-    };
-    let check = |stat: &Stat| match () {
-        () if !stat::is_file(stat) => Err(Withdrawal::Kind),
-        () if Stamp::of(stat) != *seen => Err(Withdrawal::Changed),
-        () => Ok(()),
-    };
-    // Looked at before it is opened, because to open a device may be to use it; and again after, because it may have
-    // been exchanged between. Should that have been for a FIFO, the open does not wait for a writer.
-    check(&statat(CWD, path, links.at()).map_err(failed)?)?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = openat(CWD, path, flags | links.open(), Mode::empty()).map_err(failed)?;
-    let stat = fstat(&file).map_err(failed)?;
-    check(&stat)?;
-    Ok(Open { file: File::from(file), stamp: *seen, extents: Extents::of(&stat) })
 }
 
 /// The size of what is given, if it is a file.

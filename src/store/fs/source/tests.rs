@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::proto::Kind;
 
+mod races;
+
 type Seen = Vec<Result<(String, Meta), (String, Withdrawal)>>;
 
 fn walk(source: &mut FsSource) -> Seen {

@@ -38,7 +38,10 @@ impl Hook {
         call.map_or(Ok(()), |call| call(step))
     }
 
-    fn set(&self, call: impl Fn(Step) -> io::Result<()> + Send + Sync + 'static) {
+    pub(in super::super) fn set(
+        &self,
+        call: impl Fn(Step) -> io::Result<()> + Send + Sync + 'static,
+    ) {
         *self.0.lock().unwrap() = Some(Arc::new(call));
     }
 }
