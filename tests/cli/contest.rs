@@ -5,13 +5,15 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::common::{PATIENCE, poll, quiet};
+use crate::common::{PATIENCE, is_long, poll, quiet};
 use crate::haul::{Finished, HAUL, Haul, content, exec, names, tree};
 
 const SIZE: usize = 3_000_000;
@@ -125,5 +127,58 @@ fn receivers_of_streams_in_one_folder_with_one_new_name_are_settled_by_the_polic
             let sent = sent.map(Haul::finish);
             assert_settled(policy, &contents, inbox.path(), sent);
         }
+    }
+}
+
+/// Two processes with one folder, each of which replaces what is there: whoever is last, it is one of both, whole.
+#[test]
+fn receivers_that_replace_one_name_at_once_leave_one_of_both_whole() {
+    let rounds = if is_long() { 200 } else { 8 };
+    let inbox = tempdir().unwrap();
+    let path = inbox.path().join("a.bin");
+    let old = content(0, SIZE);
+    fs::write(&path, &old).unwrap();
+    let address = exec(inbox.path(), "--existing replace --durability flushed");
+    let mut known = vec![old];
+    for round in 1..=rounds {
+        let outboxes = [2 * round, 2 * round + 1].map(|seed| {
+            let outbox = tempdir().unwrap();
+            // Of different lengths, so that none fits where another was begun.
+            let bytes = content(seed, SIZE + seed as usize);
+            fs::write(outbox.path().join("a.bin"), &bytes).unwrap();
+            known.push(bytes);
+            outbox
+        });
+        let senders = outboxes.each_ref().map(|outbox| {
+            let file = outbox.path().join("a.bin");
+            Haul::start(["send", file.to_str().unwrap(), &address, "--json"])
+        });
+        // At any moment, the name stands for one of them.
+        let is_over = AtomicBool::new(false);
+        let sent = thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let found = fs::read(&path).expect("the name is never free");
+                    assert!(known.contains(&found), "{} bytes of neither", found.len());
+                }
+            });
+            let sent = senders.map(|alice| alice.finish().code(0));
+            is_over.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+            sent
+        });
+        let latest = &known[known.len() - 2..];
+        for (sent, bytes) in sent.iter().zip(latest) {
+            let events = sent.events();
+            let is_receipt = |event: &&Value| event["event"] == "delivered";
+            let receipt = events.iter().find(is_receipt).expect("both were receipted");
+            assert_eq!(receipt["size"], bytes.len(), "{sent:?}");
+            assert_eq!(receipt["blake3"], blake3::hash(bytes).to_hex().as_str(), "{sent:?}");
+        }
+        assert_eq!(names(inbox.path()), ["a.bin"], "{sent:?}");
+        let found = fs::read(&path).unwrap();
+        assert!(latest.contains(&found), "round {round}: it holds neither");
+        known.drain(..known.len() - 1);
+        known[0] = found;
     }
 }
