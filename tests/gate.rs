@@ -100,3 +100,38 @@ fn waits_are_documented_with_tests_that_exist() {
     }
     assert!(page.is_empty() || names > 20, "{names}");
 }
+
+/// Each class of attack has a row: files with the names of tests in them, or words that say why there are none.
+#[test]
+fn attacks_of_every_class_have_tests_that_exist_or_a_reason() {
+    let page = read("docs/verification.md");
+    let Some((_, section)) = page.split_once("## Attacks that other tools fell to") else {
+        return assert!(page.is_empty(), "the section of attacks is gone");
+    };
+    let section = section.split("\n## ").next().expect("it has a first part");
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| ---"))
+        .skip(1)
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let classes = [('A', 6), ('B', 6), ('C', 7), ('D', 6), ('E', 8), ('F', 7), ('G', 8)];
+    let expected = classes
+        .iter()
+        .flat_map(|(group, count)| (1..=*count).map(move |number| format!("{group}{number}")));
+    assert!(rows.iter().map(|row| row[0]).eq(expected), "a class is missing, or out of order");
+    for row in rows {
+        let (class, cell) = (row[0], row[2]);
+        assert!(!cell.is_empty(), "{class} has neither tests nor a reason");
+        let mut text = None;
+        for word in cell.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                let found = read(word);
+                assert!(!found.is_empty(), "{class}: there is no {word}");
+                text = Some(found);
+            } else if let Some(text) = &text {
+                assert!(text.contains(&format!("fn {word}(")), "{class}: there is no test {word}");
+            }
+        }
+    }
+}
