@@ -26,6 +26,7 @@ use super::mode;
 use super::name::{self, Turns};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
+use super::reserve::Reserve;
 use super::stat::{self, Id, Stamp};
 use super::sync::Queue;
 use super::sys;
@@ -37,6 +38,7 @@ use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusa
 pub(super) struct Shared {
     pub(super) turns: Turns,
     pub(super) order: Order,
+    pub(super) reserve: Reserve,
     pub(super) tree: Tree,
     pub(super) umask: u32,
     pub(super) expiry: Expiry,
@@ -145,7 +147,9 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
     finish(jobs, own, queue);
     for mut job in late {
         if job.lacks_descriptors() {
-            let published = queue.patiently(own, || job.publish(), Trouble::lacks_descriptors);
+            let shared = Arc::clone(&job.shared);
+            let publish = || job.publish();
+            let published = queue.patiently(own, &shared, publish, Trouble::lacks_descriptors);
             job.failed = published.err();
         }
         own -= 1;
@@ -415,7 +419,8 @@ impl Wanted {
             return Ok(held.clone());
         }
         let open = || shared.tree.open_again(self.path.as_ref(), self.id);
-        let way = queue.patiently(own, open, |refusal| refusal.is_for_want_of_descriptors())?;
+        let way =
+            queue.patiently(own, shared, open, |refusal| refusal.is_for_want_of_descriptors())?;
         Ok(way.folder)
     }
 }
@@ -435,7 +440,7 @@ fn prove_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
         let tree = &job.shared.tree;
         let prove = || {
             let walk = || tree.open_again(path.as_ref(), *id).map(drop);
-            queue.patiently(own, walk, |refusal| refusal.is_for_want_of_descriptors())
+            queue.patiently(own, &job.shared, walk, |refusal| refusal.is_for_want_of_descriptors())
         };
         let is_root = *id == tree.root.id;
         if !is_root && let Err(refusal) = *proved.entry((*id, path.clone())).or_insert_with(prove) {

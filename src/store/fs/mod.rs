@@ -17,6 +17,7 @@ mod name;
 mod options;
 mod order;
 mod partial;
+mod reserve;
 mod source;
 mod stat;
 mod store;

@@ -28,6 +28,7 @@ use super::name::Turns;
 use super::options::{Links, Options};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
+use super::reserve::Reserve;
 use super::source::about;
 use super::stat;
 use super::sync::Pool;
@@ -65,6 +66,8 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
 ///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
 ///   said; any earlier failure leaves the final name as it was. If the file itself could not be
 ///   synced, its partial file is removed: the system may show from its cache what the device does not hold.
+/// - **File descriptors**: four are kept open for commits, so that these do not lack any while files are open that
+///   wait for content.
 /// - **Final names** are given to what was written alone: before the rename and after it the name is proved to be that
 ///   of the open file, by device and inode. If somebody has moved something else there, that is moved back, and the
 ///   entry fails with [`Refusal::Tampered`]. So it does where a partial file is found shorter than what it held. Who may write
@@ -142,6 +145,7 @@ impl FsStore {
             #[cfg(test)]
             hook: Arc::clone(&root.hook),
             umask: mode::umask(&root),
+            reserve: Reserve::new(&root),
             tree: Tree::new(root),
             turns: Turns::default(),
             order: Order::default(),
@@ -439,6 +443,7 @@ impl Store for FsStore {
         }
         self.options.hidden.check(&meta.path)?;
         self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
+        self.shared.reserve.check(&self.shared.tree.root).during(StoreOperation::Open)?;
         let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
         let what = match &meta.kind {
             Kind::File => {

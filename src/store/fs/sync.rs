@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::commit::{Job, run};
+use super::commit::{Job, Shared, run};
 
 /// The threads of a store and of all its clones. They end when the last clone is dropped, and finish what is queued.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Queue {
         self.ended.notify_all();
     }
 
-    /// Does what may lack a file descriptor, again each time that a commit ended, or that a while has passed in which
+    /// Does what may lack a file descriptor, with those that are kept for that; again each time that a commit ended, or that a while has passed in which
     /// entries may have been closed.
     ///
     /// `own` is how many commits cannot end before this is done. It ends with whatever it comes to, once no other commit
@@ -167,6 +167,7 @@ impl Queue {
     pub(super) fn patiently<T, E>(
         &self,
         own: usize,
+        shared: &Shared,
         mut act: impl FnMut() -> Result<T, E>,
         lacks_descriptors: impl Fn(&E) -> bool,
     ) -> Result<T, E> {
@@ -176,7 +177,10 @@ impl Queue {
         // Whether this is among those that lack descriptors, of which it is only until another one ended.
         let mut is_counted = false;
         loop {
-            let result = act();
+            let mut result = act();
+            if result.as_ref().is_err_and(&lacks_descriptors) {
+                result = shared.reserve.spend(&shared.tree.root, &mut act);
+            }
             let lacks = result.as_ref().is_err_and(&lacks_descriptors);
             let is_patient = since.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
             let mut state = self.lock();
