@@ -461,6 +461,7 @@ pub fn withdrawal_of(error: &io::Error) -> Withdrawal {
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => Withdrawal::Kind,
         io::ErrorKind::InvalidFilename => Withdrawal::NameTooLong,
         io::ErrorKind::NotSeekable => Withdrawal::Spent,
+        io::ErrorKind::StaleNetworkFileHandle => Withdrawal::Changed,
         _ => Withdrawal::Unreadable { code: code_of(error) },
     }
 }

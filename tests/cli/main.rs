@@ -16,6 +16,7 @@ mod common;
 mod budget;
 mod contest;
 mod cuts;
+mod descriptors;
 mod existing;
 mod folding;
 mod future;

@@ -41,8 +41,24 @@ pub(crate) fn error(error: &Error, context: Context) -> String {
     }
 }
 
-/// What the system said, without its number.
+/// What the system said, without its number, and what can be done about it here.
 pub(crate) fn system(error: &io::Error) -> String {
+    let text = said(error);
+    if lacks_descriptors(error) { format!("{text}; raise the limit (ulimit -n)") } else { text }
+}
+
+/// Whether this process, or the system, has no file descriptor left.
+fn lacks_descriptors(error: &io::Error) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
+    let codes = causes.filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
+    codes
+        .filter_map(|code| u32::try_from(code).ok())
+        .any(|code| matches!(code, TOO_MANY_FILES | TOO_MANY_OF_ALL))
+}
+
+/// What the system said, without its number.
+fn said(error: &io::Error) -> String {
     let mut text = error.to_string();
     while let Some(start) = text.find(" (os error ") {
         let Some(len) = text.get(start..).and_then(|rest| rest.find(')')) else { break };
@@ -101,7 +117,7 @@ pub(crate) fn withdrawal(reason: Withdrawal, side: Side) -> String {
 
 /// What the system said by its number, and what can be done about it.
 fn cause(code: u32, is_ours: bool) -> String {
-    let text = i32::try_from(code).map(io::Error::from_raw_os_error).map(|error| system(&error));
+    let text = i32::try_from(code).map(io::Error::from_raw_os_error).map(|error| said(&error));
     match (code, text) {
         (0, _) => String::new(),
         (TOO_MANY_FILES | TOO_MANY_OF_ALL, Ok(text)) => {
@@ -312,6 +328,16 @@ mod tests {
                 assert!(!line.contains(char::is_control) && !line.contains("os error"), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn error_for_want_of_descriptors_says_which_limit_to_raise() {
+        let source = || io::Error::from_raw_os_error(24);
+        for operation in [Operation::Connect, Operation::Read] {
+            let line = error(&Error::Local { operation, source: source() }, CONTEXTS[0]);
+            assert!(line.ends_with("open files; raise the limit (ulimit -n)"), "{line}");
+        }
+        assert_eq!(system(&io::Error::from_raw_os_error(5)), "Input/output error");
     }
 
     #[test]

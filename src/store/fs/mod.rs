@@ -24,6 +24,7 @@ mod store;
 mod sync;
 mod sys;
 mod target;
+mod walk;
 
 pub use file::FsFile;
 pub use hidden::HiddenNames;

@@ -4,17 +4,18 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::vec;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::holes::Extents;
 use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
+use super::walk::{Folder, KEPT, Links, Walk};
 use crate::escape::escape;
 use crate::proto::{Meta, NameError, RelPath, Withdrawal};
 use crate::store::{Source, Unsendable, withdrawal_of};
@@ -34,19 +35,24 @@ use crate::store::{Source, Unsendable, withdrawal_of};
 /// - A file that is not what the walk saw (another inode, size or time) when it is opened, or when all of it was
 ///   read, is withdrawn with [`Withdrawal::Changed`]. So nothing outside the tree is read, though somebody put a
 ///   link in the place of a folder of the tree meanwhile.
+/// - However deep a tree is, 16 of its folders are kept open. Where the process, or the system, has no file descriptor left,
+///   the source closes folders, and then files that it reads, which are opened again when they are needed. An entry is
+///   reported with [`Withdrawal::Unreadable`] for that once it has none open.
 /// - What lies in a hole of a sparse file is not read, where the file system tells (`SEEK_DATA`): it is zeros.
 #[derive(Debug)]
 pub struct FsSource {
     given: Vec<Given>,
     /// The folders on the way to where the walk is.
-    walk: Vec<Folder>,
+    walk: Walk,
+    /// What is open of readers that are alive, or were.
+    readers: Vec<Weak<Mutex<Option<Open>>>>,
     /// How many of the paths were begun: the last of them is being walked.
     number: usize,
     symlinks: Symlinks,
     filter: Option<Filter>,
     total: Option<u64>,
     #[cfg(test)]
-    hook: std::sync::Arc<super::store::tests::Hook>,
+    hook: Arc<super::store::tests::Hook>,
 }
 
 /// Something that a walk found below a path that it was given, for a [filter](FsSource::filter) to judge.
@@ -101,8 +107,8 @@ pub struct FsKey {
 /// A file that [`FsSource`] reads.
 #[derive(Debug)]
 pub struct FsReader {
-    /// `None`: the entry is a folder or a link, without content.
-    open: Option<Open>,
+    /// Shared with the source, which may close it. `None`: the entry is a folder or a link, without content.
+    open: Option<(Arc<Mutex<Option<Open>>>, Stamp)>,
     path: PathBuf,
     links: Links,
 }
@@ -110,7 +116,6 @@ pub struct FsReader {
 #[derive(Debug)]
 struct Open {
     file: File,
-    stamp: Stamp,
     extents: Extents,
 }
 
@@ -118,33 +123,6 @@ struct Open {
 struct Given {
     path: PathBuf,
     name: Vec<u8>,
-}
-
-/// Invariant: the path is the one by which `handle` was opened, the name a [`RelPath`].
-#[derive(Debug)]
-struct Folder {
-    handle: OwnedFd,
-    id: Id,
-    path: PathBuf,
-    links: Links,
-    name: RelPath,
-    listing: Listing,
-}
-
-/// The names of a folder, a batch of them at a time. Invariant: the batch that is begun is sorted.
-#[derive(Debug)]
-struct Listing {
-    batch: vec::IntoIter<OsString>,
-    /// What gives the rest, if there is more.
-    rest: Option<Dir>,
-    failed: Option<Errno>,
-}
-
-/// Whether the last part of a path may be a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Links {
-    Followed,
-    Refused,
 }
 
 impl FsSource {
@@ -178,16 +156,17 @@ impl FsSource {
     }
 
     fn of(given: Vec<Given>, total: Option<u64>) -> Self {
-        let (walk, number, symlinks, filter) = (Vec::new(), 0, Symlinks::Skip, None);
+        let (walk, readers, number) = (Walk::default(), Vec::new(), 0);
         Self {
             given,
             walk,
+            readers,
             number,
-            symlinks,
-            filter,
+            symlinks: Symlinks::Skip,
+            filter: None,
             total,
             #[cfg(test)]
-            hook: std::sync::Arc::default(),
+            hook: Arc::default(),
         }
     }
 
@@ -224,9 +203,10 @@ impl FsSource {
     ) -> Result<Option<(FsKey, Meta)>, Unsendable> {
         // What is given is looked up from the current folder, all else from the folder that it is in, so that no
         // part of the way can be exchanged.
-        let (parent, part) = match self.walk.last() {
-            Some(folder) => (folder.handle.as_fd(), path.file_name().unwrap_or_default()),
-            None => (CWD, path.as_os_str()),
+        let parent = self.walk.handle();
+        let part = match self.walk.depth() {
+            0 => path.as_os_str(),
+            _ => path.file_name().unwrap_or_default(),
         };
         let unsendable = |reason| Unsendable::new(escaped(&name), reason);
         let failed = |errno: Errno| unsendable(withdrawal_of(&errno.into()));
@@ -256,7 +236,7 @@ impl FsSource {
                 unsendable(Withdrawal::NameTooLong)
             }
             // A part of a name that was accepted so far: the last one.
-            NameError::Reserved if !self.walk.is_empty() => unsendable(Withdrawal::Partial),
+            NameError::Reserved if self.walk.depth() > 0 => unsendable(Withdrawal::Partial),
             _ => unsendable(Withdrawal::Name),
         })?;
         if stat::kind(&stat) == FileType::Symlink {
@@ -267,7 +247,7 @@ impl FsSource {
             let target = rustix::fs::readlinkat(parent, part, Vec::new()).map_err(failed)?;
             let target = target.into_bytes();
             // Counted below the path that was given: what is beside it is not sent.
-            if !stays_inside(self.walk.len().saturating_sub(1), &target) {
+            if !stays_inside(self.walk.depth().saturating_sub(1), &target) {
                 return Err(unsendable(Withdrawal::LinkAstray));
             }
             let meta = Meta::symlink(rel, target.into()).modified(stat::modified(&stat));
@@ -282,16 +262,17 @@ impl FsSource {
                 Ok(Some((FsKey { path, links, stamp: Some(Stamp::of(&stat)) }, meta)))
             }
             FileType::Directory => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | links.open();
                 self.step();
-                let handle = openat(parent, part, flags, Mode::empty()).map_err(failed)?;
-                self.step();
-                let id = Id::of(&fstat(&handle).map_err(failed)?);
-                if self.walk.iter().any(|above| above.id == id) {
+                let opened = loop {
+                    match Folder::open(self.walk.handle(), part, links) {
+                        Err(errno) if is_lack(errno) && self.give_back(true) => {}
+                        opened => break opened.map_err(failed)?,
+                    }
+                };
+                if self.walk.contains(opened.1) {
                     return Err(unsendable(Withdrawal::LinkAstray));
                 }
-                let listing = Listing::of(handle.as_fd()).map_err(failed)?;
-                self.walk.push(Folder { handle, id, path, links, name: rel, listing });
+                self.walk.enter(Folder::new(opened, path, links, rel));
                 Ok(None)
             }
             _ => Err(unsendable(Withdrawal::Kind)),
@@ -320,7 +301,7 @@ impl FsSource {
         self.step();
         let stat = fstat(&file).map_err(failed)?;
         check(&stat)?;
-        Ok(Open { file: File::from(file), stamp: *seen, extents: Extents::of(&stat) })
+        Ok(Open { file: File::from(file), extents: Extents::of(&stat) })
     }
 
     #[cfg(not(test))]
@@ -331,6 +312,48 @@ impl FsSource {
     #[cfg(test)]
     fn step(&self) {
         let _ = self.hook.call(super::commit::Step::Call);
+    }
+
+    /// Opens the folder again that the walk goes on in, if it was closed; a reason if it is there no more.
+    fn reach(&mut self) -> Result<(), Withdrawal> {
+        loop {
+            match self.walk.reach(KEPT) {
+                Err(errno) if is_lack(errno) && self.close_reader() => {}
+                Err(errno) if is_lack(errno) => {
+                    self.walk.close(false);
+                    return self.walk.reach(1).map_err(|errno| withdrawal_of(&errno.into()));
+                }
+                reached => return reached.map_err(|errno| withdrawal_of(&errno.into())),
+            }
+        }
+    }
+
+    /// Says what became of the folder that is walked to its end.
+    fn leave(&mut self) -> Option<Result<(FsKey, Meta), Unsendable>> {
+        let folder = self.walk.leave()?;
+        let stat = match folder.stat() {
+            Ok(stat) => stat,
+            Err(errno) => {
+                let reason = withdrawal_of(&errno.into());
+                return Some(Err(Unsendable::new(folder.name.to_string(), reason)));
+            }
+        };
+        let modified = stat::modified(&stat);
+        let meta = Meta::directory(folder.name).modified(modified).mode(Some(stat.st_mode));
+        Some(Ok((FsKey { path: folder.path, links: folder.links, stamp: None }, meta)))
+    }
+
+    /// Closes what can be opened again, for want of descriptors. `false`: nothing is open.
+    fn give_back(&mut self, is_walking: bool) -> bool {
+        self.walk.close(is_walking) || self.close_reader()
+    }
+
+    /// Closes the file that was opened first, of those that are read.
+    fn close_reader(&mut self) -> bool {
+        self.readers.retain(|reader| reader.strong_count() > 0);
+        let mut readers = self.readers.iter().filter_map(Weak::upgrade);
+        // One for which this is done is locked, and closed.
+        readers.any(|reader| reader.try_lock().is_ok_and(|mut open| open.take().is_some()))
     }
 }
 
@@ -347,6 +370,10 @@ impl Source for FsSource {
 
     fn next_entry(&mut self) -> Option<Result<(FsKey, Meta), Unsendable>> {
         loop {
+            if let Err(reason) = self.reach() {
+                let gone = self.walk.leave()?;
+                return Some(Err(Unsendable::new(gone.name.to_string(), reason)));
+            }
             let found = match self.walk.last_mut() {
                 None => {
                     let Given { path, name } = self.given.get(self.number)?.clone();
@@ -362,7 +389,7 @@ impl Source for FsSource {
                         let path = folder.path.join(part);
                         self.visit(path, name, Links::Refused)
                     }
-                    None => self.walk.pop().map(Folder::into_entry).transpose(),
+                    None => self.leave().transpose(),
                 },
             };
             if let Some(entry) = found.transpose() {
@@ -374,9 +401,20 @@ impl Source for FsSource {
     fn open(&mut self, key: &FsKey, _meta: &Meta) -> Result<FsReader, Withdrawal> {
         let FsKey { path, links, stamp } = key;
         let open = match stamp {
-            Some(stamp) => Some(self.open_file(path, *links, stamp)?),
+            Some(stamp) => loop {
+                match self.open_file(path, *links, stamp) {
+                    // Its caller closes readers in the order in which it does not need them.
+                    Err(reason)
+                        if reason.is_for_want_of_descriptors() && self.walk.close(false) => {}
+                    opened => break Some((Arc::new(Mutex::new(Some(opened?))), *stamp)),
+                }
+            },
             None => None,
         };
+        if let Some((open, _)) = &open {
+            self.readers.retain(|reader| reader.strong_count() > 0);
+            self.readers.push(Arc::downgrade(open));
+        }
         Ok(FsReader { open, path: path.clone(), links: *links })
     }
 
@@ -386,77 +424,38 @@ impl Source for FsSource {
         offset: u64,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
+        let Some((open, stamp)) = &reader.open else { return Ok(0) };
         self.step();
-        match &mut reader.open {
-            Some(Open { file, extents, .. }) => extents.read_at(file, offset, buffer),
-            None => Ok(0),
-        }
+        let mut open = lock(open);
+        let Open { file, extents } = match &mut *open {
+            Some(open) => open,
+            closed => loop {
+                match self.open_file(&reader.path, reader.links, stamp) {
+                    Err(reason) if reason.is_for_want_of_descriptors() && self.give_back(false) => {
+                    }
+                    opened => break closed.insert(opened.map_err(error_of)?),
+                }
+            },
+        };
+        extents.read_at(file, offset, buffer)
     }
 
     fn finish(&mut self, reader: &mut FsReader, _meta: &Meta) -> Result<(), Withdrawal> {
-        let Some(Open { file, stamp, .. }) = &reader.open else { return Ok(()) };
+        let Some((open, stamp)) = &reader.open else { return Ok(()) };
         let failed = |errno: Errno| withdrawal_of(&errno.into());
         self.step();
         let named = statat(CWD, &reader.path, reader.links.at()).map_err(failed)?;
         self.step();
-        let open = fstat(file).map_err(failed)?;
-        let same = Id::of(&named) == stamp.id && Stamp::of(&open) == *stamp;
+        let found = match &*lock(open) {
+            Some(Open { file, .. }) => fstat(file).map_err(failed)?,
+            None => named,
+        };
+        let same = Id::of(&named) == stamp.id && Stamp::of(&found) == *stamp;
         if same { Ok(()) } else { Err(Withdrawal::Changed) }
     }
 
     fn total(&self) -> Option<u64> {
         self.total
-    }
-}
-
-impl Folder {
-    fn into_entry(self) -> Result<(FsKey, Meta), Unsendable> {
-        let stat = fstat(&self.handle).map_err(|errno| {
-            Unsendable::new(self.name.to_string(), withdrawal_of(&errno.into()))
-        })?;
-        let meta =
-            Meta::directory(self.name).modified(stat::modified(&stat)).mode(Some(stat.st_mode));
-        Ok((FsKey { path: self.path, links: self.links, stamp: None }, meta))
-    }
-}
-
-impl Listing {
-    fn of(folder: BorrowedFd<'_>) -> rustix::io::Result<Self> {
-        let rest = Some(Dir::read_from(folder)?);
-        let mut listing = Self { batch: Vec::new().into_iter(), rest, failed: None };
-        listing.refill();
-        Ok(listing)
-    }
-
-    fn refill(&mut self) {
-        let mut names = Vec::new();
-        while names.len() < BATCH
-            && let Some(rest) = &mut self.rest
-        {
-            match rest.next() {
-                None => self.rest = None,
-                Some(Err(errno)) => (self.rest, self.failed) = (None, Some(errno)),
-                Some(Ok(entry)) => {
-                    let name = entry.file_name().to_bytes();
-                    if name != b"." && name != b".." {
-                        names.push(OsString::from_vec(name.to_vec()));
-                    }
-                }
-            }
-        }
-        names.sort_unstable();
-        self.batch = names.into_iter();
-    }
-}
-
-impl Iterator for Listing {
-    type Item = rustix::io::Result<OsString>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.batch.len() == 0 {
-            self.refill();
-        }
-        self.batch.next().map(Ok).or_else(|| self.failed.take().map(Err))
     }
 }
 
@@ -506,20 +505,26 @@ impl fmt::Debug for Filter {
     }
 }
 
-impl Links {
-    const fn at(self) -> AtFlags {
-        match self {
-            Self::Followed => AtFlags::empty(),
-            Self::Refused => AtFlags::SYMLINK_NOFOLLOW,
+/// The error of which [`withdrawal_of`] makes this reason.
+fn error_of(reason: Withdrawal) -> io::Error {
+    match reason {
+        Withdrawal::Vanished => io::ErrorKind::NotFound.into(),
+        Withdrawal::Denied => io::ErrorKind::PermissionDenied.into(),
+        Withdrawal::Kind => io::ErrorKind::IsADirectory.into(),
+        Withdrawal::Unreadable { code } => {
+            io::Error::from_raw_os_error(i32::try_from(code).unwrap_or_default())
         }
+        _ => Errno::STALE.into(),
     }
+}
 
-    const fn open(self) -> OFlags {
-        match self {
-            Self::Followed => OFlags::empty(),
-            Self::Refused => OFlags::NOFOLLOW,
-        }
-    }
+/// Whether the process, or the system, has no file descriptor left.
+fn is_lack(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE)
+}
+
+fn lock(open: &Mutex<Option<Open>>) -> MutexGuard<'_, Option<Open>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The size of what is given, if it is a file.
@@ -554,9 +559,6 @@ fn escaped(name: &[u8]) -> String {
     let _ = escape(name, &mut text);
     text
 }
-
-/// The most names of one folder in memory: more than most folders have, and 1 MiB of the longest names.
-const BATCH: usize = 4096;
 
 #[cfg(test)]
 mod tests;

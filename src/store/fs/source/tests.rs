@@ -6,12 +6,14 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rustix::fs::{FileType as Type, mknodat};
+use rustix::fs::{AtFlags, FileType as Type, mknodat};
 use tempfile::TempDir;
 
+use super::super::walk::BATCH;
 use super::*;
 use crate::proto::Kind;
 
+mod descriptors;
 mod races;
 
 type Seen = Vec<Result<(String, Meta), (String, Withdrawal)>>;
@@ -167,7 +169,7 @@ fn source_folder_larger_than_a_batch_is_walked_whole_and_sorted_by_batches() {
     let mut seen = Vec::new();
     while let Some(Ok((_, meta))) = source.next_entry() {
         seen.push(meta.path.to_string());
-        let held: usize = source.walk.iter().map(|folder| folder.listing.batch.len()).sum();
+        let held: usize = source.walk.names();
         assert!(held <= BATCH, "{held} names in memory");
     }
     assert_eq!(seen.pop().as_deref(), Some("t"));
