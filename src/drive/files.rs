@@ -159,9 +159,6 @@ impl<F> Files<F> {
                 let written = file.and_then(|file| store.write_zeros(file, offset, len));
                 receiver.handle_written(written)?;
             }
-            Step::Copy { entry, offset, len } => {
-                receiver.handle_written(self.copy(store, entry, offset, len))?;
-            }
         }
         Ok(None)
     }

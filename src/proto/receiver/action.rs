@@ -128,15 +128,6 @@ pub enum Step<'a> {
         /// How long it is: at most 16 MiB.
         len: u64,
     },
-    /// Copy from the file that will be replaced, and call [`Receiver::handle_written`](super::Receiver::handle_written).
-    Copy {
-        /// The entry.
-        entry: EntryId,
-        /// Where it begins.
-        offset: u64,
-        /// How long it is.
-        len: u64,
-    },
 }
 
 /// What the store found, without its handle: see [`Begun`](crate::store::Begun).

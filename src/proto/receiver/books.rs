@@ -140,15 +140,9 @@ impl Receiver {
                 incoming.copies = true;
                 incoming.take_rest_over();
                 let held = std::mem::take(&mut incoming.tree);
-                let runs: Vec<_> = held.runs().collect();
-                if self.current.is_none() {
-                    // Its end has come. What is to be copied is copied with the floor.
-                    incoming.copying.extend(runs);
-                    return self.settle(entry);
-                }
-                for blocks in runs.into_iter().rev() {
-                    self.task(Task::Copy { entry, blocks });
-                }
+                held.runs().for_each(|blocks| incoming.copying.insert(&blocks));
+                // Its end may have come before there was a descriptor.
+                self.settle(entry);
             }
             (Found::Fresh, None) => {
                 incoming.phase = Phase::Filling;
@@ -191,37 +185,6 @@ impl Receiver {
         }
     }
 
-    /// A block was copied: it is looked at again, and then the next one is copied.
-    pub(super) fn check_copied(&mut self, entry: EntryId, blocks: Range<u64>) {
-        let index = blocks.start;
-        let rest = index.saturating_add(1)..blocks.end;
-        let Some((_, len)) = self.span(entry, &(index..rest.start)) else { return };
-        if !rest.is_empty() {
-            self.task(Task::Copy { entry, blocks: rest });
-        }
-        let len = usize::try_from(len).unwrap_or(0);
-        self.task(Task::Check { entry, index, len });
-    }
-
-    /// A block that was copied was read: whatever it holds now is what the root will be held against.
-    pub(super) fn copied(&mut self, entry: EntryId, index: u64, bytes: &[u8]) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        match incoming.offer.block_size.hash(index, bytes) {
-            Some(block) => incoming.gain(&block),
-            None => self.drop_entry(entry, Refusal::Mismatch),
-        }
-    }
-
-    /// The same, where that is done with the floor, after the end of the entry.
-    fn copied_late(&mut self, entry: EntryId, index: u64, bytes: &[u8]) {
-        self.copied(entry, index, bytes);
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        incoming.has_copied();
-        if incoming.next_copy().is_none() {
-            self.settle(entry);
-        }
-    }
-
     /// A held block was read, to be reported.
     pub(super) fn held(
         &mut self,
@@ -233,10 +196,7 @@ impl Receiver {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let size = incoming.offer.block_size;
         if incoming.is_copying(offset) {
-            return match held {
-                Ok(bytes) => self.copied_late(entry, size.index(offset), bytes),
-                Err(reason) => self.drop_entry(entry, reason),
-            };
+            return self.copied(entry, size.index(offset), held);
         }
         let Some(hold) = &mut incoming.hold else { return };
         let block = held.ok().filter(|bytes| bytes.len() == len);
@@ -334,11 +294,7 @@ impl Receiver {
 
     /// The bytes that a run of blocks covers.
     pub(super) fn span(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
-        let incoming = self.entries.get(&entry)?;
-        let offset = incoming.offer.block_size.offset(blocks.start)?;
-        let end = incoming.offer.block_size.offset(blocks.end)?;
-        let end = end.min(incoming.known_end().unwrap_or(u64::MAX));
-        Some((offset, end.checked_sub(offset)?))
+        self.entries.get(&entry)?.span(blocks)
     }
 
     pub(super) fn commit(&mut self, entry: EntryId, size: u64, root: Root, outcome: Outcome) {

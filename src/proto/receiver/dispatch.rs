@@ -145,7 +145,7 @@ impl Receiver {
                 tasks.push_back(Task::Write { entry, offset, block: Some(block) });
                 Ok(())
             }
-            Message::Same { entry, blocks } => self.same(entry, &blocks, tasks),
+            Message::Same { entry, blocks } => self.same(entry, &blocks),
             Message::Zeros { entry, blocks } => {
                 let incoming = self.entries.get_mut(&entry).ok_or(unknown(entry, kind))?;
                 let bytes = incoming.offer.block_size.bytes();
@@ -170,7 +170,7 @@ impl Receiver {
                         return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                     }
                 }
-                if let Some(index) = blocks.clone().find(|index| incoming.tree.contains(*index)) {
+                if let Some(index) = blocks.clone().find(|index| incoming.knows(*index)) {
                     return Err(ProtocolError::BlockAgain { entry, index });
                 }
                 incoming.came(&blocks);
@@ -453,7 +453,7 @@ impl Receiver {
     fn over_budget(&mut self, entry: EntryId, offset: u64, len: u64) -> Option<Refusal> {
         let limits = &self.config.limits;
         let incoming = self.entries.get_mut(&entry)?;
-        if incoming.tree.subtrees() as u64
+        if incoming.tree.subtrees().saturating_add(incoming.copying.len()) as u64
             > u64::from(limits.holes).saturating_mul(2).saturating_add(64)
         {
             return Some(Refusal::Policy);
@@ -479,12 +479,7 @@ impl Receiver {
         (self.taken_bytes > limit).then_some(Refusal::TooMuch { limit })
     }
 
-    fn same(
-        &mut self,
-        entry: EntryId,
-        blocks: &Range<u64>,
-        tasks: &mut VecDeque<Task>,
-    ) -> Result<(), ProtocolError> {
+    fn same(&mut self, entry: EntryId, blocks: &Range<u64>) -> Result<(), ProtocolError> {
         let kind = Name::Same;
         let incoming = self.entries.get_mut(&entry).ok_or(unknown(entry, kind))?;
         match incoming.phase {
@@ -507,7 +502,7 @@ impl Receiver {
         for index in blocks.clone() {
             // The range ends with the piece that was reported, at the latest.
             let block = incoming.held(index).ok_or(ProtocolError::NotHeld { entry, index })?;
-            if incoming.tree.contains(index) {
+            if incoming.knows(index) {
                 return Err(ProtocolError::BlockAgain { entry, index });
             }
             if !incoming.is_to_be_copied() {
@@ -523,8 +518,9 @@ impl Receiver {
             self.drop_entry(entry, reason);
             return Ok(());
         }
-        if is_copied {
-            tasks.push_back(Task::Copy { entry, blocks: blocks.clone() });
+        if is_copied && let Some(incoming) = self.entries.get_mut(&entry) {
+            incoming.copying.insert(blocks);
+            incoming.gained = true;
         }
         self.arrive(entry, len);
         Ok(())

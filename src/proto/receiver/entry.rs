@@ -1,11 +1,11 @@
 //! One entry, as the receiver sees it.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::super::error::ProtocolError;
 use super::super::message::{HAVE_MAX, RANGES_MAX};
 use super::super::types::{EntryId, Offer, Outcome};
+use super::copies::Runs;
 use super::former::Identity;
 use crate::store::Place;
 use crate::tree::{BlockHash, BlockTree, Hashed, Root};
@@ -61,7 +61,7 @@ pub(super) struct Incoming {
     /// open.
     lacked_among: Option<usize>,
     /// Blocks that were called the same, and are still to be copied from the file that will be replaced.
-    pub(super) copying: VecDeque<Range<u64>>,
+    pub(super) copying: Runs,
     /// Bytes that are verified, and the most of which that was said.
     present: u64,
     arrived: u64,
@@ -152,7 +152,7 @@ impl Incoming {
             left: 0,
             rival: None,
             lacked_among: None,
-            copying: VecDeque::new(),
+            copying: Runs::default(),
             present: 0,
             arrived: 0,
             losses: 0,
@@ -165,6 +165,7 @@ impl Incoming {
     pub(super) fn restart(&mut self) {
         self.phase = Phase::Opening;
         self.tree = BlockTree::new();
+        self.copying = Runs::default();
         self.present = 0;
         self.hold = None;
         self.high = 0;
@@ -238,27 +239,6 @@ impl Incoming {
         (self.damaged, self.gained, self.asked, self.present) = (true, false, 0, 0);
     }
 
-    /// The block to copy next.
-    pub(super) fn next_copy(&mut self) -> Option<u64> {
-        while self.copying.front().is_some_and(Range::is_empty) {
-            self.copying.pop_front();
-        }
-        self.copying.front().map(|blocks| blocks.start)
-    }
-
-    /// That block was copied.
-    pub(super) fn has_copied(&mut self) {
-        if let Some(blocks) = self.copying.front_mut() {
-            blocks.start = blocks.start.saturating_add(1);
-        }
-    }
-
-    /// Whether the block at this offset is the one to copy next.
-    pub(super) fn is_copying(&self, offset: u64) -> bool {
-        let index = self.offer.block_size.index(offset);
-        self.copying.front().is_some_and(|blocks| blocks.start == index)
-    }
-
     /// The entry is offered again on a new connection; `false` if it has to begin anew.
     pub(super) fn resume(&mut self) -> bool {
         if self.phase == Phase::Comparing {
@@ -266,30 +246,37 @@ impl Incoming {
             (self.claim, self.asks) = (None, false);
             return self.offer.root.is_none();
         }
-        let Some(hold) = self.hold.as_mut().filter(|_| !self.is_inline) else { return false };
+        if self.is_inline || self.hold.is_none() {
+            return false;
+        }
         // All that is kept must be said at once.
-        let past = self.tree.runs().nth(RANGES_MAX);
-        if let Some(run) = past {
+        let known = self.known();
+        if let Some(run) = known.get(RANGES_MAX) {
             self.tree.truncate(run.start);
+            self.copying.truncate(run.start);
             // The others were written all the same: neither reads what was not written as zeros from now on, nor is what
             // was hashed before still there.
             self.left = u64::MAX;
-            hold.read_again(run.start);
+            if let Some(hold) = &mut self.hold {
+                hold.read_again(run.start);
+            }
         }
-        self.high = self.tree.prefix();
-        hold.resume(self.high);
+        let start = known.first().filter(|run| run.start == 0);
+        self.high = start.map_or(0, |run| run.end);
+        if let Some(hold) = &mut self.hold {
+            hold.resume(self.high);
+        }
         self.end = None;
         self.damaged = false;
         self.asked = 0;
         self.gained = false;
-        self.copying.clear();
         self.is_resumed = true;
         true
     }
 
     /// What was kept of a former connection, if that is to be said.
     pub(super) fn remembers(&mut self) -> Option<Vec<Range<u64>>> {
-        let runs: Vec<_> = self.tree.runs().collect();
+        let runs = self.known();
         (std::mem::take(&mut self.is_resumed) && !runs.is_empty()).then_some(runs)
     }
 
@@ -330,6 +317,14 @@ impl Incoming {
         end.map(drop).ok_or(past(self.offer.block_size.index(u64::MAX)))
     }
 
+    /// The bytes that a run of blocks covers, as offset and length.
+    pub(super) fn span(&self, blocks: &Range<u64>) -> Option<(u64, u64)> {
+        let offset = self.offer.block_size.offset(blocks.start)?;
+        let end = self.offer.block_size.offset(blocks.end)?;
+        let end = end.min(self.known_end().unwrap_or(u64::MAX));
+        Some((offset, end.checked_sub(offset)?))
+    }
+
     /// How long the block at `index` must be, if the size is known.
     pub(super) fn block_len(&self, index: u64) -> Option<u64> {
         let offset = self.offer.block_size.offset(index)?;
@@ -347,7 +342,7 @@ impl Incoming {
         if len != expected && !(may_be_short && len < full) {
             return Err(ProtocolError::BlockLength { entry, index, bytes: len, expected });
         }
-        if self.tree.contains(index) {
+        if self.knows(index) {
             return Err(ProtocolError::BlockAgain { entry, index });
         }
         if len < expected && self.high.max(self.tree.end()) > index.saturating_add(1) {

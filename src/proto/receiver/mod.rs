@@ -9,7 +9,7 @@
 //! | `Listening` | `Offer`, no descriptor left | waits for a commit; or `Begin` with its first block | `Listening` |
 //! | `Listening` | `Offer` by time | `Look` | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
-//! | `Listening` | `Same` | `Copy`, where a file is being replaced | `Listening` |
+//! | `Listening` | `Same` | | `Listening` |
 //! | `Listening` | `Zeros` | `WriteZeros`, where an earlier attempt left something, and of a stream | `Listening` |
 //! | `Listening` | `Claim` | what has the name is hashed with the floor | `Listening` |
 //! | `Listening` | `End` | `Commit`, if whole; else blocks are asked for again | `Listening` |
@@ -20,6 +20,7 @@
 //! | `Listening` | `Out`, something pending | | `Speaking`, to say `Abort` |
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, the floor is [kept](Receiver::keep_floor) | `Hello` once, `Heartbeat` when due | `Speaking` |
+//! | `Speaking` | `poll`, a file is being replaced, and some of it stays the same | `TakeOver`, block by block | `Speaking` |
 //! | `Speaking` | `poll`, a claim is to be checked | `Read`; then `Commit` if it is the same, else `Begin` beside or `Refuse` | `Speaking` |
 //! | `Speaking` | `poll`, files were closed since there was no descriptor for an entry | `Begin` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
@@ -38,6 +39,7 @@ mod action;
 mod books;
 mod commits;
 mod contest;
+mod copies;
 mod dispatch;
 mod entry;
 mod former;
@@ -337,43 +339,34 @@ impl Receiver {
             return Ok(());
         }
         let task = self.current.as_ref().and_then(|current| current.tasks.front());
-        if let Some(Task::Compare { len, .. } | Task::Check { len, .. }) = task
+        if let Some(Task::Compare { len, .. }) = task
             && held.is_ok_and(|bytes| bytes.len() > *len)
         {
             return Err(Misuse::TooMuch.into());
         }
-        let fits = |task: &Task| matches!(task, Task::Compare { .. } | Task::Check { .. });
+        let fits = |task: &Task| matches!(task, Task::Compare { .. });
         match (self.answer(fits)?, held) {
             (Task::Compare { entry, .. }, Ok(bytes)) => {
                 self.compared(entry, Root::of(bytes), bytes.len());
             }
-            (Task::Check { entry, index, .. }, Ok(bytes)) => self.copied(entry, index, bytes),
-            (Task::Compare { entry, .. } | Task::Check { entry, .. }, Err(reason)) => {
-                self.drop_entry(entry, reason);
-            }
+            (Task::Compare { entry, .. }, Err(reason)) => self.drop_entry(entry, reason),
             _ => {}
         }
         Ok(())
     }
 
-    /// The store wrote or copied what it was asked to, or could not.
+    /// The store wrote what it was asked to, or could not.
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Write`], [`Step::WriteZeros`] or [`Step::Copy`].
+    /// [`Misuse::NotAsked`] outside an answer to [`Step::Write`] or [`Step::WriteZeros`].
     pub fn handle_written(&mut self, written: Result<(), Refusal>) -> Result<(), Failure> {
-        let fits = |task: &Task| {
-            matches!(task, Task::Write { .. } | Task::Zeros { .. } | Task::Copy { .. })
-        };
+        let fits = |task: &Task| matches!(task, Task::Write { .. } | Task::Zeros { .. });
         match (self.answer(fits)?, written) {
-            (
-                Task::Write { entry, .. } | Task::Zeros { entry, .. } | Task::Copy { entry, .. },
-                Err(reason),
-            ) => {
+            (Task::Write { entry, .. } | Task::Zeros { entry, .. }, Err(reason)) => {
                 self.drop_entry(entry, reason);
             }
             (Task::Zeros { entry, blocks }, Ok(())) => self.zeros(entry, blocks),
-            (Task::Copy { entry, blocks }, Ok(())) => self.check_copied(entry, blocks),
             (Task::Write { entry, block, .. }, Ok(())) => self.written(entry, block.as_ref()),
             _ => {}
         }

@@ -120,10 +120,13 @@ impl Receiver {
             if is_scarce && self.scarce.is_deferred(entry) {
                 continue;
             }
-            if let Some(index) = incoming.next_copy() {
-                let len = incoming.block_len(index).and_then(|len| usize::try_from(len).ok());
-                let offset = incoming.offer.block_size.offset(index);
-                if let Some((offset, len)) = offset.zip(len) {
+            // A sender that can go on gets the floor back in time. One that cannot, before the end, waits for what is said below.
+            let may_copy = !is_late || self.waited_for && incoming.end.is_some();
+            if let Some(index) = incoming.copying.first().filter(|_| may_copy) {
+                let place = incoming.span(&(index..index.saturating_add(1)));
+                if let Some((offset, len)) = place
+                    && let Ok(len) = usize::try_from(len)
+                {
                     self.reading = Some((entry, offset, len));
                     return self.read_again();
                 }
@@ -201,7 +204,7 @@ impl Receiver {
                 (self.spoke, self.advanced) = (true, true);
             }
             if self.link.may_say() && std::mem::take(&mut incoming.gained) {
-                let blocks: Vec<_> = incoming.tree.runs().take(RANGES_MAX).collect();
+                let blocks: Vec<_> = incoming.known().into_iter().take(RANGES_MAX).collect();
                 self.link.say(now, &Message::Kept { entry, blocks }, out)?;
                 (self.spoke, self.advanced) = (true, true);
             }

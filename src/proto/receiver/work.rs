@@ -53,16 +53,6 @@ pub(super) enum Task {
         offset: u64,
         block: Option<Hashed>,
     },
-    Copy {
-        entry: EntryId,
-        blocks: Range<u64>,
-    },
-    /// Read and hash a block that was copied: the file that it came from may have changed since it was hashed.
-    Check {
-        entry: EntryId,
-        index: u64,
-        len: usize,
-    },
     /// Make blocks zeros.
     Zeros {
         entry: EntryId,
@@ -184,20 +174,6 @@ impl Receiver {
                         current.asked = false;
                     }
                     return Err(Misuse::OtherInput.into());
-                }
-                Task::Copy { entry, blocks } => {
-                    // One at a time: each is read again.
-                    let first = blocks.start..blocks.start.saturating_add(1).min(blocks.end);
-                    if let Some((offset, len)) = self.span(entry, &first) {
-                        return Ok(Step::Copy { entry, offset, len });
-                    }
-                    self.skip_task();
-                }
-                Task::Check { entry, index, len } => {
-                    if let Some((offset, _)) = self.span(entry, &(index..index.saturating_add(1))) {
-                        return Ok(Step::Read { entry, offset, len });
-                    }
-                    self.skip_task();
                 }
                 Task::Zeros { entry, blocks } => {
                     if let Some((offset, len)) = self.left_at(entry, &blocks) {

@@ -15,6 +15,7 @@ mod codec;
 mod compare;
 mod completions;
 mod contest;
+mod copies;
 mod cuts;
 mod damage;
 mod deadlines;

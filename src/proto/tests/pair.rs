@@ -353,6 +353,7 @@ impl Pair {
                 self.receiver.handle_held(Ok(&held)).unwrap();
             }
             ReceiveAction::TakeOver { entry, offset, len } => {
+                self.now += self.bob.rival_time;
                 self.bob.copy(entry, offset, len);
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_held(Ok(&held)).unwrap();
@@ -437,10 +438,6 @@ impl Pair {
             Ok(Step::WriteZeros { entry, offset, len }) => {
                 let written = bob.write_zeros(entry, offset, usize::try_from(len).unwrap());
                 self.receiver.handle_written(written).unwrap();
-            }
-            Ok(Step::Copy { entry, offset, len }) => {
-                bob.copy(entry, offset, usize::try_from(len).unwrap());
-                self.receiver.handle_written(Ok(())).unwrap();
             }
         }
         true
