@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use crate::common::photo_path;
-use crate::haul::{Finished, Haul, content, exec, run};
+use crate::haul::{Finished, Haul, content, exec, run, run_with};
 
 fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["event"].as_str().unwrap()).collect()
@@ -297,4 +297,17 @@ fn reader_of_json_that_is_late_misses_no_receipt() {
     let stdout = String::from_utf8(bob.stdout).unwrap();
     let received = stdout.lines().filter(|line| line.contains("\"received\"")).count();
     assert_eq!(received, MANY);
+}
+
+#[test]
+fn json_progress_of_a_stream_counts_what_has_come() {
+    let inbox = tempdir().unwrap();
+    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--json"]);
+    let alice = run_with(["send", "-", "--json", &address], b"four".to_vec()).code(0);
+    for side in [alice, bob.finish().code(0)] {
+        let events = side.events();
+        assert_progress(&events, 4);
+        let progress = events.iter().filter(|event| event["event"] == "progress");
+        assert!(progress.into_iter().all(|event| event["total"] == 4), "{events:?}");
+    }
 }

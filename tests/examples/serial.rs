@@ -1,4 +1,4 @@
-//! The example for serial ports, over two terminals of this machine between which a byte is lost.
+//! The example for serial ports, over two terminals of this machine between which bytes are lost.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -36,30 +36,43 @@ fn terminal() -> Terminal {
     Terminal { end: end.into(), path, _held: held }
 }
 
-/// Passes on what comes, but for one byte, until it is told to stop.
-fn carry(mut from: &File, mut to: &File, mut lost: Option<usize>, stop: &AtomicBool) {
+/// What a line loses, from this byte on.
+#[derive(Clone, Copy)]
+enum Loss {
+    Byte(usize),
+    /// All that is under way, until whoever sends waits for an answer.
+    Cut(usize),
+}
+
+/// Passes on what comes, but for a loss, until it is told to stop.
+fn carry(mut from: &File, mut to: &File, loss: Loss, stop: &AtomicBool) {
     let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-    let mut buffer = [0; 1000];
+    let mut lost = match loss {
+        Loss::Byte(at) => at..at + 1,
+        Loss::Cut(at) => at..usize::MAX,
+    };
+    let (mut buffer, mut passed, mut quiet) = ([0; 1000], 0, 0);
     while !stop.load(Ordering::Relaxed) {
         let mut waits = [PollFd::new(from, PollFlags::IN)];
         if poll(&mut waits, Some(&tick)).expect("it can be waited for") == 0 {
+            quiet += 1;
+            if quiet == QUIET && lost.contains(&passed) {
+                lost.end = passed;
+            }
             continue;
         }
+        quiet = 0;
         let count = from.read(&mut buffer).expect("it is held open");
         let bytes = &buffer[..count];
-        match lost {
-            Some(place) if place < count => {
-                to.write_all(&bytes[..place]).expect("it is held open");
-                to.write_all(&bytes[place + 1..]).expect("it is held open");
-                lost = None;
-            }
-            _ => {
-                to.write_all(bytes).expect("it is held open");
-                lost = lost.map(|place| place - count);
-            }
-        }
+        let [start, end] = [lost.start, lost.end].map(|at| at.saturating_sub(passed).min(count));
+        to.write_all(&bytes[..start]).expect("it is held open");
+        to.write_all(&bytes[end..]).expect("it is held open");
+        passed += count;
     }
 }
+
+/// How many ticks without a byte are silence.
+const QUIET: u32 = 4;
 
 /// One end of the transfer, as a process.
 fn start(role: &str, path: &std::path::Path, port: &Terminal) -> Child {
@@ -70,7 +83,7 @@ fn start(role: &str, path: &std::path::Path, port: &Terminal) -> Child {
 }
 
 #[test]
-fn serial_delivers_a_file_over_terminals_that_lose_a_byte() {
+fn serial_delivers_a_file_over_terminals_that_lose_a_byte_and_are_cut() {
     let folder = tempfile::tempdir().expect("there is room");
     let (file, inbox) = (folder.path().join("file"), folder.path().join("inbox"));
     let content: Vec<u8> =
@@ -81,8 +94,8 @@ fn serial_delivers_a_file_over_terminals_that_lose_a_byte() {
     let (near, far) = (terminal(), terminal());
     let stop = Arc::new(AtomicBool::new(false));
     let (sent, received) = thread::scope(|scope| {
-        scope.spawn(|| carry(&near.end, &far.end, Some(9_000), &stop));
-        scope.spawn(|| carry(&far.end, &near.end, Some(40), &stop));
+        scope.spawn(|| carry(&near.end, &far.end, Loss::Cut(9_000), &stop));
+        scope.spawn(|| carry(&far.end, &near.end, Loss::Byte(40), &stop));
         let receiver = start("receive", &inbox, &far);
         let sender = start("send", &file, &near);
         let sent = sender.wait_with_output();
