@@ -80,7 +80,7 @@ use crate::tree::Root;
 ///    after reading more from the stream if it had too few the last time. It takes one message, or asks for one thing
 ///    of the store, which is answered; then poll again.
 /// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed) with its
-///    [`Ticket`], or [`handle_taken`](Receiver::handle_taken), if it has handed the file back; then poll again.
+///    [`Ticket`](crate::proto::Ticket), or [`handle_taken`](Receiver::handle_taken), if it has handed the file back; then poll again.
 /// 4. After [`ReceiveAction::Closed`], the session is over, and well.
 ///
 /// [`Files`](crate::drive::Files) does to a store what this asks.
