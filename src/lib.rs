@@ -29,8 +29,9 @@
 //! ───────────────────────────────────────────────────────────────────────────
 //! drive       Transfer, Server: move bytes between the four below; threads, clocks, retries
 //! ───────────────────────────────────────────────────────────────────────────
-//! transport   Connector, Acceptor     memory, tcp, unix, stdio, exec │ yours
-//! store       Source, Store           fs, memory, stream             │ yours
+//! transport   Connector, Acceptor     memory, tcp, unix, stdio, exec        │ yours
+//!             line, Threaded          make one of a serial port, or of calls that block
+//! store       Source, Store           fs, memory, stream                    │ yours
 //! ───────────────────────────────────────────────────────────────────────────
 //! proto       Sender, Receiver: sans-IO; bytes and completions in, bytes and actions out
 //! tree        hashes of blocks, merged to the hash of the file
@@ -60,6 +61,24 @@
 //!   over a stream that does (ssh, TLS, a private network).
 //! - **Deletion.** There is no message that removes anything.
 //! - **Compression, NAT traversal, relays.** A stream may do these; haul does not.
+//!
+//! # Embed it
+//!
+//! Each step works alone: take what comes along, and put your own in its place where that does not fit.
+//!
+//! 1. **A stream**, or a way to get one: [`transport`] has some, and [your own](#bring-your-own-transport) needs one method. Of a
+//!    line that has no connections (a serial port, a radio) [`transport::line`] makes a transport, and
+//!    [`transport::Threaded`] of calls that block.
+//! 2. **What is sent, and where it goes**: a [`Source`] and a [`Store`], of [`store`] or [your own](#bring-your-own-store).
+//! 3. **The settings**: [`Config::default`] serves most, [`Config::for_rate`] lines below 51 KiB/s. A receiver says what peers may
+//!    take ([`Limits`]), and what becomes of files that exist ([`Existing`]).
+//! 4. **A run**: [`Transfer::send_via`] and [`Transfer::receive_via`] connect, and connect anew; [`Transfer::send`] and
+//!    [`Transfer::receive`] use the one stream that they are given; a [`Server`] receives from many. An [`Observer`] hears
+//!    what happens, and [`Cancel`] stops it from another thread. Where calls that block do not fit, there is [a loop of your
+//!    own](#drive-the-core-yourself).
+//! 5. **What came of it**: of a [`Summary`], ask [`is_complete`](Summary::is_complete): a transfer in which entries
+//!    were refused is no error. Of an [`Error`], [`is_transient`](Error::is_transient): then the same call, later, goes on from the
+//!    blocks that arrived. What was [delivered](Event::Delivered) stays so in either case.
 //!
 //! # Bring your own transport
 //!
@@ -92,8 +111,24 @@
 //! }
 //! ```
 //!
-//! With the feature `testing`, `haul::testing::transport` checks a transport of yours against the contract, and
-//! `haul::testing::store` a store.
+//! With the feature `testing`, `haul::testing::transport::check` checks a transport of yours against the contract.
+//!
+//! # Bring your own store
+//!
+//! `examples/custom_store.rs` has a source and a store, of a map and of objects that are named by their hash. The traits say what
+//! each call owes; in the order of an entry's life:
+//!
+//! 1. [`Store::begin`] looks at what has the name, and opens the entry: new, partial, or existing. It takes no space.
+//! 2. [`Store::read_at`] gives what an earlier attempt left, or what exists, so that it need not travel;
+//!    [`Store::write_at`] and [`Store::write_zeros`] put what arrives at its place.
+//! 3. [`Store::commit`] makes it durable, then visible, and [`Store::poll_committed`] says so, by the ticket of the commit.
+//!    **The receipt is sent for this word**: so it comes last.
+//! 4. [`Store::suspend`] keeps what was written for the next attempt, [`Store::discard`] removes it.
+//!
+//! A [`Source`] has the steps [`rewind`](Source::rewind), [`next_entry`](Source::next_entry), [`open`](Source::open),
+//! [`read_at`](Source::read_at), and [`finish`](Source::finish), which says whether the content was the same all the time.
+//!
+//! With the feature `testing`, `haul::testing::store::check_store`, `check_tickets` and `check_source` check yours.
 //!
 //! # Drive the core yourself
 //!

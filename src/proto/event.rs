@@ -35,7 +35,12 @@ pub enum Event {
         /// Bytes of content of all entries offered so far, as far as they are known.
         offered: u64,
     },
-    /// The receiver vouches for an entry: at the sender, its receipt has come; at the receiver, it was given.
+    /// The receiver vouches for an entry: it has all of it, under this name and as safely as the receipt says, and no later
+    /// failure changes that. In a transfer this is said once of an entry, over all its connections.
+    ///
+    /// At the sender, the receipt has come. At the receiver, the store has ended the commit, and the receipt is on its way: if it
+    /// is lost with the connection, the sender hears it on the next one, or learns that the content is
+    /// [held](super::Outcome::Held) when it sends the entry again.
     Delivered {
         /// The entry.
         entry: EntryId,

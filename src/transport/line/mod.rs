@@ -18,17 +18,19 @@
 //!
 //! // In earnest: a serial port in raw mode, whose calls return after a while.
 //! let (near, far) = memory::pipe(1024.try_into()?);
-//! // 115200 baud.
+//! // 115200 baud: a byte takes ten bits.
 //! let rate = NonZeroU32::new(11_520).expect("it is not zero");
+//! // Blocks, turns and deadlines for so slow a line, at both ends.
+//! let config = Config::for_rate(rate.get().into());
 //! let store = MemoryStore::new();
 //! let receiver = thread::spawn({
 //!     let store = store.clone();
-//!     let mut line = Listening::new(Line::new(far, rate));
-//!     move || Transfer::new(Config::default()).receive_via(&store, &mut line)
+//!     let (config, mut line) = (config.clone(), Listening::new(Line::new(far, rate)));
+//!     move || Transfer::new(config).receive_via(&store, &mut line)
 //! });
 //! let mut source = MemorySource::new().file(RelPath::parse(b"photo.jpg")?, "pixels");
 //! let mut line = Line::new(near, rate);
-//! let summary = Transfer::new(Config::default()).send_via(&mut source, &mut line)?;
+//! let summary = Transfer::new(config).send_via(&mut source, &mut line)?;
 //! receiver.join().expect("the receiver does not panic")?;
 //! assert_eq!(summary.delivered, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
