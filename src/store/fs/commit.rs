@@ -21,13 +21,13 @@ use rustix::io::Errno;
 use super::expiry::Expiry;
 use super::failed::{self, During, Failed};
 use super::file::{FsFile, stat_refusal};
-use super::folder::{Folder, Tree, Way};
+use super::folder::{Folder, FolderId, Tree, Way};
 use super::mode;
 use super::name::{self, Turns};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
 use super::reserve::Reserve;
-use super::stat::{self, Id, Stamp};
+use super::stat::{self, Stamp};
 use super::sync::Queue;
 use super::sys;
 use crate::proto::{Durability, Refusal, RelPath, StoreOperation, Ticket, Timestamp};
@@ -90,11 +90,11 @@ pub(super) struct Job {
 /// A folder that must be durable. It is not opened for that before its turn: a path may be long, and a batch has many.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    id: Id,
+    id: FolderId,
     /// Where it is; `None`: it is the root.
     path: Option<RelPath>,
     /// The folder in it that is then known to have a durable name.
-    below: Option<Id>,
+    below: Option<FolderId>,
     /// Its handle, if the entry has one anyway.
     held: Option<Folder>,
 }
@@ -264,7 +264,7 @@ impl Job {
     }
 
     /// The folders on a way that must be durable: the last one, and each that holds one whose name is not.
-    fn wants(&self, ids: &[Id], mut path: Option<RelPath>) -> Vec<Wanted> {
+    fn wants(&self, ids: &[FolderId], mut path: Option<RelPath>) -> Vec<Wanted> {
         let held = match &self.file.what {
             What::Partial { folder, .. } | What::Existing(Existing { folder, .. }) => Some(folder),
             What::Folder | What::Link { .. } => None,
@@ -272,7 +272,7 @@ impl Job {
         let held = held.cloned();
         let last = ids.last().map(|&id| Wanted { id, path: path.clone(), below: None, held });
         let mut wanted: Vec<_> = last.into_iter().collect();
-        let is_named = |id: &Id| self.shared.tree.is_named(*id);
+        let is_named = |id: &FolderId| self.shared.tree.is_named(*id);
         if self.commit.durability != Durability::Synced || ids.iter().skip(1).all(is_named) {
             return wanted;
         }

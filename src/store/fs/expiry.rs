@@ -13,13 +13,13 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{Dir, Stat};
 use rustix::process::geteuid;
 
-use super::folder::Folder;
+use super::folder::{Folder, FolderId};
 use super::partial;
 use super::stat::{self, Id};
 
 /// The folders in which it was looked, and when.
 #[derive(Debug, Default)]
-pub(super) struct Expiry(Mutex<HashMap<Id, Instant>>);
+pub(super) struct Expiry(Mutex<HashMap<FolderId, Instant>>);
 
 impl Expiry {
     /// Removes from a folder what nobody has changed for `keep`, unless it was looked there a short while ago.
@@ -65,5 +65,5 @@ fn remove_expired(folder: &Folder, keep: Duration) {
 /// A folder is listed once in this time: a large one takes a second for that.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// To forget one is to list it once more. 32 bytes each.
+/// To forget one is to list it once more. 64 bytes each.
 const MOST_KNOWN: usize = 16_384;

@@ -12,21 +12,37 @@ use super::failed::{During, Failed, Result};
 use super::stat::Id;
 #[cfg(test)]
 use super::store::tests::Hook;
+use super::sys;
 use crate::proto::{Refusal, RelPath, StoreOperation};
 
 /// A handle of a folder. It stays with the folder wherever that is moved to.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     handle: Arc<OwnedFd>,
-    pub(super) id: Id,
+    pub(super) id: FolderId,
     /// That of the root, for all that is opened from it.
     #[cfg(test)]
     pub(super) hook: Arc<Hook>,
 }
 
+/// Which folder it is, for as long as something is known of it: its inode alone is that of another one, once it was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FolderId {
+    inode: Id,
+    /// When it was made. `None`: the file system does not tell.
+    born: Option<(i64, u32)>,
+}
+
+impl FolderId {
+    fn of(handle: &OwnedFd) -> Result<Self> {
+        let inode = Id::of(&fstat(handle).during(StoreOperation::Stat)?);
+        Ok(Self { inode, born: sys::born(handle) })
+    }
+}
+
 impl Folder {
     pub(super) fn new(handle: OwnedFd) -> Result<Self> {
-        let id = Id::of(&fstat(&handle).during(StoreOperation::Stat)?);
+        let id = FolderId::of(&handle)?;
         Ok(Self {
             handle: Arc::new(handle),
             id,
@@ -99,12 +115,12 @@ pub(super) struct Way {
     /// The last one.
     pub(super) folder: Folder,
     /// All of them, from the root to the last. Invariant: not empty.
-    pub(super) ids: Vec<Id>,
+    pub(super) ids: Vec<FolderId>,
 }
 
 /// Folders of which something is known. To forget one costs a little work or leaves an empty folder, never more.
 #[derive(Debug, Default)]
-struct Known(HashSet<Id>);
+struct Known(HashSet<FolderId>);
 
 impl Tree {
     pub(super) fn new(root: Folder) -> Self {
@@ -130,7 +146,7 @@ impl Tree {
     pub(super) fn open_again(
         &self,
         path: Option<&RelPath>,
-        id: Id,
+        id: FolderId,
     ) -> std::result::Result<Way, Refusal> {
         let way = self.open(path)?;
         let depth = path.map_or(0, |path| path.parts().count());
@@ -227,7 +243,7 @@ impl Tree {
             }
             let Ok(above) = self.open(path.as_ref()) else { return };
             let name = below.file_name();
-            let is_it = |stat: &Stat| Id::of(stat) == id;
+            let is_it = |stat: &Stat| Id::of(stat) == id.inode;
             if !above.folder.look(name).is_ok_and(|stat| stat.as_ref().is_some_and(is_it)) {
                 return;
             }
@@ -254,11 +270,15 @@ impl Tree {
         Ok((way, is_made))
     }
 
-    pub(super) fn is_named(&self, folder: Id) -> bool {
+    pub(super) fn is_named(&self, folder: FolderId) -> bool {
         lock(&self.named).0.contains(&folder)
     }
 
-    pub(super) fn set_named(&self, folder: Id) {
+    pub(super) fn set_named(&self, folder: FolderId) {
+        // Another one may have its inode one day, and nothing would tell them apart: it is synced each time.
+        if folder.born.is_none() {
+            return;
+        }
         let mut named = lock(&self.named);
         if named.0.len() >= MOST_KNOWN {
             named.0.clear();
@@ -284,7 +304,7 @@ impl Way {
 }
 
 impl Known {
-    fn insert(&mut self, id: Id) {
+    fn insert(&mut self, id: FolderId) {
         if self.0.len() < MOST_KNOWN {
             self.0.insert(id);
         }
@@ -301,12 +321,42 @@ pub(super) const ATTEMPTS: usize = 16;
 /// As refusals have it. The same on all Unix systems.
 pub(super) const NOENT: u32 = 2;
 
-/// 16 bytes each: 1 MiB, and a little more.
+/// 40 bytes each: 2.5 MiB, and a little more.
 const MOST_KNOWN: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Another program removes a folder whose name is durable, and makes one that gets its inode.
+    #[test]
+    #[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "folders are made")]
+    fn folder_with_the_inode_of_one_that_was_removed_is_not_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let tree = Tree::new(Folder::new(root).unwrap());
+        let path = RelPath::parse(b"x").unwrap();
+        let make = || {
+            std::fs::create_dir(dir.path().join("x")).unwrap();
+            tree.open(Some(&path)).unwrap().folder.id
+        };
+        let remove = || std::fs::remove_dir(dir.path().join("x")).unwrap();
+        let first = make();
+        tree.set_named(first);
+        if first.born.is_none() {
+            return assert!(!tree.is_named(first), "nothing would tell it from another one");
+        }
+        assert!(tree.is_named(first));
+        // Until one has its inode; a clock that has not gone on since tells no time of its own.
+        for _ in 0..100_000 {
+            remove();
+            let id = make();
+            if id.inode == first.inode && id.born != first.born {
+                return assert!(!tree.is_named(id));
+            }
+        }
+        eprintln!("not tested: the file system of {} gives no inode again", dir.path().display());
+    }
 
     /// A folder on the way that holds nothing yet may be removed by the session that made it.
     #[test]

@@ -8,6 +8,7 @@
 //! | [`exchange`] | `renameat2` | `renameatx_np` | none: what is replaced goes with the rename | none, likewise |
 //! | [`next_data`], [`next_hole`] | `lseek` | `lseek` | `lseek` | none: all is data |
 //! | [`punch_hole`] | `fallocate` | none: zeros are written | none, likewise | none, likewise |
+//! | [`born`] | `statx` | `fstat` | FreeBSD `fstat`; DragonFly none: the name of a folder is synced each time | none, likewise |
 
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -96,5 +97,31 @@ pub(super) fn punch_hole(file: impl AsFd, range: &Range<u64>) -> Result<()> {
     {
         let _ = (file, range);
         Err(rustix::io::Errno::OPNOTSUPP)
+    }
+}
+
+/// Returns when an inode was made, in seconds and nanoseconds. `None`: nobody knows.
+pub(super) fn born(file: impl AsFd) -> Option<(i64, u32)> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+        let stat = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+        let is_told = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        is_told.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
+    }
+    #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+    {
+        let stat = rustix::fs::fstat(file).ok()?;
+        Some((stat.st_birthtime.into(), u32::try_from(stat.st_birthtime_nsec).ok()?))
+    }
+    #[cfg(not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        target_os = "freebsd"
+    )))]
+    {
+        let _ = file;
+        None
     }
 }
