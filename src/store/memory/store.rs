@@ -1,5 +1,6 @@
 //! A store in memory.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -484,14 +485,19 @@ impl Store for MemoryStore {
 
 impl MemoryFile {
     fn let_go(&mut self, shared: &mut Shared) {
-        if let What::Partial { id, .. } = std::mem::replace(&mut self.what, What::Done) {
-            // It is let go under whatever name somebody may have given it.
-            let mut all = shared.partials.iter_mut();
-            let Some((key, partial)) = all.find(|(_, partial)| partial.id == id) else { return };
-            partial.busy = false;
-            if partial.bytes.is_empty() {
-                let key = key.clone();
-                shared.partials.remove(&key);
+        if let What::Partial { slot, id, .. } = std::mem::replace(&mut self.what, What::Done) {
+            let mut key = (self.path.clone(), slot);
+            if shared.partial(&key, id).is_none() {
+                // It is let go under whatever name somebody gave it.
+                let mut all = shared.partials.iter();
+                let Some((other, _)) = all.find(|(_, partial)| partial.id == id) else { return };
+                key = other.clone();
+            }
+            if let Entry::Occupied(mut partial) = shared.partials.entry(key) {
+                partial.get_mut().busy = false;
+                if partial.get().bytes.is_empty() {
+                    partial.remove();
+                }
             }
         }
     }
