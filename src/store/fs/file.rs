@@ -4,8 +4,8 @@ use std::fs::Metadata;
 use std::io;
 
 use super::commit::What;
-use crate::proto::{Refusal, RelPath, StoreOperation};
-use crate::store::refusal_of;
+use crate::proto::{Offer, Refusal, RelPath, StoreOperation};
+use crate::store::{Place, refusal_of};
 
 /// An entry of an [`FsStore`](super::FsStore) that was begun. Dropping it keeps what was written, as
 /// [`Store::suspend`](crate::store::Store::suspend) does.
@@ -40,6 +40,20 @@ pub(super) fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
 
 /// `off_t` has 64 bits, one of them for the sign.
 const LARGEST: u64 = i64::MAX.unsigned_abs();
+
+/// How many bytes an entry is to take, as far as the offer says.
+pub(super) fn room_of(offer: &Offer) -> Option<u64> {
+    offer.meta.data.or(offer.meta.size)
+}
+
+/// The reason where something that is no file has the name of a file, or the like.
+pub(super) const fn clash(place: Place) -> Refusal {
+    match place {
+        // The next number may be free.
+        Place::Beside(_) => Refusal::Exists,
+        Place::Offered | Place::Replacing => Refusal::KindClash,
+    }
+}
 
 pub(super) fn stat_refusal(error: &io::Error) -> Refusal {
     refusal_of(StoreOperation::Stat, error)

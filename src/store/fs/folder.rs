@@ -330,7 +330,7 @@ mod tests {
 
     /// Another program removes a folder whose name is durable, and makes one that gets its inode.
     #[test]
-    #[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "folders are made")]
+    #[expect(clippy::disallowed_methods, reason = "another program makes folders")]
     fn folder_with_the_inode_of_one_that_was_removed_is_not_known() {
         let dir = tempfile::tempdir().unwrap();
         let root = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::commit::{Existing, Job, Shared, Trouble, What};
 use super::expiry::Expiry;
 use super::failed::{self, During, Failed};
-use super::file::{FsFile, end_of, stat_refusal};
+use super::file::{FsFile, clash, end_of, room_of, stat_refusal};
 use super::fold::fold;
 use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
@@ -573,20 +573,6 @@ impl Store for FsStore {
             return self.suspend(file);
         }
         self.remove(&file.path, &file.what);
-    }
-}
-
-/// How many bytes an entry is to take, as far as the offer says.
-fn room_of(offer: &Offer) -> Option<u64> {
-    offer.meta.data.or(offer.meta.size)
-}
-
-/// The reason where something that is no file has the name of a file, or the like.
-const fn clash(place: Place) -> Refusal {
-    match place {
-        // The next number may be free.
-        Place::Beside(_) => Refusal::Exists,
-        Place::Offered | Place::Replacing => Refusal::KindClash,
     }
 }
 
