@@ -101,7 +101,9 @@ pub enum Unchanged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlines {
-    /// From the start of a session to the end of the peer's greeting, however many bytes it comes in.
+    /// From the start of a session to the end of the peer's greeting, however many bytes it comes in. While the stream takes
+    /// bytes of this side's turn, the deadlines of these hold instead; one that has taken none at all, as while it shakes hands
+    /// below, has this time.
     /// Default: 10 s.
     pub hello: Duration,
     /// Without any byte from a peer that has the floor, or any byte taken by one that listens. Default: 30 s;

@@ -6,10 +6,11 @@
 //! | for a byte of the peer | its last byte; or the stream took the last byte of this side's turn | `silence`; before the first byte of an answer also the time in which `rate` moves that turn | [`Stall::Silence`] |
 //! | for the rest of a message | its first byte | `progress` | [`Stall::Progress`] |
 //! | for something that moves an entry | the last such thing, the turns of this side not counted | `idle` | [`Stall::Idle`] |
+//! | for the stream to take its first byte of all, before the peer has greeted | the session began | `hello` | [`Stall::Hello`] |
 //! | for the stream to take a byte | it took the last one, or this side began to write | `silence` | [`Stall::Write`] |
 //! | for the stream to take [`LEAST`] bytes, or all there is | as many were taken, or this side began to write | `progress` | [`Stall::Drip`] |
 //!
-//! While bytes of this side's turn are not taken, the peer owes no answer: then the last two rows hold and no other.
+//! While bytes of this side's turn are not taken, the peer owes no answer: then the last three rows hold and no other.
 //!
 //! While this side does not read, the peer is not judged: each wait above is longer by that time. A pause has an end
 //! of its own, `idle` after something moved an entry last.
@@ -51,6 +52,8 @@ pub(super) struct Timer {
 struct Writing {
     /// The caller says what the stream takes. One that never does has a stream that takes all of it at once.
     is_told: bool,
+    /// The stream took a byte at some time.
+    has_begun: bool,
     /// Bytes that are not taken.
     left: u64,
     /// The last byte that was taken, or when writing began.
@@ -63,7 +66,14 @@ struct Writing {
 
 impl Timer {
     pub(super) const fn new(deadlines: Deadlines, now: Duration) -> Self {
-        let writing = Writing { is_told: false, left: 0, taken: now, pace: (now, 0), told: now };
+        let writing = Writing {
+            is_told: false,
+            has_begun: false,
+            left: 0,
+            taken: now,
+            pace: (now, 0),
+            told: now,
+        };
         Self {
             deadlines,
             began: now,
@@ -163,7 +173,7 @@ impl Timer {
     /// The stream took so many bytes.
     pub(super) fn take(&mut self, now: Duration, bytes: u64) -> Result<(), Stall> {
         let writing = &mut self.writing;
-        writing.is_told = true;
+        (writing.is_told, writing.has_begun) = (true, writing.has_begun || bytes > 0);
         (writing.taken, writing.told) = (now, now);
         writing.left = writing.left.saturating_sub(bytes);
         let (_, taken) = &mut writing.pace;
@@ -193,7 +203,7 @@ impl Timer {
         self.writing.is_told = true;
         self.writing.told = now;
         if self.writing.left > 0 {
-            return self.judge(now, [self.drip(), self.write()]);
+            return self.judge(now, [self.drip(), self.write(), self.begin()]);
         }
         // It holds what it took, and has not passed all of it on.
         let after = self.deadlines.silence.saturating_add(self.drain());
@@ -226,7 +236,7 @@ impl Timer {
     /// The next deadline while the peer has the floor.
     fn next(&self) -> (Duration, Stall) {
         if self.writing.is_told && self.writing.left > 0 {
-            return earlier(self.write(), self.drip());
+            return earlier(self.begin(), earlier(self.write(), self.drip()));
         }
         let limits = &self.deadlines;
         let due = |from: Duration, after: Duration| from.saturating_add(after);
@@ -255,6 +265,14 @@ impl Timer {
     fn write(&self) -> (Duration, Stall) {
         let after = self.deadlines.silence;
         (self.writing.taken.saturating_add(after), Stall::Write { after })
+    }
+
+    /// Never due once the stream took a byte: one that shakes hands below takes none before.
+    fn begin(&self) -> (Duration, Stall) {
+        let after = self.deadlines.hello;
+        let is_begun = self.greeted || self.writing.has_begun;
+        let due = if is_begun { Duration::MAX } else { self.began.saturating_add(after) };
+        (due, Stall::Hello { after })
     }
 
     /// Never due once all is taken.

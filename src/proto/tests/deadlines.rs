@@ -8,8 +8,8 @@ use crate::config::{Config, Deadlines, Limits};
 use crate::proto::error::{Failure, Stall};
 use crate::proto::frame::PREFACE;
 use crate::proto::message::{Activity, Message, Name, WireOffer};
-use crate::proto::types::{AbortCode, EntryId, Kind};
-use crate::proto::{Event, Meta, ReceiveAction, SendAction};
+use crate::proto::types::{AbortCode, EntryId, Kind, TransferId};
+use crate::proto::{Event, Meta, ReceiveAction, SendAction, Sender};
 use crate::tree::BlockSize;
 
 const STEP: Duration = Duration::from_millis(1);
@@ -175,6 +175,22 @@ fn peer_that_takes_no_bytes_is_waited_for_until_its_deadline() {
         let mut out = Vec::new();
         assert_eq!(pair.sender.poll(start, &mut out).map(drop), stall);
         assert_eq!(pair.receiver.poll(start, &mut out).map(drop), stall);
+    }
+}
+
+#[test]
+fn stream_that_takes_not_even_the_greeting_is_left_at_its_deadline() {
+    let after = Duration::from_secs(11);
+    for told in [0, 1] {
+        let id = TransferId::new([1; 16]);
+        let mut sender = Sender::new(config(), id, [2; 16], Duration::ZERO);
+        let until = sender.poll(Duration::ZERO, &mut Vec::new());
+        assert!(matches!(until, Ok(SendAction::Await { .. })), "{until:?}");
+        assert_eq!(sender.handle_peer_took(Duration::ZERO, told), Ok(()));
+        assert_eq!(sender.handle_write_blocked(after - STEP), Ok(()));
+        let stall = Err(Failure::Stalled(Stall::Hello { after }));
+        let expected = if told == 0 { stall } else { Ok(()) };
+        assert_eq!(sender.handle_write_blocked(after), expected, "{told} bytes were taken");
     }
 }
 
