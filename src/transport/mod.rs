@@ -46,6 +46,8 @@ mod listening;
 pub mod memory;
 mod monitor;
 mod queue;
+#[cfg(feature = "secure")]
+pub mod secure;
 mod stdio;
 #[cfg(feature = "tcp")]
 pub mod tcp;
