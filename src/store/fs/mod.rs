@@ -18,6 +18,7 @@ mod options;
 mod order;
 mod partial;
 mod reserve;
+mod room;
 mod source;
 mod stat;
 mod store;

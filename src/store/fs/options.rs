@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::hidden::HiddenNames;
+use super::room::Room;
 
 /// What the embedder sets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) links: Links,
     pub(super) hidden: HiddenNames,
-    /// Bytes of the file system that are to be left free.
-    pub(super) keep_free: u64,
+    pub(super) room: Room,
     /// How long a partial file is kept that nobody comes back for.
     pub(super) keep_partials: Duration,
 }
@@ -27,7 +27,7 @@ impl Default for Options {
         Self {
             links: Links::default(),
             hidden: HiddenNames::default(),
-            keep_free: 0,
+            room: Room::default(),
             keep_partials: WEEK,
         }
     }

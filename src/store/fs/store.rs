@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, accessat, fstat, fstatvfs, openat, readlinkat,
-};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinkat};
 use rustix::io::Errno;
 
 use super::commit::{Existing, Job, Shared, Trouble, What};
@@ -37,7 +35,7 @@ use crate::proto::{
     EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, TransferId,
 };
 use crate::store::names::{Taken, beside};
-use crate::store::{Begun, Commit, Ended, Place, Standing, Store, refusal_of};
+use crate::store::{Begun, Commit, Ended, Place, Standing, Store};
 
 /// Stores entries in a folder of the file system, and nothing outside it.
 ///
@@ -178,7 +176,7 @@ impl FsStore {
     /// more; entries that are written at the same time may take 16 MiB each of what was to be left.
     #[must_use]
     pub const fn keep_free(mut self, bytes: u64) -> Self {
-        self.options.keep_free = bytes;
+        self.options.room.keep_free = bytes;
         self
     }
 
@@ -250,7 +248,8 @@ impl FsStore {
             Err(refusal) => return Ok(Err(refusal)),
         };
         if way.depth() + 1 < path.parts().count() {
-            if let Err(refusal) = self.check_room(&way.folder, room_of(offer).unwrap_or(0)) {
+            if let Err(refusal) = self.options.room.check(&way.folder, room_of(offer).unwrap_or(0))
+            {
                 return Ok(Err(refusal));
             }
             way = tree.try_make(parent.as_ref())?;
@@ -286,7 +285,9 @@ impl FsStore {
         let partial = partial::take(&folder, name, offer)?;
         let len = partial.len;
         let held = len.min(partial.allocated);
-        if let Err(refusal) = self.check_room(&folder, size.unwrap_or(0).saturating_sub(held)) {
+        if let Err(refusal) =
+            self.options.room.check(&folder, size.unwrap_or(0).saturating_sub(held))
+        {
             if len == 0 {
                 let _ = folder.remove(partial.name.as_bytes(), partial.id);
             }
@@ -339,58 +340,6 @@ impl FsStore {
         match &self.recent {
             Some(recent) if recent.id == folder.id => recent.clone(),
             _ => self.recent.insert(folder).clone(),
-        }
-    }
-
-    fn available(&self, folder: &Folder) -> failed::Result<u64> {
-        let free = fstatvfs(folder).during(StoreOperation::Stat)?;
-        Ok(free.f_bavail.saturating_mul(free.f_frsize).saturating_sub(self.options.keep_free))
-    }
-
-    fn check_room(&self, folder: &Folder, needed: u64) -> Result<(), Refusal> {
-        let available = self.available(folder)?;
-        if needed > available { Err(Refusal::NoSpace { needed, available }) } else { Ok(()) }
-    }
-
-    /// Sees to it that so much may be written, up to this end, and leaves what is to be left free.
-    fn take_room(&self, file: &mut FsFile, end: u64, len: u64) -> Result<(), Refusal> {
-        let What::Partial { folder, .. } = &file.what else { return Ok(()) };
-        // With nothing to leave, the system itself says when it is full.
-        if self.options.keep_free == 0 {
-            return Ok(());
-        }
-        if file.room < len {
-            file.room = self.available(folder)?.min(LOOK.max(len));
-        }
-        match file.room.checked_sub(len) {
-            Some(rest) => {
-                file.room = rest;
-                Ok(())
-            }
-            None => {
-                let full = io::ErrorKind::StorageFull.into();
-                Err(self.write_refusal(file, end, StoreOperation::Write, &full))
-            }
-        }
-    }
-
-    /// The reason for a write that failed, with numbers.
-    fn write_refusal(
-        &self,
-        file: &FsFile,
-        end: u64,
-        operation: StoreOperation,
-        error: &io::Error,
-    ) -> Refusal {
-        match (refusal_of(operation, error), &file.what) {
-            (Refusal::NoSpace { .. }, What::Partial { partial, folder, .. }) => {
-                let allocated = fstat(&partial.file).map_or(0, |stat| stat::allocated(&stat));
-                let size = file.size.unwrap_or(end).max(end);
-                let needed = size.saturating_sub(allocated);
-                Refusal::NoSpace { needed, available: self.available(folder).unwrap_or(0) }
-            }
-            (Refusal::TooLarge { limit, .. }, _) => Refusal::TooLarge { size: end, limit },
-            (refusal, _) => refusal,
         }
     }
 
@@ -485,14 +434,15 @@ impl Store for FsStore {
     fn write_at(&mut self, file: &mut FsFile, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let end = end_of(offset, len)?;
-        self.take_room(file, end, len)?;
+        self.options.room.take(file, end, len)?;
         let What::Partial { partial, .. } = &file.what else {
             return Err(Refusal::Store { code: 0, operation: StoreOperation::Write });
         };
         // What was verified must be there still, if there is more to come.
         file.prove_length(&partial.file.metadata().map_err(|error| stat_refusal(&error))?)?;
         let written = partial.file.write_all_at(bytes, offset);
-        written.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))?;
+        written
+            .map_err(|error| self.options.room.refusal(file, end, StoreOperation::Write, &error))?;
         file.end = file.end.max(end);
         Ok(())
     }
@@ -506,14 +456,15 @@ impl Store for FsStore {
         file.prove_length(&held)?;
         let cleared = holes::clear(&partial.file, offset..end)
             .and_then(|()| if held.len() < end { partial.file.set_len(end) } else { Ok(()) });
-        cleared.map_err(|error| self.write_refusal(file, end, StoreOperation::Write, &error))?;
+        cleared
+            .map_err(|error| self.options.room.refusal(file, end, StoreOperation::Write, &error))?;
         file.end = file.end.max(end);
         Ok(())
     }
 
     fn copy_held(&mut self, file: &mut FsFile, offset: u64, len: u64) -> Result<(), Refusal> {
         let end = end_of(offset, len)?;
-        self.take_room(file, end, len)?;
+        self.options.room.take(file, end, len)?;
         let What::Partial { partial: Partial { file: to, .. }, replaced: Some(from), .. } =
             &file.what
         else {
@@ -526,7 +477,7 @@ impl Store for FsStore {
             }
             // It is shorter than it was.
             Ok(_) => Err(Refusal::Store { code: 0, operation: StoreOperation::Copy }),
-            Err(error) => Err(self.write_refusal(file, end, StoreOperation::Copy, &error)),
+            Err(error) => Err(self.options.room.refusal(file, end, StoreOperation::Copy, &error)),
         }
     }
 
@@ -580,9 +531,6 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 
 /// Chosen by `benches/sync.rs`: a device takes more than one sync at a time.
 const SYNC_THREADS: usize = 8;
-
-/// How much is written before the free space is looked at again: a system call for some milliseconds of writing.
-const LOOK: u64 = 16 << 20;
 
 #[cfg(test)]
 pub(super) mod tests;
