@@ -349,7 +349,8 @@ impl Receiver {
             (Task::Compare { entry, .. }, Ok(bytes)) => {
                 self.compared(entry, Root::of(bytes), bytes.len());
             }
-            (Task::Compare { entry, .. }, Err(reason)) => self.drop_entry(entry, reason),
+            // What cannot be read is another file, for all that is known.
+            (Task::Compare { entry, .. }, Err(_)) => self.differs_now(entry),
             _ => {}
         }
         Ok(())

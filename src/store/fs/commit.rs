@@ -62,6 +62,8 @@ pub(super) enum Step {
     /// The second half of a rename in two steps.
     Unlink,
     SyncFolder,
+    /// What has a final name is about to be opened to be read.
+    OpenExisting,
     /// A system call is about to be given the handle of a folder. It cannot fail.
     #[cfg(test)]
     Call,
@@ -111,7 +113,8 @@ pub(super) enum What {
 /// A regular file under its final name.
 #[derive(Debug)]
 pub(super) struct Existing {
-    pub(super) file: File,
+    /// `None`: this user may not read it.
+    pub(super) file: Option<File>,
     pub(super) stamp: Stamp,
     pub(super) folder: Folder,
 }
@@ -178,7 +181,9 @@ impl Job {
         let durability = self.commit.durability;
         match &self.file.what {
             What::Folder | What::Link { .. } => Ok(()),
-            What::Existing(Existing { file, .. }) => {
+            // What cannot be read is not found equal.
+            What::Existing(Existing { file: None, .. }) => Err(Refusal::Denied),
+            What::Existing(Existing { file: Some(file), .. }) => {
                 self.shared.sync_file(file, durability).map_err(|error| sync_refusal(&error))
             }
             What::Partial { partial, folder, .. } => {
@@ -348,8 +353,12 @@ impl Job {
 }
 
 impl Existing {
-    /// Opens the regular file of this name. `None`: something else has it.
-    pub(super) fn open(folder: &Folder, name: &[u8]) -> failed::Result<Option<Self>> {
+    /// Opens the regular file of this name, if it may be read. `None`: something else has it.
+    pub(super) fn open(
+        shared: &Shared,
+        folder: &Folder,
+        name: &[u8],
+    ) -> failed::Result<Option<Self>> {
         // Looked at before it is opened: to open a device can have effects.
         let Some(standing) = folder.look(name)? else {
             return Err(Failed::new(StoreOperation::Open, Errno::NOENT));
@@ -358,9 +367,18 @@ impl Existing {
             return Ok(None);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = openat(folder, name, flags, Mode::empty());
-        let file = File::from(opened.during(StoreOperation::Open)?);
-        let stat = fstat(&file).during(StoreOperation::Stat)?;
+        let opened = match shared.step(Step::OpenExisting) {
+            Ok(()) => openat(folder, name, flags, Mode::empty()),
+            Err(_) => Err(Errno::ACCESS),
+        };
+        let (file, stat) = match opened {
+            Err(Errno::ACCESS | Errno::PERM) => (None, standing),
+            opened => {
+                let file = File::from(opened.during(StoreOperation::Open)?);
+                let stat = fstat(&file).during(StoreOperation::Stat)?;
+                (Some(file), stat)
+            }
+        };
         if !stat::is_file(&stat) {
             return Ok(None);
         }

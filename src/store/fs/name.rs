@@ -62,7 +62,7 @@ pub(super) fn give(
             Err(Refusal::KindClash) => return Err(Trouble::Taken(None)),
             renamed => return Ok(renamed?),
         }
-        match Existing::open(folder, to) {
+        match Existing::open(&claim.shared, folder, to) {
             // Put there since it was seen that there is nothing to replace.
             Ok(Some(_)) if replacing && !claim.is_overtaken() => {}
             Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),

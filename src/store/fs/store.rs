@@ -70,7 +70,7 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store};
 ///   of the open file, by device and inode. If somebody has moved something else there, that is moved back, and the
 ///   entry fails with [`Refusal::Tampered`]. So it does where a partial file is found shorter than what it held. Who may write
 ///   into it can change what was verified without that: nobody but its owner may, who is this user.
-/// - **Existing files** are never written to. Where one is replaced, that is by exchanging it with the new one, and
+/// - **Existing files** are never written to. One that this user may not read counts as different from what is offered. Where one is replaced, that is by exchanging it with the new one, and
 ///   removing it. A folder or special file, or a link in the place of a file, is never replaced, nor anything but a
 ///   link by a link.
 /// - **Links** are refused unless [`FsStore::allow_links`] says otherwise, and names that begin with a dot unless
@@ -271,7 +271,7 @@ impl FsStore {
         let (name, size) = (path.file_name(), room_of(offer));
         let mut replaced = None;
         if folder.look(name)?.is_some() {
-            let Some(existing) = Existing::open(&folder, name)? else {
+            let Some(existing) = Existing::open(&self.shared, &folder, name)? else {
                 return Ok(Err(clash(place)));
             };
             if place != Place::Replacing {
@@ -280,7 +280,7 @@ impl FsStore {
                 let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
                 return Ok(Ok(Begun::Existing(file, len)));
             }
-            replaced = Some(existing.file);
+            replaced = existing.file;
         }
         let partial = partial::take(&folder, name, offer)?;
         let len = partial.len;
@@ -419,7 +419,8 @@ impl Store for FsStore {
 
     fn read_at(&mut self, file: &mut FsFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = match &file.what {
-            What::Existing(existing) => &existing.file,
+            What::Existing(Existing { file: Some(file), .. }) => file,
+            What::Existing(_) => return Err(io::ErrorKind::PermissionDenied.into()),
             What::Partial { partial, .. } => &partial.file,
             What::Folder | What::Link { .. } => return Ok(0),
         };
