@@ -77,7 +77,7 @@ impl Place {
         if existing == Existing::Replace {
             fs::rename(&self.partial, &self.path).map_err(|error| self.failed(&error))?;
         } else {
-            match name(&self.partial, &self.path) {
+            match name(&self.partial, &self.path, |partial| fs::remove_file(partial)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(exists(&self.path));
                 }
@@ -87,7 +87,12 @@ impl Place {
         self.kept = true;
         if durability == Durability::Synced {
             let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
-            folder.map_err(|error| self.failed(&error))?;
+            folder.map_err(|error| {
+                let (shown, reason) = (shown(&self.path), explain::system(&error));
+                let message =
+                    format!("{shown} is saved, but its name is perhaps not durable: {reason}");
+                Stop::new(Code::Local, message)
+            })?;
         }
         Ok(())
     }
@@ -108,9 +113,17 @@ impl Drop for Place {
 }
 
 /// Gives the file its name, if that is free; there is no moment between the question and the deed.
-fn name(partial: &Path, path: &Path) -> io::Result<()> {
+fn name(
+    partial: &Path,
+    path: &Path,
+    remove: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     match fs::hard_link(partial, path) {
-        Ok(()) => fs::remove_file(partial),
+        Ok(()) => {
+            // The name stands, which is what counts. What cannot be removed now is swept by the next run.
+            let _ = remove(partial);
+            Ok(())
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
         // A file system without hard links.
         Err(_) => rename_to_free(partial, path),
@@ -207,6 +220,21 @@ mod tests {
             }
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn file_stands_though_its_partial_name_cannot_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (partial, path) = (dir.path().join(".haul-plain-1-0.part"), dir.path().join("x"));
+        fs::write(&partial, "content").unwrap();
+        let denied = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        assert!(name(&partial, &path, denied).is_ok());
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        sweep(dir.path());
+        assert!(path.exists() && !partial.exists(), "the next run removes it");
+        fs::write(&partial, "other").unwrap();
+        let taken = name(&partial, &path, denied).map_err(|error| error.kind());
+        assert_eq!(taken, Err(io::ErrorKind::AlreadyExists));
     }
 
     #[test]
