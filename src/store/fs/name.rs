@@ -234,7 +234,12 @@ impl Moved<'_> {
         if given_back.is_some() {
             // What came to have the final name since it was looked at is not lost. (Or it was put under the name of the
             // partial file since: who does that can put it under the final name as well, but gets no receipt for it.)
-            exchange().during(StoreOperation::Rename)?;
+            let given = match exchange() {
+                // Nothing has the final name by now, which what was to be replaced gets again.
+                Err(Errno::NOENT) => sys::rename_if_free(folder, from, to),
+                exchanged => exchanged,
+            };
+            given.during(StoreOperation::Rename)?;
         } else {
             self.put_back()?;
         }

@@ -176,3 +176,25 @@ fn store_link_replaces_nothing_but_a_link() {
         }
     }
 }
+
+/// What was to be replaced has its name again, and does not stay under that of a partial file, which others go on with.
+#[test]
+fn store_file_to_be_replaced_comes_back_if_the_new_one_is_taken_away_before_its_proof() {
+    let removals: [fn(&Path, &Path); 2] =
+        [|path, aside| fs::rename(path, aside).unwrap(), |path, _| fs::remove_file(path).unwrap()];
+    for remove in removals {
+        let mut bench = Bench::new();
+        let (path, aside) = (bench.path("x"), bench.dir.path().join("aside"));
+        fs::write(&path, "old").unwrap();
+        let (old, stood) = (fs::metadata(&path).unwrap().ino(), path.clone());
+        bench.store.shared.hook.set(move |step| {
+            if step == Step::Renamed {
+                remove(&stood, &aside);
+            }
+            Ok(())
+        });
+        assert_eq!(bench.put("x", Place::Replacing, "new"), Err(Refusal::Tampered));
+        bench.assert_names(&[("x", "old")]);
+        assert_eq!(fs::metadata(&path).unwrap().ino(), old);
+    }
+}
