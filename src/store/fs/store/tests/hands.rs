@@ -1,5 +1,6 @@
-//! A foreign hand in the folder, at random: between any two steps of a session, and between the steps of a commit, it
-//! renames, replaces, truncates and removes partial files, final names and folders, and puts links and other things there.
+//! A foreign hand in the folder, at random: between any two steps of a session, between the steps of a commit, and between
+//! the system calls of all else. It renames, replaces, truncates and removes partial files, final names and folders, and puts
+//! links and other things there.
 //!
 //! The oracle knows what the hand did. A receipt is of a file that holds what was sent, at the moment at which its commit
 //! ends; what has a final name is what was sent, what was there, or what the hand put there; what the hand put under a
@@ -74,6 +75,8 @@ struct Hand {
     /// The step of a commit that is next. What the hand puts under a final name between a rename and its proof looks as if
     /// it had been renamed, and is moved to the name of the partial file, as nobody can tell.
     at: Option<Step>,
+    /// A commit is under way: it has steps of its own, past some of which its receipt is true.
+    is_committing: bool,
     is_tired: bool,
     log: Vec<String>,
 }
@@ -394,7 +397,9 @@ impl Store for Watched {
     }
 
     fn commit(&mut self, WatchedFile(file, begun): WatchedFile, commit: Commit) {
+        self.lock().is_committing = true;
         self.inner.commit(file, commit.clone());
+        self.lock().is_committing = false;
         let (ticket, ended) =
             self.inner.poll_committed(Duration::ZERO).expect("without threads it has ended");
         let ended = ended.map_err(|failed| match failed {
@@ -491,6 +496,7 @@ fn run(seed: u64) -> u64 {
         step: 0,
         acts: 0,
         at: None,
+        is_committing: false,
         is_tired: false,
         log: vec![format!("seed {seed}, {existing:?}, {durability:?}, {about:?}")],
     };
@@ -499,13 +505,22 @@ fn run(seed: u64) -> u64 {
     let of_commits = Arc::clone(&hand);
     let has_flags = !dice.one_in(5);
     store.shared.hook.set(move |step| {
-        // Past the proof of its name a commit is over, for what it says.
-        if !matches!(step, Step::SyncFolder | Step::Unlink | Step::Call) {
-            let mut hand = of_commits.lock().unwrap();
-            hand.at = Some(step);
-            hand.act();
-            hand.at = None;
+        let mut hand = of_commits.lock().unwrap();
+        match step {
+            // Past the proof of its name a commit is over, for what it says.
+            Step::SyncFolder | Step::Unlink => {}
+            Step::Call => {
+                if !hand.is_committing && hand.dice.one_in(CALLS_IN) {
+                    hand.act();
+                }
+            }
+            step => {
+                hand.at = Some(step);
+                hand.act();
+                hand.at = None;
+            }
         }
+        drop(hand);
         let is_flag = matches!(step, Step::RenameNoReplace | Step::RenameExchange);
         if is_flag && !has_flags { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
     });
@@ -570,6 +585,9 @@ fn session(
 
 /// The hand acts in one of so many steps.
 const ACTS_IN: usize = 6;
+
+/// Of the system calls beside those of commits, one in so many is such a step.
+const CALLS_IN: usize = 8;
 
 #[test]
 fn store_with_a_foreign_hand_in_its_folder_gives_true_receipts_and_takes_nothing() {
