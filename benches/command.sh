@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The command as a whole: is it at least as fast as `nc` where the network and the disk cost nothing, and how much
-# memory does either side take, whatever is sent?
+# memory does either side take, whatever is sent? What does a tree cost that the receiver has?
 #
 #   benches/command.sh [ROUNDS]       (default 5; needs OpenBSD's nc, GNU time, b3sum if there, 12 GiB of /dev/shm)
 #
@@ -64,3 +64,27 @@ mkdir "$dir/in/many"
 seq 10000 | (cd "$dir/in/many" && split -l 1 -a 5 - file-)
 transfer "$dir/in/many"; memory "10,000 files"
 diff -r "$dir/in/many" "$dir/out/many"
+rm -rf "$dir/in/many" "$dir/out/many"
+
+mkdir "$dir/in/wide"
+# With the folder itself, as many as a receiver takes by default.
+seq 999999 | (cd "$dir/in/wide" && xargs touch)
+transfer "$dir/in/wide"; memory "999,999 names in one folder"
+rm -rf "$dir/in/wide" "$dir/out/wide"
+
+# A tree that the receiver has: what still travels, and what it costs. The wire is counted by a pipe on either side.
+again() { # OPTION... ; leaves seconds in $dir/t, bytes of both directions in $dir/{down,up}
+  rm -f "$dir/down" "$dir/up"
+  /usr/bin/time -o "$dir/t" -f %e "$haul" send -q "$@" "$dir/in/tree" \
+    "exec:tee '$dir/down' | '$haul' receive --stdio -q '$dir/out' | tee '$dir/up'"
+}
+
+rm -rf "$dir/out"; mkdir "$dir/out" "$dir/in/tree"
+head -c 409600000 /dev/urandom | (cd "$dir/in/tree" && split -b 4096 -a 6 - file-)
+again
+for option in "" --trust-times; do
+  for _ in $(seq "$rounds"); do
+    again $option
+    echo "100,000 files of 4 KiB sent again${option:+ with $option}: $(cat "$dir/t") s, $(stat -c %s "$dir/down") bytes sent, $(stat -c %s "$dir/up") answered"
+  done
+done
