@@ -189,7 +189,7 @@ impl Job {
             What::Partial { partial, folder, .. } => {
                 let Partial { file, name, id, .. } = partial;
                 self.cut(file)?;
-                let _ = mode::set(file, self.file_mode(folder));
+                self.dress_file(file, folder);
                 set_time(file, self.commit.meta.modified);
                 self.shared.sync_file(file, durability).map_err(|error| {
                     // The system may show from its cache what the device does not hold, and say at the next
@@ -204,12 +204,14 @@ impl Job {
         }
     }
 
-    /// The mode that a file gets, which depends on what it is about to replace.
-    fn file_mode(&self, folder: &Folder) -> u32 {
+    /// Gives a file its mode, and its group, which depend on what it is about to replace.
+    fn dress_file(&self, file: &File, folder: &Folder) {
         let is_replacing = self.commit.place == Place::Replacing;
         let old = is_replacing.then(|| folder.look(self.path.file_name()).ok().flatten()).flatten();
-        let old = old.filter(stat::is_file).map(|stat| stat.st_mode);
-        mode::of_file(self.commit.meta.mode, self.shared.umask, old)
+        let old = old.filter(stat::is_file);
+        let mode = old.as_ref().map(|old| old.st_mode);
+        let mode = mode::of_file(self.commit.meta.mode, self.shared.umask, mode);
+        mode::dress(file, mode, old.as_ref());
     }
 
     /// Cuts off what is beyond the size; zeros at the end that were not written become a hole.
@@ -258,7 +260,7 @@ impl Job {
                 let size = self.commit.size;
                 let old = name::give(&self.claim, folder, partial, name, size, replacing)?;
                 if let Some(old) = old {
-                    mode::narrow(&partial.file, old.st_mode);
+                    mode::narrow(&partial.file, &old);
                 }
                 self.sweep(|name| partial::sweep(folder, name, partial.id, size));
                 (ids, parent)

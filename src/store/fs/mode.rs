@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Mode, OFlags, RawMode, fchmod, fstat, openat};
+use rustix::fs::{Gid, Mode, OFlags, RawMode, Stat, fchmod, fchown, fstat, openat};
 
 use super::folder::Folder;
 use super::partial;
@@ -34,13 +34,38 @@ fn allowed(old: RawMode) -> u32 {
     OWNER | whole(GROUP) | whole(OTHERS)
 }
 
-/// Takes permissions from a file that has replaced one of this mode, which may have changed since it was looked at.
-pub(super) fn narrow(file: &File, old: RawMode) {
+/// Gives a file a mode, and the group of the file that it is about to replace: permissions that the old group had are for
+/// no other one.
+pub(super) fn dress(file: &File, mode: u32, old: Option<&Stat>) {
+    let kept = old.map_or(ALL, |old| keep_group(file, old));
+    let _ = set(file, mode & kept);
+}
+
+/// Takes permissions from a file that has replaced this one, which may have changed since it was looked at.
+pub(super) fn narrow(file: &File, old: &Stat) {
+    let allowed = allowed(old.st_mode) & keep_group(file, old);
     if let Ok(stat) = fstat(file)
-        && bits(stat.st_mode) & ALL & !allowed(old) != 0
+        && bits(stat.st_mode) & ALL & !allowed != 0
     {
-        let _ = set(file, bits(stat.st_mode) & allowed(old));
+        let _ = set(file, bits(stat.st_mode) & allowed);
     }
+}
+
+/// Gives a file the group of another one, and returns the permissions that it may have then.
+fn keep_group(file: &File, old: &Stat) -> u32 {
+    let group = Gid::from_raw(old.st_gid);
+    let has_it = || fstat(file).is_ok_and(|stat| stat.st_gid == old.st_gid);
+    if has_it() || fchown(file, None, Some(group)).is_ok() {
+        ALL
+    } else {
+        without_group(old.st_mode)
+    }
+}
+
+/// Returns the permissions that a file may have which replaces one of this mode, and has another group: its members had
+/// none as such, and those of the old group count as others now.
+fn without_group(old: RawMode) -> u32 {
+    OWNER | (bits(old) & GROUP) >> 3
 }
 
 pub(super) fn set(file: impl AsFd, mode: u32) -> rustix::io::Result<()> {
@@ -122,6 +147,19 @@ mod tests {
         ] {
             let case = format!("{offered:?} {umask:o} {old:?}");
             assert_eq!(of_file(offered, umask, old), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn mode_of_a_file_that_gets_another_group_shows_nothing_to_it_nor_to_the_old_one() {
+        for (old, mode, expected) in [
+            (0o640, 0o640, 0o600),
+            (0o664, 0o664, 0o604),
+            (0o604, 0o604, 0o600),
+            (0o755, 0o755, 0o705),
+            (0o600, 0o600, 0o600),
+        ] {
+            assert_eq!(mode & without_group(0o100_000 | old), expected, "{old:o}");
         }
     }
 

@@ -58,7 +58,9 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store};
 ///   written to, go with it if they hold nothing else.
 /// - **Modes** are `mode & 0o777` less the umask of the process, which is read once. The owner may read every
 ///   file, and use every folder. A file that replaces one keeps the mode of that if none is offered; and one that
-///   replaces another gives no permission to the group, or to others, where these had none, whatever is offered.
+///   replaces another gives no permission to the group, or to others, where these had none, whatever is offered. It keeps
+///   the group of that too; where this user may not give it that, its own group gets no permission, and others none that
+///   the old group had not.
 ///   A folder that was there before keeps its mode, and one that is made in a folder with the bit setgid keeps that.
 /// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
 ///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is

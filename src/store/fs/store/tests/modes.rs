@@ -50,6 +50,49 @@ fn store_file_that_replaces_keeps_the_mode_or_what_is_private_of_it() {
     }
 }
 
+/// A file that was shown to one group is shown to no other.
+#[test]
+fn store_file_that_replaces_keeps_the_group() {
+    use std::os::unix::fs::chown;
+
+    const FINANCE: u32 = 4_242;
+
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("not tested: only root has files of groups that are not its own");
+    }
+    // Before its own mode is set, and after that.
+    for when in [None, Some(Step::RenameExchange)] {
+        for (old, offered, expected) in [
+            (0o640, None, 0o640),
+            (0o640, Some(0o644), 0o640),
+            (0o664, Some(0o664), 0o644),
+            (0o600, Some(0o644), 0o600),
+        ] {
+            let mut bench = Bench::new();
+            let path = bench.path("x");
+            fs::write(&path, "old").unwrap();
+            set_mode(&path, old);
+            let mut meta = Meta::file(rel("x"), Some(3));
+            meta.mode = offered;
+            let offer = bench.offer(meta);
+            let begun = bench.begin(&offer, Place::Replacing).unwrap();
+            let Begun::Fresh(mut file) = begun else { panic!("fresh") };
+            bench.store.write_at(&mut file, 0, b"new").unwrap();
+            let replaced = path.clone();
+            bench.store.shared.hook.set(move |step| {
+                if step == when.unwrap_or(Step::Cut) {
+                    chown(&replaced, None, Some(FINANCE)).unwrap();
+                }
+                Ok(())
+            });
+            assert!(bench.commit(file, &offer, 3).is_ok());
+            bench.assert_names(&[("x", "new")]);
+            let stat = fs::metadata(&path).unwrap();
+            assert_eq!((stat.gid(), mode_of(&path)), (FINANCE, expected), "{old:o} {offered:?}");
+        }
+    }
+}
+
 #[test]
 fn store_folder_made_in_a_setgid_folder_keeps_the_bit() {
     for offered in [None, Some(0o750), Some(0o7777)] {
