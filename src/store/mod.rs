@@ -216,7 +216,8 @@ pub trait Store {
     /// # Errors
     ///
     /// What the device says. Of a partial file, or of one that is to be compared by its blocks, haul then asks for these
-    /// blocks from the sender. A file under its final name that cannot be read is taken for a different one.
+    /// blocks from the sender; else the entry is refused, with what [`refusal_of`] makes of it. A file under its final name for
+    /// which that is [`Refusal::Denied`] is taken for a different one.
     fn read_at(
         &mut self,
         file: &mut Self::File,

@@ -349,8 +349,9 @@ impl Receiver {
             (Task::Compare { entry, .. }, Ok(bytes)) => {
                 self.compared(entry, Root::of(bytes), bytes.len());
             }
-            // What cannot be read is another file, for all that is known.
-            (Task::Compare { entry, .. }, Err(_)) => self.differs_now(entry),
+            // What may not be read is another file, for all that is known.
+            (Task::Compare { entry, .. }, Err(Refusal::Denied)) => self.differs_now(entry),
+            (Task::Compare { entry, .. }, Err(reason)) => self.drop_entry(entry, reason),
             _ => {}
         }
         Ok(())
