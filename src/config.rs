@@ -179,7 +179,9 @@ pub struct Limits {
     /// to two open files each. Likewise the number of entries larger than a block that are being compared with files
     /// which were faster to get their names: at that number the receiver keeps the floor until some are done.
     pub commits: u32,
-    /// Holes in what is known of one file, in ranges; more are refused. Default: 1024. Cost: 2 KiB each.
+    /// Holes in what is known of one file, in ranges; a block that would make more is refused with its file. One next to what is
+    /// known makes none, and is never refused for it. Default: 1024. Cost: up to 4 KiB each, as what lies between two holes is
+    /// kept as the hashes of its subtrees.
     pub holes: u32,
     /// How many times blocks of one entry may arrive damaged and be asked for again. Default: 64 rounds.
     pub repairs: u32,
@@ -189,7 +191,8 @@ pub struct Limits {
     /// Receiver: the largest file, in bytes. Default: 2^62. A file of known size is refused before anything is begun; of a
     /// stream that goes beyond, nothing is kept.
     pub file_bytes: u64,
-    /// Receiver: the most bytes of a transfer. Default: 2^62. What goes beyond is refused likewise.
+    /// Receiver: the most bytes of a transfer. Default: 2^62. What goes beyond is refused likewise. It bounds what a sender can have
+    /// hashed, too: zeros do not travel, but each byte of them is hashed like any other, at some GB/s, and once for each entry.
     pub total_bytes: u64,
     /// Receiver: the longest name, in bytes. Default: 4095.
     pub name_bytes: u32,

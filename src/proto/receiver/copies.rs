@@ -78,6 +78,24 @@ impl Incoming {
         all.iter().collect()
     }
 
+    /// Whether these blocks, none of which is known, make more holes than may be. What joins blocks that are known does not.
+    pub(super) fn makes_holes(&self, blocks: &Range<u64>, most: u32) -> bool {
+        let joins = |index| self.knows(index);
+        if joins(blocks.end) || blocks.start.checked_sub(1).is_none_or(joins) {
+            return false;
+        }
+        // Runs are counted only where there may be so many.
+        let parts = self.tree.subtrees().saturating_add(self.copying.len()) as u64;
+        if parts < most.into() {
+            return false;
+        }
+        let known = self.known();
+        let is_first = known.first().is_none_or(|run| run.start > 0);
+        // One hole before each run, but the first if that begins the file; and the new one.
+        let holes = (known.len() as u64).saturating_add(is_first.into());
+        holes > most.into()
+    }
+
     /// Whether the block at this offset is the one to copy next.
     pub(super) fn is_copying(&self, offset: u64) -> bool {
         self.copying.first() == Some(self.offer.block_size.index(offset))

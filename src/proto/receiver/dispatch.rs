@@ -137,7 +137,8 @@ impl Receiver {
                 if let Some(place) = wanted {
                     self.begin_wanted(entry, place, tasks);
                 }
-                if let Some(reason) = self.over_budget(entry, offset, len) {
+                let blocks = index..index.saturating_add(1);
+                if let Some(reason) = self.over_budget(entry, &blocks, offset, len) {
                     self.drop_entry(entry, reason);
                     tasks.clear();
                     return Ok(());
@@ -180,7 +181,7 @@ impl Receiver {
                 }
                 let offset = bytes.saturating_mul(blocks.start);
                 let len = bytes.saturating_mul(blocks.end.saturating_sub(blocks.start));
-                if let Some(reason) = self.over_budget(entry, offset, len) {
+                if let Some(reason) = self.over_budget(entry, &blocks, offset, len) {
                     self.drop_entry(entry, reason);
                     tasks.clear();
                     return Ok(());
@@ -450,12 +451,16 @@ impl Receiver {
 
     /// Whether content leads beyond the limits, wherever it comes from; only where the size was not offered is that not
     /// known before.
-    fn over_budget(&mut self, entry: EntryId, offset: u64, len: u64) -> Option<Refusal> {
+    fn over_budget(
+        &mut self,
+        entry: EntryId,
+        blocks: &Range<u64>,
+        offset: u64,
+        len: u64,
+    ) -> Option<Refusal> {
         let limits = &self.config.limits;
         let incoming = self.entries.get_mut(&entry)?;
-        if incoming.tree.subtrees().saturating_add(incoming.copying.len()) as u64
-            > u64::from(limits.holes).saturating_mul(2).saturating_add(64)
-        {
+        if incoming.makes_holes(blocks, limits.holes) {
             return Some(Refusal::Policy);
         }
         if incoming.offer.meta.size.is_some() {
@@ -499,28 +504,31 @@ impl Receiver {
             return Err(ProtocolError::UnexpectedForEntry { kind, entry });
         }
         incoming.check_range(blocks)?;
+        let mut same = Vec::new();
         for index in blocks.clone() {
             // The range ends with the piece that was reported, at the latest.
             let block = incoming.held(index).ok_or(ProtocolError::NotHeld { entry, index })?;
             if incoming.knows(index) {
                 return Err(ProtocolError::BlockAgain { entry, index });
             }
-            if !incoming.is_to_be_copied() {
-                incoming.gain(&block);
-            }
+            same.push(block);
         }
         incoming.reach(blocks.end);
         incoming.end_with_held(blocks)?;
         // Before anything differs, nothing is copied: the file may prove to be the same altogether.
         let is_copied = incoming.phase == Phase::Filling && incoming.is_to_be_copied();
         let Some((offset, len)) = self.span(entry, blocks) else { return Ok(()) };
-        if let Some(reason) = self.over_budget(entry, offset, len) {
+        if let Some(reason) = self.over_budget(entry, blocks, offset, len) {
             self.drop_entry(entry, reason);
             return Ok(());
         }
-        if is_copied && let Some(incoming) = self.entries.get_mut(&entry) {
-            incoming.copying.insert(blocks);
-            incoming.gained = true;
+        if let Some(incoming) = self.entries.get_mut(&entry) {
+            if is_copied {
+                incoming.copying.insert(blocks);
+                incoming.gained = true;
+            } else {
+                same.iter().for_each(|block| incoming.gain(block));
+            }
         }
         self.arrive(entry, len);
         Ok(())

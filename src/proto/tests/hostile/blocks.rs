@@ -127,6 +127,28 @@ fn sender_that_makes_more_holes_with_zeros_than_allowed_is_refused() {
     refused(rogue, Refusal::Policy);
 }
 
+/// Many runs of many subtrees each, with as many holes between them as may be, and no more.
+#[test]
+fn sender_that_fills_holes_is_not_refused_and_one_that_makes_another_is() {
+    let mut rogue = offered_to(Bob::default(), &limits(|l| l.holes(40)), None);
+    for index in (0..40 * 32).filter(|index| index % 32 > 0) {
+        say_block(&mut rogue, index, &[1; 1024]);
+    }
+    // One at the start, and one before each other run. Each block here joins a run.
+    for index in [0, 64, 32, 40 * 32 + 1, 40 * 32] {
+        assert!(rogue.turn_without_waiting().iter().all(|said| said.name() != Name::Refuse));
+        say_block(&mut rogue, index, &[1; 1024]);
+    }
+    assert!(rogue.turn_without_waiting().iter().all(|said| said.name() != Name::Refuse));
+    // 37 holes are left.
+    for index in [50 * 32, 51 * 32, 52 * 32] {
+        say_block(&mut rogue, index, &[1; 1024]);
+        assert!(rogue.turn_without_waiting().iter().all(|said| said.name() != Name::Refuse));
+    }
+    say_block(&mut rogue, 53 * 32, &[1; 1024]);
+    refused(rogue, Refusal::Policy);
+}
+
 #[test]
 fn sender_of_a_stream_past_the_limits_is_refused() {
     let mut rogue = offered_to(Bob::default(), &limits(|l| l.file_bytes(2000)), None);
