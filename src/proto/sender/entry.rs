@@ -28,6 +28,8 @@ pub(super) struct Outgoing {
     have: Have,
     /// Blocks that the receiver said to keep last, on this connection.
     kept: Vec<Range<u64>>,
+    /// The most blocks that it kept on this connection: what comes and goes does not grow.
+    most_kept: u64,
     /// Blocks below this were kept on some connection: a source with a window need not give them again.
     released: u64,
     /// Where there is a window: the hashes of the last released block and of those that were read after it.
@@ -165,6 +167,7 @@ impl Outgoing {
             tree: BlockTree::new(),
             have: Have::default(),
             kept: Vec::new(),
+            most_kept: 0,
             released: 0,
             recent: VecDeque::new(),
             recent_from: 0,
@@ -236,6 +239,7 @@ impl Outgoing {
         };
         self.have = Have::default();
         self.kept.clear();
+        self.most_kept = 0;
         self.is_whole = false;
         self.cursor = 0;
         self.high = 0;
@@ -345,10 +349,10 @@ impl Outgoing {
         {
             self.recent_from = self.recent_from.saturating_add(1);
         }
-        let count = |runs: &[Range<u64>]| -> u64 {
-            runs.iter().map(|run| run.end.saturating_sub(run.start)).sum()
-        };
-        let has_grown = count(blocks) > count(&self.kept);
+        let lens = blocks.iter().map(|run| run.end.saturating_sub(run.start));
+        let count = lens.fold(0, u64::saturating_add);
+        let has_grown = count > self.most_kept;
+        self.most_kept = self.most_kept.max(count);
         self.kept = blocks.to_vec();
         Some(has_grown)
     }

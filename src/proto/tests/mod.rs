@@ -21,6 +21,7 @@ mod damage;
 mod deadlines;
 mod drivers;
 mod due;
+mod endless;
 mod floor;
 mod golden;
 mod header;
