@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
 use crate::common::{photo_path, quiet};
-use crate::haul::{Haul, content, exec, names, run, tree};
+use crate::haul::{HAUL, Haul, content, exec, names, run, tree};
 
 fn photo() -> String {
     photo_path().to_str().unwrap().to_owned()
@@ -20,6 +20,31 @@ fn send_to_unknown_host_fails_fast() {
     let failed = run(["send", &photo(), "no-such-host.invalid:7117"]).code(3);
     failed.one_error(&["cannot connect", "no-such-host.invalid:7117", "check the address"]);
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+/// The runtime opens the null device in the place of what is closed, which would be an empty file.
+#[test]
+fn standard_input_that_is_closed_is_not_sent_as_an_empty_file() {
+    for closed in ["<&-", "<>/dev/null"] {
+        for plain in ["", "--plain"] {
+            let script = format!("exec \"$0\" send {plain} - 127.0.0.1:1 {closed}");
+            let output =
+                std::process::Command::new("sh").args(["-c", &script, HAUL]).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{script}: {stderr}");
+            assert!(stderr.contains("standard input is closed"), "{script}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn standard_input_that_is_empty_is_an_empty_file() {
+    let to = tempdir().unwrap();
+    let far = exec(to.path(), "");
+    let script = "exec \"$0\" send - \"$1\" < /dev/null";
+    let sh = std::process::Command::new("sh").args(["-c", script, HAUL, &far]).output().unwrap();
+    assert_eq!(sh.status.code(), Some(0), "{}", String::from_utf8_lossy(&sh.stderr));
+    assert_eq!(fs::read(to.path().join("stdin")).unwrap(), b"");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, FileType};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use haul::store::fs::{FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
 use haul::transport::tcp::TcpOptions;
 use haul::{Cancel, Config, Observer, RateLimit, RelPath, Retry, Source, Transfer};
+use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::address::Address;
 use crate::args::Send;
@@ -126,8 +128,17 @@ fn check_stdin() -> Result<(), Stop> {
         Stop::new(Code::Local, format!("cannot use standard input: {error}"))
     };
     let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(cannot)?);
-    if stdin.metadata().map_err(cannot)?.is_dir() {
+    let meta = stdin.metadata().map_err(cannot)?;
+    if meta.is_dir() {
         let text = "standard input is a folder; give its path instead of -";
+        return Err(Stop::new(Code::Local, text));
+    }
+    // Where it is closed, the null device has taken its place before `main`, for both directions. Who means to send nothing
+    // opens that to read it.
+    let flags = fcntl_getfl(&stdin).map_err(|errno| cannot(errno.into()))?;
+    let is_null = || fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev());
+    if flags.contains(OFlags::RDWR) && meta.file_type().is_char_device() && is_null() {
+        let text = "standard input is closed, or the null device; to send an empty file: haul send - ADDR < /dev/null";
         return Err(Stop::new(Code::Local, text));
     }
     Ok(())
@@ -171,7 +182,6 @@ fn parse_name(name: &[u8]) -> Result<RelPath, Stop> {
 }
 
 fn kind(of: FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
     match () {
         () if of.is_fifo() => "a FIFO",
         () if of.is_socket() => "a socket",
