@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
 use super::*;
+#[cfg(all(feature = "testing", target_os = "linux"))]
 use crate::transport::fault::{Direction, Fault, Faulty, Misdeed};
 use crate::transport::memory;
 
@@ -308,7 +309,7 @@ fn reader_error_comes_after_its_bytes_and_stays() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "testing", target_os = "linux"))]
 fn reader_or_writer_that_the_system_has_given_up_is_an_error_that_stays() {
     const ETIMEDOUT: i32 = 110;
     let dead = |direction| {
