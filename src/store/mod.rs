@@ -150,7 +150,8 @@ impl Unsendable {
 ///   no longer than it is told to: haul sends heartbeats meanwhile.
 /// - **Short reads.** As for a source: any count up to the length of the buffer, 0 at the end.
 /// - **`Interrupted`, `WouldBlock`.** Not expected: a store handles them itself.
-/// - **After an error** that refuses an entry, haul suspends it and tells the sender; the store goes on serving others.
+/// - **After an error** that refuses an entry, haul suspends it, or discards it where it is too large or lost its name, and
+///   tells the sender; the store goes on serving others.
 /// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` says so.
 /// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
 pub trait Store {
@@ -184,7 +185,8 @@ pub trait Store {
     /// Looks at what stands under the name that `place` makes of the offer's, and opens the entry.
     ///
     /// No space may be taken on the word of the offer alone. Names, kinds and free space are checked here. For
-    /// folders and links nothing need be opened: all is done by `commit`. A file that is dropped is suspended.
+    /// folders and links nothing need be opened: all is done by `commit`. What becomes of a file
+    /// that is dropped, as when a thread panics, is the store's matter.
     ///
     /// A partial file that an earlier attempt left may be gone on with if [`Offer::may_continue`] says so. One that may not is
     /// neither written to nor removed for this entry.

@@ -64,16 +64,17 @@ use crate::store::{Begun, Commit, Ended, Place, Standing, Store};
 ///   A folder that was there before keeps its mode, and one that is made in a folder with the bit setgid keeps that.
 /// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
 ///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
-///   said; any earlier failure leaves the final name as it was. If the file itself could not be
-///   synced, its partial file is removed: the system may show from its cache what the device does not hold.
+///   said. So it does, in a folder that was moved away meanwhile, which is [`Refusal::KindClash`]. A failure before the
+///   rename leaves the final name as it was. If the file itself could not be synced, its partial file is removed: the
+///   system may show from its cache what the device does not hold.
 /// - **File descriptors**: four are kept open for commits, so that these do not lack any while files are open that
 ///   wait for content.
 /// - **Final names** are given to what was written alone: before the rename and after it the name is proved to be that
 ///   of the open file, by device and inode. If somebody has moved something else there, that is moved back, and the
 ///   entry fails with [`Refusal::Tampered`]. So it does where a partial file is found shorter than what it held. Who may write
 ///   into it can change what was verified without that: nobody but its owner may, who is this user.
-/// - **Existing files** are never written to. One that this user may not read counts as different from what is offered. Where one is replaced, that is by exchanging it with the new one, and
-///   removing it. A folder or special file, or a link in the place of a file, is never replaced, nor anything but a
+/// - **Existing files** are never written to. One that this user may not read counts as different from what is offered.
+///   Where one is replaced, that is by exchanging it with the new one, and removing it. A folder or special file, or a link in the place of a file, is never replaced, nor anything but a
 ///   link by a link.
 /// - **Links** are refused unless [`FsStore::allow_links`] says otherwise, and names that begin with a dot unless
 ///   [`FsStore::hidden_names`] does.
@@ -164,7 +165,9 @@ impl FsStore {
     /// works on another. They are started by the first commit and end with the last clone of the store, when
     /// all is done that they were given; dropping it waits for that.
     ///
-    /// With 0, [`Store::commit`] itself does the work, and takes as long as the device does.
+    /// With 0, or where the system starts no thread, [`Store::commit`] itself does the work, and takes as long as the device
+    /// does, or as other commits keep file descriptors that it lacks. No heartbeat is sent meanwhile, so that a sender gives
+    /// up where that is longer than it bears silence. Clones that were made before keep their threads.
     #[must_use]
     pub fn sync_threads(mut self, threads: usize) -> Self {
         self.pool = Arc::new(Pool::new(threads));
