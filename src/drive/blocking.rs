@@ -12,6 +12,7 @@ use super::rate::RateLimit;
 use super::receiving::{Hooks, Host, Parked};
 use super::retry::{Retry, random, random_bytes};
 use super::sending::Sending;
+use super::strangers::Strangers;
 use super::wire::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
@@ -213,6 +214,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut since = self.clock.now();
         // Why the last connection is no more, where none has come about since.
         let mut lost = None;
+        let mut strangers = Strangers::default();
         loop {
             if connector.is_waiting()
                 && self.clock.now() > since.saturating_add(self.retry.patience)
@@ -254,7 +256,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let retry = if connector.is_waiting() { 0 } else { retries };
             let pause = self.retry.pause(retry, random()).min(rest);
             if connector.is_waiting() && !self.greeted && error.is_of_stranger() {
-                self.observer.retry(attempt, &error, Duration::ZERO);
+                if let Some(unheard) = strangers.count(self.clock.now()) {
+                    if unheard > 0 {
+                        self.observer.unheard(unheard);
+                    }
+                    self.observer.retry(attempt, &error, Duration::ZERO);
+                }
                 continue;
             }
             let may = error.is_transient() && (known || self.retry.initial);

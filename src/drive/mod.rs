@@ -15,6 +15,7 @@ mod receiving;
 mod retry;
 mod sending;
 mod server;
+mod strangers;
 mod wire;
 
 use std::io::{Read, Write};

@@ -24,6 +24,13 @@ pub trait Observer {
         let _ = (attempt, cause, pause);
     }
 
+    /// Before this one there were so many connections on which nothing was offered, and of which nothing is told: whoever can
+    /// connect could have any number of them told. It concerns a [`Server`](super::Server), and a connector that
+    /// [waits](crate::Connector::is_waiting) for its peer. Of the first 16 each is told, and one more every 10 s.
+    fn unheard(&mut self, connections: u64) {
+        let _ = connections;
+    }
+
     /// The session of a [`Server`](super::Server) is over.
     fn ended(&mut self, result: &Result<Summary, Error>) {
         let _ = result;

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use self::session::{Late, serve};
+use self::session::{Late, Observing, serve};
 use super::blocking::Transfer;
 use super::board::{Bounds, PAUSE, Room, Shared};
 use super::cancel::Cancel;
@@ -20,6 +20,7 @@ use super::observer::Observer;
 use super::pulse::Pulse;
 use super::rate::RateLimit;
 use super::retry::Retry;
+use super::strangers::Strangers;
 use crate::config::Config;
 use crate::error::{Error, Operation};
 use crate::proto::Summary;
@@ -188,7 +189,8 @@ where
     C: Clock + Clone + Send,
 {
     /// Serves. `observe` makes an observer for each session, once its sender offers something or it ends; the observer hears
-    /// of its end too. It is called in the thread of the session. Of strangers that had to go for others nothing is heard.
+    /// of its end too. It is called in the thread of the session. Of strangers that had to go for others nothing is heard, and
+    /// the other strangers are [counted](Observer::unheard) beyond a few.
     ///
     /// `Ok` gives the sum of the transfer that ended a server that serves [`once`](Server::once).
     ///
@@ -210,7 +212,8 @@ where
         }
         let waker = if self.once { self.acceptor.waker() } else { None };
         let shared = Shared::new(self.bounds, self.store.clone()).waking(waker);
-        let observe = Mutex::new(observe);
+        let strangers = Strangers::default();
+        let observe = Mutex::new(Observing { make: observe, strangers });
         let (result, panicked) = thread::scope(|scope| {
             // Also where the acceptor panics: no thread waits for another one that is no more.
             let done = Done(&shared);
@@ -236,7 +239,7 @@ where
         scope: &'s thread::Scope<'s, '_>,
         threads: &mut Threads<'s>,
         shared: &'s Shared<S>,
-        observe: &'s Mutex<F>,
+        observe: &'s Mutex<Observing<F>>,
     ) -> Result<Summary, Error>
     where
         Self: 's,
@@ -260,7 +263,7 @@ where
                     next += 1;
                     let (cancel, pulse) = (Cancel::new(), Pulse::default());
                     shared.enter(id, &cancel, &pulse);
-                    let observer = Late::new(id, peer, cancel.clone(), observe);
+                    let observer = Late::new(id, peer, cancel.clone(), observe, self.clock.clone());
                     let mut transfer = Transfer::new(self.config.clone())
                         .cancel(cancel)
                         .clock(self.clock.clone())

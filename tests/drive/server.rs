@@ -1,6 +1,6 @@
 //! Many senders at one server.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use haul::{
 };
 
 use crate::scene::{
-    FrailConnector, assert_three_files, capacity, content, path, small_blocks, three_files,
-    with_server, with_sessions,
+    FrailConnector, Virtual, assert_three_files, capacity, content, path, small_blocks,
+    three_files, with_server, with_sessions,
 };
 
 mockall::mock! {
@@ -211,4 +211,47 @@ fn newer_attempt_evicts_a_half_dead_older_one() {
         assert!(sent.resent < 20_000, "{} bytes again", sent.resent);
     });
     assert_three_files(&store);
+}
+
+/// Tells of the ends of sessions, and of how many there were that nothing is told of.
+struct Ends(mpsc::Sender<Option<u64>>);
+
+impl Observer for Ends {
+    fn event(&mut self, _: &Event) {}
+
+    fn unheard(&mut self, connections: u64) {
+        self.0.send(Some(connections)).expect("the test listens");
+    }
+
+    fn ended(&mut self, _: &Result<Summary, Error>) {
+        self.0.send(None).expect("the test listens");
+    }
+}
+
+#[test]
+fn strangers_at_a_server_are_told_of_up_to_a_number_and_counted_after() {
+    let (mut connector, mut acceptor) = memory::network(capacity(4096));
+    acceptor.set_timeout(Some(Duration::from_millis(5)));
+    let (clock, cancel) = (Virtual::default(), Cancel::new());
+    let server = Server::new(acceptor, MemoryStore::new());
+    let server = server.clock(clock.clone()).cancel(cancel.clone());
+    let (ends, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        let server = scope.spawn(move || server.run(move |_, _| Ends(ends.clone())));
+        let mut come = |many| {
+            for _ in 0..many {
+                let mut stream = connector.connect().expect("a stream");
+                stream.write_all(&[0xA5; 100]).expect("it takes what it does not know");
+                // Until its session is over.
+                while !matches!(stream.read(&mut [0; 100]), Ok(0) | Err(_)) {}
+            }
+        };
+        come(100);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [None; 16]);
+        clock.pass(Duration::from_secs(10));
+        come(100);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [Some(84), None]);
+        cancel.cancel();
+        assert!(matches!(server.join().expect("no panic"), Err(Error::Cancelled)));
+    });
 }

@@ -303,6 +303,10 @@ impl Observer for Session {
         }
     }
 
+    fn unheard(&mut self, connections: u64) {
+        self.reporter.complain(&format!("nothing was offered on {connections} other connections"));
+    }
+
     fn ended(&mut self, result: &Result<Summary, Error>) {
         self.progress.finish();
         let unlisted = self.bad.count.saturating_sub(self.bad.told);

@@ -12,6 +12,7 @@ use crate::drive::clock::Clock;
 use crate::drive::observer::Observer;
 use crate::drive::pulse::Pulse;
 use crate::drive::receiving::{Hooks, Host, Parked};
+use crate::drive::strangers::Strangers;
 use crate::error::Error;
 use crate::proto::{Event, Summary, TransferId};
 use crate::store::Store;
@@ -122,33 +123,42 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
 /// How long a sender that has nothing to send keeps its place at least, while others wait for one.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Makes the observers of sessions.
+pub(super) struct Observing<F> {
+    pub(super) make: F,
+    /// Of these nothing is made beyond a number.
+    pub(super) strangers: Strangers,
+}
+
 /// The observer of a session, which is made once there is something to hear: the sender offers something, or the session
-/// ends by itself. Nobody hears of strangers that had to go.
-pub(super) struct Late<'f, F, O> {
+/// ends by itself. Nobody hears of strangers that had to go, nor of more than [a few](Strangers).
+pub(super) struct Late<'f, F, O, C> {
     id: SessionId,
     peer: Peer,
     cancel: Cancel,
-    observe: &'f Mutex<F>,
+    observing: &'f Mutex<Observing<F>>,
+    clock: C,
     observer: Option<O>,
     greeted: Option<Event>,
 }
 
-impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer> Late<'f, F, O> {
+impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Late<'f, F, O, C> {
     pub(super) const fn new(
         id: SessionId,
         peer: Peer,
         cancel: Cancel,
-        observe: &'f Mutex<F>,
+        observing: &'f Mutex<Observing<F>>,
+        clock: C,
     ) -> Self {
-        Self { id, peer, cancel, observe, observer: None, greeted: None }
+        Self { id, peer, cancel, observing, clock, observer: None, greeted: None }
     }
 
     fn observer(&mut self) -> &mut O {
-        let Self { id, peer, observe, observer, greeted, .. } = self;
+        let Self { id, peer, observing, observer, greeted, .. } = self;
         observer.get_or_insert_with(|| {
             let mut made = {
-                let mut observe = observe.lock().unwrap_or_else(PoisonError::into_inner);
-                observe(*id, peer)
+                let mut observing = observing.lock().unwrap_or_else(PoisonError::into_inner);
+                (observing.make)(*id, peer)
             };
             if let Some(event) = greeted.take() {
                 made.event(&event);
@@ -158,7 +168,7 @@ impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer> Late<'f, F, O> {
     }
 }
 
-impl<F: FnMut(SessionId, &Peer) -> O, O: Observer> Observer for Late<'_, F, O> {
+impl<F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Observer for Late<'_, F, O, C> {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Greeted { .. } if self.observer.is_none() => self.greeted = Some(event.clone()),
@@ -168,8 +178,20 @@ impl<F: FnMut(SessionId, &Peer) -> O, O: Observer> Observer for Late<'_, F, O> {
     }
 
     fn ended(&mut self, result: &Result<Summary, Error>) {
-        if self.observer.is_some() || !self.cancel.is_cancelled() {
-            self.observer().ended(result);
+        if self.observer.is_none() {
+            if self.cancel.is_cancelled() {
+                return;
+            }
+            let now = self.clock.now();
+            let counted = {
+                let mut observing = self.observing.lock().unwrap_or_else(PoisonError::into_inner);
+                observing.strangers.count(now)
+            };
+            let Some(unheard) = counted else { return };
+            if unheard > 0 {
+                self.observer().unheard(unheard);
+            }
         }
+        self.observer().ended(result);
     }
 }
