@@ -510,6 +510,8 @@ const LATE: Duration = Duration::from_secs(15);
 const UNSURE: usize = 1024;
 
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod odd;
 #[cfg(test)]
 mod tests;

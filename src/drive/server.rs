@@ -37,7 +37,8 @@ use crate::transport::{Acceptor, Peer};
 /// - **Senders that wait** have greeted while all places were taken. They are told so, by heartbeats, and get places in the
 ///   order in which they came. Of their files nothing is open. Beyond [`Server::waiting`], senders are told
 ///   that the server is busy, which [`Transfer::send_via`] takes as a reason to come again: the one that has waited longest, if
-///   it has for 30 s, else the new one.
+///   it has for 30 s, else the new one. A place is kept for 0.2 s for the one whose turn it is. Where as many in a row as there
+///   are places, and at least 4, let that pass, or go, the free places are for those that offer something first, until some do.
 /// - **Sessions** have offered something, and hold one of [`Server::sessions`] places until they end. A place is free
 ///   before the stream of its session is closed. One whose sender has had nothing to send for 60 s gives its place to one that
 ///   waits: it is told that the server is busy, and what has arrived of its files is kept for when it comes again.

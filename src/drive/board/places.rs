@@ -18,8 +18,12 @@ pub(in crate::drive) struct Bounds {
 
 /// The connections of a server, from when they are accepted until their threads have ended and their streams are closed.
 ///
-/// Invariants: at most [`Bounds::sessions`] hold a place, at most [`Bounds::waiting`] wait for one, and there are never more
-/// connections than [`Bounds::connections`].
+/// Invariants: at most [`Bounds::sessions`] hold a place for good, at most [`Bounds::waiting`] wait for one, and there are never
+/// more connections than [`Bounds::connections`].
+///
+/// A place is kept for each that is invited, so that who comes early is served early. Those who greet and offer nothing would so
+/// keep all others waiting. Once [many in a row](Places::are_kept) did, nobody waits while a place is free: it is for the first that
+/// offers something, and whoever greets is a guest until then.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Places {
@@ -28,6 +32,10 @@ pub(super) struct Places {
     connections: BTreeMap<SessionId, Connection>,
     /// The number of the next that waits.
     next: u64,
+    /// How many more invitations came to nothing than to something, of late: up to twice [as many](Places::borne) as are borne;
+    /// and when the last one did.
+    idle: usize,
+    idle_since: Duration,
     /// What was left before is to be dealt with first: nobody gets a place who begins.
     is_held_up: bool,
 }
@@ -49,9 +57,9 @@ enum Stage {
     Greeted,
     /// It has greeted, and all places were taken. They get one in the order of these numbers.
     Waiting(u64),
-    /// It may offer something: a place is kept for it for [`KEPT`]. After that, it is no better than a stranger.
+    /// It may offer something: a place is kept for it for [`KEPT`].
     Invited,
-    /// It may offer something, but the place that was kept for it is that of a sender that came back.
+    /// It may offer something, but no place is kept for it any more: it is no better than a stranger.
     Late,
     /// It has offered something, and holds a place.
     Seated,
@@ -79,7 +87,14 @@ impl Bounds {
 
 impl Places {
     pub(super) const fn new(bounds: Bounds) -> Self {
-        Self { bounds, connections: BTreeMap::new(), next: 0, is_held_up: false }
+        Self {
+            bounds,
+            connections: BTreeMap::new(),
+            next: 0,
+            idle: 0,
+            idle_since: Duration::ZERO,
+            is_held_up: false,
+        }
     }
 
     /// Whether another connection may be accepted.
@@ -141,13 +156,17 @@ impl Places {
 
     /// A sender that has greeted asks whether it may go on.
     pub(super) fn admit(&mut self, id: SessionId, now: Duration) -> Admission {
-        let is_free = !self.is_held_up && self.taken(now) < self.bounds.sessions;
+        self.take_back(now);
+        let sessions = self.bounds.sessions;
+        let is_free = !self.is_held_up && self.taken(now) < sessions;
+        let is_for_all = !self.is_held_up && !self.are_kept() && self.seated() < sessions;
         let (first, count) =
             (self.connections.values().filter_map(Connection::number).min(), self.waiting());
         let Some(connection) = self.connections.get_mut(&id) else { return Admission::Never };
         let stage = match connection.stage {
             Stage::Invited | Stage::Late | Stage::Seated => return Admission::Yes,
             Stage::Leaving => return Admission::Never,
+            Stage::Stranger | Stage::Greeted | Stage::Waiting(_) if is_for_all => Stage::Late,
             Stage::Stranger | Stage::Greeted if is_free && first.is_none() => Stage::Invited,
             Stage::Waiting(number) if is_free && first == Some(number) => Stage::Invited,
             Stage::Waiting(_) => return Admission::NotYet,
@@ -159,18 +178,49 @@ impl Places {
         };
         (connection.stage, connection.since) = (stage, now);
         match stage {
-            Stage::Invited => Admission::Yes,
+            Stage::Invited | Stage::Late => Admission::Yes,
             Stage::Waiting(_) => Admission::NotYet,
             _ => Admission::Never,
         }
     }
 
+    /// Takes invitations back that came to nothing.
+    fn take_back(&mut self, now: Duration) {
+        if now.saturating_sub(self.idle_since) >= CALM {
+            self.idle = 0;
+        }
+        let is_over = |it: &Connection| it.stage == Stage::Invited && !it.holds_place(now);
+        for invited in self.connections.values_mut().filter(|it| is_over(it)) {
+            invited.stage = Stage::Late;
+            self.idle += 1;
+            self.idle_since = now;
+        }
+        self.idle = self.idle.min(self.borne().saturating_mul(2));
+    }
+
+    /// Whether places are kept for those that are invited.
+    const fn are_kept(&self) -> bool {
+        self.idle < self.borne()
+    }
+
+    /// How many invitations in a row may come to nothing: as many as there are places, as they are given all at once.
+    const fn borne(&self) -> usize {
+        if self.bounds.sessions > FEW { self.bounds.sessions } else { FEW }
+    }
+
     /// Gives a sender that offers something its place; `false` if there is none, as others came before it did.
     pub(super) fn seat(&mut self, id: SessionId, now: Duration) -> bool {
-        let others =
-            self.connections.iter().filter(|(other, it)| **other != id && it.holds_place(now));
+        self.take_back(now);
+        let are_kept = self.are_kept();
+        let others = self.connections.iter().filter(|(other, it)| {
+            **other != id && (it.stage == Stage::Seated || are_kept && it.holds_place(now))
+        });
         let is_free = !self.is_held_up && others.count() < self.bounds.sessions;
-        is_free && self.set(id, Stage::Seated, now)
+        let is_seated = is_free && self.set(id, Stage::Seated, now);
+        if is_seated {
+            self.idle = self.idle.saturating_sub(1);
+        }
+        is_seated
     }
 
     /// Gives a sender the place of what it left when it was here before; `false` if it has to go. Where that place was
@@ -207,6 +257,11 @@ impl Places {
             return;
         }
         if let Some(connection) = self.connections.get_mut(&id) {
+            // Those that go without an offer came for nothing, too.
+            if matches!(connection.stage, Stage::Invited | Stage::Late) {
+                self.idle = self.idle.saturating_add(1);
+                self.idle_since = self.idle_since.max(connection.since);
+            }
             connection.stage = Stage::Leaving;
         }
     }
@@ -219,12 +274,29 @@ impl Places {
         self.connections.remove(&id);
     }
 
+    /// How many have offered something.
+    fn seated(&self) -> usize {
+        self.connections.values().filter(|connection| connection.stage == Stage::Seated).count()
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many there may be.
+    #[cfg(test)]
+    pub(super) const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
 
-    /// Places that are held.
+    /// Places that are held, or kept for those that are invited.
     pub(super) fn taken(&self, now: Duration) -> usize {
         self.connections.values().filter(|connection| connection.holds_place(now)).count()
     }
@@ -275,7 +347,8 @@ impl Connection {
 
     /// Whether it was there for long enough to greet, or to offer something.
     fn may_go(&self, now: Duration) -> bool {
-        now.saturating_sub(self.since) >= STAY
+        let least = if self.stage == Stage::Late { KEPT } else { STAY };
+        now.saturating_sub(self.since) >= least
     }
 
     /// Whether nothing was decided yet on its greeting.
@@ -295,9 +368,15 @@ impl Connection {
 /// or close behind.
 const STAY: Duration = Duration::from_millis(100);
 
-/// How long a place is kept for a sender that may go on: a round trip, and what it takes to look at the first file. One
-/// that takes longer gets the next place that is free.
-const KEPT: Duration = Duration::from_millis(100);
+/// How long a place is kept for a sender that may go on, and for how long it does not go for another one: a round trip over
+/// most of the world, and what it takes to look at the first file. One that takes longer gets the next place that is free.
+const KEPT: Duration = Duration::from_millis(200);
+
+/// So many senders may be slow, or change their minds, one after the other.
+const FEW: usize = 4;
+
+/// How long after the last invitation that came to nothing those before are forgotten.
+const CALM: Duration = Duration::from_secs(1);
 
 /// How long a sender may wait at least, while others are told that the server is busy: half of the time for which these
 /// come again by default, so that senders which wait and want nothing do not keep them out.
@@ -383,15 +462,21 @@ mod tests {
                     let waiting = self.places.connections.values().filter_map(Connection::number);
                     let (first, number) = (waiting.min(), self.places.connections[&id].number());
                     let admission = self.places.admit(id, now);
-                    assert!(admission != Admission::Yes || number == first, "out of turn");
+                    let is_in_turn = number == first || !self.places.are_kept();
+                    assert!(admission != Admission::Yes || is_in_turn, "out of turn");
                 }
                 // An invited one offers something.
                 3 => {
                     let invited = self.first(|it| matches!(it, Stage::Invited | Stage::Late));
                     let Some(id) = invited else { return };
-                    let is_free = self.places.taken(now) < self.places.bounds.sessions;
+                    self.places.take_back(now);
                     let is_kept = self.places.connections[&id].holds_place(now);
-                    assert_eq!(self.places.seat(id, now), is_free || is_kept);
+                    let taken = if self.places.are_kept() {
+                        self.places.taken(now) - usize::from(is_kept)
+                    } else {
+                        self.places.seated()
+                    };
+                    assert_eq!(self.places.seat(id, now), taken < self.places.bounds.sessions);
                     if self.places.is_seated(id) {
                         self.lots = 0;
                     }
@@ -415,13 +500,12 @@ mod tests {
         }
 
         fn check(&self) {
-            let Self { places, lots, now, plan, .. } = self;
+            let Self { places, lots, plan, .. } = self;
             let bounds = places.bounds;
             assert!(places.connections.len() <= bounds.connections(), "plan {plan:?}");
-            assert!(places.taken(*now) <= bounds.sessions, "plan {plan:?}");
+            assert!(places.waiting() <= bounds.waiting, "plan {plan:?}");
             let seated = self.count(|it| it == Stage::Seated);
             assert!(seated + lots <= bounds.sessions, "plan {plan:?}: {seated} and {lots} left");
-            assert!(places.waiting() <= bounds.waiting, "plan {plan:?}");
             let guests = self.count(|it| matches!(it, Stage::Stranger | Stage::Greeted));
             assert!(guests <= bounds.strangers, "plan {plan:?}");
         }
@@ -494,5 +578,37 @@ mod tests {
         assert!(!places.seat(slow, KEPT));
         places.leave(quick);
         assert!(places.seat(slow, KEPT));
+    }
+
+    #[test]
+    fn places_are_for_those_that_offer_something_once_many_invited_in_a_row_did_not() {
+        let bounds = Bounds { sessions: 1, waiting: 20, strangers: 20 };
+        let (mut places, mut now) = (Places::new(bounds), Duration::ZERO);
+        let invite = |places: &mut Places, id, now| {
+            places.enter(SessionId(id), now);
+            places.greet(SessionId(id));
+            places.admit(SessionId(id), now)
+        };
+        assert_eq!(invite(&mut places, 0, now), Admission::Yes);
+        for id in 1..4 {
+            assert_eq!(invite(&mut places, id, now), Admission::NotYet, "the place is kept");
+            now += KEPT;
+            assert_eq!(places.admit(SessionId(id), now), Admission::Yes);
+        }
+        assert_eq!(invite(&mut places, 4, now), Admission::NotYet, "it is kept still");
+        now += KEPT;
+        for id in 5..8 {
+            assert_eq!(invite(&mut places, id, now), Admission::Yes, "it is kept for nobody");
+        }
+        assert_eq!(places.admit(SessionId(4), now), Admission::Yes);
+        assert!(places.seat(SessionId(6), now));
+        assert!(!places.seat(SessionId(7), now), "there is one place");
+        assert_eq!(invite(&mut places, 8, now), Admission::NotYet, "nor is it free");
+        places.leave(SessionId(6));
+        assert_eq!(places.admit(SessionId(8), now), Admission::Yes);
+        // Those were forgotten after a while.
+        now += CALM;
+        assert_eq!(invite(&mut places, 9, now), Admission::Yes);
+        assert_eq!(invite(&mut places, 10, now), Admission::NotYet, "it is kept again");
     }
 }
