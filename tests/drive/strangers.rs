@@ -23,7 +23,9 @@ const KIB: usize = 1024;
 /// Sends one file, and tells by name when it has arrived; while its receipt is looked at, the place is held.
 struct Sending {
     name: &'static str,
-    /// It waits for its place, for the first time.
+    /// It has greeted.
+    greeted: mpsc::Sender<&'static str>,
+    /// It waits for its place.
     waits: mpsc::Sender<&'static str>,
     done: mpsc::Sender<&'static str>,
     go: Option<mpsc::Receiver<()>>,
@@ -32,6 +34,7 @@ struct Sending {
 impl Observer for Sending {
     fn event(&mut self, event: &Event) {
         match event {
+            Event::Greeted { .. } => drop(self.greeted.send(self.name)),
             Event::Waiting { .. } => drop(self.waits.send(self.name)),
             Event::Delivered { .. } => {
                 let _ = self.done.send(self.name);
@@ -69,24 +72,28 @@ fn senders_that_find_no_place_wait_in_the_session_and_are_served_in_order() {
         |server: Server<_, _>| server.config(config).sessions(1).waiting(2).clock(clock.clone());
     let order = with_server(acceptor, &store, serve, || {
         let (done, dones) = mpsc::channel();
+        let (greeted, greets) = mpsc::channel();
         let (waits, waiting) = mpsc::channel();
         let (go, gate) = mpsc::channel();
         thread::scope(|scope| {
             let start = |name, go| {
-                let sending = Sending { name, waits: waits.clone(), done: done.clone(), go };
+                let (greeted, waits, done) = (greeted.clone(), waits.clone(), done.clone());
+                let sending = Sending { name, greeted, waits, done, go };
                 let connector = connector.clone();
                 scope.spawn(move || sending.send(connector));
+                assert_eq!(greets.recv(), Ok(name));
             };
             start("first", Some(gate));
             let mut order = vec![dones.recv().expect("it is served")];
-            for name in ["second", "third"] {
-                start(name, None);
-                // It hears that it waits, again and again.
-                let mut heard = 0;
-                while heard < 3 {
-                    clock.pass(Duration::from_secs(5));
-                    let told = waiting.recv_timeout(Duration::from_millis(20));
-                    heard += u32::from(told.is_ok_and(|told| told == name));
+            // No time passes before all have greeted: who greets ends a session that was silent for long.
+            start("second", None);
+            start("third", None);
+            // Each hears that it waits, again and again.
+            let mut heard = [0; 2];
+            while heard.iter().any(|times| *times < 3) {
+                clock.pass(Duration::from_secs(5));
+                while let Ok(told) = waiting.recv_timeout(Duration::from_millis(20)) {
+                    heard[usize::from(told == "third")] += 1;
                 }
             }
             go.send(()).expect("it waits");
