@@ -28,7 +28,7 @@ pub(super) struct Outgoing {
     have: Have,
     /// Blocks that the receiver said to keep last, on this connection.
     kept: Vec<Range<u64>>,
-    /// The most blocks that it kept on this connection: what comes and goes does not grow.
+    /// The most blocks that it kept since it last asked for some again, on this connection: what comes and goes does not grow.
     most_kept: u64,
     /// Blocks below this were kept on some connection: a source with a window need not give them again.
     released: u64,
@@ -195,6 +195,8 @@ impl Outgoing {
     /// The receiver asks again for what was sent.
     pub(super) fn repair(&mut self, entry: EntryId, limit: u32) -> Result<(), Damage> {
         self.repairs = self.repairs.saturating_add(1);
+        // What is asked for again may have been kept, and be kept anew.
+        self.most_kept = 0;
         if self.repairs > limit { Err(Damage::TooOften { entry, rounds: limit }) } else { Ok(()) }
     }
 
