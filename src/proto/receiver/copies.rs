@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::Receiver;
 use super::entry::Incoming;
+use super::{ReceiveAction, Receiver};
 use crate::proto::types::{EntryId, Refusal};
 
 /// Ascending runs of blocks that do not touch.
@@ -96,6 +96,21 @@ impl Incoming {
         holes > most.into()
     }
 
+    /// The blocks before this one that are not known.
+    pub(super) fn unknown_before(&self, end: u64) -> Vec<Range<u64>> {
+        let (mut at, mut unknown) = (0, Vec::new());
+        for run in self.known().into_iter().take_while(|run| run.start < end) {
+            if at < run.start {
+                unknown.push(at..run.start);
+            }
+            at = run.end;
+        }
+        if at < end {
+            unknown.push(at..end);
+        }
+        unknown
+    }
+
     /// Whether the block at this offset is the one to copy next.
     pub(super) fn is_copying(&self, offset: u64) -> bool {
         self.copying.first() == Some(self.offer.block_size.index(offset))
@@ -103,6 +118,17 @@ impl Incoming {
 }
 
 impl Receiver {
+    /// A block to copy, whatever the time: there is nothing else that a sender which waits could be told.
+    pub(super) fn copy_late(&mut self) -> Option<ReceiveAction> {
+        let next = self.entries.iter().find_map(|(entry, incoming)| {
+            let index = incoming.copying.first()?;
+            let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
+            Some((*entry, offset, usize::try_from(len).ok()?))
+        });
+        self.reading = Some(next?);
+        self.read_again()
+    }
+
     /// A block was copied and read, or could not be: whatever it holds now is what the root will be held against.
     pub(super) fn copied(&mut self, entry: EntryId, index: u64, read: Result<&[u8], Refusal>) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };

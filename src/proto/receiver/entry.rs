@@ -414,10 +414,12 @@ impl Incoming {
         let lacks = self.end.is_some() && (self.asked == 0 || is_waited_for);
         let is_filled = matches!(self.phase, Phase::Filling | Phase::Wanted)
             || self.phase == Phase::Replacing && self.lacks();
-        if !is_filled || !(self.damaged || lacks) || !self.copying.is_empty() {
+        if !is_filled || !(self.damaged || lacks) {
             return Vec::new();
         }
-        self.tree.holes(self.high).take(most).collect()
+        let mut missing = self.unknown_before(self.high);
+        missing.truncate(most);
+        missing
     }
 
     /// Prepares to report `len` bytes that the store holds.

@@ -74,6 +74,12 @@ impl Receiver {
         if is_due && self.commits.count_of_entries() > self.former.commits() as usize {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
+        if self.waited_for
+            && !self.spoke
+            && let Some(action) = self.copy_late()
+        {
+            return Ok(action);
+        }
         if self.waited_for && !self.spoke && self.give_up_postponed() {
             return self.speak(now, out);
         }

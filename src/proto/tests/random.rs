@@ -341,3 +341,19 @@ proptest! {
         run(&plan);
     }
 }
+
+#[test]
+fn stream_that_waits_for_a_damaged_block_hears_of_it_while_others_are_to_be_copied() {
+    run(&Plan {
+        files: vec![(3071, false, false, Held::Shorter, Held::Nothing)],
+        window: Some(0),
+        existing: 3,
+        trusts: false,
+        blocks: (0, 0),
+        turns: (0, 0, 0),
+        limits: (0, 0, 0, 0),
+        faults: vec![(false, 363, Fault::Flip(0), Recovery::Both)],
+        pieces: (None, None),
+        store: Trouble { descriptors: None, is_lazy: false, fails: None },
+    });
+}
