@@ -226,6 +226,7 @@ impl Activity {
             Self::Reading => 0,
             Self::Verifying => 1,
             Self::Syncing => 2,
+            Self::Queued => 3,
         }
     }
 
@@ -234,6 +235,7 @@ impl Activity {
         match code {
             1 => Self::Verifying,
             2 => Self::Syncing,
+            3 => Self::Queued,
             _ => Self::Reading,
         }
     }

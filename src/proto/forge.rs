@@ -192,7 +192,7 @@ impl<'c> Forger<'c> {
             Name::Out => Message::Out,
             Name::Abort => Message::Abort { code: AbortCode::from_code(choices.byte().into()) },
             Name::Heartbeat => {
-                Message::Heartbeat { activity: Activity::from_code(choices.below(4)) }
+                Message::Heartbeat { activity: Activity::from_code(choices.below(5)) }
             }
         };
         (message, payload)

@@ -159,6 +159,8 @@ pub enum Activity {
     Verifying,
     /// The receiver waits for its device to sync.
     Syncing,
+    /// The receiver has no place for the sender yet, and keeps it in line.
+    Queued,
 }
 
 /// The kind of a message, by its name in the wire document.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul::proto::{EntryId, Kind, Outcome, TransferId, Withdrawal};
+use haul::proto::{Activity, EntryId, Kind, Outcome, TransferId, Withdrawal};
 use haul::store::Unsendable;
 use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
 use indicatif::HumanBytes;
@@ -21,6 +21,8 @@ pub(crate) struct Session {
     context: Context,
     /// The peer of this connection has greeted.
     heard: bool,
+    /// It was said that the sender waits for its place.
+    is_queued: bool,
     /// Which one it is, once somebody has greeted.
     transfer: Option<TransferId>,
     /// Who is at the other end, where there are several.
@@ -86,6 +88,7 @@ impl Session {
             reporter,
             context: Context { side, greeted: false },
             heard: false,
+            is_queued: false,
             transfer: None,
             peer,
             pending: HashMap::new(),
@@ -226,6 +229,7 @@ impl Observer for Session {
             Event::Greeted { transfer, .. } => {
                 self.context.greeted = true;
                 self.heard = true;
+                self.is_queued = false;
                 match self.transfer.replace(*transfer) {
                     None => self.former = self.ends.take_lost(*transfer),
                     Some(former) if former != *transfer => {
@@ -275,6 +279,11 @@ impl Observer for Session {
             Event::Withdrawn { entry, path, reason } => {
                 self.pending.remove(entry);
                 self.not_sent(&path.to_string(), *reason);
+            }
+            // It is said again by each heartbeat.
+            Event::Waiting { activity: Activity::Queued } if !self.is_queued => {
+                self.is_queued = true;
+                self.reporter.progress("waiting for a place at the receiver");
             }
             // Repairs and signs of life are of no interest as long as they work.
             _ => {}

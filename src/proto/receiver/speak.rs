@@ -28,7 +28,11 @@ impl Receiver {
         if now >= self.link.heartbeat_due() {
             let reads = self.reading.is_some() || !self.contested.is_empty();
             let busy = self.commits() > 0 && !reads;
-            let activity = if busy { Activity::Syncing } else { Activity::Verifying };
+            let activity = match busy {
+                _ if self.keeps_floor => Activity::Queued,
+                true => Activity::Syncing,
+                false => Activity::Verifying,
+            };
             self.link.say(now, &Message::Heartbeat { activity }, out)?;
         }
         if self.keeps_floor {

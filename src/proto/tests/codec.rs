@@ -152,8 +152,12 @@ fn receipt() -> impl Strategy<Value = Message> {
 }
 
 pub(super) fn message() -> impl Strategy<Value = Message> {
-    let activity =
-        prop_oneof![Just(Activity::Reading), Just(Activity::Verifying), Just(Activity::Syncing)];
+    let activity = prop_oneof![
+        Just(Activity::Reading),
+        Just(Activity::Verifying),
+        Just(Activity::Syncing),
+        Just(Activity::Queued)
+    ];
     let have = (entry(), 0_u64..1 << 60, vec(hash(), 0..20), any::<(bool, bool)>());
     prop_oneof![
         hello(),

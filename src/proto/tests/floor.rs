@@ -2,7 +2,7 @@
 
 use super::pair::{Pair, content, path};
 use crate::config::{Config, Deadlines};
-use crate::proto::{AbortCode, Event, Failure};
+use crate::proto::{AbortCode, Activity, Event, Failure};
 use crate::tree::BlockSize;
 
 fn pair() -> Pair {
@@ -20,7 +20,8 @@ fn sender_waits_under_heartbeats_while_the_floor_is_kept_and_then_goes_on() {
         assert_eq!((pair.alice.ended, pair.bob.ended), (None, None));
         pair.now += Deadlines::HEARTBEAT;
     }
-    let heard = pair.alice.events.iter().filter(|it| matches!(it, Event::Waiting { .. })).count();
+    let queued = Event::Waiting { activity: Activity::Queued };
+    let heard = pair.alice.events.iter().filter(|it| **it == queued).count();
     assert!(heard >= rounds - 2, "{heard} heartbeats");
     assert!(pair.bob.visible.is_empty() && pair.receiver.is_settled());
     pair.receiver.keep_floor(false);
