@@ -16,7 +16,7 @@ use super::strangers::Strangers;
 use super::wire::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::{Failure, Receiver, Sender, Summary, TransferId};
+use crate::proto::{AbortCode, Failure, Receiver, Sender, Summary, TransferId};
 use crate::store::{Readers, Source, Store};
 use crate::transport::Connector;
 
@@ -209,6 +209,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ) -> Result<Summary, Error> {
         let mut attempt: u32 = 1;
         let mut retries: u32 = 0;
+        // How much time does not count, as the peer was busy with others.
+        let mut spared = Duration::ZERO;
         // Whether a peer has greeted, on any of the connections.
         let mut known = false;
         let mut since = self.clock.now();
@@ -242,8 +244,15 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
                 Err(source) => Error::Transport { operation: Operation::Connect, source },
             };
+            let now = self.clock.now();
             if progress.progress() > before || (self.greeted && !known) {
-                (since, retries) = (self.clock.now(), 0);
+                (since, retries, spared) = (now, 0, Duration::ZERO);
+            } else if matches!(error, Error::Aborted(AbortCode::Busy)) {
+                // Whoever says so serves others, and may serve this one next.
+                let left = self.config.deadlines.idle.saturating_sub(spared);
+                let waited = now.saturating_sub(since).min(left);
+                since = since.saturating_add(waited);
+                spared = spared.saturating_add(waited);
             }
             known |= self.greeted;
             attempt = attempt.saturating_add(1);
@@ -491,7 +500,6 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::proto::AbortCode;
 
     /// A stream that takes nothing.
     struct Stuck;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use haul::config::Turn;
 use haul::drive::Clock;
-use haul::proto::AbortCode;
+use haul::proto::{AbortCode, ReceiveAction, Receiver, Step};
 use haul::store::{MemorySource, MemoryStore, StreamSource};
 use haul::transport::Listening;
 use haul::transport::memory::{self, MemoryConnector};
@@ -142,6 +142,78 @@ fn connector_that_waits_and_fails_at_once_is_not_asked_without_a_pause() {
     );
     assert_eq!(clock.now(), patience);
     assert!((240..=481).contains(&connector.0), "asked {} times", connector.0);
+}
+
+/// A receiver that tells whoever greets it that it is busy, a second later.
+struct Busy {
+    receiver: Receiver,
+    clock: Virtual,
+    heard: Vec<u8>,
+    said: Vec<u8>,
+}
+
+impl Read for Busy {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.said.is_empty() {
+            match self.receiver.poll(self.clock.now(), &mut self.said) {
+                Ok(ReceiveAction::Event(Event::Greeted { .. })) => {
+                    self.clock.pass(Duration::from_secs(1));
+                    self.receiver.end(self.clock.now(), AbortCode::Busy);
+                }
+                Ok(ReceiveAction::Await { .. }) => {
+                    let step = self.receiver.handle_input(self.clock.now(), &self.heard);
+                    let Ok(Step::Consumed(consumed)) = step else { return Ok(0) };
+                    self.heard.drain(..consumed.bytes);
+                }
+                Ok(_) => {}
+                Err(_) if self.said.is_empty() => return Ok(0),
+                Err(_) => {}
+            }
+        }
+        let read = self.said.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&self.said[..read]);
+        self.said.drain(..read);
+        Ok(read)
+    }
+}
+
+impl Write for Busy {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.heard.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct BusyConnector(Virtual);
+
+impl Connector for BusyConnector {
+    type Stream = Busy;
+
+    fn connect(&mut self) -> io::Result<Busy> {
+        let clock = self.0.clone();
+        let receiver = Receiver::new(Config::default(), [7; 16], clock.now());
+        Ok(Busy { receiver, clock, heard: Vec::new(), said: Vec::new() })
+    }
+}
+
+#[test]
+fn receiver_that_is_busy_spares_the_patience_of_its_sender_up_to_a_deadline() {
+    let patience = Duration::from_secs(60);
+    let idle = Duration::from_secs(15 * 60);
+    let clock = Virtual::default();
+    let error = Transfer::new(Config::default())
+        .clock(clock.clone())
+        .retry(Retry::patiently(patience))
+        .send_via(&mut three_files(), &mut BusyConnector(clock.clone()))
+        .expect_err("it is busy each time");
+    assert!(matches!(error, Error::Aborted(AbortCode::Busy)), "{error:?}");
+    let took = clock.now();
+    let slack = Duration::from_secs(15);
+    assert!(took >= patience + idle && took <= patience + idle + slack, "{took:?}");
 }
 
 /// Cancels as soon as an attempt is to be made again.
