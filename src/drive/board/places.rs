@@ -500,9 +500,11 @@ mod tests {
         }
 
         fn check(&self) {
-            let Self { places, lots, plan, .. } = self;
+            let Self { places, lots, now, plan, .. } = self;
             let bounds = places.bounds;
             assert!(places.connections.len() <= bounds.connections(), "plan {plan:?}");
+            // So few steps have too few invitations that come to nothing.
+            assert!(places.are_kept() && places.taken(*now) <= bounds.sessions, "plan {plan:?}");
             assert!(places.waiting() <= bounds.waiting, "plan {plan:?}");
             let seated = self.count(|it| it == Stage::Seated);
             assert!(seated + lots <= bounds.sessions, "plan {plan:?}: {seated} and {lots} left");
