@@ -234,6 +234,12 @@ impl<F> Files<F> {
         self.open.keys().copied()
     }
 
+    /// Returns whether the store has this commit, and it has not ended.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_committing(&self, ticket: Ticket) -> bool {
+        self.committing.contains(&ticket)
+    }
+
     /// Closes all that is open, and keeps it for a later attempt.
     ///
     /// It is called once nobody goes on with the receiver: after success there is nothing left, and after a failure a later

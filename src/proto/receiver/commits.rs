@@ -65,6 +65,12 @@ impl Commits {
         self.under_way.get(&ticket).copied().flatten()
     }
 
+    /// Returns the tickets of those under way.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.under_way.keys().copied()
+    }
+
     /// Returns how many commits of an entry are under way.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn of(&self, entry: EntryId) -> usize {

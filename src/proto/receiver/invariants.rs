@@ -6,9 +6,21 @@ use std::collections::BTreeSet;
 use super::entry::{Incoming, Phase, Rival};
 use super::work::Task;
 use super::{ReceiveAction, Receiver};
-use crate::proto::types::{EntryId, Kind};
+use crate::proto::types::{EntryId, Kind, Ticket};
 
 impl Receiver {
+    /// Returns the tickets of the commits under way, and whether its caller has started each or has yet to be asked to.
+    pub(crate) fn started_commits(&self) -> impl Iterator<Item = (Ticket, bool)> {
+        let ticket = |action: &ReceiveAction| {
+            if let ReceiveAction::Commit(commit) | ReceiveAction::CommitRival(commit) = action {
+                return Some(commit.ticket);
+            }
+            None
+        };
+        let queued: BTreeSet<_> = self.todo.iter().filter_map(ticket).collect();
+        self.commits.tickets().map(move |ticket| (ticket, !queued.contains(&ticket)))
+    }
+
     /// Checks that what its caller has open, for these entries, is what it must have open, and no more; and that the
     /// counts of open entries, names and commits are what they count.
     ///

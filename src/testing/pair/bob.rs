@@ -102,11 +102,18 @@ impl<T: Store> Bob<T> {
         if !self.steps.is_multiple_of(1 + entries as u64 / 64) {
             return;
         }
-        if let Some(former) = &self.former {
-            former.assert_invariants(self.files.entries());
+        let former = self.former.as_ref();
+        let owner = former.unwrap_or(&self.receiver);
+        owner.assert_invariants(self.files.entries());
+        for (ticket, is_started) in owner.started_commits() {
+            let is_under_way = self.files.is_committing(ticket);
+            assert_eq!(
+                is_under_way, is_started,
+                "the store has it, as the session does: {ticket:?}"
+            );
+        }
+        if former.is_some() {
             self.receiver.assert_invariants([]);
-        } else {
-            self.receiver.assert_invariants(self.files.entries());
         }
     }
 
