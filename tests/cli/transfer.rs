@@ -1,7 +1,9 @@
 //! Good transfers, over each transport.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use tempfile::tempdir;
 
@@ -144,6 +146,27 @@ fn receive_serves_many_senders_until_it_is_stopped() {
     bob.interrupt();
     let bob = bob.finish().code(130).one_error(&["stopping"]);
     assert_eq!(bob.stdout.matches("received file").count(), 6, "{bob:?}");
+}
+
+#[test]
+fn send_that_waits_for_a_place_says_so() {
+    let inbox = tempdir().unwrap();
+    let (mut bob, address) = Haul::receive(inbox.path(), &["--max-sessions", "1"]);
+    let mut command = quiet(HAUL);
+    command.args(["send", "-", "--name", "first", &address]).stdin(Stdio::piped());
+    let mut first = Haul::spawn(command);
+    let mut input = first.take_stdin();
+    input.write_all(b"not all of it").unwrap();
+    bob.line(|line| line.starts_with("connected by"));
+    let second = Haul::start(["send", photo_path().to_str().unwrap(), &address]);
+    second.says("waiting for a place at the receiver");
+    drop(input);
+    let said = second.finish().code(0).stderr;
+    assert_eq!(said.matches("waiting for a place").count(), 1, "{said}");
+    first.finish().code(0);
+    bob.interrupt();
+    bob.finish().code(130);
+    assert_eq!(names(inbox.path()).len(), 2);
 }
 
 #[test]
