@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{KIB, ZERO, broke, check_reads, config, offer, say_block};
-use crate::config::Turn;
+use crate::config::{Config, Limits, Turn};
 use crate::proto::ProtocolError;
 use crate::proto::message::{Message, Name, WireOffer};
 use crate::proto::tests::pair::{Bob, content, path};
@@ -109,7 +109,7 @@ fn entry_that_is_passed_over_or_left_at_the_end_is_let_go() {
 
 /// A rogue sender whose file is offered again, after a connection on which every second of its 2100 blocks was sent.
 fn with_every_second_block(bytes: &[u8]) -> Rogue {
-    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+    let mut rogue = Rogue::sender(&of_many_ranges(), Bob::default()).greeted();
     let whole = offer(0, "a", Some(bytes.len() as u64));
     rogue.say(&Message::Offer(whole.clone()));
     rogue.turn();
@@ -117,9 +117,14 @@ fn with_every_second_block(bytes: &[u8]) -> Rogue {
         say_block(&mut rogue, bytes, index);
         rogue.settle();
     }
-    let mut rogue = rogue.again(&config(), 2);
+    let mut rogue = rogue.again(&of_many_ranges(), 2);
     rogue.say(&Message::Offer(whole));
     rogue
+}
+
+/// More ranges of one entry may be there than one message can say.
+fn of_many_ranges() -> Config {
+    config().limits(Limits::default().holes(2048))
 }
 
 #[test]
@@ -143,7 +148,7 @@ fn zeros_for_a_block_that_was_written_and_is_not_kept_are_written() {
 fn report_of_a_block_that_was_written_and_is_not_kept_is_of_what_is_held() {
     let (bytes, old) = (content(1, 2100 * KIB), content(2, 2100 * KIB));
     let bob = Bob { partial: [(path("a"), old.clone())].into(), ..Bob::default() };
-    let mut rogue = Rogue::sender(&config(), bob).greeted();
+    let mut rogue = Rogue::sender(&of_many_ranges(), bob).greeted();
     let whole = offer(0, "a", Some(bytes.len() as u64));
     rogue.say(&Message::Offer(whole.clone()));
     let have = |said: Vec<Message>| {
@@ -162,7 +167,7 @@ fn report_of_a_block_that_was_written_and_is_not_kept_is_of_what_is_held() {
         say_block(&mut rogue, &bytes, index);
         rogue.settle();
     }
-    let mut rogue = rogue.again(&config(), 2);
+    let mut rogue = rogue.again(&of_many_ranges(), 2);
     rogue.say(&Message::Offer(whole));
     let (first, hashes) = have(rogue.turn()).unwrap();
     assert_eq!(first, 1);
