@@ -4,7 +4,7 @@
 //! to the folder once more. So a few are kept open for that, and no entry is begun while they are not.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
@@ -14,7 +14,7 @@ use super::folder::Folder;
 #[derive(Debug)]
 pub(super) struct Reserve {
     /// Copies of the handle of the folder of the store.
-    spare: Mutex<Vec<OwnedFd>>,
+    spare: RwLock<Vec<OwnedFd>>,
     /// How many are to be kept: fewer where there were fewer from the start.
     wanted: usize,
 }
@@ -24,32 +24,46 @@ impl Reserve {
         let mut spare = Vec::new();
         // Whoever has so few does without.
         let _ = fill(&mut spare, root, WANTED);
-        Self { wanted: spare.len(), spare: Mutex::new(spare) }
+        Self { wanted: spare.len(), spare: RwLock::new(spare) }
     }
 
-    /// Sees to it that there is something left for commits.
+    /// Sees to it that there is something left for commits, and that no commit needs it while this is held: what is about to
+    /// be opened would take it.
     ///
     /// # Errors
     ///
     /// [`Errno::MFILE`], [`Errno::NFILE`]: there is not.
-    pub(super) fn check(&self, root: &Folder) -> rustix::io::Result<()> {
-        fill(&mut self.lock(), root, self.wanted)
+    pub(super) fn hold(&self, root: &Folder) -> rustix::io::Result<Held<'_>> {
+        loop {
+            let held = self.keep_off();
+            if held.0.len() >= self.wanted {
+                return Ok(held);
+            }
+            drop(held);
+            let mut spare = self.spare.write().unwrap_or_else(PoisonError::into_inner);
+            fill(&mut spare, root, self.wanted)?;
+        }
     }
 
-    /// Does what lacked descriptors with those that are kept for it. One does so at a time.
+    /// As [`Reserve::hold`], for what gives back at once all that it opens.
+    pub(super) fn keep_off(&self) -> Held<'_> {
+        Held(self.spare.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does what lacked descriptors with those that are kept for it. One does so at a time, and nothing is begun meanwhile.
     pub(super) fn spend<T>(&self, root: &Folder, act: impl FnOnce() -> T) -> T {
-        let mut spare = self.lock();
+        let mut spare = self.spare.write().unwrap_or_else(PoisonError::into_inner);
         spare.clear();
         let done = act();
         // What somebody else has taken meanwhile is had again before anything is begun.
         let _ = fill(&mut spare, root, self.wanted);
         done
     }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
+
+/// For as long as this lives, no commit spends what is kept for it.
+#[must_use]
+pub(super) struct Held<'r>(RwLockReadGuard<'r, Vec<OwnedFd>>);
 
 fn fill(spare: &mut Vec<OwnedFd>, root: &Folder, wanted: usize) -> rustix::io::Result<()> {
     while spare.len() < wanted {

@@ -350,6 +350,7 @@ impl FsStore {
 
     fn remove(&self, path: &RelPath, what: &What) {
         if let What::Partial { partial, folder, .. } = what {
+            let _held = self.shared.reserve.keep_off();
             let _ = folder.remove(partial.name.as_bytes(), partial.id);
             self.shared.tree.tidy(path.parent().as_ref());
         }
@@ -385,6 +386,7 @@ impl Store for FsStore {
         if self.shared.order.is_under_way(&folded) {
             return None;
         }
+        let _held = self.shared.reserve.keep_off();
         let (_, stat) = self.look(&offer.meta.path).ok()??;
         let modified = stat::modified(&stat).filter(|_| stat::is_file(&stat))?;
         Some(Standing::new(stat::size(&stat), modified))
@@ -397,7 +399,8 @@ impl Store for FsStore {
         }
         self.options.hidden.check(&meta.path)?;
         self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
-        self.shared.reserve.check(&self.shared.tree.root).during(StoreOperation::Open)?;
+        let shared = Arc::clone(&self.shared);
+        let _held = shared.reserve.hold(&shared.tree.root).during(StoreOperation::Open)?;
         let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
         let what = match &meta.kind {
             Kind::File => {

@@ -163,7 +163,8 @@ impl Queue {
     /// entries may have been closed.
     ///
     /// `own` is how many commits cannot end before this is done. It ends with whatever it comes to, once no other commit
-    /// is under way that could give some back; and after [`PATIENCE`], should others come for ever that are faster.
+    /// is under way that could give some back, and for [`ALONE`] times nothing that a session has open was closed either;
+    /// and after [`PATIENCE`], should others come for ever that are faster.
     pub(super) fn patiently<T, E>(
         &self,
         own: usize,
@@ -176,11 +177,14 @@ impl Queue {
         let mut seen = self.lock().ended;
         // Whether this is among those that lack descriptors, of which it is only until another one ended.
         let mut is_counted = false;
+        let mut alone = 0;
         loop {
-            let mut result = act();
-            if result.as_ref().is_err_and(&lacks_descriptors) {
-                result = shared.reserve.spend(&shared.tree.root, &mut act);
-            }
+            // Those that lack descriptors try one at a time: what one of them takes for a moment may be what the other lacks.
+            let first = since.is_none().then(&mut act);
+            let result = match first {
+                Some(result) if !result.as_ref().is_err_and(&lacks_descriptors) => result,
+                _ => shared.reserve.spend(&shared.tree.root, &mut act),
+            };
             let lacks = result.as_ref().is_err_and(&lacks_descriptors);
             let is_patient = since.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
             let mut state = self.lock();
@@ -195,9 +199,12 @@ impl Queue {
                     state.lacking.add(own);
                     is_counted = true;
                 }
-                if state.is_under_way() {
-                    let is_waiting =
-                        |state: &mut State| state.ended == seen && state.is_under_way();
+                // Where commits are done by whoever asks for them, nothing is closed meanwhile.
+                alone = if state.is_under_way() { 0 } else { alone + 1 };
+                if alone == 0 || alone < ALONE && state.threads > 0 {
+                    let is_waiting = |state: &mut State| {
+                        state.ended == seen && (state.is_under_way() == (alone == 0))
+                    };
                     let waited = self.ended.wait_timeout_while(state, PAUSE, is_waiting);
                     drop(waited);
                     continue;
@@ -259,6 +266,10 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// How long before it looks again while none ends.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often it looks again while no other commit is under way: for a second, in which a session that goes on closes what
+/// is complete. A session that waits for this very commit closes nothing.
+const ALONE: u32 = 50;
 
 /// The most commits of one batch: enough that the sync of a folder is a small part of it, and few enough that the
 /// first of them does not wait long for its receipt.
