@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use haul::hash::BlockSize;
 use haul::store::{MemorySource, MemoryStore};
 use haul::testing::pair::{Ended, Pair};
-use haul::tree::BlockSize;
 use haul::{Config, RelPath};
 
 const CONTENT: usize = 32 << 20;

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use common::{Discard, source};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use haul::hash::BlockSize;
 use haul::store::MemorySource;
 use haul::transport::memory;
-use haul::tree::BlockSize;
 use haul::{Config, Transfer};
 
 const CONTENT: usize = 64 << 20;

@@ -8,11 +8,10 @@
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 use std::hint::black_box;
-use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use haul::plain::{self, ChunkSize, Event};

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use common::{Discard, source};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use haul::hash::BlockSize;
 use haul::store::MemorySource;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
-use haul::tree::BlockSize;
 use haul::{Acceptor, Config, Connector, Transfer};
 
 const CONTENT: usize = 256 << 20;

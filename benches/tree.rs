@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use haul::tree::{BlockSize, BlockTree, Root};
+use haul::hash::{BlockSize, BlockTree, Root};
 
 const CONTENT: usize = 32 << 20;
 

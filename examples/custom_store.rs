@@ -7,15 +7,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
-use std::io;
 use std::num::NonZeroUsize;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
-use haul::proto::{Kind, Meta, Offer, Refusal, StoreOperation, Ticket, Withdrawal};
-use haul::store::{Begun, Commit, Committed, Ended, Place, Uncommitted, Unsendable};
+use haul::hash::Root;
+use haul::store::{Begun, Committed, Ended, Uncommitted, Unsendable};
 use haul::transport::memory;
-use haul::tree::Root;
+use haul::types::{Commit, Kind, Meta, Offer, Place, Refusal, StoreOperation, Ticket, Withdrawal};
 use haul::{RelPath, Source, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::proto::Durability;
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::types::Durability;
 
 /// What a user sets. [`Config::default`] serves everyone; each field says when to change it.
 ///

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::proto::{AbortCode, Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
+use crate::proto::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
+use crate::types::AbortCode;
 
 /// What ended a transfer without success. Entries that were receipted before stay receipted, and what the receiver
 /// holds of the others serves the next attempt.

@@ -172,25 +172,25 @@
 pub mod config;
 pub mod drive;
 mod error;
-pub mod escape;
+pub mod hash;
 pub mod plain;
 pub mod proto;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
-pub mod tree;
+pub mod types;
 
 pub use config::{Config, Deadlines, Existing, Limits, Turn};
 pub use drive::{Cancel, Observer, RateLimit, Retry, Server, SessionId, Transfer, receive, send};
 pub use error::{Error, Operation};
-pub use proto::{
+pub use hash::{BlockSize, Root};
+pub use store::{Source, Store, Unsendable};
+pub use transport::{Acceptor, Connector, Peer};
+pub use types::{
     AbortCode, Activity, Durability, EntryId, Event, Kind, Meta, Outcome, Receipt, Refusal,
     RelPath, StoreOperation, Summary, TransferId, Withdrawal,
 };
-pub use store::{Source, Store, Unsendable};
-pub use transport::{Acceptor, Connector, Peer};
-pub use tree::{BlockSize, Root};
 
 #[cfg(all(doctest, feature = "fs", feature = "tcp"))]
 #[doc = include_str!("../README.md")]

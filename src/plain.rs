@@ -11,7 +11,7 @@
 //!   people can compare.
 //!
 //! Use it with peers that speak nothing else. Between two ends of haul, a
-//! [`Receipt`](crate::proto::Receipt) answers all three.
+//! [`Receipt`](crate::types::Receipt) answers all three.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -58,7 +58,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Operation, is_tick};
-use crate::tree::Root;
+use crate::hash::Root;
 
 /// Sends all of `source`, and then flushes `stream`. The caller closes the stream, which is how the
 /// receiver learns that this was all.

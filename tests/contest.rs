@@ -4,21 +4,19 @@
 #![expect(clippy::disallowed_methods, reason = "tests read files, and have threads")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
-use std::thread;
 use std::time::Duration;
+use std::{fs, io, thread};
 
 use haul::config::Existing;
-use haul::proto::{Durability, Meta, Offer, Refusal, Ticket};
+use haul::hash::BlockSize;
 use haul::store::fs::{FsFile, FsStore};
-use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place};
+use haul::store::{Begun, Ended, MemorySource, MemoryStore};
 use haul::testing::pair::{self, Pair};
 use haul::transport::memory;
-use haul::tree::BlockSize;
+use haul::types::{Commit, Durability, Meta, Offer, Place, Refusal, Ticket};
 use haul::{Config, RelPath, Store, Summary, Transfer};
 use proptest::prelude::*;
 use proptest::sample;

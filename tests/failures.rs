@@ -20,16 +20,16 @@ use std::io;
 use std::time::Duration;
 
 use haul::config::{Config, Existing, Unchanged};
-use haul::proto::{
-    AbortCode, Durability, EntryId, Event, Kind, Meta, Offer, Receipt, Refusal, RelPath,
-    StoreOperation, Summary, Ticket, Timestamp, Withdrawal,
-};
-use haul::store::{Begun, Commit, MemorySource, MemoryStore, Place, Store};
+use haul::hash::BlockSize;
+use haul::store::{Begun, MemorySource, MemoryStore, Store};
 use haul::testing::pair::{Ended, Pair, Progress};
 use haul::testing::store::{
     Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation as Reading,
 };
-use haul::tree::BlockSize;
+use haul::types::{
+    AbortCode, Commit, Durability, EntryId, Event, Kind, Meta, Offer, Place, Receipt, Refusal,
+    RelPath, StoreOperation, Summary, Ticket, Timestamp, Withdrawal,
+};
 
 /// `EIO`, `ENOSPC`, `EDQUOT`, `EMFILE`, `EACCES`, `EROFS`, `ENAMETOOLONG`, `ELOOP`, `EXDEV`; and a sync that failed.
 const ERRORS: [Failure; 10] = [

@@ -8,15 +8,13 @@
 
 mod nowhere;
 
-use std::fs;
-use std::io;
 use std::num::NonZeroUsize;
-use std::thread;
+use std::{fs, io, thread};
 
-use haul::proto::{Meta, Withdrawal};
 use haul::store::Unsendable;
 use haul::store::fs::FsStore;
 use haul::transport::memory;
+use haul::types::{Meta, Withdrawal};
 use haul::{Config, Durability, Limits, RelPath, Source, Transfer};
 
 use nowhere::Nowhere;

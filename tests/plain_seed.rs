@@ -20,8 +20,8 @@ use common::{
     Listening, NcAlice, NcBob, PATIENCE, Program, PythonAlice, PythonBob, Receiver, Sender,
     assert_same, pair, photo, photo_path,
 };
+use haul::hash::Root;
 use haul::plain::{self, ChunkSize, Event, PlainError};
-use haul::tree::Root;
 use haul::{Error, Operation};
 
 /// The library as a sender.

@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use haul::proto::{Durability, EntryId, Meta, Offer, Ticket};
+use haul::hash::BlockSize;
 use haul::store::fs::{FsSource, FsStore};
-use haul::store::{Begun, Commit, Place, Source, Store};
-use haul::tree::BlockSize;
+use haul::store::{Begun, Source, Store};
+use haul::types::{Commit, Durability, EntryId, Meta, Offer, Place, Ticket};
 use haul::{RelPath, store::Begun::Existing};
 
 #[test]

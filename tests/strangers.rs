@@ -5,11 +5,10 @@
 #![expect(clippy::disallowed_methods, clippy::expect_used, reason = "this is a test")]
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};

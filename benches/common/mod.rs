@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use haul::proto::{Offer, Refusal, Ticket};
-use haul::store::{Begun, Commit, Committed, Ended, MemorySource, Place};
+use haul::store::{Begun, Committed, Ended, MemorySource};
+use haul::types::{Commit, Offer, Place, Refusal, Ticket};
 use haul::{RelPath, Store};
 
 /// Takes everything and holds nothing.

@@ -10,8 +10,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use haul::drive::Files;
-use haul::proto::{Receiver, Sender, TransferId};
+use haul::proto::{Receiver, Sender};
 use haul::store::{MemorySource, MemoryStore, Readers};
+use haul::types::TransferId;
 use haul::{Config, Event, RelPath};
 
 use loops::{Alice, Bob, Progress};

@@ -16,9 +16,10 @@ use super::strangers::Strangers;
 use super::wire::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::{AbortCode, Failure, Receiver, Sender, Summary, TransferId};
+use crate::proto::{Failure, Receiver, Sender};
 use crate::store::{Readers, Source, Store};
 use crate::transport::Connector;
+use crate::types::{AbortCode, Summary, TransferId};
 
 /// One side of a transfer: its configuration, who hears of it, who may stop it, and how it reconnects.
 ///

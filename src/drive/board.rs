@@ -15,9 +15,9 @@ use super::clock::{Clock, SystemClock};
 use super::pulse::{Heard, Pulse};
 use super::receiving::{Ending, Parked};
 use super::server::SessionId;
-use crate::proto::{Summary, TransferId};
 use crate::store::Store;
 use crate::transport::Waker;
+use crate::types::{Summary, TransferId};
 
 pub(super) use self::places::{Admission, Bounds};
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::pulse::HALF_DEAD;
 use crate::error::Error;
-use crate::proto::{AbortCode, Failure, Stall};
+use crate::proto::{Failure, Stall};
+use crate::types::AbortCode;
 
 /// Tells a transfer to stop. Clones tell the same transfer.
 ///

@@ -7,11 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::proto::{
-    Consumed, EntryId, Failure, Offer, ReceiveAction, Receiver, Refusal, Step, StoreOperation,
-    Ticket,
-};
-use crate::store::{Begun, Commit, Ended, Place, Store, Uncommitted, refusal_of};
+use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step};
+use crate::store::{Begun, Ended, Store, Uncommitted, refusal_of};
+use crate::types::{Commit, EntryId, Offer, Place, Refusal, StoreOperation, Ticket};
 
 /// The files that a [`Receiver`] has open in a [`Store`].
 ///

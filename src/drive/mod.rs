@@ -21,8 +21,8 @@ mod wire;
 use std::io::{Read, Write};
 
 use crate::error::Error;
-use crate::proto::Summary;
 use crate::store::{Source, Store};
+use crate::types::Summary;
 
 pub use blocking::Transfer;
 pub use cancel::Cancel;

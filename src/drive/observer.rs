@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::proto::{Event, Summary};
 use crate::store::Unsendable;
+use crate::types::{Event, Summary};
 
 /// Hears what happens, as it happens, in the thread of the transfer: the transfer waits meanwhile.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
 
 /// How many bytes of content may pass in a second, for all that share it: clones are one limit.
 ///

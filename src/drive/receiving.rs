@@ -12,11 +12,9 @@ use super::pulse::Pulse;
 use super::retry::random_bytes;
 use super::wire::{Moved, TICK, Wire, consume};
 use crate::error::Error;
-use crate::proto::{
-    AbortCode, Consumed, Event, Failure, Offer, ReceiveAction, Receiver, Refusal, Step, Summary,
-    TransferId,
-};
-use crate::store::{Begun, Place, Store};
+use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step};
+use crate::store::{Begun, Store};
+use crate::types::{AbortCode, Event, Offer, Place, Refusal, Summary, TransferId};
 
 /// What a receiving session tells those who run it, and gets from them, beside its observer.
 pub(super) struct Hooks<'h, S: Store> {

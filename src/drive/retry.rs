@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct Retry {
     /// How long to go on without any progress. Default: 60 s. Zero: no second attempt.
     ///
-    /// A receiver that is busy ([`AbortCode::Busy`](crate::proto::AbortCode::Busy)) is there, and others are served: it is asked
+    /// A receiver that is busy ([`AbortCode::Busy`](crate::types::AbortCode::Busy)) is there, and others are served: it is asked
     /// again for up to [`Deadlines::idle`](crate::Deadlines), 15 min, that do not count, as a sender that waits in its line would.
     pub patience: Duration,
     /// The first pause. Default: 250 ms. At least [`Retry::LEAST`]: less counts as that.

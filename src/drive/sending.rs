@@ -8,8 +8,9 @@ use super::observer::Observer;
 use super::wire::{Moved, Wire, consume};
 use crate::config::Deadlines;
 use crate::error::Error;
-use crate::proto::{Event, SendAction, Sender, Summary, TransferId};
+use crate::proto::{SendAction, Sender};
 use crate::store::{Readers, Source};
+use crate::types::{Event, Summary, TransferId};
 
 /// The sending half with its source.
 pub(super) struct Sending<'s, S: Source> {

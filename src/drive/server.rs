@@ -6,10 +6,9 @@ mod session;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::panic;
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
+use std::{panic, thread};
 
 use self::session::{Late, Observing, serve};
 use super::blocking::Transfer;
@@ -23,9 +22,9 @@ use super::retry::Retry;
 use super::strangers::Strangers;
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::Summary;
 use crate::store::Store;
 use crate::transport::{Acceptor, Peer};
+use crate::types::Summary;
 
 /// Receives into clones of one store what all senders send that an [`Acceptor`] brings.
 ///

@@ -3,9 +3,11 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::message::{Activity, Hello, Message, Name, Reason, WireOffer};
-use super::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp, TransferId};
-use crate::tree::{BlockHash, BlockSize, Root};
+use super::message::{Hello, Message, Name, Reason, WireOffer};
+use crate::hash::{BlockHash, BlockSize, Root};
+use crate::types::{
+    AbortCode, Activity, Durability, EntryId, Kind, Outcome, Timestamp, TransferId,
+};
 
 impl Message {
     /// Appends the control part to `out`.
@@ -15,46 +17,46 @@ impl Message {
             Self::Hello(hello) => hello.encode(out),
             Self::Offer(offer) => offer.encode(out),
             Self::Have { entry, first, hashes, more, compare } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 put(&[u8::from(*more) | u8::from(*compare) << 1]);
                 put(&first.to_le_bytes());
                 hashes.iter().for_each(|hash| put(hash.as_bytes()));
             }
             Self::Refuse { entry, reason } | Self::Withdraw { entry, reason } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 put(&reason.code.to_le_bytes());
                 put(&reason.first.to_le_bytes());
                 put(&reason.second.to_le_bytes());
             }
             Self::Block { entry, index, hash } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 put(&index.to_le_bytes());
                 put(hash.as_bytes());
             }
             Self::Same { entry, blocks } | Self::Zeros { entry, blocks } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 put(&blocks.start.to_le_bytes());
                 put(&blocks.end.to_le_bytes());
             }
             Self::Claim { entry, root } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 root.iter().for_each(|root| put(root.as_bytes()));
             }
-            Self::Unchanged { entry } | Self::Changed { entry } => put(&entry.0.to_le_bytes()),
+            Self::Unchanged { entry } | Self::Changed { entry } => put(&entry.get().to_le_bytes()),
             Self::End { entry, size, root } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 put(&size.to_le_bytes());
                 put(root.as_bytes());
             }
             Self::Missing { entry, blocks } | Self::Kept { entry, blocks } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 for range in blocks {
                     put(&range.start.to_le_bytes());
                     put(&range.end.to_le_bytes());
                 }
             }
             Self::Receipt { entry, size, root, durability, outcome, name } => {
-                put(&entry.0.to_le_bytes());
+                put(&entry.get().to_le_bytes());
                 put(&size.to_le_bytes());
                 put(root.as_bytes());
                 put(&[durability.code(), outcome.code()]);
@@ -159,7 +161,7 @@ impl Hello {
         put(&[u8::from(!self.sender), self.block.exponent()]);
         put(&self.link.to_le_bytes());
         put(&self.attempt.to_le_bytes());
-        put(&self.transfer.0);
+        put(self.transfer.as_bytes());
         put(&self.nonce);
         put(&self.offered.to_le_bytes());
         put(&self.required.to_le_bytes());
@@ -182,7 +184,7 @@ impl Hello {
             },
             link: take.u16()?,
             attempt: take.u32()?,
-            transfer: TransferId(take.array()?),
+            transfer: TransferId::new(take.array()?),
             nonce: take.array()?,
             offered: take.u32()?,
             required: take.u32()?,
@@ -209,14 +211,14 @@ impl WireOffer {
             | u8::from(self.inline) << 4
             | u8::from(self.by_time) << 5
             | u8::from(self.data.is_some()) << 6;
-        put(&self.entry.0.to_le_bytes());
+        put(&self.entry.get().to_le_bytes());
         put(&[kind, flags, self.block_size.exponent()]);
         if let Some(size) = self.size {
             put(&size.to_le_bytes());
         }
         if let Some(modified) = self.modified {
-            put(&modified.seconds.to_le_bytes());
-            put(&modified.nanos.to_le_bytes());
+            put(&modified.seconds().to_le_bytes());
+            put(&modified.nanos().to_le_bytes());
         }
         if let Some(mode) = self.mode {
             put(&mode.to_le_bytes());
@@ -315,7 +317,7 @@ impl<'a> Take<'a> {
     }
 
     fn entry(&mut self) -> Option<EntryId> {
-        self.u32().map(EntryId)
+        self.u32().map(EntryId::new)
     }
 
     fn reason(&mut self) -> Option<Reason> {

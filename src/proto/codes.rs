@@ -1,9 +1,8 @@
 //! The numbers by which reasons, codes and levels stand on the wire: one total mapping each way for each of
 //! them. Rules C-1 to C-7 of the wire document.
 
-use super::message::{Activity, Reason};
-use super::operation::StoreOperation;
-use super::types::{AbortCode, Durability, Outcome, Refusal, Withdrawal};
+use super::message::Reason;
+use crate::types::{AbortCode, Activity, Durability, Outcome, Refusal, StoreOperation, Withdrawal};
 
 impl Reason {
     const fn plain(code: u16) -> Self {

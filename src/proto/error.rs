@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::message::Name;
-use super::types::{AbortCode, EntryId};
+use crate::types::{AbortCode, EntryId};
 
 /// A rule of the protocol that the peer broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

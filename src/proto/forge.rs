@@ -8,10 +8,12 @@ use std::ops::Range;
 
 use super::frame::{CHECK, HEADER, PREFACE, Seal, Speaker};
 use super::link::VERSIONS;
-use super::message::{Activity, Hello, Message, Name, Reason, WireOffer};
-use super::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp, TransferId};
+use super::message::{Hello, Message, Name, Reason, WireOffer};
+use crate::hash::{BlockHash, BlockSize, Root};
 use crate::testing::choices::Choices;
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::types::{
+    AbortCode, Activity, Durability, EntryId, Kind, Outcome, Timestamp, TransferId,
+};
 
 /// One direction of a session, forged.
 #[derive(Debug)]
@@ -220,13 +222,13 @@ impl<'c> Forger<'c> {
 
     fn entry(&mut self, name: Name, choices: &mut Choices<'_>) -> EntryId {
         if choices.rarely() {
-            return EntryId(u32::from(choices.byte()) << (choices.byte() & 31));
+            return EntryId::new(u32::from(choices.byte()) << (choices.byte() & 31));
         }
         if name == Name::Offer {
             self.next = self.next.saturating_add(1);
-            return EntryId(self.next.saturating_sub(1));
+            return EntryId::new(self.next.saturating_sub(1));
         }
-        EntryId(choices.below(6).into())
+        EntryId::new(choices.below(6).into())
     }
 
     fn offer(&self, entry: EntryId, choices: &mut Choices<'_>) -> (WireOffer, Vec<u8>) {

@@ -7,8 +7,8 @@ use super::error::{Failure, Incompatible, Misuse, ProtocolError, Stall};
 use super::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use super::message::{Hello, Message, Name};
 use super::timer::Timer;
-use super::types::TransferId;
 use crate::config::Config;
+use crate::types::TransferId;
 
 /// The versions of the protocol that this code speaks (M-1).
 pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;

@@ -2,8 +2,9 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp, TransferId};
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::hash::{BlockHash, BlockSize, Root};
+use crate::types::Activity;
+use crate::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp, TransferId};
 
 /// The most block hashes in one [`Message::Have`] (M-3).
 pub(super) const HAVE_MAX: usize = 4096;
@@ -147,20 +148,6 @@ pub(super) struct Reason {
     pub(super) code: u16,
     pub(super) first: u64,
     pub(super) second: u64,
-}
-
-/// What a side does that has the floor and nothing to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Activity {
-    /// The sender waits for its source.
-    Reading,
-    /// The receiver hashes what it holds.
-    Verifying,
-    /// The receiver waits for its device to sync.
-    Syncing,
-    /// The receiver has no place for the sender yet, and keeps it in line.
-    Queued,
 }
 
 /// The kind of a message, by its name in the wire document.

@@ -17,40 +17,27 @@
 mod codec;
 mod codes;
 mod error;
-mod event;
 #[cfg(feature = "testing")]
 pub(crate) mod forge;
 mod frame;
 mod link;
 mod message;
-mod operation;
-mod path;
 mod receiver;
 #[cfg(feature = "testing")]
 pub(crate) mod recording;
 mod sender;
 mod timer;
 mod turn;
-mod types;
 
 #[doc = include_str!("wire.md")]
 pub mod wire {}
 
 pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
-pub use event::{Event, Summary};
 pub use frame::PREFACE;
 pub use link::Consumed;
-pub use message::{Activity, Name};
-pub use operation::StoreOperation;
-#[cfg(feature = "fs")]
-pub(crate) use path::is_ignorable;
-pub use path::{NameError, RelPath};
-pub use receiver::{Found, ReceiveAction, Receiver, Step};
+pub use message::Name;
+pub use receiver::{ReceiveAction, Receiver, Step};
 pub use sender::{ReadRequest, SendAction, Sender};
-pub use types::{
-    AbortCode, Durability, EntryId, Kind, Meta, Offer, Outcome, Receipt, Refusal, Ticket,
-    Timestamp, TransferId, Withdrawal,
-};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 use super::error::{Failure, ProtocolError};
 use super::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use super::message::{Message, Name};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
 
 /// Both directions of one connection, from their first bytes on.
 ///

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Source, Unsendable};
-use crate::proto::{Meta, Withdrawal};
+use crate::types::{Meta, Withdrawal};
 
 impl<S: Source + ?Sized> Source for &mut S {
     type Key = S::Key;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Source, Unsendable};
-use crate::proto::{Meta, Withdrawal};
+use crate::types::{Meta, Withdrawal};
 
 /// Sends the entries of one source, and then those of another: files and standard input, say.
 #[derive(Debug, Clone, Default)]

@@ -16,9 +16,9 @@ mod stream;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{
-    Durability, EntryId, Found, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, Timestamp,
-    TransferId, Withdrawal,
+use crate::types::{Commit, Place, Standing};
+use crate::types::{
+    Found, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, TransferId, Withdrawal,
 };
 
 pub use chain::{Chain, Either};
@@ -298,18 +298,6 @@ pub trait Store {
     fn discard(&mut self, file: Self::File);
 }
 
-/// Under which name an entry is begun, or committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Place {
-    /// The name that was offered, if it is free.
-    Offered,
-    /// The name that was offered, taking the place of the file that has it.
-    Replacing,
-    /// The n-th name beside it, counted from 1, if it is free: `photo (1).jpg`.
-    Beside(u32),
-}
-
 /// What [`Store::begin`] found.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -361,35 +349,6 @@ pub enum Uncommitted<F> {
     },
 }
 
-/// A regular file under its final name, as [`Store::standing`] sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Standing {
-    /// Its size in bytes.
-    pub size: u64,
-    /// The time of its last change.
-    pub modified: Timestamp,
-}
-
-/// How an entry is to be committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Commit {
-    /// What the store says of it when it has ended; see [`Store::poll_committed`].
-    pub ticket: Ticket,
-    /// The entry, as [`Store::begin`] was told: another transfer has one of the same number.
-    pub entry: EntryId,
-    /// Its name, kind, time and mode, as offered.
-    pub meta: Meta,
-    /// Which name it is to get, and whether it may take the place of a file that has it.
-    pub place: Place,
-    /// Its final size in bytes. What a partial file holds beyond is cut off; what was never written up to there is
-    /// zeros, which need take no room.
-    pub size: u64,
-    /// How durable it must be before `poll_committed` says so.
-    pub durability: Durability,
-}
-
 /// What came of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -398,32 +357,9 @@ pub struct Committed {
     pub path: RelPath,
 }
 
-impl Commit {
-    /// All of it, as the core or a test makes it.
-    #[must_use]
-    pub const fn new(
-        ticket: Ticket,
-        entry: EntryId,
-        meta: Meta,
-        place: Place,
-        size: u64,
-        durability: Durability,
-    ) -> Self {
-        Self { ticket, entry, meta, place, size, durability }
-    }
-}
-
 impl<F> From<Refusal> for Uncommitted<F> {
     fn from(refusal: Refusal) -> Self {
         Self::Failed(refusal)
-    }
-}
-
-impl Standing {
-    /// Of this size and time.
-    #[must_use]
-    pub const fn new(size: u64, modified: Timestamp) -> Self {
-        Self { size, modified }
     }
 }
 

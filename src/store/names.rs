@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::{BuildHasher, Hasher};
 
-use crate::proto::{EntryId, Kind, Refusal, RelPath, TransferId};
+use crate::types::{EntryId, Kind, Refusal, RelPath, TransferId};
 
 /// The names that a session was offered, to find those that would be one on some system.
 ///

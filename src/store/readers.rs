@@ -9,7 +9,8 @@ use std::io::{self, ErrorKind};
 
 use super::{Source, withdrawal_of};
 use crate::config::Limits;
-use crate::proto::{EntryId, Meta, ReadRequest, Withdrawal};
+use crate::proto::ReadRequest;
+use crate::types::{EntryId, Meta, Withdrawal};
 
 /// The entries of a sender by their ids, with the readers that are open.
 ///
@@ -192,8 +193,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::proto::RelPath;
     use crate::store::Unsendable;
+    use crate::types::RelPath;
 
     /// Says which readers are alive, and what was released to each.
     #[derive(Default)]

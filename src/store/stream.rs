@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Source, Unsendable};
 use crate::error::is_tick;
-use crate::proto::{Meta, RelPath, Withdrawal};
+use crate::types::{Meta, RelPath, Withdrawal};
 
 /// Sends what is read from a pipe, or anything else that ends sometime, as one file.
 ///

@@ -50,8 +50,8 @@ use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 
 use crate::config::Config;
-use crate::proto::{Event, Summary};
 use crate::store::{Source, Store};
+use crate::types::{Event, Summary};
 
 /// Runs the cores over streams.
 ///

@@ -22,11 +22,11 @@ use std::time::Duration;
 use super::choices::Choices;
 use super::pair::{Alice, Bob, Progress};
 use crate::config::{Config, Deadlines, Existing, Limits, Turn};
+use crate::hash::{BlockSize, Root};
 use crate::plain::{self, ChunkSize};
 use crate::proto::forge::Forger;
-use crate::proto::{Event, Meta, RelPath};
 use crate::store::{MemorySource, MemoryStore, Source, Store};
-use crate::tree::{BlockSize, Root};
+use crate::types::{Event, Meta, RelPath};
 
 /// A receiver against any bytes, and against well sealed messages of any content.
 ///

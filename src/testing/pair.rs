@@ -18,20 +18,20 @@
 //! pair.reconnect(store.clone());
 //! assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))));
 //! assert_eq!(&*store.get("a").expect("it was delivered").bytes, b"content");
-//! # Ok::<(), haul::proto::NameError>(())
+//! # Ok::<(), haul::types::NameError>(())
 //! ```
 
 mod alice;
 mod bob;
 mod line;
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::config::Config;
-use crate::proto::{Failure, Receiver, Summary, TransferId};
+use crate::proto::{Failure, Receiver};
 use crate::store::{Source, Store};
+use crate::types::{Summary, TransferId};
 
 pub use alice::Alice;
 pub use bob::Bob;

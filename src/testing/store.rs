@@ -21,11 +21,12 @@ mod tickets;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::proto::{
-    Durability, EntryId, Meta, Offer, Refusal, RelPath, Ticket, Timestamp, TransferId,
+use crate::hash::BlockSize;
+use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
+use crate::types::{
+    Commit, Durability, EntryId, Meta, Offer, Place, Refusal, RelPath, Ticket, Timestamp,
+    TransferId,
 };
-use crate::store::{Begun, Commit, Committed, Ended, Place, Store, Uncommitted};
-use crate::tree::BlockSize;
 
 pub use fault::{Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation};
 pub use late::LateStore;

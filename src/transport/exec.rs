@@ -3,17 +3,17 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, PipeWriter, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, thread};
 
 use super::monitor::Monitor;
 use super::{Connector, Threaded};
-use crate::escape::{Escaped, escape};
+use crate::types::Escaped;
+use crate::types::escape::escape;
 
 /// Opens streams by running a command.
 ///
@@ -228,7 +228,7 @@ pub struct ExecError {
     pub command: OsString,
     /// How it ended.
     pub status: ExitStatus,
-    /// The last of what it said on standard error, at most 4 KiB. It is displayed [escaped](crate::escape).
+    /// The last of what it said on standard error, at most 4 KiB. It is displayed [escaped](crate::types::Escaped).
     pub stderr: Vec<u8>,
 }
 

@@ -64,13 +64,13 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use self::line::Line;
-pub use crate::error::is_tick;
-use crate::escape::Escaped;
+use crate::types::Escaped;
 
+pub use self::line::Line;
 pub use self::listening::Listening;
 pub use self::stdio::Stdio;
 pub use self::threaded::Threaded;
+pub use crate::error::is_tick;
 
 /// Opens a stream to the peer, as often as it is asked to.
 ///
@@ -134,7 +134,7 @@ pub trait Acceptor {
 /// Ends a call of [`Acceptor::accept`]; see [`Acceptor::waker`].
 pub type Waker = Box<dyn Fn() + Send + Sync>;
 
-/// Who is at the other end of a stream, for people to read. It proves nothing. It is shown [escaped](crate::escape).
+/// Who is at the other end of a stream, for people to read. It proves nothing. It is shown [escaped](crate::types::Escaped).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
@@ -212,7 +212,7 @@ impl<A: Acceptor + ?Sized> Acceptor for Box<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::escape::is_unsafe;
+    use crate::types::is_unsafe;
 
     #[test]
     fn peer_is_shown_without_anything_that_a_terminal_obeys() {

@@ -1,10 +1,9 @@
 //! Makes a listener's `accept` return in ticks, or when it is woken, and tells whose its errors are.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// How long an `accept` waits.
 #[derive(Debug)]

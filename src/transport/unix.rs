@@ -16,7 +16,7 @@ use super::close::{Closing, Graceful};
 use super::tick::Ticking;
 use super::within::Within;
 use super::{Acceptor, Connector, Peer, Waker};
-use crate::escape::Escaped;
+use crate::types::Escaped;
 
 /// Opens connections to the Unix socket of a path.
 #[derive(Debug, Clone)]

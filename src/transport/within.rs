@@ -1,9 +1,8 @@
 //! Calls of the system that have no timeout of their own.
 
-use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 /// Makes a call in a thread of its own, and waits for it for so long only. A call that takes longer goes on, and is what
 /// the next one waits for: there is never more than one.

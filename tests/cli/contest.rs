@@ -1,14 +1,13 @@
 //! Two senders that bring one new name to one folder.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
+use std::{fs, thread};
 
 use serde_json::Value;
 use tempfile::tempdir;

@@ -2,10 +2,9 @@
 //!
 //! With `HAUL_LONG=1`: 1 GiB, cut every 50 MiB.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use haul::config::Deadlines;
 use haul::store::fs::{FsSource, FsStore};

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
-use haul::escape::{is_unsafe, unescape};
+use haul::types::{is_unsafe, unescape};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
@@ -44,7 +44,7 @@ fn json_of_both_sides_tells_the_whole_transfer() {
     let receipt = json!({
         "path": "photo.jpg",
         "size": photo.len(),
-        "blake3": haul::tree::Root::of(&photo).to_string(),
+        "blake3": haul::hash::Root::of(&photo).to_string(),
         "durability": "synced",
     });
 
@@ -185,7 +185,7 @@ fn names_of_sockets_and_files_reach_no_terminal_as_they_are() {
         let taken = run([&listen[..], more, &[file]].concat());
         for said in [&alice, &bob, &lost, &gone, &taken] {
             let text = [said.stdout.as_str(), &said.stderr].concat();
-            let bad = |c: char| haul::escape::is_unsafe(c) && c != '\n';
+            let bad = |c: char| haul::types::is_unsafe(c) && c != '\n';
             assert!(!text.contains(bad), "{said:?}");
             assert!(said.stderr.lines().all(|line| line.starts_with("haul: ")), "{said:?}");
         }

@@ -1,11 +1,10 @@
 //! A standard error that nobody reads.
 
-use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write};
 use std::process::Child;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
+use std::{fs, thread};
 
 use tempfile::tempdir;
 

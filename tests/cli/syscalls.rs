@@ -5,11 +5,10 @@
 //! `HAUL_LONG=1` each of them. `strace` counts by thread: the k-th call is that of whichever thread makes so many.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{fs, thread};
 
 use tempfile::{TempDir, tempdir};
 

@@ -1,13 +1,13 @@
 //! The same objects a second time: whatever ended the call before, the next one sends everything or says that it cannot.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::thread;
+use std::{io, thread};
 
 use haul::store::{Chain, MemorySource, MemoryStore, StreamSource};
 use haul::transport::memory;
-use haul::{Cancel, Connector, Error, Event, Observer, Operation, RelPath, Retry, Source};
-use haul::{Summary, Transfer};
+use haul::{
+    Cancel, Connector, Error, Event, Observer, Operation, RelPath, Retry, Source, Summary, Transfer,
+};
 
 use crate::scene::{Frail, capacity, content, path, small_blocks};
 

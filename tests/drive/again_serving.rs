@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use haul::store::MemoryStore;
 use haul::transport::{Listening, memory};
-use haul::{Acceptor, Cancel, Connector, Error, Event, RateLimit, Retry, Server, Store};
-use haul::{Summary, Transfer};
+use haul::{
+    Acceptor, Cancel, Connector, Error, Event, RateLimit, Retry, Server, Store, Summary, Transfer,
+};
 
 use crate::scene::{assert_three_files, capacity, small_blocks, three_files};
 

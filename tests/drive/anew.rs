@@ -8,11 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
-use haul::proto::{EntryId, Meta, Offer, Refusal, Ticket};
+use haul::hash::BlockSize;
 use haul::store::fs::{FsFile, FsStore};
-use haul::store::{Begun, Commit, Ended, MemorySource, Place};
+use haul::store::{Begun, Ended, MemorySource};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector, Pipe};
-use haul::tree::BlockSize;
+use haul::types::{Commit, EntryId, Meta, Offer, Place, Refusal, Ticket};
 use haul::{Acceptor, Connector, Peer, Retry, Store, Transfer};
 
 use crate::scene::{FrailConnector, Virtual, capacity, content, path, small_blocks, with_server};

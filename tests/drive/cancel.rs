@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
-use haul::proto::AbortCode;
 use haul::store::MemoryStore;
 use haul::transport::memory;
+use haul::types::AbortCode;
 use haul::{Cancel, Config, Error, Event, Transfer};
 
 use crate::scene::{CancelAt, Silent, Virtual, capacity, small_blocks, three_files};

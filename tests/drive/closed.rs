@@ -2,11 +2,11 @@
 //! receiver does not replace, and nothing is vouched for that nobody has seen.
 
 use haul::config::{Config, Existing, Unchanged};
-use haul::proto::{EntryId, Event, Meta, Offer, Refusal, Ticket, Timestamp};
-use haul::store::{Begun, Commit, MemorySource, MemoryStore, Place, Store};
+use haul::hash::{BlockSize, Root};
+use haul::store::{Begun, MemorySource, MemoryStore, Store};
 use haul::testing::pair::{Ended, Pair};
 use haul::testing::store::{Failure, Fault, FaultStore, Operation};
-use haul::tree::{BlockSize, Root};
+use haul::types::{Commit, EntryId, Event, Meta, Offer, Place, Refusal, Ticket, Timestamp};
 use haul::{Durability, RelPath};
 
 const POLICIES: [Existing; 4] =

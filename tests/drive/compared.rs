@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use haul::drive::Clock;
-use haul::proto::{Meta, Withdrawal};
 use haul::store::{MemorySource, MemoryStore, Unsendable};
 use haul::transport::memory::{MemoryConnector, Pipe};
+use haul::types::{Meta, Withdrawal};
 use haul::{Connector, Error, Retry, Source, Transfer};
 
 use crate::scene::{Virtual, content, path, small_blocks, with_sessions};

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use haul::config::Deadlines;
 use haul::drive::Clock;
-use haul::proto::{Sender, Stall, TransferId};
+use haul::proto::{Sender, Stall};
 use haul::store::MemoryStore;
 use haul::transport::memory::pipe;
+use haul::types::TransferId;
 use haul::{Cancel, Config, Error, Event, Observer, Transfer};
 
 use crate::scene::{CancelAt, Silent, Virtual, capacity, three_files};

@@ -6,10 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use haul::drive::Files;
-use haul::proto::{ReceiveAction, Receiver, Sender, TransferId};
+use haul::proto::{ReceiveAction, Receiver, Sender};
 use haul::store::{Readers, Source, Store};
 use haul::testing::driver::{Driver, check};
 use haul::transport::is_tick;
+use haul::types::TransferId;
 use haul::{Config, Event, Summary, Transfer};
 
 #[path = "../../examples/by_hand/loops.rs"]

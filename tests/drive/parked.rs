@@ -9,10 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
-use haul::proto::{Offer, Refusal, Ticket};
-use haul::store::{Begun, Commit, Ended, MemoryFile, MemorySource, MemoryStore, Place};
+use haul::store::{Begun, Ended, MemoryFile, MemorySource, MemoryStore};
 use haul::transport::Listening;
 use haul::transport::memory::{self, Pipe};
+use haul::types::{Commit, Offer, Place, Refusal, Ticket};
 use haul::{Connector, Event, Existing, Retry, Store, Transfer};
 
 use crate::scene::{Frail, FrailConnector, Virtual, capacity, path, small_blocks, with_server};

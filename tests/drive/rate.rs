@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::{Clock, SystemClock};
-use haul::proto::AbortCode;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory;
+use haul::types::AbortCode;
 use haul::{Cancel, Config, Error, Event, Observer, RateLimit, Server, Transfer};
 
 use crate::scene::{Virtual, capacity, content, path};

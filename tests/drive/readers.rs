@@ -1,13 +1,12 @@
 //! What a sender has open of its source.
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::{io, thread};
 
 use haul::config::Limits;
-use haul::proto::{Meta, Withdrawal};
 use haul::store::{MemorySource, MemoryStore, Unsendable};
 use haul::transport::memory;
+use haul::types::{Meta, Withdrawal};
 use haul::{Source, Transfer};
 
 use crate::scene::{capacity, content, path, small_blocks};

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use haul::config::Turn;
 use haul::drive::Clock;
-use haul::proto::{AbortCode, ReceiveAction, Receiver, Step};
+use haul::proto::{ReceiveAction, Receiver, Step};
 use haul::store::{MemorySource, MemoryStore, StreamSource};
 use haul::transport::Listening;
 use haul::transport::memory::{self, MemoryConnector};
+use haul::types::AbortCode;
 use haul::{
     Acceptor, Cancel, Config, Connector, Error, Event, Observer, Operation, Retry, Server, Transfer,
 };

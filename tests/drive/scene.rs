@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::Clock;
+use haul::hash::BlockSize;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory::{self, MemoryConnector, Pipe};
-use haul::tree::BlockSize;
 use haul::{
     Acceptor, Cancel, Config, Connector, Error, Event, Observer, RelPath, Server, Store, Summary,
     Transfer,

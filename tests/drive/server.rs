@@ -5,9 +5,9 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use haul::proto::AbortCode;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory;
+use haul::types::AbortCode;
 use haul::{
     Acceptor, Cancel, Config, Connector, Error, Event, Observer, Operation, Peer, Retry, Server,
     SessionId, Summary, Transfer,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use haul::config::{Limits, Turn};
 use haul::drive::Clock;
-use haul::proto::{Refusal, StoreOperation, Ticket};
-use haul::store::{Begun, Commit, Ended, MemorySource, MemoryStore, Place, Uncommitted};
+use haul::hash::Root;
+use haul::store::{Begun, Ended, MemorySource, MemoryStore, Uncommitted};
 use haul::transport::memory;
-use haul::tree::Root;
+use haul::types::{Commit, Place, Refusal, StoreOperation, Ticket};
 use haul::{Config, Event, Store, Summary, Transfer};
 
 use crate::scene::{Virtual, capacity, content, path, small_blocks, three_files};
@@ -20,7 +20,7 @@ mockall::mock! {
     Shelf {}
     impl Store for Shelf {
         type File = ();
-        fn begin(&mut self, offer: &haul::proto::Offer, place: Place) -> Result<Begun<()>, Refusal>;
+        fn begin(&mut self, offer: &haul::types::Offer, place: Place) -> Result<Begun<()>, Refusal>;
         fn read_at(&mut self, file: &mut (), offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
         fn write_at(&mut self, file: &mut (), offset: u64, bytes: &[u8]) -> Result<(), Refusal>;
         fn copy_held(&mut self, file: &mut (), offset: u64, len: u64) -> Result<(), Refusal>;
@@ -28,7 +28,7 @@ mockall::mock! {
         fn poll_committed(
             &mut self,
             wait: Duration,
-        ) -> Option<(haul::proto::Ticket, Ended<()>)>;
+        ) -> Option<(haul::types::Ticket, Ended<()>)>;
         fn suspend(&mut self, file: ());
         fn discard(&mut self, file: ());
     }
@@ -194,14 +194,14 @@ fn source_that_is_slow_does_not_keep_back_what_was_said() {
         }
         fn next_entry(
             &mut self,
-        ) -> Option<Result<(Self::Key, haul::proto::Meta), haul::store::Unsendable>> {
+        ) -> Option<Result<(Self::Key, haul::types::Meta), haul::store::Unsendable>> {
             self.0.next_entry()
         }
         fn open(
             &mut self,
             key: &Self::Key,
-            meta: &haul::proto::Meta,
-        ) -> Result<Self::Reader, haul::proto::Withdrawal> {
+            meta: &haul::types::Meta,
+        ) -> Result<Self::Reader, haul::types::Withdrawal> {
             self.1.pass(Duration::from_secs(6));
             self.0.open(key, meta)
         }
@@ -216,8 +216,8 @@ fn source_that_is_slow_does_not_keep_back_what_was_said() {
         fn finish(
             &mut self,
             reader: &mut Self::Reader,
-            meta: &haul::proto::Meta,
-        ) -> Result<(), haul::proto::Withdrawal> {
+            meta: &haul::types::Meta,
+        ) -> Result<(), haul::types::Withdrawal> {
             self.0.finish(reader, meta)
         }
     }

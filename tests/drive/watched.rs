@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use haul::proto::{Meta, Offer, Refusal, Ticket, Withdrawal};
 use haul::store::fs::FsStore;
-use haul::store::{Begun, Commit, Ended, MemorySource, Place, Unsendable};
+use haul::store::{Begun, Ended, MemorySource, Unsendable};
+use haul::types::{Commit, Meta, Offer, Place, Refusal, Ticket, Withdrawal};
 use haul::{RelPath, Source, Store};
 
 use crate::scene::{content, path};

@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use haul::Store;
-use haul::proto::{Offer, Refusal, Ticket};
-use haul::store::{Begun, Commit, Committed, Ended, Place};
+use haul::store::{Begun, Committed, Ended};
+use haul::types::{Commit, Offer, Place, Refusal, Ticket};
 
 /// Takes everything and keeps nothing.
 #[derive(Default)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use haul::config::Limits;
+use haul::hash::BlockSize;
 use haul::plain::ChunkSize;
 use haul::store::fs::Symlinks;
-use haul::tree::BlockSize;
 use haul::{Durability, Existing};
 
 use crate::address::{Address, Listen};

@@ -2,29 +2,25 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::{io, thread};
 
+use haul::hash::Root;
 use haul::plain::{self, ChunkSize};
 use haul::store::fs::FsSource;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
-use haul::tree::Root;
 use haul::{Cancel, Config, Error, Event, Observer, Server, Source, Summary, Transfer};
 
 use crate::args::Demo;
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
-use crate::interrupt;
-use crate::picture;
-use crate::receive;
 use crate::report::{Record, Reporter};
-use crate::send;
 use crate::session::Session;
 use crate::stream::TICK;
+use crate::{interrupt, picture, receive, send};
 
 pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let cancel = Cancel::new();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use haul::Summary;
-use haul::proto::TransferId;
+use haul::types::TransferId;
 
 use crate::exit::Code;
 

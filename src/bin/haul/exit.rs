@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use haul::proto::{AbortCode, Refusal, Withdrawal};
+use haul::types::{AbortCode, Refusal, Withdrawal};
 use haul::{Error, Summary};
 
 /// How the command ends.
@@ -139,7 +139,8 @@ mod tests {
     use std::io;
     use std::time::Duration;
 
-    use haul::proto::{Damage, EntryId, Incompatible, Misuse, ProtocolError, Stall};
+    use haul::proto::{Damage, Incompatible, Misuse, ProtocolError, Stall};
+    use haul::types::EntryId;
     use haul::{Operation, StoreOperation};
 
     use super::*;

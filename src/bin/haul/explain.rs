@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
-use haul::escape::{Escaped, is_unsafe};
-use haul::proto::{AbortCode, Incompatible, Refusal, Stall, Withdrawal};
+use haul::proto::{Incompatible, Stall};
 use haul::transport::exec::ExecError;
+use haul::types::{AbortCode, Escaped, Refusal, Withdrawal, is_unsafe};
 use haul::{Error, Operation, RelPath};
 
 use crate::exit::Side;

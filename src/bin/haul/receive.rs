@@ -12,12 +12,10 @@ use crate::address::{Address, Listen};
 use crate::args::Receive;
 use crate::ends::Ends;
 use crate::exit::{Code, Side, Stop};
-use crate::explain;
-use crate::interrupt;
-use crate::plain;
 use crate::report::{Record, Reporter};
 use crate::session::Session;
 use crate::stream::{Link, Listener, Reach, TICK};
+use crate::{explain, interrupt, plain};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {

@@ -21,12 +21,11 @@ use crate::args::Send;
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
 use crate::filter::Filter;
-use crate::interrupt;
-use crate::plain;
 use crate::receive::listen;
 use crate::report::Reporter;
 use crate::session::Session;
 use crate::stream::Link;
+use crate::{interrupt, plain};
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;

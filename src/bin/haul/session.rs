@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul::proto::{Activity, EntryId, Kind, Outcome, TransferId, Withdrawal};
 use haul::store::Unsendable;
+use haul::types::{Activity, EntryId, Kind, Outcome, TransferId, Withdrawal};
 use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
 use indicatif::HumanBytes;
 

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::drive::retry::Retry;
-use crate::proto::AbortCode;
 use crate::store::MemoryStore;
+use crate::types::AbortCode;
 
 /// Time that a test lets pass.
 #[derive(Default)]

@@ -1,12 +1,11 @@
 //! What a board does about stores that panic, that take long, and whose commits do not end.
 
-use std::io;
 use std::sync::{Arc, MutexGuard};
-use std::thread;
+use std::{io, thread};
 
 use super::*;
-use crate::proto::{Offer, Refusal, Ticket};
-use crate::store::{Begun, Commit, Ended, MemoryFile, MemoryStore, Place};
+use crate::store::{Begun, Ended, MemoryFile, MemoryStore};
+use crate::types::{Commit, Offer, Place, Refusal, Ticket};
 
 /// A store that does as a test tells it.
 #[derive(Clone)]

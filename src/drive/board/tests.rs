@@ -4,8 +4,9 @@ use std::thread;
 use super::*;
 use crate::config::Config;
 use crate::drive::Files;
-use crate::proto::{AbortCode, Kind, Meta, ReceiveAction, Receiver, RelPath, SendAction, Sender};
+use crate::proto::{ReceiveAction, Receiver, SendAction, Sender};
 use crate::store::MemoryStore;
+use crate::types::{AbortCode, Kind, Meta, RelPath};
 
 const SECOND: Duration = Duration::from_secs(1);
 

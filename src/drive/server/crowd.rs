@@ -15,11 +15,12 @@ use super::Server;
 use crate::config::Config;
 use crate::drive::{Cancel, Retry, Transfer};
 use crate::error::Error;
-use crate::proto::{RelPath, SendAction, Sender, TransferId};
+use crate::proto::{SendAction, Sender};
 use crate::store::{MemorySource, MemoryStore};
 use crate::testing::choices::Choices;
 use crate::transport::Connector as _;
 use crate::transport::memory::{self, MemoryConnector, Pipe};
+use crate::types::{RelPath, TransferId};
 
 /// Far more than a sender has to wait on a machine that is busy, and far less than any deadline of a stranger.
 const SOON: Duration = Duration::from_secs(8);

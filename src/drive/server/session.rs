@@ -14,9 +14,9 @@ use crate::drive::pulse::Pulse;
 use crate::drive::receiving::{Hooks, Host, Parked};
 use crate::drive::strangers::Strangers;
 use crate::error::Error;
-use crate::proto::{Event, Summary, TransferId};
 use crate::store::Store;
 use crate::transport::Peer;
+use crate::types::{Event, Summary, TransferId};
 
 /// Serves one connection, in a thread of its own.
 pub(super) fn serve<S, T, O, C>(

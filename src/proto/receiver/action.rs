@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::event::{Event, Summary};
 use super::super::link::Consumed;
-use super::super::types::{EntryId, Offer};
-use crate::store::{Commit, Place};
+use crate::types::{Commit, EntryId, Event, Offer, Place, Summary};
 
 /// What the caller must do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,16 +126,4 @@ pub enum Step<'a> {
         /// How long it is: at most 16 MiB.
         len: u64,
     },
-}
-
-/// What the store found, without its handle: see [`Begun`](crate::store::Begun).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Found {
-    /// Nothing.
-    Fresh,
-    /// A partial file of this many bytes.
-    Partial(u64),
-    /// A file of this many bytes under the final name.
-    Existing(u64),
 }

@@ -6,13 +6,11 @@ use std::ops::Range;
 use super::entry::{Incoming, Phase};
 use super::former::Unsaid;
 use super::work::{Task, ZEROS};
-use super::{Found, ReceiveAction, Receiver};
+use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
-use crate::proto::event::Event;
+use crate::hash::{Hashed, Root};
 use crate::proto::message::Message;
-use crate::proto::types::{EntryId, Kind, Outcome, Refusal};
-use crate::store::{Commit, Place, Standing};
-use crate::tree::{Hashed, Root};
+use crate::types::{Commit, EntryId, Event, Found, Kind, Outcome, Place, Refusal, Standing};
 
 /// The most names beside the offered one that are tried.
 pub(in crate::proto) const BESIDE_MAX: u32 = 10_000;

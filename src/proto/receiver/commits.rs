@@ -7,10 +7,8 @@ use super::entry::{Incoming, Phase, Rival};
 use super::former::{Identity, Unsaid};
 use crate::config::Existing;
 use crate::proto::error::{Failure, Misuse};
-use crate::proto::event::Event;
 use crate::proto::message::Message;
-use crate::proto::path::RelPath;
-use crate::proto::types::{EntryId, Kind, Outcome, Receipt, Refusal, Ticket};
+use crate::types::{EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Ticket};
 
 /// Tickets that were given out, and the entries that they stand for.
 ///

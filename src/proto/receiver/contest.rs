@@ -13,11 +13,10 @@ use super::entry::{Incoming, Phase, Rival};
 use super::former::Unsaid;
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
+use crate::hash::{BlockTree, Root};
 use crate::proto::error::{Failure, Misuse};
 use crate::proto::receiver::BESIDE_MAX;
-use crate::proto::types::{EntryId, Kind, Outcome, Refusal, Ticket};
-use crate::store::Place;
-use crate::tree::{BlockTree, Root};
+use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
 impl Receiver {
     /// The store did not give the entry its name, as something else has it, and handed the file back, complete. `rival`:

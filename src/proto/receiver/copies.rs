@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::entry::Incoming;
 use super::{ReceiveAction, Receiver};
-use crate::proto::types::{EntryId, Refusal};
+use crate::types::{EntryId, Refusal};
 
 /// Ascending runs of blocks that do not touch.
 #[derive(Debug, Default)]

@@ -9,13 +9,12 @@ use super::former::{Known, Unsaid};
 use super::work::Task;
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Existing;
+use crate::hash::Root;
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::event::Event;
 use crate::proto::message::{Hello, Message, Name, WireOffer};
-use crate::proto::path::{NameError, RelPath};
-use crate::proto::types::{EntryId, Kind, Meta, Offer, Refusal, Withdrawal};
-use crate::store::Place;
-use crate::tree::Root;
+use crate::types::{
+    EntryId, Event, Kind, Meta, NameError, Offer, Place, Refusal, RelPath, Withdrawal,
+};
 
 /// The most bytes of one `Zeros` (M-7): they cost a hash each, whatever they cost the sender.
 pub(in crate::proto) const ZEROS_MAX: u64 = 1 << 24;
@@ -292,11 +291,11 @@ impl Receiver {
             if wire.by_time || !same_size || !is_same {
                 return Err(ProtocolError::UnexpectedForEntry { kind, entry });
             }
-        } else if entry.0 < self.next_id {
+        } else if entry.get() < self.next_id {
             return Err(ProtocolError::EntryOutOfOrder { entry });
         }
         let out_of_order = ProtocolError::EntryOutOfOrder { entry };
-        let next_id = entry.0.checked_add(1).ok_or(out_of_order)?.max(self.next_id);
+        let next_id = entry.get().checked_add(1).ok_or(out_of_order)?.max(self.next_id);
         // What travels inside its offer is complete, and no more than a block.
         let whole = wire.size == Some(payload.len() as u64) && wire.root.is_some();
         let is_file = wire.kind == Kind::File;

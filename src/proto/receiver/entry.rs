@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use super::super::error::ProtocolError;
 use super::super::message::{HAVE_MAX, RANGES_MAX};
-use super::super::types::{EntryId, Offer, Outcome};
 use super::copies::Runs;
 use super::former::Identity;
-use crate::store::Place;
-use crate::tree::{BlockHash, BlockTree, Hashed, Root};
+use crate::hash::{BlockHash, BlockTree, Hashed, Root};
+use crate::types::{EntryId, Offer, Outcome, Place};
 
 /// An entry from its offer until its receipt, or the bad news, is said.
 #[derive(Debug)]

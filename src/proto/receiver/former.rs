@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use super::dispatch::meta_of;
 use super::entry::{Incoming, Phase, Rival};
 use super::{ReceiveAction, Receiver, State};
+use crate::hash::{BlockSize, BlockTree, Root};
 use crate::proto::error::{Failure, Misuse, ProtocolError};
-use crate::proto::event::Event;
 use crate::proto::message::{Message, Name, WireOffer};
-use crate::proto::path::RelPath;
-use crate::proto::types::{EntryId, Kind, Meta};
-use crate::store::Place;
-use crate::tree::{BlockSize, BlockTree, Root};
+use crate::types::{EntryId, Event, Kind, Meta, Place, RelPath};
 
 /// Entries of a former connection that the sender has not offered again so far.
 ///
@@ -62,7 +59,7 @@ impl Identity {
     pub(super) fn of(meta: &Meta, block_size: BlockSize) -> Self {
         // What an offer says of it, save its content.
         let offer = WireOffer {
-            entry: EntryId(0),
+            entry: EntryId::new(0),
             kind: meta.kind.clone(),
             block_size,
             size: meta.size,
@@ -260,7 +257,7 @@ impl Receiver {
     pub(super) fn recall(&mut self, wire: &WireOffer) -> Result<Known, ProtocolError> {
         let (entry, place) = (wire.entry, Place::Offered);
         let Ok(path) = RelPath::parse(&wire.name) else {
-            self.pass_over(entry.0.checked_add(1).map(EntryId));
+            self.pass_over(entry.get().checked_add(1).map(EntryId::new));
             return Ok(Known::Nothing { is_counted: false, is_open: false, place });
         };
         let meta = &meta_of(wire, path);

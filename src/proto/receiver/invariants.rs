@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::entry::{Incoming, Phase, Rival};
 use super::work::Task;
 use super::{ReceiveAction, Receiver};
-use crate::proto::types::{EntryId, Kind, Ticket};
+use crate::types::{EntryId, Kind, Ticket};
 
 impl Receiver {
     /// Returns the tickets of the commits under way, and whether its caller has started each or has yet to be asked to.

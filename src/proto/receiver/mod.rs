@@ -53,10 +53,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use self::action::{Found, ReceiveAction, Step};
-pub(super) use self::books::BESIDE_MAX;
 use self::commits::Commits;
-pub(super) use self::dispatch::ZEROS_MAX;
 use self::entry::Incoming;
 use self::former::{Former, Unsaid, Verdict};
 use self::scarce::Scarce;
@@ -64,13 +61,16 @@ use self::waits::Mark;
 use self::work::{Current, Task};
 use super::Consumed;
 use super::error::{Failure, Misuse};
-use super::event::{Event, Summary};
 use super::link::Link;
 use super::message::Message;
-use super::types::{AbortCode, EntryId, Refusal, TransferId};
 use crate::config::Config;
-use crate::store::{Place, Standing};
-use crate::tree::Root;
+use crate::hash::Root;
+use crate::types::{AbortCode, EntryId, Event, Place, Refusal, Standing, Summary, TransferId};
+
+pub use self::action::{ReceiveAction, Step};
+pub(super) use self::books::BESIDE_MAX;
+pub(super) use self::dispatch::ZEROS_MAX;
+pub(super) use crate::types::Found;
 
 /// The receiving half of a session, sans-IO.
 ///
@@ -80,7 +80,7 @@ use crate::tree::Root;
 ///    after reading more from the stream if it had too few the last time. It takes one message, or asks for one thing
 ///    of the store, which is answered; then poll again.
 /// 3. Whenever the store has ended a commit, call [`handle_committed`](Receiver::handle_committed) with its
-///    [`Ticket`](crate::proto::Ticket), or [`handle_taken`](Receiver::handle_taken), if it has handed the file back; then poll again.
+///    [`Ticket`](crate::types::Ticket), or [`handle_taken`](Receiver::handle_taken), if it has handed the file back; then poll again.
 /// 4. After [`ReceiveAction::Closed`], the session is over, and well.
 ///
 /// [`Files`](crate::drive::Files) does to a store what this asks.
@@ -163,7 +163,7 @@ impl Receiver {
     #[must_use]
     pub fn new(config: Config, nonce: [u8; 16], now: Duration) -> Self {
         Self {
-            link: Link::new(&config, false, TransferId([0; 16]), 0, nonce, now),
+            link: Link::new(&config, false, TransferId::new([0; 16]), 0, nonce, now),
             state: Ok(State::AwaitHello),
             config,
             entries: BTreeMap::new(),

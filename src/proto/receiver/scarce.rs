@@ -23,8 +23,7 @@ use super::work::{Current, Task};
 use super::{ReceiveAction, Receiver};
 use crate::proto::error::Failure;
 use crate::proto::message::Name;
-use crate::proto::types::{AbortCode, EntryId, Kind, Refusal};
-use crate::store::Place;
+use crate::types::{AbortCode, EntryId, Kind, Place, Refusal};
 
 /// What a session waits for that lacks descriptors.
 #[derive(Debug, Default)]

@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::entry::{Incoming, Phase};
 use super::{ReceiveAction, Receiver, State};
 use crate::proto::error::{Damage, Failure, ProtocolError};
-use crate::proto::event::Event;
-use crate::proto::message::{Activity, Message, RANGES_MAX};
-use crate::proto::types::AbortCode;
+use crate::proto::message::{Message, RANGES_MAX};
+use crate::types::{AbortCode, Activity, Event};
 
 impl Receiver {
     pub(super) fn speak(

@@ -5,13 +5,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::{Consumed, Receiver, State, Step};
+use crate::hash::{BlockSize, Hashed, Root};
 use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::frame::HEADER;
 use crate::proto::link::Heard;
 use crate::proto::message::Name;
-use crate::proto::types::EntryId;
-use crate::store::Place;
-use crate::tree::{BlockSize, Hashed, Root};
+use crate::types::{EntryId, Place};
 
 /// A message whose consequences are not all drawn.
 #[derive(Debug)]

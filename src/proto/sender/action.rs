@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::event::{Event, Summary};
-use super::super::types::EntryId;
+use crate::types::{EntryId, Event, Summary};
 
 /// What the caller must do now.
 #[derive(Debug, Clone, PartialEq, Eq)]

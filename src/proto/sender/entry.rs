@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::super::error::Damage;
 use super::super::message::WireOffer;
 use super::super::receiver::ZEROS_MAX;
-use super::super::types::{EntryId, Kind, Meta, Outcome, Receipt};
-use crate::tree::{BlockHash, BlockSize, BlockTree, Hashed, Root};
+use crate::hash::{BlockHash, BlockSize, BlockTree, Hashed, Root};
+use crate::types::{EntryId, Kind, Meta, Outcome, Receipt};
 
 /// An entry from its first offer until the receiver has settled it.
 #[derive(Debug)]

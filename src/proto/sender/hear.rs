@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::entry::{Outgoing, Phase, Trust};
 use super::{Note, Sender, State};
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::event::Event;
 use crate::proto::link::{Consumed, Heard};
-use crate::proto::message::{Activity, Hello, Message, Name};
-use crate::proto::path::RelPath;
-use crate::proto::types::{EntryId, Kind, Outcome, Receipt, Refusal, Withdrawal};
+use crate::proto::message::{Hello, Message, Name};
+use crate::types::{
+    Activity, EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Withdrawal,
+};
 
 impl Sender {
     pub(super) fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {

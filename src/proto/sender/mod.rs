@@ -32,16 +32,16 @@ mod speak;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-pub use self::action::{ReadRequest, SendAction};
 use self::entry::Outgoing;
 use self::roots::Roots;
 use super::error::{Failure, Misuse};
-use super::event::{Event, Summary};
 use super::link::{Consumed, Link};
 use super::message::Message;
-use super::types::{EntryId, Meta, TransferId, Withdrawal};
 use crate::config::Config;
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::types::{EntryId, Event, Meta, Summary, TransferId, Withdrawal};
+
+pub use self::action::{ReadRequest, SendAction};
 
 /// The sending half of a session, sans-IO.
 ///
@@ -239,7 +239,7 @@ impl Sender {
     /// [`Misuse::NotAsked`] outside an answer to [`SendAction::NextEntry`].
     pub fn handle_entry(&mut self, meta: Meta, window: Option<u64>) -> Result<EntryId, Failure> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
-        let entry = EntryId(self.next_id);
+        let entry = EntryId::new(self.next_id);
         self.next_id = self.next_id.checked_add(1).ok_or(Misuse::TooMuch)?;
         self.offered = self.offered.saturating_add(meta.size.unwrap_or(0));
         self.notes.push_back(Note::Event(Event::Offered {

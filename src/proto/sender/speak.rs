@@ -5,12 +5,11 @@ use std::time::Duration;
 use super::entry::{Carries, Phase, Run, Said, Step, Trust, Verdict};
 use super::{Asked, ReadRequest, SendAction, Sender, State};
 use crate::config::Unchanged;
+use crate::hash::Root;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::frame::{CHECK, HEADER};
-use crate::proto::message::{Activity, Message, Name};
-use crate::proto::path::RelPath;
-use crate::proto::types::{AbortCode, EntryId, Kind, Withdrawal};
-use crate::tree::Root;
+use crate::proto::message::{Message, Name};
+use crate::types::{AbortCode, Activity, EntryId, Kind, RelPath, Withdrawal};
 
 impl Sender {
     pub(super) fn greet(

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::proto::{
-    EntryId, Event, Failure, Found, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Summary,
-    Ticket, Timestamp,
+use crate::proto::Failure;
+use crate::types::{
+    Commit, EntryId, Event, Found, Kind, Meta, Offer, Place, Refusal, RelPath, Standing,
+    StoreOperation, Summary, Ticket, Timestamp,
 };
-use crate::store::{Commit, Place, Standing};
 
 /// The store of a [`Pair`](super::pair::Pair): names under which files stand, and files that are being written.
 #[derive(Clone, Default)]

@@ -3,9 +3,9 @@
 use super::pair::{Bob, content, path};
 use super::rogue::{Rogue, wire};
 use crate::config::{Config, Limits};
+use crate::hash::{BlockSize, BlockTree};
 use crate::proto::message::{Message, Name};
-use crate::proto::types::{EntryId, Refusal};
-use crate::tree::{BlockSize, BlockTree};
+use crate::types::{EntryId, Refusal};
 
 const ZERO: EntryId = EntryId::new(0);
 

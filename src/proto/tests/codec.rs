@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::long;
 use super::rogue::wire;
-use crate::proto::StoreOperation;
-use crate::proto::message::{Activity, Hello, Message, Name, Reason, WireOffer};
-use crate::proto::types::{
-    AbortCode, Durability, EntryId, Kind, Outcome, Refusal, Timestamp, TransferId, Withdrawal,
+use crate::hash::{BlockHash, BlockSize, Root};
+use crate::proto::message::{Hello, Message, Name, Reason, WireOffer};
+use crate::types::{
+    AbortCode, Activity, Durability, EntryId, Kind, Outcome, Refusal, StoreOperation, Timestamp,
+    TransferId, Withdrawal,
 };
-use crate::tree::{BlockHash, BlockSize, Root};
 
 fn config() -> ProptestConfig {
     ProptestConfig {

@@ -8,10 +8,9 @@ use super::pair::{Alice, Bob, Pair, content, path};
 use super::parked::messages;
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing};
+use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::message::{Message, Name, WireOffer};
-use crate::proto::types::EntryId;
-use crate::proto::{Activity, Event, Meta, Outcome};
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::types::{Activity, EntryId, Event, Meta, Outcome};
 
 const KIB: usize = 1024;
 const ZERO: EntryId = EntryId::new(0);
@@ -69,7 +68,7 @@ fn heard(
             rogue.say(&Message::End { entry, size, root });
         }
         Guess::Withdraw => {
-            let reason = crate::proto::Withdrawal::Changed.into();
+            let reason = crate::types::Withdrawal::Changed.into();
             rogue.say(&Message::Withdraw { entry, reason });
         }
     }

@@ -7,8 +7,8 @@ use super::pair::path;
 use super::rogue::{Rogue, inline};
 use crate::config::Config;
 use crate::proto::message::{Message, Name};
-use crate::proto::types::{EntryId, Refusal};
 use crate::proto::{Failure, Stall};
+use crate::types::{EntryId, Refusal};
 
 /// A commit that ends after its session has failed is known to the next one, which would wait for it for ever otherwise.
 #[test]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::pair::{Bob, Ended, Pair, content, path};
 use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Limits};
+use crate::hash::{BlockSize, Root};
+use crate::proto::Failure;
 use crate::proto::error::Misuse;
-use crate::proto::message::{Activity, Message};
-use crate::proto::{AbortCode, EntryId, Event, Failure, Outcome, Refusal, Ticket};
-use crate::store::Place;
-use crate::tree::{BlockSize, Root};
+use crate::proto::message::Message;
+use crate::types::{AbortCode, Activity, EntryId, Event, Outcome, Place, Refusal, Ticket};
 
 const POLICIES: [Existing; 4] =
     [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
@@ -79,7 +79,7 @@ fn refusals(events: &[Event]) -> Vec<Refusal> {
     events.iter().filter_map(refusal).collect()
 }
 
-fn stands(files: &[(&str, &[u8])]) -> BTreeMap<crate::proto::RelPath, Vec<u8>> {
+fn stands(files: &[(&str, &[u8])]) -> BTreeMap<crate::types::RelPath, Vec<u8>> {
     files.iter().map(|(name, bytes)| (path(name), bytes.to_vec())).collect()
 }
 

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::pair::{Pair, content, path};
 use crate::config::{Config, Existing};
-use crate::proto::Event;
-use crate::proto::message::Activity;
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::types::{Activity, Event};
 
 const BLOCKS: usize = 700;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Deadlines, Limits};
+use crate::hash::BlockSize;
 use crate::proto::error::{Failure, Stall};
 use crate::proto::frame::PREFACE;
-use crate::proto::message::{Activity, Message, Name, WireOffer};
-use crate::proto::types::{AbortCode, EntryId, Kind, TransferId};
-use crate::proto::{Event, Meta, ReceiveAction, SendAction, Sender};
-use crate::tree::BlockSize;
+use crate::proto::message::{Message, Name, WireOffer};
+use crate::proto::{ReceiveAction, SendAction, Sender};
+use crate::types::{AbortCode, Activity, EntryId, Event, Kind, Meta, TransferId};
 
 const STEP: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

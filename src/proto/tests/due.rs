@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use crate::config::{Config, Existing};
 use crate::drive::Files;
+use crate::hash::BlockSize;
 use crate::proto::message::Message;
-use crate::proto::{
-    EntryId, Event, Failure, Found, Misuse, ReceiveAction, Receiver, Refusal, SendAction, Sender,
-    Step, StoreOperation, TransferId,
-};
+use crate::proto::{Failure, Misuse, ReceiveAction, Receiver, SendAction, Sender, Step};
 use crate::store::{MemorySource, MemoryStore, Readers, Source};
-use crate::tree::BlockSize;
+use crate::types::{EntryId, Event, Found, Refusal, StoreOperation, TransferId};
 
 use super::bob;
 use super::pair::path;
@@ -189,7 +187,7 @@ fn input_before_an_answer_to_a_poll_is_told_and_changes_nothing() {
     }
     alice.go_on(&mut to_alice, &mut to_bob);
     assert!(alice.sender.is_closed());
-    assert_eq!(asked, [EntryId(0); 4]);
+    assert_eq!(asked, [EntryId::new(0); 4]);
 }
 
 /// A receiver that was just offered small content, which came inside its offer, and the bytes of that.

@@ -6,10 +6,9 @@ use super::long;
 use super::pair::{Alice, Bob, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing};
-use crate::proto::Meta;
-use crate::proto::message::{Activity, Message, Reason};
-use crate::proto::types::EntryId;
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::hash::{BlockHash, BlockSize, Root};
+use crate::proto::message::{Message, Reason};
+use crate::types::{Activity, EntryId, Meta};
 
 const BLOCKS: u64 = 5;
 

@@ -2,8 +2,9 @@
 
 use super::pair::{Pair, content, path};
 use crate::config::{Config, Deadlines};
-use crate::proto::{AbortCode, Activity, Event, Failure};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::proto::Failure;
+use crate::types::{AbortCode, Activity, Event};
 
 fn pair() -> Pair {
     let config = Config::default().block_size(BlockSize::MIN);

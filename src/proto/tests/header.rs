@@ -4,10 +4,10 @@
 //! All 2^32 payload lengths of one kind are tried with `HAUL_LONG=1`.
 
 use super::long;
+use crate::hash::BlockSize;
 use crate::proto::error::{Damage, Failure, ProtocolError};
 use crate::proto::frame::{self, CHECK, HEADER, Header, OPTIONAL_MAX, Parsed, Seal};
 use crate::proto::message::Name;
-use crate::tree::BlockSize;
 
 const BLOCK: u64 = BlockSize::MIN.bytes();
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Turn};
+use crate::hash::BlockSize;
+use crate::proto::SendAction;
 use crate::proto::error::{Failure, ProtocolError, Stall};
-use crate::proto::message::{Activity, Message, Name, Reason, WireOffer};
-use crate::proto::types::{EntryId, Kind};
-use crate::proto::{Meta, SendAction};
-use crate::tree::BlockSize;
+use crate::proto::message::{Message, Name, Reason, WireOffer};
+use crate::types::{Activity, EntryId, Kind, Meta};
 
 const ZERO: EntryId = EntryId::new(0);
 const IDLE: Duration = Duration::from_secs(15 * 60);

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing, Limits, Turn};
+use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::message::{Message, Name, Reason};
-use crate::proto::types::EntryId;
-use crate::proto::{Event, Failure, Meta, ProtocolError, Refusal};
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::proto::{Failure, ProtocolError};
+use crate::types::{EntryId, Event, Meta, Refusal};
 
 const KIB: usize = 1024;
 

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, Unchanged};
-use crate::proto::{
-    EntryId, Event, Failure, Meta, ReceiveAction, Receiver, RelPath, SendAction, Sender, Step,
-    Summary, Ticket, TransferId, Withdrawal,
-};
+use crate::proto::{Failure, ReceiveAction, Receiver, SendAction, Sender, Step};
+use crate::types::{EntryId, Event, Meta, RelPath, Summary, Ticket, TransferId, Withdrawal};
 
 pub(super) use super::bob::{Bob, Ended};
 pub(super) use super::channel::{Channel, Edit};

@@ -11,8 +11,9 @@ use proptest::prelude::*;
 use super::long;
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::{Config, Existing, Limits, Turn, Unchanged};
-use crate::proto::{Event, Failure, Meta, Refusal, RelPath, Timestamp, TransferId};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::proto::Failure;
+use crate::types::{Event, Meta, Refusal, RelPath, Timestamp, TransferId};
 
 #[derive(Debug, Clone, Copy)]
 enum Held {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::pair::{Alice, Bob, Pair, transfer};
 use crate::config::Config;
+use crate::hash::{BlockSize, Root};
 use crate::proto::Failure;
 use crate::proto::frame::{CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use crate::proto::message::{Hello, Message, Name, WireOffer};
-use crate::proto::types::{EntryId, Kind};
-use crate::tree::{BlockSize, Root};
+use crate::types::{EntryId, Kind};
 
 /// The other side of one real machine.
 pub(super) struct Rogue {

@@ -2,8 +2,9 @@
 
 use super::pair::{Pair, content, path};
 use crate::config::{Config, Existing};
-use crate::proto::{AbortCode, Event, Failure, Refusal};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::proto::Failure;
+use crate::types::{AbortCode, Event, Refusal};
 
 fn config() -> Config {
     Config::default().block_size(BlockSize::MIN)
@@ -230,7 +231,7 @@ fn session_that_is_cut_goes_on_with_files_that_were_put_off() {
 
 #[test]
 fn refusal_for_want_of_descriptors_is_that_of_two_numbers() {
-    let operation = crate::proto::StoreOperation::Rename;
+    let operation = crate::types::StoreOperation::Rename;
     let is = |code| Refusal::Store { code, operation }.is_for_want_of_descriptors();
     assert_eq!([22, 23, 24, 25].map(is), [false, true, true, false]);
     assert!(!Refusal::Sync { code: 24 }.is_for_want_of_descriptors());

@@ -2,8 +2,8 @@
 
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::{Config, Existing, Unchanged};
-use crate::proto::{Meta, RelPath, Timestamp};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::types::{Meta, RelPath, Timestamp};
 
 /// What stands where before and after.
 #[derive(Clone)]

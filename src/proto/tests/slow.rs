@@ -8,9 +8,10 @@ use super::long;
 use super::pair::{Alice, Bob, Channel, Pair, content, path};
 use crate::config::{Config, Deadlines};
 use crate::drive::{Clock, Observer, Transfer};
-use crate::proto::{Event, Failure, Meta, Stall, Summary};
+use crate::hash::BlockSize;
+use crate::proto::{Failure, Stall};
 use crate::store::{MemorySource, MemoryStore};
-use crate::tree::BlockSize;
+use crate::types::{Event, Meta, Summary};
 
 /// How finely time passes.
 const STEP: Duration = Duration::from_millis(20);

@@ -7,12 +7,11 @@ use super::golden;
 use super::pair::{Alice, Bob, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing, Unchanged};
-use crate::proto::Meta;
+use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::frame::PREFACE;
-use crate::proto::message::{Activity, Message, Reason, WireOffer};
-use crate::proto::types::{AbortCode, Durability, EntryId, Outcome, Timestamp};
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::proto::message::{Message, Reason, WireOffer};
+use crate::types::{AbortCode, Activity, Durability, EntryId, Meta, Outcome, Timestamp};
 
 const ZERO: EntryId = EntryId::new(0);
 const LEN: usize = 3000;

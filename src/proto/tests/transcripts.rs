@@ -10,8 +10,7 @@ use super::scenes::Scene;
 use crate::config::{Existing, Unchanged};
 use crate::proto::message::{Message, WireOffer};
 use crate::proto::recording::Recording;
-use crate::proto::types::{Kind, Outcome};
-use crate::proto::{Meta, Timestamp};
+use crate::types::{Kind, Meta, Outcome, Timestamp};
 
 fn offer(offer: &WireOffer) -> String {
     let name = String::from_utf8_lossy(&offer.name);

@@ -3,10 +3,10 @@
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Limits, Unchanged};
+use crate::hash::{BlockSize, Root};
 use crate::proto::message::{Message, Name, Reason, WireOffer};
-use crate::proto::types::{Durability, EntryId, Kind, Outcome};
-use crate::proto::{Event, Failure, Meta, ProtocolError, Timestamp};
-use crate::tree::{BlockSize, Root};
+use crate::proto::{Failure, ProtocolError};
+use crate::types::{Durability, EntryId, Event, Kind, Meta, Outcome, Timestamp};
 
 const KIB: usize = 1024;
 const ZERO: EntryId = EntryId::new(0);
@@ -92,7 +92,7 @@ fn only_a_file_of_the_same_size_and_time_is_taken_for_unchanged() {
                     continue;
                 }
                 // The policy has its way, as if nothing had been asked.
-                let counts = |s: crate::proto::Summary| {
+                let counts = |s: crate::types::Summary| {
                     (s.trusted, s.delivered, s.held, s.skipped, s.refused, s.sent, s.bytes)
                 };
                 assert_eq!(counts(with), counts(without), "{case}");

@@ -3,8 +3,8 @@
 
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::{Config, Existing, Turn};
-use crate::proto::{Meta, Withdrawal};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::types::{Meta, Withdrawal};
 
 fn config() -> Config {
     // Every block is a turn, so that the receiver says of each that it keeps it.
@@ -29,13 +29,13 @@ fn is_withdrawn_alone(mut pair: Pair) {
     let before = pair.bob.visible.clone();
     pair.reconnect(&config(), 2);
     let (sent, received) = pair.run();
-    let sums = |ended: crate::proto::Summary| (ended.delivered, ended.refused, ended.withdrawn);
+    let sums = |ended: crate::types::Summary| (ended.delivered, ended.refused, ended.withdrawn);
     assert_eq!(sent.map(sums), Ok((0, 0, 1)));
     assert_eq!(received.map(sums), Ok((0, 0, 1)));
     assert!(pair.bob.visible == before);
-    let is_told = |event: &crate::proto::Event| {
+    let is_told = |event: &crate::types::Event| {
         let unreadable = Withdrawal::Unreadable { code: 29 };
-        matches!(event, crate::proto::Event::Withdrawn { reason, .. } if *reason == unreadable)
+        matches!(event, crate::types::Event::Withdrawn { reason, .. } if *reason == unreadable)
     };
     assert!(pair.alice.events.iter().any(is_told), "{:?}", pair.alice.events);
 }

@@ -22,16 +22,17 @@ use super::expiry::Expiry;
 use super::failed::{self, During, Failed};
 use super::file::{FsFile, stat_refusal};
 use super::folder::{Folder, FolderId, Tree, Way};
-use super::mode;
 use super::name::{self, Turns};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
 use super::reserve::Reserve;
 use super::stat::{self, Stamp};
 use super::sync::Queue;
-use super::sys;
-use crate::proto::{Durability, Refusal, RelPath, StoreOperation, Ticket, Timestamp};
-use crate::store::{Commit, Committed, Ended, Place, Uncommitted, code_of, refusal_of};
+use super::{mode, sys};
+use crate::store::{Committed, Ended, Uncommitted, code_of, refusal_of};
+use crate::types::{
+    Commit, Durability, Place, Refusal, RelPath, StoreOperation, Ticket, Timestamp,
+};
 
 /// What all clones of a store share.
 #[derive(Debug)]

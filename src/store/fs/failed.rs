@@ -4,8 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::proto::{Refusal, StoreOperation};
 use crate::store::refusal_of;
+use crate::types::{Refusal, StoreOperation};
 
 /// What failed, and with which error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

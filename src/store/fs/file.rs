@@ -4,8 +4,8 @@ use std::fs::Metadata;
 use std::io;
 
 use super::commit::What;
-use crate::proto::{Offer, Refusal, RelPath, StoreOperation};
-use crate::store::{Place, refusal_of};
+use crate::store::refusal_of;
+use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
 
 /// An entry of an [`FsStore`](super::FsStore) that was begun. Dropping it keeps what was written, as
 /// [`Store::suspend`](crate::store::Store::suspend) does.

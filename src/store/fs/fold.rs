@@ -2,8 +2,8 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::proto::RelPath;
 use crate::store::names::fold_case;
+use crate::types::RelPath;
 
 /// A name in lower case and the composed form of Unicode, as far as it is UTF-8.
 pub(super) fn fold(path: &RelPath) -> Vec<u8> {

@@ -13,7 +13,7 @@ use super::stat::Id;
 #[cfg(test)]
 use super::store::tests::Hook;
 use super::sys;
-use crate::proto::{Refusal, RelPath, StoreOperation};
+use crate::types::{Refusal, RelPath, StoreOperation};
 
 /// A handle of a folder. It stays with the folder wherever that is moved to.
 #[derive(Debug, Clone)]

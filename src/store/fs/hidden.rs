@@ -1,6 +1,6 @@
 //! Names that a user does not see, and what is read from them unasked.
 
-use crate::proto::{Refusal, RelPath, is_ignorable};
+use crate::types::{Refusal, RelPath, is_ignorable};
 
 /// Says whether an [`FsStore`](super::FsStore) takes names that begin with a dot.
 ///

@@ -22,8 +22,8 @@ use super::order::Claim;
 use super::partial::{self, Partial};
 use super::stat::{self, Id};
 use super::sys;
-use crate::proto::{Refusal, StoreOperation, Timestamp};
 use crate::store::refusal_of;
+use crate::types::{Refusal, StoreOperation, Timestamp};
 
 /// What is to get a final name.
 struct Moved<'a> {

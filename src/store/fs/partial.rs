@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use super::failed::{During, Failed, Result};
 use super::folder::{ATTEMPTS, Folder};
 use super::stat::{self, Id};
-use crate::proto::{Offer, RelPath, StoreOperation};
+use crate::types::{Offer, RelPath, StoreOperation};
 
 /// A partial file, locked.
 #[derive(Debug)]

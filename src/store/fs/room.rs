@@ -9,8 +9,8 @@ use super::failed::{self, During};
 use super::file::FsFile;
 use super::folder::Folder;
 use super::stat;
-use crate::proto::{Refusal, StoreOperation};
 use crate::store::refusal_of;
+use crate::types::{Refusal, StoreOperation};
 
 /// What may be taken of it.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,13 +1,12 @@
 //! Files and folders as a source: walked lazily, opened so that nothing else is read in their place.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::{fmt, io};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
@@ -16,9 +15,9 @@ use super::holes::Extents;
 use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
 use super::walk::{Folder, KEPT, Links, Walk};
-use crate::escape::escape;
-use crate::proto::{Meta, NameError, RelPath, Withdrawal};
 use crate::store::{Source, Unsendable, withdrawal_of};
+use crate::types::escape::escape;
+use crate::types::{Meta, NameError, RelPath, Withdrawal};
 
 /// Sends files and folders of the file system.
 ///

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FileType, Stat};
 
-use crate::proto::Timestamp;
+use crate::types::Timestamp;
 
 /// Which file it is: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -20,22 +20,21 @@ use super::file::{FsFile, clash, end_of, room_of, stat_refusal};
 use super::fold::fold;
 use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
-use super::holes;
-use super::mode;
 use super::name::Turns;
 use super::options::{Links, Options};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
 use super::reserve::Reserve;
 use super::source::about;
-use super::stat;
 use super::sync::Pool;
 use super::target::stays_inside;
-use crate::proto::{
-    EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, TransferId,
-};
+use super::{holes, mode, stat};
 use crate::store::names::{Taken, beside};
-use crate::store::{Begun, Commit, Ended, Place, Standing, Store};
+use crate::store::{Begun, Ended, Store};
+use crate::types::{
+    Commit, EntryId, Kind, Meta, Offer, Place, Refusal, RelPath, Standing, StoreOperation, Ticket,
+    TransferId,
+};
 
 /// Stores entries in a folder of the file system, and nothing outside it.
 ///

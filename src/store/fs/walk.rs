@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use super::stat::Id;
-use crate::proto::RelPath;
+use crate::types::RelPath;
 
 /// Folders, each in the one before it.
 ///

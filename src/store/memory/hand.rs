@@ -2,7 +2,7 @@
 
 use super::length;
 use super::store::{MemoryEntry, MemoryStore, Partial, Shared};
-use crate::proto::{Kind, RelPath};
+use crate::types::{Kind, RelPath};
 
 /// One thing that is done to files. A number stands for one of those that there are, counted round.
 #[derive(Debug, Clone)]

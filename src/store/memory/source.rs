@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::{copy_at, length};
-use crate::proto::{Meta, RelPath, Withdrawal};
 use crate::store::{Source, Unsendable};
+use crate::types::{Meta, RelPath, Withdrawal};
 
 /// Entries in memory, sent in the order in which they were added.
 ///
@@ -15,7 +15,7 @@ use crate::store::{Source, Unsendable};
 ///
 /// let mut source = MemorySource::new().file(RelPath::parse(b"a/b.txt")?, "hello").directory(RelPath::parse(b"a")?);
 /// assert_eq!(source.total(), Some(5));
-/// # Ok::<(), haul::proto::NameError>(())
+/// # Ok::<(), haul::types::NameError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct MemorySource {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{copy_at, length};
-use crate::proto::{
-    EntryId, Kind, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, Timestamp, TransferId,
-};
 use crate::store::names::{Taken, beside, fold_case};
-use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
+use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
+use crate::types::{
+    Commit, EntryId, Kind, Meta, Offer, Place, Refusal, RelPath, Standing, StoreOperation, Ticket,
+    Timestamp, TransferId,
+};
 
 /// A store in memory.
 ///

@@ -4,8 +4,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::proto::{Offer, Refusal, Ticket, TransferId};
-use crate::store::{Begun, Commit, Ended, Place, Standing, Store, Uncommitted};
+use crate::store::{Begun, Ended, Store, Uncommitted};
+use crate::types::{Commit, Offer, Place, Refusal, Standing, Ticket, TransferId};
 
 /// How long a session may last, before its streams fail: far longer than any needs.
 const LONGEST: Duration = Duration::from_secs(60);

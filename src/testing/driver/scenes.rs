@@ -7,11 +7,11 @@ use std::thread;
 use super::Driver;
 use super::lent::{Lent, Watched};
 use crate::config::{Config, Existing, Unchanged};
-use crate::proto::{Event, Meta, Receipt, RelPath, Summary, Timestamp};
+use crate::hash::{BlockSize, Root};
 use crate::store::{MemorySource, MemoryStore};
 use crate::testing::store::LateStore;
 use crate::transport::memory;
-use crate::tree::{BlockSize, Root};
+use crate::types::{Event, Meta, Receipt, RelPath, Summary, Timestamp};
 
 const BLOCK: usize = 4096;
 /// Four blocks and a piece.

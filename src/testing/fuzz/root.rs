@@ -10,9 +10,9 @@ use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
 
 use super::tests::noise;
 use super::*;
-use crate::proto::{Durability, Kind, Timestamp};
 use crate::store::fs::{FsStore, HiddenNames};
 use crate::testing::pair::{Ended, Pair};
+use crate::types::{Durability, Kind, Timestamp};
 
 /// A folder with a mode, a time and an attribute that nothing else here has.
 struct Root {

@@ -5,8 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proto::{Kind, Offer, Refusal, StoreOperation, Ticket, TransferId};
-use crate::store::{Begun, Commit, Ended, Place, Standing, Store, Uncommitted};
+use crate::store::{Begun, Ended, Store, Uncommitted};
+use crate::types::{
+    Commit, Kind, Offer, Place, Refusal, Standing, StoreOperation, Ticket, TransferId,
+};
 
 /// Passes everything on to another store, as long as there are descriptors.
 pub(super) struct Scarce<S> {

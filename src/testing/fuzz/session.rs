@@ -13,8 +13,8 @@ use super::scarce::Scarce;
 use super::trouble::Trouble;
 use super::{config, content, path};
 use crate::config::{Config, Existing, Unchanged};
-use crate::proto::{Event, Meta, RelPath, Summary, Timestamp, TransferId};
 use crate::store::{Foul, MemorySource, MemoryStore};
+use crate::types::{Event, Meta, RelPath, Summary, Timestamp, TransferId};
 
 /// The body of the target.
 pub(super) fn session(data: &[u8]) {

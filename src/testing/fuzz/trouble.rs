@@ -4,8 +4,8 @@ use super::super::choices::Choices;
 use super::super::store::{Failure, Fault, FaultStore, Operation};
 use super::scarce::Scarce;
 use super::session::Troubled;
-use crate::proto::Refusal;
 use crate::store::MemoryStore;
+use crate::types::Refusal;
 
 /// Nothing, unless an input says so.
 #[derive(Debug, Default)]

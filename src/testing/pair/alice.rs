@@ -1,13 +1,13 @@
 //! The sending side: a machine, and what it does to a source.
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use super::{Ended, Progress, TRANSFER};
 use crate::config::Config;
-use crate::proto::{Event, Failure, SendAction, Sender, TransferId};
+use crate::proto::{Failure, SendAction, Sender};
 use crate::store::{Readers, Source};
+use crate::types::{Event, TransferId};
 
 /// A [`Sender`] with its source.
 pub struct Alice<S: Source> {

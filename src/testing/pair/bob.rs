@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{Ended, Progress};
 use crate::config::Config;
 use crate::drive::Files;
-use crate::proto::{Event, Failure, ReceiveAction, Receiver};
+use crate::proto::{Failure, ReceiveAction, Receiver};
 use crate::store::Store;
+use crate::types::Event;
 
 /// A [`Receiver`] with its store.
 pub struct Bob<T: Store> {

@@ -1,8 +1,9 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::*;
-use crate::proto::{Event, Meta, RelPath, Stall};
+use crate::proto::Stall;
 use crate::store::{MemorySource, MemoryStore};
+use crate::types::{Event, Meta, RelPath};
 
 fn content(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()

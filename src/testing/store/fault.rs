@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{Meta, Offer, Refusal, StoreOperation, Ticket, TransferId, Withdrawal};
 use crate::store::{
-    Begun, Commit, Ended, Place, Source, Standing, Store, Uncommitted, Unsendable, refusal_of,
-    withdrawal_of,
+    Begun, Ended, Source, Store, Uncommitted, Unsendable, refusal_of, withdrawal_of,
+};
+use crate::types::{
+    Commit, Meta, Offer, Place, Refusal, Standing, StoreOperation, Ticket, TransferId, Withdrawal,
 };
 
 /// An operation of a [`Store`] that can fail.

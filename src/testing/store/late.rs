@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{Offer, Refusal, Ticket, TransferId};
-use crate::store::{Begun, Commit, Committed, Ended, Place, Standing, Store, Uncommitted};
+use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
+use crate::types::{Commit, Offer, Place, Refusal, Standing, Ticket, TransferId};
 
 /// A store that says late that a commit of another store ended, and, where it is told to, starts it late, says its end
 /// twice, or says what nobody asked for.

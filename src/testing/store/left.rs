@@ -1,9 +1,9 @@
 //! The part of the suite for a [`Store`] that is about what attempts leave.
 
 use super::{Checked, path};
-use crate::proto::{Meta, Offer};
-use crate::store::{Begun, Place, Store};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::store::{Begun, Store};
+use crate::types::{Meta, Offer, Place};
 
 impl<S: Store> Checked<S> {
     /// What no session writes to is of no use once the name is settled.

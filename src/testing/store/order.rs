@@ -1,9 +1,9 @@
 //! The part of the suite for a [`Store`] where two commits that are under way give one name.
 
 use super::{Checked, path};
-use crate::proto::{EntryId, Meta, Offer, Refusal, Ticket, TransferId};
-use crate::store::{Begun, Place, Store, Uncommitted};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::store::{Begun, Store, Uncommitted};
+use crate::types::{EntryId, Meta, Offer, Place, Refusal, Ticket, TransferId};
 
 impl<S: Store> Checked<S> {
     /// A session is given up while its commits are under way, and the next one replaces the same files.

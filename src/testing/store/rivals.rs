@@ -1,9 +1,9 @@
 //! The part of the suite for a [`Store`] where two files are to have one name, and one is handed back.
 
 use super::{Checked, path};
-use crate::proto::{Meta, Offer, Refusal};
-use crate::store::{Begun, Committed, Place, Store, Uncommitted};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::store::{Begun, Committed, Store, Uncommitted};
+use crate::types::{Meta, Offer, Place, Refusal};
 
 /// What has the name of a file that was handed back.
 type Rival<S> = Option<(<S as Store>::File, u64)>;

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::io;
 
 use super::{POLLS, length};
-use crate::proto::{Meta, RelPath, Withdrawal};
 use crate::store::{Source, code_of};
+use crate::types::{Meta, RelPath, Withdrawal};
 
 /// Checks a source against each sentence of its contract that can be checked from outside.
 ///
@@ -87,7 +87,7 @@ where
     let mut found = HashMap::new();
     while let Some(entry) = source.next_entry() {
         let Ok((key, meta)) = entry else { continue };
-        if meta.kind != crate::proto::Kind::File {
+        if meta.kind != crate::types::Kind::File {
             continue;
         }
         let Some(bytes) = expected.get(&meta.path) else { panic!("{:?}: not expected", meta.path) };

@@ -1,10 +1,10 @@
 use std::io;
 
 use super::*;
-use crate::proto::{Meta, Withdrawal};
 use crate::store::{
     Chain, MemoryFile, MemorySource, MemoryStore, Source, StreamSource, Unsendable,
 };
+use crate::types::{Meta, Withdrawal};
 
 /// A store that names a commit by the last one of the same entry.
 struct ByEntry {

@@ -1,9 +1,9 @@
 //! The part of the suite for a [`Store`] that serves one session while commits of another one end.
 
 use super::{Checked, path};
-use crate::proto::{EntryId, Meta, Offer, TransferId};
-use crate::store::{Committed, Place, Store};
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::store::{Committed, Store};
+use crate::types::{EntryId, Meta, Offer, Place, TransferId};
 
 impl<S: Store> Checked<S> {
     /// A session is given up with commits under way, and the same store serves the next one, whose entries have the same

@@ -4,11 +4,11 @@ use super::{
     KIB, ZERO, block, breach, config, ends, limits, offered, offered_to, refused, say_block,
     unexpected,
 };
+use crate::hash::Root;
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Bob, path};
-use crate::proto::types::Refusal;
-use crate::tree::Root;
+use crate::types::Refusal;
 
 #[test]
 fn sender_that_sends_a_right_block_twice_is_a_breach() {

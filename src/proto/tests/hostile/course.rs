@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{ZERO, block, breach, config, ends, limits, offer, offered, offered_to, sender};
 use crate::config::Turn;
+use crate::hash::Root;
 use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
 use crate::proto::frame::PREFACE;
-use crate::proto::message::{Activity, Message, Name, Reason};
+use crate::proto::message::{Message, Name, Reason};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, inline, wire};
-use crate::proto::types::AbortCode;
-use crate::tree::Root;
+use crate::types::{AbortCode, Activity};
 
 #[test]
 fn sender_that_is_out_with_entries_pending_is_a_breach() {

@@ -3,13 +3,12 @@
 use std::ops::RangeInclusive;
 
 use super::{config, ends, sender};
-use crate::proto::Meta;
 use crate::proto::error::{Failure, Incompatible, ProtocolError};
 use crate::proto::frame::PREFACE;
 use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Alice, Bob, content, path};
 use crate::proto::tests::rogue::Rogue;
-use crate::proto::types::AbortCode;
+use crate::types::{AbortCode, Meta};
 
 #[test]
 fn peer_of_other_versions_is_incompatible() {

@@ -12,10 +12,10 @@ mod sizes;
 use super::pair::{Bob, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Limits};
+use crate::hash::{BlockHash, BlockSize};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::message::{Message, Name};
-use crate::proto::types::{AbortCode, EntryId, Refusal};
-use crate::tree::{BlockHash, BlockSize};
+use crate::types::{AbortCode, EntryId, Refusal};
 
 const KIB: u64 = 1024;
 const ZERO: EntryId = EntryId::new(0);

@@ -1,12 +1,12 @@
 //! Senders that lie in offers: of ids, names, limits, and times.
 
 use super::{breach, limits, offer, offered, refused, sender};
+use crate::hash::{BlockSize, Root};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::message::{Message, Name, Reason, WireOffer};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, wire};
-use crate::proto::types::{EntryId, Kind, Refusal};
-use crate::tree::{BlockSize, Root};
+use crate::types::{EntryId, Kind, Refusal};
 
 #[test]
 fn sender_that_offers_an_id_twice_or_out_of_order_is_a_breach() {
@@ -179,7 +179,7 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
 fn sender_of_nanoseconds_past_a_second_is_a_breach() {
     let mut rogue = sender();
     let mut offer = wire(0, b"a", Some(4));
-    offer.modified = crate::proto::Timestamp::new(i64::MIN, 999_999_999);
+    offer.modified = crate::types::Timestamp::new(i64::MIN, 999_999_999);
     let mut control = Vec::new();
     Message::Offer(offer).encode(&mut control);
     let nanos = 999_999_999_u32.to_le_bytes();
@@ -194,7 +194,7 @@ fn sender_of_extreme_times_and_modes_has_them_tamed() {
     for seconds in [i64::MIN, -1, 0, i64::MAX] {
         let mut rogue = sender();
         let mut offer = wire(0, b"a", Some(0));
-        offer.modified = crate::proto::Timestamp::new(seconds, 999_999_999);
+        offer.modified = crate::types::Timestamp::new(seconds, 999_999_999);
         (offer.mode, offer.inline, offer.root) = (Some(u32::MAX), true, Some(Root::of(b"")));
         rogue.say(&Message::Offer(offer));
         rogue.turn();

@@ -2,7 +2,7 @@
 
 use super::super::rogue::{inline, wire};
 use super::*;
-use crate::tree::Root;
+use crate::hash::Root;
 
 const FILES: u32 = 50;
 const BYTES: &[u8] = &[7; 600];

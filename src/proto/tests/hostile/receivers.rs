@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::{ZERO, config, limits, offer, unexpected};
+use crate::hash::{BlockHash, Root};
 use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
-use crate::proto::message::{Activity, Message, Name, Reason};
+use crate::proto::message::{Message, Name, Reason};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
-use crate::proto::types::{AbortCode, Durability, EntryId, Outcome, Refusal};
-use crate::proto::{Event, Meta};
-use crate::tree::{BlockHash, Root};
+use crate::types::{AbortCode, Activity, Durability, EntryId, Event, Meta, Outcome, Refusal};
 
 fn alice(len: usize) -> Alice {
     let files = vec![(Meta::file(path("a"), Some(len as u64)), content(1, len))];

@@ -4,12 +4,12 @@ use super::{
     ZERO, breach, config, ends, limits, offer, offered, offered_to, refused, say_block, sender,
 };
 use crate::config::Existing;
+use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::error::{Damage, ProtocolError};
 use crate::proto::message::{Message, Name, Reason};
 use crate::proto::tests::pair::{Bob, path};
 use crate::proto::tests::rogue::{Rogue, inline};
-use crate::proto::types::Refusal;
-use crate::tree::{BlockHash, BlockSize, Root};
+use crate::types::Refusal;
 
 #[test]
 fn sender_whose_end_is_smaller_than_offered_is_a_breach() {

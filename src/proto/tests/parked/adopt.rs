@@ -8,8 +8,8 @@ use crate::proto::frame::PREFACE;
 use crate::proto::message::{Hello, Message};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, inline};
-use crate::proto::types::EntryId;
-use crate::proto::{Failure, Misuse, ProtocolError, Receiver, TransferId};
+use crate::proto::{Failure, Misuse, ProtocolError, Receiver};
+use crate::types::{EntryId, TransferId};
 
 #[test]
 fn entries_of_former_connections_count_against_the_limits() {

@@ -5,7 +5,7 @@ use crate::config::{Config, Unchanged};
 use crate::proto::message::{Message, Reason, WireOffer};
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
-use crate::proto::{Event, Timestamp};
+use crate::types::{Event, Timestamp};
 
 /// A rogue sender of which an entry is being committed, which takes until the test says so; it comes again.
 fn with_a_commit() -> Rogue {
@@ -52,7 +52,7 @@ fn other_content_for_an_entry_that_is_being_committed_is_answered_for_itself() {
         rogue.pair.bob.is_stuck = false;
         let said = rogue.turn();
         let delivered = |message: &Message| match message {
-            Message::Receipt { root, .. } => *root == crate::tree::Root::of(b"other"),
+            Message::Receipt { root, .. } => *root == crate::hash::Root::of(b"other"),
             message => name == "a" && matches!(message, Message::Refuse { .. }),
         };
         assert_eq!(said.iter().filter(|message| delivered(message)).count(), 1, "{said:?}");
@@ -127,7 +127,7 @@ fn receipt_is_said_again_until_the_sender_has_spoken_after_it() {
         assert_eq!((rogue.pair.bob.committed.len(), rogue.pair.bob.reads.len()), (1, 0));
     }
     // Now it has, and the entry is forgotten: it is compared with what stands there.
-    rogue.say(&Message::Heartbeat { activity: crate::proto::Activity::Reading });
+    rogue.say(&Message::Heartbeat { activity: crate::types::Activity::Reading });
     rogue.settle();
     rogue = rogue.again(&config(), 5);
     rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");

@@ -12,8 +12,7 @@ use crate::proto::tests::long;
 use crate::proto::tests::losses::{self, Cut, Recovery};
 use crate::proto::tests::pair::{Channel, Pair, content, path};
 use crate::proto::tests::scenes::{self, Scene};
-use crate::proto::types::EntryId;
-use crate::proto::{Event, Refusal};
+use crate::types::{EntryId, Event, Refusal};
 
 /// The messages that stand wholly in a record, and where each ends.
 pub(in crate::proto::tests) fn messages(record: &[u8]) -> Vec<(usize, Message)> {

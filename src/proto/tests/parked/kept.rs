@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{KIB, ZERO, broke, check_reads, config, offer, say_block};
 use crate::config::{Config, Limits, Turn};
+use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::ProtocolError;
 use crate::proto::message::{Message, Name, WireOffer};
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
-use crate::tree::{BlockHash, BlockSize, Root};
 
 /// A rogue sender that has sent three of four blocks of `a`, and comes again.
 fn with_three_blocks(bytes: &[u8]) -> Rogue {
@@ -63,7 +63,7 @@ fn block_of_an_entry_that_is_not_offered_again_breaks_the_protocol() {
 #[test]
 fn entry_that_is_offered_again_as_something_else_begins_anew() {
     let bytes = content(1, 4 * KIB);
-    let time = crate::proto::Timestamp::new(5, 0);
+    let time = crate::types::Timestamp::new(5, 0);
     for other in [
         offer(0, "b", Some(4096)),
         offer(0, "a", Some(5000)),

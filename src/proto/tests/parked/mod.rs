@@ -7,17 +7,17 @@ mod cuts;
 mod kept;
 mod receivers;
 
-pub(super) use cuts::messages;
-
 use std::collections::BTreeSet;
 
 use super::pair::Pair;
 use super::rogue::{Rogue, wire};
 use crate::config::Config;
+use crate::hash::BlockSize;
 use crate::proto::message::{Message, WireOffer};
-use crate::proto::types::EntryId;
 use crate::proto::{Failure, ProtocolError};
-use crate::tree::BlockSize;
+use crate::types::EntryId;
+
+pub(super) use cuts::messages;
 
 const KIB: usize = 1024;
 const ZERO: EntryId = EntryId::new(0);

@@ -2,11 +2,12 @@
 
 use super::{ZERO, broke, config};
 use crate::config::Turn;
+use crate::hash::{BlockHash, Root};
 use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
-use crate::proto::{Failure, Meta, ProtocolError};
-use crate::tree::{BlockHash, Root};
+use crate::proto::{Failure, ProtocolError};
+use crate::types::Meta;
 
 /// A rogue receiver to which two of five blocks of a file have travelled, and to which the sender comes again.
 fn with_two_blocks() -> Rogue {

@@ -3,7 +3,8 @@
 use super::{KIB, config, file, sizes};
 use crate::config::{Existing, Limits};
 use crate::proto::tests::pair::{Pair, content, path};
-use crate::proto::{Event, Failure, ProtocolError, Refusal};
+use crate::proto::{Failure, ProtocolError};
+use crate::types::{Event, Refusal};
 
 #[test]
 fn equal_file_is_receipted_as_held_under_every_policy() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{KIB, config, file};
 use crate::config::Limits;
 use crate::proto::tests::pair::{Alice, Bob, Pair, content, path};
-use crate::proto::{Event, Failure, Meta, Refusal, Stall};
+use crate::proto::{Failure, Stall};
+use crate::types::{Event, Meta, Refusal};
 
 #[test]
 fn folder_does_not_wait_for_an_entry_that_was_refused() {
@@ -99,7 +100,7 @@ fn cancelled_sender_tells_the_receiver_when_it_has_the_floor() {
     pair.sender.cancel();
     let (sent, received) = pair.run();
     assert_eq!(sent, Err(Failure::Cancelled));
-    assert_eq!(received, Err(Failure::Aborted(crate::proto::AbortCode::Cancelled)));
+    assert_eq!(received, Err(Failure::Aborted(crate::types::AbortCode::Cancelled)));
 }
 
 #[test]
@@ -109,8 +110,8 @@ fn ended_receiver_hears_the_sender_out_and_tells_it() {
         pair.step_sender();
         pair.step_receiver();
     }
-    pair.receiver.end(pair.now, crate::proto::AbortCode::Cancelled);
+    pair.receiver.end(pair.now, crate::types::AbortCode::Cancelled);
     let (sent, received) = pair.run();
     assert_eq!(received, Err(Failure::Cancelled));
-    assert_eq!(sent, Err(Failure::Aborted(crate::proto::AbortCode::Cancelled)));
+    assert_eq!(sent, Err(Failure::Aborted(crate::types::AbortCode::Cancelled)));
 }

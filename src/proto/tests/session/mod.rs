@@ -7,8 +7,8 @@ mod turns;
 
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::Config;
-use crate::proto::{Event, Meta, Outcome};
-use crate::tree::{BlockSize, Root};
+use crate::hash::{BlockSize, Root};
+use crate::types::{Event, Meta, Outcome};
 
 const KIB: usize = 1024;
 

@@ -2,10 +2,10 @@
 
 use super::{KIB, config, file};
 use crate::config::{Config, Limits, Turn};
-use crate::proto::Meta;
+use crate::hash::BlockSize;
 use crate::proto::tests::pair::{Alice, Bob, Pair, content, path};
 use crate::proto::tests::scenes;
-use crate::tree::BlockSize;
+use crate::types::Meta;
 
 #[test]
 fn both_sides_count_the_same_turns() {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::super::walk::BATCH;
 use super::*;
-use crate::proto::Kind;
+use crate::types::Kind;
 
 mod descriptors;
 mod races;

@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use super::super::commit::Step;
 use super::*;
-use crate::proto::{Durability, Timestamp};
+use crate::hash::BlockSize;
 use crate::store::{Committed, Uncommitted};
-use crate::tree::BlockSize;
+use crate::types::{Durability, Timestamp};
 
 mod attacks;
 mod descriptors;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::proto::Durability;
-use crate::tree::BlockSize;
+use crate::hash::BlockSize;
+use crate::types::Durability;
 
 const TICKET: Ticket = Ticket::new([3; 16], 4);
 

@@ -13,10 +13,10 @@ use std::sync::MutexGuard;
 
 use super::*;
 use crate::config::{Config, Existing, Turn};
-use crate::proto::Event;
+use crate::hash::Root;
 use crate::store::MemorySource;
 use crate::testing::pair::{self, Pair, Progress};
-use crate::tree::Root;
+use crate::types::Event;
 
 /// Numbers that depend on the seed alone.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::config::{Config, Existing as IfExists};
-use crate::proto::Event;
 use crate::store::MemorySource;
 use crate::testing::pair::{Ended, Pair};
+use crate::types::Event;
 
 /// Nothing that has a final name can be opened to be read, as if it were of mode 0200.
 fn unreadable(bench: &Bench) -> FsStore {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::escape::escape;
+use super::escape::escape;
 
 /// The place of an entry below the folder that is sent or received: one or more parts, joined by `/`.
 ///

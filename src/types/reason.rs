@@ -1,120 +1,6 @@
-//! The vocabulary of a transfer: ids, entries, reasons and receipts.
+//! Why an entry is not taken or not sent, and why a session ends.
 
 use std::fmt;
-
-use super::operation::StoreOperation;
-use super::path::RelPath;
-use crate::tree::{BlockSize, Root};
-
-/// One transfer, over all the connections that it takes: 16 random bytes, chosen by the sender.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TransferId(pub(super) [u8; 16]);
-
-/// One entry of a transfer: 0, 1, 2 … in the order in which the sender first offers them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EntryId(pub(super) u32);
-
-/// One commit: no other one, of whatever session, has the same ticket.
-///
-/// A store gives it back as it is; see [`Store::poll_committed`](crate::store::Store::poll_committed).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket {
-    session: [u8; 16],
-    number: u64,
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A folder. It is offered after what it holds, so that its time can be set last.
-    Directory,
-    /// A symbolic link and its target, as bytes that haul does not interpret.
-    Symlink(Box<[u8]>),
-}
-
-/// A point in time: seconds since 1970-01-01 00:00 UTC, and nanoseconds below 10^9 after that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Timestamp {
-    pub(super) seconds: i64,
-    pub(super) nanos: u32,
-}
-
-/// What a source says of an entry before its content is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Meta {
-    /// The name, relative to the folder of the receiver.
-    pub path: RelPath,
-    /// What it is.
-    pub kind: Kind,
-    /// The size in bytes; `None` where it is not known before the end, as of a pipe. 0 if it is no file.
-    pub size: Option<u64>,
-    /// How many bytes of a file are no holes, where the sender knows that and it is fewer than all. A receiver that keeps
-    /// holes may judge by it whether there is room, and nothing else: it is the sender's word alone.
-    pub data: Option<u64>,
-    /// When the content was last changed, if known.
-    pub modified: Option<Timestamp>,
-    /// Unix permission bits, if known. Bits beyond `0o777` do not travel.
-    pub mode: Option<u32>,
-}
-
-/// An entry as the sender offers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Offer {
-    /// The entry.
-    pub entry: EntryId,
-    /// What it is.
-    pub meta: Meta,
-    /// The size of its blocks.
-    pub block_size: BlockSize,
-    /// The hash of the whole content, where the sender knows it already.
-    pub root: Option<Root>,
-}
-
-/// How safely the receiver holds a file; each level includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-#[non_exhaustive]
-pub enum Durability {
-    /// Complete, verified and under its final name. It survives the death of the receiving process.
-    Received,
-    /// As `Received`, and handed to the device (`fdatasync` of the file). The content survives a crash of
-    /// the system; the name may not.
-    Flushed,
-    /// As `Flushed`, with `fsync` of the file and of its folder: both survive a power cut, as far as the
-    /// device keeps its word. The default.
-    #[default]
-    Synced,
-}
-
-/// What the receiver did to hold the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// It was written in this transfer.
-    Stored,
-    /// It was there already, with the same content.
-    Held,
-}
-
-/// The receiver's word that it holds an entry. It is given only after that is so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// The name under which the receiver holds the entry, which may differ from the one that was offered.
-    pub path: RelPath,
-    /// The size in bytes.
-    pub size: u64,
-    /// The hash of the content: what `b3sum` prints.
-    pub root: Root,
-    /// How safely it is held.
-    pub durability: Durability,
-    /// Whether it was written, or there already.
-    pub outcome: Outcome,
-}
 
 /// Why a receiver does not take, or could not keep, an entry. It concerns this entry alone: the rest goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +15,7 @@ pub enum Refusal {
     /// What has this name, or that of a folder on the way, is of another kind: a folder, a link, a device.
     #[error("something of another kind exists under this name")]
     KindClash,
-    /// The name breaks a rule of [`RelPath`], or the receiver's platform cannot hold it.
+    /// The name breaks a rule of [`RelPath`](super::RelPath), or the receiver's platform cannot hold it.
     #[error("the name is not safe on every system")]
     Name,
     /// Another entry of this transfer has this name, or one that differs by case or Unicode form alone.
@@ -229,10 +115,10 @@ pub enum Withdrawal {
     /// It is neither file nor folder, or became something else.
     #[error("not a regular file")]
     Kind,
-    /// Its name cannot travel, see [`RelPath`].
+    /// Its name cannot travel, see [`RelPath`](super::RelPath).
     #[error("the name cannot travel: it is not safe on every system")]
     Name,
-    /// Its name is longer, or deeper, than [`RelPath`] allows.
+    /// Its name is longer, or deeper, than [`RelPath`](super::RelPath) allows.
     #[error("the name is too long or too deep to travel")]
     NameTooLong,
     /// It is a link, and the sender's user sends none.
@@ -368,186 +254,78 @@ impl Withdrawal {
     }
 }
 
-impl Meta {
-    /// A regular file of `size` bytes.
-    #[must_use]
-    pub const fn file(path: RelPath, size: Option<u64>) -> Self {
-        Self { path, kind: Kind::File, size, data: None, modified: None, mode: None }
-    }
-
-    /// A folder.
-    #[must_use]
-    pub const fn directory(path: RelPath) -> Self {
-        Self { path, kind: Kind::Directory, size: Some(0), data: None, modified: None, mode: None }
-    }
-
-    /// A symbolic link.
-    #[must_use]
-    pub const fn symlink(path: RelPath, target: Box<[u8]>) -> Self {
-        Self {
-            path,
-            kind: Kind::Symlink(target),
-            size: Some(0),
-            data: None,
-            modified: None,
-            mode: None,
-        }
-    }
-
-    /// Whether all is the same but how it is stored.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let Self { path, kind, size, data: _, modified, mode } = self;
-        (path, kind, size) == (&other.path, &other.kind, &other.size)
-            && (modified, mode) == (&other.modified, &other.mode)
-    }
-
-    /// With the number of bytes that are no holes. It is sent where it is less than the size.
-    #[must_use]
-    pub const fn data(mut self, data: Option<u64>) -> Self {
-        self.data = data;
-        self
-    }
-
-    /// With a time of last change.
-    #[must_use]
-    pub const fn modified(mut self, modified: Option<Timestamp>) -> Self {
-        self.modified = modified;
-        self
-    }
-
-    /// With permission bits; those beyond `0o777` are dropped.
-    #[must_use]
-    pub const fn mode(mut self, mode: Option<u32>) -> Self {
-        self.mode = match mode {
-            Some(mode) => Some(mode & 0o777),
-            None => None,
-        };
-        self
-    }
+/// The operation of a receiver's store that failed, in a [`Refusal::Store`](super::Refusal::Store).
+///
+/// Those that concern a file are the calls of the system that do the work, whatever method of a
+/// [`Store`](crate::store::Store) asked for it: what fails in `begin` may be [`Open`](Self::Open), and what fails in a commit
+/// may be [`Rename`](Self::Rename). A store without such calls has [`Commit`](Self::Commit) for all of the latter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum StoreOperation {
+    /// It is not said, or by a number of a later version.
+    #[default]
+    Unspecified,
+    /// To open, or create, the file or a folder on the way.
+    Open,
+    /// To look at what has the name, or at the free space.
+    Stat,
+    /// To create the folder, or one on the way.
+    CreateFolder,
+    /// To create the link.
+    CreateLink,
+    /// To read what is held.
+    Read,
+    /// To write content.
+    Write,
+    /// To copy what stays the same from the file that is replaced.
+    Copy,
+    /// To set the final size.
+    Truncate,
+    /// To make it durable.
+    Sync,
+    /// To give it its final name.
+    Rename,
+    /// To do any of what makes a complete entry a final one.
+    Commit,
 }
 
-impl Offer {
-    /// An offer, as a source or a test makes it.
+impl StoreOperation {
+    /// That this failed, for people: `could not open it`. "It" is the entry.
     #[must_use]
-    pub const fn new(entry: EntryId, meta: Meta, block_size: BlockSize) -> Self {
-        Self { entry, meta, block_size, root: None }
-    }
-
-    /// Returns whether a store may go on with a partial file of `len` bytes for this entry.
-    ///
-    /// It may not where the content is one block at most and the partial file is longer: nothing of it would be kept, and it
-    /// is what an attempt at something else left, maybe another sender's.
-    #[must_use]
-    pub const fn may_continue(&self, len: u64) -> bool {
-        match self.meta.size {
-            Some(size) => len <= size || size > self.block_size.bytes(),
-            None => true,
+    pub const fn failed(self) -> &'static str {
+        match self {
+            Self::Unspecified => "could not store it",
+            Self::Open => "could not open it",
+            Self::Stat => "could not look at it",
+            Self::CreateFolder => "could not create a folder for it",
+            Self::CreateLink => "could not create it as a link",
+            Self::Read => "could not read what it holds of it",
+            Self::Write => "could not write it",
+            Self::Copy => "could not copy what stays the same of it",
+            Self::Truncate => "could not set its size",
+            Self::Sync => "could not sync it",
+            Self::Rename => "could not rename it",
+            Self::Commit => "could not commit it",
         }
     }
 }
 
-impl Receipt {
-    /// A receipt, as a test makes it.
-    #[must_use]
-    pub const fn new(
-        path: RelPath,
-        size: u64,
-        root: Root,
-        durability: Durability,
-        outcome: Outcome,
-    ) -> Self {
-        Self { path, size, root, durability, outcome }
-    }
-}
-
-impl Timestamp {
-    /// `None` if there are 10^9 nanoseconds or more.
-    #[must_use]
-    pub const fn new(seconds: i64, nanos: u32) -> Option<Self> {
-        if nanos < 1_000_000_000 { Some(Self { seconds, nanos }) } else { None }
-    }
-
-    /// Whole seconds since 1970-01-01 00:00 UTC, rounded down.
-    #[must_use]
-    pub const fn seconds(self) -> i64 {
-        self.seconds
-    }
-
-    /// Nanoseconds after [`Timestamp::seconds`], below 10^9.
-    #[must_use]
-    pub const fn nanos(self) -> u32 {
-        self.nanos
-    }
-}
-
-impl TransferId {
-    /// An id from 16 random bytes.
-    #[must_use]
-    pub const fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 16 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl EntryId {
-    /// The entry of this number.
-    #[must_use]
-    pub const fn new(number: u32) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl Ticket {
-    /// A ticket, as the core or a test makes it: of 16 bytes that no other session has, and a number that no other
-    /// commit of the session has.
-    #[must_use]
-    pub const fn new(session: [u8; 16], number: u64) -> Self {
-        Self { session, number }
-    }
-}
-
-impl fmt::Display for TransferId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for TransferId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.session.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, ".{}", self.number)
-    }
-}
-
-impl fmt::Display for EntryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-impl fmt::Display for Durability {
+impl fmt::Display for StoreOperation {
+    /// One word for programs, which stays the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Received => "received",
-            Self::Flushed => "flushed",
-            Self::Synced => "synced",
+            Self::Unspecified => "unspecified",
+            Self::Open => "open",
+            Self::Stat => "stat",
+            Self::CreateFolder => "create_folder",
+            Self::CreateLink => "create_link",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Copy => "copy",
+            Self::Truncate => "truncate",
+            Self::Sync => "sync",
+            Self::Rename => "rename",
+            Self::Commit => "commit",
         })
     }
 }

@@ -1,8 +1,10 @@
 //! What an application hears of a session, and the sum of it at the end.
 
-use super::message::Activity;
+use super::entry::Kind;
+use super::id::{EntryId, TransferId};
 use super::path::RelPath;
-use super::types::{EntryId, Kind, Receipt, Refusal, TransferId, Withdrawal};
+use super::reason::{Refusal, Withdrawal};
+use super::receipt::Receipt;
 
 /// A fact about a session. Sender and receiver report the same facts, each from its side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,26 +128,40 @@ impl Summary {
     }
 
     /// How many entries came to an end, whatever it was.
-    pub(super) const fn settled(&self) -> u64 {
+    pub(crate) const fn settled(&self) -> u64 {
         let delivered = self.delivered.saturating_add(self.trusted);
         let others = self.skipped.saturating_add(self.refused).saturating_add(self.withdrawn);
         delivered.saturating_add(others)
     }
 
-    pub(super) fn travel(&mut self, bytes: usize, again: bool) {
+    pub(crate) fn travel(&mut self, bytes: usize, again: bool) {
         self.sent = self.sent.saturating_add(bytes as u64);
         if again {
             self.resent = self.resent.saturating_add(bytes as u64);
         }
     }
 
-    pub(super) fn refuse(&mut self, reason: Refusal) {
+    pub(crate) fn refuse(&mut self, reason: Refusal) {
         let count = if reason == Refusal::Skipped { &mut self.skipped } else { &mut self.refused };
         *count = count.saturating_add(1);
     }
 
-    pub(super) fn withdraw(&mut self, reason: Withdrawal) {
+    pub(crate) fn withdraw(&mut self, reason: Withdrawal) {
         let count = if reason.is_skip() { &mut self.skipped } else { &mut self.withdrawn };
         *count = count.saturating_add(1);
     }
+}
+
+/// What a side does that has the floor and nothing to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Activity {
+    /// The sender waits for its source.
+    Reading,
+    /// The receiver hashes what it holds.
+    Verifying,
+    /// The receiver waits for its device to sync.
+    Syncing,
+    /// The receiver has no place for the sender yet, and keeps it in line.
+    Queued,
 }

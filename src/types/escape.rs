@@ -9,7 +9,7 @@ use std::fmt;
 /// not UTF-8 as `\xff`.
 ///
 /// ```
-/// use haul::escape::Escaped;
+/// use haul::types::Escaped;
 ///
 /// assert_eq!(Escaped(b"a\x1b[31m\xff").to_string(), r"a\u{1b}[31m\xff");
 /// ```
@@ -52,7 +52,7 @@ pub(crate) fn escape(name: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
 /// Returns the name that [`Escaped`] shows as this text; `None` if it shows none so.
 ///
 /// ```
-/// use haul::escape::unescape;
+/// use haul::types::unescape;
 ///
 /// assert_eq!(unescape(r"a\u{1b}[31m\xff").as_deref(), Some(&b"a\x1b[31m\xff"[..]));
 /// assert_eq!(unescape("a\u{1b}"), None);

@@ -1,0 +1,22 @@
+//! The vocabulary of a transfer, which every layer speaks: ids, names, entries, receipts, reasons, events, and what a core
+//! asks of a store.
+
+mod entry;
+pub(crate) mod escape;
+mod event;
+mod id;
+mod path;
+mod reason;
+mod receipt;
+mod request;
+
+pub use entry::{Kind, Meta, Offer, Timestamp};
+pub use escape::{Escaped, is_unsafe, unescape};
+pub use event::{Activity, Event, Summary};
+pub use id::{EntryId, Ticket, TransferId};
+#[cfg(feature = "fs")]
+pub(crate) use path::is_ignorable;
+pub use path::{NameError, RelPath};
+pub use reason::{AbortCode, Refusal, StoreOperation, Withdrawal};
+pub use receipt::{Durability, Outcome, Receipt};
+pub use request::{Commit, Found, Place, Standing};
