@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use haul::drive::Clock;
 use haul::store::{MemorySource, MemoryStore};
+use haul::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
 use haul::testing::uart::{self, Uart};
-use haul::transport::fault::{Direction, Fault, Faulty, Misdeed};
 use haul::transport::{Line, Listening};
 use haul::{BlockSize, Config, Error, Event, Observer, RelPath, Retry, Transfer};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::message::Name;
+use super::wire::message::Name;
 use crate::types::{AbortCode, EntryId};
 
 /// A rule of the protocol that the peer broke.

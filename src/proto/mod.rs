@@ -14,30 +14,22 @@
     )
 )]
 
-mod codec;
-mod codes;
+mod connection;
 mod error;
-#[cfg(feature = "testing")]
-pub(crate) mod forge;
-mod frame;
-mod link;
-mod message;
 mod receiver;
-#[cfg(feature = "testing")]
-pub(crate) mod recording;
 mod sender;
 mod timer;
 mod turn;
 
 #[doc = include_str!("wire.md")]
-pub mod wire {}
+pub mod wire;
 
+pub use connection::Consumed;
 pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
-pub use frame::PREFACE;
-pub use link::Consumed;
-pub use message::Name;
 pub use receiver::{ReceiveAction, Receiver, Step};
 pub use sender::{ReadRequest, SendAction, Sender};
+pub use wire::frame::PREFACE;
+pub use wire::message::Name;
 
 #[cfg(test)]
 mod tests;

@@ -16,9 +16,9 @@ mod stream;
 use std::io;
 use std::time::Duration;
 
-use crate::types::{Commit, Place, Standing};
 use crate::types::{
-    Found, Meta, Offer, Refusal, RelPath, StoreOperation, Ticket, TransferId, Withdrawal,
+    Commit, Found, Meta, Offer, Place, Refusal, RelPath, Standing, StoreOperation, Ticket,
+    TransferId, Withdrawal,
 };
 
 pub use chain::{Chain, Either};

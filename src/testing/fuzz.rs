@@ -24,8 +24,8 @@ use super::pair::{Alice, Bob, Progress};
 use crate::config::{Config, Deadlines, Existing, Limits, Turn};
 use crate::hash::{BlockSize, Root};
 use crate::plain::{self, ChunkSize};
-use crate::proto::forge::Forger;
 use crate::store::{MemorySource, MemoryStore, Source, Store};
+use crate::testing::forge::Forger;
 use crate::types::{Event, Meta, RelPath};
 
 /// A receiver against any bytes, and against well sealed messages of any content.

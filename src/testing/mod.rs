@@ -2,12 +2,11 @@
 
 pub(crate) mod choices;
 pub mod driver;
+pub mod fault_stream;
+pub(crate) mod forge;
 pub mod fuzz;
 pub mod pair;
-/// What travelled in a session, taken apart.
-pub mod recording {
-    pub use crate::proto::recording::Recording;
-}
+pub mod recording;
 pub mod store;
 pub mod transport;
 pub mod uart;

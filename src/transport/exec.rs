@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use super::monitor::Monitor;
+use super::sync::monitor::Monitor;
 use super::{Connector, Threaded};
 use crate::types::Escaped;
 use crate::types::escape::escape;

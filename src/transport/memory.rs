@@ -18,8 +18,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::monitor::Monitor;
-use super::queue::Queue;
+use super::sync::byte_queue::Queue;
+use super::sync::monitor::Monitor;
 use super::{Acceptor, Connector, Peer, Waker};
 
 /// How long a call waits unless told otherwise: 1 s, as the contract of streams asks for.

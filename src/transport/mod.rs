@@ -35,29 +35,20 @@
     reason = "sockets, pipes, child processes and timeouts live here"
 )]
 
-#[cfg(any(feature = "tcp", unix))]
-mod close;
 #[cfg(any(unix, windows))]
 pub mod exec;
-#[cfg(feature = "testing")]
-pub mod fault;
 pub mod line;
 mod listening;
 pub mod memory;
-mod monitor;
-mod queue;
 #[cfg(feature = "secure")]
 pub mod secure;
 mod stdio;
+mod sync;
 #[cfg(feature = "tcp")]
 pub mod tcp;
 mod threaded;
-#[cfg(any(feature = "tcp", unix))]
-mod tick;
 #[cfg(unix)]
 pub mod unix;
-#[cfg(any(feature = "tcp", unix))]
-mod within;
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::is_tick;
-use super::queue::{Next, Queue};
+use super::sync::byte_queue::{Next, Queue};
 
 /// A stream made of any reader and any writer, whose calls return in ticks although theirs may block for ever.
 ///

@@ -12,9 +12,9 @@ use std::os::unix::net::{self, UnixListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::close::{Closing, Graceful};
-use super::tick::Ticking;
-use super::within::Within;
+use super::sync::accept_timeout::Ticking;
+use super::sync::deadline::Within;
+use super::sync::linger::{Closing, Graceful};
 use super::{Acceptor, Connector, Peer, Waker};
 use crate::types::Escaped;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::link::Consumed;
+use super::super::connection::Consumed;
 use crate::types::{Commit, EntryId, Event, Offer, Place, Summary};
 
 /// What the caller must do now.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Receiver;
-use super::entry::{Incoming, Phase, Rival};
-use super::former::{Identity, Unsaid};
+use super::identity::Identity;
+use super::incoming::{Incoming, Phase, Rival};
+use super::resume::Unsaid;
 use crate::config::Existing;
 use crate::proto::error::{Failure, Misuse};
-use crate::proto::message::Message;
+use crate::proto::wire::message::Message;
 use crate::types::{EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Ticket};
 
 /// Tickets that were given out, and the entries that they stand for.

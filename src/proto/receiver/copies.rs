@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::entry::Incoming;
+use super::incoming::Incoming;
 use super::{ReceiveAction, Receiver};
 use crate::types::{EntryId, Refusal};
 

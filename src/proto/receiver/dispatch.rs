@@ -4,20 +4,17 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::entry::{Incoming, Phase, unknown};
-use super::former::{Known, Unsaid};
-use super::work::Task;
+use super::super::wire::limits::ZEROS_MAX;
+use super::super::wire::message::meta_of;
+use super::incoming::{Incoming, Phase, unknown};
+use super::request::Task;
+use super::resume::{Known, Unsaid};
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Existing;
 use crate::hash::Root;
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::message::{Hello, Message, Name, WireOffer};
-use crate::types::{
-    EntryId, Event, Kind, Meta, NameError, Offer, Place, Refusal, RelPath, Withdrawal,
-};
-
-/// The most bytes of one `Zeros` (M-7): they cost a hash each, whatever they cost the sender.
-pub(in crate::proto) const ZEROS_MAX: u64 = 1 << 24;
+use crate::proto::wire::message::{Hello, Message, Name, WireOffer};
+use crate::types::{EntryId, Event, Kind, NameError, Offer, Place, Refusal, RelPath, Withdrawal};
 
 impl Receiver {
     /// Messages that steer the session.
@@ -554,17 +551,5 @@ impl Receiver {
             self.tell(Event::Withdrawn { entry, path, reason });
         }
         self.forget(entry);
-    }
-}
-
-/// What an offer says of its entry.
-pub(super) fn meta_of(wire: &WireOffer, path: RelPath) -> Meta {
-    Meta {
-        path,
-        kind: wire.kind.clone(),
-        size: wire.size,
-        data: wire.data,
-        modified: wire.modified,
-        mode: wire.mode.map(|mode| mode & 0o777),
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::entry::{Incoming, Phase, Rival};
-use super::work::Task;
+use super::incoming::{Incoming, Phase, Rival};
+use super::request::Task;
 use super::{ReceiveAction, Receiver};
 use crate::types::{EntryId, Kind, Ticket};
 

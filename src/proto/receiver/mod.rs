@@ -36,40 +36,39 @@
 //! A failed machine stays failed: every call gives the same [`Failure`].
 
 mod action;
-mod books;
 mod commits;
-mod contest;
+mod completion;
+mod conflict;
 mod copies;
+mod descriptors;
 mod dispatch;
-mod entry;
-mod former;
+mod identity;
+mod incoming;
 #[cfg(any(test, feature = "testing"))]
 mod invariants;
-mod scarce;
-mod speak;
+mod request;
+mod resume;
+mod transmit;
 mod waits;
-mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::commits::Commits;
-use self::entry::Incoming;
-use self::former::{Former, Unsaid, Verdict};
-use self::scarce::Scarce;
+use self::descriptors::Scarce;
+use self::incoming::Incoming;
+use self::request::{Current, Task};
+use self::resume::{Former, Unsaid, Verdict};
 use self::waits::Mark;
-use self::work::{Current, Task};
 use super::Consumed;
+use super::connection::Link;
 use super::error::{Failure, Misuse};
-use super::link::Link;
-use super::message::Message;
+use super::wire::message::Message;
 use crate::config::Config;
 use crate::hash::Root;
 use crate::types::{AbortCode, EntryId, Event, Place, Refusal, Standing, Summary, TransferId};
 
 pub use self::action::{ReceiveAction, Step};
-pub(super) use self::books::BESIDE_MAX;
-pub(super) use self::dispatch::ZEROS_MAX;
 pub(super) use crate::types::Found;
 
 /// The receiving half of a session, sans-IO.

@@ -24,19 +24,18 @@
 //! A failed machine stays failed: every call gives the same [`Failure`].
 
 mod action;
-mod entry;
-mod hear;
-mod roots;
-mod speak;
+mod dispatch;
+mod outgoing;
+mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use self::entry::Outgoing;
-use self::roots::Roots;
+use self::outgoing::Outgoing;
+use self::transmit::Roots;
+use super::connection::{Consumed, Link};
 use super::error::{Failure, Misuse};
-use super::link::{Consumed, Link};
-use super::message::Message;
+use super::wire::message::Message;
 use crate::config::Config;
 use crate::hash::BlockSize;
 use crate::types::{EntryId, Event, Meta, Summary, TransferId, Withdrawal};

@@ -4,7 +4,7 @@ use super::pair::{Bob, content, path};
 use super::rogue::{Rogue, wire};
 use crate::config::{Config, Limits};
 use crate::hash::{BlockSize, BlockTree};
-use crate::proto::message::{Message, Name};
+use crate::proto::wire::message::{Message, Name};
 use crate::types::{EntryId, Refusal};
 
 const ZERO: EntryId = EntryId::new(0);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::long;
 use super::rogue::wire;
 use crate::hash::{BlockHash, BlockSize, Root};
-use crate::proto::message::{Hello, Message, Name, Reason, WireOffer};
+use crate::proto::wire::message::{Hello, Message, Name, Reason, WireOffer};
 use crate::types::{
     AbortCode, Activity, Durability, EntryId, Kind, Outcome, Refusal, StoreOperation, Timestamp,
     TransferId, Withdrawal,

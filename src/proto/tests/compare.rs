@@ -9,7 +9,7 @@ use super::parked::messages;
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing};
 use crate::hash::{BlockHash, BlockSize, Root};
-use crate::proto::message::{Message, Name, WireOffer};
+use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::types::{Activity, EntryId, Event, Meta, Outcome};
 
 const KIB: usize = 1024;

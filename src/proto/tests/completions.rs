@@ -6,7 +6,7 @@ use super::bob::{Bob, Ended};
 use super::pair::path;
 use super::rogue::{Rogue, inline};
 use crate::config::Config;
-use crate::proto::message::{Message, Name};
+use crate::proto::wire::message::{Message, Name};
 use crate::proto::{Failure, Stall};
 use crate::types::{EntryId, Refusal};
 

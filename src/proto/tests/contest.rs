@@ -9,7 +9,7 @@ use crate::config::{Config, Existing, Limits};
 use crate::hash::{BlockSize, Root};
 use crate::proto::Failure;
 use crate::proto::error::Misuse;
-use crate::proto::message::Message;
+use crate::proto::wire::message::Message;
 use crate::types::{AbortCode, Activity, EntryId, Event, Outcome, Place, Refusal, Ticket};
 
 const POLICIES: [Existing; 4] =

@@ -10,7 +10,7 @@ use super::long;
 use super::pair::{Edit, Pair};
 use super::scenes::{self, Scene};
 use crate::proto::Failure;
-use crate::proto::frame::{CHECK, HEADER, PREFACE};
+use crate::proto::wire::frame::{CHECK, HEADER, PREFACE};
 
 /// Where the payloads stand in what was said.
 fn payloads(record: &[u8]) -> Vec<Range<usize>> {

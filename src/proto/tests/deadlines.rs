@@ -7,8 +7,8 @@ use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Deadlines, Limits};
 use crate::hash::BlockSize;
 use crate::proto::error::{Failure, Stall};
-use crate::proto::frame::PREFACE;
-use crate::proto::message::{Message, Name, WireOffer};
+use crate::proto::wire::frame::PREFACE;
+use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::proto::{ReceiveAction, SendAction, Sender};
 use crate::types::{AbortCode, Activity, EntryId, Event, Kind, Meta, TransferId};
 

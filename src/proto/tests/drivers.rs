@@ -9,8 +9,8 @@ use super::pair::{Alice, Bob, Pair, path};
 use super::scenes::{self, Scene};
 use crate::config::Config;
 use crate::drive::{Clock, Transfer};
-use crate::proto::frame::{HEADER, PREFACE};
-use crate::proto::message::{Hello, Message, Name};
+use crate::proto::wire::frame::{HEADER, PREFACE};
+use crate::proto::wire::message::{Hello, Message, Name};
 use crate::proto::{Receiver, Sender};
 use crate::store::{MemorySource, MemoryStore};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::{Config, Existing};
 use crate::drive::Files;
 use crate::hash::BlockSize;
-use crate::proto::message::Message;
+use crate::proto::wire::message::Message;
 use crate::proto::{Failure, Misuse, ReceiveAction, Receiver, SendAction, Sender, Step};
 use crate::store::{MemorySource, MemoryStore, Readers, Source};
 use crate::types::{EntryId, Event, Found, Refusal, StoreOperation, TransferId};

@@ -7,7 +7,7 @@ use super::pair::{Alice, Bob, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing};
 use crate::hash::{BlockHash, BlockSize, Root};
-use crate::proto::message::{Message, Reason};
+use crate::proto::wire::message::{Message, Reason};
 use crate::types::{Activity, EntryId, Meta};
 
 const BLOCKS: u64 = 5;

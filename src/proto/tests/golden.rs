@@ -52,7 +52,7 @@ fn session_of_every_scene_is_what_it_was() {
 #[cfg(feature = "testing")]
 #[test]
 fn recording_of_every_scene_has_one_encoding() {
-    use crate::proto::recording::Recording;
+    use crate::testing::recording::Recording;
 
     for scene in scenes::all() {
         let mut pair = scene.pair();
@@ -81,7 +81,7 @@ fn recording_of_every_scene_has_one_encoding() {
 fn document_shows_a_session_as_it_travels() {
     use std::fmt::Write as _;
 
-    use crate::proto::recording::Recording;
+    use crate::testing::recording::Recording;
 
     let mut pair = scenes::scene("inline").pair();
     let _ = pair.run();

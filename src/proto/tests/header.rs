@@ -6,8 +6,8 @@
 use super::long;
 use crate::hash::BlockSize;
 use crate::proto::error::{Damage, Failure, ProtocolError};
-use crate::proto::frame::{self, CHECK, HEADER, Header, OPTIONAL_MAX, Parsed, Seal};
-use crate::proto::message::Name;
+use crate::proto::wire::frame::{self, CHECK, HEADER, Header, OPTIONAL_MAX, Parsed, Seal};
+use crate::proto::wire::message::Name;
 
 const BLOCK: u64 = BlockSize::MIN.bytes();
 

@@ -8,7 +8,7 @@ use crate::config::{Config, Turn};
 use crate::hash::BlockSize;
 use crate::proto::SendAction;
 use crate::proto::error::{Failure, ProtocolError, Stall};
-use crate::proto::message::{Message, Name, Reason, WireOffer};
+use crate::proto::wire::message::{Message, Name, Reason, WireOffer};
 use crate::types::{Activity, EntryId, Kind, Meta};
 
 const ZERO: EntryId = EntryId::new(0);

@@ -7,7 +7,7 @@ use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing, Limits, Turn};
 use crate::hash::{BlockHash, BlockSize, Root};
-use crate::proto::message::{Message, Name, Reason};
+use crate::proto::wire::message::{Message, Name, Reason};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::{EntryId, Event, Meta, Refusal};
 

@@ -6,8 +6,8 @@ use super::pair::{Alice, Bob, Pair, transfer};
 use crate::config::Config;
 use crate::hash::{BlockSize, Root};
 use crate::proto::Failure;
-use crate::proto::frame::{CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
-use crate::proto::message::{Hello, Message, Name, WireOffer};
+use crate::proto::wire::frame::{CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
+use crate::proto::wire::message::{Hello, Message, Name, WireOffer};
 use crate::types::{EntryId, Kind};
 
 /// The other side of one real machine.

@@ -8,8 +8,8 @@ use std::thread;
 use super::long;
 use super::pair::Pair;
 use super::scenes::{self, Scene};
-use crate::proto::frame::{CHECK, CHECKED, HEADER, Parsed, Seal};
-use crate::proto::message::Name;
+use crate::proto::wire::frame::{CHECK, CHECKED, HEADER, Parsed, Seal};
+use crate::proto::wire::message::Name;
 
 #[derive(Clone, Copy, Debug)]
 enum Direction {

@@ -9,8 +9,8 @@ use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Existing, Unchanged};
 use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::frame::PREFACE;
-use crate::proto::message::{Message, Reason, WireOffer};
+use crate::proto::wire::frame::PREFACE;
+use crate::proto::wire::message::{Message, Reason, WireOffer};
 use crate::types::{AbortCode, Activity, Durability, EntryId, Meta, Outcome, Timestamp};
 
 const ZERO: EntryId = EntryId::new(0);

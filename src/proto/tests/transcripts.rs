@@ -8,8 +8,8 @@ use super::is_set;
 use super::pair::{Bob, Pair, content, path};
 use super::scenes::Scene;
 use crate::config::{Existing, Unchanged};
-use crate::proto::message::{Message, WireOffer};
-use crate::proto::recording::Recording;
+use crate::proto::wire::message::{Message, WireOffer};
+use crate::testing::recording::Recording;
 use crate::types::{Kind, Meta, Outcome, Timestamp};
 
 fn offer(offer: &WireOffer) -> String {

@@ -4,7 +4,7 @@ use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, wire};
 use crate::config::{Config, Existing, Limits, Unchanged};
 use crate::hash::{BlockSize, Root};
-use crate::proto::message::{Message, Name, Reason, WireOffer};
+use crate::proto::wire::message::{Message, Name, Reason, WireOffer};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::{Durability, EntryId, Event, Kind, Meta, Outcome, Timestamp};
 

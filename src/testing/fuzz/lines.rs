@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::testing::choices::Choices;
-use crate::transport::fault::{Direction, Fault, Misdeed};
+use crate::testing::fault_stream::{Direction, Fault, Misdeed};
 use crate::transport::line::play::{Play, Step, against, content, forged};
 
 /// The body of the target; see [`super::line`].

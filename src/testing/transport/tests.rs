@@ -2,8 +2,8 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
 use crate::transport::Threaded;
-use crate::transport::fault::{Direction, Fault, Faulty, Misdeed};
 use crate::transport::memory::{self, Pipe};
 
 fn capacity(bytes: usize) -> NonZeroUsize {

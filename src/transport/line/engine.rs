@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::connection::{Connection, Pace, State};
 use super::frame::{Decoder, Frame, Kind};
 use crate::error::is_tick;
-use crate::transport::monitor::Monitor;
+use crate::transport::sync::monitor::Monitor;
 
 /// The stream of a line, and all that is known of it.
 pub(super) struct Engine<S> {

@@ -77,7 +77,7 @@ use std::{fmt, thread};
 
 use self::connection::State;
 use self::engine::{Doing, Engine, Gate};
-use super::monitor::Monitor;
+use super::sync::monitor::Monitor;
 use super::{Acceptor, Connector, Peer, is_tick};
 
 /// One end of a line: it [connects](Connector), or [accepts](Acceptor).

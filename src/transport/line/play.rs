@@ -10,7 +10,7 @@ use super::connection::{RECEIVED, State};
 use super::engine::{Doing, Engine};
 use super::frame::{CONTENT, Frame, Kind};
 use crate::error::is_tick;
-use crate::transport::fault::{Fault, FaultLog, Faulty};
+use crate::testing::fault_stream::{Fault, FaultLog, Faulty};
 use crate::transport::memory::{self, Pipe};
 
 /// What one end does next.

@@ -6,7 +6,7 @@ use std::thread::ThreadId;
 use super::frame::{Frame, Kind};
 use super::play::{Play, Step, content};
 use super::*;
-use crate::transport::fault::{Direction, Fault, Misdeed};
+use crate::testing::fault_stream::{Direction, Fault, Misdeed};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::transport::fault::{Direction, Fault, Faulty, Misdeed};
+use crate::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
 use crate::transport::memory::{self, Pipe};
 
 /// What one end does next.

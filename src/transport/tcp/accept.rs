@@ -10,7 +10,7 @@ use super::connect::resolve;
 use super::options::SHORTEST_TICK;
 use super::stream::canonical;
 use super::{HostPort, TcpError, TcpOptions, TcpStream};
-use crate::transport::tick::Ticking;
+use crate::transport::sync::accept_timeout::Ticking;
 use crate::transport::{Acceptor, Peer, Waker};
 
 /// Listens on a TCP port.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{HostPort, TcpError, TcpOptions, TcpStream};
 use crate::transport::Connector;
-use crate::transport::within::Within;
+use crate::transport::sync::deadline::Within;
 
 /// Opens TCP connections to a host and port.
 ///

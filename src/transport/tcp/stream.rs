@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::TcpOptions;
-use crate::transport::close::{Closing, Graceful};
+use crate::transport::sync::linger::{Closing, Graceful};
 
 /// A TCP connection whose calls return in ticks, and whose last bytes reach the peer.
 ///

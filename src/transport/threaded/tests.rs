@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::*;
 #[cfg(all(feature = "testing", target_os = "linux"))]
-use crate::transport::fault::{Direction, Fault, Faulty, Misdeed};
+use crate::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
 use crate::transport::memory;
 
 const SHORT: Duration = Duration::from_millis(30);

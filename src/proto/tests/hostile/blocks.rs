@@ -6,8 +6,8 @@ use super::{
 };
 use crate::hash::Root;
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Bob, path};
+use crate::proto::wire::message::{Message, Name};
 use crate::types::Refusal;
 
 #[test]

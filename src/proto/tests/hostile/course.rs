@@ -6,10 +6,10 @@ use super::{ZERO, block, breach, config, ends, limits, offer, offered, offered_t
 use crate::config::Turn;
 use crate::hash::Root;
 use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
-use crate::proto::frame::PREFACE;
-use crate::proto::message::{Message, Name, Reason};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, inline, wire};
+use crate::proto::wire::frame::PREFACE;
+use crate::proto::wire::message::{Message, Name, Reason};
 use crate::types::{AbortCode, Activity};
 
 #[test]

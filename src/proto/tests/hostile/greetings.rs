@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use super::{config, ends, sender};
 use crate::proto::error::{Failure, Incompatible, ProtocolError};
-use crate::proto::frame::PREFACE;
-use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Alice, Bob, content, path};
 use crate::proto::tests::rogue::Rogue;
+use crate::proto::wire::frame::PREFACE;
+use crate::proto::wire::message::{Message, Name};
 use crate::types::{AbortCode, Meta};
 
 #[test]

@@ -14,7 +14,7 @@ use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Limits};
 use crate::hash::{BlockHash, BlockSize};
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::message::{Message, Name};
+use crate::proto::wire::message::{Message, Name};
 use crate::types::{AbortCode, EntryId, Refusal};
 
 const KIB: u64 = 1024;

@@ -3,9 +3,9 @@
 use super::{breach, limits, offer, offered, refused, sender};
 use crate::hash::{BlockSize, Root};
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::message::{Message, Name, Reason, WireOffer};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, wire};
+use crate::proto::wire::message::{Message, Name, Reason, WireOffer};
 use crate::types::{EntryId, Kind, Refusal};
 
 #[test]

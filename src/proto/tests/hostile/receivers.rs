@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{ZERO, config, limits, offer, unexpected};
 use crate::hash::{BlockHash, Root};
 use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
-use crate::proto::message::{Message, Name, Reason};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
+use crate::proto::wire::message::{Message, Name, Reason};
 use crate::types::{AbortCode, Activity, Durability, EntryId, Event, Meta, Outcome, Refusal};
 
 fn alice(len: usize) -> Alice {

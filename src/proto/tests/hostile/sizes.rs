@@ -6,9 +6,9 @@ use super::{
 use crate::config::Existing;
 use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::error::{Damage, ProtocolError};
-use crate::proto::message::{Message, Name, Reason};
 use crate::proto::tests::pair::{Bob, path};
 use crate::proto::tests::rogue::{Rogue, inline};
+use crate::proto::wire::message::{Message, Name, Reason};
 use crate::types::Refusal;
 
 #[test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{ZERO, broke, config, offer};
 use crate::config::{Config, Limits};
-use crate::proto::frame::PREFACE;
-use crate::proto::message::{Hello, Message};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, inline};
+use crate::proto::wire::frame::PREFACE;
+use crate::proto::wire::message::{Hello, Message};
 use crate::proto::{Failure, Misuse, ProtocolError, Receiver};
 use crate::types::{EntryId, TransferId};
 

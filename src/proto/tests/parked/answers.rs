@@ -2,9 +2,9 @@
 
 use super::{KIB, ZERO, config, offer, say_block};
 use crate::config::{Config, Unchanged};
-use crate::proto::message::{Message, Reason, WireOffer};
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
+use crate::proto::wire::message::{Message, Reason, WireOffer};
 use crate::types::{Event, Timestamp};
 
 /// A rogue sender of which an entry is being committed, which takes until the test says so; it comes again.

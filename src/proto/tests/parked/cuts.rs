@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{KIB, check_reads, config};
 use crate::config::{Existing, Turn};
-use crate::proto::frame::{CHECK, HEADER, PREFACE};
-use crate::proto::message::{Message, Name};
 use crate::proto::tests::long;
 use crate::proto::tests::losses::{self, Cut, Recovery};
 use crate::proto::tests::pair::{Channel, Pair, content, path};
 use crate::proto::tests::scenes::{self, Scene};
+use crate::proto::wire::frame::{CHECK, HEADER, PREFACE};
+use crate::proto::wire::message::{Message, Name};
 use crate::types::{EntryId, Event, Refusal};
 
 /// The messages that stand wholly in a record, and where each ends.

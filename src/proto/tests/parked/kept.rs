@@ -6,9 +6,9 @@ use super::{KIB, ZERO, broke, check_reads, config, offer, say_block};
 use crate::config::{Config, Limits, Turn};
 use crate::hash::{BlockHash, BlockSize, Root};
 use crate::proto::ProtocolError;
-use crate::proto::message::{Message, Name, WireOffer};
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
+use crate::proto::wire::message::{Message, Name, WireOffer};
 
 /// A rogue sender that has sent three of four blocks of `a`, and comes again.
 fn with_three_blocks(bytes: &[u8]) -> Rogue {

@@ -13,7 +13,7 @@ use super::pair::Pair;
 use super::rogue::{Rogue, wire};
 use crate::config::Config;
 use crate::hash::BlockSize;
-use crate::proto::message::{Message, WireOffer};
+use crate::proto::wire::message::{Message, WireOffer};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::EntryId;
 

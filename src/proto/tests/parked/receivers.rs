@@ -3,9 +3,9 @@
 use super::{ZERO, broke, config};
 use crate::config::Turn;
 use crate::hash::{BlockHash, Root};
-use crate::proto::message::{Message, Name};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
+use crate::proto::wire::message::{Message, Name};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::Meta;
 

@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 /// State that several threads change, and wait for changes of.
 #[derive(Debug, Default)]
-pub(super) struct Monitor<S> {
+pub(in crate::transport) struct Monitor<S> {
     state: Mutex<S>,
     changed: Condvar,
 }
 
 impl<S> Monitor<S> {
-    pub(super) const fn new(state: S) -> Self {
+    pub(in crate::transport) const fn new(state: S) -> Self {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Looks at the state, which nobody hears of.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+    pub(in crate::transport) fn look<T>(&self, look: impl FnOnce(&S) -> T) -> T {
         look(&self.lock())
     }
 
     /// Changes the state, and wakes whoever waits for that.
-    pub(super) fn update<T>(&self, change: impl FnOnce(&mut S) -> T) -> T {
+    pub(in crate::transport) fn update<T>(&self, change: impl FnOnce(&mut S) -> T) -> T {
         let result = change(&mut self.lock());
         self.changed.notify_all();
         result
@@ -32,7 +32,7 @@ impl<S> Monitor<S> {
     ///
     /// `None` waits for ever, a timeout of zero asks once and never waits: [`io::ErrorKind::WouldBlock`].
     /// Any other gives [`io::ErrorKind::TimedOut`] when it has passed.
-    pub(super) fn wait<T>(
+    pub(in crate::transport) fn wait<T>(
         &self,
         timeout: Option<Duration>,
         mut ready: impl FnMut(&mut S) -> Option<T>,

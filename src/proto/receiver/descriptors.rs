@@ -18,11 +18,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::entry::{Incoming, Phase};
-use super::work::{Current, Task};
+use super::incoming::{Incoming, Phase};
+use super::request::{Current, Task};
 use super::{ReceiveAction, Receiver};
 use crate::proto::error::Failure;
-use crate::proto::message::Name;
+use crate::proto::wire::message::Name;
 use crate::types::{AbortCode, EntryId, Kind, Place, Refusal};
 
 /// What a session waits for that lacks descriptors.

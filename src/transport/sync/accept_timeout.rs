@@ -7,7 +7,7 @@ use std::{io, thread};
 
 /// How long an `accept` waits.
 #[derive(Debug)]
-pub(super) struct Ticking {
+pub(in crate::transport) struct Ticking {
     tick: Duration,
     woken: Woken,
     /// How many connections in a row were no more when they were accepted.
@@ -16,11 +16,11 @@ pub(super) struct Ticking {
 
 /// Whether an `accept` is to end before its tick.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Woken(Arc<AtomicBool>);
+pub(in crate::transport) struct Woken(Arc<AtomicBool>);
 
 impl Woken {
     /// Ends an `accept`. Where the kernel waits, `connect` has to give it something to accept.
-    pub(super) fn wake(&self, connect: impl FnOnce()) {
+    pub(in crate::transport) fn wake(&self, connect: impl FnOnce()) {
         self.0.store(true, Ordering::SeqCst);
         if Ticking::BY_KERNEL {
             connect();
@@ -35,25 +35,25 @@ impl Woken {
 impl Ticking {
     /// Whether the kernel ends an `accept` after the listener's read timeout. Where it does not, the listener has to be
     /// non-blocking, and is asked again and again.
-    pub(super) const BY_KERNEL: bool = cfg!(target_os = "linux");
+    pub(in crate::transport) const BY_KERNEL: bool = cfg!(target_os = "linux");
 
-    pub(super) fn new(tick: Duration) -> Self {
+    pub(in crate::transport) fn new(tick: Duration) -> Self {
         Self { tick, woken: Woken::default(), aborted: 0 }
     }
 
-    pub(super) const fn set_tick(&mut self, tick: Duration) {
+    pub(in crate::transport) const fn set_tick(&mut self, tick: Duration) {
         self.tick = tick;
     }
 
     /// By which other threads end an `accept`.
-    pub(super) fn woken(&self) -> Woken {
+    pub(in crate::transport) fn woken(&self) -> Woken {
         self.woken.clone()
     }
 
     /// Calls `accept` until it has something to say, the tick has passed, or it is woken, and makes a stream of what it gives.
     ///
     /// What says that this one connection is no more is of the kind [`io::ErrorKind::ConnectionAborted`].
-    pub(super) fn run<T, S>(
+    pub(in crate::transport) fn run<T, S>(
         &mut self,
         mut accept: impl FnMut() -> io::Result<T>,
         set_up: impl FnOnce(T) -> io::Result<S>,

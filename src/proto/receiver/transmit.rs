@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::entry::{Incoming, Phase};
+use super::incoming::{Incoming, Phase};
 use super::{ReceiveAction, Receiver, State};
 use crate::proto::error::{Damage, Failure, ProtocolError};
-use crate::proto::message::{Message, RANGES_MAX};
+use crate::proto::wire::limits::RANGES_MAX;
+use crate::proto::wire::message::Message;
 use crate::types::{AbortCode, Activity, Event};
 
 impl Receiver {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::super::error::ProtocolError;
-use super::super::message::{HAVE_MAX, RANGES_MAX};
+use super::super::wire::limits::{HAVE_MAX, RANGES_MAX};
 use super::copies::Runs;
-use super::former::Identity;
+use super::identity::Identity;
 use crate::hash::{BlockHash, BlockTree, Hashed, Root};
 use crate::types::{EntryId, Offer, Outcome, Place};
 
@@ -566,6 +566,6 @@ impl Hold {
 }
 
 /// The entry of this id, if the peer may speak of it.
-pub(super) fn unknown(entry: EntryId, kind: super::super::message::Name) -> ProtocolError {
+pub(super) fn unknown(entry: EntryId, kind: super::super::wire::message::Name) -> ProtocolError {
     ProtocolError::UnknownEntry { kind, entry }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::{Consumed, Receiver, State, Step};
 use crate::hash::{BlockSize, Hashed, Root};
+use crate::proto::connection::Heard;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
-use crate::proto::frame::HEADER;
-use crate::proto::link::Heard;
-use crate::proto::message::Name;
+use crate::proto::wire::frame::HEADER;
+use crate::proto::wire::message::Name;
 use crate::types::{EntryId, Place};
 
 /// A message whose consequences are not all drawn.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::dispatch::meta_of;
-use super::entry::{Incoming, Phase, Rival};
+use super::super::wire::message::meta_of;
+use super::identity::Identity;
+use super::incoming::{Incoming, Phase, Rival};
 use super::{ReceiveAction, Receiver, State};
-use crate::hash::{BlockSize, BlockTree, Root};
+use crate::hash::{BlockTree, Root};
 use crate::proto::error::{Failure, Misuse, ProtocolError};
-use crate::proto::message::{Message, Name, WireOffer};
-use crate::types::{EntryId, Event, Kind, Meta, Place, RelPath};
+use crate::proto::wire::message::{Message, Name, WireOffer};
+use crate::types::{EntryId, Event, Kind, Place, RelPath};
 
 /// Entries of a former connection that the sender has not offered again so far.
 ///
@@ -42,10 +43,6 @@ pub(super) struct Unsaid {
     pub(super) identity: Option<Identity>,
 }
 
-/// The hash of all that must be the same in an entry that is offered again. It takes less memory than a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity(Root);
-
 /// What was known of an entry that is offered again.
 pub(super) enum Known {
     /// Nothing that can be used, save under which name it is to be begun. The offer may be one that was judged and counted
@@ -53,29 +50,6 @@ pub(super) enum Known {
     Nothing { is_counted: bool, is_open: bool, place: Place },
     /// The answer is under way.
     Answered,
-}
-
-impl Identity {
-    pub(super) fn of(meta: &Meta, block_size: BlockSize) -> Self {
-        // What an offer says of it, save its content.
-        let offer = WireOffer {
-            entry: EntryId::new(0),
-            kind: meta.kind.clone(),
-            block_size,
-            size: meta.size,
-            // How it is stored, not what it is.
-            data: None,
-            modified: meta.modified,
-            mode: meta.mode,
-            root: None,
-            inline: false,
-            by_time: false,
-            name: meta.path.as_bytes().into(),
-        };
-        let mut bytes = Vec::new();
-        Message::Offer(offer).encode(&mut bytes);
-        Self(Root::of(&bytes))
-    }
 }
 
 impl Former {

@@ -7,11 +7,11 @@ use std::{io, thread};
 /// Makes a call in a thread of its own, and waits for it for so long only. A call that takes longer goes on, and is what
 /// the next one waits for: there is never more than one.
 #[derive(Debug)]
-pub(super) struct Within<T>(Option<Receiver<io::Result<T>>>);
+pub(in crate::transport) struct Within<T>(Option<Receiver<io::Result<T>>>);
 
 impl<T: Send + 'static> Within<T> {
     /// What the call gives; [`io::ErrorKind::TimedOut`] if it has not returned by then.
-    pub(super) fn run(
+    pub(in crate::transport) fn run(
         &mut self,
         timeout: Duration,
         call: impl FnOnce() -> io::Result<T> + Send + 'static,

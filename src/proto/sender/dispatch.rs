@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::entry::{Outgoing, Phase, Trust};
+use super::outgoing::{Outgoing, Phase, Trust};
 use super::{Note, Sender, State};
+use crate::proto::connection::{Consumed, Heard};
 use crate::proto::error::{Failure, ProtocolError};
-use crate::proto::link::{Consumed, Heard};
-use crate::proto::message::{Hello, Message, Name};
+use crate::proto::wire::message::{Hello, Message, Name};
 use crate::types::{
     Activity, EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Withdrawal,
 };

@@ -11,7 +11,7 @@ use crate::types::{
 
 impl Message {
     /// Appends the control part to `out`.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         match self {
             Self::Hello(hello) => hello.encode(out),
@@ -70,7 +70,7 @@ impl Message {
     }
 
     /// Reads a control part; `None` if it does not have the layout of its kind, to the last byte.
-    pub(super) fn decode(name: Name, control: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(name: Name, control: &[u8]) -> Option<Self> {
         let mut take = Take(control);
         let message = match name {
             Name::Hello => return Hello::decode(control).map(Self::Hello),
@@ -128,7 +128,7 @@ impl Message {
 
 impl Name {
     /// The lengths that control part and payload may have (W-7), where blocks have at most `block` bytes.
-    pub(super) fn lengths(self, block: u64) -> (RangeInclusive<u32>, RangeInclusive<u64>) {
+    pub(crate) fn lengths(self, block: u64) -> (RangeInclusive<u32>, RangeInclusive<u64>) {
         const NONE: RangeInclusive<u64> = 0..=0;
         match self {
             Self::Hello => (HELLO_LEN..=1024, NONE),

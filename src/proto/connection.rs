@@ -1,17 +1,14 @@
 //! What both machines share of one connection: preface, greetings, seals, and the count of the peer's turn.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::{Failure, Incompatible, Misuse, ProtocolError, Stall};
-use super::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
-use super::message::{Hello, Message, Name};
 use super::timer::Timer;
+use super::wire::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
+use super::wire::limits::VERSIONS;
+use super::wire::message::{Hello, Message, Name};
 use crate::config::Config;
 use crate::types::TransferId;
-
-/// The versions of the protocol that this code speaks (M-1).
-pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
 /// Features that this code knows (M-1).
 const FEATURES: u32 = ROOTS | TIMES;

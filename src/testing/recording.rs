@@ -3,10 +3,10 @@
 //! A recording of both directions can be read as a list of messages, to see in a test what a session cost, and laid out
 //! as bytes again, to measure what that costs.
 
-use super::error::{Failure, ProtocolError};
-use super::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
-use super::message::{Message, Name};
 use crate::hash::BlockSize;
+use crate::proto::wire::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
+use crate::proto::wire::message::{Message, Name};
+use crate::proto::{Failure, ProtocolError};
 
 /// Both directions of one connection, from their first bytes on.
 ///
@@ -69,7 +69,7 @@ impl<'a> Recording<'a> {
 
     /// The messages of the sender, and those of the receiver.
     #[cfg(test)]
-    pub(super) fn messages(&self) -> [Vec<&Message>; 2] {
+    pub(crate) fn messages(&self) -> [Vec<&Message>; 2] {
         [&self.sender, &self.receiver].map(|said| said.iter().map(|said| &said.message).collect())
     }
 

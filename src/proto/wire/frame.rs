@@ -6,7 +6,7 @@
 //!   u8       u24            u32              u64                           u64, if any control
 //! ```
 
-use super::error::{Damage, Failure, Incompatible, ProtocolError};
+use super::super::error::{Damage, Failure, Incompatible, ProtocolError};
 use super::message::Name;
 
 /// The first bytes of either direction of a stream (W-1).
@@ -16,32 +16,32 @@ use super::message::Name;
 pub const PREFACE: [u8; 8] = *b"\x89haul\r\n\x1a";
 
 /// The length of a header in bytes (W-2).
-pub(super) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 
 /// The length of the check after a control part in bytes (W-4).
-pub(super) const CHECK: usize = 8;
+pub(crate) const CHECK: usize = 8;
 
 /// A header whose check was right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) kind: u8,
-    pub(super) control: u32,
-    pub(super) payload: u32,
+pub(crate) struct Header {
+    pub(crate) kind: u8,
+    pub(crate) control: u32,
+    pub(crate) payload: u32,
 }
 
 /// A whole frame, its parts borrowed from the input.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Frame<'a> {
-    pub(super) header: Header,
-    pub(super) control: &'a [u8],
-    pub(super) payload: &'a [u8],
+pub(crate) struct Frame<'a> {
+    pub(crate) header: Header,
+    pub(crate) control: &'a [u8],
+    pub(crate) payload: &'a [u8],
     /// The length of all of it.
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 /// What stands at the start of the input.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Parsed<'a> {
+pub(crate) enum Parsed<'a> {
     /// The start of a frame; all of it will be this long, as far as is known yet.
     Incomplete { needed: usize },
     /// A frame.
@@ -50,27 +50,27 @@ pub(super) enum Parsed<'a> {
 
 /// The checks of one direction of a session: which side speaks, and the number of the next frame.
 #[derive(Clone)]
-pub(super) struct Seal {
+pub(crate) struct Seal {
     key: [u8; 32],
     number: u64,
 }
 
 /// Who speaks in a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaker {
+pub(crate) enum Speaker {
     Sender,
     Receiver,
 }
 
 impl Seal {
     /// The seal of a direction before the greetings are known (W-5).
-    pub(super) fn initial() -> Self {
+    pub(crate) fn initial() -> Self {
         Self { key: blake3::derive_key("haul wire 1: greetings", &[]), number: 0 }
     }
 
     /// Goes on with a key that depends on both greetings, so that frames of another session, or greetings
     /// altered on the way, are noticed (W-6). The count of frames goes on.
-    pub(super) fn bind(&mut self, speaker: Speaker, sender_hello: &[u8], receiver_hello: &[u8]) {
+    pub(crate) fn bind(&mut self, speaker: Speaker, sender_hello: &[u8], receiver_hello: &[u8]) {
         let mut deriver = blake3::Hasher::new_derive_key(speaker.context());
         for hello in [sender_hello, receiver_hello] {
             deriver.update(&(hello.len() as u64).to_le_bytes());
@@ -84,7 +84,7 @@ impl Seal {
     /// `head` is [`HEADER`] bytes of anything, the control part, and [`CHECK`] bytes of anything if the
     /// control part is not empty. `None`, and no number used, if it is too short or too long for that.
     #[must_use]
-    pub(super) fn close(&mut self, kind: u8, head: &mut [u8], payload: usize) -> Option<()> {
+    pub(crate) fn close(&mut self, kind: u8, head: &mut [u8], payload: usize) -> Option<()> {
         let payload = u32::try_from(payload).ok()?;
         let (header, rest) = head.split_first_chunk_mut::<HEADER>()?;
         let (control, check) = match rest.len() {
@@ -105,7 +105,7 @@ impl Seal {
 
     /// Takes the frame apart that `input` begins with. `admit` judges its announced lengths before any of its
     /// other bytes are waited for. The number is used once the frame is [`accept`](Seal::accept)ed.
-    pub(super) fn open<'a>(
+    pub(crate) fn open<'a>(
         &self,
         input: &'a [u8],
         admit: impl FnOnce(Header) -> Result<(), ProtocolError>,
@@ -141,7 +141,7 @@ impl Seal {
     }
 
     /// Counts the frame that [`open`](Seal::open) gave as read.
-    pub(super) fn accept(&mut self) {
+    pub(crate) fn accept(&mut self) {
         self.number = self.number.wrapping_add(1);
     }
 
@@ -161,7 +161,7 @@ impl Seal {
 impl Header {
     /// The length of the whole frame. It cannot overflow where `usize` has 64 bits; elsewhere, frames that
     /// were admitted are far shorter.
-    pub(super) fn frame_len(self) -> usize {
+    pub(crate) fn frame_len(self) -> usize {
         let check = if self.control == 0 { 0 } else { CHECK };
         HEADER
             .saturating_add(self.control_len())
@@ -169,11 +169,11 @@ impl Header {
             .saturating_add(self.payload_len())
     }
 
-    pub(super) fn control_len(self) -> usize {
+    pub(crate) fn control_len(self) -> usize {
         usize::try_from(self.control).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn payload_len(self) -> usize {
+    pub(crate) fn payload_len(self) -> usize {
         usize::try_from(self.payload).unwrap_or(usize::MAX)
     }
 }
@@ -197,7 +197,7 @@ impl std::fmt::Debug for Seal {
 #[cfg(test)]
 thread_local! {
     /// Bytes that this thread has run through checks: what parsing costs beside the bytes themselves.
-    pub(super) static CHECKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    pub(crate) static CHECKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// The fields of a header before its check.
@@ -208,7 +208,7 @@ const fn fields(kind: u8, control: u32, payload: u32) -> [u8; 8] {
 }
 
 /// Whether `input` begins with the preface; `Ok(false)` if it is too short to tell (W-1).
-pub(super) fn preface(input: &[u8]) -> Result<bool, Incompatible> {
+pub(crate) fn preface(input: &[u8]) -> Result<bool, Incompatible> {
     let mut first = [0; PREFACE.len()];
     let mut matches = true;
     for ((slot, byte), expected) in first.iter_mut().zip(input).zip(PREFACE) {
@@ -222,15 +222,15 @@ pub(super) fn preface(input: &[u8]) -> Result<bool, Incompatible> {
 }
 
 /// Whether a kind that nobody here knows may be skipped (W-8).
-pub(super) const fn is_optional(kind: u8) -> bool {
+pub(crate) const fn is_optional(kind: u8) -> bool {
     kind & 0x80 != 0
 }
 
 /// The most bytes that a message of an unknown optional kind may have in control and payload each (W-8).
-pub(super) const OPTIONAL_MAX: u32 = 4096;
+pub(crate) const OPTIONAL_MAX: u32 = 4096;
 
 /// Judges the announced lengths of a frame (W-7).
-pub(super) fn admit(header: Header, block: u64) -> Result<(), ProtocolError> {
+pub(crate) fn admit(header: Header, block: u64) -> Result<(), ProtocolError> {
     let Some(name) = Name::from_kind(header.kind) else {
         if !is_optional(header.kind) {
             return Err(ProtocolError::UnknownKind { kind: header.kind });

@@ -9,7 +9,7 @@ use super::monitor::Monitor;
 
 /// One direction of a stream.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(in crate::transport) struct Queue {
     state: Monitor<State>,
     capacity: NonZeroUsize,
     /// Whether it takes no more than the reading end takes in a while.
@@ -38,7 +38,7 @@ struct State {
 
 /// What a reading end that also serves flushes is to do next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::transport) enum Next {
     /// So many bytes were taken.
     Bytes(usize),
     /// Every byte before it was taken: flush, and say [`Queue::flushed`] with this number.
@@ -48,21 +48,25 @@ pub(super) enum Next {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: NonZeroUsize) -> Self {
+    pub(in crate::transport) fn new(capacity: NonZeroUsize) -> Self {
         let state = State { most: capacity.get(), ..State::default() };
         Self { state: Monitor::new(state), capacity, is_paced: false }
     }
 
     /// One that takes no more than its reading end takes in a few timeouts of its writing end, which else would hold bytes for
     /// sent that wait here for minutes. It begins with a little, and grows while the reading end waits for more.
-    pub(super) fn paced(capacity: NonZeroUsize) -> Self {
+    pub(in crate::transport) fn paced(capacity: NonZeroUsize) -> Self {
         let most = capacity.get().min(FIRST);
         let state = State { most, ..State::default() };
         Self { state: Monitor::new(state), capacity, is_paced: true }
     }
 
     /// Takes what is there, at least one byte; 0 at the end.
-    pub(super) fn read(&self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<usize> {
+    pub(in crate::transport) fn read(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
@@ -80,7 +84,11 @@ impl Queue {
     }
 
     /// Puts as many bytes as there is room for, at least one.
-    pub(super) fn write(&self, bytes: &[u8], timeout: Option<Duration>) -> io::Result<usize> {
+    pub(in crate::transport) fn write(
+        &self,
+        bytes: &[u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -98,7 +106,7 @@ impl Queue {
     }
 
     /// Waits for bytes, for a flush, or for the end, in this order, for ever.
-    pub(super) fn next(&self, buffer: &mut [u8]) -> Next {
+    pub(in crate::transport) fn next(&self, buffer: &mut [u8]) -> Next {
         // An update, for whoever waits for room hears of it.
         self.state.update(|state| {
             state.in_hand = 0;
@@ -121,7 +129,7 @@ impl Queue {
     }
 
     /// Asks the reading end for a flush, and returns the number to wait for.
-    pub(super) fn want_flush(&self) -> u64 {
+    pub(in crate::transport) fn want_flush(&self) -> u64 {
         self.state.update(|state| {
             state.flushes_wanted = state.flushes_wanted.saturating_add(1);
             state.flushes_wanted
@@ -129,7 +137,11 @@ impl Queue {
     }
 
     /// Waits until the reading end has done that flush.
-    pub(super) fn wait_flushed(&self, number: u64, timeout: Option<Duration>) -> io::Result<()> {
+    pub(in crate::transport) fn wait_flushed(
+        &self,
+        number: u64,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         let flushed = self.state.wait(timeout, |state| {
             if state.flushes_done >= number {
                 return Some(Ok(()));
@@ -153,19 +165,19 @@ impl Queue {
     }
 
     /// Says that everything before that flush is on its way.
-    pub(super) fn flushed(&self, number: u64) {
+    pub(in crate::transport) fn flushed(&self, number: u64) {
         self.state.update(|state| state.flushes_done = state.flushes_done.max(number));
     }
 
     /// Says that the writing end is done. The first word counts.
-    pub(super) fn end(&self, error: Option<io::Error>) {
+    pub(in crate::transport) fn end(&self, error: Option<io::Error>) {
         self.state.update(|state| {
             state.ended.get_or_insert(error);
         });
     }
 
     /// Says that the reading end is gone. The first word counts. What was not read is lost.
-    pub(super) fn break_off(&self, error: Option<io::Error>) {
+    pub(in crate::transport) fn break_off(&self, error: Option<io::Error>) {
         self.state.update(|state| {
             state.broken.get_or_insert(error);
             state.bytes = VecDeque::new();
@@ -173,7 +185,7 @@ impl Queue {
     }
 
     /// Waits until the reading end is gone; says whether it is.
-    pub(super) fn wait_broken(&self, timeout: Duration) -> bool {
+    pub(in crate::transport) fn wait_broken(&self, timeout: Duration) -> bool {
         self.state.wait(Some(timeout), |state| state.broken.as_ref().map(|_| ())).is_ok()
     }
 }

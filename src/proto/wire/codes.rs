@@ -148,7 +148,7 @@ impl From<Reason> for Withdrawal {
 }
 
 impl AbortCode {
-    pub(super) const fn code(self) -> u16 {
+    pub(crate) const fn code(self) -> u16 {
         match self {
             Self::Cancelled => 1,
             Self::Protocol => 2,
@@ -165,7 +165,7 @@ impl AbortCode {
     }
 
     /// A code that a later version adds is a failure of the peer.
-    pub(super) const fn from_code(code: u16) -> Self {
+    pub(crate) const fn from_code(code: u16) -> Self {
         match code {
             1 => Self::Cancelled,
             2 => Self::Protocol,
@@ -183,7 +183,7 @@ impl AbortCode {
 }
 
 impl Durability {
-    pub(super) const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Received => 0,
             Self::Flushed => 1,
@@ -192,7 +192,7 @@ impl Durability {
     }
 
     /// An unknown level is no level that could be reported: the receipt is malformed.
-    pub(super) const fn from_code(code: u8) -> Option<Self> {
+    pub(crate) const fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Received),
             1 => Some(Self::Flushed),
@@ -203,14 +203,14 @@ impl Durability {
 }
 
 impl Outcome {
-    pub(super) const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Stored => 0,
             Self::Held => 1,
         }
     }
 
-    pub(super) const fn from_code(code: u8) -> Option<Self> {
+    pub(crate) const fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Stored),
             1 => Some(Self::Held),
@@ -220,7 +220,7 @@ impl Outcome {
 }
 
 impl Activity {
-    pub(super) const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Reading => 0,
             Self::Verifying => 1,
@@ -230,7 +230,7 @@ impl Activity {
     }
 
     /// What an unknown number says does not matter: the peer lives.
-    pub(super) const fn from_code(code: u8) -> Self {
+    pub(crate) const fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Verifying,
             2 => Self::Syncing,

@@ -9,13 +9,13 @@
 //! decides that, in one step with giving the name, and hands the file back. What is then done is what would
 //! have been done had the other been there from the start; but nothing need be sent again.
 
-use super::entry::{Incoming, Phase, Rival};
-use super::former::Unsaid;
+use super::incoming::{Incoming, Phase, Rival};
+use super::resume::Unsaid;
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::hash::{BlockTree, Root};
 use crate::proto::error::{Failure, Misuse};
-use crate::proto::receiver::BESIDE_MAX;
+use crate::proto::wire::limits::BESIDE_MAX;
 use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
 impl Receiver {

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Connector;
+use crate::transport::Connector;
 
 /// A stream with faults, all of which come at exact places: the same script or seed, and the same calls, give the same
 /// results every time.

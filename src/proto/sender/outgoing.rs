@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::super::error::Damage;
-use super::super::message::WireOffer;
-use super::super::receiver::ZEROS_MAX;
+use super::super::wire::limits::ZEROS_MAX;
+use super::super::wire::message::WireOffer;
 use crate::hash::{BlockHash, BlockSize, BlockTree, Hashed, Root};
 use crate::types::{EntryId, Kind, Meta, Outcome, Receipt};
 

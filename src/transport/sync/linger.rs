@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::time::{Duration, Instant};
 
 /// What closing asks of a socket.
-pub(super) trait Closing {
+pub(in crate::transport) trait Closing {
     /// Says that nothing will follow.
     fn finish(&self) -> io::Result<()>;
 
@@ -14,8 +14,8 @@ pub(super) trait Closing {
 
 /// A socket that is closed so when it is dropped, if something was written that may be on its way.
 #[derive(Debug)]
-pub(super) struct Graceful<S: Closing> {
-    pub(super) socket: S,
+pub(in crate::transport) struct Graceful<S: Closing> {
+    pub(in crate::transport) socket: S,
     /// How long closing may take.
     close_wait: Duration,
     wrote: bool,
@@ -24,7 +24,7 @@ pub(super) struct Graceful<S: Closing> {
 }
 
 impl<S: Closing> Graceful<S> {
-    pub(super) const fn new(socket: S, close_wait: Duration) -> Self {
+    pub(in crate::transport) const fn new(socket: S, close_wait: Duration) -> Self {
         Self { socket, close_wait, wrote: false, ended: false }
     }
 }

@@ -3,18 +3,14 @@
 use std::ops::{Range, RangeInclusive};
 
 use crate::hash::{BlockHash, BlockSize, Root};
-use crate::types::Activity;
-use crate::types::{AbortCode, Durability, EntryId, Kind, Outcome, Timestamp, TransferId};
-
-/// The most block hashes in one [`Message::Have`] (M-3).
-pub(super) const HAVE_MAX: usize = 4096;
-
-/// The most ranges in one [`Message::Missing`] or [`Message::Kept`] (M-10, M-11).
-pub(super) const RANGES_MAX: usize = 1024;
+use crate::types::{
+    AbortCode, Activity, Durability, EntryId, Kind, Outcome, Timestamp, TransferId,
+};
+use crate::types::{Meta, RelPath};
 
 /// What one side says to the other. Payload, where there is any, stands behind the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Message {
+pub(crate) enum Message {
     Hello(Hello),
     Offer(WireOffer),
     /// Hashes of blocks that the receiver holds, from block `first`. None at all: send everything; or, to compare, say
@@ -102,52 +98,52 @@ pub(super) enum Message {
 
 /// The greeting (M-1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hello {
-    pub(super) versions: RangeInclusive<u16>,
-    pub(super) sender: bool,
+pub(crate) struct Hello {
+    pub(crate) versions: RangeInclusive<u16>,
+    pub(crate) sender: bool,
     /// The largest block that this side accepts.
-    pub(super) block: BlockSize,
+    pub(crate) block: BlockSize,
     /// Which of the streams of the transfer this is; 0 is the first.
-    pub(super) link: u16,
-    pub(super) attempt: u32,
-    pub(super) transfer: TransferId,
-    pub(super) nonce: [u8; 16],
+    pub(crate) link: u16,
+    pub(crate) attempt: u32,
+    pub(crate) transfer: TransferId,
+    pub(crate) nonce: [u8; 16],
     /// Features that this side has.
-    pub(super) offered: u32,
+    pub(crate) offered: u32,
     /// Features that the other side must have.
-    pub(super) required: u32,
+    pub(crate) required: u32,
     /// The most bytes of a turn that this side listens to.
-    pub(super) turn_bytes: u64,
-    pub(super) open_entries: u32,
-    pub(super) pending_entries: u32,
-    pub(super) pending_names: u32,
+    pub(crate) turn_bytes: u64,
+    pub(crate) open_entries: u32,
+    pub(crate) pending_entries: u32,
+    pub(crate) pending_names: u32,
 }
 
 /// An offer as it stands on the wire: its name not yet judged (M-2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WireOffer {
-    pub(super) entry: EntryId,
-    pub(super) kind: Kind,
-    pub(super) block_size: BlockSize,
-    pub(super) size: Option<u64>,
+pub(crate) struct WireOffer {
+    pub(crate) entry: EntryId,
+    pub(crate) kind: Kind,
+    pub(crate) block_size: BlockSize,
+    pub(crate) size: Option<u64>,
     /// How many bytes of it are no holes, where that is fewer.
-    pub(super) data: Option<u64>,
-    pub(super) modified: Option<Timestamp>,
-    pub(super) mode: Option<u32>,
-    pub(super) root: Option<Root>,
+    pub(crate) data: Option<u64>,
+    pub(crate) modified: Option<Timestamp>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) root: Option<Root>,
     /// The whole content stands in the payload.
-    pub(super) inline: bool,
+    pub(crate) inline: bool,
     /// It is asked whether the receiver has a file of this size and time.
-    pub(super) by_time: bool,
-    pub(super) name: Box<[u8]>,
+    pub(crate) by_time: bool,
+    pub(crate) name: Box<[u8]>,
 }
 
 /// A reason as it stands on the wire: its code, and two numbers that say more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reason {
-    pub(super) code: u16,
-    pub(super) first: u64,
-    pub(super) second: u64,
+pub(crate) struct Reason {
+    pub(crate) code: u16,
+    pub(crate) first: u64,
+    pub(crate) second: u64,
 }
 
 /// The kind of a message, by its name in the wire document.
@@ -197,7 +193,7 @@ pub enum Name {
 
 impl Message {
     /// The kind.
-    pub(super) const fn name(&self) -> Name {
+    pub(crate) const fn name(&self) -> Name {
         match self {
             Self::Hello(_) => Name::Hello,
             Self::Offer(_) => Name::Offer,
@@ -222,7 +218,7 @@ impl Message {
     }
 
     /// The entry of which the message speaks.
-    pub(super) const fn entry(&self) -> Option<EntryId> {
+    pub(crate) const fn entry(&self) -> Option<EntryId> {
         match self {
             Self::Offer(offer) => Some(offer.entry),
             Self::Have { entry, .. }
@@ -272,7 +268,7 @@ impl Name {
     ];
 
     /// Whether a sender may say it of an entry.
-    pub(super) const fn is_of_sender(self) -> bool {
+    pub(crate) const fn is_of_sender(self) -> bool {
         matches!(
             self,
             Self::Offer
@@ -295,5 +291,17 @@ impl Name {
     #[must_use]
     pub fn from_kind(kind: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|name| name.kind() == kind)
+    }
+}
+
+/// What an offer says of its entry.
+pub(crate) fn meta_of(wire: &WireOffer, path: RelPath) -> Meta {
+    Meta {
+        path,
+        kind: wire.kind.clone(),
+        size: wire.size,
+        data: wire.data,
+        modified: wire.modified,
+        mode: wire.mode.map(|mode| mode & 0o777),
     }
 }

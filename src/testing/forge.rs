@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::frame::{CHECK, HEADER, PREFACE, Seal, Speaker};
-use super::link::VERSIONS;
-use super::message::{Hello, Message, Name, Reason, WireOffer};
 use crate::hash::{BlockHash, BlockSize, Root};
+use crate::proto::wire::frame::{CHECK, HEADER, PREFACE, Seal, Speaker};
+use crate::proto::wire::limits::VERSIONS;
+use crate::proto::wire::message::{Hello, Message, Name, Reason, WireOffer};
 use crate::testing::choices::Choices;
 use crate::types::{
     AbortCode, Activity, Durability, EntryId, Kind, Outcome, Timestamp, TransferId,

@@ -3,17 +3,15 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::entry::{Incoming, Phase};
-use super::former::Unsaid;
-use super::work::{Task, ZEROS};
+use super::super::wire::limits::BESIDE_MAX;
+use super::incoming::{Incoming, Phase};
+use super::request::{Task, ZEROS};
+use super::resume::Unsaid;
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::hash::{Hashed, Root};
-use crate::proto::message::Message;
+use crate::proto::wire::message::Message;
 use crate::types::{Commit, EntryId, Event, Found, Kind, Outcome, Place, Refusal, Standing};
-
-/// The most names beside the offered one that are tried.
-pub(in crate::proto) const BESIDE_MAX: u32 = 10_000;
 
 impl Receiver {
     /// What the store found under the name of an entry.

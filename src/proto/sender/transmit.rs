@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::entry::{Carries, Phase, Run, Said, Step, Trust, Verdict};
+use super::outgoing::{Carries, Phase, Run, Said, Step, Trust, Verdict};
 use super::{Asked, ReadRequest, SendAction, Sender, State};
 use crate::config::Unchanged;
 use crate::hash::Root;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
-use crate::proto::frame::{CHECK, HEADER};
-use crate::proto::message::{Message, Name};
+use crate::proto::wire::frame::{CHECK, HEADER};
+use crate::proto::wire::message::{Message, Name};
 use crate::types::{AbortCode, Activity, EntryId, Kind, RelPath, Withdrawal};
 
 impl Sender {
@@ -379,3 +379,21 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// The bytes before the payload of a block: header, control part, check.
 const BLOCK_HEAD: usize = HEADER + 44 + CHECK;
+
+/// Whether small files are offered by their roots first, as the receiver may hold them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Roots {
+    pub(super) preferred: bool,
+    pub(super) held: u64,
+    pub(super) lacking: u64,
+}
+
+impl Roots {
+    /// To ask costs a round trip where the receiver lacks the content: not worth it where it nearly always does.
+    pub(super) const fn is_worth_asking(self) -> bool {
+        self.preferred && self.lacking <= self.held.saturating_add(ROOTS_MISSED)
+    }
+}
+
+/// How many more files a receiver may lack than it holds before roots are no longer asked for first.
+const ROOTS_MISSED: u64 = 16;
