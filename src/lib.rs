@@ -34,8 +34,12 @@
 //! store       Source, Store           fs, memory, stream                    │ yours
 //! ───────────────────────────────────────────────────────────────────────────
 //! proto       Sender, Receiver: sans-IO; bytes and completions in, bytes and actions out
-//! tree        hashes of blocks, merged to the hash of the file
+//! ───────────────────────────────────────────────────────────────────────────
+//! types       ids, names, entries, receipts, reasons, events: what all of these speak of
+//! hash        hashes of blocks, merged to the hash of the file
 //! ```
+//!
+//! None of them uses anything of those above it; a test holds that.
 //!
 //! # What is promised
 //!

@@ -57,8 +57,9 @@ use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use crate::error::{Error, Operation, is_tick};
+use crate::error::{Error, Operation};
 use crate::hash::Root;
+use crate::types::tick::is_tick;
 
 /// Sends all of `source`, and then flushes `stream`. The caller closes the stream, which is how the
 /// receiver learns that this was all.

@@ -135,3 +135,65 @@ fn attacks_of_every_class_have_tests_that_exist_or_a_reason() {
         }
     }
 }
+
+/// The layers, from the ground up, and what each may use of this crate.
+const LAYERS: [(&str, &[&str]); 9] = [
+    ("hash", &[]),
+    ("types", &["hash"]),
+    ("config", &["hash", "types"]),
+    ("proto", &["hash", "types", "config"]),
+    ("error", &["types", "proto"]),
+    ("store", &["hash", "types", "config"]),
+    ("transport", &["types"]),
+    ("plain", &["hash", "types", "error"]),
+    ("drive", &["hash", "types", "config", "proto", "error", "store", "transport"]),
+];
+
+/// The modules of a file that are compiled for tests alone.
+fn test_modules(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().zip(text.lines().skip(1));
+    lines.filter(|(cfg, _)| cfg.starts_with("#[cfg(") && cfg.contains("test")).filter_map(
+        |(_, line)| line.split_once("mod ").map(|(_, name)| name.trim_end_matches([';', '{', ' '])),
+    )
+}
+
+/// What a line names of the root of the crate, in a file whose module is so many levels below it.
+fn named_of_root(line: &str, depth: usize) -> impl Iterator<Item = &str> {
+    let up = "super::".repeat(depth);
+    let code = line.split("//").next().unwrap_or_default();
+    let after = |start: &str| code.find(start).map(|at| &code[at + start.len()..]);
+    let rest = [after("crate::"), after(&up).filter(|rest| !rest.starts_with("super"))];
+    rest.into_iter().flatten().map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+/// A layer knows nothing of those above it. What is compiled for tests alone may use everything.
+#[test]
+fn layers_use_nothing_but_what_is_below_them() {
+    let files = rust_files(&["src"]);
+    let for_tests: BTreeSet<String> = files
+        .iter()
+        .flat_map(|(path, text)| {
+            let folder = path.trim_end_matches(".rs").trim_end_matches("/mod");
+            test_modules(text).map(move |name| format!("{folder}/{name}"))
+        })
+        .collect();
+    for (path, text) in &files {
+        let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let parts: Vec<_> = module.split('/').skip(1).collect();
+        let Some((layer, below)) = LAYERS.iter().find(|(layer, _)| parts[0] == *layer) else {
+            continue;
+        };
+        if for_tests.iter().any(|test| format!("{module}/").starts_with(&format!("{test}/"))) {
+            continue;
+        }
+        let own = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in own.lines() {
+            for name in named_of_root(line, parts.len()) {
+                assert!(name == *layer || below.contains(&name), "{path}: {line}");
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::pulse::HALF_DEAD;
+use super::liveness::HALF_DEAD;
 use crate::error::Error;
 use crate::proto::{Failure, Stall};
 use crate::types::AbortCode;

@@ -233,7 +233,7 @@ impl<F> Files<F> {
     }
 
     /// Returns whether the store has this commit, and it has not ended.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub(crate) fn is_committing(&self, ticket: Ticket) -> bool {
         self.committing.contains(&ticket)
     }

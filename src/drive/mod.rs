@@ -3,28 +3,31 @@
 //!
 //! Everything here works in the caller's thread, except that a [`Server`] gives each session a thread of its own.
 
-mod blocking;
-mod board;
 mod cancel;
 mod clock;
 mod files;
+mod host;
+mod liveness;
 mod observer;
-mod pulse;
+mod parked;
+mod random;
 mod rate;
-mod receiving;
+mod receive;
+mod reconnect;
 mod retry;
-mod sending;
+mod send;
 mod server;
 mod strangers;
-mod wire;
+mod stream;
+mod transfer;
 
 use std::io::{Read, Write};
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::store::{Source, Store};
 use crate::types::Summary;
 
-pub use blocking::Transfer;
 pub use cancel::Cancel;
 pub use clock::{Clock, SystemClock};
 pub use files::Files;
@@ -32,6 +35,7 @@ pub use observer::Observer;
 pub use rate::RateLimit;
 pub use retry::Retry;
 pub use server::{Server, SessionId};
+pub use transfer::Transfer;
 
 /// Sends all entries of `source` over `stream`, with everything at its default.
 ///
@@ -41,7 +45,7 @@ pub use server::{Server, SessionId};
 ///
 /// As for [`Transfer::send`].
 pub fn send(source: &mut impl Source, stream: impl Read + Write) -> Result<Summary, Error> {
-    Transfer::new(crate::Config::default()).send(source, stream)
+    Transfer::new(Config::default()).send(source, stream)
 }
 
 /// Receives into `store` what one sender sends over `stream`, with everything at its default.
@@ -50,5 +54,5 @@ pub fn send(source: &mut impl Source, stream: impl Read + Write) -> Result<Summa
 ///
 /// As for [`Transfer::receive`].
 pub fn receive(store: &mut impl Store, stream: impl Read + Write) -> Result<Summary, Error> {
-    Transfer::new(crate::Config::default()).receive(store, stream)
+    Transfer::new(Config::default()).receive(store, stream)
 }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use super::{Source, withdrawal_of};
+use super::Source;
+use super::io_error::withdrawal_of;
 use crate::config::Limits;
-use crate::proto::ReadRequest;
-use crate::types::{EntryId, Meta, Withdrawal};
+use crate::types::{EntryId, Meta, ReadRequest, Withdrawal};
 
 /// The entries of a sender by their ids, with the readers that are open.
 ///

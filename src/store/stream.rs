@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Source, Unsendable};
-use crate::error::is_tick;
+use crate::types::tick::is_tick;
 use crate::types::{Meta, RelPath, Withdrawal};
 
 /// Sends what is read from a pipe, or anything else that ends sometime, as one file.

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use std::io::Read;
-//! use haul::transport::fault::{Direction, Fault, Faulty, Misdeed};
+//! use haul::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
 //!
 //! let script = [Fault::new(Direction::Read, 2, Misdeed::Flip(0)), Fault::new(Direction::Read, 4, Misdeed::End)];
 //! let mut stream = Faulty::new(&b"abcdefgh"[..], script);

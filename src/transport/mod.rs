@@ -61,7 +61,7 @@ pub use self::line::Line;
 pub use self::listening::Listening;
 pub use self::stdio::Stdio;
 pub use self::threaded::Threaded;
-pub use crate::error::is_tick;
+pub use crate::types::tick::is_tick;
 
 /// Opens a stream to the peer, as often as it is asked to.
 ///

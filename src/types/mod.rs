@@ -9,6 +9,7 @@ mod path;
 mod reason;
 mod receipt;
 mod request;
+pub(crate) mod tick;
 
 pub use entry::{Kind, Meta, Offer, Timestamp};
 pub use escape::{Escaped, is_unsafe, unescape};
@@ -19,4 +20,4 @@ pub(crate) use path::is_ignorable;
 pub use path::{NameError, RelPath};
 pub use reason::{AbortCode, Refusal, StoreOperation, Withdrawal};
 pub use receipt::{Durability, Outcome, Receipt};
-pub use request::{Commit, Found, Place, Standing};
+pub use request::{Commit, Found, Place, ReadRequest, Standing};

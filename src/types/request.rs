@@ -79,3 +79,24 @@ impl Standing {
         Self { size, modified }
     }
 }
+
+/// A piece of content that the core needs, read straight into the frame in which it travels.
+///
+/// Fill a buffer of `head + len` bytes from `head` on, until `len` bytes or the end of the content. Where
+/// `is_last`, or where the end came early, let the source confirm that the content did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReadRequest {
+    /// The entry.
+    pub entry: EntryId,
+    /// Where the piece begins.
+    pub offset: u64,
+    /// How long it is; the content may end before only if its size was not known.
+    pub len: usize,
+    /// How many bytes to leave free before it.
+    pub head: usize,
+    /// The content ends with this piece.
+    pub is_last: bool,
+    /// The whole content is this piece: the entry will hardly be read again.
+    pub is_whole: bool,
+}

@@ -65,7 +65,7 @@ impl Commits {
     }
 
     /// Returns the tickets of those under way.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
         self.under_way.keys().copied()
     }

@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 use super::incoming::{Incoming, Phase, Rival};
 use super::request::Task;
 use super::{ReceiveAction, Receiver};
-use crate::types::{EntryId, Kind, Ticket};
+#[cfg(feature = "testing")]
+use crate::types::Ticket;
+use crate::types::{EntryId, Kind};
 
 impl Receiver {
     /// Returns the tickets of the commits under way, and whether its caller has started each or has yet to be asked to.
+    #[cfg(feature = "testing")]
     pub(crate) fn started_commits(&self) -> impl Iterator<Item = (Ticket, bool)> {
         let ticket = |action: &ReceiveAction| {
             if let ReceiveAction::Commit(commit) | ReceiveAction::CommitRival(commit) = action {

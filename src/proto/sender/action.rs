@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::types::ReadRequest;
 use crate::types::{EntryId, Event, Summary};
 
 /// What the caller must do now.
@@ -35,25 +36,4 @@ pub enum SendAction {
     },
     /// Flush and close the stream: every entry is settled.
     Closed(Summary),
-}
-
-/// A piece of content that the core needs, read straight into the frame in which it travels.
-///
-/// Fill a buffer of `head + len` bytes from `head` on, until `len` bytes or the end of the content. Where
-/// `is_last`, or where the end came early, let the source confirm that the content did not change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReadRequest {
-    /// The entry.
-    pub entry: EntryId,
-    /// Where the piece begins.
-    pub offset: u64,
-    /// How long it is; the content may end before only if its size was not known.
-    pub len: usize,
-    /// How many bytes to leave free before it.
-    pub head: usize,
-    /// The content ends with this piece.
-    pub is_last: bool,
-    /// The whole content is this piece: the entry will hardly be read again.
-    pub is_whole: bool,
 }

@@ -38,9 +38,10 @@ use super::error::{Failure, Misuse};
 use super::wire::message::Message;
 use crate::config::Config;
 use crate::hash::BlockSize;
+use crate::types::ReadRequest;
 use crate::types::{EntryId, Event, Meta, Summary, TransferId, Withdrawal};
 
-pub use self::action::{ReadRequest, SendAction};
+pub use self::action::SendAction;
 
 /// The sending half of a session, sans-IO.
 ///

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::outgoing::{Carries, Phase, Run, Said, Step, Trust, Verdict};
-use super::{Asked, ReadRequest, SendAction, Sender, State};
+use super::{Asked, SendAction, Sender, State};
 use crate::config::Unchanged;
 use crate::hash::Root;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::wire::frame::{CHECK, HEADER};
 use crate::proto::wire::message::{Message, Name};
-use crate::types::{AbortCode, Activity, EntryId, Kind, RelPath, Withdrawal};
+use crate::types::{AbortCode, Activity, EntryId, Kind, ReadRequest, RelPath, Withdrawal};
 
 impl Sender {
     pub(super) fn greet(

@@ -4,9 +4,8 @@ use std::ops::{Range, RangeInclusive};
 
 use crate::hash::{BlockHash, BlockSize, Root};
 use crate::types::{
-    AbortCode, Activity, Durability, EntryId, Kind, Outcome, Timestamp, TransferId,
+    AbortCode, Activity, Durability, EntryId, Kind, Meta, Outcome, RelPath, Timestamp, TransferId,
 };
-use crate::types::{Meta, RelPath};
 
 /// What one side says to the other. Payload, where there is any, stands behind the message.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,18 +18,19 @@ use std::sync::mpsc::Sender;
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, openat};
 use rustix::io::Errno;
 
+use super::dir::{Folder, FolderId, Tree, Way};
+use super::errno::{self, During, Failed};
 use super::expiry::Expiry;
-use super::failed::{self, During, Failed};
 use super::file::{FsFile, stat_refusal};
-use super::folder::{Folder, FolderId, Tree, Way};
 use super::name::{self, Turns};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
+use super::pool::Queue;
 use super::reserve::Reserve;
 use super::stat::{self, Stamp};
-use super::sync::Queue;
 use super::{mode, sys};
-use crate::store::{Committed, Ended, Uncommitted, code_of, refusal_of};
+use crate::store::io_error::{code_of, refusal_of};
+use crate::store::{Committed, Ended, Uncommitted};
 use crate::types::{
     Commit, Durability, Place, Refusal, RelPath, StoreOperation, Ticket, Timestamp,
 };
@@ -361,7 +362,7 @@ impl Existing {
         shared: &Shared,
         folder: &Folder,
         name: &[u8],
-    ) -> failed::Result<Option<Self>> {
+    ) -> errno::Result<Option<Self>> {
         // Looked at before it is opened: to open a device can have effects.
         let Some(standing) = folder.look(name)? else {
             return Err(Failed::new(StoreOperation::Open, Errno::NOENT));

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{Dir, Stat};
 use rustix::process::geteuid;
 
-use super::folder::{Folder, FolderId};
+use super::dir::{Folder, FolderId};
 use super::partial;
 use super::stat::{self, Id};
 

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::io;
 
 use super::commit::What;
-use crate::store::refusal_of;
+use crate::store::io_error::refusal_of;
 use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
 
 /// An entry of an [`FsStore`](super::FsStore) that was begun. Dropping it keeps what was written, as

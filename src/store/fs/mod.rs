@@ -5,11 +5,11 @@
 //! [`Durability::Synced`](crate::Durability::Synced) asks the drive itself (`F_FULLFSYNC`).
 
 mod commit;
+mod dir;
+mod errno;
 mod expiry;
-mod failed;
 mod file;
 mod fold;
-mod folder;
 mod hidden;
 mod holes;
 mod mode;
@@ -17,12 +17,12 @@ mod name;
 mod options;
 mod order;
 mod partial;
+mod pool;
 mod reserve;
 mod room;
 mod source;
 mod stat;
 mod store;
-mod sync;
 mod sys;
 mod target;
 mod walk;

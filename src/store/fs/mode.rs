@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{Gid, Mode, OFlags, RawMode, Stat, fchmod, fchown, fstat, openat};
 
-use super::folder::Folder;
+use super::dir::Folder;
 use super::partial;
 use super::stat::Id;
 

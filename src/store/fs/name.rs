@@ -16,13 +16,13 @@ use rustix::fs::{AtFlags, FileType, Stat, linkat, readlinkat, renameat, symlinka
 use rustix::io::Errno;
 
 use super::commit::{Existing, Step, Trouble, times};
-use super::failed::{self, During, Failed};
-use super::folder::{ATTEMPTS, Folder, NOENT};
+use super::dir::{ATTEMPTS, Folder, NOENT};
+use super::errno::{self, During, Failed};
 use super::order::Claim;
 use super::partial::{self, Partial};
 use super::stat::{self, Id};
 use super::sys;
-use crate::store::refusal_of;
+use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation, Timestamp};
 
 /// What is to get a final name.
@@ -278,7 +278,7 @@ impl Moved<'_> {
 
     /// Moves what got the final name in its stead to where it stood, or beside that. Nothing is replaced, and none of it
     /// is lost.
-    fn put_back(&self) -> failed::Result<()> {
+    fn put_back(&self) -> errno::Result<()> {
         let &Self { folder, from, to, .. } = self;
         let Some(foreign) = folder.look(to)?.map(|stat| Id::of(&stat)) else { return Ok(()) };
         let mut back = String::from_utf8_lossy(from).into_owned();

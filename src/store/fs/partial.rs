@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::failed::{During, Failed, Result};
-use super::folder::{ATTEMPTS, Folder};
+use super::dir::{ATTEMPTS, Folder};
+use super::errno::{During, Failed, Result};
 use super::stat::{self, Id};
 use crate::types::{Offer, RelPath, StoreOperation};
 

@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use super::folder::Folder;
+use super::dir::Folder;
 
 /// Spare descriptors of a store and all its clones.
 #[derive(Debug)]

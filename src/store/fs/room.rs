@@ -5,11 +5,11 @@ use std::io;
 use rustix::fs::{fstat, fstatvfs};
 
 use super::commit::What;
-use super::failed::{self, During};
+use super::dir::Folder;
+use super::errno::{self, During};
 use super::file::FsFile;
-use super::folder::Folder;
 use super::stat;
-use crate::store::refusal_of;
+use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation};
 
 /// What may be taken of it.
@@ -21,7 +21,7 @@ pub(super) struct Room {
 
 impl Room {
     /// Returns how many bytes may be taken.
-    fn available(self, folder: &Folder) -> failed::Result<u64> {
+    fn available(self, folder: &Folder) -> errno::Result<u64> {
         let free = fstatvfs(folder).during(StoreOperation::Stat)?;
         Ok(free.f_bavail.saturating_mul(free.f_frsize).saturating_sub(self.keep_free))
     }

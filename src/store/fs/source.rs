@@ -15,7 +15,8 @@ use super::holes::Extents;
 use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
 use super::walk::{Folder, KEPT, Links, Walk};
-use crate::store::{Source, Unsendable, withdrawal_of};
+use crate::store::io_error::withdrawal_of;
+use crate::store::{Source, Unsendable};
 use crate::types::escape::escape;
 use crate::types::{Meta, NameError, RelPath, Withdrawal};
 

@@ -14,19 +14,19 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinka
 use rustix::io::Errno;
 
 use super::commit::{Existing, Job, Shared, Trouble, What};
+use super::dir::{ATTEMPTS, Folder, Tree};
+use super::errno::{self, During, Failed};
 use super::expiry::Expiry;
-use super::failed::{self, During, Failed};
 use super::file::{FsFile, clash, end_of, room_of, stat_refusal};
 use super::fold::fold;
-use super::folder::{ATTEMPTS, Folder, Tree};
 use super::hidden::HiddenNames;
 use super::name::Turns;
 use super::options::{Links, Options};
 use super::order::{Claim, Order};
 use super::partial::{self, Partial};
+use super::pool::Pool;
 use super::reserve::Reserve;
 use super::source::about;
-use super::sync::Pool;
 use super::target::stays_inside;
 use super::{holes, mode, stat};
 use crate::store::names::{Taken, beside};
@@ -244,7 +244,7 @@ impl FsStore {
         path: &RelPath,
         offer: &Offer,
         place: Place,
-    ) -> failed::Result<Result<Begun<FsFile>, Refusal>> {
+    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
         let parent = path.parent();
         let tree = &self.shared.tree;
         let mut way = match tree.open(parent.as_ref()) {
@@ -271,7 +271,7 @@ impl FsStore {
         offer: &Offer,
         place: Place,
         folder: Folder,
-    ) -> failed::Result<Result<Begun<FsFile>, Refusal>> {
+    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
         let (name, size) = (path.file_name(), room_of(offer));
         let mut replaced = None;
         if folder.look(name)?.is_some() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::connection::{Connection, Pace, State};
 use super::frame::{Decoder, Frame, Kind};
-use crate::error::is_tick;
 use crate::transport::sync::monitor::Monitor;
+use crate::types::tick::is_tick;
 
 /// The stream of a line, and all that is known of it.
 pub(super) struct Engine<S> {

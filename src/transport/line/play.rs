@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::connection::{RECEIVED, State};
 use super::engine::{Doing, Engine};
 use super::frame::{CONTENT, Frame, Kind};
-use crate::error::is_tick;
 use crate::testing::fault_stream::{Fault, FaultLog, Faulty};
 use crate::transport::memory::{self, Pipe};
+use crate::types::tick::is_tick;
 
 /// What one end does next.
 #[derive(Debug, Clone, PartialEq, Eq)]

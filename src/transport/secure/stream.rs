@@ -7,7 +7,7 @@ use rustls::{Connection, Error};
 
 use super::key::PublicKey;
 use super::tls::{self, Seen};
-use crate::error::is_tick;
+use crate::types::tick::is_tick;
 
 /// A stream of which both ends have proved who they are.
 ///

@@ -3,78 +3,18 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use super::blocking::{Direction, Transfer};
-use super::cancel::Cancel;
 use super::clock::Clock;
 use super::files::{self, Files};
+use super::host::Hooks;
 use super::observer::Observer;
-use super::pulse::Pulse;
-use super::retry::random_bytes;
-use super::wire::{Moved, TICK, Wire, consume};
+use super::parked::Parked;
+use super::random::random_bytes;
+use super::stream::{Direction, Moved, TICK, Wire, consume};
+use super::transfer::Transfer;
 use crate::error::Error;
 use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step};
 use crate::store::{Begun, Store};
-use crate::types::{AbortCode, Event, Offer, Place, Refusal, Summary, TransferId};
-
-/// What a receiving session tells those who run it, and gets from them, beside its observer.
-pub(super) struct Hooks<'h, S: Store> {
-    host: &'h mut dyn Host<S>,
-    /// What it hears of the sender.
-    pulse: Pulse,
-    /// What a connection left that was lost, if that is of use to another one.
-    pub(super) left: Option<Parked<S>>,
-    /// By how much this connection let the receiver's [progress](Receiver::progress) grow.
-    pub(super) progress: u64,
-}
-
-/// Who runs a session, and knows of others.
-pub(super) trait Host<S: Store> {
-    /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
-    /// It may put the store to which that belongs in the place of the session's own.
-    fn greeted(
-        &mut self,
-        store: &mut S,
-        transfer: TransferId,
-        attempt: u32,
-        cancel: &Cancel,
-    ) -> Option<Parked<S>>;
-
-    /// Whether the sender may go on after its greeting; if not, waits for at most so long until it may. Meanwhile the sender
-    /// hears that the session lives.
-    fn admits(&mut self, wait: Duration, cancel: &Cancel) -> bool {
-        let _ = (wait, cancel);
-        true
-    }
-
-    /// The sender has offered something, so that from now on the session needs files, memory and time. `false`: it cannot have
-    /// them.
-    fn seats(&mut self, cancel: &Cancel) -> bool {
-        let _ = cancel;
-        true
-    }
-
-    /// Whether to end the session for one that waits for its place, as its sender has had nothing to send for so long.
-    fn yields(&mut self, quiet: Duration) -> bool {
-        let _ = quiet;
-        false
-    }
-
-    /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it is
-    /// to do without.
-    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool;
-}
-
-/// What is left of a session that lost its connection: the machine, and the files that are open.
-pub(super) struct Parked<S: Store> {
-    receiver: Receiver,
-    files: Files<S::File>,
-}
-
-/// The store of a session that is no more, whose commits are under way.
-pub(super) struct Ending<S: Store> {
-    store: S,
-    files: Files<S::File>,
-}
+use crate::types::{AbortCode, Event, Offer, Place, Refusal, Summary};
 
 /// The receiving half with its store.
 struct Receiving<'s, S: Store> {
@@ -246,51 +186,6 @@ fn can_come_again(error: &Error) -> bool {
     // for others would have the place that they need.
     !matches!(error, Error::Policy(AbortCode::Exhausted | AbortCode::Busy))
         && (error.is_transient() || matches!(error, Error::Policy(AbortCode::Superseded)))
-}
-
-impl<'h, S: Store> Hooks<'h, S> {
-    pub(super) fn new(host: &'h mut dyn Host<S>, pulse: Pulse) -> Self {
-        Self { host, pulse, left: None, progress: 0 }
-    }
-}
-
-impl<S: Store> Parked<S> {
-    #[cfg(test)]
-    pub(super) const fn new(receiver: Receiver, files: Files<S::File>) -> Self {
-        Self { receiver, files }
-    }
-
-    /// Whether this attempt at a transfer may go on with it.
-    pub(super) fn serves(&self, transfer: TransferId, attempt: u32) -> bool {
-        let former = self.receiver.transfer();
-        former.is_some_and(|(served, older)| served == transfer && older < attempt)
-    }
-
-    /// The sum, if nothing that was offered is left to be done.
-    pub(super) fn settled(&self) -> Option<Summary> {
-        self.receiver.is_settled().then(|| self.receiver.summary())
-    }
-
-    /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way end by themselves: by their
-    /// tickets, whatever the store serves next knows them for those of another session.
-    pub(super) fn let_go(mut self, store: &mut S) {
-        self.files.suspend(store);
-    }
-
-    /// Keeps what is open for a later attempt, of whatever transfer. Gives what has commits under way.
-    pub(super) fn suspend(self, mut store: S) -> Option<Ending<S>> {
-        let Self { mut files, .. } = self;
-        files.suspend(&mut store);
-        let mut ending = Ending { store, files };
-        (!ending.is_over()).then_some(ending)
-    }
-}
-
-impl<S: Store> Ending<S> {
-    /// Whether all commits have ended by now.
-    pub(super) fn is_over(&mut self) -> bool {
-        self.files.take_back(&mut self.store) == 0
-    }
 }
 
 impl<S: Store> Receiving<'_, S> {

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use self::places::Places;
 use self::tidy::Leaving;
-use super::cancel::Cancel;
-use super::clock::{Clock, SystemClock};
-use super::pulse::{Heard, Pulse};
-use super::receiving::{Ending, Parked};
-use super::server::SessionId;
+use super::super::cancel::Cancel;
+use super::super::clock::{Clock, SystemClock};
+use super::super::liveness::{Heard, Pulse};
+use super::super::parked::{Ending, Parked};
+use super::id::SessionId;
 use crate::store::Store;
 use crate::transport::Waker;
 use crate::types::{Summary, TransferId};
@@ -496,7 +496,7 @@ const fn counts(summary: &Summary) -> bool {
 }
 
 /// How long to wait before something is looked at again.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+pub(in crate::drive) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a session waits for others to leave, whatever the clock of the transfers: half of what a sender waits for a
 /// greeting.

@@ -3,8 +3,10 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
-use crate::error::{Error, Operation, is_tick};
+use crate::error::{Error, Operation};
 use crate::proto::Consumed;
+use crate::proto::Failure;
+use crate::types::tick::is_tick;
 
 /// A stream, what was read of it and is not consumed, and what is to be written.
 #[derive(Debug)]
@@ -215,3 +217,19 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 
 /// How long a peer may take for the last words, which say why a session failed.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What a core hears of the stream that is written to.
+pub(super) trait Core {
+    fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure>;
+
+    fn write_blocked(&mut self, now: Duration) -> Result<(), Failure>;
+
+    fn write_resumed(&mut self, now: Duration);
+}
+
+/// What is written: a limit on the rate holds for content alone.
+#[derive(Clone, Copy)]
+pub(super) enum Direction {
+    Content,
+    Answers,
+}

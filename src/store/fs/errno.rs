@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::store::refusal_of;
+use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation};
 
 /// What failed, and with which error.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::drive::server::SessionId;
+use crate::drive::server::id::SessionId;
 
 /// How many connections a server has at a time, by what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

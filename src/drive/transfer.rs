@@ -3,17 +3,20 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-use super::board::PAUSE;
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
+use super::host::Alone;
+use super::host::Hooks;
+use super::liveness::Pulse;
 use super::observer::Observer;
-use super::pulse::Pulse;
+use super::random::{random, random_bytes};
 use super::rate::RateLimit;
-use super::receiving::{Hooks, Host, Parked};
-use super::retry::{Retry, random, random_bytes};
-use super::sending::Sending;
+use super::reconnect::{Arrived, HasProgress};
+use super::retry::Retry;
+use super::send::Sending;
 use super::strangers::Strangers;
-use super::wire::{LAST_WORDS, Moved, TICK, Wire};
+use super::stream::{Core, Direction};
+use super::stream::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
 use crate::proto::{Failure, Receiver, Sender};
@@ -387,60 +390,6 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
-/// A session that runs alone in its process, and what an earlier connection left it, with its store.
-struct Alone<S: Store> {
-    left: Option<(S, Parked<S>)>,
-    /// How often it may still wait.
-    pauses: u32,
-}
-
-impl<S: Store> Alone<S> {
-    const fn new(left: Option<(S, Parked<S>)>) -> Self {
-        Self { left, pauses: PAUSES }
-    }
-}
-
-impl<S: Store> Host<S> for Alone<S> {
-    fn greeted(
-        &mut self,
-        store: &mut S,
-        transfer: TransferId,
-        attempt: u32,
-        _: &Cancel,
-    ) -> Option<Parked<S>> {
-        let (former, parked) = self.left.take()?;
-        if !parked.serves(transfer, attempt) {
-            parked.suspend(former);
-            return None;
-        }
-        *store = former;
-        Some(parked)
-    }
-
-    /// Another process has it. Of one that serves a killed sender by the same command, that is over soon.
-    fn make_way(&mut self, _: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
-        let may_wait = self.pauses > 0 && !cancel.is_cancelled();
-        if may_wait {
-            self.pauses -= 1;
-            clock.sleep(PAUSE);
-        }
-        may_wait
-    }
-}
-
-/// How often a session waits in all for files that other processes have open: for 5 s, half of what its sender waits for a
-/// greeting.
-const PAUSES: u32 = 50;
-
-/// What a core hears of the stream that is written to.
-pub(super) trait Core {
-    fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure>;
-
-    fn write_blocked(&mut self, now: Duration) -> Result<(), Failure>;
-
-    fn write_resumed(&mut self, now: Duration);
-}
-
 macro_rules! cores {
     ($($core:ident),+) => {
         $(
@@ -462,39 +411,6 @@ macro_rules! cores {
 }
 
 cores!(Sender, Receiver);
-
-/// What is written: a limit on the rate holds for content alone.
-#[derive(Clone, Copy)]
-pub(super) enum Direction {
-    Content,
-    Answers,
-}
-
-/// What shows whether a connection was of any use.
-pub(super) trait HasProgress {
-    /// Grows with each step that no later connection takes again.
-    fn progress(&self) -> u64;
-
-    /// The sum, if all receipts are in: then nothing but the goodbye was lost.
-    fn settled(&self) -> Option<Summary>;
-}
-
-/// What a receiver got over all connections.
-struct Arrived<S: Store> {
-    /// What the last connection left, with the store in which its files are open.
-    left: Option<(S, Parked<S>)>,
-    steps: u64,
-}
-
-impl<S: Store> HasProgress for Arrived<S> {
-    fn progress(&self) -> u64 {
-        self.steps
-    }
-
-    fn settled(&self) -> Option<Summary> {
-        None
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 
 #[cfg(all(test, feature = "testing"))]
 mod crowd;
+mod id;
+pub(super) mod registry;
 mod session;
 
 use std::collections::HashMap;
@@ -10,21 +12,23 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::{panic, thread};
 
+use self::registry::{Bounds, PAUSE, Room, Shared};
 use self::session::{Late, Observing, serve};
-use super::blocking::Transfer;
-use super::board::{Bounds, PAUSE, Room, Shared};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
+use super::liveness::Pulse;
 use super::observer::Observer;
-use super::pulse::Pulse;
 use super::rate::RateLimit;
 use super::retry::Retry;
 use super::strangers::Strangers;
+use super::transfer::Transfer;
 use crate::config::Config;
 use crate::error::{Error, Operation};
 use crate::store::Store;
 use crate::transport::{Acceptor, Peer};
 use crate::types::Summary;
+
+pub use self::id::SessionId;
 
 /// Receives into clones of one store what all senders send that an [`Acceptor`] brings.
 ///
@@ -75,10 +79,6 @@ pub struct Server<A, S, C = SystemClock> {
     cancel: Cancel,
     clock: C,
 }
-
-/// The number of a session of one [`Server`], counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub(super) u64);
 
 impl<A, S> Server<A, S> {
     /// A server that runs until it is cancelled, with everything at its default.
@@ -338,12 +338,6 @@ impl Threads<'_> {
     fn join_all(&mut self) {
         let all = self.running.keys().copied().collect();
         self.join(all);
-    }
-}
-
-impl std::fmt::Display for SessionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, fstat, mkdirat, openat, stata
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::failed::{During, Failed, Result};
+use super::errno::{During, Failed, Result};
 use super::stat::Id;
 #[cfg(test)]
 use super::store::tests::Hook;

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 
-use super::blocking::{Direction, HasProgress, Transfer};
 use super::clock::Clock;
 use super::observer::Observer;
-use super::wire::{Moved, Wire, consume};
+use super::reconnect::HasProgress;
+use super::stream::{Direction, Moved, Wire, consume};
+use super::transfer::Transfer;
 use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{SendAction, Sender};

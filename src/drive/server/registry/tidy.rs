@@ -10,7 +10,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::{Board, Lot, PAUSE, Shared};
 use crate::drive::clock::Clock;
-use crate::drive::receiving::Ending;
+use crate::drive::parked::Ending;
 use crate::store::Store;
 
 /// What is to be let go of.

@@ -1,0 +1,110 @@
+//! Where a receiving session stands: by itself, or in a server.
+
+use std::time::Duration;
+
+use super::cancel::Cancel;
+use super::clock::Clock;
+use super::liveness::Pulse;
+use super::parked::Parked;
+use super::server::registry::PAUSE;
+use crate::store::Store;
+use crate::types::TransferId;
+
+/// A session that runs alone in its process, and what an earlier connection left it, with its store.
+pub(super) struct Alone<S: Store> {
+    pub(super) left: Option<(S, Parked<S>)>,
+    /// How often it may still wait.
+    pub(super) pauses: u32,
+}
+
+impl<S: Store> Alone<S> {
+    pub(super) const fn new(left: Option<(S, Parked<S>)>) -> Self {
+        Self { left, pauses: PAUSES }
+    }
+}
+
+impl<S: Store> Host<S> for Alone<S> {
+    fn greeted(
+        &mut self,
+        store: &mut S,
+        transfer: TransferId,
+        attempt: u32,
+        _: &Cancel,
+    ) -> Option<Parked<S>> {
+        let (former, parked) = self.left.take()?;
+        if !parked.serves(transfer, attempt) {
+            parked.suspend(former);
+            return None;
+        }
+        *store = former;
+        Some(parked)
+    }
+
+    /// Another process has it. Of one that serves a killed sender by the same command, that is over soon.
+    fn make_way(&mut self, _: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
+        let may_wait = self.pauses > 0 && !cancel.is_cancelled();
+        if may_wait {
+            self.pauses -= 1;
+            clock.sleep(PAUSE);
+        }
+        may_wait
+    }
+}
+
+/// How often a session waits in all for files that other processes have open: for 5 s, half of what its sender waits for a
+/// greeting.
+pub(super) const PAUSES: u32 = 50;
+
+/// What a receiving session tells those who run it, and gets from them, beside its observer.
+pub(super) struct Hooks<'h, S: Store> {
+    pub(super) host: &'h mut dyn Host<S>,
+    /// What it hears of the sender.
+    pub(super) pulse: Pulse,
+    /// What a connection left that was lost, if that is of use to another one.
+    pub(super) left: Option<Parked<S>>,
+    /// By how much this connection let the receiver's [progress](Receiver::progress) grow.
+    pub(super) progress: u64,
+}
+
+/// Who runs a session, and knows of others.
+pub(super) trait Host<S: Store> {
+    /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
+    /// It may put the store to which that belongs in the place of the session's own.
+    fn greeted(
+        &mut self,
+        store: &mut S,
+        transfer: TransferId,
+        attempt: u32,
+        cancel: &Cancel,
+    ) -> Option<Parked<S>>;
+
+    /// Whether the sender may go on after its greeting; if not, waits for at most so long until it may. Meanwhile the sender
+    /// hears that the session lives.
+    fn admits(&mut self, wait: Duration, cancel: &Cancel) -> bool {
+        let _ = (wait, cancel);
+        true
+    }
+
+    /// The sender has offered something, so that from now on the session needs files, memory and time. `false`: it cannot have
+    /// them.
+    fn seats(&mut self, cancel: &Cancel) -> bool {
+        let _ = cancel;
+        true
+    }
+
+    /// Whether to end the session for one that waits for its place, as its sender has had nothing to send for so long.
+    fn yields(&mut self, quiet: Duration) -> bool {
+        let _ = quiet;
+        false
+    }
+
+    /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it is
+    /// to do without.
+    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool;
+}
+
+impl<'h, S: Store> Hooks<'h, S> {
+    pub(super) fn new(host: &'h mut dyn Host<S>, pulse: Pulse) -> Self {
+        Self { host, pulse, left: None, progress: 0 }
+    }
+}

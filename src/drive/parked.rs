@@ -1,0 +1,57 @@
+//! What a receiving session leaves behind when it loses its connection, for the next one to take up.
+
+use super::files::Files;
+use crate::proto::Receiver;
+use crate::store::Store;
+use crate::types::{Summary, TransferId};
+
+/// What is left of a session that lost its connection: the machine, and the files that are open.
+pub(super) struct Parked<S: Store> {
+    pub(super) receiver: Receiver,
+    pub(super) files: Files<S::File>,
+}
+
+/// The store of a session that is no more, whose commits are under way.
+pub(super) struct Ending<S: Store> {
+    pub(super) store: S,
+    pub(super) files: Files<S::File>,
+}
+
+impl<S: Store> Parked<S> {
+    #[cfg(test)]
+    pub(super) const fn new(receiver: Receiver, files: Files<S::File>) -> Self {
+        Self { receiver, files }
+    }
+
+    /// Whether this attempt at a transfer may go on with it.
+    pub(super) fn serves(&self, transfer: TransferId, attempt: u32) -> bool {
+        let former = self.receiver.transfer();
+        former.is_some_and(|(served, older)| served == transfer && older < attempt)
+    }
+
+    /// The sum, if nothing that was offered is left to be done.
+    pub(super) fn settled(&self) -> Option<Summary> {
+        self.receiver.is_settled().then(|| self.receiver.summary())
+    }
+
+    /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way end by themselves: by their
+    /// tickets, whatever the store serves next knows them for those of another session.
+    pub(super) fn let_go(mut self, store: &mut S) {
+        self.files.suspend(store);
+    }
+
+    /// Keeps what is open for a later attempt, of whatever transfer. Gives what has commits under way.
+    pub(super) fn suspend(self, mut store: S) -> Option<Ending<S>> {
+        let Self { mut files, .. } = self;
+        files.suspend(&mut store);
+        let mut ending = Ending { store, files };
+        (!ending.is_over()).then_some(ending)
+    }
+}
+
+impl<S: Store> Ending<S> {
+    /// Whether all commits have ended by now.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.files.take_back(&mut self.store) == 0
+    }
+}
