@@ -235,7 +235,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     Ok(summary) => return Ok(summary),
                     Err(error) => error,
                 },
-                Err(tick) if tick.kind() == ErrorKind::WouldBlock => {
+                Err(tick) if connector.is_waiting() && tick.kind() == ErrorKind::WouldBlock => {
                     // It waits for the peer to come; at first for as long as it takes.
                     if self.cancel.is_cancelled() {
                         return Err(Error::Cancelled);

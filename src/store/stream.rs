@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Source, Unsendable};
-use crate::types::tick::is_tick;
+use crate::types::tick::{cannot_start, is_tick};
 use crate::types::{Meta, RelPath, Withdrawal};
 
 /// Sends what is read from a pipe, or anything else that ends sometime, as one file.
@@ -106,8 +106,10 @@ impl Source for StreamSource {
             let started = named.spawn(move || shared.fill(input));
             // The input is gone with the closure: the stream cannot begin again.
             started.map_err(|error| {
+                let withdrawal = super::withdrawal_of(&error);
+                let error = cannot_start(error);
                 self.shared.lock().ended = Some(End::Failed(error.kind(), error.raw_os_error()));
-                super::withdrawal_of(&error)
+                withdrawal
             })?;
         }
         Ok(())

@@ -14,6 +14,7 @@ use super::sync::monitor::Monitor;
 use super::{Connector, Threaded};
 use crate::types::Escaped;
 use crate::types::escape::escape;
+use crate::types::tick::cannot_start;
 
 /// Opens streams by running a command.
 ///
@@ -126,6 +127,7 @@ impl Connector for ExecConnector {
             .stderr(theirs)
             .spawn()
             .map_err(|source| {
+                let source = cannot_start(source);
                 let program = self.program.clone();
                 io::Error::new(source.kind(), CannotRun { program, source })
             })?;
@@ -141,7 +143,8 @@ impl Connector for ExecConnector {
         };
         thread::Builder::new()
             .name("haul-stderr".into())
-            .spawn(move || keep_tail(stderr, &kept, until))?;
+            .spawn(move || keep_tail(stderr, &kept, until))
+            .map_err(cannot_start)?;
         Ok(ExecStream { stream: Threaded::new(stdout, stdin)?, process })
     }
 }

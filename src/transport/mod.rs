@@ -67,7 +67,8 @@ pub use crate::types::tick::is_tick;
 ///
 /// - **Blocking.** `connect` may block, and should fail with [`io::ErrorKind::TimedOut`] after a time of its own. One
 ///   that [waits](Connector::is_waiting) for the peer to come returns within about a second, with
-///   [`io::ErrorKind::WouldBlock`] if it did not: that is no failure, and it is called again.
+///   [`io::ErrorKind::WouldBlock`] if it did not: that is no failure, and it is called again. From one that does not wait
+///   it is a failure like any other.
 /// - **After an error** it may be called again. haul does so after errors that a new attempt can help
 ///   (see [`Error::is_transient`](crate::Error::is_transient)), with growing pauses.
 /// - **After success** it may be called again too: the former stream is then gone, or about to be.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::is_tick;
 use super::sync::byte_queue::{Next, Queue};
+use crate::types::tick::cannot_start;
 
 /// A stream made of any reader and any writer, whose calls return in ticks although theirs may block for ever.
 ///
@@ -99,10 +100,12 @@ impl Threaded {
         let outgoing = Outlet(Arc::clone(&stream.outgoing));
         thread::Builder::new()
             .name("haul-writer".into())
-            .spawn(move || pump_out(outgoing, writer, chunk))?;
+            .spawn(move || pump_out(outgoing, writer, chunk))
+            .map_err(cannot_start)?;
         thread::Builder::new()
             .name("haul-reader".into())
-            .spawn(move || pump_in(&incoming, reader, chunk))?;
+            .spawn(move || pump_in(&incoming, reader, chunk))
+            .map_err(cannot_start)?;
         Ok(stream)
     }
 

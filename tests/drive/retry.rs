@@ -89,6 +89,10 @@ impl Connector for NobodyComes {
         let first = !std::mem::replace(&mut self.has_failed, true);
         Err(if first { ErrorKind::ConnectionReset } else { ErrorKind::WouldBlock }.into())
     }
+
+    fn is_waiting(&self) -> bool {
+        true
+    }
 }
 
 #[test]
@@ -143,6 +147,38 @@ fn connector_that_waits_and_fails_at_once_is_not_asked_without_a_pause() {
     );
     assert_eq!(clock.now(), patience);
     assert!((240..=481).contains(&connector.0), "asked {} times", connector.0);
+}
+
+/// A connector that goes to its peer, and fails with what is a tick only of one that waits.
+struct Lifeless(usize);
+
+impl Connector for Lifeless {
+    type Stream = Silent;
+
+    fn connect(&mut self) -> io::Result<Silent> {
+        self.0 += 1;
+        // So often, nobody asks who pauses.
+        let spins = self.0 > 1000;
+        Err(if spins { ErrorKind::PermissionDenied } else { ErrorKind::WouldBlock }.into())
+    }
+}
+
+#[test]
+fn connector_that_does_not_wait_and_would_block_is_asked_with_pauses_until_patience_ends() {
+    let clock = Virtual::default();
+    let send = |connector: &mut Lifeless, retry| {
+        let mut transfer = Transfer::new(Config::default()).clock(clock.clone()).retry(retry);
+        transfer.send_via(&mut three_files(), connector).expect_err("it fails each time")
+    };
+    let mut connector = Lifeless(0);
+    let error = send(&mut connector, Retry::default());
+    assert_eq!((error.kind(), connector.0), (ErrorKind::WouldBlock, 1));
+    let patience = Duration::from_secs(60);
+    let mut connector = Lifeless(0);
+    let error = send(&mut connector, Retry::patiently(patience));
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    assert_eq!(clock.now(), patience);
+    assert!((2..100).contains(&connector.0), "asked {} times", connector.0);
 }
 
 /// A receiver that tells whoever greets it that it is busy, a second later.

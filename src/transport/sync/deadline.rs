@@ -4,6 +4,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use std::{io, thread};
 
+use crate::types::tick::cannot_start;
+
 /// Makes a call in a thread of its own, and waits for it for so long only. A call that takes longer goes on, and is what
 /// the next one waits for: there is never more than one.
 #[derive(Debug)]
@@ -22,7 +24,8 @@ impl<T: Send + 'static> Within<T> {
                 let (done, pending) = sync_channel(1);
                 // Nobody may wait for it any more: then what it gives is dropped.
                 let run = move || drop(done.send(call()));
-                thread::Builder::new().name("haul-connect".into()).spawn(run)?;
+                let named = thread::Builder::new().name("haul-connect".into());
+                named.spawn(run).map_err(cannot_start)?;
                 pending
             }
         };
