@@ -85,8 +85,8 @@ pub trait Source {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`]: nothing yet, ask again. Any other: the entry is withdrawn;
-    /// [`io::ErrorKind::NotSeekable`] says that what is asked for was given before, and is not kept.
+    /// [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::Interrupted`]: nothing yet, ask again; what was given before is kept.
+    /// Any other, [`io::ErrorKind::TimedOut`] among them: the entry is withdrawn; [`io::ErrorKind::NotSeekable`] says that what is asked for was given before, and is not kept.
     fn read_at(
         &mut self,
         reader: &mut Self::Reader,

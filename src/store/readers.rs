@@ -34,6 +34,8 @@ struct Item<S: Source> {
     has_window: bool,
     /// What precedes this was released; a reader that is opened again must be told.
     released: u64,
+    /// What was read of a request before the source had nothing more to give at the moment, and the offset of that request.
+    begun: Option<(u64, Vec<u8>)>,
 }
 
 impl<S: Source> Readers<S> {
@@ -48,13 +50,14 @@ impl<S: Source> Readers<S> {
     /// opened.
     pub fn insert(&mut self, source: &S, entry: EntryId, key: S::Key, meta: Meta) {
         let has_window = source.window(&key).is_some();
-        let item = Item { key, meta, reader: None, has_window, released: 0 };
+        let item = Item { key, meta, reader: None, has_window, released: 0, begun: None };
         self.close(entry);
         self.items.insert(entry, Box::new(item));
     }
 
     /// Reads what the sender asks for into `buffer`, which is as long as the request; `None` if the source has
-    /// nothing to give at the moment.
+    /// nothing to give at the moment. What it gave before is kept, up to the length of the request, and the same request goes on
+    /// from there, with whatever buffer.
     ///
     /// # Errors
     ///
@@ -68,7 +71,7 @@ impl<S: Source> Readers<S> {
         self.make_room(request.entry);
         let opened = self.open_if_closed(source, request.entry)?;
         let item = self.items.get_mut(&request.entry).ok_or(Withdrawal::Vanished)?;
-        let Item { meta, reader, released, .. } = &mut **item;
+        let Item { meta, reader, released, begun, .. } = &mut **item;
         let reader = match (reader, opened) {
             (Some(reader), _) => reader,
             (closed, opened) => {
@@ -81,13 +84,24 @@ impl<S: Source> Readers<S> {
             }
         };
         let mut read = 0;
+        if let Some((offset, bytes)) = begun.take()
+            && offset == request.offset
+            && let Some(start) = buffer.get_mut(..bytes.len())
+        {
+            start.copy_from_slice(&bytes);
+            read = bytes.len();
+        }
         while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
             match source.read_at(reader, request.offset.saturating_add(read as u64), rest) {
                 Ok(0) => break,
                 Ok(bytes) if bytes > rest.len() => return Err(Withdrawal::Unreadable { code: 0 }),
                 Ok(bytes) => read += bytes,
                 // In either case it is asked again, once the peer has heard that this side lives.
-                Err(error) if is_pending(&error) => return Ok(None),
+                Err(error) if is_pending(&error) => {
+                    let bytes = buffer.get(..read).unwrap_or_default().to_vec();
+                    *begun = Some((request.offset, bytes)).filter(|_| read > 0);
+                    return Ok(None);
+                }
                 Err(error) => return Err(withdrawal_of(&error)),
             }
         }
@@ -167,7 +181,9 @@ impl<S: Source> Readers<S> {
     }
 
     fn close(&mut self, entry: EntryId) {
-        if self.items.get_mut(&entry).and_then(|item| item.reader.take()).is_some() {
+        let Some(item) = self.items.get_mut(&entry) else { return };
+        item.begun = None;
+        if item.reader.take().is_some() {
             self.open.retain(|open| *open != entry);
         }
     }
@@ -278,6 +294,72 @@ mod tests {
             readers.insert(&source, EntryId::new(entry), entry, meta);
         }
         (source, readers)
+    }
+
+    /// Gives 1000 bytes a call at most, and every so often nothing yet.
+    struct Trickle {
+        every: u32,
+        calls: u32,
+        given: u64,
+    }
+
+    impl Source for Trickle {
+        type Key = ();
+        type Reader = ();
+
+        fn rewind(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn next_entry(&mut self) -> Option<Result<((), Meta), Unsendable>> {
+            None
+        }
+
+        fn open(&mut self, (): &(), _: &Meta) -> Result<(), Withdrawal> {
+            Ok(())
+        }
+
+        fn read_at(&mut self, (): &mut (), offset: u64, to: &mut [u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.calls.is_multiple_of(self.every) {
+                let kinds = [ErrorKind::WouldBlock, ErrorKind::Interrupted];
+                return Err(kinds[usize::from(self.calls % 4 > 1)].into());
+            }
+            let count = to.len().min(1000);
+            to[..count].fill(u8::try_from(offset / 1000).unwrap());
+            self.given += count as u64;
+            Ok(count)
+        }
+
+        fn finish(&mut self, (): &mut (), _: &Meta) -> Result<(), Withdrawal> {
+            Ok(())
+        }
+    }
+
+    /// A block that takes many calls, with a tick among them, was read from its start again after each tick: for ever.
+    #[test]
+    fn source_that_gives_little_and_ticks_gives_each_byte_once() {
+        let meta = Meta::file(RelPath::parse(b"a").unwrap(), Some(40_000));
+        for every in 2..30 {
+            let mut source = Trickle { every, calls: 0, given: 0 };
+            let mut readers = Readers::new(&Limits::default());
+            readers.insert(&source, EntryId::new(0), (), meta.clone());
+            for offset in [0, 20_000] {
+                let request = ReadRequest { len: 20_000, ..request(0, offset, false) };
+                let (buffer, read) = loop {
+                    // Whatever stood in the buffer is not relied on.
+                    let mut buffer = vec![0xff; 20_000];
+                    match readers.read(&mut source, &request, &mut buffer).unwrap() {
+                        Some(read) => break (buffer, read),
+                        None => assert!(source.calls < 1000, "no end, every {every}"),
+                    }
+                };
+                let expected = (offset / 1000..offset / 1000 + 20).flat_map(|n| [n; 1000]);
+                assert_eq!(read, 20_000);
+                assert!(buffer.into_iter().map(u64::from).eq(expected), "every {every}");
+            }
+            assert_eq!(source.given, 40_000, "every {every}");
+        }
     }
 
     #[test]
