@@ -49,8 +49,8 @@
 //!   existing file is damaged by a transfer that fails.
 //! - **No wrong byte is accepted.** Every byte on the wire is covered by a check. Damage is repaired, or ends in a
 //!   typed [`Error`].
-//! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects, and within one process nothing is read
-//!   twice, on either side; and after any end, the same call with the same source goes on from the blocks that arrived,
+//! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects, and within one process a receiver reads
+//!   nothing twice, and a sender nothing that was acknowledged; and after any end, the same call with the same source goes on from the blocks that arrived,
 //!   or says that the source cannot be sent again.
 //! - **It always ends.** Every wait has a deadline, see [`config::Deadlines`].
 //! - **A peer cannot hurt the host.** No name leaves the folder, no length takes memory or disk before its bytes
@@ -61,8 +61,8 @@
 //!
 //! # What is not
 //!
-//! - **Secrecy and identity.** haul neither encrypts nor authenticates: checks find accidents, not forgery. Run it
-//!   over a stream that does (ssh, TLS, a private network).
+//! - **Secrecy and identity.** The protocol neither encrypts nor authenticates: checks find accidents, not forgery. Run it
+//!   over a stream that does: `transport::secure` wraps any transport, with the feature `secure`; or ssh, TLS, a private network.
 //! - **Deletion.** There is no message that removes anything.
 //! - **Compression, NAT traversal, relays.** A stream may do these; haul does not.
 //!
@@ -145,10 +145,19 @@
 //! 3. Tell the core what came of it (`handle_…`), and poll again. A commit that has ended is told before a poll.
 //! 4. Only on `Await`, call `handle_input` with everything that has come and is not consumed. It takes one message; or the
 //!    receiver asks for one thing of the store, which is answered, and nothing is consumed yet. Then poll again in any case: the next
-//!    `Await` is given the rest, or the same input. Only where nothing was consumed and nothing asked for, read from the stream
-//!    first, until `until` at most. Input at any other time is [`Misuse::ActionDue`](proto::Misuse::ActionDue), and changes nothing.
+//!    `Await` is given the rest, or the same input. Only where nothing was consumed and nothing asked for ([`Files::answer`](drive::Files::answer) asked
+//!    for something where it gives `None`), read from the stream first, until `until` at most. Input at any other time is [`Misuse::ActionDue`](proto::Misuse::ActionDue), and changes nothing.
 //!    Give what has come before you poll at `until`: `poll` is where deadlines are judged.
+//!    The end of the stream has no call of its own: where it comes before `Closed`, the connection is lost.
 //! 5. `Closed` is success. An `Err` is final; bytes that were appended with it tell the peer why. Suspend what is open.
+//!
+//! Before the first poll, tell a receiver what its store can do: [`Receiver::prefer_roots`](proto::Receiver::prefer_roots) where it
+//! holds files already, and [`Receiver::compare_times`](proto::Receiver::compare_times) where it answers
+//! [`Store::standing`]; without the latter a sender's [`Unchanged::ByTime`](config::Unchanged::ByTime) compares content. On
+//! [`Event::Greeted`], call [`Store::serve`] with the transfer. A source is [rewound](Source::rewind) before it is sent.
+//!
+//! To go on after a lost connection within one process, keep the machine: [`Sender::reconnect`](proto::Sender::reconnect) takes the
+//! same transfer id and the number of the attempt, of which the first was 1.
 //!
 //! Where writing can take time, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none:
 //! the deadlines of a peer that does not read depend on it, and the wait for an answer begins with the last byte that was

@@ -36,7 +36,8 @@ impl Cancel {
     }
 
     /// Tells the transfer to stop because this side goes away, and may come back: a sender is told so, and comes again for
-    /// as long as its [`Retry`](crate::Retry) says, where [`cancel`](Cancel::cancel) ends it for good.
+    /// as long as its [`Retry`](crate::Retry) says, where [`cancel`](Cancel::cancel) of a receiving
+    /// [`Transfer`](crate::Transfer) ends it for good. A [`Server`](crate::Server) goes away in either case.
     ///
     /// A sender that leaves says that it is cancelled: what is wanted of it is for a later call to say.
     pub fn leave(&self) {

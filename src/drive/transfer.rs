@@ -152,6 +152,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     /// The store may serve any number of transfers so, one after the other: what stands is there for each of them, and names
     /// that must not differ by case alone are those of one transfer.
     ///
+    /// The stream is for this session alone: more is read than the session needs, so that what the sender's program writes behind
+    /// it is lost.
+    ///
     /// # Errors
     ///
     /// See [`Error`]. What has arrived by then serves the next attempt.

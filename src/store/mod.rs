@@ -155,6 +155,9 @@ impl Unsendable {
 ///   tells the sender; the store goes on serving others.
 /// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` says so.
 /// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
+/// - **Clones** are sessions of their own over the same files: what is committed by one is there for all, but each has
+///   completions of its own, which no other one's `poll_committed` gives, and its own names of the transfer that it
+///   [serves](Store::serve).
 pub trait Store {
     /// An entry open for writing, or held under its final name and open for reading.
     type File;
