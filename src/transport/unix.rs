@@ -114,12 +114,12 @@ impl UnixAcceptor {
     /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
     pub fn bind(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        match Self::bind_plain(&path) {
-            Ok((listener, identity)) => {
-                Ok(Self { listener, ticking: Ticking::new(TICK), path, identity, tick: TICK })
-            }
-            Err(error) => Err(UnixError::io(&path, error)),
-        }
+        let listener = Self::bind_plain(&path).map_err(|error| UnixError::io(&path, error))?;
+        let identity = fs::symlink_metadata(&path).ok().as_ref().map(identity);
+        // From here on the file is removed whatever happens.
+        let acceptor = Self { listener, ticking: Ticking::new(TICK), path, identity, tick: TICK };
+        set_tick(&acceptor.listener, TICK).map_err(|error| UnixError::io(&acceptor.path, error))?;
+        Ok(acceptor)
     }
 
     /// Sets after how long [`accept`](Acceptor::accept), and reads and writes of its streams, return if they get
@@ -141,17 +141,14 @@ impl UnixAcceptor {
         &self.path
     }
 
-    fn bind_plain(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
-        let listener = match UnixListener::bind(path) {
+    fn bind_plain(path: &Path) -> io::Result<UnixListener> {
+        match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 remove_stale(path)?;
-                UnixListener::bind(path)?
+                UnixListener::bind(path)
             }
-            other => other?,
-        };
-        let identity = fs::symlink_metadata(path).ok().as_ref().map(identity);
-        set_tick(&listener, TICK)?;
-        Ok((listener, identity))
+            other => other,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Either side with few file descriptors, by the soft limit or by the hard one as well.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
 
@@ -103,4 +104,28 @@ fn sender_without_any_descriptor_left_says_which_limit_to_raise() {
         assert!(!names(inbox.path()).iter().any(|name| name.ends_with(".part")), "{limit}");
     }
     assert!(failed > 0);
+}
+
+#[test]
+fn receiver_that_cannot_start_leaves_no_socket() {
+    let mut failed = 0;
+    // How many the command has open itself depends on what it was started with.
+    for limit in 4..=24 {
+        let folder = tempdir().unwrap();
+        let (inbox, socket) = (folder.path().join("in"), folder.path().join("socket"));
+        fs::create_dir(&inbox).unwrap();
+        let address = format!("unix:{}", socket.display());
+        let arguments = ["receive", inbox.to_str().unwrap(), "--listen", &address];
+        let mut bob = limited("-n", limit, &arguments).spawn().unwrap();
+        let lines = BufReader::new(bob.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let listens = lines.into_iter().any(|line| line.contains("listening"));
+        if listens {
+            bob.kill().unwrap();
+        } else {
+            failed += 1;
+        }
+        bob.wait().unwrap();
+        assert!(listens || !socket.exists(), "{limit}");
+    }
+    assert!((1..21).contains(&failed), "{failed}");
 }
