@@ -25,11 +25,11 @@ pub enum Refusal {
     #[error("entries of this kind are not accepted")]
     Kind,
     /// The file is larger than the receiver takes.
-    #[error("{size} bytes are more than the {limit} that the receiver takes in one file")]
+    #[error("{size} bytes are more than {} in one file", Largest(*limit))]
     TooLarge {
         /// The size offered, or reached.
         size: u64,
-        /// The limit.
+        /// The limit, 0 where the receiver's system does not say which it enforces.
         limit: u64,
     },
     /// All entries together are more than the receiver takes.
@@ -306,6 +306,18 @@ impl StoreOperation {
             Self::Sync => "could not sync it",
             Self::Rename => "could not rename it",
             Self::Commit => "could not commit it",
+        }
+    }
+}
+
+/// What a receiver takes in one file, for people.
+struct Largest(u64);
+
+impl fmt::Display for Largest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("the receiver takes"),
+            limit => write!(f, "the {limit} that the receiver takes"),
         }
     }
 }

@@ -238,3 +238,26 @@ fn receiver_lists_no_more_refusals_than_were_to_be_listed() {
     let finished = events.iter().find(|event| event["event"] == "finished").unwrap();
     assert_eq!(finished["refused"], 71);
 }
+
+/// The limit of the system for the size of a file, which it enforces with a signal.
+#[test]
+fn file_beyond_the_limit_of_the_process_is_refused_and_the_server_goes_on() {
+    let inbox = tempdir().unwrap();
+    let mut command = quiet("sh");
+    // In units of 512 bytes or of 1 KiB, as the shell has it.
+    let script = "ulimit -f 8 && exec \"$0\" receive --listen 127.0.0.1:0 --json \"$1\"";
+    command.arg("-c").arg(script).arg(HAUL).arg(inbox.path());
+    let mut bob = Haul::spawn(command);
+    let address = bob.address();
+    for _ in 0..2 {
+        let alice = send_tree(&address).code(4);
+        let events = alice.events();
+        let refused: Vec<_> = events.iter().filter(|event| event["event"] == "refused").collect();
+        assert_eq!(refused.len(), 1, "{alice:?}");
+        assert_eq!(refused[0]["path"], "tree/large");
+        // The system does not say which limit it is.
+        let reason = refused[0]["reason"].as_str().unwrap();
+        assert!(reason.ends_with("bytes are more than the receiver takes in one file"), "{reason}");
+    }
+    assert_eq!(files(&names(inbox.path())), ["tree/a/b/deep", "tree/small"]);
+}

@@ -1,10 +1,11 @@
-//! Ctrl-C: the first stops in good order, the second at once.
+//! Signals. Ctrl-C: the first stops in good order, the second at once. A limit of the size of files: an error of the write.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use haul::Cancel;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::exit::{Code, Stop};
@@ -48,6 +49,15 @@ pub(crate) fn watch(
     watched
         .map(drop)
         .map_err(|error| Stop::new(Code::Local, format!("cannot watch for Ctrl-C: {error}")))
+}
+
+/// Lets a write beyond the limit of the size of files (`ulimit -f`) fail with `EFBIG`, of which one entry is refused. The
+/// signal that comes with it would end the process. Commands that this one starts have it as it was.
+pub(crate) fn outlive_file_limit() -> Result<(), Stop> {
+    // Nobody reads the flag: that the signal has a handler is enough.
+    signal_hook::flag::register(SIGXFSZ, Arc::<AtomicBool>::default())
+        .map(drop)
+        .map_err(|error| Stop::new(Code::Local, format!("cannot handle SIGXFSZ: {error}")))
 }
 
 /// The signals that are ignored, as bits, where the system tells: Linux does, in a file.

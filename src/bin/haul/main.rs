@@ -45,13 +45,13 @@ fn main() -> ExitCode {
     let on_stderr = matches!(&command, Command::Receive(receive) if receive.stdio);
     let reporter = if on_stderr { Reporter::on_stderr(output) } else { Reporter::new(output) };
     let reporter = Arc::new(reporter);
-    let result = match &command {
+    let result = interrupt::outlive_file_limit().and_then(|()| match &command {
         Command::Send(args) => send::run(args, &reporter),
         Command::Receive(args) => receive::run(args, &reporter),
         Command::Demo(args) => demo::run(args, &reporter),
         Command::Completions { shell } => help::completions(*shell),
         Command::Man { command } => help::man(command.as_deref()),
-    };
+    });
     let code = result.unwrap_or_else(|stop| {
         reporter.stop(&stop);
         stop.code
