@@ -8,17 +8,14 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use haul::drive::Clock;
 use haul::store::{Begun, Ended, MemoryFile, MemorySource, MemoryStore};
 use haul::transport::Listening;
-use haul::transport::memory::{self, Pipe};
+use haul::transport::memory;
 use haul::types::{Commit, Offer, Place, Refusal, Ticket};
-use haul::{Connector, Event, Existing, Retry, Store, Transfer};
+use haul::{Event, Existing, Retry, Store, Transfer};
 
 use crate::scene::{Frail, FrailConnector, Virtual, capacity, path, small_blocks, with_server};
-use crate::watched::{
-    CAPACITY, IN_FLIGHT, KIB, Watched, assert_entries, entries, folder, large, names,
-};
+use crate::watched::{CAPACITY, IN_FLIGHT, KIB, Watched, assert_entries, entries, folder, names};
 
 #[test]
 fn server_that_loses_connections_reads_nothing_twice() {
@@ -247,27 +244,4 @@ fn renamed_file_is_stored_once_however_often_its_connection_is_lost() {
         );
         assert_eq!(names(folder.path()), ["a", "a (1)"], "{first}");
     }
-}
-
-#[test]
-fn listening_connector_gives_the_first_cause_once_patience_is_at_its_end() {
-    /// Greets nobody: the first stream is lost at once, then nobody comes, and each call takes a second.
-    struct Nobody(Virtual, Option<Pipe>);
-    impl Connector for Nobody {
-        type Stream = Pipe;
-        fn connect(&mut self) -> io::Result<Pipe> {
-            self.0.pass(Duration::from_secs(1));
-            self.1.take().ok_or_else(|| ErrorKind::WouldBlock.into())
-        }
-    }
-    let clock = Virtual::default();
-    let (alice, bob) = memory::pipe(capacity(CAPACITY));
-    drop(bob);
-    let error = Transfer::new(small_blocks())
-        .clock(clock.clone())
-        .retry(Retry::patiently(Duration::from_secs(60)))
-        .send_via(&mut large(), &mut Nobody(clock.clone(), Some(alice)))
-        .expect_err("nobody comes");
-    assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error:?}");
-    assert!((60..70).contains(&clock.now().as_secs()), "{:?}", clock.now());
 }
