@@ -15,7 +15,7 @@ pub use entry::{Kind, Meta, Offer, Timestamp};
 pub use escape::{Escaped, is_unsafe, unescape};
 pub use event::{Activity, Event, Summary};
 pub use id::{EntryId, Ticket, TransferId};
-#[cfg(feature = "fs")]
+#[cfg(all(feature = "fs", unix))]
 pub(crate) use path::is_ignorable;
 pub use path::{NameError, RelPath};
 pub use reason::{AbortCode, Refusal, StoreOperation, Withdrawal};

@@ -73,7 +73,7 @@ pub(super) fn set(file: impl AsFd, mode: u32) -> rustix::io::Result<()> {
 }
 
 /// The width of a mode differs between systems, so that a cast would be needed here and useless there.
-fn bits(mode: impl TryInto<u32>) -> u32 {
+pub(super) fn bits(mode: impl TryInto<u32>) -> u32 {
     mode.try_into().unwrap_or_default()
 }
 

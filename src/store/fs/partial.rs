@@ -6,7 +6,7 @@
 
 use std::fs::{File, TryLockError};
 
-use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat};
+use rustix::fs::{Mode, OFlags, RawMode, Stat, fchmod, fstat, openat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -252,7 +252,7 @@ const BUSY: Failed = Failed::new(StoreOperation::Open, Errno::BUSY);
 const TAKEN: Failed = Failed::new(StoreOperation::Open, Errno::EXIST);
 
 /// What is not whole and verified is for nobody else to see.
-const OWNER_ALONE: u32 = 0o600;
+const OWNER_ALONE: RawMode = 0o600;
 
 /// Digits of the hash in a name.
 const HASH: usize = 16;

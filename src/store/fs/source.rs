@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::holes::Extents;
+use super::mode;
 use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
 use super::walk::{Folder, KEPT, Links, Walk};
@@ -258,7 +259,7 @@ impl FsSource {
                 let meta = Meta::file(rel, Some(stat::size(&stat)))
                     .data(stat::data_size(&stat))
                     .modified(stat::modified(&stat))
-                    .mode(Some(stat.st_mode));
+                    .mode(Some(mode::bits(stat.st_mode)));
                 Ok(Some((FsKey { path, links, stamp: Some(Stamp::of(&stat)) }, meta)))
             }
             FileType::Directory => {
@@ -339,7 +340,8 @@ impl FsSource {
             }
         };
         let modified = stat::modified(&stat);
-        let meta = Meta::directory(folder.name).modified(modified).mode(Some(stat.st_mode));
+        let meta =
+            Meta::directory(folder.name).modified(modified).mode(Some(mode::bits(stat.st_mode)));
         Some(Ok((FsKey { path: folder.path, links: folder.links, stamp: None }, meta)))
     }
 

@@ -41,6 +41,7 @@ impl Ticking {
         Self { tick, woken: Woken::default(), aborted: 0 }
     }
 
+    #[cfg(unix)]
     pub(in crate::transport) const fn set_tick(&mut self, tick: Duration) {
         self.tick = tick;
     }
