@@ -172,7 +172,7 @@
 //! | none | core, driver, memory, stdio, Unix sockets, child processes | `blake3`, `thiserror` |
 //! | `tcp` | [`transport::tcp`] | `socket2` |
 //! | `fs` | [`store::fs`] | `cap-std`, `rustix`, `unicode-normalization` |
-//! | `secure` | `transport::secure`: encryption and identity over any transport | `rustls`, `ring`, `data-encoding`, `zeroize` |
+//! | `secure` | `transport::secure`: encryption and identity over any transport | `rustls`, `ring`, `zeroize` |
 //! | `testing` | fault injection and conformance suites for your transports and stores | none |
 //! | `cli` (default) | the command | `tcp`, `fs`, `clap` and others |
 //!

@@ -1,10 +1,12 @@
 //! The vocabulary of a transfer, which every layer speaks: ids, names, entries, receipts, reasons, events, and what a core
 //! asks of a store.
 
+pub(crate) mod base32;
 mod entry;
 pub(crate) mod escape;
 mod event;
 mod id;
+mod key;
 mod path;
 mod reason;
 mod receipt;
@@ -15,6 +17,7 @@ pub use entry::{Kind, Meta, Offer, Timestamp};
 pub use escape::{Escaped, is_unsafe, unescape};
 pub use event::{Activity, Event, Summary};
 pub use id::{EntryId, Ticket, TransferId};
+pub use key::{KeyError, PublicKey};
 #[cfg(all(feature = "fs", unix))]
 pub(crate) use path::is_ignorable;
 pub use path::{NameError, RelPath};

@@ -48,9 +48,10 @@ mod tls;
 
 use std::io;
 
-pub use self::key::{KeyError, PublicKey, SecretKey};
+pub use self::key::SecretKey;
 pub use self::stream::{SecureError, SecureStream};
 use super::{Acceptor, Connector, Peer, Waker};
+pub use crate::types::{KeyError, PublicKey};
 
 /// Makes secure transports of others.
 #[derive(Debug, Clone, Copy)]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustls::{Connection, Error};
 
-use super::key::PublicKey;
 use super::tls::{self, Seen};
+use crate::types::PublicKey;
 use crate::types::tick::is_tick;
 
 /// A stream of which both ends have proved who they are.

@@ -20,7 +20,8 @@ use rustls::{
 };
 
 use super::Expect;
-use super::key::{PublicKey, SecretKey};
+use super::key::{self, SecretKey};
+use crate::types::PublicKey;
 
 /// What both ends say that they speak (ALPN, RFC 7301).
 pub(super) const PROTOCOL: &[u8] = b"haul/1";
@@ -105,7 +106,7 @@ impl Listener {
 /// The key that the other end has proved to have, once the handshake is over.
 pub(super) fn key_of_peer(connection: &Connection) -> Option<PublicKey> {
     let [key] = connection.peer_certificates()? else { return None };
-    PublicKey::from_spki(key)
+    key::from_spki(key)
 }
 
 /// AES where the processor has instructions for it, ChaCha20 first where it has none.
@@ -139,7 +140,7 @@ fn certified(key: &SecretKey) -> io::Result<Arc<CertifiedKey>> {
         _ => return Err(io::Error::other("a key is of PKCS #8")),
     })
     .map_err(unusable)?;
-    let public = CertificateDer::from(key.public().to_spki());
+    let public = CertificateDer::from(key::to_spki(key.public()));
     Ok(Arc::new(CertifiedKey::new(vec![public], signer)))
 }
 
@@ -156,7 +157,7 @@ struct Verifier {
 
 impl Verifier {
     fn take(&self, key: &CertificateDer<'_>) -> Result<(), Error> {
-        let known = PublicKey::from_spki(key).ok_or(CertificateError::BadEncoding)?;
+        let known = key::from_spki(key).ok_or(CertificateError::BadEncoding)?;
         if self.expect.takes(known) {
             Ok(())
         } else {
