@@ -39,6 +39,7 @@
 //! handshake is done by the first calls of the stream, one round trip before the first byte, and so falls under the
 //! deadlines of the session.
 
+mod keep;
 mod key;
 mod stream;
 #[cfg(test)]
