@@ -45,12 +45,14 @@ mod stream;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests;
+mod ticket;
 mod tls;
 
 use std::io;
 
 pub use self::key::SecretKey;
 pub use self::stream::{SecureError, SecureStream};
+pub use self::ticket::{Ticket, TicketError, TicketSecret};
 use super::{Acceptor, Connector, Peer, Waker};
 pub use crate::types::{KeyError, PublicKey};
 
