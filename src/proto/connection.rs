@@ -96,6 +96,8 @@ impl Link {
             open_entries: limits.open_entries,
             pending_entries: limits.pending_entries,
             pending_names: limits.pending_names,
+            binding: [0; 32],
+            proof: [0; 32],
         };
         Self {
             speaker: if sender { Speaker::Sender } else { Speaker::Receiver },
@@ -254,6 +256,21 @@ impl Link {
         self.ours.offered |= TIMES;
     }
 
+    /// Binds the session to its channel; too late once this side has greeted.
+    pub(super) fn bind(&mut self, binding: [u8; 32]) {
+        self.ours.binding = binding;
+    }
+
+    /// Proves in the greeting to have a secret; too late once it was said.
+    pub(super) fn prove(&mut self, proof: [u8; 32]) {
+        self.ours.proof = proof;
+    }
+
+    /// The peer's proof, if its greeting came with one.
+    pub(super) fn peer_proof(&self) -> Option<[u8; 32]> {
+        self.peer.as_ref().map(|hello| hello.proof).filter(|proof| *proof != [0; 32])
+    }
+
     /// Whether this side said so.
     pub(super) fn compares_times(&self) -> bool {
         self.ours.offered & TIMES != 0
@@ -361,6 +378,9 @@ impl Link {
         }
         if hello.sender && hello.attempt == 0 {
             return Err(ProtocolError::NoAttempt.into());
+        }
+        if hello.binding != self.ours.binding {
+            return Err(ProtocolError::OtherChannel.into());
         }
         Ok(version)
     }

@@ -54,6 +54,10 @@ pub enum ProtocolError {
     /// A sender that does not say which connection of its transfer this is.
     #[error("the greeting is for attempt 0, and attempts are counted from 1")]
     NoAttempt,
+    /// A greeting that was said on another channel than it came by: somebody stands between both sides, or passes on what was
+    /// recorded.
+    #[error("the greeting belongs to another channel than it came by")]
+    OtherChannel,
     /// An entry that was never offered, or that is settled.
     #[error("{kind:?} speaks of entry {entry}, which is not pending")]
     UnknownEntry {

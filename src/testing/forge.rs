@@ -217,6 +217,8 @@ impl<'c> Forger<'c> {
             open_entries: any(4),
             pending_entries: any(16),
             pending_names: any(1 << 16),
+            binding: if any(0) == 1 { [1; 32] } else { [0; 32] },
+            proof: if any(0) == 1 { [1; 32] } else { [0; 32] },
         }
     }
 

@@ -172,6 +172,9 @@ pub enum AbortCode {
     /// It goes away as a whole, not for the sake of this transfer, and may come back.
     #[error("is going away, and may come back")]
     Leaving,
+    /// It does not admit the other side: neither its key, nor what it proved.
+    #[error("does not admit this side")]
+    NotAdmitted,
 }
 
 impl Refusal {

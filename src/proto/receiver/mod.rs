@@ -212,6 +212,23 @@ impl Receiver {
         self.link.compare_times();
     }
 
+    /// Binds the session to its channel, as [`Sender::bind`](super::Sender::bind) does. It has an effect before the first input
+    /// only, and the sender owes the same.
+    pub fn bind(&mut self, binding: [u8; 32]) {
+        self.link.bind(binding);
+    }
+
+    /// Proves in the greeting to have a secret, to a sender that asks for it. It has an effect before the first turn only.
+    pub fn prove(&mut self, proof: [u8; 32]) {
+        self.link.prove(proof);
+    }
+
+    /// What the sender has proved in its greeting, if it came with a proof.
+    #[must_use]
+    pub fn peer_proof(&self) -> Option<[u8; 32]> {
+        self.link.peer_proof()
+    }
+
     /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
     ///
     /// # Errors

@@ -15,6 +15,7 @@
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
 //! | `Listening` | `Over`, the answer that is due was not given | | `Speaking`, to say `Abort` |
+//! | `Speaking` | `poll`, after `end` | `Abort` | failed: `Ended` |
 //! | `Speaking` | `poll`, within the turn | `NextEntry`, `Read`; offers, claims, blocks, ends | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to say or turn spent | `Over` | `Listening` |
 //! | `Speaking` | `poll`, everything settled | `Out` | `Closed` |
@@ -39,7 +40,7 @@ use super::wire::message::Message;
 use crate::config::Config;
 use crate::hash::BlockSize;
 use crate::types::ReadRequest;
-use crate::types::{EntryId, Event, Meta, Summary, TransferId, Withdrawal};
+use crate::types::{AbortCode, EntryId, Event, Meta, Summary, TransferId, Withdrawal};
 
 pub use self::action::SendAction;
 
@@ -73,6 +74,8 @@ pub struct Sender {
     asked: Option<Asked>,
     notes: VecDeque<Note>,
     cancelled: bool,
+    /// Why this side ends the session once it has the floor.
+    ending: Option<AbortCode>,
     /// The receiver was told that nothing can go on without an answer of it; and whether it gave one.
     waiting: bool,
     answered: bool,
@@ -144,6 +147,7 @@ impl Sender {
             asked: None,
             notes: VecDeque::new(),
             cancelled: false,
+            ending: None,
             waiting: false,
             answered: false,
             unanswered: false,
@@ -179,11 +183,31 @@ impl Sender {
         self.ready.clear();
         self.say.clear();
         self.asked = None;
+        self.ending = None;
         self.waiting = false;
         self.unanswered = false;
         self.checks = 0;
         self.open = 0;
         self.names = 0;
+    }
+
+    /// Binds the session to its channel: 32 bytes that both sides know, and that no other channel has, for what is known of
+    /// the peer by its channel to be true of whom it talks to. It has an effect before the first [`poll`](Sender::poll) of a
+    /// connection only, and the receiver owes the same.
+    pub fn bind(&mut self, binding: [u8; 32]) {
+        self.link.bind(binding);
+    }
+
+    /// Proves in the greeting to have a secret, to a receiver that asks for it. It has an effect before the first
+    /// [`poll`](Sender::poll) of a connection only.
+    pub fn prove(&mut self, proof: [u8; 32]) {
+        self.link.prove(proof);
+    }
+
+    /// What the receiver has proved in its greeting, if it came with a proof.
+    #[must_use]
+    pub fn peer_proof(&self) -> Option<[u8; 32]> {
+        self.link.peer_proof()
     }
 
     /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
@@ -364,6 +388,11 @@ impl Sender {
     /// Stops the transfer: at once if the peer has the floor, else after telling it.
     pub fn cancel(&mut self) {
         self.cancelled = true;
+    }
+
+    /// Ends the session for a reason of this side: the receiver is heard out to the end of its turn, and told.
+    pub fn end(&mut self, code: AbortCode) {
+        self.ending.get_or_insert(code);
     }
 
     /// Whether the session is over, well or not.

@@ -37,6 +37,10 @@ impl Sender {
             self.link.say(now, &Message::Abort { code: AbortCode::Cancelled }, out)?;
             return Err(Failure::Cancelled);
         }
+        if let Some(code) = self.ending {
+            self.link.say(now, &Message::Abort { code }, out)?;
+            return Err(Failure::Ended(code));
+        }
         if self.unanswered {
             let failure = Failure::from(ProtocolError::Unexpected { kind: Name::Over });
             self.link.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;

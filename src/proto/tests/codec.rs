@@ -80,7 +80,8 @@ fn block_size() -> impl Strategy<Value = BlockSize> {
 fn hello() -> impl Strategy<Value = Message> {
     let first = (any::<(u16, u16)>(), any::<bool>(), block_size(), any::<u16>(), any::<u32>());
     let second = (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<(u32, u32)>(), number());
-    (first, second, any::<(u32, u32, u32)>()).prop_map(|(first, second, limits)| {
+    let bound = prop_oneof![Just([[0; 32]; 2]), any::<[[u8; 32]; 2]>()];
+    (first, second, any::<(u32, u32, u32)>(), bound).prop_map(|(first, second, limits, bound)| {
         let ((min, max), sender, block, link, attempt) = first;
         let (transfer, nonce, (offered, required), turn_bytes) = second;
         Message::Hello(Hello {
@@ -97,6 +98,8 @@ fn hello() -> impl Strategy<Value = Message> {
             open_entries: limits.0,
             pending_entries: limits.1,
             pending_names: limits.2,
+            binding: bound[0],
+            proof: bound[1],
         })
     })
 }

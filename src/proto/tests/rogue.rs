@@ -49,6 +49,8 @@ impl Rogue {
             open_entries: 64,
             pending_entries: 8192,
             pending_names: 1 << 20,
+            binding: [0; 32],
+            proof: [0; 32],
         };
         Self {
             pair,

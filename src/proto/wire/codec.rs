@@ -150,7 +150,7 @@ impl Name {
     }
 }
 
-/// The length of a greeting of version 1. Later versions may append to it.
+/// The length of a greeting that is bound to no channel. With binding and proof it is 136; later versions may append to that.
 const HELLO_LEN: u32 = 72;
 
 impl Hello {
@@ -169,12 +169,17 @@ impl Hello {
         put(&self.open_entries.to_le_bytes());
         put(&self.pending_entries.to_le_bytes());
         put(&self.pending_names.to_le_bytes());
+        if [self.binding, self.proof] != [[0; 32]; 2] {
+            put(&self.binding);
+            put(&self.proof);
+        }
     }
 
-    /// Bytes beyond the layout of version 1 are skipped: they belong to a later one.
+    /// Bytes beyond the layout of version 1 are skipped: they belong to a later one. Binding and proof are zeros
+    /// where both are left out.
     fn decode(control: &[u8]) -> Option<Self> {
         let mut take = Take(control);
-        Some(Self {
+        let mut hello = Self {
             versions: take.u16()?..=take.u16()?,
             sender: !take.flag()?,
             // A peer that accepts larger blocks than exist accepts the largest.
@@ -192,7 +197,13 @@ impl Hello {
             open_entries: take.u32()?,
             pending_entries: take.u32()?,
             pending_names: take.u32()?,
-        })
+            binding: [0; 32],
+            proof: [0; 32],
+        };
+        if !take.0.is_empty() {
+            (hello.binding, hello.proof) = (take.array()?, take.array()?);
+        }
+        Some(hello)
     }
 }
 

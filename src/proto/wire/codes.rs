@@ -161,6 +161,7 @@ impl AbortCode {
             Self::Damaged => 9,
             Self::Leaving => 10,
             Self::Exhausted => 11,
+            Self::NotAdmitted => 12,
         }
     }
 
@@ -177,6 +178,7 @@ impl AbortCode {
             9 => Self::Damaged,
             10 => Self::Leaving,
             11 => Self::Exhausted,
+            12 => Self::NotAdmitted,
             _ => Self::Failed,
         }
     }

@@ -116,6 +116,10 @@ pub(crate) struct Hello {
     pub(crate) open_entries: u32,
     pub(crate) pending_entries: u32,
     pub(crate) pending_names: u32,
+    /// What binds the session to its channel; zeros where nothing does.
+    pub(crate) binding: [u8; 32],
+    /// The proof that its speaker has the secret of a ticket; zeros where there is none.
+    pub(crate) proof: [u8; 32],
 }
 
 /// An offer as it stands on the wire: its name not yet judged (M-2).

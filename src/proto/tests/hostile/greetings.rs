@@ -7,7 +7,7 @@ use crate::proto::error::{Failure, Incompatible, ProtocolError};
 use crate::proto::tests::pair::{Alice, Bob, content, path};
 use crate::proto::tests::rogue::Rogue;
 use crate::proto::wire::frame::PREFACE;
-use crate::proto::wire::message::{Message, Name};
+use crate::proto::wire::message::{Hello, Message, Name};
 use crate::types::{AbortCode, Meta};
 
 #[test]
@@ -78,6 +78,42 @@ fn sender_of_attempt_0_is_a_breach_and_receiver_has_no_other() {
 }
 
 #[test]
+fn greeting_of_another_channel_is_a_breach_and_a_sender_hears_of_it() {
+    let error = Failure::Protocol(ProtocolError::OtherChannel);
+    // The peer has none, this side has none, and each has its own.
+    for (ours, theirs) in [(1, 0), (0, 1), (1, 2)] {
+        let bind = |hello: &mut Hello| hello.binding = [theirs; 32];
+        let mut rogue = Rogue::sender(&config(), Bob::default()).hello(bind);
+        rogue.pair.receiver.bind([ours; 32]);
+        rogue.raw(&PREFACE);
+        rogue.say_hello();
+        let said = rogue.turn();
+        assert_eq!(said.last(), Some(&Message::Abort { code: AbortCode::Protocol }), "{said:?}");
+        assert_eq!(rogue.ended(), Some(Err(error)));
+        let mut rogue = Rogue::receiver(&config(), Alice::default()).hello(bind);
+        rogue.pair.sender.bind([ours; 32]);
+        assert_eq!(rogue.greeted().ended(), Some(Err(error)));
+    }
+    let mut rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| {
+        (hello.binding, hello.proof) = ([1; 32], [3; 32]);
+    });
+    rogue.pair.receiver.bind([1; 32]);
+    let rogue = rogue.greeted();
+    assert_eq!((rogue.ended(), rogue.pair.receiver.peer_proof()), (None, Some([3; 32])));
+}
+
+#[test]
+fn sender_that_ends_after_the_greeting_offers_nothing_and_says_why() {
+    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
+    let mut rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() });
+    rogue.pair.sender.end(AbortCode::NotAdmitted);
+    let mut rogue = rogue.greeted();
+    assert_eq!(rogue.hear(), [Message::Abort { code: AbortCode::NotAdmitted }]);
+    assert_eq!(rogue.ended(), Some(Err(Failure::Ended(AbortCode::NotAdmitted))));
+    assert!(rogue.pair.alice.reads.is_empty() && rogue.pair.alice.ids.is_empty());
+}
+
+#[test]
 fn receiver_with_absurd_limits_is_still_served() {
     let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
     let alice = Alice { files, ..Alice::default() };
@@ -111,6 +147,8 @@ fn greeting_with_a_block_size_that_does_not_exist_means_the_largest() {
 fn greeting_longer_than_ours_is_read_and_one_too_long_is_a_breach() {
     let mut hello = Vec::new();
     Message::Hello(sender().greeting().clone()).encode(&mut hello);
+    // It is bound to no channel.
+    hello.resize(136, 0);
     hello.resize(1024, 7);
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
