@@ -91,7 +91,7 @@ impl Error {
         }
     }
 
-    /// Whether this is about whoever was at the other end, before it greeted, and not about this side.
+    /// Whether this is about whoever was at the other end, before it was admitted, and not about this side.
     pub(crate) const fn is_of_stranger(&self) -> bool {
         match self {
             Self::Transport { operation: Operation::Read | Operation::Write, .. }
@@ -99,6 +99,7 @@ impl Error {
             | Self::Damaged(_)
             | Self::Incompatible(_)
             | Self::Aborted(_)
+            | Self::Policy(AbortCode::NotAdmitted)
             | Self::Stalled(_) => true,
             Self::Transport { .. }
             | Self::Local { .. }

@@ -195,7 +195,9 @@ pub mod transport;
 pub mod types;
 
 pub use config::{Config, Deadlines, Existing, Limits, Turn};
-pub use drive::{Cancel, Observer, RateLimit, Retry, Server, SessionId, Transfer, receive, send};
+pub use drive::{
+    Admit, Cancel, Greeting, Observer, RateLimit, Retry, Server, SessionId, Transfer, receive, send,
+};
 pub use error::{Error, Operation};
 pub use hash::{BlockSize, Root};
 pub use store::{Source, Store, Unsendable};

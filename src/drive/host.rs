@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use super::admit::Greeting;
 use super::cancel::Cancel;
 use super::clock::Clock;
 use super::liveness::Pulse;
 use super::parked::Parked;
 use super::server::registry::PAUSE;
 use crate::store::Store;
-use crate::types::TransferId;
 
 /// A session that runs alone in its process, and what an earlier connection left it, with its store.
 pub(super) struct Alone<S: Store> {
@@ -27,17 +27,20 @@ impl<S: Store> Host<S> for Alone<S> {
     fn greeted(
         &mut self,
         store: &mut S,
-        transfer: TransferId,
+        greeting: &Greeting,
         attempt: u32,
         _: &Cancel,
-    ) -> Option<Parked<S>> {
-        let (former, parked) = self.left.take()?;
-        if !parked.serves(transfer, attempt) {
+    ) -> Result<Option<Parked<S>>, Stranger> {
+        if self.left.as_ref().is_some_and(|(_, parked)| parked.is_of_another(greeting)) {
+            return Err(Stranger);
+        }
+        let Some((former, parked)) = self.left.take() else { return Ok(None) };
+        if !parked.serves(greeting.transfer(), attempt) {
             parked.suspend(former);
-            return None;
+            return Ok(None);
         }
         *store = former;
-        Some(parked)
+        Ok(Some(parked))
     }
 
     /// Another process has it. Of one that serves a killed sender by the same command, that is over soon.
@@ -66,17 +69,21 @@ pub(super) struct Hooks<'h, S: Store> {
     pub(super) progress: u64,
 }
 
+/// A sender that is not the one whose transfer it names.
+pub(super) struct Stranger;
+
 /// Who runs a session, and knows of others.
 pub(super) trait Host<S: Store> {
     /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
-    /// It may put the store to which that belongs in the place of the session's own.
+    /// It may put the store to which that belongs in the place of the session's own. [`Stranger`]: the transfer is that of
+    /// another key.
     fn greeted(
         &mut self,
         store: &mut S,
-        transfer: TransferId,
+        greeting: &Greeting,
         attempt: u32,
         cancel: &Cancel,
-    ) -> Option<Parked<S>>;
+    ) -> Result<Option<Parked<S>>, Stranger>;
 
     /// Whether the sender may go on after its greeting; if not, waits for at most so long until it may. Meanwhile the sender
     /// hears that the session lives.

@@ -3,6 +3,7 @@
 //!
 //! Everything here works in the caller's thread, except that a [`Server`] gives each session a thread of its own.
 
+mod admit;
 mod cancel;
 mod clock;
 mod files;
@@ -15,6 +16,7 @@ mod rate;
 mod receive;
 mod reconnect;
 mod retry;
+mod secured;
 mod send;
 mod server;
 mod strangers;
@@ -28,6 +30,9 @@ use crate::error::Error;
 use crate::store::{Source, Store};
 use crate::types::Summary;
 
+#[cfg(feature = "secure")]
+pub use admit::AllowList;
+pub use admit::{Admit, Greeting};
 pub use cancel::Cancel;
 pub use clock::{Clock, SystemClock};
 pub use files::Files;

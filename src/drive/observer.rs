@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::store::Unsendable;
-use crate::types::{Event, Summary};
+use crate::types::{Event, PublicKey, Summary};
 
 /// Hears what happens, as it happens, in the thread of the transfer: the transfer waits meanwhile.
 ///
@@ -12,6 +12,12 @@ use crate::types::{Event, Summary};
 pub trait Observer {
     /// Something happened in the session.
     fn event(&mut self, event: &Event);
+
+    /// The peer has proved to have this key, before either side has greeted. On a stream that knows nothing of its ends
+    /// this is not said.
+    fn identified(&mut self, key: PublicKey) {
+        let _ = key;
+    }
 
     /// The source found an entry that it cannot send. The transfer goes on with the rest.
     fn unsendable(&mut self, entry: &Unsendable) {

@@ -1,14 +1,17 @@
 //! What a receiving session leaves behind when it loses its connection, for the next one to take up.
 
+use super::admit::Greeting;
 use super::files::Files;
 use crate::proto::Receiver;
 use crate::store::Store;
-use crate::types::{Summary, TransferId};
+use crate::types::{PublicKey, Summary, TransferId};
 
 /// What is left of a session that lost its connection: the machine, and the files that are open.
 pub(super) struct Parked<S: Store> {
     pub(super) receiver: Receiver,
     pub(super) files: Files<S::File>,
+    /// The key of its sender.
+    pub(super) key: Option<PublicKey>,
 }
 
 /// The store of a session that is no more, whose commits are under way.
@@ -20,13 +23,20 @@ pub(super) struct Ending<S: Store> {
 impl<S: Store> Parked<S> {
     #[cfg(test)]
     pub(super) const fn new(receiver: Receiver, files: Files<S::File>) -> Self {
-        Self { receiver, files }
+        Self { receiver, files, key: None }
     }
 
     /// Whether this attempt at a transfer may go on with it.
     pub(super) fn serves(&self, transfer: TransferId, attempt: u32) -> bool {
         let former = self.receiver.transfer();
         former.is_some_and(|(served, older)| served == transfer && older < attempt)
+    }
+
+    /// Whether it is of the same transfer, but came with another key.
+    pub(super) fn is_of_another(&self, greeting: &Greeting) -> bool {
+        let former = self.receiver.transfer();
+        self.key != greeting.key()
+            && former.is_some_and(|(served, _)| served == greeting.transfer())
     }
 
     /// The sum, if nothing that was offered is left to be done.

@@ -14,7 +14,7 @@ use super::transfer::Transfer;
 use crate::error::Error;
 use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step};
 use crate::store::{Begun, Store};
-use crate::types::{AbortCode, Event, Offer, Place, Refusal, Summary};
+use crate::types::{AbortCode, Event, Offer, Place, PublicKey, Refusal, Summary, TransferId};
 
 /// The receiving half with its store.
 struct Receiving<'s, S: Store> {
@@ -23,6 +23,8 @@ struct Receiving<'s, S: Store> {
     files: Files<S::File>,
     /// The progress on earlier connections.
     before: u64,
+    /// Its sender is not admitted.
+    is_refused: bool,
 }
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
@@ -34,21 +36,17 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ) -> Result<Summary, Error> {
         files::clear(store);
         let now = self.clock.now();
-        let mut receiver = Receiver::new(self.session_config(), random_bytes(), now);
-        if store.holds_content() {
-            receiver.prefer_roots();
-            receiver.compare_times();
-        }
-        let mut receiving = Receiving { store, receiver, files: Files::new(), before: 0 };
+        let receiver = Receiver::new(self.session_config(), random_bytes(), now);
+        let (files, is_refused) = (Files::new(), false);
+        let mut receiving = Receiving { store, receiver, files, before: 0, is_refused };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
         hooks.pulse.hears(0);
-        let Receiving { store, receiver, files, before } = receiving;
+        let Receiving { store, receiver, files, before, is_refused } = receiving;
         hooks.progress = receiver.progress().saturating_sub(before);
-        let parked = Parked { receiver, files };
+        let is_known = receiver.transfer().is_some() && !is_refused;
+        let parked = Parked { receiver, files, key: self.peer_key() };
         match &ended {
-            Err(error) if parked.receiver.transfer().is_some() && can_come_again(error) => {
-                hooks.left = Some(parked);
-            }
+            Err(error) if is_known && can_come_again(error) => hooks.left = Some(parked),
             _ => parked.let_go(store),
         }
         ended
@@ -61,6 +59,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         hooks: &mut Hooks<'_, S>,
     ) -> Result<Summary, Error> {
         let mut wire = Wire::new(stream, self.piece());
+        if let Some(binding) = self.secure(&mut wire)? {
+            receiving.receiver.bind(binding);
+        }
         let mut needed = 0;
         // The core needs more input than there is.
         let mut is_starved = false;
@@ -97,9 +98,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             match action {
                 ReceiveAction::Event(event) => {
                     if let Event::Greeted { transfer, attempt, .. } = event {
+                        let Some(left) = self.admit_sender(receiving, hooks, transfer, attempt)
+                        else {
+                            receiving.is_refused = true;
+                            receiving.receiver.end(now, AbortCode::NotAdmitted);
+                            continue;
+                        };
                         self.greeted = true;
-                        let store = &mut *receiving.store;
-                        let left = hooks.host.greeted(store, transfer, attempt, &self.cancel);
                         is_outdated = self.cancel.code() == Some(AbortCode::Superseded);
                         if let Some(left) = left {
                             receiving.adopt(left);
@@ -165,6 +170,36 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 action => receiving.act(action)?,
             }
         }
+    }
+}
+
+impl<O: Observer, C: Clock> Transfer<O, C> {
+    /// Decides whether the sender is admitted, before anything of the store is looked at, and gives what an earlier connection
+    /// of its transfer left. `None`: it is not.
+    fn admit_sender<S: Store>(
+        &self,
+        receiving: &mut Receiving<'_, S>,
+        hooks: &mut Hooks<'_, S>,
+        transfer: TransferId,
+        attempt: u32,
+    ) -> Option<Option<Parked<S>>> {
+        let Receiving { store, receiver, .. } = receiving;
+        let greeting = self.access.greeting(true, transfer, receiver.peer_proof());
+        if !self.access.admits(&greeting) {
+            return None;
+        }
+        if let Some(proof) = self.access.proof(false, transfer) {
+            receiver.prove(proof);
+        }
+        if store.holds_content() {
+            receiver.prefer_roots();
+            receiver.compare_times();
+        }
+        hooks.host.greeted(store, &greeting, attempt, &self.cancel).ok()
+    }
+
+    fn peer_key(&self) -> Option<PublicKey> {
+        self.access.channel.as_ref()?.peer_key()
     }
 }
 

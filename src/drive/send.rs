@@ -11,7 +11,7 @@ use crate::config::Deadlines;
 use crate::error::Error;
 use crate::proto::{SendAction, Sender};
 use crate::store::{Readers, Source};
-use crate::types::{Event, Summary, TransferId};
+use crate::types::{AbortCode, Event, Summary, TransferId};
 
 /// The sending half with its source.
 pub(super) struct Sending<'s, S: Source> {
@@ -28,6 +28,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         stream: T,
     ) -> Result<Summary, Error> {
         let mut wire = Wire::new(stream, self.piece());
+        if let Some(binding) = self.secure(&mut wire)? {
+            sending.sender.bind(binding);
+        }
+        if let Some(proof) = self.access.proof(true, sending.transfer) {
+            sending.sender.prove(proof);
+        }
         let mut needed = 0;
         // The core needs more input than there is.
         let mut is_starved = false;
@@ -47,7 +53,14 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             };
             match action {
                 SendAction::Event(event) => {
-                    self.greeted |= matches!(event, Event::Greeted { .. });
+                    if let Event::Greeted { transfer, .. } = event {
+                        let proof = sending.sender.peer_proof();
+                        if !self.access.admits(&self.access.greeting(false, transfer, proof)) {
+                            sending.sender.end(AbortCode::NotAdmitted);
+                            continue;
+                        }
+                        self.greeted = true;
+                    }
                     self.observer.event(&event);
                 }
                 SendAction::NextEntry => match sending.source.next_entry() {

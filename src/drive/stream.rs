@@ -187,6 +187,15 @@ impl<T: Read + Write> Wire<T> {
         }
     }
 
+    /// Flushes the stream once, with nothing to be written.
+    pub(super) fn flush_stream(&mut self) -> Result<Moved, Error> {
+        match self.stream.flush() {
+            Ok(()) => Ok(Moved::Bytes(0)),
+            Err(error) if is_tick(&error) => Ok(Moved::Tick),
+            Err(error) => Err(transport(Operation::Write, error)),
+        }
+    }
+
     fn reserve(&mut self, end: usize) {
         if self.output.len() < end {
             self.output.resize(end, 0);

@@ -1,8 +1,10 @@
 //! One transfer over blocking streams.
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::admit::{Access, Admit};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::host::Alone;
@@ -21,7 +23,9 @@ use crate::config::Config;
 use crate::error::{Error, Operation};
 use crate::proto::{Failure, Receiver, Sender};
 use crate::store::{Readers, Source, Store};
-use crate::transport::Connector;
+#[cfg(feature = "secure")]
+use crate::transport::secure::TicketSecret;
+use crate::transport::{Channel, Connector};
 use crate::types::{AbortCode, Summary, TransferId};
 
 /// One side of a transfer: its configuration, who hears of it, who may stop it, and how it reconnects.
@@ -54,6 +58,7 @@ pub struct Transfer<O = (), C = SystemClock> {
     pub(super) retry: Retry,
     pub(super) limit: Option<RateLimit>,
     pub(super) clock: C,
+    pub(super) access: Access,
     /// The peer of this connection has greeted: it speaks haul, so that a lost connection is worth another.
     pub(super) greeted: bool,
 }
@@ -70,8 +75,8 @@ impl<O, C> Transfer<O, C> {
     /// Who hears of what happens; see [`Observer`].
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> Transfer<P, C> {
-        let Self { config, cancel, retry, limit, clock, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, greeted }
+        let Self { config, cancel, retry, limit, clock, access, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, access, greeted }
     }
 
     /// Who may stop the transfer.
@@ -95,11 +100,35 @@ impl<O, C> Transfer<O, C> {
         self
     }
 
+    /// What the stream knows of its other end that [`send`](Transfer::send) or [`receive`](Transfer::receive) is given next.
+    /// Connectors say so by themselves. A peer whose stream is a channel does not talk to one that has none.
+    #[must_use]
+    pub fn channel(mut self, channel: Channel) -> Self {
+        self.access.channel = Some(channel);
+        self
+    }
+
+    /// Who may be at the other end. Default: anybody. Whoever is not admitted is told so, and the transfer ends with
+    /// [`AbortCode::NotAdmitted`]; but one that [waits](Connector::is_waiting) for its peer goes on waiting.
+    #[must_use]
+    pub fn admit(mut self, admit: impl Admit + 'static) -> Self {
+        self.access.admit = Some(Arc::new(admit));
+        self
+    }
+
+    /// Proves to the other end to have the secret of a ticket, wherever there is a channel to prove it on.
+    #[cfg(feature = "secure")]
+    #[must_use]
+    pub fn ticket(mut self, secret: TicketSecret) -> Self {
+        self.access.ticket = Some(secret);
+        self
+    }
+
     /// Another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Transfer<O, D> {
-        let Self { config, observer, cancel, retry, limit, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, greeted }
+        let Self { config, observer, cancel, retry, limit, access, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, access, greeted }
     }
 
     /// The observer, for what it has gathered.
@@ -125,7 +154,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         stream: T,
     ) -> Result<Summary, Error> {
         let mut sending = self.sending(source)?;
-        self.run_sender(&mut sending, stream)
+        let ended = self.run_sender(&mut sending, stream);
+        self.access.channel = None;
+        ended
     }
 
     /// Sends all entries of `source` over as many connections as it takes.
@@ -166,6 +197,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut host = Alone::new(None);
         let mut hooks = Hooks::new(&mut host, Pulse::default());
         let ended = self.run_receiver(store, stream, &mut hooks);
+        self.access.channel = None;
         if let Some(left) = hooks.left {
             left.let_go(store);
         }
@@ -234,10 +266,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let before = progress.progress();
             self.greeted = false;
             let error = match connector.connect() {
-                Ok(stream) => match run(self, progress, attempt, stream) {
-                    Ok(summary) => return Ok(summary),
-                    Err(error) => error,
-                },
+                Ok(stream) => {
+                    self.access.channel = connector.channel(&stream);
+                    match run(self, progress, attempt, stream) {
+                        Ok(summary) => return Ok(summary),
+                        Err(error) => error,
+                    }
+                }
                 Err(tick) if connector.is_waiting() && tick.kind() == ErrorKind::WouldBlock => {
                     // It waits for the peer to come; at first for as long as it takes.
                     if self.cancel.is_cancelled() {

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use super::{Acceptor, Connector, Peer};
+use super::{Acceptor, Channel, Connector, Peer};
 
 /// Connects by accepting: for a sender that listens, or a receiver that is to take one transfer from whoever comes.
 ///
@@ -44,6 +44,10 @@ impl<A: Acceptor> Connector for Listening<A> {
 
     fn is_waiting(&self) -> bool {
         true
+    }
+
+    fn channel(&self, stream: &A::Stream) -> Option<Channel> {
+        self.acceptor.channel(stream)
     }
 }
 

@@ -35,6 +35,7 @@
     reason = "sockets, pipes, child processes and timeouts live here"
 )]
 
+mod channel;
 #[cfg(any(unix, windows))]
 pub mod exec;
 pub mod line;
@@ -57,6 +58,7 @@ use std::path::PathBuf;
 
 use crate::types::Escaped;
 
+pub use self::channel::Channel;
 pub use self::line::Line;
 pub use self::listening::Listening;
 pub use self::stdio::Stdio;
@@ -92,6 +94,12 @@ pub trait Connector {
     fn is_waiting(&self) -> bool {
         false
     }
+
+    /// What a stream that it gave knows of its other end. Default: nothing.
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        let _ = stream;
+        None
+    }
 }
 
 /// Waits for peers to open streams.
@@ -119,6 +127,12 @@ pub trait Acceptor {
     ///
     /// Default: none. A server that serves once then ends when `accept` returns by itself.
     fn waker(&self) -> Option<Waker> {
+        None
+    }
+
+    /// What a stream that it gave knows of its other end. Default: nothing.
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        let _ = stream;
         None
     }
 }
@@ -163,6 +177,10 @@ impl<C: Connector + ?Sized> Connector for &mut C {
     fn is_waiting(&self) -> bool {
         (**self).is_waiting()
     }
+
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        (**self).channel(stream)
+    }
 }
 
 impl<C: Connector + ?Sized> Connector for Box<C> {
@@ -174,6 +192,10 @@ impl<C: Connector + ?Sized> Connector for Box<C> {
 
     fn is_waiting(&self) -> bool {
         (**self).is_waiting()
+    }
+
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        (**self).channel(stream)
     }
 }
 
@@ -187,6 +209,10 @@ impl<A: Acceptor + ?Sized> Acceptor for &mut A {
     fn waker(&self) -> Option<Waker> {
         (**self).waker()
     }
+
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        (**self).channel(stream)
+    }
 }
 
 impl<A: Acceptor + ?Sized> Acceptor for Box<A> {
@@ -198,6 +224,10 @@ impl<A: Acceptor + ?Sized> Acceptor for Box<A> {
 
     fn waker(&self) -> Option<Waker> {
         (**self).waker()
+    }
+
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        (**self).channel(stream)
     }
 }
 

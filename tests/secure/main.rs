@@ -1,6 +1,9 @@
-//! Sessions over the secure transport: with a server and its deadlines, and with keys that are not expected.
+//! Sessions over the secure transport: with a server and its deadlines, with keys that are not expected, and under attack.
 #![cfg(all(feature = "secure", feature = "testing"))]
 #![expect(clippy::expect_used, reason = "this is a test")]
+
+mod admission;
+mod attacks;
 
 use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;

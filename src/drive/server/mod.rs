@@ -8,12 +8,13 @@ mod session;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{panic, thread};
 
 use self::registry::{Bounds, PAUSE, Room, Shared};
 use self::session::{Late, Observing, serve};
+use super::admit::{Access, Admit};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::liveness::Pulse;
@@ -77,6 +78,7 @@ pub struct Server<A, S, C = SystemClock> {
     limit: Option<RateLimit>,
     remember: Duration,
     cancel: Cancel,
+    access: Access,
     clock: C,
 }
 
@@ -92,6 +94,7 @@ impl<A, S> Server<A, S> {
             limit: None,
             remember: Retry::default().patience,
             cancel: Cancel::new(),
+            access: Access::default(),
             clock: SystemClock::new(),
         }
     }
@@ -164,11 +167,21 @@ impl<A, S, C> Server<A, S, C> {
         self
     }
 
+    /// Who may send. Default: anybody. Whoever is not admitted is told so, holds no place, and nothing of the store is looked
+    /// at for it. Where [channels](Acceptor::channel) know their ends, a transfer is that of the key that it came with, for as
+    /// long as anything of it is remembered: another key can neither go on with it nor end it.
+    #[must_use]
+    pub fn admit(mut self, admit: impl Admit + 'static) -> Self {
+        self.access.admit = Some(Arc::new(admit));
+        self
+    }
+
     /// Another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Server<A, S, D> {
-        let Self { acceptor, store, config, bounds, once, limit, remember, cancel, .. } = self;
-        Server { acceptor, store, config, bounds, once, limit, remember, cancel, clock }
+        let Self { acceptor, store, config, bounds, once, limit, remember, cancel, access, .. } =
+            self;
+        Server { acceptor, store, config, bounds, once, limit, remember, cancel, access, clock }
     }
 
     /// Who may stop the server, and all of its sessions. Their senders are told that it goes away, and come again for as long
@@ -269,6 +282,8 @@ where
                         .clock(self.clock.clone())
                         .observer(observer);
                     transfer.limit.clone_from(&self.limit);
+                    transfer.access = self.access.clone();
+                    transfer.access.channel = self.acceptor.channel(&stream);
                     let run = move || serve(transfer, stream, (id, pulse), shared);
                     let thread = thread::Builder::new().name(format!("haul-session-{id}"));
                     match thread.spawn_scoped(scope, run) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::places::Places;
 use self::tidy::Leaving;
+use super::super::admit::Greeting;
 use super::super::cancel::Cancel;
 use super::super::clock::{Clock, SystemClock};
 use super::super::liveness::{Heard, Pulse};
@@ -17,7 +18,7 @@ use super::super::parked::{Ending, Parked};
 use super::id::SessionId;
 use crate::store::Store;
 use crate::transport::Waker;
-use crate::types::{Summary, TransferId};
+use crate::types::{PublicKey, Summary, TransferId};
 
 pub(super) use self::places::{Admission, Bounds};
 
@@ -62,6 +63,8 @@ struct Board<S: Store> {
 struct Active {
     cancel: Cancel,
     pulse: Pulse,
+    /// The key of the sender whose transfer it serves.
+    key: Option<PublicKey>,
     waits: Waits,
     /// It gives up its place for one that waits.
     yields: bool,
@@ -99,6 +102,8 @@ pub(super) enum Greeted<S: Store> {
     Superseded,
     /// It goes on with what an earlier connection of it left, and has its place.
     GoesOn(Box<Lot<S>>),
+    /// The transfer is that of another key: nothing was done.
+    OfAnother,
     /// It needs a place.
     Begins,
 }
@@ -167,9 +172,10 @@ impl<S: Store, K: Clock> Shared<S, K> {
     pub(super) fn enter(&self, id: SessionId, cancel: &Cancel, pulse: &Pulse) {
         let mut board = self.lock();
         let (cancel, pulse, waits) = (cancel.clone(), pulse.clone(), Waits::NotYet);
-        board
-            .active
-            .insert(id, Active { cancel, pulse, waits, yields: false, in_the_way_of: None });
+        board.active.insert(
+            id,
+            Active { cancel, pulse, key: None, waits, yields: false, in_the_way_of: None },
+        );
         for stranger in board.places.enter(id, self.clock.now()) {
             board.send_away(stranger);
         }
@@ -251,12 +257,16 @@ impl<S: Store, K: Clock> Shared<S, K> {
     pub(super) fn take_over(
         &self,
         id: SessionId,
-        transfer: TransferId,
+        greeting: &Greeting,
         attempt: u32,
         now: Duration,
     ) -> Greeted<S> {
+        let transfer = greeting.transfer();
         let start = self.clock.now();
         let mut board = self.lock();
+        if board.is_of_another(greeting) {
+            return Greeted::OfAnother;
+        }
         board.places.greet(id);
         loop {
             if board.places.is_leaving(id) {
@@ -272,6 +282,9 @@ impl<S: Store, K: Clock> Shared<S, K> {
             board = self.wait(board, PAUSE);
         }
         board.transfers.insert(transfer, (attempt, id));
+        if let Some(session) = board.active.get_mut(&id) {
+            session.key = greeting.key();
+        }
         board.unsure.remove(&transfer);
         if board.lots.contains_key(&transfer)
             && board.places.seat_again(id, self.clock.now())
@@ -396,6 +409,15 @@ impl<S: Store, K: Clock> Shared<S, K> {
 }
 
 impl<S: Store> Board<S> {
+    /// Whether a transfer of this id is served, or left, that came with another key.
+    fn is_of_another(&self, greeting: &Greeting) -> bool {
+        let is_left = |lot: &Lot<S>| lot.parked.key != greeting.key();
+        let serving = self.transfers.get(&greeting.transfer());
+        let serving = serving.and_then(|(_, session)| self.active.get(session));
+        serving.is_some_and(|session| session.key != greeting.key())
+            || self.lots.get(&greeting.transfer()).is_some_and(is_left)
+    }
+
     /// Tells a connection to end that has lost its place among the strangers.
     fn send_away(&self, id: SessionId) {
         if let Some(session) = self.active.get(&id) {

@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::id::SessionId;
+use crate::drive::admit::Greeting;
 use crate::drive::cancel::Cancel;
 use crate::drive::clock::Clock;
-use crate::drive::host::{Hooks, Host};
+use crate::drive::host::{Hooks, Host, Stranger};
 use crate::drive::liveness::Pulse;
 use crate::drive::observer::Observer;
 use crate::drive::parked::Parked;
@@ -17,7 +18,7 @@ use crate::drive::transfer::Transfer;
 use crate::error::Error;
 use crate::store::Store;
 use crate::transport::Peer;
-use crate::types::{Event, Summary, TransferId};
+use crate::types::{Event, PublicKey, Summary};
 
 /// Serves one connection, in a thread of its own.
 pub(super) fn serve<S, T, O, C>(
@@ -77,11 +78,12 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
     fn greeted(
         &mut self,
         store: &mut S,
-        transfer: TransferId,
+        greeting: &Greeting,
         attempt: u32,
         cancel: &Cancel,
-    ) -> Option<Parked<S>> {
-        match self.shared.take_over(self.id, transfer, attempt, self.clock.now()) {
+    ) -> Result<Option<Parked<S>>, Stranger> {
+        Ok(match self.shared.take_over(self.id, greeting, attempt, self.clock.now()) {
+            Greeted::OfAnother => return Err(Stranger),
             Greeted::Superseded => {
                 cancel.supersede();
                 None
@@ -92,7 +94,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
                 *store = kept;
                 Some(parked)
             }
-        }
+        })
     }
 
     fn admits(&mut self, wait: Duration, cancel: &Cancel) -> bool {
@@ -140,6 +142,7 @@ pub(super) struct Late<'f, F, O, C> {
     observing: &'f Mutex<Observing<F>>,
     clock: C,
     observer: Option<O>,
+    key: Option<PublicKey>,
     greeted: Option<Event>,
 }
 
@@ -151,16 +154,19 @@ impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Late<'f, F, O, 
         observing: &'f Mutex<Observing<F>>,
         clock: C,
     ) -> Self {
-        Self { id, peer, cancel, observing, clock, observer: None, greeted: None }
+        Self { id, peer, cancel, observing, clock, observer: None, key: None, greeted: None }
     }
 
     fn observer(&mut self) -> &mut O {
-        let Self { id, peer, observing, observer, greeted, .. } = self;
+        let Self { id, peer, observing, observer, key, greeted, .. } = self;
         observer.get_or_insert_with(|| {
             let mut made = {
                 let mut observing = observing.lock().unwrap_or_else(PoisonError::into_inner);
                 (observing.make)(*id, peer)
             };
+            if let Some(key) = key.take() {
+                made.identified(key);
+            }
             if let Some(event) = greeted.take() {
                 made.event(&event);
             }
@@ -176,6 +182,10 @@ impl<F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Observer for Late<'
             Event::Waiting { .. } if self.observer.is_none() => {}
             event => self.observer().event(event),
         }
+    }
+
+    fn identified(&mut self, key: PublicKey) {
+        self.key = Some(key);
     }
 
     fn ended(&mut self, result: &Result<Summary, Error>) {

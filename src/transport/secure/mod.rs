@@ -53,7 +53,7 @@ use std::io;
 pub use self::key::SecretKey;
 pub use self::stream::{SecureError, SecureStream};
 pub use self::ticket::{Ticket, TicketError, TicketSecret};
-use super::{Acceptor, Connector, Peer, Waker};
+use super::{Acceptor, Channel, Connector, Peer, Waker};
 pub use crate::types::{KeyError, PublicKey};
 
 /// Makes secure transports of others.
@@ -107,6 +107,13 @@ impl Secure {
     }
 }
 
+impl<A> SecureAcceptor<A> {
+    /// The acceptor below.
+    pub const fn get_ref(&self) -> &A {
+        &self.inner
+    }
+}
+
 impl Expect {
     /// This key, and no other.
     #[must_use]
@@ -144,6 +151,10 @@ impl<C: Connector> Connector for SecureConnector<C> {
     fn is_waiting(&self) -> bool {
         self.inner.is_waiting()
     }
+
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        Some(stream.channel())
+    }
 }
 
 impl<A: Acceptor> Acceptor for SecureAcceptor<A> {
@@ -156,5 +167,9 @@ impl<A: Acceptor> Acceptor for SecureAcceptor<A> {
 
     fn waker(&self) -> Option<Waker> {
         self.inner.waker()
+    }
+
+    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
+        Some(stream.channel())
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustls::{Connection, Error};
 
 use super::tls::{self, Seen};
+use crate::transport::Channel;
 use crate::types::PublicKey;
 use crate::types::tick::is_tick;
 
@@ -21,6 +22,7 @@ pub struct SecureStream<S: Read + Write> {
     tls: Connection,
     /// The key that was shown and not expected.
     seen: Seen,
+    channel: Channel,
     /// What was read from the stream below and not given to `tls`: `start..end`.
     input: Vec<u8>,
     start: usize,
@@ -84,6 +86,7 @@ impl<S: Read + Write> SecureStream<S> {
             io,
             tls,
             seen,
+            channel: Channel::new(),
             input: Vec::new(),
             start: 0,
             end: 0,
@@ -108,6 +111,13 @@ impl<S: Read + Write> SecureStream<S> {
             return None;
         }
         self.tls.export_keying_material([0; 32], BINDING, None).ok()
+    }
+
+    /// Who is at the other end, for whoever does not have the stream any more when that is known: to be given to
+    /// [`Transfer::channel`](crate::Transfer::channel) before the stream is.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Says that nothing will follow, so that the other end can tell the end from a cut. Dropping the stream does it too, and
@@ -159,11 +169,14 @@ impl<S: Read + Write> SecureStream<S> {
             }
         }
         self.owes = true;
-        if self.tls.alpn_protocol() != Some(tls::PROTOCOL) || tls::key_of_peer(&self.tls).is_none()
-        {
+        let key = tls::key_of_peer(&self.tls);
+        let Some(key) = key.filter(|_| self.tls.alpn_protocol() == Some(tls::PROTOCOL)) else {
             return Err(self.fail(SecureError::Incompatible));
-        }
+        };
         self.phase = Phase::Open;
+        if let Some(binding) = self.binding() {
+            self.channel.establish(binding, key);
+        }
         Ok(())
     }
 
@@ -175,6 +188,10 @@ impl<S: Read + Write> SecureStream<S> {
         if self.phase == Phase::Fresh && !self.is_cut {
             match self.input.first() {
                 Some(&byte) if !RECORDS.contains(&byte) => {
+                    // Whoever dialed in another language waits for an answer, and can say what it is.
+                    if matches!(self.tls, Connection::Server(_)) {
+                        let _ = self.io.write(ALERT).and_then(|_| self.io.flush());
+                    }
                     return Err(self.fail(SecureError::NotTls { byte }));
                 }
                 _ => self.phase = Phase::Greeting,
@@ -363,6 +380,9 @@ fn lie() -> io::Error {
 
 /// What a session of TLS can begin with: an alert, or a handshake (RFC 8446, section 5.1).
 const RECORDS: [u8; 2] = [0x15, 0x16];
+
+/// A record that says, in clear: `unexpected_message`, which is fatal (RFC 8446, section 6.2).
+const ALERT: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a];
 
 /// What the exporter is asked for.
 const BINDING: &[u8] = b"EXPORTER-haul-channel-1";

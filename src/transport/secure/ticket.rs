@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-use crate::types::{KeyError, PublicKey, base32};
+use crate::types::{KeyError, PublicKey, TransferId, base32};
 
 /// Where whoever listens is, which key it has, and the secret by which it admits somebody whose key it does not know.
 ///
@@ -55,6 +55,19 @@ impl TicketSecret {
             .fill(&mut *secret)
             .map_err(|_| io::Error::other("the system gives no random numbers for a ticket"))?;
         Ok(Self(secret))
+    }
+
+    /// What proves on a channel, by either role, to have the secret: rule M-1b of the wire document.
+    pub(crate) fn proof(
+        &self,
+        is_of_sender: bool,
+        binding: &[u8; 32],
+        transfer: TransferId,
+    ) -> [u8; 32] {
+        let key = Zeroizing::new(blake3::derive_key(PROOF, &*self.0));
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        hasher.update(&[u8::from(!is_of_sender)]).update(binding).update(transfer.as_bytes());
+        hasher.finalize().into()
     }
 
     fn write_text(&self, text: &mut String) {
@@ -174,6 +187,8 @@ const CHECK: usize = 4;
 const TEXT: usize = base32::text_len(SECRET + CHECK);
 
 const SCHEME: &str = "haul://";
+
+const PROOF: &str = "haul wire 1: proof of a ticket";
 
 const PURPOSE: &str = "haul: check of the secret of a ticket, version 1";
 

@@ -185,7 +185,7 @@ impl<'c> Flood<'c> {
             Step::New if kind == Kind::Silent => Does::Ends,
             Step::New => {
                 *attempt += 1;
-                match self.shared.take_over(id, *transfer, *attempt, now) {
+                match self.shared.take_over(id, &tests::greeting(*transfer, None), *attempt, now) {
                     Greeted::Begins => self.asks(id, now),
                     _ => Does::Ends,
                 }

@@ -92,7 +92,10 @@ fn begin(shared: &Shared<Odd>, number: u8) -> bool {
     let (session, cancel) = (SessionId(number.into()), Cancel::new());
     shared.enter(session, &cancel, &Pulse::default());
     let transfer = TransferId::new([number; 16]);
-    assert!(matches!(shared.take_over(session, transfer, 1, SECOND), Greeted::Begins));
+    assert!(matches!(
+        shared.take_over(session, &tests::greeting(transfer, None), 1, SECOND),
+        Greeted::Begins
+    ));
     let is_seated =
         shared.admit(session, Duration::ZERO) == Admission::Yes && shared.seat(session, &cancel);
     if !is_seated {

@@ -29,6 +29,11 @@ fn id(transfer: u8) -> TransferId {
     TransferId::new([transfer; 16])
 }
 
+pub(super) fn greeting(transfer: TransferId, key: Option<u8>) -> Greeting {
+    let channel = key.map(|key| ([key; 32], PublicKey::from_bytes([key; 32])));
+    Greeting { channel, is_of_sender: true, transfer, proof: None }
+}
+
 fn receiver() -> Receiver {
     Receiver::new(Config::default(), [0; 16], Duration::ZERO)
 }
@@ -50,8 +55,13 @@ impl Server {
 
     /// Whether it found a lot of its own, or else whether it got a place by offering something; `None`: it is superseded.
     fn take_over(&self, session: &Session, transfer: u8, attempt: u32) -> Option<(bool, bool)> {
-        match self.shared.take_over(session.id, id(transfer), attempt, 100 * SECOND) {
-            Greeted::Superseded => None,
+        match self.shared.take_over(
+            session.id,
+            &greeting(id(transfer), None),
+            attempt,
+            100 * SECOND,
+        ) {
+            Greeted::Superseded | Greeted::OfAnother => None,
             Greeted::GoesOn(_) => Some((true, true)),
             Greeted::Begins => Some((false, self.seat(session))),
         }
@@ -72,6 +82,28 @@ impl Server {
         let board = self.shared.lock();
         board.places.taken(self.shared.clock.now()) + board.lots.len()
     }
+}
+
+#[test]
+fn transfer_of_one_key_is_neither_evicted_nor_gone_on_with_by_another() {
+    let server = Server::new(4);
+    let by = |session: &Session, attempt, key| {
+        server.shared.take_over(session.id, &greeting(id(1), key), attempt, 100 * SECOND)
+    };
+    let (owner, thief) = (server.enter(0), server.enter(1));
+    assert!(matches!(by(&owner, 1, Some(1)), Greeted::Begins) && server.seat(&owner));
+    for key in [Some(2), None] {
+        assert!(matches!(by(&thief, 9, key), Greeted::OfAnother));
+        assert!(!owner.cancel.is_cancelled() && server.shared.lock().places.is_stranger(thief.id));
+    }
+    let (store, mut parked) = left();
+    parked.key = Some(PublicKey::from_bytes([1; 32]));
+    server.shared.leave(owner.id, None, Some((store, parked)), 100 * SECOND);
+    for key in [Some(2), None] {
+        assert!(matches!(by(&thief, 9, key), Greeted::OfAnother));
+    }
+    let again = server.enter(2);
+    assert!(matches!(by(&again, 2, Some(1)), Greeted::GoesOn(_)));
 }
 
 #[test]
@@ -335,7 +367,7 @@ fn sender_that_comes_back_gets_its_place_from_one_that_has_offered_nothing() {
     let (old, other, new) = (server.enter(0), server.enter(1), server.enter(2));
     server.take_over(&old, 1, 1);
     server.lose(&old, SECOND);
-    let begins = server.shared.take_over(other.id, id(2), 1, SECOND);
+    let begins = server.shared.take_over(other.id, &greeting(id(2), None), 1, SECOND);
     assert!(matches!(begins, Greeted::Begins));
     assert_eq!(server.shared.admit(other.id, Duration::ZERO), Admission::Yes);
     assert_eq!(server.take_over(&new, 1, 2), Some((true, true)));
