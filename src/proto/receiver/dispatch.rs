@@ -246,7 +246,7 @@ impl Receiver {
             }
             Message::Withdraw { entry, reason } => {
                 let incoming = self.entries.get(&entry).ok_or(unknown(entry, kind))?;
-                if matches!(incoming.phase, Phase::Committing { .. }) {
+                if matches!(incoming.phase, Phase::Committing { .. } | Phase::Waiting) {
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                 }
                 self.withdrawn(entry, reason.into());

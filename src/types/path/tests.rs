@@ -58,6 +58,26 @@ fn name_known_as_a_trick_is_refused_by_its_rule() {
     }
 }
 
+/// Of several faults, the order of the wire document decides which is named.
+#[test]
+fn name_with_two_faults_is_refused_for_the_first() {
+    let long = "x".repeat(256);
+    let deep = vec!["x"; 129].join("/");
+    for (name, rule) in [
+        (format!("{long}/.."), NameError::TooLong { bytes: 256, limit: 255 }),
+        (format!("../{long}"), NameError::Dots),
+        (format!("{long}."), NameError::Trailing),
+        (format!("/{deep}"), NameError::Empty),
+        (format!("{deep}/.."), NameError::TooDeep { limit: 128 }),
+        (format!("{deep}/a:b"), NameError::Byte { byte: b':' }),
+        ("x:".repeat(2048), NameError::TooLong { bytes: 4096, limit: 4095 }),
+        ("aux /con".to_owned(), NameError::Trailing),
+        ("con/aux ".to_owned(), NameError::Device),
+    ] {
+        assert_eq!(RelPath::parse(name.as_bytes()), Err(rule), "{name}");
+    }
+}
+
 #[test]
 fn name_that_only_looks_odd_is_accepted() {
     for name in [

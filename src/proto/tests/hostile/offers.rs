@@ -42,6 +42,18 @@ fn sender_that_speaks_of_an_entry_never_offered_is_a_breach() {
     }
 }
 
+/// All that a sender has to say of a folder is its offer, also while the folder waits for what is in it.
+#[test]
+fn sender_that_takes_back_a_folder_that_waits_is_a_breach() {
+    let reason = Reason { code: 1, first: 0, second: 0 };
+    let entry = EntryId::new(1);
+    let mut rogue = sender();
+    rogue.say(&Message::Offer(wire(0, b"d/a", Some(2048))));
+    rogue.say(&Message::Offer(WireOffer { kind: Kind::Directory, ..wire(1, b"d", Some(0)) }));
+    rogue.say(&Message::Withdraw { entry, reason });
+    breach(rogue, ProtocolError::UnexpectedForEntry { kind: Name::Withdraw, entry });
+}
+
 #[test]
 fn sender_with_too_many_open_entries_is_a_breach() {
     let mut rogue = Rogue::sender(&limits(|l| l.open_entries(2)), Bob::default()).greeted();
