@@ -11,6 +11,8 @@ rounds=${1:-5}
 cd "$(dirname "$0")/.."
 [ -n "${HAUL:-}" ] || cargo build --release --locked --quiet
 haul=${HAUL:-$PWD/target/release/haul}
+# As nc does, in clear; KEYS= is what the command does by itself.
+keys=${KEYS---insecure}
 dir=$(mktemp -d /dev/shm/haul-bench.XXXXXX)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
 mkdir "$dir/in" "$dir/out"
@@ -22,10 +24,10 @@ listening() { until [ -s "$1" ]; do sleep 0.01; done; }
 
 transfer() { # FILE... ; leaves seconds in $dir/seconds, the peak memory of both sides in $dir/{send,receive}.kib
   rm -rf "$dir/out" "$dir/events"; mkdir "$dir/out"
-  /usr/bin/time -o "$dir/receive.kib" -f %M "$haul" receive "$dir/out" --listen 127.0.0.1:0 --once --json -q >"$dir/events" &
+  /usr/bin/time -o "$dir/receive.kib" -f %M "$haul" receive $keys "$dir/out" --listen 127.0.0.1:0 --once --json -q >"$dir/events" &
   listening "$dir/events"
   address=$(head -n 1 "$dir/events" | sed 's/.*"address":"\([^"]*\)".*/\1/')
-  /usr/bin/time -o "$dir/both" -f '%e %M' "$haul" send "$@" "$address" -q
+  /usr/bin/time -o "$dir/both" -f '%e %M' "$haul" send $keys "$@" "$address" -q
   wait
   cut -d' ' -f1 "$dir/both" >"$dir/seconds"; cut -d' ' -f2 "$dir/both" >"$dir/send.kib"
 }

@@ -15,6 +15,8 @@ rounds=${3:-3}
 cd "$(dirname "$0")/.."
 [ -n "${HAUL:-}" ] || cargo build --release --locked --quiet
 haul=${HAUL:-$PWD/target/release/haul}
+# As nc does, in clear; KEYS= is what the command does by itself.
+keys=${KEYS---insecure}
 near=${NEAR:-} far=${FAR:-}
 dir=$(mktemp -d "${DIR:-/dev/shm}/haul-link.XXXXXX")
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
@@ -27,11 +29,11 @@ listening() { until [ -s "$1" ]; do sleep 0.01; done; }
 haul_once() { # FILE... ; seconds to $dir/seconds, memory to $dir/{send,receive}.kib, events to $dir/sent
   rm -rf "$dir/out" "$dir/events"
   mkdir "$dir/out"
-  $far /usr/bin/time -o "$dir/receive.kib" -f %M "$haul" receive "$dir/out" --listen "$host:0" --once --json -q \
+  $far /usr/bin/time -o "$dir/receive.kib" -f %M "$haul" receive $keys "$dir/out" --listen "$host:0" --once --json -q \
     >"$dir/events" 2>"$dir/warning" &
   listening "$dir/events"
   address=$(head -n 1 "$dir/events" | sed 's/.*"address":"\([^"]*\)".*/\1/')
-  $near /usr/bin/time -o "$dir/both" -f '%e %M' "$haul" send "$@" "$address" --json -q >"$dir/sent"
+  $near /usr/bin/time -o "$dir/both" -f '%e %M' "$haul" send $keys "$@" "$address" --json -q >"$dir/sent"
   wait
   cut -d' ' -f1 "$dir/both" >"$dir/seconds"
   cut -d' ' -f2 "$dir/both" >"$dir/send.kib"

@@ -61,8 +61,9 @@
 //!
 //! # What is not
 //!
-//! - **Secrecy and identity.** The protocol neither encrypts nor authenticates: checks find accidents, not forgery. Run it
-//!   over a stream that does: `transport::secure` wraps any transport, with the feature `secure`; or ssh, TLS, a private network.
+//! - **Secrecy and identity, by itself.** The protocol neither encrypts nor authenticates: checks find accidents, not forgery. Run
+//!   it over a stream that does: `transport::secure` wraps any transport, with the feature `secure`, and [`Transfer::admit`] says
+//!   who may be there; or ssh, TLS, a private network.
 //! - **Deletion.** There is no message that removes anything.
 //! - **Compression, NAT traversal, relays.** A stream may do these; haul does not.
 //!
@@ -174,7 +175,7 @@
 //! | `fs` | [`store::fs`] | `cap-std`, `rustix`, `unicode-normalization` |
 //! | `secure` | `transport::secure`: encryption and identity over any transport | `rustls`, `ring`, `zeroize` |
 //! | `testing` | fault injection and conformance suites for your transports and stores | none |
-//! | `cli` (default) | the command | `tcp`, `fs`, `clap` and others |
+//! | `cli` (default) | the command | `tcp`, `fs`, `secure`, `clap` and others |
 //!
 //! A feature only adds; none changes what another does. An embedder takes `default-features = false`.
 //!

@@ -81,14 +81,18 @@ fn senders_to_one_receiver_with_one_new_name_are_settled_by_the_policy() {
     for policy in POLICIES {
         for seed in [1, 2] {
             let inbox = tempdir().unwrap();
-            let (bob, address) = Haul::receive(inbox.path(), &["--existing", policy]);
+            let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--existing", policy]);
             let contents = [content(1, SIZE), content(seed, SIZE)];
             let senders = contents.each_ref().map(|bytes| {
                 let outbox = tempdir().unwrap();
                 let file = outbox.path().join("a.bin");
                 fs::write(&file, bytes).unwrap();
                 let (address, open) = gate(address.clone(), SIZE as u64 / 2);
-                (Haul::start(["send", file.to_str().unwrap(), &address]), open, outbox)
+                (
+                    Haul::start(["send", "--insecure", file.to_str().unwrap(), &address]),
+                    open,
+                    outbox,
+                )
             });
             wait_for_both(inbox.path());
             let sent = senders.map(|(alice, open, outbox)| {
@@ -112,7 +116,9 @@ fn receivers_of_streams_in_one_folder_with_one_new_name_are_settled_by_the_polic
             let address = exec(inbox.path(), &format!("--existing {policy}"));
             let senders = contents.each_ref().map(|bytes| {
                 let mut command = quiet(HAUL);
-                command.args(["send", "-", "--name", "a.bin", &address]).stdin(Stdio::piped());
+                command
+                    .args(["send", "--insecure", "-", "--name", "a.bin", &address])
+                    .stdin(Stdio::piped());
                 let mut alice = Haul::spawn(command);
                 let mut stdin = alice.take_stdin();
                 stdin.write_all(&bytes[..SIZE / 2]).unwrap();
@@ -150,7 +156,7 @@ fn receivers_that_replace_one_name_at_once_leave_one_of_both_whole() {
         });
         let senders = outboxes.each_ref().map(|outbox| {
             let file = outbox.path().join("a.bin");
-            Haul::start(["send", file.to_str().unwrap(), &address, "--json"])
+            Haul::start(["send", "--insecure", file.to_str().unwrap(), &address, "--json"])
         });
         // At any moment, the name stands for one of them.
         let is_over = AtomicBool::new(false);

@@ -60,9 +60,10 @@ fn command_survives(cut: Cut) {
     let bytes = content(11, size);
     let file = outbox.path().join("large");
     fs::write(&file, &bytes).unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--once"]);
     let proxy = Proxy::new(&address, cut, std::iter::repeat(every));
-    let alice = Haul::start(["send", "--json", file.to_str().unwrap(), &proxy.address]);
+    let alice =
+        Haul::start(["send", "--insecure", "--json", file.to_str().unwrap(), &proxy.address]);
     let alice = alice.finish().code(0);
     bob.finish().code(0);
     assert_same(&fs::read(inbox.path().join("large")).unwrap(), &bytes);
@@ -93,9 +94,10 @@ fn server_counts_files_and_bytes_of_all_connections() {
     for name in ["a", "b", "c", "d"] {
         fs::write(tree.join(name), &bytes).unwrap();
     }
-    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--json"]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--once", "--json"]);
     let proxy = Proxy::new(&address, Cut::Fin, [28_000_000]);
-    let mut alice = Haul::start(["send", "--json", tree.to_str().unwrap(), &proxy.address]);
+    let mut alice =
+        Haul::start(["send", "--insecure", "--json", tree.to_str().unwrap(), &proxy.address]);
     alice.line(|line| line.contains("\"retry\""));
     for side in [alice, bob] {
         let events = side.finish().code(0).events();

@@ -90,11 +90,11 @@ fn receiver_that_refused_says_so_though_a_stranger_sent_nothing_before() {
     let file = outbox.path().join("a.txt");
     fs::write(&file, "new").unwrap();
     fs::write(inbox.path().join("a.txt"), "old").unwrap();
-    let (mut bob, address) = Haul::receive(inbox.path(), &["--once"]);
+    let (mut bob, address) = Haul::receive_in_clear(inbox.path(), &["--once"]);
     let stream = TcpConnector::new(address.parse().unwrap()).connect().unwrap();
     let nothing = Transfer::new(Config::default()).send(&mut MemorySource::new(), stream).unwrap();
     assert!(nothing.is_complete());
     bob.line(|line| line.starts_with("received 0 files"));
-    run(["send", file.to_str().unwrap(), &address]).code(4);
+    run(["send", "--insecure", file.to_str().unwrap(), &address]).code(4);
     bob.finish().code(4);
 }

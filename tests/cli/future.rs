@@ -145,7 +145,7 @@ fn send_to_a_receiver_of_a_later_version_is_told_at_once() {
         (1..=2, 1 << 30, ["features 0x40000000", "up to date"]),
     ] {
         let (address, thread) = receiver(versions, required);
-        run(["send", photo.to_str().unwrap(), &address]).code(3).one_error(&words);
+        run(["send", "--insecure", photo.to_str().unwrap(), &address]).code(3).one_error(&words);
         thread.join().unwrap();
     }
 }
@@ -153,7 +153,7 @@ fn send_to_a_receiver_of_a_later_version_is_told_at_once() {
 #[test]
 fn receive_from_a_sender_of_a_later_version_tells_both_and_goes_on() {
     let inbox = tempdir().unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--once"]);
     for (versions, required) in [(2..=3, 0), (1..=2, 1 << 30)] {
         let mut peer = Peer::new(TcpStream::connect(&address).unwrap());
         let ours = hello(false, versions, required);
@@ -165,7 +165,7 @@ fn receive_from_a_sender_of_a_later_version_tells_both_and_goes_on() {
         peer.bind(&ours, &theirs);
         assert_eq!(peer.hear(), (ABORT, INCOMPATIBLE.to_vec()));
     }
-    run(["send", photo_path().to_str().unwrap(), &address]).code(0);
+    run(["send", "--insecure", photo_path().to_str().unwrap(), &address]).code(0);
     let bob = bob.finish().code(0);
     let lines = bob.faults();
     assert_eq!(lines.len(), 2, "{bob:?}");
@@ -179,7 +179,7 @@ fn receive_from_a_sender_of_a_later_version_tells_both_and_goes_on() {
 #[test]
 fn receive_from_a_sender_that_also_speaks_this_version_goes_well() {
     let inbox = tempdir().unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--once"]);
     let mut peer = Peer::new(TcpStream::connect(&address).unwrap());
     let ours = hello(false, 1..=9, 0);
     peer.greet(&ours);
@@ -190,7 +190,7 @@ fn receive_from_a_sender_that_also_speaks_this_version_goes_well() {
     assert_eq!(peer.hear(), (OVER, vec![1]));
     peer.say(OUT, &[]);
     // That moved nothing, and so is not the one transfer.
-    run_with(["send", "-", "--name", "x", &address], b"x".to_vec()).code(0);
+    run_with(["send", "--insecure", "-", "--name", "x", &address], b"x".to_vec()).code(0);
     bob.finish().code(0);
     assert_eq!(names(inbox.path()), ["x"]);
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::common::{PATIENCE, is_long, poll, quiet};
+use crate::common::{PATIENCE, config_folder, is_long, poll, quiet};
 
 /// The command's file.
 pub(crate) const HAUL: &str = env!("CARGO_BIN_EXE_haul");
@@ -29,6 +29,7 @@ pub(crate) fn run_with<A: AsRef<OsStr>>(
     stdin: Vec<u8>,
 ) -> Finished {
     let mut command = assert_cmd::Command::new(HAUL);
+    command.env("HAUL_CONFIG_DIR", config_folder());
     let output = command.args(arguments).write_stdin(stdin).timeout(PATIENCE).output();
     let output = output.expect("the command runs");
     Finished {
@@ -95,6 +96,11 @@ impl Haul {
         let mut haul = Self::start(arguments);
         let address = haul.address();
         (haul, address)
+    }
+
+    /// The same in clear, where a test looks at the bytes.
+    pub(crate) fn receive_in_clear(folder: &Path, more: &[&str]) -> (Self, String) {
+        Self::receive(folder, &[more, &["--insecure"]].concat())
     }
 
     /// Where it listens, once it does.
@@ -210,9 +216,10 @@ impl Finished {
         self
     }
 
-    /// The lines on standard error, without the warning of who can reach a listener.
+    /// The lines on standard error, without the warnings of who can reach a listener, or be between.
     pub(crate) fn faults(&self) -> Vec<&str> {
-        let is_warning = |line: &&str| line.starts_with("haul: warning: listening on ");
+        let warnings = ["haul: warning: listening on ", "haul: warning: --insecure"];
+        let is_warning = |line: &&str| warnings.iter().any(|warning| line.starts_with(warning));
         self.stderr.lines().filter(|line| !is_warning(line)).collect()
     }
 

@@ -19,9 +19,9 @@ fn interrupted_sender_goes_on_when_run_again() {
     let bytes = content(7, SIZE);
     fs::write(&file, &bytes).unwrap();
     let file = file.to_str().unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &[]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &[]);
     let proxy = Proxy::new(&address, Cut::Hold, [SIZE as u64 / 2]);
-    let alice = Haul::start(["send", file, &proxy.address]);
+    let alice = Haul::start(["send", "--insecure", file, &proxy.address]);
     let held = proxy.held();
     let start = Instant::now();
     alice.interrupt();
@@ -34,7 +34,7 @@ fn interrupted_sender_goes_on_when_run_again() {
 
     // What travels the second time is about what was missing.
     let proxy = Proxy::new(&address, Cut::Fin, []);
-    run(["send", file, &proxy.address]).code(0);
+    run(["send", "--insecure", file, &proxy.address]).code(0);
     let passed = proxy.carried().bytes;
     assert!(passed < SIZE as u64 * 3 / 4, "{passed} of {SIZE} bytes travelled again");
     assert_same(&fs::read(inbox.path().join("large")).unwrap(), &bytes);
@@ -51,10 +51,11 @@ fn cut_connection_is_made_again_and_carries_only_what_is_missing() {
     let bytes = content(8, size as usize);
     let file = outbox.path().join("large");
     fs::write(&file, &bytes).unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--once"]);
     let first = size * 3 / 4;
     let proxy = Proxy::new(&address, Cut::Fin, [first]);
-    let sent = run(["send", "--json", file.to_str().unwrap(), &proxy.address]).code(0);
+    let sent =
+        run(["send", "--insecure", "--json", file.to_str().unwrap(), &proxy.address]).code(0);
     let carried = proxy.carried();
     assert_eq!((carried.cuts, carried.connections), (1, 2));
     // In flight when it was cut: what the system's buffers held.
@@ -73,11 +74,12 @@ fn cut_connection_is_made_again_and_carries_only_what_is_missing() {
 fn killed_receiver_started_again_is_found_and_the_transfer_goes_on() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let socket = format!("unix:{}", outbox.path().join("socket").display());
-    let receive = ["receive", inbox.path().to_str().unwrap(), "--listen", &socket, "--json"];
+    let receive =
+        ["receive", "--insecure", inbox.path().to_str().unwrap(), "--listen", &socket, "--json"];
     let mut bob = Haul::start(receive);
     bob.address();
     let mut send = crate::common::quiet(crate::haul::HAUL);
-    send.args(["send", "-", "--name", "stream", "--json", &socket]);
+    send.args(["send", "--insecure", "-", "--name", "stream", "--json", &socket]);
     send.stdin(std::process::Stdio::piped());
     let mut alice = Haul::spawn(send);
     let bytes = content(9, SIZE);
@@ -107,9 +109,16 @@ fn interrupted_receiver_ends_and_tells_its_sender() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let file = outbox.path().join("large");
     fs::write(&file, content(7, SIZE)).unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &[]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &[]);
     let proxy = Proxy::new(&address, Cut::Hold, [SIZE as u64 / 2]);
-    let alice = Haul::start(["send", file.to_str().unwrap(), &proxy.address, "--retry-for", "1s"]);
+    let alice = Haul::start([
+        "send",
+        "--insecure",
+        file.to_str().unwrap(),
+        &proxy.address,
+        "--retry-for",
+        "1s",
+    ]);
     let held = proxy.held();
     bob.interrupt();
     drop(held);
@@ -126,11 +135,12 @@ fn interrupted_receiver_ends_and_tells_its_sender() {
 fn receiver_that_is_restarted_in_good_order_is_found_again() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let socket = format!("unix:{}", outbox.path().join("socket").display());
-    let receive = ["receive", inbox.path().to_str().unwrap(), "--listen", &socket, "--json"];
+    let receive =
+        ["receive", "--insecure", inbox.path().to_str().unwrap(), "--listen", &socket, "--json"];
     let mut bob = Haul::start(receive);
     bob.address();
     let mut send = crate::common::quiet(crate::haul::HAUL);
-    send.args(["send", "-", "--name", "stream", "--json", &socket]);
+    send.args(["send", "--insecure", "-", "--name", "stream", "--json", &socket]);
     send.stdin(std::process::Stdio::piped());
     let mut alice = Haul::spawn(send);
     let bytes = content(9, SIZE);
@@ -166,7 +176,7 @@ fn ignored_signal_stays_ignored() {
     bob.signal("-TERM");
     bob.finish().code(130).one_error(&["stopping"]);
     // Not ignored, it ends the receiver.
-    let (bob, _) = Haul::receive(inbox.path(), &[]);
+    let (bob, _) = Haul::receive_in_clear(inbox.path(), &[]);
     bob.signal("-HUP");
     bob.finish().code(130).one_error(&["stopping"]);
 }
@@ -196,7 +206,7 @@ fn second_interrupt_ends_at_once() {
 fn idle_receiver_ends_at_ctrl_c() {
     let inbox = tempdir().unwrap();
     for arguments in [&[][..], &["--once"], &["--json"]] {
-        let (bob, _) = Haul::receive(inbox.path(), arguments);
+        let (bob, _) = Haul::receive_in_clear(inbox.path(), arguments);
         let start = Instant::now();
         bob.interrupt();
         bob.finish().code(130).one_error(&["stopping"]);

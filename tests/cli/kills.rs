@@ -83,7 +83,8 @@ impl Scene {
         let socket = format!("unix:{}", sockets.path().join("socket").display());
         let what = self.outbox.path().join("what").to_str().unwrap().to_owned();
         let into = self.inbox.path().to_str().unwrap().to_owned();
-        let receive = [&["receive", &into, "--listen", &socket][..], self.more].concat();
+        let receive =
+            [&["receive", "--insecure", &into, "--listen", &socket][..], self.more].concat();
         let bob = || {
             let mut bob = Haul::start(&receive);
             bob.address();
@@ -92,7 +93,8 @@ impl Scene {
         let mut receiver = bob();
         let limits: Vec<_> = moments.iter().map(|moment| moment.after).collect();
         let proxy = Proxy::new(&socket, Cut::Hold, limits);
-        let alice = || Haul::start(["send", &what, &proxy.address, "--retry-for", "60s"]);
+        let alice =
+            || Haul::start(["send", "--insecure", &what, &proxy.address, "--retry-for", "60s"]);
         let mut sender = alice();
         for Moment { side, .. } in moments {
             let connection = proxy.held();

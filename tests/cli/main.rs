@@ -25,6 +25,7 @@ mod help;
 mod hidden;
 mod interrupt;
 mod json;
+mod keys;
 mod kills;
 mod peers;
 mod plain;

@@ -33,7 +33,7 @@ fn peer(behave: impl FnOnce(TcpStream) + Send + 'static) -> (String, thread::Joi
 fn send_to(behave: impl FnOnce(TcpStream) + Send + 'static, words: &[&str]) -> Duration {
     let (address, thread) = peer(behave);
     let start = Instant::now();
-    run(["send", &photo(), &address]).code(3).one_error(words);
+    run(["send", "--insecure", &photo(), &address]).code(3).one_error(words);
     let took = start.elapsed();
     thread.join().unwrap();
     took
@@ -83,7 +83,7 @@ fn send_to_peers_that_say_nothing_ends_at_the_deadline() {
     let nc = NcBob.listen(&folder.path().join("nc"));
     let start = Instant::now();
     let to = [address, python.address.to_string(), nc.address.to_string()];
-    for alice in to.map(|address| Haul::start(["send", &photo(), &address])) {
+    for alice in to.map(|address| Haul::start(["send", "--insecure", &photo(), &address])) {
         alice.finish().code(3).one_error(&[
             "no greeting",
             "10 s",
@@ -104,7 +104,7 @@ fn receive_from_plain_senders_without_plain_is_told_and_goes_on() {
         return;
     }
     let inbox = tempdir().unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &["--once"]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--once"]);
     let to: SocketAddr = address.parse().unwrap();
     // The receiver may close before they have sent all: how they end is their affair.
     for sender in [&PythonAlice as &dyn Sender, &NcAlice] {
@@ -114,7 +114,7 @@ fn receive_from_plain_senders_without_plain_is_told_and_goes_on() {
         drop(sent);
     }
     assert_eq!(names(inbox.path()), [""; 0]);
-    run(["send", &photo(), &address]).code(0);
+    run(["send", "--insecure", &photo(), &address]).code(0);
     let bob = bob.finish().code(0);
     let lines = bob.faults();
     assert_eq!(lines.len(), 2, "{bob:?}");
@@ -128,7 +128,7 @@ fn receive_from_plain_senders_without_plain_is_told_and_goes_on() {
 #[test]
 fn receive_from_odd_senders_is_told_and_goes_on() {
     let inbox = tempdir().unwrap();
-    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--max-sessions", "4"]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &["--once", "--max-sessions", "4"]);
     // One that is gone at once, one that talks garbage, one that stays silent past the deadline.
     drop(TcpStream::connect(&address).unwrap());
     let mut garbage = TcpStream::connect(&address).unwrap();
@@ -140,7 +140,7 @@ fn receive_from_odd_senders_is_told_and_goes_on() {
     let _ = silent.read_to_end(&mut Vec::new());
     let took = start.elapsed();
     assert!((Duration::from_secs(9)..Duration::from_secs(15)).contains(&took), "{took:?}");
-    run(["send", &photo(), &address]).code(0);
+    run(["send", "--insecure", &photo(), &address]).code(0);
     let bob = bob.finish().code(0);
     for words in ["closed the connection", "does not speak haul", "no greeting"] {
         assert_eq!(bob.stderr.matches(words).count(), 1, "{words} in {bob:?}");
@@ -162,7 +162,7 @@ fn two_senders_are_told_so() {
 #[test]
 fn receiver_that_dies_before_its_receipt_is_no_success() {
     let inbox = tempdir().unwrap();
-    let (bob, real) = Haul::receive(inbox.path(), &[]);
+    let (bob, real) = Haul::receive_in_clear(inbox.path(), &[]);
     // It lets the greetings through, and little more.
     let relay = move |stream: TcpStream| {
         let server = TcpStream::connect(&real).unwrap();
@@ -181,7 +181,7 @@ fn receiver_that_dies_before_its_receipt_is_no_success() {
         answers.join().unwrap();
     };
     let (address, thread) = peer(relay);
-    let failed = run(["send", &photo(), &address, "--retry-for", "0s"]).code(3);
+    let failed = run(["send", "--insecure", &photo(), &address, "--retry-for", "0s"]).code(3);
     failed.one_error(&["run the same command again"]);
     thread.join().unwrap();
     bob.interrupt();

@@ -236,16 +236,24 @@ fn plain_wants_a_peer_and_a_single_path() {
 fn haul_sender_at_a_plain_receiver_is_told_and_nothing_is_saved() {
     let inbox = tempdir().unwrap();
     let place = inbox.path().join("photo.jpg");
-    let mut bob =
-        Haul::start(["receive", "--plain", place.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    let address = bob.address();
-    run(["send", photo_path().to_str().unwrap(), &address, "--retry-for", "0s"]).code(3);
-    bob.finish().code(3).one_error(&["the peer speaks haul", "leave --plain out"]);
-    assert_eq!(names(inbox.path()), [""; 0]);
+    for more in [&[][..], &["--insecure"]] {
+        let mut bob =
+            Haul::start(["receive", "--plain", place.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+        let (photo, address) = (photo_path(), bob.address());
+        let send = ["send", photo.to_str().unwrap(), &address, "--retry-for", "0s"];
+        run(send.iter().chain(more)).code(3);
+        bob.finish().code(3).one_error(&["the peer speaks haul", "leave --plain out"]);
+        assert_eq!(names(inbox.path()), [""; 0]);
+    }
     // A byte at a time, it is known all the same; and what only begins like it is a file like any other.
-    for (preface, code) in
-        [(&b"\x89haul\r\n\x1a"[..], 3), (b"\x89haul\r\n", 0), (b"\x89hauls\r\n", 0)]
-    {
+    for (preface, code) in [
+        (&b"\x89haul\r\n\x1a"[..], 3),
+        (b"\x89haul\r\n", 0),
+        (b"\x89hauls\r\n", 0),
+        (b"\x16\x03\x01\x00\xc4\x01 \x06haul/1", 3),
+        (b"\x16\x03\x01 and no haul", 0),
+        (b"\x16\x04\x06haul/1", 0),
+    ] {
         let mut bob =
             Haul::start(["receive", "--plain", place.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
         let mut alice = TcpStream::connect(bob.address()).unwrap();

@@ -18,14 +18,14 @@ fn photo_name() -> String {
 
 /// `haul send --listen` on a free port of loopback.
 fn listening(paths: &[&str], more: &[&str]) -> (Haul, String) {
-    let listen = ["send", "--listen", "127.0.0.1:0"];
+    let listen = ["send", "--insecure", "--listen", "127.0.0.1:0"];
     let mut alice = Haul::start(listen.iter().chain(paths).chain(more));
     let address = alice.address();
     (alice, address)
 }
 
 fn fetch(folder: &Path, address: &str, more: &[&str]) -> Haul {
-    let arguments = ["receive", folder.to_str().unwrap(), "--connect", address];
+    let arguments = ["receive", "--insecure", folder.to_str().unwrap(), "--connect", address];
     Haul::start(arguments.iter().chain(more))
 }
 
@@ -79,7 +79,7 @@ fn pull_through_a_socket_file_and_from_standard_input() {
     let (place, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let socket = format!("unix:{}", place.path().join("socket").display());
     let mut send = crate::common::quiet(HAUL);
-    send.args(["send", "-", "--name", "stream", "--listen", &socket]);
+    send.args(["send", "--insecure", "-", "--name", "stream", "--listen", &socket]);
     send.stdin(std::process::Stdio::piped());
     let mut alice = Haul::spawn(send);
     assert_eq!(alice.address(), socket);
@@ -100,7 +100,7 @@ fn pull_through_a_command() {
     let (place, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let socket = place.path().join("socket");
     let address = format!("unix:{}", socket.display());
-    let mut alice = Haul::start(["send", &photo_name(), "--listen", &address]);
+    let mut alice = Haul::start(["send", "--insecure", &photo_name(), "--listen", &address]);
     alice.address();
     let relay = format!("exec:nc -U '{}'", socket.display());
     fetch(inbox.path(), &relay, &[]).finish().code(0);
@@ -186,7 +186,7 @@ fn receiver_that_connects_where_nobody_listens_says_what_to_start() {
     let socket = format!("unix:{}", place.path().join("socket").display());
     let mut bob = fetch(inbox.path(), &socket, &["--retry-for", "30s", "--json"]);
     bob.line(|line| line.contains("\"retry\""));
-    let alice = Haul::start(["send", &photo_name(), "--listen", &socket]);
+    let alice = Haul::start(["send", "--insecure", &photo_name(), "--listen", &socket]);
     bob.finish().code(0);
     alice.finish().code(0);
     assert_eq!(names(inbox.path()), ["photo.jpg"]);
@@ -203,7 +203,7 @@ fn listening_sender_tells_of_strangers_and_goes_on_waiting() {
     browser.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
     let _ = browser.read_to_end(&mut Vec::new());
     alice.says("does not speak haul");
-    let other = run(["send", &photo_name(), &address]).code(3);
+    let other = run(["send", "--insecure", &photo_name(), &address]).code(3);
     other.one_error(&["both sides send"]);
     alice.says("both sides send");
     fetch(inbox.path(), &address, &[]).finish().code(0);
@@ -227,7 +227,7 @@ fn receiver_that_connects_to_a_web_server_names_what_it_said() {
     failed.one_error(&["does not speak haul", "HTTP/1.1"]);
     web.join().unwrap();
     // And to another receiver: both wait for the other to begin.
-    let (bob, address) = Haul::receive(inbox.path(), &[]);
+    let (bob, address) = Haul::receive_in_clear(inbox.path(), &[]);
     let failed = fetch(inbox.path(), &address, &[]).finish().code(3);
     // Both have the same deadline: either may be the first to give up.
     let words = ["no greeting", "closed the connection"];
@@ -276,12 +276,13 @@ fn receiver_whose_sender_is_restarted_counts_each_file_once() {
         file.to_str().unwrap().to_owned()
     });
     let socket = format!("unix:{}", outbox.path().join("socket").display());
-    let mut alice = Haul::start(["send", &a, &b, "--listen", &socket, "--limit-rate", "100k"]);
+    let mut alice =
+        Haul::start(["send", "--insecure", &a, &b, "--listen", &socket, "--limit-rate", "100k"]);
     alice.address();
     let mut bob = fetch(inbox.path(), &socket, &[]);
     bob.line(|line| line.starts_with("received a "));
     alice.kill();
-    let alice = Haul::start(["send", &a, &b, "--listen", &socket]);
+    let alice = Haul::start(["send", "--insecure", &a, &b, "--listen", &socket]);
     alice.finish().code(0);
     let bob = bob.finish().code(0);
     assert!(bob.stdout.contains("there already"), "{bob:?}");
@@ -327,17 +328,17 @@ fn pull_on_the_plain_wire() {
 fn pull_options_that_exclude_each_other_are_wrong_usage() {
     let photo = photo_name();
     for arguments in [
-        &["send", &photo, "127.0.0.1:1", "--listen", "127.0.0.1:0"][..],
-        &["send", "--listen", "127.0.0.1:0"],
+        &["send", "--insecure", &photo, "127.0.0.1:1", "--listen", "127.0.0.1:0"][..],
+        &["send", "--insecure", "--listen", "127.0.0.1:0"],
         &["send", &photo, "--listen", "exec:cat"],
-        &["send", &photo, "--listen", "nowhere"],
-        &["send", &photo, "--listen", "127.0.0.1:0", "--connect-timeout", "1s"],
-        &["receive", "--connect", "127.0.0.1:0"],
+        &["send", "--insecure", &photo, "--listen", "nowhere"],
+        &["send", "--insecure", &photo, "--listen", "127.0.0.1:0", "--connect-timeout", "1s"],
+        &["receive", "--insecure", "--connect", "127.0.0.1:0"],
         &["receive", "--connect", "a:1", "--listen", "b:1"],
         &["receive", "--connect", "a:1", "--stdio"],
         &["receive", "--connect", "a:1", "--max-sessions", "2"],
-        &["receive", "--retry-for", "1s"],
-        &["receive", "--connect-timeout", "1s"],
+        &["receive", "--insecure", "--retry-for", "1s"],
+        &["receive", "--insecure", "--connect-timeout", "1s"],
         &["receive", "--plain", "x", "--connect", "a:1", "--retry-for", "1s"],
     ] {
         let wrong = run(arguments).code(2).one_error(&[]);

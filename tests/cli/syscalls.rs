@@ -99,7 +99,9 @@ impl Scene {
 
     fn send(&self, address: &str) -> Vec<String> {
         let what = self.outbox.path().join("what").to_str().unwrap().to_owned();
-        ["send", &what, address, "--block-size", "4K", "--retry-for", "0s"].map(Into::into).into()
+        ["send", "--insecure", &what, address, "--block-size", "4K", "--retry-for", "0s"]
+            .map(Into::into)
+            .into()
     }
 
     fn log(&self) -> PathBuf {
@@ -108,7 +110,7 @@ impl Scene {
 
     /// One transfer with `strace` at one side, told this; how the sender and the receiver ended.
     fn transfer(&self, side: Side, told: &[String]) -> (Finished, Finished) {
-        let (bob, address) = Haul::receive(self.inbox.path(), &[]);
+        let (bob, address) = Haul::receive_in_clear(self.inbox.path(), &[]);
         let mut strace = quiet("strace");
         // Where cargo sets it, the loader looks for libraries in a hundred places.
         strace.env_remove("LD_LIBRARY_PATH");
@@ -167,7 +169,7 @@ impl Scene {
 
     /// The same command again, undisturbed: all arrives, and nothing else is left.
     fn again(&self) {
-        let (bob, address) = Haul::receive(self.inbox.path(), &["--once"]);
+        let (bob, address) = Haul::receive_in_clear(self.inbox.path(), &["--once"]);
         run(self.send(&address)).code(0);
         bob.finish().code(0);
         assert!(tree(self.inbox.path()) == self.sent, "{:?}", tree(self.inbox.path()).keys());
@@ -372,7 +374,7 @@ fn receiver_sync_that_fails_partial_file_is_gone_and_every_byte_travels_again() 
         // Where it cannot be removed, it is emptied.
         assert!(held.values().all(Vec::is_empty), "{held:?}");
         assert!(!may_remove || held.keys().all(|name| name.ends_with('/')), "{held:?}");
-        let (bob, address) = Haul::receive(scene.inbox.path(), &["--once"]);
+        let (bob, address) = Haul::receive_in_clear(scene.inbox.path(), &["--once"]);
         let proxy = Proxy::new(&address, Cut::Fin, []);
         run(scene.send(&proxy.address)).code(0);
         bob.finish().code(0);
@@ -469,7 +471,8 @@ impl Operation {
         if let Some(bytes) = &self.held {
             fs::write(inbox.path().join("what"), bytes).unwrap();
         }
-        let (bob, address) = Haul::receive(inbox.path(), &[&["--json"], self.receive].concat());
+        let (bob, address) =
+            Haul::receive_in_clear(inbox.path(), &[&["--json"], self.receive].concat());
         let mut strace = quiet("strace");
         let call = self.call;
         strace.arg("-f").args(["-e", &format!("trace={call}")]).env_remove("LD_LIBRARY_PATH");
@@ -477,7 +480,17 @@ impl Operation {
         strace.arg("-p").arg(bob.id().to_string());
         let strace = Strace::attach(strace);
         let what = what.to_str().unwrap();
-        let send = ["send", "--json", what, &address, "--block-size", "4K", "--retry-for", "0s"];
+        let send = [
+            "send",
+            "--insecure",
+            "--json",
+            what,
+            &address,
+            "--block-size",
+            "4K",
+            "--retry-for",
+            "0s",
+        ];
         let alice = run([&send, self.send].concat());
         bob.interrupt();
         let bob = bob.finish();

@@ -193,6 +193,11 @@ fn receive_says_who_can_reach_it() {
         bob.address();
         bob.interrupt();
         let bob = bob.finish().code(130);
+        assert_eq!(bob.stderr.lines().count(), 1, "with keys there is nothing to warn of: {bob:?}");
+        let mut bob = Haul::start(["receive", folder, "--listen", listen, "--insecure"]);
+        bob.address();
+        bob.interrupt();
+        let bob = bob.finish().code(130);
         let warning = bob.stderr.lines().next().unwrap();
         assert!(warning.contains("no authentication") && warning.ends_with(who), "{bob:?}");
         assert_eq!(bob.stderr.lines().count(), 2, "{bob:?}");

@@ -17,7 +17,7 @@ fn photo() -> String {
 #[test]
 fn send_to_unknown_host_fails_fast() {
     let start = Instant::now();
-    let failed = run(["send", &photo(), "no-such-host.invalid:7117"]).code(3);
+    let failed = run(["send", "--insecure", &photo(), "no-such-host.invalid:7117"]).code(3);
     failed.one_error(&["cannot connect", "no-such-host.invalid:7117", "check the address"]);
     assert!(start.elapsed() < Duration::from_secs(20));
 }
@@ -53,13 +53,13 @@ fn send_where_nobody_listens_fails_at_once_and_says_what_to_start() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let start = Instant::now();
-    let failed = run(["send", &photo(), &address]).code(3);
+    let failed = run(["send", "--insecure", &photo(), &address]).code(3);
     failed.one_error(&[&address, "refused", "haul receive"]);
     assert!(start.elapsed() < Duration::from_secs(5));
 
     let folder = tempdir().unwrap();
     let socket = format!("unix:{}", folder.path().join("none").display());
-    run(["send", &photo(), &socket]).code(3).one_error(&[&socket, "No such file"]);
+    run(["send", "--insecure", &photo(), &socket]).code(3).one_error(&[&socket, "No such file"]);
 }
 
 #[test]
@@ -67,7 +67,8 @@ fn send_where_nobody_listens_is_tried_for_as_long_as_was_asked() {
     let folder = tempdir().unwrap();
     let socket = format!("unix:{}", folder.path().join("none").display());
     let start = Instant::now();
-    let failed = run(["send", &photo(), &socket, "--retry-for", "1500ms", "--json"]).code(3);
+    let failed =
+        run(["send", "--insecure", &photo(), &socket, "--retry-for", "1500ms", "--json"]).code(3);
     let took = start.elapsed();
     assert!((Duration::from_millis(500)..Duration::from_secs(10)).contains(&took), "{took:?}");
     let events = failed.events();
@@ -81,10 +82,17 @@ fn send_where_nobody_listens_is_tried_for_as_long_as_was_asked() {
 fn send_with_patience_waits_for_its_receiver() {
     let (folder, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let socket = format!("unix:{}", folder.path().join("socket").display());
-    let mut alice = Haul::start(["send", &photo(), &socket, "--retry-for", "30s", "--json"]);
+    let mut alice =
+        Haul::start(["send", "--insecure", &photo(), &socket, "--retry-for", "30s", "--json"]);
     alice.line(|line| line.contains("\"retry\""));
-    let bob =
-        Haul::start(["receive", inbox.path().to_str().unwrap(), "--listen", &socket, "--once"]);
+    let bob = Haul::start([
+        "receive",
+        "--insecure",
+        inbox.path().to_str().unwrap(),
+        "--listen",
+        &socket,
+        "--once",
+    ]);
     alice.finish().code(0);
     bob.finish().code(0);
     assert_eq!(names(inbox.path()), ["photo.jpg"]);
@@ -93,11 +101,11 @@ fn send_with_patience_waits_for_its_receiver() {
 #[test]
 fn receive_on_a_port_in_use_says_so() {
     let inbox = tempdir().unwrap();
-    let (_bob, address) = Haul::receive(inbox.path(), &[]);
+    let (_bob, address) = Haul::receive_in_clear(inbox.path(), &[]);
     let folder = inbox.path().to_str().unwrap();
-    let failed = run(["receive", folder, "--listen", &address]).code(1);
+    let failed = run(["receive", "--insecure", folder, "--listen", &address]).code(1);
     failed.one_error(&[&address, "in use", "--listen"]);
-    let far = run(["receive", folder, "--listen", "no-such-host.invalid:1"]).code(1);
+    let far = run(["receive", "--insecure", folder, "--listen", "no-such-host.invalid:1"]).code(1);
     far.one_error(&["no-such-host.invalid:1"]);
 }
 
@@ -113,7 +121,7 @@ fn send_path_that_is_no_file_is_told_before_anything_is_connected() {
     ] {
         // Nobody listens there: had it been tried, the code would be 3.
         for more in [&[][..], &["--plain"]] {
-            let failed = run([&["send", path, "127.0.0.1:1"], more].concat()).code(1);
+            let failed = run([&["send", "--insecure", path, "127.0.0.1:1"], more].concat()).code(1);
             failed.one_error(&[path, words]);
         }
     }
@@ -149,7 +157,7 @@ fn send_name_that_is_too_deep_says_how_deep_it_may_be() {
 fn send_standard_input_that_is_a_folder_says_so() {
     for more in [&[][..], &["--plain"]] {
         let mut alice = quiet(crate::haul::HAUL);
-        alice.args(["send", "-", "127.0.0.1:1"]).args(more);
+        alice.args(["send", "--insecure", "-", "127.0.0.1:1"]).args(more);
         alice.stdin(fs::File::open("/").unwrap());
         let failed = Haul::spawn(alice).finish().code(1);
         failed.one_error(&["standard input is a folder", "its path"]);
@@ -161,12 +169,12 @@ fn receive_into_a_folder_that_is_removed_says_that_it_is_gone() {
     let (outer, outbox) = (tempdir().unwrap(), tempdir().unwrap());
     let inbox = outer.path().join("inbox");
     fs::create_dir(&inbox).unwrap();
-    let (bob, address) = Haul::receive(&inbox, &[]);
+    let (bob, address) = Haul::receive_in_clear(&inbox, &[]);
     fs::remove_dir(&inbox).unwrap();
     let tree = outbox.path().join("t");
     fs::create_dir(&tree).unwrap();
     for (name, path) in [("photo.jpg", photo()), ("t", tree.to_str().unwrap().to_owned())] {
-        let sent = run(["send", &path, &address]).code(3);
+        let sent = run(["send", "--insecure", &path, &address]).code(3);
         sent.one_error(&[name, "is refused", "the folder to receive into is gone"]);
     }
     bob.interrupt();
@@ -190,7 +198,8 @@ fn receiver_out_of_descriptors_says_which_limit_to_raise() {
         let inbox = tempdir().unwrap();
         let address =
             exec(inbox.path(), "").replacen("exec:", &format!("exec:ulimit -n {limit}; "), 1);
-        let sent = run(["send", tree.to_str().unwrap(), &address, "--retry-for", "0s"]);
+        let sent =
+            run(["send", "--insecure", tree.to_str().unwrap(), &address, "--retry-for", "0s"]);
         assert!(!sent.stderr.contains("system error"), "{sent:?}");
         // What takes long says how far it is.
         for line in sent.stderr.lines().filter(|line| !line.ends_with(" %)")) {
@@ -228,7 +237,7 @@ fn receiver_with_fewer_descriptors_than_folders_on_the_way_takes_all() {
     }
     let inbox = tempdir().unwrap();
     let address = exec(inbox.path(), "").replacen("exec:", "exec:ulimit -n 80; ", 1);
-    let sent = run(["send", tree.to_str().unwrap(), &address, "--retry-for", "0s"]);
+    let sent = run(["send", "--insecure", tree.to_str().unwrap(), &address, "--retry-for", "0s"]);
     assert_eq!(sent.stderr.matches("is refused").count(), 0, "{}", sent.stderr);
     let sent = sent.code(0);
     assert!(sent.stdout.lines().filter(|line| line.starts_with("delivered")).count() >= files);
@@ -242,12 +251,14 @@ fn receive_folder_that_is_none_is_told() {
     let missing = folder.path().join("missing");
     for (path, words) in [(&file, "Not a directory"), (&missing, "No such file")] {
         let path = path.to_str().unwrap();
-        let failed = run(["receive", path, "--listen", "127.0.0.1:0"]).code(1);
+        let failed = run(["receive", "--insecure", path, "--listen", "127.0.0.1:0"]).code(1);
         assert_eq!(failed.stdout, "", "it does not listen first");
         failed.one_error(&[path, words]);
         // The same at the far end of a pipe: both ends say it.
         let address = format!("exec:'{}' receive --stdio '{path}'", crate::haul::HAUL);
-        run(["send", &photo(), &address]).code(3).one_error(&["status 1", path, words]);
+        run(["send", "--insecure", &photo(), &address])
+            .code(3)
+            .one_error(&["status 1", path, words]);
     }
     assert_eq!(names(folder.path()), ["file"]);
 }
@@ -286,7 +297,9 @@ impl Drop for Mount {
 fn receive_folder_without_permission_is_told() {
     let Some(mount) = Mount::new("ro,size=1m") else { return };
     let path = mount.path().to_str().unwrap();
-    run(["receive", path, "--listen", "127.0.0.1:0"]).code(1).one_error(&[path, "Read-only"]);
+    run(["receive", "--insecure", path, "--listen", "127.0.0.1:0"])
+        .code(1)
+        .one_error(&[path, "Read-only"]);
     let plain = format!("{path}/x");
     run(["receive", "--plain", &plain, "--listen", "127.0.0.1:0"])
         .code(1)
@@ -300,8 +313,8 @@ fn full_disk_is_told_with_what_is_missing_and_goes_on_once_there_is_room() {
     let file = outbox.path().join("large");
     fs::write(&file, content(5, 3 << 20)).unwrap();
     let file = file.to_str().unwrap();
-    let (bob, address) = Haul::receive(mount.path(), &[]);
-    let sent = run(["send", file, &address]).code(3);
+    let (bob, address) = Haul::receive_in_clear(mount.path(), &[]);
+    let sent = run(["send", "--insecure", file, &address]).code(3);
     sent.one_error(&[
         "large is refused",
         "no space",
@@ -310,7 +323,8 @@ fn full_disk_is_told_with_what_is_missing_and_goes_on_once_there_is_room() {
     ]);
     assert_eq!(names(mount.path()), [""; 0]);
     // From a pipe the size is not known before: what has come stays as a partial file at most.
-    let piped = crate::haul::run_with(["send", "-", &address], content(5, 3 << 20)).code(3);
+    let piped =
+        crate::haul::run_with(["send", "--insecure", "-", &address], content(5, 3 << 20)).code(3);
     piped.one_error(&["stdin is refused", "no space"]);
     assert!(
         tree(mount.path()).keys().all(|name| name.starts_with(".haul-")),
@@ -319,7 +333,7 @@ fn full_disk_is_told_with_what_is_missing_and_goes_on_once_there_is_room() {
     );
     let grown = quiet("mount").args(["-o", "remount,size=16m"]).arg(mount.path()).status();
     assert!(grown.unwrap().success());
-    run(["send", file, &address]).code(0);
+    run(["send", "--insecure", file, &address]).code(0);
     bob.interrupt();
     let bob = bob.finish().code(130);
     assert_eq!(bob.stderr.matches("no space").count(), 2, "{bob:?}");
@@ -357,10 +371,14 @@ fn exec_command_that_fails_is_named_with_its_words() {
 fn receive_stdio_without_a_peer_is_told() {
     let inbox = tempdir().unwrap();
     let folder = inbox.path().to_str().unwrap();
-    let failed = run(["receive", "--stdio", folder]).code(3).one_error(&["closed the connection"]);
+    let failed = run(["receive", "--insecure", "--stdio", folder])
+        .code(3)
+        .one_error(&["closed the connection"]);
     assert!(!failed.stdout.contains("haul:"));
-    let failed =
-        crate::haul::run_with(["receive", "--stdio", folder], b"GET / HTTP/1.0\r\n\r\n".to_vec());
+    let failed = crate::haul::run_with(
+        ["receive", "--insecure", "--stdio", folder],
+        b"GET / HTTP/1.0\r\n\r\n".to_vec(),
+    );
     failed.code(3).one_error(&["does not speak haul", "GET / HT"]);
     assert_eq!(names(inbox.path()), [""; 0]);
 }

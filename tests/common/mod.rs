@@ -221,7 +221,14 @@ fn command(program: &str, how: &str) -> Command {
 pub(crate) fn quiet(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // All tests are of one user, who is nobody on this machine.
+    command.env("HAUL_CONFIG_DIR", config_folder());
     command
+}
+
+/// Where the key of the user stands as whom tests run the command.
+pub(crate) fn config_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("haul-config")
 }
 
 /// A program at work. It is killed when dropped, so that a failed test leaves nothing behind.

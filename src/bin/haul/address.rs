@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use crate::explain::shown;
 use std::str::FromStr;
 
+use haul::transport::secure::{Ticket, TicketError};
 use haul::transport::tcp::HostPort;
+use haul::types::Escaped;
 
 /// Where a sender finds its receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// `exec:COMMAND`: what a shell makes of it.
     Exec(String),
+    /// `@NAME`: where somebody is that this user trusts.
+    Named(String),
+    /// `haul://HOST:PORT/KEY/SECRET`.
+    Ticket(Box<Ticket>),
 }
 
 /// Where a receiver waits for its senders.
@@ -37,6 +43,16 @@ impl FromStr for Address {
                 "" => Err("exec: needs a command".into()),
                 _ => Ok(Self::Exec(command.into())),
             };
+        }
+        if let Some(name) = text.strip_prefix('@') {
+            return match name {
+                "" => Err("@ needs the name of somebody that this user trusts".into()),
+                _ => Ok(Self::Named(name.into())),
+            };
+        }
+        if text.starts_with("haul://") {
+            let ticket = text.parse().map_err(|error: TicketError| error.to_string())?;
+            return Ok(Self::Ticket(Box::new(ticket)));
         }
         Ok(match text.parse()? {
             Listen::Tcp(address) if address.port() == 0 => {
@@ -74,6 +90,9 @@ impl fmt::Display for Address {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", shown(path)),
             Self::Exec(command) => write!(f, "exec:{command}"),
+            Self::Named(name) => write!(f, "@{}", Escaped(name.as_bytes())),
+            // Without the secret.
+            Self::Ticket(ticket) => f.write_str(&ticket.addresses().join(",")),
         }
     }
 }

@@ -12,7 +12,9 @@ use haul::plain::ChunkSize;
 use haul::store::fs::Symlinks;
 use haul::{Durability, Existing};
 
+use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
+use crate::exit::Stop;
 use crate::units;
 
 /// Move files over any ordered byte stream, and know that they have arrived.
@@ -33,6 +35,12 @@ pub(crate) enum Command {
     Send(Send),
     Receive(Receive),
     Demo(Demo),
+    /// Print the key of this user, by which others know it; it is made where there is none.
+    ///
+    /// What is printed is for everybody to see. The secret half stands in the file key, in the folder haul of
+    /// XDG_CONFIG_HOME, which is ~/.config, or in HAUL_CONFIG_DIR.
+    Key,
+    Trust(Trust),
     /// Print a script that completes commands and options in a shell.
     Completions {
         /// The shell.
@@ -55,9 +63,10 @@ pub(crate) enum Command {
 pub(crate) struct Send {
     /// Files and folders to send (- is standard input), and last, without --listen, the address of the receiver.
     ///
-    /// ADDR is host:port, unix:PATH, or exec:COMMAND. Of a command, standard input and output are the stream, and
-    /// a shell runs it: "exec:ssh host haul receive --stdio DIR". A port without a host (:7117) is on this
-    /// machine.
+    /// ADDR is host:port, the line haul://… that a receiver prints, @NAME of somebody that this user trusts (see haul
+    /// trust), unix:PATH, or exec:COMMAND. At host:port nobody is taken for the right one but this user and whom it trusts.
+    /// Of a command, standard input and output are the stream, and a shell runs it: "exec:ssh host haul receive --stdio
+    /// DIR". A port without a host (:7117) is on this machine.
     // One argument, because clap takes a lone last PATH for ADDR as soon as an option follows it.
     #[arg(value_name = "PATH... ADDR", required = true, num_args = 1.., value_hint = ValueHint::AnyPath)]
     pub(crate) places: Vec<OsString>,
@@ -66,8 +75,8 @@ pub(crate) struct Send {
     pub(crate) name: Option<String>,
     /// Wait for the receiver to connect, at host:port or unix:PATH, instead of connecting to it.
     ///
-    /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback.
-    /// There is no authentication: the first who connects and speaks haul gets the files.
+    /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback. The files are for
+    /// this user, whom it trusts, and whoever has the line that is printed. At unix:PATH they are for whom the socket lets in.
     #[arg(long, value_name = "ADDR", conflicts_with = "connect_timeout")]
     pub(crate) listen: Option<Listen>,
     /// Keep trying to connect for so long without progress: 30s, 10m, 2h.
@@ -121,6 +130,11 @@ pub(crate) struct Send {
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
     pub(crate) chunk: Option<ChunkSize>,
     #[command(flatten)]
+    pub(crate) network: Network,
+    /// With --listen: admit everybody who has the line to paste, and not only the first.
+    #[arg(long, requires = "listen")]
+    pub(crate) share: bool,
+    #[command(flatten)]
     pub(crate) output: Output,
 }
 
@@ -135,26 +149,26 @@ pub(crate) struct Receive {
     /// The folder to receive into [default: the current one]. It must exist.
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
-    /// Where to wait for senders: host:port or unix:PATH [default: 127.0.0.1:7117].
+    /// Where to wait for senders: host:port or unix:PATH [default: [::]:7117, which is all interfaces].
     ///
-    /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback.
-    /// There is no authentication: anyone who can reach the address can put files into DIR, on loopback any user of this
-    /// machine.
+    /// With --insecure the default is loopback. Port 0 is any free one; the one taken is printed. A port without a host
+    /// (:7117) is on loopback. Files are taken from this user, from whom it trusts (see haul trust), and from whoever has the
+    /// line that is printed. At unix:PATH they are taken from whom the socket lets in.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "stdio", "max_sessions"])]
+    #[arg(long, value_name = "ADDR", group = "peer", conflicts_with_all = ["listen", "stdio", "max_sessions"])]
     pub(crate) connect: Option<Address>,
     /// With --connect: keep trying to connect for so long without progress: 30s, 10m, 2h.
     ///
     /// Without it, a connection that was lost is made again for 60 s, and one that never came about is not.
-    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "connect", conflicts_with = "plain")]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "peer", conflicts_with = "plain")]
     pub(crate) retry_for: Option<Duration>,
     /// With --connect: how long to wait for each address of the sender's host [default: 10s].
-    #[arg(long, value_name = "TIME", value_parser = some_time, requires = "connect")]
+    #[arg(long, value_name = "TIME", value_parser = some_time, requires = "peer")]
     pub(crate) connect_timeout: Option<Duration>,
     /// Serve one sender over standard input and output, as the far end of exec:COMMAND.
-    #[arg(long, conflicts_with_all = ["listen", "max_sessions", "json", "plain"])]
+    #[arg(long, conflicts_with_all = ["listen", "max_sessions", "json", "plain", "ticket"])]
     pub(crate) stdio: bool,
     /// End with the first transfer of which anything was settled, as --connect, --stdio and --plain do in any case.
     ///
@@ -198,6 +212,11 @@ pub(crate) struct Receive {
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
     pub(crate) chunk: Option<ChunkSize>,
     #[command(flatten)]
+    pub(crate) network: Network,
+    /// Admit everybody who has the line to paste, and not only the first.
+    #[arg(long, conflicts_with_all = ["connect", "stdio", "plain", "insecure", "ticket"])]
+    pub(crate) share: bool,
+    #[command(flatten)]
     pub(crate) output: Output,
 }
 
@@ -224,6 +243,62 @@ pub(crate) struct Budget {
     /// It is looked at before a file is begun, and every 16M while one is written.
     #[arg(long, value_name = "SIZE", value_parser = units::bytes, conflicts_with = "plain")]
     pub(crate) keep_free: Option<u64>,
+}
+
+/// Trust a key: its owner may send files here, and is sent files.
+///
+/// Keys are asked of their owners, who see their own by haul key, and not of whoever answers at an address. They stand
+/// in the file trusted, beside the key of this user (see haul key --help). A receiver that runs already sees each change.
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// The key: 56 characters, as haul key prints it there.
+    #[arg(value_name = "KEY", conflicts_with_all = ["list", "remove"])]
+    pub(crate) key: Option<String>,
+    /// What this user calls its owner.
+    #[arg(value_name = "NAME", conflicts_with_all = ["list", "remove"])]
+    pub(crate) name: Option<String>,
+    /// Where its owner listens, as host:port.
+    #[arg(value_name = "ADDR", conflicts_with_all = ["list", "remove"])]
+    pub(crate) address: Option<String>,
+    /// Print whom this user trusts: a line with KEY NAME ADDR for each.
+    #[arg(long, conflicts_with = "remove")]
+    pub(crate) list: bool,
+    /// Trust this key, or the one that has this name, no longer.
+    #[arg(long, value_name = "KEY|NAME")]
+    pub(crate) remove: Option<String>,
+}
+
+/// Who is who, over a network.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Keys")]
+pub(crate) struct Network {
+    /// Go where this ticket leads, in the place of an ADDR: the file that it stands in, or env:VARIABLE.
+    ///
+    /// So it stands neither in the history of a shell nor in the list of processes.
+    #[arg(long, value_name = "FILE", group = "peer", conflicts_with_all = ["listen", "plain"])]
+    pub(crate) ticket: Option<String>,
+    /// Speak in clear over the network, and take whoever is there for the right one; the other side has to do so too.
+    ///
+    /// Whoever is between both can read and change everything.
+    #[arg(long, conflicts_with = "ticket")]
+    pub(crate) insecure: bool,
+}
+
+impl Network {
+    pub(crate) const fn mode(&self) -> Mode {
+        if self.insecure { Mode::Insecure } else { Mode::Secure }
+    }
+
+    /// Whom to connect to: the address that was given, or where the ticket leads.
+    pub(crate) fn peer(&self, address: Option<&Address>) -> Result<Option<Address>, Stop> {
+        match &self.ticket {
+            None => Ok(address.cloned()),
+            Some(from) => {
+                let ticket = access::read_ticket(from)?;
+                Ok(Some(Address::Ticket(Box::new(ticket))))
+            }
+        }
+    }
 }
 
 /// Show a transfer: both ends in one process, over TCP on loopback.
@@ -290,11 +365,12 @@ pub(crate) enum Level {
 impl Send {
     /// What to send, and where to; without an address where it listens.
     pub(crate) fn split(&self) -> Result<(Vec<PathBuf>, Option<Address>), String> {
-        if self.listen.is_some() {
+        if self.listen.is_some() || self.network.ticket.is_some() {
             let last = self.places.last().and_then(|last| last.to_str()).unwrap_or_default();
             if last.parse::<Address>().is_ok() && !Path::new(last).exists() {
+                let option = if self.listen.is_some() { "--listen" } else { "--ticket" };
                 return Err(format!(
-                    "with --listen there is no ADDR to send to, and no file '{last}'"
+                    "with {option} there is no ADDR to send to, and no file '{last}'"
                 ));
             }
             return Ok((self.places.iter().map(PathBuf::from).collect(), None));

@@ -121,7 +121,8 @@ impl Observer for Failure<'_> {
 
     fn ended(&mut self, result: &Result<Summary, Error>) {
         if let Err(error) = result {
-            let context = explain::Context { side: Side::Receiver, greeted: true };
+            let context =
+                explain::Context { greeted: true, ..explain::Context::new(Side::Receiver) };
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(format!("receiver: {}", explain::error(error, context)));
         }

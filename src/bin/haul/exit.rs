@@ -1,7 +1,9 @@
 //! Exit codes: the one place where what happened becomes a number.
 
+use std::io;
 use std::process::ExitCode;
 
+use haul::transport::secure::SecureError;
 use haul::types::{AbortCode, Refusal, Withdrawal};
 use haul::{Error, Summary};
 
@@ -53,10 +55,12 @@ impl Code {
         }
     }
 
-    pub(crate) const fn of_error(error: &Error) -> Self {
+    pub(crate) fn of_error(error: &Error) -> Self {
         match error {
+            Error::Transport { source, .. } if is_unexpected(source) => Self::Refused,
             Error::Local { .. } | Error::Misuse(_) => Self::Local,
-            Error::Policy(AbortCode::Policy) | Error::Aborted(AbortCode::Policy) => Self::Refused,
+            Error::Policy(AbortCode::Policy | AbortCode::NotAdmitted)
+            | Error::Aborted(AbortCode::Policy | AbortCode::NotAdmitted) => Self::Refused,
             Error::Policy(AbortCode::Cancelled) | Error::Cancelled => Self::Interrupted,
             Error::Policy(AbortCode::Failed | AbortCode::Busy | AbortCode::Exhausted) => {
                 Self::Local
@@ -112,6 +116,12 @@ impl Code {
     }
 }
 
+/// Whether somebody else is there than is expected.
+fn is_unexpected(source: &io::Error) -> bool {
+    let secure = source.get_ref().and_then(|inner| inner.downcast_ref::<SecureError>());
+    matches!(secure, Some(SecureError::Unexpected { .. }))
+}
+
 impl Side {
     /// What the other side is called.
     pub(crate) const fn other(self) -> &'static str {
@@ -136,7 +146,6 @@ impl From<Code> for ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::time::Duration;
 
     use haul::proto::{Damage, Incompatible, Misuse, ProtocolError, Stall};
@@ -194,6 +203,7 @@ mod tests {
             (AbortCode::Policy, 4, 4),
             (AbortCode::Damaged, 3, 3),
             (AbortCode::Leaving, 3, 3),
+            (AbortCode::NotAdmitted, 4, 4),
         ];
         for (code, by_peer, by_us) in aborts {
             table.push((Error::Aborted(code), by_peer));

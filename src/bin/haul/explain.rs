@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
-use haul::proto::{Incompatible, Stall};
+use haul::proto::{Incompatible, PREFACE, Stall};
 use haul::transport::exec::ExecError;
-use haul::types::{AbortCode, Escaped, Refusal, Withdrawal, is_unsafe};
+use haul::transport::secure::SecureError;
+use haul::types::{AbortCode, Escaped, PublicKey, Refusal, Withdrawal, is_unsafe};
 use haul::{Error, Operation, RelPath};
 
 use crate::exit::Side;
@@ -17,6 +18,17 @@ pub(crate) struct Context {
     pub(crate) side: Side,
     /// The peer has shown that it speaks haul.
     pub(crate) greeted: bool,
+    /// The key of this user, where keys are used.
+    pub(crate) own: Option<PublicKey>,
+    /// The key that the peer has proved to have.
+    pub(crate) peer: Option<PublicKey>,
+}
+
+impl Context {
+    /// Of a side that knows nothing of its peer.
+    pub(crate) const fn new(side: Side) -> Self {
+        Self { side, greeted: false, own: None, peer: None }
+    }
 }
 
 /// The error, without a line break.
@@ -35,6 +47,14 @@ pub(crate) fn error(error: &Error, context: Context) -> String {
             "too few file descriptors; raise the limit (ulimit -n), and run the same command again"
                 .into()
         }
+        Error::Policy(AbortCode::NotAdmitted) => match context.peer {
+            Some(key) => format!(
+                "not admitted: this user does not trust the key of the {}; \
+                 if its owner says that it is theirs: haul trust {key}",
+                context.side.other()
+            ),
+            None => format!("not admitted: the {} has no key", context.side.other()),
+        },
         Error::Cancelled => "interrupted; run the same command again to go on".into(),
         Error::Damaged(_) => format!("{error}; run the same command again to go on"),
         other => other.to_string(),
@@ -156,6 +176,20 @@ pub(crate) fn clean(text: &str) -> String {
     clean
 }
 
+/// The text with nothing of a ticket but its beginning: what is wrong with an argument is shown with it, and that may be a
+/// ticket in the wrong place, or one with a slip.
+pub(crate) fn without_tickets(text: &str) -> String {
+    let mut parts = text.split(TICKET);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_whitespace() || "'\"".contains(c)).unwrap_or(part.len());
+        shown.push_str(TICKET);
+        shown.push('…');
+        shown.push_str(&part[end..]);
+    }
+    shown
+}
+
 /// As [`clean`] for a line of JSON, which still says the same: such characters stand in strings alone.
 pub(crate) fn clean_json(line: &str) -> String {
     let mut clean = String::with_capacity(line.len());
@@ -190,7 +224,31 @@ fn connect(source: &io::Error, side: Side) -> String {
     format!("cannot connect: {}{hint}", system(source))
 }
 
+/// Why nobody is there who is expected, or wants to talk as this side does.
+fn insecure(source: &io::Error, context: Context) -> Option<String> {
+    let peer = context.side.other();
+    match *source.get_ref()?.downcast_ref::<SecureError>()? {
+        SecureError::Unexpected { key } => Some(format!(
+            "the {peer} there is not whom this user expects: its key is {key}; \
+             if its owner says that it is theirs: haul trust {key}"
+        )),
+        SecureError::NotTls { byte } if byte == PREFACE[0] => {
+            Some(format!("the {peer} speaks in clear, with --insecure, and this side does not"))
+        }
+        SecureError::NotTls { .. } | SecureError::Incompatible => {
+            Some(format!("{source}; is it haul? (for other programs: --plain)"))
+        }
+        SecureError::Cut if !context.greeted && context.peer.is_none() => Some(format!(
+            "the {peer} closed the connection before it proved its key; is it haul, and not with --insecure?"
+        )),
+        _ => None,
+    }
+}
+
 fn lost(operation: Operation, source: &io::Error, context: Context) -> String {
+    if let Some(text) = insecure(source, context) {
+        return text;
+    }
     let command = source.get_ref().and_then(|inner| inner.downcast_ref::<ExecError>());
     let by_command = command.is_some();
     let failed = command.is_some_and(|command| !command.status.success());
@@ -230,6 +288,18 @@ fn is_close(source: &io::Error) -> bool {
 
 fn no_common_ground(incompatible: &Incompatible, context: Context) -> String {
     match incompatible {
+        Incompatible::NotHaul { first: [0x16, ..] } => {
+            format!(
+                "the {} wants an encrypted connection, and this side speaks in clear (--insecure, or --plain)",
+                context.side.other()
+            )
+        }
+        Incompatible::NotHaul { first: [0x15, ..] } => {
+            format!(
+                "the {} takes encrypted connections alone: leave --insecure out",
+                context.side.other()
+            )
+        }
         Incompatible::NotHaul { first } => {
             let end = first.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
             let shown = first.get(..end).unwrap_or_default().escape_ascii();
@@ -285,9 +355,19 @@ fn aborted(code: AbortCode, context: Context) -> String {
                 "the {peer} speaks no version of the protocol in common; bring the older side up to date"
             )
         }
+        AbortCode::NotAdmitted => match context.own {
+            Some(key) => format!(
+                "the {peer} does not admit this user: use the line that it prints (each is for one), \
+                 or ask its user to run: haul trust {key}"
+            ),
+            None => format!("the {peer} does not admit whom it does not know"),
+        },
         _ => format!("the {peer} {code}"),
     }
 }
+
+/// What a ticket begins with.
+const TICKET: &str = "haul://";
 
 #[cfg(test)]
 mod tests {
@@ -298,10 +378,10 @@ mod tests {
     use super::*;
 
     const CONTEXTS: [Context; 4] = [
-        Context { side: Side::Sender, greeted: false },
-        Context { side: Side::Sender, greeted: true },
-        Context { side: Side::Receiver, greeted: false },
-        Context { side: Side::Receiver, greeted: true },
+        Context::new(Side::Sender),
+        Context { greeted: true, ..Context::new(Side::Sender) },
+        Context::new(Side::Receiver),
+        Context { greeted: true, ..Context::new(Side::Receiver) },
     ];
 
     #[test]
@@ -377,6 +457,14 @@ mod tests {
         let text = system(&io::Error::new(inner.kind(), format!("/a/b: {inner}; more")));
         assert_eq!(text, "/a/b: No such file or directory; more");
         assert_eq!(system(&io::Error::other("odd (os error ")), "odd (os error ");
+    }
+
+    #[test]
+    fn ticket_in_an_error_is_shown_without_its_secret() {
+        let line = "invalid value 'haul://h:1/key/secret' for haul://x:1/k/s: haul://secret";
+        let shown = "invalid value 'haul://…' for haul://… haul://…";
+        assert_eq!(without_tickets(line), shown);
+        assert_eq!(without_tickets("a haul b"), "a haul b");
     }
 
     #[test]

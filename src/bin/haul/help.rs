@@ -79,7 +79,7 @@ fn section(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Prints all of it; that nobody reads on is not an error.
-fn print(bytes: &[u8]) -> Result<Code, Stop> {
+pub(crate) fn print(bytes: &[u8]) -> Result<Code, Stop> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Stop::new(

@@ -1,6 +1,7 @@
 //! The command `haul`: the crate's first embedder.
 #![expect(clippy::disallowed_methods, reason = "the command reads clocks, files and arguments")]
 
+mod access;
 mod address;
 mod args;
 mod bars;
@@ -10,6 +11,7 @@ mod exit;
 mod explain;
 mod filter;
 mod help;
+mod identity;
 mod interrupt;
 mod picture;
 mod place;
@@ -21,6 +23,7 @@ mod send;
 mod session;
 mod spool;
 mod stream;
+mod trust;
 mod units;
 
 use std::process::ExitCode;
@@ -40,7 +43,9 @@ fn main() -> ExitCode {
         Command::Send(args) => args.output,
         Command::Receive(args) => args.output,
         Command::Demo(args) => args.output,
-        Command::Completions { .. } | Command::Man { .. } => Output::default(),
+        Command::Key | Command::Trust(_) | Command::Completions { .. } | Command::Man { .. } => {
+            Output::default()
+        }
     };
     let on_stderr = matches!(&command, Command::Receive(receive) if receive.stdio);
     let reporter = if on_stderr { Reporter::on_stderr(output) } else { Reporter::new(output) };
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
         Command::Send(args) => send::run(args, &reporter),
         Command::Receive(args) => receive::run(args, &reporter),
         Command::Demo(args) => demo::run(args, &reporter),
+        Command::Key => identity::show(),
+        Command::Trust(args) => trust::run(args),
         Command::Completions { shell } => help::completions(*shell),
         Command::Man { command } => help::man(command.as_deref()),
     });

@@ -13,6 +13,7 @@ use haul::transport::Threaded;
 use haul::transport::tcp::TcpOptions;
 use haul::{Cancel, Connector, Durability, Error, Existing, Operation, RateLimit};
 
+use crate::access::Mode;
 use crate::address::Address;
 use crate::args::{Receive, Send};
 use crate::exit::{Code, Side, Stop};
@@ -22,7 +23,7 @@ use crate::place::Place;
 use crate::progress::Progress;
 use crate::receive::{dial, listen};
 use crate::report::{Held, Others, Record, Reporter};
-use crate::send::{check, is_stdin, link};
+use crate::send::{check, is_stdin, way};
 use crate::stream::{Link, Stream, TICK};
 
 /// Sends one file, or standard input.
@@ -51,7 +52,8 @@ pub(crate) fn send(
         "the receiver has a part, and nobody will tell it so",
         reporter,
     )?;
-    let Some(mut stream) = meet(link(args, address, reporter)?, Side::Sender, &cancel, reporter)?
+    let Some(mut stream) =
+        meet(way(args, address, Mode::Plain, reporter)?.link, Side::Sender, &cancel, reporter)?
     else {
         return Ok(interrupted(reporter));
     };
@@ -86,10 +88,11 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     interrupt::watch(interrupt::cancel(&cancel), "what has come is not kept", reporter)?;
     let mut place = Place::new(path, existing)?;
     let link = match &args.connect {
-        Some(address) => dial(args, address),
+        Some(address) => dial(args, address, Mode::Plain, reporter)?.0,
         None => {
-            let options = TcpOptions::default();
-            Link::wait(listen(args.listen.as_ref(), options, Side::Receiver, reporter)?)
+            let (options, mode) = (TcpOptions::default(), (Mode::Plain, false));
+            let listen = listen(args.listen.as_ref(), options, Side::Receiver, mode, reporter)?;
+            Link::wait(listen.listener)
         }
     };
     let Some(mut stream) = meet(link, Side::Receiver, &cancel, reporter)? else {
@@ -145,7 +148,7 @@ fn meet(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(source) => {
                 let error = Error::Transport { operation: Operation::Connect, source };
-                let context = explain::Context { side, greeted: false };
+                let context = explain::Context::new(side);
                 return Err(Stop::new(Code::of_error(&error), explain::error(&error, context)));
             }
         }
@@ -156,33 +159,53 @@ fn meet(
 /// What comes from the peer, unless it is a haul that does not speak the plain wire.
 struct Wary<'s> {
     stream: &'s mut Stream,
-    /// How much of haul's preface has come; `None` once it is something else.
-    preface: Option<usize>,
+    /// What has come, as long as it may be the beginning of haul's words; `None` once it is something else.
+    head: Option<Vec<u8>>,
 }
 
 impl<'s> Wary<'s> {
     const fn new(stream: &'s mut Stream) -> Self {
-        Self { stream, preface: Some(0) }
+        Self { stream, head: Some(Vec::new()) }
     }
 }
 
 impl io::Read for Wary<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
-        if let Some(known) = self.preface {
-            let expected = PREFACE.get(known..).unwrap_or_default();
-            let came = buffer.get(..count.min(expected.len())).unwrap_or_default();
-            let known = known + came.len();
-            self.preface = expected.starts_with(came).then_some(known);
-            if self.preface == Some(PREFACE.len()) {
+        if let Some(head) = &mut self.head {
+            let came = buffer.get(..count).unwrap_or_default();
+            head.extend(came.iter().take(HEAD.saturating_sub(head.len())));
+            if is_haul(head) {
                 let text =
                     "the peer speaks haul: leave --plain out here, or have it send with --plain";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
+            self.head.take_if(|head| !may_be_haul(head));
         }
         Ok(count)
     }
 }
+
+/// Whether it is haul's preface, or the hello of TLS by which haul says what it wants to speak.
+fn is_haul(head: &[u8]) -> bool {
+    head.starts_with(&PREFACE)
+        || (head.starts_with(TLS) && head.windows(ALPN.len()).any(|window| window == ALPN))
+}
+
+/// Whether it may become so when more has come.
+fn may_be_haul(head: &[u8]) -> bool {
+    let is_tls = head.get(..head.len().min(TLS.len())).is_some_and(|head| TLS.starts_with(head));
+    PREFACE.starts_with(head) || (is_tls && head.len() < HEAD)
+}
+
+/// What a hello of TLS begins with: a record of the handshake (RFC 8446, section 5.1).
+const TLS: &[u8] = &[0x16, 0x03];
+
+/// The name of haul in it (RFC 7301, section 3.1).
+const ALPN: &[u8] = b"\x06haul/1";
+
+/// As much as a hello of haul has, and more.
+const HEAD: usize = 1024;
 
 /// Looks while a transfer runs: at the clock, and for Ctrl-C.
 struct Watch {

@@ -1,5 +1,6 @@
 //! `haul receive`.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,11 +8,14 @@ use haul::store::fs::{FsStore, HiddenNames};
 use haul::transport::Stdio;
 use haul::transport::tcp::TcpOptions;
 use haul::{Cancel, Config, Error, Observer, RateLimit, Retry, Server, Transfer};
+use zeroize::Zeroizing;
 
+use crate::access::{self, Door, Keys, Mode, Owners};
 use crate::address::{Address, Listen};
 use crate::args::Receive;
 use crate::ends::Ends;
 use crate::exit::{Code, Side, Stop};
+use crate::identity::Identity;
 use crate::report::{Record, Reporter};
 use crate::session::Session;
 use crate::stream::{Link, Listener, Reach, TICK};
@@ -39,24 +43,30 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
         config = config.durability(level.into());
     }
     let cancel = Cancel::new();
-    if let Some(address) = &args.connect {
+    if let Some(address) = &args.network.peer(args.connect.as_ref())? {
         interrupt::watch(
             interrupt::leave(&cancel),
             "run the same command again to go on",
             reporter,
         )?;
-        let transfer = transfer(config, cancel, limit, reporter);
-        fetch(args, address, &store, transfer, reporter)
+        fetch(args, address, &store, (config, cancel, limit), reporter)
     } else if args.stdio {
         interrupt::watch(
             interrupt::leave(&cancel),
             "what has arrived is kept for when the sender comes again",
             reporter,
         )?;
-        serve_stdio(store, transfer(config, cancel, limit, reporter))
+        serve_stdio(store, transfer(config, cancel, limit, None, reporter))
     } else {
         serve(args, store, config, cancel, limit, reporter)
     }
+}
+
+/// Where somebody is waited for, and who may come.
+pub(crate) struct Waiting {
+    pub(crate) listener: Listener,
+    /// Over a network, unless in clear.
+    pub(crate) door: Option<(Door, Owners)>,
 }
 
 /// Listens, and says where, and what that means if others can come too.
@@ -64,17 +74,25 @@ pub(crate) fn listen(
     address: Option<&Listen>,
     options: TcpOptions,
     side: Side,
+    (mode, is_shared): (Mode, bool),
     reporter: &Reporter,
-) -> Result<Listener, Stop> {
-    let default = || DEFAULT.parse().map_err(|error: String| Stop::new(Code::Local, error));
-    let address = address.cloned().map_or_else(default, Ok)?;
-    let cannot = |error| {
-        let hint = hint(&error);
-        let message = format!("cannot listen on {address}: {}{hint}", bare(&error, &address));
-        Stop::new(Code::Local, message)
+) -> Result<Waiting, Stop> {
+    let is_network = address.is_none_or(|address| matches!(address, Listen::Tcp(_)));
+    let identity = match mode {
+        Mode::Secure if is_network => Some(Identity::open()?),
+        Mode::Secure | Mode::Insecure | Mode::Plain => None,
     };
-    let listener = Listener::bind(&address, options).map_err(cannot)?;
+    let (listener, address) = bind(address, &options, identity.as_ref())?;
+    let cannot = |error| cannot_listen(&error, &address);
     let real = listener.address().map_err(cannot)?;
+    if let Some(identity) = identity {
+        reporter.say(&format!("listening on {real}"));
+        reporter.record(&Record::Listening { address: &real }, None);
+        let door = Door::new(&identity, is_shared)?;
+        let socket = listener.socket().transpose().map_err(cannot)?;
+        show_tickets(&door, socket, side, reporter);
+        return Ok(Waiting { listener, door: Some((door, identity.owners())) });
+    }
     let harm = match side {
         Side::Sender => "take the files",
         Side::Receiver => "put files here",
@@ -94,7 +112,56 @@ pub(crate) fn listen(
         reporter.say("by its mode, this user alone can connect to the socket");
     }
     reporter.record(&Record::Listening { address: &real }, None);
-    Ok(listener)
+    Ok(Waiting { listener, door: None })
+}
+
+/// Binds to the address that was given, or else to all of this machine, or to loopback where anybody could come.
+fn bind(
+    address: Option<&Listen>,
+    options: &TcpOptions,
+    identity: Option<&Identity>,
+) -> Result<(Listener, Listen), Stop> {
+    let wanted: &[&str] = if identity.is_some() { &EVERYWHERE } else { &HERE };
+    let parsed = |text: &&str| text.parse().map_err(|error: String| Stop::new(Code::Local, error));
+    let wanted: Vec<Listen> = match address {
+        Some(address) => vec![address.clone()],
+        None => wanted.iter().map(parsed).collect::<Result<_, _>>()?,
+    };
+    let mut failed = None;
+    for address in wanted {
+        match Listener::bind(&address, options.clone(), identity) {
+            Ok(listener) => return Ok((listener, address)),
+            // A system without version 6 of the Internet Protocol has the other one.
+            Err(error) => failed = failed.or(Some(cannot_listen(&error, &address))),
+        }
+    }
+    Err(failed.unwrap_or_else(|| Stop::new(Code::Local, "there is no address to listen on")))
+}
+
+fn cannot_listen(error: &std::io::Error, address: &Listen) -> Stop {
+    let text = format!("cannot listen on {address}: {}{}", bare(error, address), hint(error));
+    Stop::new(Code::Local, text)
+}
+
+/// Says what to paste at the other end, for each address by which that may reach this machine.
+fn show_tickets(door: &Door, socket: Option<SocketAddr>, side: Side, reporter: &Reporter) {
+    let addresses = socket.map(access::reachable).unwrap_or_default();
+    let tickets: Vec<_> =
+        addresses.into_iter().filter_map(|address| door.ticket(address)).collect();
+    if !tickets.is_empty() {
+        reporter.say("this user, and whom it trusts, can come as they are; for somebody else, to paste there:");
+    }
+    for ticket in tickets {
+        let ticket = Zeroizing::new(ticket.to_string());
+        // A shell would take brackets for a pattern.
+        let quote = if ticket.contains('[') { "'" } else { "" };
+        let line = match side {
+            Side::Receiver => format!("  haul send PATH {quote}{}{quote}", *ticket),
+            Side::Sender => format!("  haul receive DIR --connect {quote}{}{quote}", *ticket),
+        };
+        reporter.say(&Zeroizing::new(line));
+        reporter.record(&Record::Ticket { ticket: &ticket }, None);
+    }
 }
 
 pub(crate) fn open(folder: &Path) -> Result<FsStore, Stop> {
@@ -121,7 +188,10 @@ fn serve(
         "what has arrived is kept for senders that come again",
         reporter,
     )?;
-    let listener = listen(args.listen.as_ref(), TcpOptions::default(), Side::Receiver, reporter)?;
+    let mode = (args.network.mode(), args.share);
+    let options = TcpOptions::default();
+    let waiting = listen(args.listen.as_ref(), options, Side::Receiver, mode, reporter)?;
+    let Waiting { listener, door } = waiting;
     let ends = Arc::<Ends>::default();
     let entries = config.limits.entries;
     let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);
@@ -131,6 +201,11 @@ fn serve(
     if let Some(limit) = limit {
         server = server.limit_rate(limit);
     }
+    let mut owners = None;
+    if let Some((door, who)) = door {
+        server = server.admit(door);
+        owners = Some(who);
+    }
     let mut number = 0_u64;
     let ended = server.run(|_, peer| {
         number = number.saturating_add(1);
@@ -138,7 +213,7 @@ fn serve(
         reporter.say(&format!("connected by {peer}"));
         reporter.record(&Record::Connected { peer: &peer }, Some(number));
         let session = Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&ends));
-        session.limit(entries)
+        session.owners(owners.clone()).limit(entries)
     });
     match ended {
         Ok(summary) => match ends.code(&summary) {
@@ -153,7 +228,7 @@ fn serve(
         }
         // What is wrong is with this side's socket.
         Err(error) => {
-            let context = explain::Context { side: Side::Receiver, greeted: false };
+            let context = explain::Context::new(Side::Receiver);
             Err(Stop::new(Code::Local, explain::error(&error, context)))
         }
     }
@@ -164,12 +239,17 @@ fn fetch(
     args: &Receive,
     address: &Address,
     store: &FsStore,
-    transfer: Transfer<Session>,
+    (config, cancel, limit): (Config, Cancel, Option<RateLimit>),
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
-    let mut link = dial(args, address).reporting(reporter);
+    let (link, keys) = dial(args, address, args.network.mode(), reporter)?;
+    let mut link = link.reporting(reporter);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
-    let mut transfer = transfer.retry(retry);
+    let owners = keys.as_ref().map(|keys| keys.identity.owners());
+    let mut transfer = transfer(config, cancel, limit, owners, reporter).retry(retry);
+    if let Some(ticket) = keys.and_then(|keys| keys.ticket) {
+        transfer = transfer.ticket(ticket);
+    }
     let result = transfer.receive_via(store, &mut link);
     let mut session = transfer.into_observer();
     session.ended(&result);
@@ -181,10 +261,11 @@ fn transfer(
     config: Config,
     cancel: Cancel,
     limit: Option<RateLimit>,
+    owners: Option<Owners>,
     reporter: &Arc<Reporter>,
 ) -> Transfer<Session> {
     let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
-    let session = session.limit(config.limits.entries);
+    let session = session.owners(owners).limit(config.limits.entries);
     let transfer = Transfer::new(config).observer(session).cancel(cancel);
     match limit {
         Some(limit) => transfer.limit_rate(limit),
@@ -205,13 +286,18 @@ fn limit(args: &Receive) -> Result<Option<RateLimit>, Stop> {
     }
 }
 
-/// Where the sender is to be found.
-pub(crate) fn dial(args: &Receive, address: &Address) -> Link {
+/// Where the sender is to be found, and what is used of keys for that.
+pub(crate) fn dial(
+    args: &Receive,
+    address: &Address,
+    mode: Mode,
+    reporter: &Reporter,
+) -> Result<(Link, Option<Keys>), Stop> {
     let mut options = TcpOptions::default();
     if let Some(timeout) = args.connect_timeout {
         options = options.connect_timeout(timeout);
     }
-    Link::dial(address, options)
+    Link::to(address, mode, options, reporter)
 }
 
 fn serve_stdio(mut store: FsStore, mut transfer: Transfer<Session>) -> Result<Code, Stop> {
@@ -259,4 +345,8 @@ fn hint(error: &std::io::Error) -> &'static str {
 const UNSURE: &str = "the connection was lost before the sender said that it was done, and it has not come again: \
                       there may be more that has not arrived; run both commands again to be sure";
 
-const DEFAULT: &str = "127.0.0.1:7117";
+/// Where whoever is not given an address listens: on all interfaces, also without version 6 of the Internet Protocol.
+const EVERYWHERE: [&str; 2] = ["[::]:7117", "0.0.0.0:7117"];
+
+/// The same in clear, where anybody could come.
+const HERE: [&str; 1] = ["127.0.0.1:7117"];

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::Output;
 use crate::bars::{Bars, Step};
 use crate::exit::Stop;
-use crate::explain::{clean, clean_json};
+use crate::explain::{clean, clean_json, without_tickets};
 use crate::spool::{Failed, Need, Put, Spool};
 
 /// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic; one that does not read keeps
@@ -53,6 +53,14 @@ pub(crate) struct Bar {
 pub(crate) enum Record<'a> {
     /// A receiver waits for senders.
     Listening { address: &'a str },
+    /// What lets somebody in whose key is not known, once.
+    Ticket { ticket: &'a str },
+    /// The other side has proved to have this key; `name` is what this user calls its owner.
+    Identified {
+        key: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+    },
     /// A sender is there, or a receiver was reached.
     Connected { peer: &'a str },
     /// A file was offered. Without a size it is not known before the end.
@@ -173,7 +181,7 @@ impl Reporter {
 
     /// Something that is wrong, on standard error.
     pub(crate) fn complain(&self, text: &str) {
-        self.tell(&format!("haul: {text}"), Need::Must);
+        self.tell(&format!("haul: {}", without_tickets(text)), Need::Must);
     }
 
     /// As [`Reporter::complain`], for who cannot wait at all.
@@ -184,7 +192,8 @@ impl Reporter {
     /// The end of the command, without success.
     pub(crate) fn stop(&self, stop: &Stop) {
         self.complain(&stop.message);
-        self.record(&Record::Failed { code: stop.code.number(), message: &stop.message }, None);
+        let message = without_tickets(&stop.message);
+        self.record(&Record::Failed { code: stop.code.number(), message: &message }, None);
     }
 
     /// How far it is, on standard error.

@@ -12,16 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use haul::config::Unchanged;
 use haul::store::fs::{FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
+use haul::transport::secure::TicketSecret;
 use haul::transport::tcp::TcpOptions;
 use haul::{Cancel, Config, Observer, RateLimit, RelPath, Retry, Source, Transfer};
 use rustix::fs::{OFlags, fcntl_getfl};
 
+use crate::access::{Door, Mode, Owners};
 use crate::address::Address;
 use crate::args::Send;
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
 use crate::filter::Filter;
-use crate::receive::listen;
+use crate::receive::{Waiting, listen};
 use crate::report::Reporter;
 use crate::session::Session;
 use crate::stream::Link;
@@ -86,17 +88,33 @@ fn filtered(
     Ok(files.filter(move |found| filter.admits(found)))
 }
 
-/// Where the receiver is to be found, or where it is waited for.
-pub(crate) fn link(
+/// Where the receiver is to be found, or where it is waited for, and what is used of keys for that.
+pub(crate) struct Way {
+    pub(crate) link: Link,
+    owners: Option<Owners>,
+    door: Option<Door>,
+    ticket: Option<TicketSecret>,
+}
+
+pub(crate) fn way(
     args: &Send,
     address: Option<&Address>,
+    mode: Mode,
     reporter: &Reporter,
-) -> Result<Link, Stop> {
+) -> Result<Way, Stop> {
     let options = tcp_options(args);
-    match address {
-        Some(address) => Ok(Link::dial(address, options)),
-        None => listen(args.listen.as_ref(), options, Side::Sender, reporter).map(Link::wait),
+    if args.listen.is_none()
+        && let Some(address) = args.network.peer(address)?
+    {
+        let (link, keys) = Link::to(&address, mode, options, reporter)?;
+        let owners = keys.as_ref().map(|keys| keys.identity.owners());
+        return Ok(Way { link, owners, door: None, ticket: keys.and_then(|keys| keys.ticket) });
     }
+    let mode = (mode, args.share);
+    let Waiting { listener, door } =
+        listen(args.listen.as_ref(), options, Side::Sender, mode, reporter)?;
+    let (door, owners) = door.unzip();
+    Ok(Way { link: Link::wait(listener), owners, door, ticket: None })
 }
 
 /// The options of TCP that the user set.
@@ -163,12 +181,19 @@ fn transfer<S: Source>(
     }
     let cancel = Cancel::new();
     interrupt::watch(interrupt::cancel(&cancel), "run the same command again to go on", reporter)?;
-    let mut link = link(args, address, reporter)?.reporting(reporter);
-    let session = Session::new(Arc::clone(reporter), Side::Sender, source.total());
+    let Way { link, owners, door, ticket } = way(args, address, args.network.mode(), reporter)?;
+    let mut link = link.reporting(reporter);
+    let session = Session::new(Arc::clone(reporter), Side::Sender, source.total()).owners(owners);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
     if let Some(limit) = args.limit_rate.and_then(RateLimit::per_second) {
         transfer = transfer.limit_rate(limit);
+    }
+    if let Some(door) = door {
+        transfer = transfer.admit(door);
+    }
+    if let Some(ticket) = ticket {
+        transfer = transfer.ticket(ticket);
     }
     let result = transfer.send_via(&mut source, &mut link);
     let mut session = transfer.into_observer();

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul::store::Unsendable;
-use haul::types::{Activity, EntryId, Kind, Outcome, TransferId, Withdrawal};
+use haul::types::{Activity, EntryId, Kind, Outcome, PublicKey, TransferId, Withdrawal};
 use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
 use indicatif::HumanBytes;
 
+use crate::access::Owners;
 use crate::ends::Ends;
 use crate::exit::{Code, Side};
 use crate::explain::{self, Context};
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     former: Code,
     ends: Arc<Ends>,
     bad: Bad,
+    /// Who owns which key, where keys are used.
+    owners: Option<Owners>,
 }
 
 /// Entries that a peer had refused or took back: it chooses how many, and their names.
@@ -86,7 +89,7 @@ impl Session {
         let progress = Progress::new(Arc::clone(&reporter), number, total.unwrap_or(0));
         Self {
             reporter,
-            context: Context { side, greeted: false },
+            context: Context::new(side),
             heard: false,
             is_queued: false,
             transfer: None,
@@ -97,7 +100,15 @@ impl Session {
             former: Code::Done,
             ends,
             bad: Bad { count: 0, told: u64::MAX, recorded: u64::MAX },
+            owners: None,
         }
+    }
+
+    /// Knows who owns which key.
+    pub(crate) fn owners(mut self, owners: Option<Owners>) -> Self {
+        self.context.own = owners.as_ref().map(Owners::own);
+        self.owners = owners;
+        self
     }
 
     /// Lists no more entries that are refused or not sent than this for programs, and the first few for people: what a
@@ -287,6 +298,21 @@ impl Observer for Session {
             }
             // Repairs and signs of life are of no interest as long as they work.
             _ => {}
+        }
+    }
+
+    fn identified(&mut self, key: PublicKey) {
+        // It is said anew where another one comes.
+        if self.context.peer.replace(key) == Some(key) {
+            return;
+        }
+        let name = self.owners.as_ref().and_then(|owners| owners.name(key));
+        let shown = key.to_string();
+        self.record(&Record::Identified { key: &shown, name: name.as_deref() });
+        let who = name.map_or_else(|| shown.clone(), |name| format!("{name} ({shown})"));
+        match &self.peer {
+            Some(peer) => self.reporter.say(&format!("{} is {who}", peer.name)),
+            None => self.reporter.say(&format!("the {} is {who}", self.context.side.other())),
         }
     }
 

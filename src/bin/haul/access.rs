@@ -1,0 +1,201 @@
+//! Whom the command talks to over a network: whose key it expects there, and whom it admits.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use haul::drive::AllowList;
+use haul::transport::secure::{Expect, PublicKey, Ticket, TicketSecret};
+use haul::transport::tcp::HostPort;
+use haul::{Admit, Greeting};
+
+use crate::address::Address;
+use crate::exit::{Code, Stop};
+use crate::explain::{self, shown};
+use crate::identity::Identity;
+use crate::trust::Trusted;
+
+/// Where to connect to over a network, and as whom.
+pub(crate) struct Target {
+    pub(crate) addresses: Vec<HostPort>,
+    pub(crate) keys: Option<Keys>,
+}
+
+/// What is used of keys for one connection that is dialed.
+pub(crate) struct Keys {
+    pub(crate) identity: Identity,
+    pub(crate) expect: Expect,
+    pub(crate) ticket: Option<TicketSecret>,
+}
+
+/// Whom this user admits: its own key, those that it trusts, and whoever proves the secret of the ticket.
+#[derive(Clone)]
+pub(crate) struct Door {
+    own: PublicKey,
+    folder: PathBuf,
+    secret: TicketSecret,
+    guests: AllowList,
+}
+
+/// Who owns a key, for people.
+#[derive(Clone)]
+pub(crate) struct Owners {
+    own: PublicKey,
+    folder: PathBuf,
+}
+
+/// How a command speaks over a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// With keys.
+    Secure,
+    /// In clear, though haul is at the other end.
+    Insecure,
+    /// In clear, as the plain wire always is.
+    Plain,
+}
+
+impl Target {
+    /// What an address comes to; `None`: it is not of a network.
+    pub(crate) fn of(address: &Address, mode: Mode) -> Result<Option<Self>, Stop> {
+        let usage = |text: String| Stop::new(Code::Usage, text);
+        let (addresses, known) = match address {
+            Address::Unix(_) | Address::Exec(_) => return Ok(None),
+            Address::Tcp(address) => (vec![address.clone()], None),
+            Address::Named(name) => {
+                let folder = crate::identity::folder()?;
+                let trusted = Trusted::load(&folder)?;
+                let entry = trusted.named(name).ok_or_else(|| {
+                    usage(format!(
+                        "nobody that this user trusts is called {name} (see haul trust --list)"
+                    ))
+                })?;
+                let address = entry.address.clone().ok_or_else(|| {
+                    usage(format!(
+                        "it is not known where {name} is: haul trust {} {name} ADDR",
+                        entry.key
+                    ))
+                })?;
+                (vec![address], Some((entry.key, None)))
+            }
+            Address::Ticket(ticket) => {
+                let addresses = ticket.addresses().iter().map(|address| address.parse());
+                let addresses = addresses.collect::<Result<_, _>>().map_err(|error| {
+                    usage(format!("the address in the ticket is not HOST:PORT: {error}"))
+                })?;
+                (addresses, Some((ticket.key(), Some(ticket.secret().clone()))))
+            }
+        };
+        if mode != Mode::Secure {
+            if known.is_some() {
+                let text = "a key is expected there, which nobody can prove in clear: \
+                            leave --insecure and --plain out";
+                return Err(usage(text.into()));
+            }
+            return Ok(Some(Self { addresses, keys: None }));
+        }
+        let identity = Identity::open()?;
+        let (expect, ticket) = match known {
+            Some((key, ticket)) => (Expect::key(key), ticket),
+            None => {
+                let trusted = Trusted::load(&identity.folder)?;
+                let own = identity.key.public();
+                (Expect::any_of(trusted.keys().chain([own])), None)
+            }
+        };
+        Ok(Some(Self { addresses, keys: Some(Keys { identity, expect, ticket }) }))
+    }
+}
+
+impl Identity {
+    /// Who owns a key.
+    pub(crate) fn owners(&self) -> Owners {
+        Owners { own: self.key.public(), folder: self.folder.clone() }
+    }
+}
+
+impl Owners {
+    pub(crate) const fn own(&self) -> PublicKey {
+        self.own
+    }
+
+    /// What this user calls the owner of a key, if it is known.
+    pub(crate) fn name(&self, key: PublicKey) -> Option<String> {
+        if key == self.own {
+            return Some("this user".into());
+        }
+        // It is only to be shown.
+        Trusted::load(&self.folder).ok()?.name(key).map(ToOwned::to_owned)
+    }
+}
+
+impl Door {
+    pub(crate) fn new(identity: &Identity, is_shared: bool) -> Result<Self, Stop> {
+        let secret = TicketSecret::generate()
+            .map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
+        let (own, guests) = (identity.key.public(), AllowList::new());
+        let guests = if is_shared {
+            guests.shared_ticket(secret.clone())
+        } else {
+            guests.ticket(secret.clone())
+        };
+        Ok(Self { own, folder: identity.folder.clone(), secret, guests })
+    }
+
+    /// A ticket for who reaches this process at an address, as far as that can be written in one.
+    pub(crate) fn ticket(&self, address: SocketAddr) -> Option<Ticket> {
+        Ticket::new([address.to_string()], self.own, self.secret.clone()).ok()
+    }
+}
+
+impl Admit for Door {
+    fn admits(&self, greeting: &Greeting) -> bool {
+        let Some(key) = greeting.key() else { return false };
+        // It is read each time: who has just been trusted is admitted. One that cannot be read admits nobody.
+        key == self.own
+            || Trusted::load(&self.folder).is_ok_and(|trusted| trusted.keys().any(|it| it == key))
+            || self.guests.admits(greeting)
+    }
+}
+
+/// Reads a ticket from a file, or from `env:VARIABLE`. What is wrong with it is said without showing it.
+pub(crate) fn read_ticket(from: &str) -> Result<Ticket, Stop> {
+    let usage = |text: String| Stop::new(Code::Usage, text);
+    let text = match from.strip_prefix("env:") {
+        Some(name) => std::env::var(name)
+            .map_err(|_| usage(format!("there is no ticket in the variable {name}")))?,
+        None => fs::read_to_string(from).map_err(|error| {
+            let (path, reason) = (shown(Path::new(from)), explain::system(&error));
+            Stop::new(Code::Local, format!("cannot read the ticket: {path}: {reason}"))
+        })?,
+    };
+    text.trim().parse().map_err(|error| usage(format!("{from}: {error}")))
+}
+
+/// The addresses by which others reach a listener, as far as the system's routes tell. Nothing is sent.
+pub(crate) fn reachable(listening: SocketAddr) -> Vec<SocketAddr> {
+    let ip = listening.ip().to_canonical();
+    if !ip.is_unspecified() {
+        return vec![SocketAddr::new(ip, listening.port())];
+    }
+    // Addresses for documentation (RFC 5737, RFC 3849): a way there is a way to everywhere else.
+    let v4 = || source(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    let v6 = || {
+        let far = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        source(Ipv6Addr::UNSPECIFIED.into(), far.into())
+    };
+    let found = if ip.is_ipv4() { vec![v4()] } else { vec![v4(), v6()] };
+    let found = found.into_iter().filter_map(Result::ok);
+    found.map(|ip| SocketAddr::new(ip, listening.port())).collect()
+}
+
+fn source(any: IpAddr, far: IpAddr) -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect((far, 9))?;
+    let address = socket.local_addr()?.ip();
+    if address.is_unspecified() || address.is_loopback() {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
+    Ok(address)
+}

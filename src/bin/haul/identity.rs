@@ -1,0 +1,48 @@
+//! Who this user is: the key, and the folder that it is kept in.
+
+use std::env;
+use std::path::PathBuf;
+
+use haul::transport::secure::SecretKey;
+
+use crate::exit::{Code, Stop};
+use crate::explain;
+use crate::help;
+
+/// The user's key.
+pub(crate) struct Identity {
+    pub(crate) folder: PathBuf,
+    pub(crate) key: SecretKey,
+}
+
+impl Identity {
+    /// Reads the key, or makes it.
+    pub(crate) fn open() -> Result<Self, Stop> {
+        let folder = folder()?;
+        let key = SecretKey::load_or_create(&folder).map_err(|error| {
+            Stop::new(
+                Code::Local,
+                format!("cannot use the key of this user: {}", explain::system(&error)),
+            )
+        })?;
+        Ok(Self { folder, key })
+    }
+}
+
+/// `haul key`.
+pub(crate) fn show() -> Result<Code, Stop> {
+    help::print(format!("{}\n", Identity::open()?.key.public()).as_bytes())
+}
+
+/// Where keys are kept.
+pub(crate) fn folder() -> Result<PathBuf, Stop> {
+    let given = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A relative one is to be ignored, as the specification of these folders has it.
+    let config = given("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    let home = || Some(given("HOME")?.join(".config"));
+    let haul = |config: PathBuf| config.join("haul");
+    given("HAUL_CONFIG_DIR").or_else(|| config.or_else(home).map(haul)).ok_or_else(|| {
+        let text = "there is no folder for the key of this user: set HAUL_CONFIG_DIR, or HOME";
+        Stop::new(Code::Local, text)
+    })
+}

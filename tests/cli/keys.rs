@@ -1,0 +1,237 @@
+//! Who is who: keys, tickets, and those who are not admitted.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::common::{photo, photo_path, quiet};
+use crate::haul::{Finished, HAUL, Haul};
+
+/// Somebody with a key.
+struct User(TempDir);
+
+impl User {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn start<const N: usize>(&self, arguments: [&str; N]) -> Haul {
+        let mut command = quiet(HAUL);
+        command.env("HAUL_CONFIG_DIR", self.0.path().join("haul")).args(arguments);
+        Haul::spawn(command)
+    }
+
+    #[track_caller]
+    fn run<const N: usize>(&self, arguments: [&str; N]) -> Finished {
+        self.start(arguments).finish()
+    }
+
+    fn key(&self) -> String {
+        self.run(["key"]).code(0).stdout.trim_end().to_owned()
+    }
+
+    fn send(&self, to: &str) -> Finished {
+        self.run(["send", photo_path().to_str().unwrap(), to])
+    }
+
+    /// Receives on loopback; where, and the ticket.
+    fn receive(&self, inbox: &Path) -> (Haul, String, String) {
+        let mut haul = self.start(["receive", inbox.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+        let address = haul.address();
+        let line = haul.line(|line| line.contains("haul://"));
+        (haul, address, line.split_whitespace().last().unwrap().to_owned())
+    }
+}
+
+/// Asserts that the photo is there, and nothing else.
+#[track_caller]
+fn assert_photo(inbox: &Path) {
+    let names: Vec<_> = fs::read_dir(inbox).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names, [inbox.join("photo.jpg")]);
+    assert!(fs::read(&names[0]).unwrap() == photo());
+}
+
+fn is_empty(inbox: &Path) -> bool {
+    fs::read_dir(inbox).unwrap().next().is_none()
+}
+
+#[test]
+fn same_user_on_one_machine_has_nothing_to_paste_and_another_one_is_refused() {
+    let (user, other, inbox) = (User::new(), User::new(), tempfile::tempdir().unwrap());
+    let (bob, address, _) = user.receive(inbox.path());
+    let refused = other.send(&address).code(4);
+    let hint = format!("haul trust {}", user.key());
+    let refused = refused.one_error(&["not whom this user expects", &hint]);
+    assert!(is_empty(inbox.path()), "{refused:?}");
+    let sent = user.send(&address).code(0);
+    assert!(sent.stdout.contains("the receiver is this user"), "{sent:?}");
+    assert_photo(inbox.path());
+    drop(bob);
+}
+
+#[test]
+fn ticket_is_for_one_sender_and_a_thief_is_told_what_to_do_as_is_the_receiver() {
+    let (bob, alice, thief) = (User::new(), User::new(), User::new());
+    let inbox = tempfile::tempdir().unwrap();
+    let (receiver, _, ticket) = bob.receive(inbox.path());
+    alice.send(&ticket).code(0);
+    let stolen = thief.send(&ticket).code(4);
+    let hint = format!("haul trust {}", thief.key());
+    stolen.one_error(&["does not admit this user", &hint]);
+    // Its owner comes again, with the ticket in a file, or in the environment.
+    let file = alice.0.path().join("ticket");
+    fs::write(&file, format!("{ticket}\n")).unwrap();
+    let photo = photo_path();
+    let photo = photo.to_str().unwrap();
+    alice.run(["send", photo, "--ticket", file.to_str().unwrap()]).code(0);
+    let mut command = quiet(HAUL);
+    command.env("HAUL_CONFIG_DIR", alice.0.path().join("haul")).env("HAUL_TICKET", &ticket);
+    command.args(["send", photo, "--ticket", "env:HAUL_TICKET"]);
+    Haul::spawn(command).finish().code(0);
+    receiver.interrupt();
+    let said = receiver.finish();
+    assert!(said.stderr.contains("not admitted") && said.stderr.contains(&hint), "{said:?}");
+    assert_photo(inbox.path());
+}
+
+#[test]
+fn trusted_key_is_admitted_by_a_receiver_that_runs_and_found_by_its_name() {
+    let (bob, alice, inbox) = (User::new(), User::new(), tempfile::tempdir().unwrap());
+    let (receiver, address, _) = bob.receive(inbox.path());
+    alice.run(["trust", &bob.key(), "nas", &address]).code(0);
+    alice.send("@nas").code(4).one_error(&["does not admit", &alice.key()]);
+    bob.run(["trust", &alice.key(), "alice"]).code(0);
+    let sent = alice.send("@nas").code(0);
+    assert!(sent.stdout.contains("the receiver is nas ("), "{sent:?}");
+    // A bare address will do as well, where the key there is trusted.
+    alice.send(&address).code(0);
+    bob.run(["trust", "--remove", "alice"]).code(0);
+    alice.send("@nas").code(4);
+    alice.send("@other").code(2).one_error(&["other"]);
+    receiver.interrupt();
+    let said = receiver.finish();
+    assert!(said.stdout.contains(" is alice ("), "{said:?}");
+    assert_photo(inbox.path());
+}
+
+#[test]
+fn side_in_clear_and_side_with_keys_each_say_what_is_wrong_in_one_line() {
+    let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());
+    let photo = photo_path();
+    let (photo, into) = (photo.to_str().unwrap(), inbox.path().to_str().unwrap());
+    let (receiver, address, _) = user.receive(inbox.path());
+    let sent = user.run(["send", "--insecure", photo, &address]).code(3);
+    sent.one_error(&["takes encrypted connections alone"]);
+    receiver.interrupt();
+    let said = receiver.finish();
+    assert!(said.stderr.contains("the sender speaks in clear"), "{said:?}");
+    let mut receiver = user.start(["receive", into, "--listen", "127.0.0.1:0", "--insecure"]);
+    let address = receiver.address();
+    user.send(&address).code(3).one_error(&["--insecure"]);
+    receiver.interrupt();
+    let said = receiver.finish();
+    assert!(said.stderr.contains("wants an encrypted connection"), "{said:?}");
+    let sent = user.run(["send", "haul://x:1/y", "haul://x:1/y/secret"]).code(2);
+    assert!(!format!("{sent:?}").contains("secret"), "{sent:?}");
+    assert!(is_empty(inbox.path()));
+}
+
+#[test]
+fn sender_that_listens_has_its_files_fetched_by_the_line_that_it_prints() {
+    let (alice, bob, other) = (User::new(), User::new(), User::new());
+    let inbox = tempfile::tempdir().unwrap();
+    let (photo, into) = (photo_path(), inbox.path().to_str().unwrap());
+    let mut sender = alice.start(["send", photo.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let address = sender.address();
+    let line = sender.line(|line| line.contains("haul receive DIR --connect haul://"));
+    let ticket = line.split_whitespace().last().unwrap();
+    other.run(["receive", into, "--connect", &address]).code(4);
+    assert!(is_empty(inbox.path()));
+    bob.run(["receive", into, "--connect", ticket]).code(0);
+    sender.finish().code(0);
+    assert_photo(inbox.path());
+}
+
+#[test]
+fn key_is_one_for_processes_that_begin_at_once_and_is_not_used_if_others_may_read_it() {
+    let user = User::new();
+    let keys: Vec<_> = [(); 6].map(|()| user.start(["key"])).map(Haul::finish).into();
+    assert!(keys.iter().all(|key| key.code == Some(0) && key.stdout == keys[0].stdout), "{keys:?}");
+    let path = user.0.path().join("haul/key");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let hint = format!("chmod 600 {}", path.display());
+    user.run(["key"]).code(1).one_error(&["0644", &hint]);
+    let inbox = tempfile::tempdir().unwrap();
+    let receive = ["receive", inbox.path().to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    user.run(receive).code(1).one_error(&[&hint]);
+    // What goes no network needs no key.
+    let (photo, to) = (photo_path(), format!("exec:{HAUL} receive --stdio {}", receive[1]));
+    user.run(["send", photo.to_str().unwrap(), &to]).code(0);
+    assert_photo(inbox.path());
+}
+
+#[test]
+fn trust_lists_adds_and_removes_and_says_what_is_wrong() {
+    let (user, other) = (User::new(), User::new());
+    let key = other.key();
+    assert_eq!(user.run(["trust", "--list"]).code(0).stdout, "");
+    user.run(["trust", &key, "nas", "10.0.0.5:7117"]).code(0);
+    let line = format!("{key} nas 10.0.0.5:7117\n");
+    assert_eq!(user.run(["trust", "--list"]).code(0).stdout, line);
+    user.run(["trust", &key[1..]]).code(2).one_error(&["56 characters"]);
+    user.run(["trust", &user.key()]).code(2).one_error(&["always trusted"]);
+    user.run(["trust", &user.key().replace(['a', 'b'], "c"), "nas"]).code(2);
+    user.run(["trust"]).code(2).one_error(&["KEY"]);
+    let trusted = user.0.path().join("haul/trusted");
+    fs::set_permissions(&trusted, fs::Permissions::from_mode(0o666)).unwrap();
+    user.run(["trust", "--list"]).code(1).one_error(&["chmod 600"]);
+    fs::set_permissions(&trusted, fs::Permissions::from_mode(0o600)).unwrap();
+    user.run(["trust", "--remove", &key]).code(0);
+    user.run(["trust", "--remove", &key]).code(1).one_error(&["not trusted"]);
+    assert_eq!(user.run(["trust", "--list"]).code(0).stdout, "");
+}
+
+#[test]
+fn secrets_of_a_run_stand_in_no_output_and_no_file_but_their_own() {
+    let (bob, alice, thief) = (User::new(), User::new(), User::new());
+    let inbox = tempfile::tempdir().unwrap();
+    let (photo, into) = (photo_path(), inbox.path().to_str().unwrap());
+    let photo = photo.to_str().unwrap();
+    let mut receiver = bob.start(["receive", into, "--listen", "127.0.0.1:0", "--json"]);
+    let event = receiver.line(|line| line.contains("\"ticket\""));
+    let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+    let ticket = event["ticket"].as_str().unwrap().to_owned();
+    let mut said = Vec::new();
+    for (user, to) in
+        [(&alice, &ticket), (&thief, &ticket), (&thief, &ticket[..ticket.len() - 1].to_owned())]
+    {
+        said.push(user.run(["send", photo, to]));
+        said.push(user.run(["send", "--json", photo, to]));
+        said.push(user.run(["send", photo, to, "--listen", "127.0.0.1:0"]));
+        said.push(user.run(["send", to, photo]));
+    }
+    receiver.interrupt();
+    said.push(receiver.finish());
+    let secret = ticket.rsplit('/').next().unwrap();
+    let keys = [&bob, &alice, &thief].map(|user| {
+        let key = user.0.path().join("haul/key");
+        fs::read_to_string(key).unwrap().trim_end().to_owned()
+    });
+    for secret in keys.iter().map(String::as_str).chain([secret, &secret[..20]]) {
+        for said in &said {
+            let shown = format!("{}{}", said.stdout, said.stderr);
+            // The event by which the ticket is given is the one place.
+            let shown = shown.replace(&ticket, "");
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        for folder in [inbox.path(), &bob.0.path().join("haul"), &alice.0.path().join("haul")] {
+            for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                let text = fs::read(&entry).unwrap();
+                let is_there = text.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!is_there || entry.ends_with("haul/key"), "{}", entry.display());
+            }
+        }
+    }
+}
