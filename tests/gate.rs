@@ -101,6 +101,24 @@ fn waits_are_documented_with_tests_that_exist() {
     assert!(page.is_empty() || names > 20, "{names}");
 }
 
+/// Each claim has a row, with the names of its tests in the last column, or words that say why there are none.
+#[test]
+fn claims_of_who_can_do_what_have_tests_that_exist_or_a_reason() {
+    let page = read("docs/threat-model.md");
+    let sources: String = rust_files(&["src", "tests"]).into_iter().map(|(_, text)| text).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let mut names = 0;
+    for row in rows {
+        let last = row.trim_end_matches(['|', ' ']).rsplit('|').next().expect("a row has columns");
+        assert!(!last.trim().is_empty(), "there is no test for {row}");
+        for name in last.split('`').skip(1).step_by(2).filter(|name| !name.contains("::")) {
+            names += 1;
+            assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+    assert!(page.is_empty() || names > 15, "{names}");
+}
+
 /// Each class of attack has a row: files with the names of tests in them, or words that say why there are none.
 #[test]
 fn attacks_of_every_class_have_tests_that_exist_or_a_reason() {
