@@ -19,6 +19,7 @@ mod error;
 mod receiver;
 mod sender;
 mod timer;
+mod totals;
 mod turn;
 
 #[doc = include_str!("wire.md")]

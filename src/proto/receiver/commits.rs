@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Receiver;
-use super::identity::Identity;
 use super::incoming::{Incoming, Phase, Rival};
-use super::resume::Unsaid;
 use crate::config::Existing;
 use crate::proto::error::{Failure, Misuse};
 use crate::proto::wire::message::Message;
@@ -111,7 +109,6 @@ impl Receiver {
             return Err(Misuse::NotAsked.into());
         };
         let (size, root) = (*size, *root);
-        let identity = Some(Identity::of(&offer.meta, offer.block_size));
         let offered = offer.meta.path.clone();
         let is_file = offer.meta.kind == Kind::File;
         let outcome = match rival {
@@ -123,39 +120,27 @@ impl Receiver {
         if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
             return self.state.map(drop);
         }
-        let is_bad = committed.is_err();
-        match committed {
+        let verdict = match committed {
             Ok(path) => {
                 let name = if path == offered { Box::default() } else { path.as_bytes().into() };
                 let durability = self.config.durability;
-                self.say.push_back(Message::Receipt {
-                    entry,
-                    size,
-                    root,
-                    durability,
-                    outcome,
-                    name,
-                });
-                let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
-                count(&mut self.summary.delivered, 1);
-                count(&mut self.summary.files, u64::from(is_file));
-                count(&mut self.summary.bytes, size);
-                count(&mut self.summary.held, u64::from(outcome == Outcome::Held));
+                self.totals.deliver(is_file, size, outcome);
                 let receipt = Receipt { path, size, root, durability, outcome };
                 self.tell(Event::Delivered { entry, receipt });
+                Message::Receipt { entry, size, root, durability, outcome, name }
             }
             // It was found equal, and was changed before it could be vouched for.
             Err(Refusal::Exists)
                 if outcome == Outcome::Held && self.config.existing == Existing::Skip =>
             {
-                self.report(entry, Refusal::Skipped);
+                self.refused(entry, Some(offered), Refusal::Skipped)
             }
-            Err(reason) => self.report(entry, reason),
-        }
-        self.forget(entry);
-        self.unsaid.insert(entry, Unsaid { is_bad, identity });
+            Err(reason) => self.refused(entry, Some(offered), reason),
+        };
         if is_lent {
-            self.hold_back(entry);
+            self.keep_verdict(entry, verdict);
+        } else {
+            self.settle(entry, verdict);
         }
         self.state.map(drop)
     }

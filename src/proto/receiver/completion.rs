@@ -1,17 +1,17 @@
 //! How entries go through the store: from what it found under their names to their receipts.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::super::wire::limits::BESIDE_MAX;
 use super::incoming::{Incoming, Phase};
-use super::request::{Task, ZEROS};
-use super::resume::Unsaid;
+use super::requests::Task;
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
-use crate::hash::{Hashed, Root};
+use crate::hash::{BlockSize, Hashed, Root};
 use crate::proto::wire::message::Message;
-use crate::types::{Commit, EntryId, Event, Found, Kind, Outcome, Place, Refusal, Standing};
+use crate::types::{
+    Commit, EntryId, Event, Found, Kind, Outcome, Place, Refusal, RelPath, Standing,
+};
 
 impl Receiver {
     /// What the store found under the name of an entry.
@@ -28,7 +28,7 @@ impl Receiver {
         {
             // Somebody was faster. Its content is here and is written, and what that means is found out when it is
             // committed under the name that it was to have.
-            return self.task(Task::Begin { entry, place: Place::Replacing });
+            return self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
         }
         // What came of a stream whose name another file has is written, and gets its name like all others.
         let is_occupied = incoming.occupied.is_some();
@@ -40,9 +40,9 @@ impl Receiver {
             // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
             let Ok(Found::Partial(len @ 1..)) = begun else {
                 if begun.is_ok() {
-                    self.todo.push_back(ReceiveAction::Discard { entry });
+                    self.requests.push(ReceiveAction::Discard { entry });
                 }
-                return self.task(Task::Begin { entry, place: Place::Offered });
+                return self.requests.add_first(Task::Begin { entry, place: Place::Offered });
             };
             incoming.phase = Phase::Filling;
             incoming.left = len;
@@ -52,8 +52,8 @@ impl Receiver {
         let found = match (begun, place) {
             (Ok(found), _) => found,
             // A link is compared by the store; and what stands beside is as good a reason to go on as a file is.
-            (Err(Refusal::Exists), Place::Beside(_)) => return self.differs_now(entry),
-            (Err(Refusal::Exists), Place::Offered) if is_link => return self.differs_now(entry),
+            (Err(Refusal::Exists), Place::Beside(_)) => return self.differs(entry),
+            (Err(Refusal::Exists), Place::Offered) if is_link => return self.differs(entry),
             (Err(reason), _) => return self.drop_entry(entry, reason),
         };
         incoming.left = match found {
@@ -68,9 +68,9 @@ impl Receiver {
             (Found::Existing(len), Some((_, size))) => {
                 if let (true, Ok(len)) = (len == size, usize::try_from(size)) {
                     incoming.phase = Phase::Comparing;
-                    self.task(Task::Compare { entry, len });
+                    self.requests.add_first(Task::Compare { entry, len });
                 } else {
-                    self.differs_now(entry);
+                    self.differs(entry);
                 }
             }
             (Found::Existing(len), None)
@@ -78,7 +78,7 @@ impl Receiver {
             {
                 incoming.probed = true;
                 incoming.replaced = len;
-                self.task(Task::Begin { entry, place: Place::Replacing });
+                self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
             }
             (Found::Existing(len), None) if self.config.existing == Existing::Replace => {
                 incoming.phase = Phase::Replacing;
@@ -87,7 +87,7 @@ impl Receiver {
             (Found::Existing(len), None) => match incoming.offer.meta.size {
                 None => {
                     incoming.occupied = Some(len);
-                    self.task(Task::Begin { entry, place: Place::Replacing });
+                    self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
                 }
                 // A sender that could not claim a root for the first name cannot for another.
                 Some(size) if size == len && (incoming.claim.is_some() || !incoming.asks) => {
@@ -97,7 +97,7 @@ impl Receiver {
                         self.judge_existing(entry);
                     }
                 }
-                Some(_) => self.differs_now(entry),
+                Some(_) => self.differs(entry),
             },
             (Found::Fresh | Found::Partial(_), _) if !is_file => {
                 if incoming.offer.meta.kind == Kind::Directory {
@@ -111,18 +111,18 @@ impl Receiver {
             (Found::Fresh | Found::Partial(_), _) if was_wanted => {
                 incoming.phase = Phase::Filling;
                 // Of an empty file, its end may have come before there was a descriptor.
-                self.settle(entry);
+                self.commit_if_complete(entry);
             }
             (Found::Fresh | Found::Partial(_), Some(_)) if !incoming.is_inline => {
                 incoming.phase = Phase::Wanted;
                 incoming.hold(0);
-                self.todo.push_back(ReceiveAction::Suspend { entry });
+                self.requests.push(ReceiveAction::Suspend { entry });
             }
             (Found::Fresh | Found::Partial(_), Some((root, size))) => {
                 incoming.phase = Phase::Filling;
                 incoming.end = Some((size, root));
                 if size > 0 {
-                    self.task(Task::Write { entry, offset: 0, block: None });
+                    self.requests.add_first(Task::Write { entry, offset: 0, block: None });
                 } else {
                     self.commit(entry, 0, root, Outcome::Stored);
                 }
@@ -138,7 +138,7 @@ impl Receiver {
                 let held = std::mem::take(&mut incoming.tree);
                 held.runs().for_each(|blocks| incoming.copying.insert(&blocks));
                 // Its end may have come before there was a descriptor.
-                self.settle(entry);
+                self.commit_if_complete(entry);
             }
             (Found::Fresh, None) => {
                 incoming.phase = Phase::Filling;
@@ -158,16 +158,12 @@ impl Receiver {
         let found = standing.map(|standing| (standing.size, standing.modified));
         let (Some((size, _)), true) = (offered, offered == found) else {
             incoming.phase = Phase::Stale;
-            return self.say.push_back(Message::Changed { entry });
+            return self.outbox.push(Message::Changed { entry });
         };
         let path = incoming.offer.meta.path.clone();
-        self.say.push_back(Message::Unchanged { entry });
-        self.summary.trusted = self.summary.trusted.saturating_add(1);
-        self.taken_bytes = self.taken_bytes.saturating_sub(size);
+        self.totals.trust(size);
         self.tell(Event::Trusted { entry, path, size });
-        let identity = self.entries.get(&entry).map(Incoming::identity);
-        self.forget(entry);
-        self.unsaid.insert(entry, Unsaid { is_bad: false, identity });
+        self.settle(entry, Message::Unchanged { entry });
     }
 
     /// The content that came inside its offer was compared with the file that has its name.
@@ -177,7 +173,7 @@ impl Receiver {
             self.arrive(entry, len as u64);
             self.commit(entry, len as u64, root, Outcome::Held);
         } else {
-            self.differs_now(entry);
+            self.differs(entry);
         }
     }
 
@@ -217,16 +213,15 @@ impl Receiver {
         let index = block.index;
         let len = self.span(entry, &(index..index.saturating_add(1))).map_or(0, |(_, len)| len);
         self.arrive(entry, len);
-        self.settle(entry);
+        self.commit_if_complete(entry);
     }
 
     /// More bytes of an entry are held; those that were before, and had to come again, were said.
     pub(super) fn arrive(&mut self, entry: EntryId, len: u64) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         let len = incoming.arrive(len);
-        self.arrived = self.arrived.saturating_add(len);
-        let (bytes, offered) = (self.arrived, self.taken_bytes.max(self.arrived));
-        self.tell(Event::Progress { bytes, offered });
+        let progress = self.totals.arrive(len);
+        self.tell(progress);
     }
 
     /// The part of blocks of zeros, as offset and length, which the store is to make zeros: where an earlier attempt may
@@ -259,11 +254,11 @@ impl Receiver {
             arrived = arrived.saturating_add(len);
         }
         self.arrive(entry, arrived);
-        self.settle(entry);
+        self.commit_if_complete(entry);
     }
 
     /// Commits an entry if it is whole.
-    pub(super) fn settle(&mut self, entry: EntryId) {
+    pub(super) fn commit_if_complete(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let outcome = match incoming.phase {
             Phase::Filling => Outcome::Stored,
@@ -281,7 +276,7 @@ impl Receiver {
         match incoming.is_whole() {
             Some((size, root, found)) if root == found => self.commit(entry, size, root, outcome),
             Some(_) => {
-                self.todo.push_back(ReceiveAction::Discard { entry });
+                self.requests.push(ReceiveAction::Discard { entry });
                 self.drop_silently(entry, Refusal::Mismatch);
             }
             None => {}
@@ -300,7 +295,9 @@ impl Receiver {
             self.open = self.open.saturating_sub(1);
         }
         let commit = self.start_commit(entry, size);
-        self.todo.extend(commit.map(ReceiveAction::Commit));
+        if let Some(commit) = commit {
+            self.requests.push(ReceiveAction::Commit(commit));
+        }
         self.finished(entry);
     }
 
@@ -330,7 +327,7 @@ impl Receiver {
     }
 
     /// The held file is another one; what now depends on the policy.
-    pub(super) fn differs(&mut self, entry: EntryId, tasks: &mut VecDeque<Task>) {
+    pub(super) fn differs(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         incoming.restart();
         let beside = match incoming.place {
@@ -340,26 +337,13 @@ impl Receiver {
         match self.config.existing {
             Existing::Refuse => self.drop_entry(entry, Refusal::Exists),
             Existing::Skip => self.drop_entry(entry, Refusal::Skipped),
-            Existing::Replace => tasks.push_front(Task::Begin { entry, place: Place::Replacing }),
+            Existing::Replace => {
+                self.requests.add_first(Task::Begin { entry, place: Place::Replacing })
+            }
             Existing::Rename if beside > BESIDE_MAX => self.drop_entry(entry, Refusal::Exists),
             Existing::Rename => {
-                tasks.push_front(Task::Begin { entry, place: Place::Beside(beside) });
+                self.requests.add_first(Task::Begin { entry, place: Place::Beside(beside) });
             }
-        }
-    }
-
-    pub(super) fn differs_now(&mut self, entry: EntryId) {
-        let mut tasks = VecDeque::new();
-        self.differs(entry, &mut tasks);
-        tasks.into_iter().for_each(|task| self.task(task));
-    }
-
-    /// Puts a task before those that the current message still has. Between messages, a file is begun with the floor.
-    pub(super) fn task(&mut self, task: Task) {
-        if let Some(current) = &mut self.current {
-            current.tasks.push_front(task);
-        } else if let Task::Begin { entry, place } = task {
-            self.beginning = Some((entry, place));
         }
     }
 
@@ -370,7 +354,7 @@ impl Receiver {
         let is_filling = |incoming: &Incoming| incoming.phase == Phase::Filling;
         let is_lost = matches!(reason, Refusal::Exists | Refusal::Skipped)
             && self.entries.get(&entry).is_some_and(is_filling);
-        self.todo.push_back(if is_too_large || is_lost {
+        self.requests.push(if is_too_large || is_lost {
             ReceiveAction::Discard { entry }
         } else {
             ReceiveAction::Suspend { entry }
@@ -384,9 +368,7 @@ impl Receiver {
             incoming.phase = Phase::Dropped;
         }
         self.scarce.forget(entry);
-        if let Some(current) = &mut self.current {
-            current.tasks.clear();
-        }
+        self.requests.clear_tasks();
         self.finished(entry);
     }
 
@@ -394,9 +376,27 @@ impl Receiver {
     pub(super) fn report(&mut self, entry: EntryId, reason: Refusal) {
         let Some(incoming) = self.entries.get(&entry) else { return };
         let path = Some(incoming.offer.meta.path.clone());
-        self.say.push_back(Message::Refuse { entry, reason: reason.into() });
-        self.summary.refuse(reason);
+        let refused = self.refused(entry, path, reason);
+        self.outbox.push(refused);
+    }
+
+    /// Counts a refusal and tells the application. Returns what is to be said of it.
+    pub(super) fn refused(
+        &mut self,
+        entry: EntryId,
+        path: Option<RelPath>,
+        reason: Refusal,
+    ) -> Message {
+        self.totals.refuse(reason);
         self.tell(Event::Refused { entry, path, reason });
+        Message::Refuse { entry, reason: reason.into() }
+    }
+
+    /// Takes an entry out of all books: this verdict is what is left of it to say.
+    pub(super) fn settle(&mut self, entry: EntryId, verdict: Message) {
+        let identity = self.entries.get(&entry).map(Incoming::identity);
+        self.forget(entry);
+        self.outbox.settle(entry, verdict, identity);
     }
 
     /// Takes an entry out of all books.
@@ -413,3 +413,6 @@ impl Receiver {
         self.names = self.names.saturating_sub(name);
     }
 }
+
+/// What is written for a block of zeros. It takes no room in the program.
+static ZEROS: [u8; BlockSize::MAX.len()] = [0; BlockSize::MAX.len()];

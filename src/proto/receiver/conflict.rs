@@ -9,8 +9,8 @@
 //! decides that, in one step with giving the name, and hands the file back. What is then done is what would
 //! have been done had the other been there from the start; but nothing need be sent again.
 
-use super::incoming::{Incoming, Phase, Rival};
-use super::resume::Unsaid;
+use super::incoming::{Phase, Rival};
+use super::requests::{Content, Outstanding};
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::hash::{BlockTree, Root};
@@ -79,7 +79,7 @@ impl Receiver {
     /// with their files open.
     pub(super) fn read_small_rival(&mut self) -> Option<ReceiveAction> {
         // What is read for a message is answered first.
-        if self.current.is_some() || self.doom.is_some() {
+        if self.requests.current().is_some() || self.doom.is_some() {
             return None;
         }
         let small = self.contested.iter().copied().find(|entry| {
@@ -91,27 +91,44 @@ impl Receiver {
         self.read_rival_of(small?)
     }
 
-    /// What was asked to be read and is not answered, once more.
+    /// What was asked for between messages and is not answered, once more.
     pub(super) fn read_again(&self) -> Option<ReceiveAction> {
-        let (entry, offset, len) = self.reading?;
-        let is_own = |incoming: &Incoming| incoming.phase == Phase::Comparing;
-        Some(if self.contested.contains(&entry) && !self.entries.get(&entry).is_some_and(is_own) {
-            ReceiveAction::ReadRival { entry, offset, len }
-        } else if self.entries.get(&entry).is_some_and(|held| held.takes_over(offset)) {
-            ReceiveAction::TakeOver { entry, offset, len }
-        } else {
-            ReceiveAction::Read { entry, offset, len }
+        Some(match self.requests.outstanding()? {
+            Outstanding::Begin { entry, place } => {
+                let offer = self.entries.get(&entry)?.offer.clone();
+                ReceiveAction::Begin { offer, place }
+            }
+            Outstanding::Read { entry, offset, len, what } => match what {
+                Content::Held | Content::Existing => ReceiveAction::Read { entry, offset, len },
+                Content::Replaced => ReceiveAction::TakeOver { entry, offset, len },
+                Content::Rival => ReceiveAction::ReadRival { entry, offset, len },
+            },
         })
     }
 
-    fn read_rival_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
-        if self.reading.is_none() {
-            let (_, _, tree) = self.entries.get_mut(&entry)?.existing()?;
-            let index = tree.prefix();
-            let (offset, len) = self.span(entry, &(index..index.saturating_add(1)))?;
-            self.reading = Some((entry, offset, usize::try_from(len).ok()?));
-        }
+    /// Asks for content of an entry, between messages.
+    pub(super) fn read(
+        &mut self,
+        entry: EntryId,
+        offset: u64,
+        len: usize,
+        what: Content,
+    ) -> Option<ReceiveAction> {
+        self.requests.ask(Outstanding::Read { entry, offset, len, what });
         self.read_again()
+    }
+
+    fn read_rival_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
+        if self.requests.outstanding().is_some() {
+            return self.read_again();
+        }
+        let incoming = self.entries.get_mut(&entry)?;
+        let what =
+            if incoming.phase == Phase::Comparing { Content::Existing } else { Content::Rival };
+        let (_, _, tree) = incoming.existing()?;
+        let index = tree.prefix();
+        let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
+        self.read(entry, offset, usize::try_from(len).ok()?, what)
     }
 
     /// A block of what has the name of an entry was read.
@@ -155,7 +172,7 @@ impl Receiver {
         let phase = self.entries.get(&entry).map(|incoming| incoming.phase);
         if phase == Some(Phase::Comparing) {
             self.contested.remove(&entry);
-            self.differs_now(entry);
+            self.differs(entry);
         } else {
             self.rival_differs(entry);
         }
@@ -177,7 +194,9 @@ impl Receiver {
             incoming.rival = Some(Rival::Committing);
         }
         let commit = self.start_commit(entry, size);
-        self.todo.extend(commit.map(ReceiveAction::CommitRival));
+        if let Some(commit) = commit {
+            self.requests.push(ReceiveAction::CommitRival(commit));
+        }
     }
 
     /// The commit of what has the name ended. `false`: there will be a receipt, or the bad news is to be said.
@@ -188,7 +207,7 @@ impl Receiver {
         is_lent: bool,
     ) -> bool {
         match failed {
-            None => self.todo.push_back(ReceiveAction::Discard { entry }),
+            None => self.requests.push(ReceiveAction::Discard { entry }),
             // It was changed, or removed, since it was read.
             Some(Refusal::Exists) if is_lent => {
                 if let Some(incoming) = self.entries.get_mut(&entry) {
@@ -201,7 +220,7 @@ impl Receiver {
                 self.commit_again(entry);
                 return true;
             }
-            Some(_) => self.todo.push_back(ReceiveAction::Suspend { entry }),
+            Some(_) => self.requests.push(ReceiveAction::Suspend { entry }),
         }
         false
     }
@@ -233,17 +252,18 @@ impl Receiver {
         incoming.rival = None;
         if let Phase::Committing { size, .. } = incoming.phase {
             let commit = self.start_commit(entry, size);
-            self.todo.extend(commit.map(ReceiveAction::Commit));
+            if let Some(commit) = commit {
+                self.requests.push(ReceiveAction::Commit(commit));
+            }
         }
     }
 
     /// The entry does not get its name, and the sender will be told. What was written serves no later attempt.
     fn lose(&mut self, entry: EntryId, reason: Refusal) {
-        self.todo.push_back(ReceiveAction::Discard { entry });
-        self.report(entry, reason);
-        let identity = self.entries.get(&entry).map(Incoming::identity);
-        self.forget(entry);
-        self.unsaid.insert(entry, Unsaid { is_bad: true, identity });
+        self.requests.push(ReceiveAction::Discard { entry });
+        let path = self.entries.get(&entry).map(|incoming| incoming.offer.meta.path.clone());
+        let refused = self.refused(entry, path, reason);
+        self.settle(entry, refused);
     }
 }
 

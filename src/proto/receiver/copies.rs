@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::incoming::Incoming;
+use super::requests::Content;
 use super::{ReceiveAction, Receiver};
 use crate::types::{EntryId, Refusal};
 
@@ -125,8 +126,8 @@ impl Receiver {
             let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
             Some((*entry, offset, usize::try_from(len).ok()?))
         });
-        self.reading = Some(next?);
-        self.read_again()
+        let (entry, offset, len) = next?;
+        self.read(entry, offset, len, Content::Replaced)
     }
 
     /// A block was copied and read, or could not be: whatever it holds now is what the root will be held against.
@@ -143,7 +144,7 @@ impl Receiver {
         incoming.gain(&block);
         incoming.reach(0);
         if incoming.copying.is_empty() {
-            self.settle(entry);
+            self.commit_if_complete(entry);
         }
     }
 }

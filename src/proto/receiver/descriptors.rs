@@ -16,10 +16,10 @@
 //!
 //! What a former connection left open, and the sender has not offered again, is closed for it. If no other has files open, those that use up the descriptors are not of this session: it ends, and may come again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::incoming::{Incoming, Phase};
-use super::request::{Current, Task};
+use super::requests::{Current, Task};
 use super::{ReceiveAction, Receiver};
 use crate::proto::error::Failure;
 use crate::proto::wire::message::Name;
@@ -68,7 +68,7 @@ impl Receiver {
     pub(super) fn lacks_descriptors(&mut self, entry: EntryId, place: Place, reason: Refusal) {
         if self.commits() > 0 {
             self.scarce.awaits_commit = true;
-            return self.task(Task::Begin { entry, place });
+            return self.requests.add_first(Task::Begin { entry, place });
         }
         if self.defer(entry, place) {
             return;
@@ -78,13 +78,11 @@ impl Receiver {
             return self.postpone(entry, place, reason, others);
         }
         if let Some(closed) = self.former.close_one() {
-            self.todo.push_back(ReceiveAction::Suspend { entry: closed });
-            return self.task(Task::Begin { entry, place });
+            self.requests.push(ReceiveAction::Suspend { entry: closed });
+            return self.requests.add_first(Task::Begin { entry, place });
         }
-        let since = self.current.as_ref().map_or(self.turn_began, |current| current.since);
-        if let Some(current) = &mut self.current {
-            current.tasks.clear();
-        }
+        let since = self.requests.current().map_or(self.turn.began(), Current::since);
+        self.requests.clear_tasks();
         self.doom.get_or_insert((Failure::Ended(AbortCode::Exhausted), since));
     }
 
@@ -110,12 +108,7 @@ impl Receiver {
     }
 
     /// Begins a file whose content was asked for without anything open, now that some of it has come.
-    pub(super) fn begin_wanted(
-        &mut self,
-        entry: EntryId,
-        place: Place,
-        tasks: &mut VecDeque<Task>,
-    ) {
+    pub(super) fn begin_wanted(&mut self, entry: EntryId, place: Place) {
         let is_counted = self.entries.get(&entry).is_none_or(|incoming| incoming.is_open);
         if !is_counted
             && let Some(other) =
@@ -124,9 +117,9 @@ impl Receiver {
             && incoming.phase == Phase::Filling
         {
             incoming.put_off();
-            self.todo.push_back(ReceiveAction::Suspend { entry: other });
+            self.requests.push(ReceiveAction::Suspend { entry: other });
         }
-        tasks.push_back(Task::Begin { entry, place });
+        self.requests.add(Task::Begin { entry, place });
     }
 
     /// How many entries but this one have files open that will be closed.
@@ -139,7 +132,7 @@ impl Receiver {
     fn postpone(&mut self, entry: EntryId, place: Place, reason: Refusal, others: usize) {
         let Some(incoming) = self.entries.get_mut(&entry) else { return };
         incoming.set_lacking(others);
-        let name = self.current.as_ref().map(|current| current.name);
+        let name = self.requests.current().map(|current| current.name);
         if matches!(name, Some(Name::Block | Name::Zeros)) {
             if incoming.phase == Phase::Wanted {
                 incoming.put_off();
@@ -149,9 +142,7 @@ impl Receiver {
         } else {
             self.scarce.postponed.insert(entry, (place, reason));
         }
-        if let Some(Current { tasks, .. }) = &mut self.current {
-            tasks.clear();
-        }
+        self.requests.clear_tasks();
     }
 
     /// An entry to begin with the floor, as files were closed since there was no descriptor for it.

@@ -1,14 +1,13 @@
 //! What each message means to the receiver.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
 use super::super::wire::limits::ZEROS_MAX;
 use super::super::wire::message::meta_of;
 use super::incoming::{Incoming, Phase, unknown};
-use super::request::Task;
-use super::resume::{Known, Unsaid};
+use super::requests::Task;
+use super::resume::Known;
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Existing;
 use crate::hash::Root;
@@ -34,24 +33,18 @@ impl Receiver {
             return Err(misplaced);
         }
         if let Message::Over { waiting } = message {
-            // The greeting asks for a greeting.
-            self.waited_for = waiting && self.greeted;
             // A source that has nothing at the moment is waited for as long as its user likes, if content is to come of it.
-            let is_patient = std::mem::take(&mut self.is_patient);
-            if is_patient && !waiting && !self.busy.is_empty() {
+            if self.turn.begin(now, waiting) && !self.busy.is_empty() {
                 self.link.timer().moved(now);
             }
-            if !waiting && self.greeted {
-                self.quiet_since.get_or_insert(now);
-            }
-            (self.spoke, self.advanced) = (false, false);
-            self.turn_began = now;
             self.link.gain_floor(now);
             // The greeting is no turn of the session, for neither side.
-            self.summary.turns = self.summary.turns.saturating_add(u64::from(self.greeted));
+            if self.turn.has_greeted() {
+                self.totals.turn();
+            }
             self.state = Ok(State::Speaking);
         } else if message == Message::Out
-            && self.greeted
+            && self.turn.has_greeted()
             && self.entries.is_empty()
             && self.doom.is_none()
         {
@@ -82,29 +75,27 @@ impl Receiver {
         &mut self,
         message: Message,
         payload: &[u8],
-        tasks: &mut VecDeque<Task>,
     ) -> Result<(), ProtocolError> {
         let kind = message.name();
         if let Some(entry) = message.entry().filter(|_| kind.is_of_sender())
-            && self.unsaid.get(&entry).is_some_and(|unsaid| unsaid.is_bad)
+            && self.outbox.is_refused(entry)
             && kind != Name::Offer
         {
             // The sender goes on until it hears the bad news; what it takes back itself needs none.
             if kind == Name::Withdraw {
-                self.unsaid.remove(&entry);
-                self.say.retain(|message| message.entry() != Some(entry));
+                self.outbox.cancel(entry);
             }
             return Ok(());
         }
         match message {
-            Message::Offer(offer) => self.offer(offer, payload, tasks),
+            Message::Offer(offer) => self.offer(offer, payload),
             Message::Block { entry, index, hash } => {
                 let incoming = self.entries.get_mut(&entry).ok_or(unknown(entry, kind))?;
                 match incoming.phase {
                     Phase::Dropped => return Ok(()),
                     Phase::Filling => {}
                     Phase::Replacing => {
-                        tasks.push_back(Task::Begin { entry, place: Place::Replacing });
+                        self.requests.add(Task::Begin { entry, place: Place::Replacing });
                     }
                     // It is begun below, if the block is right.
                     Phase::Wanted => {}
@@ -122,7 +113,7 @@ impl Receiver {
                 incoming.came(&(index..index.saturating_add(1)));
                 let size = incoming.offer.block_size;
                 let offset = size.offset(index).unwrap_or(u64::MAX);
-                self.summary.travel(payload.len(), false);
+                self.totals.travel(payload.len(), false);
                 let block = size.hash(index, payload).filter(|block| block.hash == hash);
                 let Some(block) = block else {
                     incoming.damaged = true;
@@ -131,15 +122,14 @@ impl Receiver {
                 incoming.right_block(index, len);
                 let wanted = (incoming.phase == Phase::Wanted).then_some(incoming.place);
                 if let Some(place) = wanted {
-                    self.begin_wanted(entry, place, tasks);
+                    self.begin_wanted(entry, place);
                 }
                 let blocks = index..index.saturating_add(1);
                 if let Some(reason) = self.over_budget(entry, &blocks, offset, len) {
                     self.drop_entry(entry, reason);
-                    tasks.clear();
                     return Ok(());
                 }
-                tasks.push_back(Task::Write { entry, offset, block: Some(block) });
+                self.requests.add(Task::Write { entry, offset, block: Some(block) });
                 Ok(())
             }
             Message::Same { entry, blocks } => self.same(entry, &blocks),
@@ -154,7 +144,7 @@ impl Receiver {
                     Phase::Dropped => return Ok(()),
                     Phase::Filling => {}
                     Phase::Replacing => {
-                        tasks.push_back(Task::Begin { entry, place: Place::Replacing });
+                        self.requests.add(Task::Begin { entry, place: Place::Replacing });
                     }
                     // It is begun below, once they are known to be right.
                     Phase::Wanted => {}
@@ -173,16 +163,15 @@ impl Receiver {
                 incoming.came(&blocks);
                 let wanted = (incoming.phase == Phase::Wanted).then_some(incoming.place);
                 if let Some(place) = wanted {
-                    self.begin_wanted(entry, place, tasks);
+                    self.begin_wanted(entry, place);
                 }
                 let offset = bytes.saturating_mul(blocks.start);
                 let len = bytes.saturating_mul(blocks.end.saturating_sub(blocks.start));
                 if let Some(reason) = self.over_budget(entry, &blocks, offset, len) {
                     self.drop_entry(entry, reason);
-                    tasks.clear();
                     return Ok(());
                 }
-                tasks.push_back(Task::Zeros { entry, blocks });
+                self.requests.add(Task::Zeros { entry, blocks });
                 Ok(())
             }
             Message::Claim { entry, root } => {
@@ -190,7 +179,7 @@ impl Receiver {
                 match incoming.phase {
                     Phase::Dropped => {}
                     Phase::Comparing if incoming.asks && incoming.claim.is_none() => {
-                        tasks.push_back(Task::Claim { entry, root });
+                        self.requests.add(Task::Claim { entry, root });
                     }
                     Phase::Opening
                     | Phase::Stale
@@ -213,7 +202,7 @@ impl Receiver {
                     Phase::Filling | Phase::Replacing => {}
                     // It has no block with which it could be begun.
                     Phase::Wanted if size == 0 => {
-                        tasks.push_back(Task::Begin { entry, place: incoming.place });
+                        self.requests.add(Task::Begin { entry, place: incoming.place });
                     }
                     // What came of it was damaged, or came among that of others: it is asked for again.
                     Phase::Wanted
@@ -236,12 +225,12 @@ impl Receiver {
                     // What differs is asked for again once there is a descriptor.
                 } else if is_replacing && (is_cut || incoming.lacks()) {
                     // The held file goes on where the offered one ends.
-                    tasks.push_back(Task::Begin { entry, place: Place::Replacing });
+                    self.requests.add(Task::Begin { entry, place: Place::Replacing });
                 } else if is_replacing && !is_whole {
                     // Neither called the same nor different: nothing could follow.
                     return Err(ProtocolError::UnexpectedForEntry { kind, entry });
                 }
-                tasks.push_back(Task::Settle { entry });
+                self.requests.add(Task::Settle { entry });
                 Ok(())
             }
             Message::Withdraw { entry, reason } => {
@@ -253,7 +242,7 @@ impl Receiver {
                 Ok(())
             }
             Message::Heartbeat { activity } => {
-                self.is_patient = true;
+                self.turn.hear_heartbeat();
                 self.tell(Event::Waiting { activity });
                 Ok(())
             }
@@ -271,12 +260,7 @@ impl Receiver {
         }
     }
 
-    fn offer(
-        &mut self,
-        wire: WireOffer,
-        payload: &[u8],
-        tasks: &mut VecDeque<Task>,
-    ) -> Result<(), ProtocolError> {
+    fn offer(&mut self, wire: WireOffer, payload: &[u8]) -> Result<(), ProtocolError> {
         let entry = wire.entry;
         let kind = Name::Offer;
         let limits = &self.config.limits;
@@ -316,7 +300,7 @@ impl Receiver {
             return Err(ProtocolError::Malformed { kind });
         }
         self.next_id = next_id;
-        self.summary.travel(payload.len(), false);
+        self.totals.travel(payload.len(), false);
         let again = again.map(|known| known.path);
         let (is_counted, was_open, place) = if again.is_some() {
             (true, false, Place::Offered)
@@ -327,11 +311,11 @@ impl Receiver {
                 Known::Nothing { is_counted, is_open, place } => (is_counted, is_open, place),
             }
         };
-        let is_begun = self.offer_anew(wire, payload, again, is_counted, place, tasks);
+        let is_begun = self.offer_anew(wire, payload, again, is_counted, place);
         // To begin it is to close what a former connection left open of it. `haul_canary` is a bug that is planted for
         // `.ci/canaries`, which must find it; no build has one otherwise.
         if was_open && is_begun != Ok(true) && cfg!(not(haul_canary = "stale-forgotten")) {
-            self.todo.push_back(ReceiveAction::Suspend { entry });
+            self.requests.push(ReceiveAction::Suspend { entry });
         }
         is_begun.map(drop)
     }
@@ -346,13 +330,12 @@ impl Receiver {
         again: Option<RelPath>,
         is_counted: bool,
         place: Place,
-        tasks: &mut VecDeque<Task>,
     ) -> Result<bool, ProtocolError> {
         let entry = wire.entry;
         let is_file = wire.kind == Kind::File;
         let limits = &self.config.limits;
         let known = u64::from(again.is_some());
-        let pending = (self.entries.len() as u64).saturating_add(self.unsaid.len() as u64);
+        let pending = (self.entries.len() as u64).saturating_add(self.outbox.settled() as u64);
         let pending = pending.saturating_add(self.former.pending()).saturating_sub(known);
         if pending >= limits.pending_entries.max(1).into() {
             return Err(ProtocolError::TooManyPending { entry, limit: limits.pending_entries });
@@ -371,19 +354,19 @@ impl Receiver {
             if all_names > wire.name.len() as u64 && all_names > limits.pending_names.into() {
                 return Err(ProtocolError::TooManyNames { limit: limits.pending_names });
             }
-            let (size, one) = if is_counted { (0, 0) } else { (wire.size.unwrap_or(0), 1) };
-            self.taken_entries = self.taken_entries.saturating_add(one);
+            let size = if is_counted { 0 } else { wire.size.unwrap_or(0) };
+            if !is_counted {
+                self.totals.count_entry();
+            }
             let path = match self.judge(&wire, size) {
                 Ok(path) => path,
                 Err((path, reason)) => {
-                    self.say.push_back(Message::Refuse { entry, reason: reason.into() });
-                    self.unsaid.insert(entry, Unsaid { is_bad: true, identity: None });
-                    self.summary.refuse(reason);
-                    self.tell(Event::Refused { entry, path, reason });
+                    let refused = self.refused(entry, path, reason);
+                    self.outbox.settle(entry, refused, None);
                     return Ok(false);
                 }
             };
-            self.taken_bytes = self.taken_bytes.saturating_add(size);
+            self.totals.offer(size);
             self.names = names;
             let kind = wire.kind.clone();
             self.tell(Event::Offered { entry, path: path.clone(), kind, size: wire.size });
@@ -410,9 +393,9 @@ impl Receiver {
         let is_put_off = is_damaged || (self.scarce.defers() && self.defer(entry, place));
         let is_begun = !wire.by_time && !is_put_off;
         if wire.by_time {
-            tasks.push_back(Task::Look { entry });
+            self.requests.add(Task::Look { entry });
         } else if is_begun {
-            tasks.push_back(Task::Begin { entry, place });
+            self.requests.add(Task::Begin { entry, place });
         }
         Ok(is_begun)
     }
@@ -429,20 +412,14 @@ impl Receiver {
             | NameError::Device
             | NameError::Reserved => (None, Refusal::Name),
         })?;
-        let refusal = if path.as_bytes().len() as u64 > limits.name_bytes.into()
-            || path.parts().count() as u64 > limits.depth.into()
-        {
-            Refusal::NameTooLong
-        } else if self.taken_entries > limits.entries {
-            Refusal::TooMany { limit: limits.entries }
-        } else if size > limits.file_bytes {
-            Refusal::TooLarge { size, limit: limits.file_bytes }
-        } else if self.taken_bytes.saturating_add(size) > limits.total_bytes {
-            Refusal::TooMuch { limit: limits.total_bytes }
-        } else {
-            return Ok(path);
-        };
-        Err((Some(path), refusal))
+        let is_too_long = path.as_bytes().len() as u64 > limits.name_bytes.into()
+            || path.parts().count() as u64 > limits.depth.into();
+        let admitted =
+            if is_too_long { Err(Refusal::NameTooLong) } else { self.totals.admit(size, limits) };
+        match admitted {
+            Ok(()) => Ok(path),
+            Err(refusal) => Err((Some(path), refusal)),
+        }
     }
 
     /// Whether content leads beyond the limits, wherever it comes from; only where the size was not offered is that not
@@ -475,9 +452,7 @@ impl Receiver {
         }
         let more = size.saturating_sub(incoming.counted);
         incoming.counted = incoming.counted.saturating_add(more);
-        self.taken_bytes = self.taken_bytes.saturating_add(more);
-        let limit = limits.total_bytes;
-        (self.taken_bytes > limit).then_some(Refusal::TooMuch { limit })
+        self.totals.offer_more(more, limits).err()
     }
 
     fn same(&mut self, entry: EntryId, blocks: &Range<u64>) -> Result<(), ProtocolError> {
@@ -536,10 +511,10 @@ impl Receiver {
         let is_dropped = matches!(incoming.phase, Phase::Dropped);
         if is_dropped || matches!(incoming.phase, Phase::Stale) {
             // The news came too late for the sender.
-            self.say.retain(|message| message.entry() != Some(entry));
+            self.outbox.cancel(entry);
         } else {
             let is_of_use = reason.keeps_content() || incoming.phase != Phase::Filling;
-            self.todo.push_back(if is_of_use {
+            self.requests.push(if is_of_use {
                 ReceiveAction::Suspend { entry }
             } else {
                 ReceiveAction::Discard { entry }
@@ -547,7 +522,7 @@ impl Receiver {
         }
         // Of a dropped one the application was told here, and it is counted.
         if !is_dropped {
-            self.summary.withdraw(reason);
+            self.totals.withdraw(reason);
             self.tell(Event::Withdrawn { entry, path, reason });
         }
         self.forget(entry);

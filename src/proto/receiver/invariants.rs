@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::incoming::{Incoming, Phase, Rival};
-use super::request::Task;
+use super::requests::Outstanding;
 use super::{ReceiveAction, Receiver};
 #[cfg(feature = "testing")]
 use crate::types::Ticket;
@@ -20,7 +20,7 @@ impl Receiver {
             }
             None
         };
-        let queued: BTreeSet<_> = self.todo.iter().filter_map(ticket).collect();
+        let queued: BTreeSet<_> = self.requests.queued().filter_map(ticket).collect();
         self.commits.tickets().map(move |ticket| (ticket, !queued.contains(&ticket)))
     }
 
@@ -34,7 +34,7 @@ impl Receiver {
         let mut open: BTreeSet<_> = open.into_iter().collect();
         // What the caller has yet to do.
         let mut starting = BTreeSet::new();
-        for action in &self.todo {
+        for action in self.requests.queued() {
             match action {
                 ReceiveAction::Suspend { entry } | ReceiveAction::Discard { entry } => {
                     open.remove(entry);
@@ -63,7 +63,8 @@ impl Receiver {
                 .get(entry)
                 .is_some_and(|incoming| holds_a_file(incoming) || incoming.phase == Phase::Opening);
             // To begin an entry is to close what was open of it. A suspended session may have been about to.
-            let is_to_begin = self.is_to_begin(*entry) || self.former.entries().contains_key(entry);
+            let is_to_begin =
+                self.requests.is_to_begin(*entry) || self.former.entries().contains_key(entry);
             assert!(
                 holds || is_to_begin,
                 "{entry} is open and belongs to no entry that may hold a file"
@@ -75,8 +76,9 @@ impl Receiver {
             // as there is none.
             let is_due = self.state.is_err()
                 || self.doom.is_some()
-                || self.is_to_begin(entry)
-                || self.beginning.is_some_and(|(begun, _)| begun == entry)
+                || self.requests.is_to_begin(entry)
+                || matches!(self.requests.outstanding(),
+                    Some(Outstanding::Begin { entry: begun, .. }) if begun == entry)
                 || self.scarce.is_deferred(entry)
                 || incoming.lacks();
             let may_be_closed = is_due || !holds_a_file(incoming);
@@ -104,7 +106,7 @@ impl Receiver {
             let is_file = incoming.offer.meta.kind == Kind::File;
             is_file && holds_a_file(incoming) && !matches!(incoming.phase, Phase::Committing { .. })
         };
-        let current = self.current.as_ref().and_then(|current| current.entry);
+        let current = self.requests.current().and_then(|current| current.entry);
         let files =
             self.all().filter(|(entry, incoming)| receives(incoming) && Some(*entry) != current);
         let (counted, others): (Vec<_>, Vec<_>) = files.partition(|(_, incoming)| incoming.is_open);
@@ -134,13 +136,6 @@ impl Receiver {
     fn all(&self) -> impl Iterator<Item = (EntryId, &Incoming)> {
         let all = self.entries.iter().chain(self.former.entries());
         all.map(|(entry, incoming)| (*entry, incoming))
-    }
-
-    /// Whether the message that is dealt with begins this entry.
-    fn is_to_begin(&self, entry: EntryId) -> bool {
-        let begins =
-            |task: &Task| matches!(task, Task::Begin { entry: begun, .. } if *begun == entry);
-        self.current.as_ref().is_some_and(|current| current.tasks.iter().any(begins))
     }
 }
 

@@ -46,27 +46,31 @@ mod identity;
 mod incoming;
 #[cfg(any(test, feature = "testing"))]
 mod invariants;
-mod request;
+mod outbox;
+mod receive;
+mod requests;
 mod resume;
 mod transmit;
+mod turn;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::commits::Commits;
 use self::descriptors::Scarce;
 use self::incoming::Incoming;
-use self::request::{Current, Task};
-use self::resume::{Former, Unsaid, Verdict};
-use self::waits::Mark;
+use self::outbox::Outbox;
+use self::requests::{Content, Current, Outstanding, Requests, Task};
+use self::resume::Former;
+use self::turn::Turn;
 use super::Consumed;
 use super::connection::Link;
 use super::error::{Failure, Misuse};
-use super::wire::message::Message;
+use super::totals::Totals;
 use crate::config::Config;
 use crate::hash::Root;
-use crate::types::{AbortCode, EntryId, Event, Place, Refusal, Standing, Summary, TransferId};
+use crate::types::{AbortCode, EntryId, Event, Refusal, Standing, Summary, TransferId};
 
 pub use self::action::{ReceiveAction, Step};
 pub(super) use crate::types::Found;
@@ -105,47 +109,16 @@ pub struct Receiver {
     contested: BTreeSet<EntryId>,
     scarce: Scarce,
     next_id: u32,
-    /// The message that is being dealt with.
-    current: Option<Current>,
-    /// A held block that the caller was asked to read.
-    reading: Option<(EntryId, u64, usize)>,
-    /// An entry that the caller was asked to begin between messages.
-    beginning: Option<(EntryId, Place)>,
-    say: VecDeque<Message>,
-    todo: VecDeque<ReceiveAction>,
+    requests: Requests,
+    outbox: Outbox,
     /// What ends the session once the sender has spoken out, and since when.
     doom: Option<(Failure, Duration)>,
-    greeted: bool,
-    /// The sender is to wait, though there is nothing to wait for here.
-    keeps_floor: bool,
-    /// The sender said that it cannot go on without an answer.
-    waited_for: bool,
-    /// Something but heartbeats was said in this turn.
-    spoke: bool,
-    /// Something was said in this turn with which the sender can go on.
-    advanced: bool,
-    /// The sender said in its turn that it lives, and has nothing else to say.
-    is_patient: bool,
-    /// What there was of entries when something last moved one.
-    mark: Mark,
-    /// The end of the first turn since then in which the sender neither moved one nor waited.
-    quiet_since: Option<Duration>,
-    turn_began: Duration,
+    turn: Turn,
     open: u32,
     names: u64,
     commits: Commits,
-    /// Entries that are out of the books, but what became of them is not said.
-    unsaid: BTreeMap<EntryId, Unsaid>,
-    /// What was said of entries in the last turn, until it is known that the sender has heard it.
-    told: BTreeMap<EntryId, Verdict>,
     former: Former,
-    /// Entries and bytes offered or sent, over the whole session.
-    taken_entries: u64,
-    taken_bytes: u64,
-    arrived: u64,
-    /// Bytes of the store that were read and hashed, over all connections.
-    hashed: u64,
-    summary: Summary,
+    totals: Totals,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,32 +144,15 @@ impl Receiver {
             contested: BTreeSet::new(),
             scarce: Scarce::default(),
             next_id: 0,
-            current: None,
-            reading: None,
-            beginning: None,
-            say: VecDeque::new(),
-            todo: VecDeque::new(),
+            requests: Requests::default(),
+            outbox: Outbox::default(),
             doom: None,
-            greeted: false,
-            keeps_floor: false,
-            waited_for: false,
-            spoke: false,
-            advanced: false,
-            is_patient: false,
-            mark: Mark::default(),
-            quiet_since: None,
-            turn_began: now,
+            turn: Turn::new(now),
             open: 0,
             names: 0,
             commits: Commits::new(nonce),
-            unsaid: BTreeMap::new(),
-            told: BTreeMap::new(),
             former: Former::default(),
-            taken_entries: 0,
-            taken_bytes: 0,
-            arrived: 0,
-            hashed: 0,
-            summary: Summary::default(),
+            totals: Totals::default(),
         }
     }
 
@@ -245,7 +201,7 @@ impl Receiver {
     }
 
     fn poll_next(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Failure> {
-        if let Some(action) = self.todo.pop_front() {
+        if let Some(action) = self.requests.pop() {
             return Ok(action);
         }
         let polled = match self.state? {
@@ -254,7 +210,7 @@ impl Receiver {
                 None => self.listen(now),
             },
             State::Speaking => self.speak(now, out),
-            State::Closed => Ok(ReceiveAction::Closed(self.summary)),
+            State::Closed => Ok(ReceiveAction::Closed(self.totals.summary())),
         };
         polled.map_err(|failure| self.fail(failure))
     }
@@ -272,10 +228,10 @@ impl Receiver {
         input: &'a [u8],
     ) -> Result<Step<'a>, Failure> {
         let state = self.state?;
-        if !self.todo.is_empty() {
+        if self.requests.has_queued() {
             return Err(Misuse::ActionDue.into());
         }
-        if self.reading.is_some() || self.beginning.is_some() {
+        if self.requests.outstanding().is_some() {
             return Err(Misuse::AnswerDue.into());
         }
         match state {
@@ -300,16 +256,7 @@ impl Receiver {
     /// [`Misuse::NotAsked`] outside an answer to [`Step::Begin`] or [`ReceiveAction::Begin`].
     pub fn handle_begun(&mut self, begun: Result<Found, Refusal>) -> Result<(), Failure> {
         self.state?;
-        let (entry, place) = if let Some(beginning) = self.beginning.take() {
-            beginning
-        } else {
-            let Task::Begin { entry, place } =
-                self.answer(|task| matches!(task, Task::Begin { .. }))?
-            else {
-                return Err(Misuse::NotAsked.into());
-            };
-            (entry, place)
-        };
+        let (entry, place) = self.requests.answer_begin()?;
         match begun {
             Err(reason) if reason.is_for_want_of_descriptors() => {
                 self.lacks_descriptors(entry, place, reason);
@@ -341,20 +288,19 @@ impl Receiver {
     /// [`Misuse::TooMuch`] for more bytes than were asked for.
     pub fn handle_held(&mut self, held: Result<&[u8], Refusal>) -> Result<(), Failure> {
         self.state?;
-        if let Some((entry, offset, len)) = self.reading {
+        if let Some(Outstanding::Read { entry, offset, len, what }) = self.requests.outstanding() {
             if held.is_ok_and(|bytes| bytes.len() > len) {
                 return Err(Misuse::TooMuch.into());
             }
-            self.reading = None;
-            self.hashed = self.hashed.saturating_add(held.map_or(0, |bytes| bytes.len() as u64));
-            if self.contested.contains(&entry) {
-                self.rival_read(entry, offset, len, held);
-            } else {
-                self.held(entry, offset, len, held);
+            self.requests.clear_outstanding();
+            self.totals.hash(held.map_or(0, |bytes| bytes.len() as u64));
+            match what {
+                Content::Held | Content::Replaced => self.held(entry, offset, len, held),
+                Content::Existing | Content::Rival => self.rival_read(entry, offset, len, held),
             }
             return Ok(());
         }
-        let task = self.current.as_ref().and_then(|current| current.tasks.front());
+        let task = self.requests.current().and_then(Current::asked);
         if let Some(Task::Compare { len, .. }) = task
             && held.is_ok_and(|bytes| bytes.len() > *len)
         {
@@ -366,7 +312,7 @@ impl Receiver {
                 self.compared(entry, Root::of(bytes), bytes.len());
             }
             // What may not be read is another file, for all that is known.
-            (Task::Compare { entry, .. }, Err(Refusal::Denied)) => self.differs_now(entry),
+            (Task::Compare { entry, .. }, Err(Refusal::Denied)) => self.differs(entry),
             (Task::Compare { entry, .. }, Err(reason)) => self.drop_entry(entry, reason),
             _ => {}
         }
@@ -402,7 +348,7 @@ impl Receiver {
     /// Meanwhile [`poll`](Receiver::poll) gives [`ReceiveAction::AwaitCommit`]. For a server that has no place for another
     /// session yet.
     pub const fn keep_floor(&mut self, keep: bool) {
-        self.keeps_floor = keep;
+        self.turn.keep_floor(keep);
     }
 
     /// Whether the sender has greeted, and all that it has offered is settled, on this connection or an earlier one: what became
@@ -427,19 +373,24 @@ impl Receiver {
     /// The sum so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.summary
+        self.totals.summary()
     }
 
     /// The work that no later connection does again, if that one [adopts](Receiver::adopt) this: bytes that travelled,
     /// bytes of the store that were hashed, and entries that are settled. It never goes back.
     #[must_use]
     pub fn progress(&self) -> u64 {
-        let settled = self.summary.settled();
-        settled.saturating_add(self.summary.sent).saturating_add(self.hashed)
+        self.totals.progress()
+    }
+
+    /// Takes the task that the caller was given: its answer has come.
+    fn answer(&mut self, fits: impl FnOnce(&Task) -> bool) -> Result<Task, Failure> {
+        self.state?;
+        Ok(self.requests.answer(fits)?)
     }
 
     fn tell(&mut self, event: Event) {
-        self.todo.push_back(ReceiveAction::Event(event));
+        self.requests.tell(event);
     }
 
     fn fail(&mut self, failure: Failure) -> Failure {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::wire::message::meta_of;
 use super::identity::Identity;
 use super::incoming::{Incoming, Phase, Rival};
+use super::outbox::Verdict;
 use super::{ReceiveAction, Receiver, State};
 use crate::hash::{BlockTree, Root};
 use crate::proto::error::{Failure, Misuse, ProtocolError};
@@ -25,22 +26,6 @@ pub(super) struct Former {
     open: u32,
     names: u64,
     commits: u32,
-}
-
-/// What became of an entry, where it is not known that the sender has heard it.
-#[derive(Debug)]
-pub(super) struct Verdict {
-    identity: Identity,
-    /// `Receipt`, `Refuse` or `Unchanged`.
-    message: Message,
-}
-
-/// What became of an entry is not said yet.
-#[derive(Debug)]
-pub(super) struct Unsaid {
-    pub(super) is_bad: bool,
-    /// `None` where the offer alone was enough to refuse it, as it will be if it comes again.
-    pub(super) identity: Option<Identity>,
 }
 
 /// What was known of an entry that is offered again.
@@ -147,35 +132,19 @@ impl Receiver {
             (Some((ours, attempt)), Some((theirs, older))) => ours == theirs && older < attempt,
             _ => false,
         };
-        let is_new = self.state? == State::Listening && !self.greeted && self.next_id == 0;
+        let is_new =
+            self.state? == State::Listening && !self.turn.has_greeted() && self.next_id == 0;
         if !is_older || !is_new || self.former.is_taken || self.config != former.config {
             return Err(Misuse::Former.into());
         }
-        let summary = former.summary;
-        let turns = summary.turns.saturating_add(self.summary.turns);
-        self.summary = super::Summary { turns, ..summary };
+        self.totals.adopt(former.totals);
         self.commits.adopt(former.commits);
-        self.taken_entries = former.taken_entries;
-        self.taken_bytes = former.taken_bytes;
-        self.arrived = former.arrived;
-        self.hashed = former.hashed;
         // What the caller was not asked for any more.
-        let todo = std::mem::replace(&mut self.todo, former.todo);
-        self.todo.extend(todo);
-        let beginning = former.beginning.or(former.former.beginning);
+        let beginning = self.requests.adopt(former.requests).or(former.former.beginning);
         self.former = Former { is_taken: true, beginning, ..former.former };
-        self.former.verdicts.extend(former.told);
-        let (mut entries, mut unsaid) = (former.entries, former.unsaid);
-        for message in former.say.into_iter().filter(is_verdict) {
-            let Some(entry) = message.entry() else { continue };
-            let identity = match entries.remove(&entry) {
-                Some(incoming) => Some(incoming.identity()),
-                None => unsaid.remove(&entry).and_then(|unsaid| unsaid.identity),
-            };
-            if let Some(identity) = identity {
-                self.former.verdicts.insert(entry, Verdict { identity, message });
-            }
-        }
+        let mut entries = former.entries;
+        let settle = |entry| entries.remove(&entry).map(|incoming| incoming.identity());
+        self.former.verdicts.extend(former.outbox.into_verdicts(settle));
         for (entry, mut incoming) in entries {
             // Of these, each connection could leave one open.
             let is_open = matches!(incoming.phase, Phase::Filling | Phase::Comparing);
@@ -185,28 +154,11 @@ impl Receiver {
                 } else {
                     incoming.restart();
                 }
-                self.todo.push_back(ReceiveAction::Suspend { entry });
+                self.requests.push(ReceiveAction::Suspend { entry });
             }
             self.former.insert(entry, incoming);
         }
         Ok(())
-    }
-
-    /// The sender has heard all that was said in the last turn.
-    pub(super) fn was_heard(&mut self) {
-        self.told.clear();
-    }
-
-    /// What became of an entry was said: it is out of the books, and kept in mind until the sender has heard it.
-    pub(super) fn has_told(&mut self, entry: EntryId, message: Message) {
-        let identity = match self.entries.get(&entry) {
-            Some(incoming) => Some(incoming.identity()),
-            None => self.unsaid.remove(&entry).and_then(|unsaid| unsaid.identity),
-        };
-        self.forget(entry);
-        if let Some(identity) = identity {
-            self.told.insert(entry, Verdict { identity, message });
-        }
     }
 
     /// The sender has settled all entries before this one, as it offers in order: those of a former connection that it
@@ -223,7 +175,7 @@ impl Receiver {
             ids.filter(|(_, incoming)| is_left(incoming)).map(|(entry, _)| *entry).collect();
         for entry in passed {
             self.former.remove(entry);
-            self.todo.push_back(ReceiveAction::Suspend { entry });
+            self.requests.push(ReceiveAction::Suspend { entry });
         }
     }
 
@@ -243,9 +195,7 @@ impl Receiver {
             if !is_counted || !is_answer || wire.root.as_ref().is_some_and(other) {
                 return Ok(Known::Nothing { is_counted, is_open: false, place });
             }
-            let is_bad = said == Name::Refuse;
-            self.unsaid.insert(entry, Unsaid { is_bad, identity: Some(verdict.identity) });
-            self.say.push_back(verdict.message);
+            self.outbox.settle(entry, verdict.message, Some(verdict.identity));
             return Ok(Known::Answered);
         }
         let Some(mut incoming) = self.former.remove(entry) else {
@@ -280,7 +230,7 @@ impl Receiver {
         }
         if incoming.phase == Phase::Wanted {
             // The former session may have been about to begin it.
-            self.todo.push_back(ReceiveAction::Suspend { entry });
+            self.requests.push(ReceiveAction::Suspend { entry });
         }
         self.names = self.names.saturating_add(meta.path.as_bytes().len() as u64);
         if incoming.is_open {
@@ -311,22 +261,20 @@ impl Receiver {
         true
     }
 
-    /// Takes a lent entry back: what became of it is said once the sender offers it again.
+    /// Takes a lent entry out of all books: what became of it is said once the sender offers it again.
+    pub(super) fn keep_verdict(&mut self, entry: EntryId, message: Message) {
+        let identity = self.entries.get(&entry).map(Incoming::identity);
+        self.forget(entry);
+        let verdict = identity.map(|identity| (entry, Verdict { identity, message }));
+        self.former.verdicts.extend(verdict);
+    }
+
+    /// Takes a lent entry back.
     pub(super) fn hold_back(&mut self, entry: EntryId) {
-        let at = self.say.iter().rposition(|message| message.entry() == Some(entry));
-        let message = at.and_then(|at| self.say.remove(at));
         if let Some(incoming) = self.entries.remove(&entry) {
             let name = incoming.offer.meta.path.as_bytes().len() as u64;
             self.names = self.names.saturating_sub(name);
             self.former.insert(entry, incoming);
-        } else if let Some(message) = message
-            && let Some(Unsaid { identity: Some(identity), .. }) = self.unsaid.remove(&entry)
-        {
-            self.former.verdicts.insert(entry, Verdict { identity, message });
         }
     }
-}
-
-fn is_verdict(message: &Message) -> bool {
-    matches!(message.name(), Name::Receipt | Name::Refuse | Name::Unchanged)
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::incoming::{Incoming, Phase};
+use super::requests::{Content, Outstanding};
+use super::turn::Said;
 use super::{ReceiveAction, Receiver, State};
 use crate::proto::error::{Damage, Failure, ProtocolError};
 use crate::proto::wire::limits::RANGES_MAX;
@@ -15,8 +17,7 @@ impl Receiver {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Result<ReceiveAction, Failure> {
-        if !self.greeted {
-            self.greeted = true;
+        if self.turn.greet() {
             self.link.greet(now, out)?;
         }
         if let Some((failure, _)) = self.doom {
@@ -26,31 +27,34 @@ impl Receiver {
             return Err(failure);
         }
         if now >= self.link.heartbeat_due() {
-            let reads = self.reading.is_some() || !self.contested.is_empty();
+            let reading = matches!(self.requests.outstanding(), Some(Outstanding::Read { .. }));
+            let reads = reading || !self.contested.is_empty();
             let busy = self.commits() > 0 && !reads;
             let activity = match busy {
-                _ if self.keeps_floor => Activity::Queued,
+                _ if self.turn.keeps_floor() => Activity::Queued,
                 true => Activity::Syncing,
                 false => Activity::Verifying,
             };
             self.link.say(now, &Message::Heartbeat { activity }, out)?;
         }
-        if self.keeps_floor {
+        if self.turn.keeps_floor() {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         if self.scarce.awaits_commit && self.commits() > 0 {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
-        if self.beginning.is_none() {
-            self.beginning = self.next_postponed();
+        if self.requests.outstanding().is_none()
+            && let Some((entry, place)) = self.next_postponed()
+        {
+            self.requests.ask(Outstanding::Begin { entry, place });
         }
-        if let Some((entry, place)) = self.beginning {
-            if let Some(incoming) = self.entries.get(&entry) {
-                return Ok(ReceiveAction::Begin { offer: incoming.offer.clone(), place });
+        if let Some(Outstanding::Begin { .. }) = self.requests.outstanding() {
+            if let Some(action) = self.read_again() {
+                return Ok(action);
             }
-            self.beginning = None;
+            self.requests.clear_outstanding();
         }
-        let is_late = now.saturating_sub(self.turn_began) >= self.config.turn.max_time;
+        let is_late = now.saturating_sub(self.turn.began()) >= self.config.turn.max_time;
         loop {
             self.say_queued(now, out)?;
             if !self.link.may_say() {
@@ -60,14 +64,13 @@ impl Receiver {
             if let Some(action) = self.report_held(is_late) {
                 return Ok(action);
             }
-            if self.say.is_empty() {
+            if self.outbox.is_empty() {
                 break;
             }
         }
         self.ask_again(now, out)?;
         // A sender that cannot go on gets all receipts at once, rather than a round trip for each.
-        let is_enough = self.advanced || (is_late && self.spoke);
-        let is_due = self.waited_for && !is_enough;
+        let is_due = self.turn.owes_more(is_late);
         // Each holds two files open: there must not be ever more of them.
         let is_full = self.contested.len() as u64 >= self.config.limits.commits.max(1).into();
         if (is_due || is_full)
@@ -78,16 +81,15 @@ impl Receiver {
         if is_due && self.commits.count_of_entries() > self.former.commits() as usize {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
-        if self.waited_for
-            && !self.spoke
+        if self.turn.owes_answer()
             && let Some(action) = self.copy_late()
         {
             return Ok(action);
         }
-        if self.waited_for && !self.spoke && self.give_up_postponed() {
+        if self.turn.owes_answer() && self.give_up_postponed() {
             return self.speak(now, out);
         }
-        if self.waited_for && !self.spoke {
+        if self.turn.owes_answer() {
             // Each side would wait for the other for ever (T-5).
             let failure = Failure::from(ProtocolError::WaitsForNothing);
             self.link.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
@@ -98,19 +100,21 @@ impl Receiver {
 
     pub(super) fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         while self.link.may_say()
-            && let Some(message) = self.say.pop_front()
+            && let Some(message) = self.outbox.pop()
         {
             self.link.say(now, &message, out)?;
-            self.spoke = true;
             if matches!(message, Message::Have { .. } | Message::Kept { .. }) {
-                self.advanced = true;
+                self.turn.say(Said::Advance);
             } else if let Message::Changed { entry } = message {
-                self.advanced = true;
+                self.turn.say(Said::Advance);
                 if let Some(incoming) = self.entries.get_mut(&entry) {
                     incoming.phase = Phase::Awaited;
                 }
             } else if let Some(entry) = message.entry() {
-                self.has_told(entry, message);
+                self.turn.say(Said::Verdict);
+                let identity = self.entries.get(&entry).map(Incoming::identity);
+                self.forget(entry);
+                self.outbox.say(entry, message, identity);
             }
         }
         Ok(())
@@ -118,7 +122,7 @@ impl Receiver {
 
     /// Hashes and reports what the store holds of entries.
     pub(super) fn report_held(&mut self, is_late: bool) -> Option<ReceiveAction> {
-        if self.reading.is_some() {
+        if self.requests.outstanding().is_some() {
             return self.read_again();
         }
         // A piece is one message, and must not make a short turn long.
@@ -131,14 +135,13 @@ impl Receiver {
                 continue;
             }
             // A sender that can go on gets the floor back in time. One that cannot, before the end, waits for what is said below.
-            let may_copy = !is_late || self.waited_for && incoming.end.is_some();
+            let may_copy = !is_late || self.turn.is_waited_for() && incoming.end.is_some();
             if let Some(index) = incoming.copying.first().filter(|_| may_copy) {
                 let place = incoming.span(&(index..index.saturating_add(1)));
                 if let Some((offset, len)) = place
                     && let Ok(len) = usize::try_from(len)
                 {
-                    self.reading = Some((entry, offset, len));
-                    return self.read_again();
+                    return self.read(entry, offset, len, Content::Replaced);
                 }
             }
             match incoming.phase {
@@ -146,7 +149,7 @@ impl Receiver {
                     if incoming.claim.is_none() && !std::mem::replace(&mut incoming.asks, true) {
                         let (first, hashes) = (0, Vec::new());
                         let (more, compare) = (false, true);
-                        self.say.push_back(Message::Have { entry, first, hashes, more, compare });
+                        self.outbox.push(Message::Have { entry, first, hashes, more, compare });
                     }
                     continue;
                 }
@@ -161,18 +164,18 @@ impl Receiver {
             if let Some((offset, len)) = incoming.hold_wants(most)
                 && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
             {
-                if incoming.takes_over(offset) {
-                    incoming.left = incoming.left.max(offset.saturating_add(len as u64));
+                if !incoming.takes_over(offset) {
+                    return self.read(entry, offset, len, Content::Held);
                 }
-                self.reading = Some((entry, offset, len));
-                return self.read_again();
+                incoming.left = incoming.left.max(offset.saturating_add(len as u64));
+                return self.read(entry, offset, len, Content::Replaced);
             }
             if let Some((first, hashes, more)) = incoming.hold_says() {
                 if let Some(blocks) = incoming.remembers() {
-                    self.say.push_back(Message::Kept { entry, blocks });
+                    self.outbox.push(Message::Kept { entry, blocks });
                 }
                 let compare = false;
-                self.say.push_back(Message::Have { entry, first, hashes, more, compare });
+                self.outbox.push(Message::Have { entry, first, hashes, more, compare });
             }
         }
         None
@@ -198,7 +201,7 @@ impl Receiver {
                 // It would travel in vain.
                 continue;
             }
-            let blocks = incoming.missing(RANGES_MAX, self.waited_for);
+            let blocks = incoming.missing(RANGES_MAX, self.turn.is_waited_for());
             if !blocks.is_empty() && self.link.may_say() {
                 incoming.repairs = incoming.repairs.saturating_add(1);
                 if incoming.repairs > limit {
@@ -209,14 +212,14 @@ impl Receiver {
                 incoming.damaged = false;
                 incoming.asked = count;
                 let event = Event::Repairing { entry, blocks: count };
-                self.todo.push_back(ReceiveAction::Event(event));
+                self.requests.tell(event);
                 self.link.say(now, &Message::Missing { entry, blocks }, out)?;
-                (self.spoke, self.advanced) = (true, true);
+                self.turn.say(Said::Advance);
             }
             if self.link.may_say() && std::mem::take(&mut incoming.gained) {
                 let blocks: Vec<_> = incoming.known().into_iter().take(RANGES_MAX).collect();
                 self.link.say(now, &Message::Kept { entry, blocks }, out)?;
-                (self.spoke, self.advanced) = (true, true);
+                self.turn.say(Said::Advance);
             }
         }
         Ok(())
@@ -232,7 +235,7 @@ impl Receiver {
         let moves = self.has_moved();
         self.link.pass(now, moves);
         self.state = Ok(State::Listening);
-        match self.todo.pop_front() {
+        match self.requests.pop() {
             Some(action) => Ok(action),
             None => self.listen(now),
         }

@@ -2,18 +2,10 @@
 
 use std::time::Duration;
 
+use super::turn::Mark;
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Deadlines;
 use crate::proto::error::Failure;
-
-/// How far the entries of a session are, all told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Mark {
-    offered: u32,
-    /// Bytes.
-    arrived: u64,
-    ended: u64,
-}
 
 impl Receiver {
     /// The stream took `bytes` of what is to be written; 0 after a flush of it has ended.
@@ -51,21 +43,14 @@ impl Receiver {
     /// Such a session may go on for ever. One that has what others need may be [ended](Receiver::end).
     #[must_use]
     pub const fn quiet_since(&self) -> Option<Duration> {
-        self.quiet_since
+        self.turn.quiet_since()
     }
 
     /// Whether anything moved an entry since this was asked last: an offer, content, its end in whatever way. What is said again, or
     /// says nothing, does not.
     pub(super) fn has_moved(&mut self) -> bool {
-        let sum = &self.summary;
-        let ended = [sum.delivered, sum.trusted, sum.skipped, sum.refused, sum.withdrawn];
-        let ended = ended.into_iter().fold(0, u64::saturating_add);
-        let mark = Mark { offered: self.next_id, arrived: self.arrived, ended };
-        let has_moved = std::mem::replace(&mut self.mark, mark) != mark;
-        if has_moved {
-            self.quiet_since = None;
-        }
-        has_moved
+        let (arrived, ended) = (self.totals.arrived(), self.totals.summary().settled());
+        self.turn.has_moved(Mark { offered: self.next_id, arrived, ended })
     }
 
     /// Begins the wait for something that moves an entry anew, if something did.
@@ -83,7 +68,7 @@ impl Receiver {
         let is_full = self.commits() >= self.config.limits.commits.max(1);
         let mut until = if is_short || is_full {
             self.link.timer().check_pause(now)?
-        } else if self.current.is_some() {
+        } else if self.requests.current().is_some() {
             // Once its work is done, whatever time that took, the sender is listened to.
             let due = self.link.timer().check_pause(now);
             due.unwrap_or(now.saturating_add(Deadlines::HEARTBEAT))

@@ -158,7 +158,7 @@ impl Sender {
                     self.checks = self.checks.saturating_sub(1);
                     if let Some(left) = self.uncounted.checked_sub(1) {
                         self.uncounted = left;
-                        self.compared = self.compared.saturating_add(1);
+                        self.totals.hash(1);
                     }
                     self.link.timer().moved(now);
                 }
@@ -205,16 +205,13 @@ impl Sender {
     /// The receiver vouches for an entry.
     pub(super) fn deliver(&mut self, entry: EntryId, receipt: Receipt) {
         let Some(outgoing) = self.settle(entry) else { return };
-        let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
-        count(&mut self.summary.delivered, 1);
-        count(&mut self.summary.files, u64::from(outgoing.meta.kind == Kind::File));
-        count(&mut self.summary.bytes, receipt.size);
+        let is_file = outgoing.meta.kind == Kind::File;
+        self.totals.deliver(is_file, receipt.size, receipt.outcome);
         if receipt.outcome == Outcome::Held {
-            count(&mut self.summary.held, 1);
-            count(&mut self.roots.held, 1);
+            self.roots.held = self.roots.held.saturating_add(1);
         }
         if outgoing.meta.size.is_none() {
-            self.offered = self.offered.saturating_add(receipt.size);
+            self.totals.offer(receipt.size);
         }
         self.arrive(receipt.size.saturating_sub(outgoing.arrived));
         self.notes.push_back(Note::Event(Event::Delivered { entry, receipt }));
@@ -223,16 +220,15 @@ impl Sender {
     /// The receiver's file is taken for the one that was offered.
     fn trust(&mut self, entry: EntryId) {
         let Some(outgoing) = self.settle(entry) else { return };
-        self.summary.trusted = self.summary.trusted.saturating_add(1);
         let size = outgoing.meta.size.unwrap_or(0);
-        self.offered = self.offered.saturating_sub(size);
+        self.totals.trust(size);
         let path = outgoing.meta.path;
         self.notes.push_back(Note::Event(Event::Trusted { entry, path, size }));
     }
 
     pub(super) fn refuse(&mut self, entry: EntryId, reason: Refusal) {
         let Some(outgoing) = self.settle(entry) else { return };
-        self.summary.refuse(reason);
+        self.totals.refuse(reason);
         let path = Some(outgoing.meta.path);
         self.notes.push_back(Note::Event(Event::Refused { entry, path, reason }));
     }
@@ -242,7 +238,7 @@ impl Sender {
         if outgoing.phase != Phase::Queued || outgoing.trust == Trust::Owed {
             self.say.push_back(Message::Withdraw { entry, reason: reason.into() });
         }
-        self.summary.withdraw(reason);
+        self.totals.withdraw(reason);
         let path = outgoing.meta.path;
         self.notes.push_back(Note::Event(Event::Withdrawn { entry, path, reason }));
     }
@@ -265,9 +261,7 @@ impl Sender {
 
     pub(super) fn arrive(&mut self, gained: u64) {
         if gained > 0 {
-            self.arrived = self.arrived.saturating_add(gained);
-            let (bytes, offered) = (self.arrived, self.offered.max(self.arrived));
-            self.notes.push_back(Note::Event(Event::Progress { bytes, offered }));
+            self.notes.push_back(Note::Event(self.totals.arrive(gained)));
         }
     }
 }

@@ -36,6 +36,7 @@ use self::outgoing::Outgoing;
 use self::transmit::Roots;
 use super::connection::{Consumed, Link};
 use super::error::{Failure, Misuse};
+use super::totals::Totals;
 use super::wire::message::Message;
 use crate::config::Config;
 use crate::hash::BlockSize;
@@ -87,10 +88,6 @@ pub struct Sender {
     is_starved: bool,
     open: u32,
     names: u64,
-    arrived: u64,
-    /// Bytes of blocks that were hashed for the first time, over all connections.
-    hashed: u64,
-    offered: u64,
     roots: Roots,
     /// How many more heartbeats of a receiver that hashes what it holds put the idle deadline off, on this connection: one
     /// for each block that it can be hashing, so that it ends.
@@ -98,9 +95,7 @@ pub struct Sender {
     /// How many of them may yet count as progress: one for each block of what was claimed or ended, whatever number of
     /// connections that was said on. A receiver that is killed and begins anew each time is not waited for for ever.
     uncounted: u64,
-    /// Those that did, over all connections.
-    compared: u64,
-    summary: Summary,
+    totals: Totals,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,14 +150,10 @@ impl Sender {
             is_starved: false,
             open: 0,
             names: 0,
-            arrived: 0,
-            hashed: 0,
-            offered: 0,
             roots: Roots::default(),
             checks: 0,
             uncounted: 0,
-            compared: 0,
-            summary: Summary::default(),
+            totals: Totals::default(),
         }
     }
 
@@ -228,7 +219,7 @@ impl Sender {
             State::AwaitHello | State::Listening if self.cancelled => Err(Failure::Cancelled),
             State::AwaitHello | State::Listening => self.await_input(now),
             State::Speaking => self.speak(now, out),
-            State::Closed => Ok(SendAction::Closed(self.summary)),
+            State::Closed => Ok(SendAction::Closed(self.totals.summary())),
         };
         polled.map_err(|failure| self.fail(failure))
     }
@@ -265,7 +256,7 @@ impl Sender {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
         let entry = EntryId::new(self.next_id);
         self.next_id = self.next_id.checked_add(1).ok_or(Misuse::TooMuch)?;
-        self.offered = self.offered.saturating_add(meta.size.unwrap_or(0));
+        self.totals.offer(meta.size.unwrap_or(0));
         self.notes.push_back(Note::Event(Event::Offered {
             entry,
             path: meta.path.clone(),
@@ -285,7 +276,7 @@ impl Sender {
     /// As for [`handle_entry`](Sender::handle_entry).
     pub fn handle_unsendable(&mut self, reason: Withdrawal) -> Result<(), Failure> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
-        self.summary.withdraw(reason);
+        self.totals.withdraw(reason);
         // Of a source that has nothing but such entries the receiver must hear all the same.
         self.worked = true;
         Ok(())
@@ -410,7 +401,7 @@ impl Sender {
     /// The sum so far, over all connections.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.summary
+        self.totals.summary()
     }
 
     /// The work that no later connection does again: bytes that travelled or were hashed for the first time, what the receiver
@@ -418,10 +409,7 @@ impl Sender {
     /// no use.
     #[must_use]
     pub fn progress(&self) -> u64 {
-        let Summary { sent, resent, .. } = self.summary;
-        let travelled = sent.saturating_sub(resent);
-        let hashed = self.hashed.saturating_add(self.compared);
-        self.summary.settled().saturating_add(travelled).saturating_add(hashed)
+        self.totals.progress()
     }
 
     fn answer(&mut self, fits: impl FnOnce(&Asked) -> bool) -> Result<Asked, Failure> {

@@ -80,7 +80,7 @@ impl Sender {
         if self.entries.is_empty() && self.exhausted && self.queued.is_empty() {
             self.link.say(now, &Message::Out, out)?;
             self.state = Ok(State::Closed);
-            return Ok(SendAction::Closed(self.summary));
+            return Ok(SendAction::Closed(self.totals.summary()));
         }
         self.pass(now, true, out)
     }
@@ -240,7 +240,7 @@ impl Sender {
         (self.waiting, self.answered) = (waiting, false);
         self.link.pass(now, moves);
         self.budget.pass();
-        self.summary.turns = self.summary.turns.saturating_add(1);
+        self.totals.turn();
         self.state = Ok(State::Listening);
         self.await_input(now)
     }
@@ -286,7 +286,7 @@ impl Sender {
         }
         outgoing.phase = Phase::Ended;
         let again = outgoing.travel_whole();
-        self.summary.travel(payload.len(), again);
+        self.totals.travel(payload.len(), again);
         let offer = outgoing.offer(request.entry, Carries::Content);
         self.names = self.names.saturating_add(offer.name.len() as u64);
         let mut control = Vec::with_capacity(head.len());
@@ -317,7 +317,7 @@ impl Sender {
             return Ok(0);
         };
         if !outgoing.tree.contains(index) {
-            self.hashed = self.hashed.saturating_add(payload.len() as u64);
+            self.totals.hash(payload.len() as u64);
         }
         // A block shorter than the others tells where a content of unknown size ends: it must travel. By now this side
         // may know that size, from an earlier reading; the receiver does not.
@@ -329,7 +329,7 @@ impl Sender {
                 if let Some(run) = outgoing.run.take() {
                     self.say.push_back(message_of(entry, run));
                 }
-                self.summary.travel(payload.len(), again);
+                self.totals.travel(payload.len(), again);
                 let mut control = Vec::with_capacity(BLOCK_HEAD);
                 Message::Block { entry, index, hash: block.hash }.encode(&mut control);
                 self.finish_frame(now, Name::Block, &control, head, payload.len())?;

@@ -1,0 +1,145 @@
+//! Takes messages from the input, and hands out what each asks of the store, one thing at a time.
+
+use std::time::Duration;
+
+use super::requests::{Current, Task};
+use super::{Consumed, Receiver, State, Step};
+use crate::hash::{Hashed, Root};
+use crate::proto::connection::Heard;
+use crate::proto::error::{Failure, Misuse, ProtocolError};
+use crate::proto::wire::message::{Message, Name};
+
+impl Receiver {
+    /// Goes on with the current message, or with the next one.
+    pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
+        if self.requests.current().is_some() {
+            return self.work(now, input, false);
+        }
+        let consumed = |len| Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
+        match self.link.hear(now, input)? {
+            Heard::Incomplete { needed } => Ok(Step::Consumed(Consumed { bytes: 0, needed })),
+            Heard::Skip { len } => {
+                self.link.take(now, len, None);
+                consumed(len)
+            }
+            Heard::Broken { error, .. } if self.state == Ok(State::AwaitHello) => Err(error.into()),
+            Heard::Broken { error, len } => {
+                self.link.take(now, len, None);
+                self.doom.get_or_insert((error.into(), now));
+                consumed(len)
+            }
+            Heard::Message { message, len, .. } if steers(message.name()) => {
+                self.outbox.acknowledge();
+                self.link.take(now, len, Some(message.name()));
+                self.control(now, message)?;
+                consumed(len)
+            }
+            Heard::Message { message, payload, len } => {
+                self.outbox.acknowledge();
+                self.requests.receive(now, &message, input, len, payload.len());
+                self.draw_up(now, message, payload)?;
+                self.work(now, input, true)
+            }
+        }
+    }
+
+    /// Draws up what is to be done about a message.
+    fn draw_up(
+        &mut self,
+        now: Duration,
+        message: Message,
+        payload: &[u8],
+    ) -> Result<(), ProtocolError> {
+        let kind = message.name();
+        if self.state == Ok(State::AwaitHello) {
+            return Err(ProtocolError::Unexpected { kind });
+        }
+        if !self.turn.has_greeted() && kind != Name::Heartbeat {
+            // The sender's first turn is its greeting.
+            self.doom.get_or_insert((ProtocolError::Unexpected { kind }.into(), now));
+        }
+        if self.doom.is_none()
+            && let Err(error) = self.dispatch(message, payload)
+        {
+            self.requests.clear_tasks();
+            self.doom = Some((error.into(), now));
+        }
+        Ok(())
+    }
+
+    /// Hands out the next task of the current message, or consumes it. `is_checked`: it was with these very bytes that the
+    /// message was checked.
+    fn work<'a>(
+        &mut self,
+        now: Duration,
+        input: &'a [u8],
+        is_checked: bool,
+    ) -> Result<Step<'a>, Failure> {
+        let current = self.requests.current();
+        if current.and_then(Current::asked).is_some() {
+            return Err(Misuse::AnswerDue.into());
+        }
+        let payload = current.and_then(|current| current.payload(input));
+        let payload = payload.ok_or(Misuse::OtherInput)?;
+        while let Some(task) = self.requests.next_task() {
+            // Whoever gives the input again may have changed it.
+            if !is_checked && !self.is_content(&task, payload) {
+                self.requests.add_first(task);
+                return Err(Misuse::OtherInput.into());
+            }
+            if let Some(step) = self.step(&task, payload) {
+                self.requests.hand_out(task);
+                return Ok(step);
+            }
+        }
+        let Some(current) = self.requests.finish() else { return Err(Misuse::AnswerDue.into()) };
+        self.link.take(now, current.len, Some(current.name));
+        self.note_progress(now);
+        Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
+    }
+
+    /// Returns what the caller has to do for a task. `None`: it is done without it.
+    fn step<'a>(&mut self, task: &Task, payload: &'a [u8]) -> Option<Step<'a>> {
+        match *task {
+            Task::Begin { entry, place } => {
+                let offer = self.entries.get(&entry)?.offer.clone();
+                return Some(Step::Begin { offer, place });
+            }
+            Task::Look { entry } => {
+                let offer = self.entries.get(&entry)?.offer.clone();
+                return Some(Step::Look { offer });
+            }
+            Task::Compare { entry, len } => return Some(Step::Read { entry, offset: 0, len }),
+            Task::Write { entry, offset, .. } => {
+                return Some(Step::Write { entry, offset, bytes: payload });
+            }
+            Task::Zeros { entry, ref blocks } => {
+                if let Some((offset, len)) = self.left_at(entry, blocks) {
+                    return Some(Step::WriteZeros { entry, offset, len });
+                }
+                self.zeros(entry, blocks.clone());
+            }
+            Task::Settle { entry } => self.commit_if_complete(entry),
+            Task::Claim { entry, root } => self.claimed(entry, root),
+        }
+        None
+    }
+
+    /// Returns whether a task is not to write these bytes, or they are the block that was checked, or all of the content of an
+    /// offer that was.
+    fn is_content(&self, task: &Task, bytes: &[u8]) -> bool {
+        let Task::Write { entry, block, .. } = task else { return true };
+        let Some(incoming) = self.entries.get(entry) else { return false };
+        let offer = &incoming.offer;
+        let hash = |block: &Hashed| offer.block_size.hash(block.index, bytes);
+        match block {
+            Some(block) => hash(block).as_ref() == Some(block),
+            None => offer.root == Some(Root::of(bytes)),
+        }
+    }
+}
+
+/// Returns whether a message changes what is received next, and asks nothing of the store.
+const fn steers(name: Name) -> bool {
+    matches!(name, Name::Hello | Name::Over | Name::Out | Name::Abort)
+}

@@ -1,0 +1,262 @@
+//! What the caller is asked to do, and what of it is not answered.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::action::ReceiveAction;
+use crate::hash::{Hashed, Root};
+use crate::proto::error::Misuse;
+use crate::proto::wire::frame::HEADER;
+use crate::proto::wire::message::{Message, Name};
+use crate::types::{EntryId, Event, Place};
+
+/// The requests of a session: those that need no answer, those of the current message, and the one between messages.
+///
+/// Invariant: at most one request is not answered, be it of the current message or between messages.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// What is handed out before anything else. None of it is answered.
+    queued: VecDeque<ReceiveAction>,
+    /// The message that is being dealt with.
+    current: Option<Current>,
+    /// A request between messages that is not answered.
+    outstanding: Option<Outstanding>,
+}
+
+/// What was asked for between messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outstanding {
+    Begin { entry: EntryId, place: Place },
+    Read { entry: EntryId, offset: u64, len: usize, what: Content },
+}
+
+/// Which content of an entry is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// What the store holds of it, to be reported.
+    Held,
+    /// What is copied first from the file that will be replaced.
+    Replaced,
+    /// The file that has its name, to be compared before anything is received.
+    Existing,
+    /// The file that has got its name since: its own is complete.
+    Rival,
+}
+
+/// A message whose consequences are not all drawn.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) name: Name,
+    /// The entry that it is about.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) entry: Option<EntryId>,
+    /// What it begins with. A step that is asked for later has the same input given again.
+    head: [u8; HEADER],
+    pub(super) len: usize,
+    payload: Range<usize>,
+    tasks: VecDeque<Task>,
+    /// The task that was handed out and is not answered.
+    asked: Option<Task>,
+    /// When it was received.
+    since: Duration,
+}
+
+/// One thing to do about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    Begin {
+        entry: EntryId,
+        place: Place,
+    },
+    /// See what size and time the file has that has its name.
+    Look {
+        entry: EntryId,
+    },
+    /// Compare the content that came inside its offer with the file that has its name.
+    Compare {
+        entry: EntryId,
+        len: usize,
+    },
+    /// Write the payload.
+    Write {
+        entry: EntryId,
+        offset: u64,
+        block: Option<Hashed>,
+    },
+    /// Make blocks zeros.
+    Zeros {
+        entry: EntryId,
+        blocks: Range<u64>,
+    },
+    /// See whether the entry is whole.
+    Settle {
+        entry: EntryId,
+    },
+    /// Compare the file that has its name with what the sender claims.
+    Claim {
+        entry: EntryId,
+        root: Option<Root>,
+    },
+}
+
+impl Requests {
+    /// Queues a request that needs no answer.
+    pub(super) fn push(&mut self, action: ReceiveAction) {
+        self.queued.push_back(action);
+    }
+
+    /// Queues news for the application.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.push(ReceiveAction::Event(event));
+    }
+
+    /// Takes the next request that needs no answer.
+    pub(super) fn pop(&mut self) -> Option<ReceiveAction> {
+        self.queued.pop_front()
+    }
+
+    /// Begins to deal with a message that stands at the start of `input`, `len` bytes with its payload.
+    pub(super) fn receive(
+        &mut self,
+        now: Duration,
+        message: &Message,
+        input: &[u8],
+        len: usize,
+        payload: usize,
+    ) {
+        self.current = Some(Current {
+            name: message.name(),
+            #[cfg(any(test, feature = "testing"))]
+            entry: message.entry(),
+            head: input.first_chunk().copied().unwrap_or_default(),
+            len,
+            payload: len.saturating_sub(payload)..len,
+            tasks: VecDeque::new(),
+            asked: None,
+            since: now,
+        });
+    }
+
+    /// Ends the current message, all tasks of which are done.
+    pub(super) fn finish(&mut self) -> Option<Current> {
+        self.current.take()
+    }
+
+    /// Puts a task after those of the current message.
+    pub(super) fn add(&mut self, task: Task) {
+        if let Some(current) = &mut self.current {
+            current.tasks.push_back(task);
+        }
+    }
+
+    /// Puts a task before those that the current message still has. Between messages, a file is begun with the floor.
+    pub(super) fn add_first(&mut self, task: Task) {
+        if let Some(current) = &mut self.current {
+            current.tasks.push_front(task);
+        } else if let Task::Begin { entry, place } = task {
+            self.outstanding = Some(Outstanding::Begin { entry, place });
+        }
+    }
+
+    /// Gives up the tasks of the current message.
+    pub(super) fn clear_tasks(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.tasks.clear();
+        }
+    }
+
+    /// Takes the next task of the current message.
+    pub(super) fn next_task(&mut self) -> Option<Task> {
+        self.current.as_mut()?.tasks.pop_front()
+    }
+
+    /// Notes that a task was handed out.
+    pub(super) fn hand_out(&mut self, task: Task) {
+        if let Some(current) = &mut self.current {
+            current.asked = Some(task);
+        }
+    }
+
+    /// Takes the task that was handed out: its answer has come.
+    pub(super) fn answer(&mut self, fits: impl FnOnce(&Task) -> bool) -> Result<Task, Misuse> {
+        let asked = self.current.as_mut().map(|current| &mut current.asked);
+        asked.and_then(|asked| asked.take_if(|task| fits(task))).ok_or(Misuse::NotAsked)
+    }
+
+    /// Takes what was to be begun, for a message or between messages: its answer has come.
+    pub(super) fn answer_begin(&mut self) -> Result<(EntryId, Place), Misuse> {
+        if let Some(Outstanding::Begin { entry, place }) = self.outstanding {
+            self.outstanding = None;
+            return Ok((entry, place));
+        }
+        let asked = self.answer(|task| matches!(task, Task::Begin { .. }))?;
+        let Task::Begin { entry, place } = asked else { return Err(Misuse::NotAsked) };
+        Ok((entry, place))
+    }
+
+    /// Asks for something between messages.
+    pub(super) const fn ask(&mut self, request: Outstanding) {
+        self.outstanding = Some(request);
+    }
+
+    /// Forgets what was asked for between messages: it is answered, or concerns nothing that is left.
+    pub(super) const fn clear_outstanding(&mut self) {
+        self.outstanding = None;
+    }
+
+    /// Goes on with the queue of a suspended session. Returns what it was to begin between messages.
+    pub(super) fn adopt(&mut self, mut suspended: Self) -> Option<(EntryId, Place)> {
+        suspended.queued.append(&mut self.queued);
+        self.queued = suspended.queued;
+        match suspended.outstanding {
+            Some(Outstanding::Begin { entry, place }) => Some((entry, place)),
+            Some(Outstanding::Read { .. }) | None => None,
+        }
+    }
+
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn queued(&self) -> impl Iterator<Item = &ReceiveAction> {
+        self.queued.iter()
+    }
+
+    pub(super) const fn current(&self) -> Option<&Current> {
+        self.current.as_ref()
+    }
+
+    pub(super) const fn outstanding(&self) -> Option<Outstanding> {
+        self.outstanding
+    }
+
+    /// Returns whether an entry is to be begun for the current message.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn is_to_begin(&self, entry: EntryId) -> bool {
+        let begins =
+            |task: &Task| matches!(task, Task::Begin { entry: begun, .. } if *begun == entry);
+        self.current.as_ref().is_some_and(|current| {
+            current.tasks.iter().any(begins) || current.asked.as_ref().is_some_and(begins)
+        })
+    }
+}
+
+impl Current {
+    /// Returns the payload within the input, if it is the same input that the message was received with.
+    pub(super) fn payload<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
+        let is_same = input.first_chunk() == Some(&self.head);
+        input.get(self.payload.clone()).filter(|_| is_same)
+    }
+
+    /// Returns the task that was handed out and is not answered.
+    pub(super) const fn asked(&self) -> Option<&Task> {
+        self.asked.as_ref()
+    }
+
+    /// Returns when the message was received.
+    pub(super) const fn since(&self) -> Duration {
+        self.since
+    }
+}
