@@ -2,12 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Receiver;
-use super::incoming::{Incoming, Phase, Rival};
-use crate::config::Existing;
-use crate::proto::error::{Failure, Misuse};
-use crate::proto::wire::message::Message;
-use crate::types::{EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Ticket};
+use crate::types::{EntryId, Ticket};
 
 /// Tickets that were given out, and the entries that they stand for.
 ///
@@ -17,13 +12,15 @@ use crate::types::{EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Tic
 pub(super) struct Commits {
     session: [u8; 16],
     next: u64,
+    /// One is to end before the store is asked for anything else.
+    is_awaited: bool,
     /// `None`: the entry was offered as something else meanwhile, and what becomes of this commit concerns nobody.
     under_way: BTreeMap<Ticket, Option<EntryId>>,
 }
 
 impl Commits {
     pub(super) const fn new(session: [u8; 16]) -> Self {
-        Self { session, next: 0, under_way: BTreeMap::new() }
+        Self { session, next: 0, is_awaited: false, under_way: BTreeMap::new() }
     }
 
     /// Gives out the ticket of a commit that starts now.
@@ -43,7 +40,19 @@ impl Commits {
 
     /// Takes a ticket back. `None`: it is not one of these, came before, or concerns no entry by now.
     pub(super) fn end(&mut self, ticket: Ticket) -> Option<EntryId> {
+        // What is compared then keeps its files open; but there may be other commits.
+        self.is_awaited = false;
         self.under_way.remove(&ticket).flatten()
+    }
+
+    /// Notes that one is to end before the store is asked for anything else.
+    pub(super) const fn wait_for_one(&mut self) {
+        self.is_awaited = true;
+    }
+
+    /// Returns whether one is to end before the store is asked for anything else.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited && !self.under_way.is_empty()
     }
 
     /// Parts an entry from its commit, which will end by itself.
@@ -82,79 +91,5 @@ impl Commits {
     /// Returns how many commits are under way.
     pub(super) fn count(&self) -> u32 {
         u32::try_from(self.under_way.len()).unwrap_or(u32::MAX)
-    }
-}
-
-impl Receiver {
-    /// The store ended a commit. A ticket that is not [one of the session's](Receiver::committing) changes nothing.
-    ///
-    /// A session that has failed takes it in all the same: the one that [adopts](Receiver::adopt) it knows what became of the entry.
-    ///
-    /// # Errors
-    ///
-    /// As for [`poll`](Receiver::poll); the commit has ended then, too.
-    pub fn handle_committed(
-        &mut self,
-        ticket: Ticket,
-        committed: Result<RelPath, Refusal>,
-    ) -> Result<(), Failure> {
-        let ended = self.commits.end(ticket);
-        self.scarce.awaits_commit = false;
-        let Some(entry) = ended else { return self.state.map(drop) };
-        let is_lent = self.lend(entry);
-        let Some(Incoming {
-            phase: Phase::Committing { size, root, outcome }, offer, rival, ..
-        }) = self.entries.get(&entry)
-        else {
-            return Err(Misuse::NotAsked.into());
-        };
-        let (size, root) = (*size, *root);
-        let offered = offer.meta.path.clone();
-        let is_file = offer.meta.kind == Kind::File;
-        let outcome = match rival {
-            None => *outcome,
-            Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
-            Some(Rival::Committing) => Outcome::Held,
-        };
-        let is_rival = rival.is_some();
-        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
-            return self.state.map(drop);
-        }
-        let verdict = match committed {
-            Ok(path) => {
-                let name = if path == offered { Box::default() } else { path.as_bytes().into() };
-                let durability = self.config.durability;
-                self.totals.deliver(is_file, size, outcome);
-                let receipt = Receipt { path, size, root, durability, outcome };
-                self.tell(Event::Delivered { entry, receipt });
-                Message::Receipt { entry, size, root, durability, outcome, name }
-            }
-            // It was found equal, and was changed before it could be vouched for.
-            Err(Refusal::Exists)
-                if outcome == Outcome::Held && self.config.existing == Existing::Skip =>
-            {
-                self.refused(entry, Some(offered), Refusal::Skipped)
-            }
-            Err(reason) => self.refused(entry, Some(offered), reason),
-        };
-        if is_lent {
-            self.keep_verdict(entry, verdict);
-        } else {
-            self.settle(entry, verdict);
-        }
-        self.state.map(drop)
-    }
-
-    /// How many commits are under way.
-    #[must_use]
-    pub fn commits(&self) -> u32 {
-        self.commits.count()
-    }
-
-    /// Returns the entry that is being committed under this ticket. `None`: the ticket is of another session, its commit has
-    /// ended, or the sender has offered the entry as something else since. What a store hands back with such a ticket is to be suspended.
-    #[must_use]
-    pub fn committing(&self, ticket: Ticket) -> Option<EntryId> {
-        self.commits.entry(ticket)
     }
 }

@@ -1,180 +1,73 @@
-//! How entries go through the store: from what it found under their names to their receipts.
+//! Entry lifecycle at the receiver, once it is begun: filled, verified, committed, settled.
 
 use std::ops::Range;
 
-use super::super::wire::limits::BESIDE_MAX;
-use super::incoming::{Incoming, Phase};
-use super::requests::Task;
+use super::incoming::{Incoming, Rival};
+use super::phase::Phase;
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::hash::{BlockSize, Hashed, Root};
+use crate::proto::error::{Failure, Misuse};
 use crate::proto::wire::message::Message;
-use crate::types::{
-    Commit, EntryId, Event, Found, Kind, Outcome, Place, Refusal, RelPath, Standing,
-};
+use crate::types::{Commit, EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Ticket};
 
 impl Receiver {
-    /// What the store found under the name of an entry.
-    pub(super) fn begun(&mut self, entry: EntryId, place: Place, begun: Result<Found, Refusal>) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        let was_replacing = incoming.phase == Phase::Replacing;
-        let was_wanted = incoming.phase == Phase::Wanted;
-        let is_file = incoming.offer.meta.kind == Kind::File;
-        self.scarce.has_begun(entry);
-        incoming.clear_lack();
-        if was_wanted
-            && place != Place::Replacing
-            && matches!(begun, Ok(Found::Existing(_)) | Err(Refusal::Exists))
-        {
-            // Somebody was faster. Its content is here and is written, and what that means is found out when it is
-            // committed under the name that it was to have.
-            return self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
-        }
-        // What came of a stream whose name another file has is written, and gets its name like all others.
-        let is_occupied = incoming.occupied.is_some();
-        if !was_wanted && !is_occupied {
-            incoming.place = place;
-        }
-        let is_first = !was_replacing && !was_wanted && !is_occupied;
-        if place == Place::Replacing && is_file && is_first && incoming.offer.root.is_none() {
-            // An earlier attempt to replace the file goes on. If there was none, the file itself is compared.
-            let Ok(Found::Partial(len @ 1..)) = begun else {
-                if begun.is_ok() {
-                    self.requests.push(ReceiveAction::Discard { entry });
-                }
-                return self.requests.add_first(Task::Begin { entry, place: Place::Offered });
-            };
-            incoming.phase = Phase::Filling;
-            incoming.left = len;
-            return incoming.hold_with_replaced(len);
-        }
-        let is_link = matches!(incoming.offer.meta.kind, Kind::Symlink(_));
-        let found = match (begun, place) {
-            (Ok(found), _) => found,
-            // A link is compared by the store; and what stands beside is as good a reason to go on as a file is.
-            (Err(Refusal::Exists), Place::Beside(_)) => return self.differs(entry),
-            (Err(Refusal::Exists), Place::Offered) if is_link => return self.differs(entry),
-            (Err(reason), _) => return self.drop_entry(entry, reason),
+    /// The store ended a commit. A ticket that is not [one of the session's](Receiver::committing) changes nothing.
+    ///
+    /// A session that has failed takes it in all the same: the one that [adopts](Receiver::adopt) it knows what became of the entry.
+    ///
+    /// # Errors
+    ///
+    /// As for [`poll`](Receiver::poll); the commit has ended then, too.
+    pub fn handle_committed(
+        &mut self,
+        ticket: Ticket,
+        committed: Result<RelPath, Refusal>,
+    ) -> Result<(), Failure> {
+        let ended = self.commits.end(ticket);
+        let Some(entry) = ended else { return self.state.map(drop) };
+        let is_lent = self.lend(entry);
+        let Some(Incoming {
+            phase: Phase::Committing { size, root, outcome }, offer, rival, ..
+        }) = self.entries.get(entry)
+        else {
+            return Err(Misuse::NotAsked.into());
         };
-        incoming.left = match found {
-            Found::Partial(len) => len,
-            Found::Fresh | Found::Existing(_) => 0,
+        let (size, root) = (*size, *root);
+        let offered = offer.meta.path.clone();
+        let is_file = offer.meta.kind == Kind::File;
+        let outcome = match rival {
+            None => *outcome,
+            Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
+            Some(Rival::Committing) => Outcome::Held,
         };
-        // What is known of the content from the offer.
-        let content = incoming.offer.root.zip(incoming.offer.meta.size);
-        match (found, content) {
-            (Found::Existing(_), _) if !is_file => self.drop_entry(entry, Refusal::KindClash),
-            (Found::Existing(_), _) if was_wanted => self.drop_entry(entry, Refusal::Exists),
-            (Found::Existing(len), Some((_, size))) => {
-                if let (true, Ok(len)) = (len == size, usize::try_from(size)) {
-                    incoming.phase = Phase::Comparing;
-                    self.requests.add_first(Task::Compare { entry, len });
-                } else {
-                    self.differs(entry);
-                }
+        let is_rival = rival.is_some();
+        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
+            return self.state.map(drop);
+        }
+        let verdict = match committed {
+            Ok(path) => {
+                let name = if path == offered { Box::default() } else { path.as_bytes().into() };
+                let durability = self.config.durability;
+                self.totals.deliver(is_file, size, outcome);
+                let receipt = Receipt { path, size, root, durability, outcome };
+                self.tell(Event::Delivered { entry, receipt });
+                Message::Receipt { entry, size, root, durability, outcome, name }
             }
-            (Found::Existing(len), None)
-                if self.config.existing == Existing::Replace && !incoming.probed =>
+            // It was found equal, and was changed before it could be vouched for.
+            Err(Refusal::Exists)
+                if outcome == Outcome::Held && self.config.existing == Existing::Skip =>
             {
-                incoming.probed = true;
-                incoming.replaced = len;
-                self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
+                self.refused(entry, Some(offered), Refusal::Skipped)
             }
-            (Found::Existing(len), None) if self.config.existing == Existing::Replace => {
-                incoming.phase = Phase::Replacing;
-                incoming.hold(len);
-            }
-            (Found::Existing(len), None) => match incoming.offer.meta.size {
-                None => {
-                    incoming.occupied = Some(len);
-                    self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
-                }
-                // A sender that could not claim a root for the first name cannot for another.
-                Some(size) if size == len && (incoming.claim.is_some() || !incoming.asks) => {
-                    incoming.phase = Phase::Comparing;
-                    if incoming.claim.is_some() {
-                        self.contested.insert(entry);
-                        self.judge_existing(entry);
-                    }
-                }
-                Some(_) => self.differs(entry),
-            },
-            (Found::Fresh | Found::Partial(_), _) if !is_file => {
-                if incoming.offer.meta.kind == Kind::Directory {
-                    incoming.phase = Phase::Waiting;
-                    self.waiting.insert(entry);
-                    self.commit_waiting();
-                } else {
-                    self.commit(entry, 0, Root::of(&[]), Outcome::Stored);
-                }
-            }
-            (Found::Fresh | Found::Partial(_), _) if was_wanted => {
-                incoming.phase = Phase::Filling;
-                // Of an empty file, its end may have come before there was a descriptor.
-                self.commit_if_complete(entry);
-            }
-            (Found::Fresh | Found::Partial(_), Some(_)) if !incoming.is_inline => {
-                incoming.phase = Phase::Wanted;
-                incoming.hold(0);
-                self.requests.push(ReceiveAction::Suspend { entry });
-            }
-            (Found::Fresh | Found::Partial(_), Some((root, size))) => {
-                incoming.phase = Phase::Filling;
-                incoming.end = Some((size, root));
-                if size > 0 {
-                    self.requests.add_first(Task::Write { entry, offset: 0, block: None });
-                } else {
-                    self.commit(entry, 0, root, Outcome::Stored);
-                }
-            }
-            (Found::Fresh | Found::Partial(_), None)
-                if was_replacing && place == Place::Replacing =>
-            {
-                // What was called the same so far is taken over from the file that will be replaced. A partial
-                // file of an earlier attempt is overwritten: which of its blocks are right is not known.
-                incoming.phase = Phase::Filling;
-                incoming.copies = true;
-                incoming.take_rest_over();
-                let held = std::mem::take(&mut incoming.tree);
-                held.runs().for_each(|blocks| incoming.copying.insert(&blocks));
-                // Its end may have come before there was a descriptor.
-                self.commit_if_complete(entry);
-            }
-            (Found::Fresh, None) => {
-                incoming.phase = Phase::Filling;
-                incoming.hold(0);
-            }
-            (Found::Partial(len), None) => {
-                incoming.phase = Phase::Filling;
-                incoming.hold(len);
-            }
-        }
-    }
-
-    /// What stands under the name of an entry that was offered by time.
-    pub(super) fn looked(&mut self, entry: EntryId, standing: Option<Standing>) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        let offered = incoming.offer.meta.size.zip(incoming.offer.meta.modified);
-        let found = standing.map(|standing| (standing.size, standing.modified));
-        let (Some((size, _)), true) = (offered, offered == found) else {
-            incoming.phase = Phase::Stale;
-            return self.outbox.push(Message::Changed { entry });
+            Err(reason) => self.refused(entry, Some(offered), reason),
         };
-        let path = incoming.offer.meta.path.clone();
-        self.totals.trust(size);
-        self.tell(Event::Trusted { entry, path, size });
-        self.settle(entry, Message::Unchanged { entry });
-    }
-
-    /// The content that came inside its offer was compared with the file that has its name.
-    pub(super) fn compared(&mut self, entry: EntryId, root: Root, len: usize) {
-        let Some(incoming) = self.entries.get(&entry) else { return };
-        if incoming.offer.root == Some(root) && incoming.offer.meta.size == Some(len as u64) {
-            self.arrive(entry, len as u64);
-            self.commit(entry, len as u64, root, Outcome::Held);
+        if is_lent {
+            self.keep_verdict(entry, verdict);
         } else {
-            self.differs(entry);
+            self.settle(entry, verdict);
         }
+        self.state.map(drop)
     }
 
     /// A held block was read, to be reported.
@@ -185,7 +78,7 @@ impl Receiver {
         len: usize,
         held: Result<&[u8], Refusal>,
     ) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         let size = incoming.offer.block_size;
         if incoming.is_copying(offset) {
             return self.copied(entry, size.index(offset), held);
@@ -201,7 +94,7 @@ impl Receiver {
 
     /// A block was written, or the whole content (which is no `block` of a tree).
     pub(super) fn written(&mut self, entry: EntryId, block: Option<&Hashed>) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some(block) = block else {
             if let Some((size, root)) = incoming.end {
                 self.arrive(entry, size);
@@ -218,7 +111,7 @@ impl Receiver {
 
     /// More bytes of an entry are held; those that were before, and had to come again, were said.
     pub(super) fn arrive(&mut self, entry: EntryId, len: u64) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         let len = incoming.arrive(len);
         let progress = self.totals.arrive(len);
         self.tell(progress);
@@ -228,7 +121,7 @@ impl Receiver {
     /// have left something else. All of it where the size was not offered: once the sender hears that they are kept, a
     /// pipe cannot give them again to a receiver that finds no more than what the store holds.
     pub(super) fn left_at(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
-        let incoming = self.entries.get(&entry)?;
+        let incoming = self.entries.get(entry)?;
         if incoming.phase != Phase::Filling {
             return None;
         }
@@ -239,8 +132,8 @@ impl Receiver {
     }
 
     /// Blocks of zeros stand in the file: as a hole, or written.
-    pub(super) fn zeros(&mut self, entry: EntryId, blocks: Range<u64>) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+    pub(super) fn zeroed(&mut self, entry: EntryId, blocks: Range<u64>) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         if incoming.phase != Phase::Filling {
             return;
         }
@@ -259,10 +152,10 @@ impl Receiver {
 
     /// Commits an entry if it is whole.
     pub(super) fn commit_if_complete(&mut self, entry: EntryId) {
-        let Some(incoming) = self.entries.get(&entry) else { return };
+        let Some(incoming) = self.entries.get(entry) else { return };
         let outcome = match incoming.phase {
             Phase::Filling => Outcome::Stored,
-            Phase::Replacing if !incoming.lacks() => Outcome::Held,
+            Phase::Replacing if !incoming.lack.is_some() => Outcome::Held,
             Phase::Opening
             | Phase::Stale
             | Phase::Awaited
@@ -285,65 +178,32 @@ impl Receiver {
 
     /// The bytes that a run of blocks covers.
     pub(super) fn span(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
-        self.entries.get(&entry)?.span(blocks)
+        self.entries.get(entry)?.span(blocks)
     }
 
     pub(super) fn commit(&mut self, entry: EntryId, size: u64, root: Root, outcome: Outcome) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        incoming.phase = Phase::Committing { size, root, outcome };
-        if std::mem::take(&mut incoming.is_open) {
-            self.open = self.open.saturating_sub(1);
-        }
-        let commit = self.start_commit(entry, size);
-        if let Some(commit) = commit {
+        let phase = Phase::Committing { size, root, outcome };
+        let was_incomplete = self.entries.complete(entry, phase);
+        if let Some(commit) = self.start_commit(entry, size) {
             self.requests.push(ReceiveAction::Commit(commit));
         }
-        self.finished(entry);
+        if was_incomplete {
+            self.commit_waiting();
+        }
     }
 
     pub(super) fn start_commit(&mut self, entry: EntryId, size: u64) -> Option<Commit> {
-        let incoming = self.entries.get(&entry)?;
+        let incoming = self.entries.get(entry)?;
         let (meta, place) = (incoming.offer.meta.clone(), incoming.place);
         let durability = self.config.durability;
         let ticket = self.commits.start(entry);
         Some(Commit { ticket, entry, meta, place, size, durability })
     }
 
-    /// The content of an entry is complete, or never will be: folders may have waited for that.
-    pub(super) fn finished(&mut self, entry: EntryId) {
-        if self.busy.remove(&entry) {
-            self.commit_waiting();
-        }
-    }
-
     /// Commits folders before which nothing is incomplete.
     pub(super) fn commit_waiting(&mut self) {
-        while let Some(folder) = self.waiting.first().copied()
-            && self.busy.first().is_none_or(|busy| *busy > folder)
-        {
-            self.waiting.remove(&folder);
+        while let Some(folder) = self.entries.next_folder() {
             self.commit(folder, 0, Root::of(&[]), Outcome::Stored);
-        }
-    }
-
-    /// The held file is another one; what now depends on the policy.
-    pub(super) fn differs(&mut self, entry: EntryId) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        incoming.restart();
-        let beside = match incoming.place {
-            Place::Beside(number) => number.saturating_add(1),
-            Place::Offered | Place::Replacing => 1,
-        };
-        match self.config.existing {
-            Existing::Refuse => self.drop_entry(entry, Refusal::Exists),
-            Existing::Skip => self.drop_entry(entry, Refusal::Skipped),
-            Existing::Replace => {
-                self.requests.add_first(Task::Begin { entry, place: Place::Replacing })
-            }
-            Existing::Rename if beside > BESIDE_MAX => self.drop_entry(entry, Refusal::Exists),
-            Existing::Rename => {
-                self.requests.add_first(Task::Begin { entry, place: Place::Beside(beside) });
-            }
         }
     }
 
@@ -353,7 +213,7 @@ impl Receiver {
         let is_too_large = matches!(reason, Refusal::TooLarge { .. } | Refusal::TooMuch { .. });
         let is_filling = |incoming: &Incoming| incoming.phase == Phase::Filling;
         let is_lost = matches!(reason, Refusal::Exists | Refusal::Skipped)
-            && self.entries.get(&entry).is_some_and(is_filling);
+            && self.entries.get(entry).is_some_and(is_filling);
         self.requests.push(if is_too_large || is_lost {
             ReceiveAction::Discard { entry }
         } else {
@@ -364,17 +224,15 @@ impl Receiver {
 
     pub(super) fn drop_silently(&mut self, entry: EntryId, reason: Refusal) {
         self.report(entry, reason);
-        if let Some(incoming) = self.entries.get_mut(&entry) {
-            incoming.phase = Phase::Dropped;
-        }
-        self.scarce.forget(entry);
         self.requests.clear_tasks();
-        self.finished(entry);
+        if self.entries.give_up(entry) {
+            self.commit_waiting();
+        }
     }
 
     /// Says the bad news with the floor, and tells the application.
     pub(super) fn report(&mut self, entry: EntryId, reason: Refusal) {
-        let Some(incoming) = self.entries.get(&entry) else { return };
+        let Some(incoming) = self.entries.get(entry) else { return };
         let path = Some(incoming.offer.meta.path.clone());
         let refused = self.refused(entry, path, reason);
         self.outbox.push(refused);
@@ -394,23 +252,16 @@ impl Receiver {
 
     /// Takes an entry out of all books: this verdict is what is left of it to say.
     pub(super) fn settle(&mut self, entry: EntryId, verdict: Message) {
-        let identity = self.entries.get(&entry).map(Incoming::identity);
+        let identity = self.entries.get(entry).map(Incoming::identity);
         self.forget(entry);
         self.outbox.settle(entry, verdict, identity);
     }
 
     /// Takes an entry out of all books.
     pub(super) fn forget(&mut self, entry: EntryId) {
-        let Some(incoming) = self.entries.remove(&entry) else { return };
-        self.waiting.remove(&entry);
-        self.contested.remove(&entry);
-        self.scarce.forget(entry);
-        self.finished(entry);
-        if incoming.is_open {
-            self.open = self.open.saturating_sub(1);
+        if self.entries.remove(entry).is_some() {
+            self.commit_waiting();
         }
-        let name = incoming.offer.meta.path.as_bytes().len() as u64;
-        self.names = self.names.saturating_sub(name);
     }
 }
 

@@ -9,13 +9,13 @@
 //! decides that, in one step with giving the name, and hands the file back. What is then done is what would
 //! have been done had the other been there from the start; but nothing need be sent again.
 
-use super::incoming::{Phase, Rival};
+use super::incoming::Rival;
+use super::phase::Phase;
 use super::requests::{Content, Outstanding};
 use super::{ReceiveAction, Receiver};
 use crate::config::Existing;
 use crate::hash::{BlockTree, Root};
 use crate::proto::error::{Failure, Misuse};
-use crate::proto::wire::limits::BESIDE_MAX;
 use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
 impl Receiver {
@@ -37,14 +37,12 @@ impl Receiver {
     /// [`Refusal::Exists`].
     pub fn handle_taken(&mut self, ticket: Ticket, rival: Option<u64>) -> Result<(), Failure> {
         let Some(entry) = self.commits.entry(ticket) else { return self.state.map(drop) };
-        // What is compared keeps its files open; but there may be other commits.
-        self.scarce.awaits_commit = false;
-        if self.former.was_taken(entry) {
+        if self.suspended.was_taken(entry) {
             self.commits.end(ticket);
             return self.state.map(drop);
         }
         let existing = self.config.existing;
-        let incoming = self.entries.get_mut(&entry).filter(|incoming| incoming.rival.is_none());
+        let incoming = self.entries.get_mut(entry).filter(|incoming| incoming.rival.is_none());
         let incoming = incoming.ok_or(Misuse::NotAsked)?;
         let Phase::Committing { size, outcome, .. } = incoming.phase else {
             return Err(Misuse::NotAsked.into());
@@ -59,7 +57,7 @@ impl Receiver {
             self.lose(entry, Refusal::KindClash);
         } else if is_file && rival == Some(size) && existing != Existing::Replace {
             incoming.rival = Some(Rival::Hashing(BlockTree::new()));
-            self.contested.insert(entry);
+            self.entries.add_conflict(entry);
             if size == 0 {
                 self.rival_is_same(entry, size);
             }
@@ -71,7 +69,7 @@ impl Receiver {
 
     /// The next block to hash of what has the name of an entry.
     pub(super) fn read_rival(&mut self) -> Option<ReceiveAction> {
-        let entry = *self.contested.first()?;
+        let entry = self.entries.conflicts().next()?;
         self.read_rival_of(entry)
     }
 
@@ -82,8 +80,8 @@ impl Receiver {
         if self.requests.current().is_some() || self.doom.is_some() {
             return None;
         }
-        let small = self.contested.iter().copied().find(|entry| {
-            self.entries.get(entry).is_some_and(|incoming| {
+        let small = self.entries.conflicts().find(|entry| {
+            self.entries.get(*entry).is_some_and(|incoming| {
                 matches!(incoming.phase, Phase::Committing { size, .. }
                     if size <= incoming.offer.block_size.bytes())
             })
@@ -95,7 +93,7 @@ impl Receiver {
     pub(super) fn read_again(&self) -> Option<ReceiveAction> {
         Some(match self.requests.outstanding()? {
             Outstanding::Begin { entry, place } => {
-                let offer = self.entries.get(&entry)?.offer.clone();
+                let offer = self.entries.get(entry)?.offer.clone();
                 ReceiveAction::Begin { offer, place }
             }
             Outstanding::Read { entry, offset, len, what } => match what {
@@ -122,7 +120,7 @@ impl Receiver {
         if self.requests.outstanding().is_some() {
             return self.read_again();
         }
-        let incoming = self.entries.get_mut(&entry)?;
+        let incoming = self.entries.get_mut(entry)?;
         let what =
             if incoming.phase == Phase::Comparing { Content::Existing } else { Content::Rival };
         let (_, _, tree) = incoming.existing()?;
@@ -139,7 +137,7 @@ impl Receiver {
         len: usize,
         read: Result<&[u8], Refusal>,
     ) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         let blocks = incoming.offer.block_size;
         let Some((_, _, tree)) = incoming.existing() else { return };
         let block = read.ok().filter(|bytes| bytes.len() == len);
@@ -153,14 +151,14 @@ impl Receiver {
 
     /// Decides about an entry once all of the file that has its name is hashed.
     pub(super) fn judge_existing(&mut self, entry: EntryId) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         let (phase, blocks) = (incoming.phase, incoming.offer.block_size);
         let Some((size, root, tree)) = incoming.existing() else { return };
         match tree.root(blocks.blocks(size)) {
             None => {}
             Some(found) if found != root => self.existing_differs(entry),
             Some(_) if phase == Phase::Comparing => {
-                self.contested.remove(&entry);
+                self.entries.end_conflict(entry);
                 self.arrive(entry, size);
                 self.commit(entry, size, root, Outcome::Held);
             }
@@ -169,9 +167,9 @@ impl Receiver {
     }
 
     fn existing_differs(&mut self, entry: EntryId) {
-        let phase = self.entries.get(&entry).map(|incoming| incoming.phase);
+        let phase = self.entries.get(entry).map(|incoming| incoming.phase);
         if phase == Some(Phase::Comparing) {
-            self.contested.remove(&entry);
+            self.entries.end_conflict(entry);
             self.differs(entry);
         } else {
             self.rival_differs(entry);
@@ -180,17 +178,17 @@ impl Receiver {
 
     /// The sender claims that this is the root of all of an entry, or that it cannot say.
     pub(super) fn claimed(&mut self, entry: EntryId, root: Option<Root>) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some(root) = root else { return self.existing_differs(entry) };
         incoming.claim = Some(root);
-        self.contested.insert(entry);
+        self.entries.add_conflict(entry);
         self.judge_existing(entry);
     }
 
     /// What has the name is what was to get it: it is made durable, and then vouched for.
     fn rival_is_same(&mut self, entry: EntryId, size: u64) {
-        self.contested.remove(&entry);
-        if let Some(incoming) = self.entries.get_mut(&entry) {
+        self.entries.end_conflict(entry);
+        if let Some(incoming) = self.entries.get_mut(entry) {
             incoming.rival = Some(Rival::Committing);
         }
         let commit = self.start_commit(entry, size);
@@ -210,7 +208,7 @@ impl Receiver {
             None => self.requests.push(ReceiveAction::Discard { entry }),
             // It was changed, or removed, since it was read.
             Some(Refusal::Exists) if is_lent => {
-                if let Some(incoming) = self.entries.get_mut(&entry) {
+                if let Some(incoming) = self.entries.get_mut(entry) {
                     incoming.rival = Some(Rival::Hashing(BlockTree::new()));
                 }
                 self.hold_back(entry);
@@ -227,28 +225,24 @@ impl Receiver {
 
     /// What has the name is something else: that is what the policy is for.
     fn rival_differs(&mut self, entry: EntryId) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        let beside = match incoming.place {
-            Place::Beside(number) => number.saturating_add(1),
-            Place::Offered | Place::Replacing => 1,
+        let Some(place) = self.entries.get(entry).map(|incoming| incoming.place) else { return };
+        let place = match self.place_instead(place) {
+            Ok(place) => place,
+            Err(reason) => return self.lose(entry, reason),
         };
-        match self.config.existing {
-            Existing::Refuse => return self.lose(entry, Refusal::Exists),
-            Existing::Skip => return self.lose(entry, Refusal::Skipped),
-            Existing::Rename if beside > BESIDE_MAX => return self.lose(entry, Refusal::Exists),
-            Existing::Rename => {
-                incoming.place = Place::Beside(beside);
+        if let Some(incoming) = self.entries.get_mut(entry) {
+            incoming.place = place;
+            if place != Place::Replacing {
                 incoming.losses = 0;
             }
-            Existing::Replace => incoming.place = Place::Replacing,
         }
         self.commit_again(entry);
     }
 
     /// Commits an entry that is at hand, complete.
     pub(super) fn commit_again(&mut self, entry: EntryId) {
-        self.contested.remove(&entry);
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        self.entries.end_conflict(entry);
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         incoming.rival = None;
         if let Phase::Committing { size, .. } = incoming.phase {
             let commit = self.start_commit(entry, size);
@@ -261,7 +255,7 @@ impl Receiver {
     /// The entry does not get its name, and the sender will be told. What was written serves no later attempt.
     fn lose(&mut self, entry: EntryId, reason: Refusal) {
         self.requests.push(ReceiveAction::Discard { entry });
-        let path = self.entries.get(&entry).map(|incoming| incoming.offer.meta.path.clone());
+        let path = self.entries.get(entry).map(|incoming| incoming.offer.meta.path.clone());
         let refused = self.refused(entry, path, reason);
         self.settle(entry, refused);
     }

@@ -5,118 +5,9 @@
 //! the file that they come from may have changed since it was hashed. Until then they count as known, as what was called
 //! the same does, and not as verified.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
-use super::incoming::Incoming;
 use super::requests::Content;
 use super::{ReceiveAction, Receiver};
 use crate::types::{EntryId, Refusal};
-
-/// Ascending runs of blocks that do not touch.
-#[derive(Debug, Default)]
-pub(super) struct Runs(BTreeMap<u64, u64>);
-
-impl Runs {
-    /// Adds blocks of which none is there.
-    pub(super) fn insert(&mut self, run: &Range<u64>) {
-        let before = self.0.range(..run.start).next_back().filter(|(_, end)| **end == run.start);
-        let start = before.map_or(run.start, |(start, _)| *start);
-        let end = self.0.remove(&run.end).unwrap_or(run.end);
-        self.0.insert(start, end);
-    }
-
-    pub(super) fn contains(&self, index: u64) -> bool {
-        self.0.range(..=index).next_back().is_some_and(|(_, end)| index < *end)
-    }
-
-    /// The first block.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.0.first_key_value().map(|(start, _)| *start)
-    }
-
-    /// Takes the first block off.
-    pub(super) fn remove_first(&mut self) {
-        let Some((start, end)) = self.0.pop_first() else { return };
-        let start = start.saturating_add(1);
-        if start < end {
-            self.0.insert(start, end);
-        }
-    }
-
-    /// Forgets all runs that begin at this block or after it.
-    pub(super) fn truncate(&mut self, index: u64) {
-        drop(self.0.split_off(&index));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many runs there are.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
-        self.0.iter().map(|(start, end)| *start..*end)
-    }
-}
-
-impl Incoming {
-    /// Whether a block is verified, or was called the same.
-    pub(super) fn knows(&self, index: u64) -> bool {
-        self.tree.contains(index) || self.copying.contains(index)
-    }
-
-    /// The blocks that are verified or were called the same.
-    pub(super) fn known(&self) -> Vec<Range<u64>> {
-        if self.copying.is_empty() {
-            return self.tree.runs().collect();
-        }
-        let mut all = Runs::default();
-        self.tree.runs().chain(self.copying.iter()).for_each(|run| all.insert(&run));
-        all.iter().collect()
-    }
-
-    /// Whether these blocks, none of which is known, make more holes than may be. What joins blocks that are known does not.
-    pub(super) fn makes_holes(&self, blocks: &Range<u64>, most: u32) -> bool {
-        let joins = |index| self.knows(index);
-        if joins(blocks.end) || blocks.start.checked_sub(1).is_none_or(joins) {
-            return false;
-        }
-        // Runs are counted only where there may be so many.
-        let parts = self.tree.subtrees().saturating_add(self.copying.len()) as u64;
-        if parts < most.into() {
-            return false;
-        }
-        let known = self.known();
-        let is_first = known.first().is_none_or(|run| run.start > 0);
-        // One hole before each run, but the first if that begins the file; and the new one.
-        let holes = (known.len() as u64).saturating_add(is_first.into());
-        holes > most.into()
-    }
-
-    /// The blocks before this one that are not known.
-    pub(super) fn unknown_before(&self, end: u64) -> Vec<Range<u64>> {
-        let (mut at, mut unknown) = (0, Vec::new());
-        for run in self.known().into_iter().take_while(|run| run.start < end) {
-            if at < run.start {
-                unknown.push(at..run.start);
-            }
-            at = run.end;
-        }
-        if at < end {
-            unknown.push(at..end);
-        }
-        unknown
-    }
-
-    /// Whether the block at this offset is the one to copy next.
-    pub(super) fn is_copying(&self, offset: u64) -> bool {
-        self.copying.first() == Some(self.offer.block_size.index(offset))
-    }
-}
 
 impl Receiver {
     /// A block to copy, whatever the time: there is nothing else that a sender which waits could be told.
@@ -124,7 +15,7 @@ impl Receiver {
         let next = self.entries.iter().find_map(|(entry, incoming)| {
             let index = incoming.copying.first()?;
             let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
-            Some((*entry, offset, usize::try_from(len).ok()?))
+            Some((entry, offset, usize::try_from(len).ok()?))
         });
         let (entry, offset, len) = next?;
         self.read(entry, offset, len, Content::Replaced)
@@ -132,7 +23,7 @@ impl Receiver {
 
     /// A block was copied and read, or could not be: whatever it holds now is what the root will be held against.
     pub(super) fn copied(&mut self, entry: EntryId, index: u64, read: Result<&[u8], Refusal>) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
         let bytes = match read {
             Ok(bytes) => bytes,
             Err(reason) => return self.drop_entry(entry, reason),
@@ -145,38 +36,6 @@ impl Receiver {
         incoming.reach(0);
         if incoming.copying.is_empty() {
             self.commit_if_complete(entry);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::Runs;
-
-    #[test]
-    fn runs_are_the_blocks_that_were_added_in_whatever_order() {
-        for seed in 0_u64..200 {
-            let (mut runs, mut model, mut state) = (Runs::default(), BTreeSet::new(), seed);
-            for _ in 0..40 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let (start, len) = ((state >> 33) % 50, (state >> 50) % 4 + 1);
-                let run = start..start + len;
-                if run.clone().any(|index| model.contains(&index)) {
-                    runs.remove_first();
-                    model.pop_first();
-                } else {
-                    runs.insert(&run);
-                    model.extend(run);
-                }
-                let flat: Vec<_> = runs.iter().flatten().collect();
-                assert_eq!(flat, Vec::from_iter(model.iter().copied()), "seed {seed}");
-                let all: Vec<_> = runs.iter().collect();
-                assert!(all.windows(2).all(|pair| pair[0].end < pair[1].start), "{all:?}");
-                assert!((0..60).all(|index| runs.contains(index) == model.contains(&index)));
-                assert_eq!(runs.first(), model.first().copied());
-            }
         }
     }
 }

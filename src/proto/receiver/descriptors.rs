@@ -18,155 +18,102 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::incoming::{Incoming, Phase};
-use super::requests::{Current, Task};
-use super::{ReceiveAction, Receiver};
-use crate::proto::error::Failure;
-use crate::proto::wire::message::Name;
-use crate::types::{AbortCode, EntryId, Kind, Place, Refusal};
+use crate::types::{EntryId, Place, Refusal};
 
-/// What a session waits for that lacks descriptors.
+/// Entries for which there is no descriptor.
 #[derive(Debug, Default)]
-pub(super) struct Scarce {
+pub(super) struct Descriptors {
     /// Files that are begun once their content comes.
     deferred: BTreeSet<EntryId>,
     /// The file that was begun last of those that do not count as open when they are offered: at most this one of them is open
     /// between messages.
     uncounted: Option<EntryId>,
-    /// A commit is to end before the store is asked again.
-    pub(super) awaits_commit: bool,
     /// Entries that are begun with the floor, once other files of the session were closed; with the reason that there is if that
     /// cannot be waited for.
     ///
-    /// Invariant: each is an entry that [lacks](Incoming::lacks) a descriptor.
+    /// Invariant: each is an entry with a [`Lack`].
     postponed: BTreeMap<EntryId, (Place, Refusal)>,
 }
 
-impl Scarce {
-    /// Whether there are files that are begun once their content comes: others come after them.
-    pub(super) fn defers(&self) -> bool {
-        !self.deferred.is_empty()
+impl Descriptors {
+    pub(super) fn defer(&mut self, entry: EntryId) {
+        self.deferred.insert(entry);
     }
 
-    pub(super) fn is_deferred(&self, entry: EntryId) -> bool {
-        self.deferred.contains(&entry)
-    }
-
-    /// The store began an entry, or refused it for another reason.
+    /// Notes that the store began an entry, or refused it for another reason.
     pub(super) fn has_begun(&mut self, entry: EntryId) {
         self.deferred.remove(&entry);
+    }
+
+    /// Notes the file that is open and does not count as such. Returns the one before it.
+    pub(super) fn replace_uncounted(&mut self, entry: EntryId) -> Option<EntryId> {
+        self.uncounted.replace(entry).filter(|other| *other != entry)
+    }
+
+    pub(super) fn postpone(&mut self, entry: EntryId, place: Place, reason: Refusal) {
+        self.postponed.insert(entry, (place, reason));
+    }
+
+    /// Takes the first of those put off that may begin.
+    pub(super) fn take_ready(
+        &mut self,
+        may_begin: impl Fn(EntryId) -> bool,
+    ) -> Option<(EntryId, Place)> {
+        let ready = self.postponed.keys().copied().find(|entry| may_begin(*entry))?;
+        let (place, _) = self.postponed.remove(&ready)?;
+        Some((ready, place))
+    }
+
+    /// Takes the first of those put off, with the reason to refuse it.
+    pub(super) fn take_first(&mut self) -> Option<(EntryId, Place, Refusal)> {
+        let (entry, (place, reason)) = self.postponed.pop_first()?;
+        Some((entry, place, reason))
     }
 
     pub(super) fn forget(&mut self, entry: EntryId) {
         self.deferred.remove(&entry);
         self.postponed.remove(&entry);
     }
+
+    pub(super) fn has_postponed(&self) -> bool {
+        !self.postponed.is_empty()
+    }
+
+    pub(super) fn are_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    pub(super) fn is_deferred(&self, entry: EntryId) -> bool {
+        self.deferred.contains(&entry)
+    }
 }
 
-impl Receiver {
-    /// The store could not begin an entry for want of descriptors.
-    pub(super) fn lacks_descriptors(&mut self, entry: EntryId, place: Place, reason: Refusal) {
-        if self.commits() > 0 {
-            self.scarce.awaits_commit = true;
-            return self.requests.add_first(Task::Begin { entry, place });
-        }
-        if self.defer(entry, place) {
-            return;
-        }
-        let others = self.others_open(Some(entry));
-        if others > 0 {
-            return self.postpone(entry, place, reason, others);
-        }
-        if let Some(closed) = self.former.close_one() {
-            self.requests.push(ReceiveAction::Suspend { entry: closed });
-            return self.requests.add_first(Task::Begin { entry, place });
-        }
-        let since = self.requests.current().map_or(self.turn.began(), Current::since);
-        self.requests.clear_tasks();
-        self.doom.get_or_insert((Failure::Ended(AbortCode::Exhausted), since));
+/// How many other files of the session were open when there was no descriptor for an entry, until it is begun, or never will be.
+/// `usize::MAX`: it is to be asked for, whatever is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Lack(Option<usize>);
+
+impl Lack {
+    /// Notes that there is no descriptor, while so many other files of the session are open.
+    pub(super) fn set(&mut self, others: usize) {
+        let before = self.0.map_or(others, |before| before / 2);
+        self.0 = Some(others.min(before));
     }
 
-    /// Puts off beginning a file that was just offered until its content comes; `false` if that cannot be.
-    pub(super) fn defer(&mut self, entry: EntryId, place: Place) -> bool {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return false };
-        let is_file = incoming.offer.meta.kind == Kind::File;
-        // Of others it is known that an earlier attempt, or the file that will be replaced, may hold most of it.
-        let is_new = place == Place::Offered && incoming.place == Place::Offered;
-        let is_small = incoming.is_inline || incoming.offer.root.is_some();
-        if !is_file || incoming.phase != Phase::Opening || !(is_new || is_small) {
-            return false;
-        }
-        if std::mem::take(&mut incoming.is_inline) {
-            // The content that came with it travels again, as a block.
-            incoming.offer.root = None;
-        }
-        incoming.place = place;
-        incoming.phase = Phase::Wanted;
-        incoming.hold(0);
-        self.scarce.deferred.insert(entry);
-        true
+    /// Has the entry asked for, whatever is open.
+    pub(super) const fn wait_no_more(&mut self) {
+        self.0 = Some(usize::MAX);
     }
 
-    /// Begins a file whose content was asked for without anything open, now that some of it has come.
-    pub(super) fn begin_wanted(&mut self, entry: EntryId, place: Place) {
-        let is_counted = self.entries.get(&entry).is_none_or(|incoming| incoming.is_open);
-        if !is_counted
-            && let Some(other) =
-                self.scarce.uncounted.replace(entry).filter(|other| *other != entry)
-            && let Some(incoming) = self.entries.get_mut(&other)
-            && incoming.phase == Phase::Filling
-        {
-            incoming.put_off();
-            self.requests.push(ReceiveAction::Suspend { entry: other });
-        }
-        self.requests.add(Task::Begin { entry, place });
+    /// Returns whether there was no descriptor, and the entry was not begun since.
+    pub(super) const fn is_some(self) -> bool {
+        self.0.is_some()
     }
 
-    /// How many entries but this one have files open that will be closed.
-    pub(super) fn others_open(&self, but: Option<EntryId>) -> usize {
-        let is_open = |(id, other): &(&EntryId, &Incoming)| Some(**id) != but && other.has_files();
-        self.entries.iter().filter(is_open).count()
-    }
-
-    /// Waits until others, of which so many are open, were closed.
-    fn postpone(&mut self, entry: EntryId, place: Place, reason: Refusal, others: usize) {
-        let Some(incoming) = self.entries.get_mut(&entry) else { return };
-        incoming.set_lacking(others);
-        let name = self.requests.current().map(|current| current.name);
-        if matches!(name, Some(Name::Block | Name::Zeros)) {
-            if incoming.phase == Phase::Wanted {
-                incoming.put_off();
-            } else {
-                incoming.close_replaced();
-            }
-        } else {
-            self.scarce.postponed.insert(entry, (place, reason));
-        }
-        self.requests.clear_tasks();
-    }
-
-    /// An entry to begin with the floor, as files were closed since there was no descriptor for it.
-    pub(super) fn next_postponed(&mut self) -> Option<(EntryId, Place)> {
-        if self.scarce.postponed.is_empty() {
-            return None;
-        }
-        let others = self.others_open(None);
-        let ready = self.scarce.postponed.keys().copied().find(|entry| {
-            self.entries.get(entry).is_none_or(|incoming| incoming.may_begin(others, false))
-        })?;
-        let (place, _) = self.scarce.postponed.remove(&ready)?;
-        Some((ready, place))
-    }
-
-    /// The sender waits, and there is nothing else to say to it: what was put off is refused after all, or asked for. `false` if
-    /// nothing was.
-    pub(super) fn give_up_postponed(&mut self) -> bool {
-        if let Some((entry, (place, reason))) = self.scarce.postponed.pop_first() {
-            self.begun(entry, place, Err(reason));
-            return true;
-        }
-        let waits = |incoming: &&mut Incoming| !incoming.may_begin(usize::MAX, true);
-        let waiting = self.entries.values_mut().find(waits);
-        waiting.map(Incoming::wait_no_more).is_some()
+    /// Returns whether files were closed since: any, or so many that content may travel again for it.
+    pub(super) fn may_begin(self, others: usize, is_asked_for: bool) -> bool {
+        let most = self.0.map(|among| if is_asked_for { among / 2 } else { among });
+        let may = |most| others < most || is_asked_for && others == most;
+        others == 0 || self.0 == Some(usize::MAX) || most.is_none_or(may)
     }
 }

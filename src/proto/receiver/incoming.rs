@@ -3,11 +3,15 @@
 use std::ops::Range;
 
 use super::super::error::ProtocolError;
-use super::super::wire::limits::{HAVE_MAX, RANGES_MAX};
-use super::copies::Runs;
+use super::super::wire::limits::RANGES_MAX;
+use super::super::wire::message::Name;
+use super::descriptors::Lack;
+use super::held::{Hold, Piece};
 use super::identity::Identity;
-use crate::hash::{BlockHash, BlockTree, Hashed, Root};
-use crate::types::{EntryId, Offer, Outcome, Place};
+use super::phase::{Admission, Phase};
+use super::runs::Runs;
+use crate::hash::{BlockTree, Hashed, Root};
+use crate::types::{Kind, Offer, Place};
 
 /// An entry from its offer until its receipt, or the bad news, is said.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ pub(super) struct Incoming {
     /// Its content came with the offer, whole and right.
     pub(super) is_inline: bool,
     /// It counts among those with content of their own.
-    pub(super) is_open: bool,
+    is_open: bool,
     /// It was looked whether an earlier attempt to replace the file left something.
     pub(super) probed: bool,
     /// A file will be replaced, and differs: what is called the same is copied from it.
@@ -56,9 +60,8 @@ pub(super) struct Incoming {
     pub(super) left: u64,
     /// Its name is that of another file by now.
     pub(super) rival: Option<Rival>,
-    /// How many other files of the session were open when there was no descriptor for it. Until it is begun, nothing of it is
-    /// open.
-    lacked_among: Option<usize>,
+    /// Invariant: while there is a lack, nothing of it is open.
+    pub(super) lack: Lack,
     /// Blocks that were called the same, and are still to be copied from the file that will be replaced.
     pub(super) copying: Runs,
     /// Bytes that are verified, and the most of which that was said.
@@ -77,51 +80,6 @@ pub(super) enum Rival {
     Hashing(BlockTree),
     /// It is, and is made as durable as the entry was to be.
     Committing,
-}
-
-/// Where an entry stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// The store is asked what it holds.
-    Opening,
-    /// It was offered by time, and has changed, which is not said yet.
-    Stale,
-    /// That was said: it will be offered again.
-    Awaited,
-    /// A file has the final name; is it the one that is offered? The sender's claim is awaited, or that file is hashed.
-    Comparing,
-    /// A file has the final name that will be replaced: its blocks are reported, and all that was said of them so far is
-    /// that they are the same.
-    Replacing,
-    /// It was offered by its root, and is not held: nothing is open until its content comes.
-    Wanted,
-    /// Its blocks are being written.
-    Filling,
-    /// A folder, which waits for what was offered before it.
-    Waiting,
-    /// The store makes it durable and gives it its name.
-    Committing { size: u64, root: Root, outcome: Outcome },
-    /// There is bad news about it, to be said with the floor; until then the sender goes on about it.
-    Dropped,
-}
-
-/// What the store holds of an entry before it is sent: blocks to be hashed and reported, piece by piece.
-#[derive(Debug)]
-pub(super) struct Hold {
-    /// Blocks that can be reported.
-    blocks: u64,
-    /// Bytes held.
-    pub(super) len: u64,
-    /// The piece that is being hashed, or was reported last.
-    first: u64,
-    hashed: Vec<Hashed>,
-    /// Blocks from this one on are copied from the file that will be replaced before they are hashed: what is
-    /// reported of them is in place already. `u64::MAX`: none are.
-    over_from: u64,
-    /// The piece was said.
-    said: bool,
-    /// It was said that another piece follows.
-    promised: bool,
 }
 
 impl Incoming {
@@ -150,7 +108,7 @@ impl Incoming {
             replaced: 0,
             left: 0,
             rival: None,
-            lacked_among: None,
+            lack: Lack::default(),
             copying: Runs::default(),
             present: 0,
             arrived: 0,
@@ -183,23 +141,61 @@ impl Incoming {
     /// Whether it has files open while it is not being committed: its own, and what is to be compared as it has its name.
     pub(super) const fn has_files(&self) -> bool {
         let is_open = matches!(self.phase, Phase::Comparing | Phase::Replacing | Phase::Filling);
-        is_open && !self.lacks() || matches!(self.rival, Some(Rival::Hashing(_)))
+        is_open && !self.lack.is_some() || matches!(self.rival, Some(Rival::Hashing(_)))
     }
 
-    /// Whether there was no descriptor for it when it was to be begun, and it was not begun since.
-    pub(super) const fn lacks(&self) -> bool {
-        self.lacked_among.is_some()
+    /// Returns whether a message of this kind is to be dealt with. If not, the sender has yet to hear the bad news.
+    pub(super) const fn admit(&self, kind: Name) -> Result<bool, ProtocolError> {
+        match self.phase.admits(kind) {
+            Admission::Taken => Ok(true),
+            Admission::Ignored => Ok(false),
+            Admission::Misplaced => Err(self.misplaced(kind)),
+        }
     }
 
-    /// There is no descriptor for it, while so many other files of the session are open.
-    pub(super) fn set_lacking(&mut self, others: usize) {
-        let before = self.lacked_among.map_or(others, |before| before / 2);
-        self.lacked_among = Some(others.min(before));
+    /// Returns that a message of this kind has no place here.
+    pub(super) const fn misplaced(&self, kind: Name) -> ProtocolError {
+        ProtocolError::UnexpectedForEntry { kind, entry: self.offer.entry }
     }
 
-    /// It is to be asked for, whatever is open.
-    pub(super) const fn wait_no_more(&mut self) {
-        self.lacked_among = Some(usize::MAX);
+    /// Whether it counts among those with content of their own.
+    pub(super) const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Counts it among them no longer. Returns whether it did.
+    pub(super) fn close(&mut self) -> bool {
+        std::mem::take(&mut self.is_open)
+    }
+
+    /// Returns the bytes of its name.
+    pub(super) fn name_len(&self) -> u64 {
+        self.offer.meta.path.as_bytes().len() as u64
+    }
+
+    /// Puts off beginning a file that was just offered until its content comes. Returns whether that can be.
+    pub(super) fn defer(&mut self, place: Place) -> bool {
+        let is_file = self.offer.meta.kind == Kind::File;
+        // Of others it is known that an earlier attempt, or the file that will be replaced, may hold most of it.
+        let is_new = place == Place::Offered && self.place == Place::Offered;
+        let is_small = self.is_inline || self.offer.root.is_some();
+        if !is_file || self.phase != Phase::Opening || !(is_new || is_small) {
+            return false;
+        }
+        if std::mem::take(&mut self.is_inline) {
+            // The content that came with it travels again, as a block.
+            self.offer.root = None;
+        }
+        self.place = place;
+        self.phase = Phase::Wanted;
+        self.hold(0);
+        true
+    }
+
+    /// Whether the store makes it durable, or what has its name and is the same.
+    pub(super) const fn is_committing(&self) -> bool {
+        let is_hashing = matches!(self.rival, Some(Rival::Hashing(_)));
+        matches!(self.phase, Phase::Committing { .. }) && !is_hashing
     }
 
     /// The file that it is to replace is closed: what was called the same stays known, and no more is reported.
@@ -208,19 +204,6 @@ impl Incoming {
         if let Some(hold) = &mut self.hold {
             hold.cut();
         }
-    }
-
-    /// It was begun, or never will be.
-    pub(super) const fn clear_lack(&mut self) {
-        self.lacked_among = None;
-    }
-
-    /// Whether files were closed since there was no descriptor for it: any, or so many that its content may travel again for
-    /// it.
-    pub(super) fn may_begin(&self, others: usize, is_asked_for: bool) -> bool {
-        let most = self.lacked_among.map(|among| if is_asked_for { among / 2 } else { among });
-        let may = |most| others < most || is_asked_for && others == most;
-        others == 0 || self.lacked_among == Some(usize::MAX) || most.is_none_or(may)
     }
 
     /// More bytes are verified. Returns how many of them are to be said.
@@ -412,7 +395,7 @@ impl Incoming {
     pub(super) fn missing(&self, most: usize, is_waited_for: bool) -> Vec<Range<u64>> {
         let lacks = self.end.is_some() && (self.asked == 0 || is_waited_for);
         let is_filled = matches!(self.phase, Phase::Filling | Phase::Wanted)
-            || self.phase == Phase::Replacing && self.lacks();
+            || self.phase == Phase::Replacing && self.lack.is_some();
         if !is_filled || !(self.damaged || lacks) {
             return Vec::new();
         }
@@ -431,41 +414,33 @@ impl Incoming {
             // Where the offered content ends is not known: it may be there.
             None => size.blocks(len),
         };
-        self.hold = Some(Hold {
-            blocks,
-            len,
-            first: 0,
-            hashed: Vec::new(),
-            over_from: u64::MAX,
-            said: false,
-            promised: false,
-        });
+        self.hold = Some(Hold::new(blocks, len));
     }
 
     /// Prepares to report `len` bytes of an earlier attempt to replace a file, and beyond them that file.
     pub(super) fn hold_with_replaced(&mut self, len: u64) {
         self.hold(len.max(self.replaced));
-        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.len > len) {
-            hold.over_from = self.offer.block_size.index(len);
+        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.len() > len) {
+            hold.copy_from(self.offer.block_size.index(len));
         }
     }
 
     /// What was not reported yet of a file that will be replaced is out of its session's hands: it is copied first.
     pub(super) fn take_rest_over(&mut self) {
         if let Some(hold) = &mut self.hold {
-            hold.over_from = hold.end();
+            hold.copy_rest();
         }
     }
 
     /// Whether the held block at this offset is to be copied from the file that will be replaced before it is hashed.
     pub(super) fn takes_over(&self, offset: u64) -> bool {
         let index = self.offer.block_size.index(offset);
-        self.is_copying(offset) || self.hold.as_ref().is_some_and(|hold| index >= hold.over_from)
+        self.is_copying(offset) || self.hold.as_ref().is_some_and(|hold| hold.copies(index))
     }
 
     /// Whether what is called the same still has to be copied from the file that will be replaced.
     pub(super) fn is_to_be_copied(&self) -> bool {
-        self.copies && self.hold.as_ref().is_some_and(|hold| hold.first < hold.over_from)
+        self.copies && self.hold.as_ref().is_some_and(Hold::is_to_be_copied)
     }
 
     /// The held block to read and hash next, as offset and length, if a piece is due and not complete.
@@ -473,24 +448,11 @@ impl Incoming {
     /// A piece has `most` hashes at most, and `HAVE_MAX`.
     pub(super) fn hold_wants(&mut self, most: usize) -> Option<(u64, usize)> {
         let block = self.offer.block_size;
-        let high = self.high;
         // Nothing follows the end that what is held could be compared with.
         let is_over = self.end.is_some() || self.short.is_some();
         let hold = self.hold.as_mut()?;
-        let size = self.offer.meta.size.unwrap_or(hold.len);
-        if hold.said {
-            let end = hold.end();
-            if !hold.promised || high < end || is_over {
-                return None;
-            }
-            hold.first = end;
-            hold.hashed.clear();
-            hold.said = false;
-        }
-        let next = hold.end();
-        if hold.hashed.len() >= most.clamp(1, HAVE_MAX) || next >= hold.blocks {
-            return None;
-        }
+        let size = self.offer.meta.size.unwrap_or(hold.len());
+        let next = hold.wants(self.high, is_over, most)?;
         let offset = block.offset(next)?;
         let len = block.bytes().min(size.checked_sub(offset)?);
         Some((offset, usize::try_from(len).ok()?))
@@ -500,72 +462,80 @@ impl Incoming {
     pub(super) fn end_with_held(&mut self, blocks: &Range<u64>) -> Result<(), ProtocolError> {
         let (None, Some(hold)) = (self.size(), &self.hold) else { return Ok(()) };
         let size = self.offer.block_size;
-        let is_last = blocks.end == size.blocks(hold.len) && !size.divides(hold.len);
+        let is_last = blocks.end == size.blocks(hold.len()) && !size.divides(hold.len());
         if is_last {
             if self.high > blocks.end {
-                let (entry, size) = (self.offer.entry, hold.len);
+                let (entry, size) = (self.offer.entry, hold.len());
                 return Err(ProtocolError::SizeContradicts { entry, size });
             }
-            self.short = Some(hold.len);
+            self.short = Some(hold.len());
         }
         Ok(())
     }
 
-    /// Whether a piece is to be said: its first block, its hashes, and whether more will follow.
-    pub(super) fn hold_says(&mut self) -> Option<(u64, Vec<BlockHash>, bool)> {
-        let hold = self.hold.as_mut().filter(|hold| !hold.said)?;
-        // An empty piece is an answer too: nothing is held.
-        hold.said = true;
-        let hashes = hold.hashed.iter().map(|block| block.hash).collect();
-        hold.promised = hold.end() < hold.blocks && !hold.hashed.is_empty();
-        Some((hold.first, hashes, hold.promised))
+    /// Takes the piece that is to be reported.
+    pub(super) fn report(&mut self) -> Option<Piece> {
+        self.hold.as_mut()?.report()
     }
 
     /// The held block at `index`, if it was reported.
     pub(super) fn held(&self, index: u64) -> Option<Hashed> {
-        let hold = self.hold.as_ref().filter(|hold| hold.said)?;
-        let at = usize::try_from(index.checked_sub(hold.first)?).ok()?;
-        hold.hashed.get(at).copied()
+        self.hold.as_ref()?.get(index)
     }
 }
 
-impl Hold {
-    /// A held block was read.
-    pub(super) fn push(&mut self, block: Hashed) {
-        self.hashed.push(block);
+/// Which blocks are known, and which are copied.
+impl Incoming {
+    /// Whether a block is verified, or was called the same.
+    pub(super) fn knows(&self, index: u64) -> bool {
+        self.tree.contains(index) || self.copying.contains(index)
     }
 
-    /// Nothing beyond what was hashed can be read.
-    pub(super) fn cut(&mut self) {
-        self.blocks = self.end();
+    /// The blocks that are verified or were called the same.
+    pub(super) fn known(&self) -> Vec<Range<u64>> {
+        if self.copying.is_empty() {
+            return self.tree.runs().collect();
+        }
+        let mut all = Runs::default();
+        self.tree.runs().chain(self.copying.iter()).for_each(|run| all.insert(&run));
+        all.iter().collect()
     }
 
-    /// From this block on, what was hashed is no longer what is held.
-    fn read_again(&mut self, from: u64) {
-        let done = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        self.hashed.truncate(done);
+    /// Whether these blocks, none of which is known, make more holes than may be. What joins blocks that are known does not.
+    pub(super) fn makes_holes(&self, blocks: &Range<u64>, most: u32) -> bool {
+        let joins = |index| self.knows(index);
+        if joins(blocks.end) || blocks.start.checked_sub(1).is_none_or(joins) {
+            return false;
+        }
+        // Runs are counted only where there may be so many.
+        let parts = self.tree.subtrees().saturating_add(self.copying.len()) as u64;
+        if parts < most.into() {
+            return false;
+        }
+        let known = self.known();
+        let is_first = known.first().is_none_or(|run| run.start > 0);
+        // One hole before each run, but the first if that begins the file; and the new one.
+        let holes = (known.len() as u64).saturating_add(is_first.into());
+        holes > most.into()
     }
 
-    /// The piece is said again on a new connection, from this block on; what was hashed is not read again.
-    fn resume(&mut self, from: u64) {
-        let done = from.saturating_sub(self.first).min(self.hashed.len() as u64);
-        self.first = self.first.saturating_add(done);
-        self.hashed.drain(..usize::try_from(done).unwrap_or(usize::MAX).min(self.hashed.len()));
-        self.said = false;
-        self.promised = false;
+    /// The blocks before this one that are not known.
+    pub(super) fn unknown_before(&self, end: u64) -> Vec<Range<u64>> {
+        let (mut at, mut unknown) = (0, Vec::new());
+        for run in self.known().into_iter().take_while(|run| run.start < end) {
+            if at < run.start {
+                unknown.push(at..run.start);
+            }
+            at = run.end;
+        }
+        if at < end {
+            unknown.push(at..end);
+        }
+        unknown
     }
 
-    /// Whether there is something to say.
-    pub(super) fn has_some(&self) -> bool {
-        !self.hashed.is_empty()
+    /// Whether the block at this offset is the one to copy next.
+    pub(super) fn is_copying(&self, offset: u64) -> bool {
+        self.copying.first() == Some(self.offer.block_size.index(offset))
     }
-
-    pub(super) fn end(&self) -> u64 {
-        self.first.saturating_add(self.hashed.len() as u64)
-    }
-}
-
-/// The entry of this id, if the peer may speak of it.
-pub(super) fn unknown(entry: EntryId, kind: super::super::wire::message::Name) -> ProtocolError {
-    ProtocolError::UnknownEntry { kind, entry }
 }

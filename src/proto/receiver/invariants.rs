@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::incoming::{Incoming, Phase, Rival};
+use super::incoming::Incoming;
+use super::phase::Phase;
 use super::requests::Outstanding;
 use super::{ReceiveAction, Receiver};
 #[cfg(feature = "testing")]
@@ -60,11 +61,11 @@ impl Receiver {
         for entry in &open {
             let holds = self
                 .entries
-                .get(entry)
+                .get(*entry)
                 .is_some_and(|incoming| holds_a_file(incoming) || incoming.phase == Phase::Opening);
             // To begin an entry is to close what was open of it. A suspended session may have been about to.
             let is_to_begin =
-                self.requests.is_to_begin(*entry) || self.former.entries().contains_key(entry);
+                self.requests.is_to_begin(*entry) || self.suspended.entries().get(*entry).is_some();
             assert!(
                 holds || is_to_begin,
                 "{entry} is open and belongs to no entry that may hold a file"
@@ -79,16 +80,16 @@ impl Receiver {
                 || self.requests.is_to_begin(entry)
                 || matches!(self.requests.outstanding(),
                     Some(Outstanding::Begin { entry: begun, .. }) if begun == entry)
-                || self.scarce.is_deferred(entry)
-                || incoming.lacks();
+                || self.entries.is_deferred(entry)
+                || incoming.lack.is_some();
             let may_be_closed = is_due || !holds_a_file(incoming);
             assert!(is_open || may_be_closed, "{entry} is written and not open");
-            let is_committing = is_committing(incoming);
+            let is_committing = incoming.is_committing();
             let tickets = self.commits.of(entry);
             assert_eq!(tickets, usize::from(is_committing), "tickets of {entry}, {incoming:?}");
         }
         assert!(starting.iter().all(|ticket| self.committing(*ticket).is_some()), "lost tickets");
-        let committing = self.all().filter(|(_, incoming)| is_committing(incoming)).count();
+        let committing = self.all().filter(|(_, incoming)| incoming.is_committing()).count();
         assert_eq!(self.commits.count_of_entries(), committing, "commits under way");
         self.assert_counts();
         self.assert_bound();
@@ -96,7 +97,7 @@ impl Receiver {
 
     /// Returns how many entries a check looks at.
     pub(crate) fn entries_to_check(&self) -> usize {
-        self.entries.len().saturating_add(self.former.entries().len())
+        self.entries.len().saturating_add(self.suspended.entries().len())
     }
 
     /// Checks how many files are open whose content is to come: those that count as open on the wire, and of the others one, and
@@ -109,7 +110,8 @@ impl Receiver {
         let current = self.requests.current().and_then(|current| current.entry);
         let files =
             self.all().filter(|(entry, incoming)| receives(incoming) && Some(*entry) != current);
-        let (counted, others): (Vec<_>, Vec<_>) = files.partition(|(_, incoming)| incoming.is_open);
+        let (counted, others): (Vec<_>, Vec<_>) =
+            files.partition(|(_, incoming)| incoming.is_open());
         let most = self.config.limits.open_entries.max(1) as usize;
         assert!(counted.len() <= most, "{} files are open, {most} may be", counted.len());
         let others: Vec<_> = others.into_iter().map(|(entry, _)| entry).collect();
@@ -117,31 +119,16 @@ impl Receiver {
     }
 
     fn assert_counts(&self) {
-        for (incoming, open, names) in [
-            (&self.entries, self.open, self.names),
-            (self.former.entries(), self.former.open(), self.former.names()),
-        ] {
-            let count = incoming.values().filter(|incoming| incoming.is_open).count();
-            assert_eq!(open as usize, count, "the count of open entries");
-            let bytes = incoming.values().map(|incoming| incoming.offer.meta.path.as_bytes().len());
-            assert_eq!(names, bytes.sum::<usize>() as u64, "the bytes of names");
-        }
-        let committing = self.former.entries().values().filter(|incoming| is_committing(incoming));
-        assert_eq!(self.former.commits() as usize, committing.count(), "commits of a former one");
-        for entry in self.busy.iter().chain(&self.waiting).chain(&self.contested) {
-            assert!(self.entries.contains_key(entry), "{entry} is in a set and in no book");
-        }
+        self.entries.assert_invariants();
+        self.suspended.entries().assert_counts();
+        let former = self.suspended.entries().iter();
+        let committing = former.filter(|(_, incoming)| incoming.is_committing()).count();
+        assert_eq!(self.suspended.commits() as usize, committing, "commits of a former one");
     }
 
     fn all(&self) -> impl Iterator<Item = (EntryId, &Incoming)> {
-        let all = self.entries.iter().chain(self.former.entries());
-        all.map(|(entry, incoming)| (*entry, incoming))
+        self.entries.iter().chain(self.suspended.entries().iter())
     }
-}
-
-fn is_committing(incoming: &Incoming) -> bool {
-    let is_contested = matches!(incoming.rival, Some(Rival::Hashing(_)));
-    matches!(incoming.phase, Phase::Committing { .. }) && !is_contested
 }
 
 /// Whether its file is open for certain.

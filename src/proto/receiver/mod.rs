@@ -36,33 +36,40 @@
 //! A failed machine stays failed: every call gives the same [`Failure`].
 
 mod action;
+mod begin;
 mod commits;
 mod completion;
 mod conflict;
+mod content;
 mod copies;
 mod descriptors;
 mod dispatch;
+mod entries;
+mod exhaustion;
+mod held;
 mod identity;
 mod incoming;
 #[cfg(any(test, feature = "testing"))]
 mod invariants;
+mod offer;
 mod outbox;
+mod phase;
 mod receive;
 mod requests;
 mod resume;
+mod runs;
+mod suspended;
 mod transmit;
 mod turn;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::commits::Commits;
-use self::descriptors::Scarce;
-use self::incoming::Incoming;
+use self::entries::Entries;
 use self::outbox::Outbox;
 use self::requests::{Content, Current, Outstanding, Requests, Task};
-use self::resume::Former;
+use self::suspended::Suspended;
 use self::turn::Turn;
 use super::Consumed;
 use super::connection::Link;
@@ -70,7 +77,7 @@ use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use crate::config::Config;
 use crate::hash::Root;
-use crate::types::{AbortCode, EntryId, Event, Refusal, Standing, Summary, TransferId};
+use crate::types::{AbortCode, EntryId, Event, Refusal, Standing, Summary, Ticket, TransferId};
 
 pub use self::action::{ReceiveAction, Step};
 pub(super) use crate::types::Found;
@@ -99,25 +106,14 @@ pub struct Receiver {
     config: Config,
     link: Link,
     state: Result<State, Failure>,
-    entries: BTreeMap<EntryId, Incoming>,
-    /// Those among them whose content is not complete.
-    busy: BTreeSet<EntryId>,
-    /// Folders that are to be committed once all that was offered before them is: their time is set last.
-    waiting: BTreeSet<EntryId>,
-    /// Entries whose names other files have, which are being hashed: complete ones, and those of which the sender said the
-    /// root.
-    contested: BTreeSet<EntryId>,
-    scarce: Scarce,
-    next_id: u32,
+    entries: Entries,
     requests: Requests,
     outbox: Outbox,
     /// What ends the session once the sender has spoken out, and since when.
     doom: Option<(Failure, Duration)>,
     turn: Turn,
-    open: u32,
-    names: u64,
     commits: Commits,
-    former: Former,
+    suspended: Suspended,
     totals: Totals,
 }
 
@@ -138,20 +134,13 @@ impl Receiver {
             link: Link::new(&config, false, TransferId::new([0; 16]), 0, nonce, now),
             state: Ok(State::AwaitHello),
             config,
-            entries: BTreeMap::new(),
-            busy: BTreeSet::new(),
-            waiting: BTreeSet::new(),
-            contested: BTreeSet::new(),
-            scarce: Scarce::default(),
-            next_id: 0,
+            entries: Entries::default(),
             requests: Requests::default(),
             outbox: Outbox::default(),
             doom: None,
             turn: Turn::new(now),
-            open: 0,
-            names: 0,
             commits: Commits::new(nonce),
-            former: Former::default(),
+            suspended: Suspended::default(),
             totals: Totals::default(),
         }
     }
@@ -330,7 +319,7 @@ impl Receiver {
             (Task::Write { entry, .. } | Task::Zeros { entry, .. }, Err(reason)) => {
                 self.drop_entry(entry, reason);
             }
-            (Task::Zeros { entry, blocks }, Ok(())) => self.zeros(entry, blocks),
+            (Task::Zeros { entry, blocks }, Ok(())) => self.zeroed(entry, blocks),
             (Task::Write { entry, block, .. }, Ok(())) => self.written(entry, block.as_ref()),
             _ => {}
         }
@@ -351,11 +340,24 @@ impl Receiver {
         self.turn.keep_floor(keep);
     }
 
+    /// How many commits are under way.
+    #[must_use]
+    pub fn commits(&self) -> u32 {
+        self.commits.count()
+    }
+
+    /// Returns the entry that is being committed under this ticket. `None`: the ticket is of another session, its commit has
+    /// ended, or the sender has offered the entry as something else since. What a store hands back with such a ticket is to be suspended.
+    #[must_use]
+    pub fn committing(&self, ticket: Ticket) -> Option<EntryId> {
+        self.commits.entry(ticket)
+    }
+
     /// Whether the sender has greeted, and all that it has offered is settled, on this connection or an earlier one: what became
     /// of it is at most not said yet.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.transfer().is_some() && self.entries.is_empty() && !self.former.has_entries()
+        self.transfer().is_some() && self.entries.is_empty() && !self.suspended.has_entries()
     }
 
     /// Whether the session is over, well or not.

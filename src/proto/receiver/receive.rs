@@ -102,11 +102,11 @@ impl Receiver {
     fn step<'a>(&mut self, task: &Task, payload: &'a [u8]) -> Option<Step<'a>> {
         match *task {
             Task::Begin { entry, place } => {
-                let offer = self.entries.get(&entry)?.offer.clone();
+                let offer = self.entries.get(entry)?.offer.clone();
                 return Some(Step::Begin { offer, place });
             }
             Task::Look { entry } => {
-                let offer = self.entries.get(&entry)?.offer.clone();
+                let offer = self.entries.get(entry)?.offer.clone();
                 return Some(Step::Look { offer });
             }
             Task::Compare { entry, len } => return Some(Step::Read { entry, offset: 0, len }),
@@ -117,7 +117,7 @@ impl Receiver {
                 if let Some((offset, len)) = self.left_at(entry, blocks) {
                     return Some(Step::WriteZeros { entry, offset, len });
                 }
-                self.zeros(entry, blocks.clone());
+                self.zeroed(entry, blocks.clone());
             }
             Task::Settle { entry } => self.commit_if_complete(entry),
             Task::Claim { entry, root } => self.claimed(entry, root),
@@ -129,7 +129,7 @@ impl Receiver {
     /// offer that was.
     fn is_content(&self, task: &Task, bytes: &[u8]) -> bool {
         let Task::Write { entry, block, .. } = task else { return true };
-        let Some(incoming) = self.entries.get(entry) else { return false };
+        let Some(incoming) = self.entries.get(*entry) else { return false };
         let offer = &incoming.offer;
         let hash = |block: &Hashed| offer.block_size.hash(block.index, bytes);
         match block {

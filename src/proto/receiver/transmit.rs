@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::incoming::{Incoming, Phase};
+use super::held::{Hold, Piece};
+use super::incoming::Incoming;
+use super::phase::Phase;
 use super::requests::{Content, Outstanding};
 use super::turn::Said;
 use super::{ReceiveAction, Receiver, State};
@@ -28,7 +30,7 @@ impl Receiver {
         }
         if now >= self.link.heartbeat_due() {
             let reading = matches!(self.requests.outstanding(), Some(Outstanding::Read { .. }));
-            let reads = reading || !self.contested.is_empty();
+            let reads = reading || self.entries.conflicts().len() > 0;
             let busy = self.commits() > 0 && !reads;
             let activity = match busy {
                 _ if self.turn.keeps_floor() => Activity::Queued,
@@ -40,11 +42,11 @@ impl Receiver {
         if self.turn.keeps_floor() {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
-        if self.scarce.awaits_commit && self.commits() > 0 {
+        if self.commits.is_awaited() {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         if self.requests.outstanding().is_none()
-            && let Some((entry, place)) = self.next_postponed()
+            && let Some((entry, place)) = self.entries.next_postponed()
         {
             self.requests.ask(Outstanding::Begin { entry, place });
         }
@@ -72,13 +74,14 @@ impl Receiver {
         // A sender that cannot go on gets all receipts at once, rather than a round trip for each.
         let is_due = self.turn.owes_more(is_late);
         // Each holds two files open: there must not be ever more of them.
-        let is_full = self.contested.len() as u64 >= self.config.limits.commits.max(1).into();
+        let is_full =
+            self.entries.conflicts().len() as u64 >= self.config.limits.commits.max(1).into();
         if (is_due || is_full)
             && let Some(action) = self.read_rival()
         {
             return Ok(action);
         }
-        if is_due && self.commits.count_of_entries() > self.former.commits() as usize {
+        if is_due && self.commits.count_of_entries() > self.suspended.commits() as usize {
             return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
         }
         if self.turn.owes_answer()
@@ -107,12 +110,12 @@ impl Receiver {
                 self.turn.say(Said::Advance);
             } else if let Message::Changed { entry } = message {
                 self.turn.say(Said::Advance);
-                if let Some(incoming) = self.entries.get_mut(&entry) {
+                if let Some(incoming) = self.entries.get_mut(entry) {
                     incoming.phase = Phase::Awaited;
                 }
             } else if let Some(entry) = message.entry() {
                 self.turn.say(Said::Verdict);
-                let identity = self.entries.get(&entry).map(Incoming::identity);
+                let identity = self.entries.get(entry).map(Incoming::identity);
                 self.forget(entry);
                 self.outbox.say(entry, message, identity);
             }
@@ -127,13 +130,8 @@ impl Receiver {
         }
         // A piece is one message, and must not make a short turn long.
         let most = usize::try_from(self.link.turn_limit() / HASH).unwrap_or(usize::MAX);
-        let compares = |incoming: &Incoming| incoming.phase == Phase::Comparing;
-        // What had no descriptor to begin with gets one when these are settled.
-        let is_scarce = self.scarce.defers() && self.entries.values().any(compares);
-        for (&entry, incoming) in &mut self.entries {
-            if is_scarce && self.scarce.is_deferred(entry) {
-                continue;
-            }
+        let mut read = None;
+        for (entry, incoming) in self.entries.reportable() {
             // A sender that can go on gets the floor back in time. One that cannot, before the end, waits for what is said below.
             let may_copy = !is_late || self.turn.is_waited_for() && incoming.end.is_some();
             if let Some(index) = incoming.copying.first().filter(|_| may_copy) {
@@ -141,7 +139,8 @@ impl Receiver {
                 if let Some((offset, len)) = place
                     && let Ok(len) = usize::try_from(len)
                 {
-                    return self.read(entry, offset, len, Content::Replaced);
+                    read = Some((entry, offset, len, Content::Replaced));
+                    break;
                 }
             }
             match incoming.phase {
@@ -162,15 +161,17 @@ impl Receiver {
                 | Phase::Dropped => continue,
             }
             if let Some((offset, len)) = incoming.hold_wants(most)
-                && !(is_late && incoming.hold.as_ref().is_some_and(|hold| hold.has_some()))
+                && !(is_late && incoming.hold.as_ref().is_some_and(Hold::has_some))
             {
-                if !incoming.takes_over(offset) {
-                    return self.read(entry, offset, len, Content::Held);
+                let mut what = Content::Held;
+                if incoming.takes_over(offset) {
+                    incoming.left = incoming.left.max(offset.saturating_add(len as u64));
+                    what = Content::Replaced;
                 }
-                incoming.left = incoming.left.max(offset.saturating_add(len as u64));
-                return self.read(entry, offset, len, Content::Replaced);
+                read = Some((entry, offset, len, what));
+                break;
             }
-            if let Some((first, hashes, more)) = incoming.hold_says() {
+            if let Some(Piece { first, hashes, more }) = incoming.report() {
                 if let Some(blocks) = incoming.remembers() {
                     self.outbox.push(Message::Kept { entry, blocks });
                 }
@@ -178,14 +179,15 @@ impl Receiver {
                 self.outbox.push(Message::Have { entry, first, hashes, more, compare });
             }
         }
-        None
+        let (entry, offset, len, what) = read?;
+        self.read(entry, offset, len, what)
     }
 
     /// Asks for damaged blocks again, and says what is kept.
     pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         let limit = self.config.limits.repairs;
-        let others = self.others_open(None);
-        for (&entry, incoming) in &mut self.entries {
+        let others = self.entries.others_open(None);
+        for (entry, incoming) in self.entries.iter_mut() {
             match incoming.phase {
                 // While a file is compared that will be replaced, what is equal is as good as written.
                 Phase::Filling | Phase::Replacing | Phase::Wanted => {}
@@ -197,7 +199,7 @@ impl Receiver {
                 | Phase::Committing { .. }
                 | Phase::Dropped => continue,
             }
-            if !incoming.may_begin(others, true) {
+            if !incoming.lack.may_begin(others, true) {
                 // It would travel in vain.
                 continue;
             }

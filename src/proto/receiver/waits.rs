@@ -50,7 +50,7 @@ impl Receiver {
     /// says nothing, does not.
     pub(super) fn has_moved(&mut self) -> bool {
         let (arrived, ended) = (self.totals.arrived(), self.totals.summary().settled());
-        self.turn.has_moved(Mark { offered: self.next_id, arrived, ended })
+        self.turn.has_moved(Mark { offered: self.entries.next_id(), arrived, ended })
     }
 
     /// Begins the wait for something that moves an entry anew, if something did.
@@ -64,7 +64,7 @@ impl Receiver {
     ///
     /// Who does not read learns nothing of the sender: it is not judged before it is listened to again.
     pub(super) fn listen(&mut self, now: Duration) -> Result<ReceiveAction, Failure> {
-        let is_short = self.scarce.awaits_commit && self.commits() > 0;
+        let is_short = self.commits.is_awaited();
         let is_full = self.commits() >= self.config.limits.commits.max(1);
         let mut until = if is_short || is_full {
             self.link.timer().check_pause(now)?

@@ -1,0 +1,214 @@
+//! What the store finds under the name of an entry, and what that makes of the entry.
+
+use super::phase::Phase;
+use super::requests::Task;
+use super::{ReceiveAction, Receiver};
+use crate::config::Existing;
+use crate::hash::Root;
+use crate::proto::wire::limits::BESIDE_MAX;
+use crate::proto::wire::message::Message;
+use crate::types::{EntryId, Event, Found, Kind, Outcome, Place, Refusal, Standing};
+
+impl Receiver {
+    /// The store began an entry, or found something else under its name.
+    pub(super) fn begun(&mut self, entry: EntryId, place: Place, begun: Result<Found, Refusal>) {
+        self.entries.has_begun(entry);
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        let was = incoming.phase;
+        let (was_replacing, was_wanted) = (was == Phase::Replacing, was == Phase::Wanted);
+        let is_taken = matches!(begun, Ok(Found::Existing(_)) | Err(Refusal::Exists));
+        if was_wanted && place != Place::Replacing && is_taken {
+            // Somebody was faster. Its content is here and is written, and what that means is found out when it is
+            // committed under the name that it was to have.
+            return self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
+        }
+        // What came of a stream whose name another file has is written, and gets its name like all others.
+        let keeps_place = was_wanted || incoming.occupied.is_some();
+        if !keeps_place {
+            incoming.place = place;
+        }
+        let kind = &incoming.offer.meta.kind;
+        let (is_file, is_link) = (*kind == Kind::File, matches!(kind, Kind::Symlink(_)));
+        let is_first = !keeps_place && !was_replacing && incoming.offer.root.is_none();
+        if place == Place::Replacing && is_file && is_first {
+            return self.probed(entry, begun);
+        }
+        let found = match (begun, place) {
+            (Ok(found), _) => found,
+            // A link is compared by the store; and what stands beside is as good a reason to go on as a file is.
+            (Err(Refusal::Exists), Place::Beside(_)) => return self.differs(entry),
+            (Err(Refusal::Exists), Place::Offered) if is_link => return self.differs(entry),
+            (Err(reason), _) => return self.drop_entry(entry, reason),
+        };
+        let left = if let Found::Partial(len) = found { len } else { 0 };
+        incoming.left = left;
+        match found {
+            Found::Existing(_) if !is_file => self.drop_entry(entry, Refusal::KindClash),
+            Found::Existing(_) if was_wanted => self.drop_entry(entry, Refusal::Exists),
+            Found::Existing(len) => self.found_existing(entry, len),
+            Found::Fresh | Found::Partial(_) if !is_file => self.found_room_for_name(entry),
+            Found::Fresh | Found::Partial(_) if was_wanted => {
+                incoming.phase = Phase::Filling;
+                // Of an empty file, its end may have come before there was a descriptor.
+                self.commit_if_complete(entry);
+            }
+            Found::Fresh | Found::Partial(_) if was_replacing && place == Place::Replacing => {
+                self.replaces(entry);
+            }
+            Found::Fresh | Found::Partial(_) => self.found_room(entry, left),
+        }
+    }
+
+    /// The store was asked for an earlier attempt to replace the file that has the name. If there was none, the file itself is
+    /// compared.
+    fn probed(&mut self, entry: EntryId, begun: Result<Found, Refusal>) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        if let Ok(Found::Partial(len @ 1..)) = begun {
+            incoming.phase = Phase::Filling;
+            incoming.left = len;
+            return incoming.hold_with_replaced(len);
+        }
+        if begun.is_ok() {
+            self.requests.push(ReceiveAction::Discard { entry });
+        }
+        self.requests.add_first(Task::Begin { entry, place: Place::Offered });
+    }
+
+    /// A file of this length has the name.
+    fn found_existing(&mut self, entry: EntryId, len: u64) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        let (size, claims) = (incoming.offer.meta.size, incoming.claim.is_some());
+        if let (Some(_), Some(size)) = (incoming.offer.root, size) {
+            // The content is known from the offer.
+            return match usize::try_from(size) {
+                Ok(size) if len == size as u64 => {
+                    incoming.phase = Phase::Comparing;
+                    self.requests.add_first(Task::Compare { entry, len: size });
+                }
+                _ => self.differs(entry),
+            };
+        }
+        if self.config.existing == Existing::Replace {
+            if std::mem::replace(&mut incoming.probed, true) {
+                incoming.phase = Phase::Replacing;
+                return incoming.hold(len);
+            }
+            incoming.replaced = len;
+            return self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
+        }
+        match size {
+            None => {
+                incoming.occupied = Some(len);
+                self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
+            }
+            // A sender that could not claim a root for the first name cannot for another.
+            Some(size) if size == len && (claims || !incoming.asks) => {
+                incoming.phase = Phase::Comparing;
+                if claims {
+                    self.entries.add_conflict(entry);
+                    self.judge_existing(entry);
+                }
+            }
+            Some(_) => self.differs(entry),
+        }
+    }
+
+    /// Nothing but an entry without content is to be made: a folder or a link.
+    fn found_room_for_name(&mut self, entry: EntryId) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        if incoming.offer.meta.kind == Kind::Directory {
+            incoming.phase = Phase::Waiting;
+            self.entries.let_wait(entry);
+            self.commit_waiting();
+        } else {
+            self.commit(entry, 0, Root::of(&[]), Outcome::Stored);
+        }
+    }
+
+    /// Nothing has the name of a file, and `left` bytes of an earlier attempt are there.
+    fn found_room(&mut self, entry: EntryId, left: u64) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        let Some((root, size)) = incoming.offer.root.zip(incoming.offer.meta.size) else {
+            incoming.phase = Phase::Filling;
+            return incoming.hold(left);
+        };
+        if !incoming.is_inline {
+            incoming.phase = Phase::Wanted;
+            incoming.hold(0);
+            return self.requests.push(ReceiveAction::Suspend { entry });
+        }
+        incoming.phase = Phase::Filling;
+        incoming.end = Some((size, root));
+        if size > 0 {
+            self.requests.add_first(Task::Write { entry, offset: 0, block: None });
+        } else {
+            self.commit(entry, 0, root, Outcome::Stored);
+        }
+    }
+
+    /// A file that will be replaced differs from the one that is offered: that one is written now.
+    fn replaces(&mut self, entry: EntryId) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        // What was called the same so far is taken over from the file that will be replaced. A partial
+        // file of an earlier attempt is overwritten: which of its blocks are right is not known.
+        incoming.phase = Phase::Filling;
+        incoming.copies = true;
+        incoming.take_rest_over();
+        let held = std::mem::take(&mut incoming.tree);
+        held.runs().for_each(|blocks| incoming.copying.insert(&blocks));
+        // Its end may have come before there was a descriptor.
+        self.commit_if_complete(entry);
+    }
+
+    /// What stands under the name of an entry that was offered by time.
+    pub(super) fn looked(&mut self, entry: EntryId, standing: Option<Standing>) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        let offered = incoming.offer.meta.size.zip(incoming.offer.meta.modified);
+        let found = standing.map(|standing| (standing.size, standing.modified));
+        let (Some((size, _)), true) = (offered, offered == found) else {
+            incoming.phase = Phase::Stale;
+            return self.outbox.push(Message::Changed { entry });
+        };
+        let path = incoming.offer.meta.path.clone();
+        self.totals.trust(size);
+        self.tell(Event::Trusted { entry, path, size });
+        self.settle(entry, Message::Unchanged { entry });
+    }
+
+    /// The content that came inside its offer was compared with the file that has its name.
+    pub(super) fn compared(&mut self, entry: EntryId, root: Root, len: usize) {
+        let Some(incoming) = self.entries.get(entry) else { return };
+        if incoming.offer.root == Some(root) && incoming.offer.meta.size == Some(len as u64) {
+            self.arrive(entry, len as u64);
+            self.commit(entry, len as u64, root, Outcome::Held);
+        } else {
+            self.differs(entry);
+        }
+    }
+
+    /// The held file is another one; what now depends on the policy.
+    pub(super) fn differs(&mut self, entry: EntryId) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        incoming.restart();
+        let place = incoming.place;
+        match self.place_instead(place) {
+            Ok(place) => self.requests.add_first(Task::Begin { entry, place }),
+            Err(reason) => self.drop_entry(entry, reason),
+        }
+    }
+
+    /// Returns under which name an entry goes on whose name another file has.
+    pub(super) fn place_instead(&self, place: Place) -> Result<Place, Refusal> {
+        let beside = match place {
+            Place::Beside(number) => number.saturating_add(1),
+            Place::Offered | Place::Replacing => 1,
+        };
+        match self.config.existing {
+            Existing::Refuse => Err(Refusal::Exists),
+            Existing::Skip => Err(Refusal::Skipped),
+            Existing::Replace => Ok(Place::Replacing),
+            Existing::Rename if beside > BESIDE_MAX => Err(Refusal::Exists),
+            Existing::Rename => Ok(Place::Beside(beside)),
+        }
+    }
+}
