@@ -20,7 +20,6 @@ mod receiver;
 mod sender;
 mod timer;
 mod totals;
-mod turn;
 
 #[doc = include_str!("wire.md")]
 pub mod wire;

@@ -25,22 +25,29 @@
 //! A failed machine stays failed: every call gives the same [`Failure`].
 
 mod action;
+mod budget;
+mod checks;
 mod dispatch;
+mod entries;
 mod outgoing;
+mod requests;
+mod roots;
 mod transmit;
+mod turn;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use self::outgoing::Outgoing;
-use self::transmit::Roots;
+use self::checks::Checks;
+use self::entries::Entries;
+use self::requests::{Asked, Requests};
+use self::roots::Roots;
+use self::turn::Turn;
 use super::connection::{Consumed, Link};
 use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use super::wire::message::Message;
 use crate::config::Config;
-use crate::hash::BlockSize;
-use crate::types::ReadRequest;
 use crate::types::{AbortCode, EntryId, Event, Meta, Summary, TransferId, Withdrawal};
 
 pub use self::action::SendAction;
@@ -59,43 +66,17 @@ pub struct Sender {
     config: Config,
     link: Link,
     state: Result<State, Failure>,
-    budget: super::turn::Budget,
-    /// The size of the blocks of new entries: the lower of both sides'.
-    block_size: BlockSize,
-    /// Boxed, as half of the room in a tree of entries is empty.
-    entries: BTreeMap<EntryId, Box<Outgoing>>,
-    next_id: u32,
-    /// The source has no further entry.
-    exhausted: bool,
-    /// Entries to be offered, in order.
-    queued: VecDeque<EntryId>,
-    /// Entries that have blocks to send, in order.
-    ready: VecDeque<EntryId>,
-    say: VecDeque<Message>,
-    asked: Option<Asked>,
-    notes: VecDeque<Note>,
     cancelled: bool,
     /// Why this side ends the session once it has the floor.
     ending: Option<AbortCode>,
-    /// The receiver was told that nothing can go on without an answer of it; and whether it gave one.
-    waiting: bool,
-    answered: bool,
-    /// The receiver passed the floor back without the answer that it owed.
-    unanswered: bool,
-    /// Something was said, read or waited for in this turn.
-    worked: bool,
-    /// The source had nothing to give in this turn, or what it gave was only hashed.
-    is_starved: bool,
-    open: u32,
-    names: u64,
-    roots: Roots,
-    /// How many more heartbeats of a receiver that hashes what it holds put the idle deadline off, on this connection: one
-    /// for each block that it can be hashing, so that it ends.
-    checks: u64,
-    /// How many of them may yet count as progress: one for each block of what was claimed or ended, whatever number of
-    /// connections that was said on. A receiver that is killed and begins anew each time is not waited for for ever.
-    uncounted: u64,
+    entries: Entries,
+    /// What is to be said before anything else.
+    outbox: VecDeque<Message>,
+    turn: Turn,
     totals: Totals,
+    requests: Requests,
+    roots: Roots,
+    checks: Checks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,20 +88,6 @@ enum State {
     Closed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    NextEntry,
-    Read(ReadRequest),
-}
-
-/// What the caller is told between other actions.
-#[derive(Debug)]
-enum Note {
-    Event(Event),
-    Release { entry: EntryId, offset: u64 },
-    Forget { entry: EntryId },
-}
-
 impl Sender {
     /// The first connection of a transfer.
     ///
@@ -130,30 +97,16 @@ impl Sender {
         Self {
             link: Link::new(&config, true, transfer, 1, nonce, now),
             state: Ok(State::Greeting),
-            budget: super::turn::Budget::new(&config.turn),
-            block_size: config.block_size,
-            config,
-            entries: BTreeMap::new(),
-            next_id: 0,
-            exhausted: false,
-            queued: VecDeque::new(),
-            ready: VecDeque::new(),
-            say: VecDeque::new(),
-            asked: None,
-            notes: VecDeque::new(),
             cancelled: false,
             ending: None,
-            waiting: false,
-            answered: false,
-            unanswered: false,
-            worked: false,
-            is_starved: false,
-            open: 0,
-            names: 0,
-            roots: Roots::default(),
-            checks: 0,
-            uncounted: 0,
+            entries: Entries::new(config.block_size),
+            outbox: VecDeque::new(),
+            turn: Turn::new(&config.turn),
             totals: Totals::default(),
+            requests: Requests::default(),
+            roots: Roots::default(),
+            checks: Checks::default(),
+            config,
         }
     }
 
@@ -167,19 +120,12 @@ impl Sender {
     ) {
         self.link = Link::new(&self.config, true, transfer, attempt, nonce, now);
         self.state = Ok(State::Greeting);
-        self.budget = super::turn::Budget::new(&self.config.turn);
-        self.block_size = self.config.block_size;
-        self.queued = self.entries.keys().copied().collect();
-        self.entries.values_mut().for_each(|outgoing| outgoing.reconnect());
-        self.ready.clear();
-        self.say.clear();
-        self.asked = None;
+        self.entries.reconnect(self.config.block_size);
+        self.outbox.clear();
+        self.turn = Turn::new(&self.config.turn);
+        self.requests.reconnect();
         self.ending = None;
-        self.waiting = false;
-        self.unanswered = false;
-        self.checks = 0;
-        self.open = 0;
-        self.names = 0;
+        self.checks.reconnect();
     }
 
     /// Binds the session to its channel: 32 bytes that both sides know, and that no other channel has, for what is known of
@@ -207,12 +153,8 @@ impl Sender {
     ///
     /// The session ended without success; the same again on every later call.
     pub fn poll(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<SendAction, Failure> {
-        if let Some(note) = self.notes.pop_front() {
-            return Ok(match note {
-                Note::Event(event) => SendAction::Event(event),
-                Note::Release { entry, offset } => SendAction::Release { entry, offset },
-                Note::Forget { entry } => SendAction::Forget { entry },
-            });
+        if let Some(action) = self.requests.pop() {
+            return Ok(action);
         }
         let polled = match self.state? {
             State::Greeting => self.greet(now, out),
@@ -232,7 +174,7 @@ impl Sender {
     /// given later. Others as for [`poll`](Sender::poll).
     pub fn handle_input(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {
         let state = self.state?;
-        if !self.notes.is_empty() {
+        if self.requests.has_queued() {
             return Err(Misuse::ActionDue.into());
         }
         match state {
@@ -254,18 +196,10 @@ impl Sender {
     /// [`Misuse::NotAsked`] outside an answer to [`SendAction::NextEntry`].
     pub fn handle_entry(&mut self, meta: Meta, window: Option<u64>) -> Result<EntryId, Failure> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
-        let entry = EntryId::new(self.next_id);
-        self.next_id = self.next_id.checked_add(1).ok_or(Misuse::TooMuch)?;
-        self.totals.offer(meta.size.unwrap_or(0));
-        self.notes.push_back(Note::Event(Event::Offered {
-            entry,
-            path: meta.path.clone(),
-            kind: meta.kind.clone(),
-            size: meta.size,
-        }));
-        let outgoing = Outgoing::new(meta, self.block_size, window);
-        self.entries.insert(entry, Box::new(outgoing));
-        self.queued.push_back(entry);
+        let (path, kind, size) = (meta.path.clone(), meta.kind.clone(), meta.size);
+        let entry = self.entries.add(meta, window)?;
+        self.totals.offer(size.unwrap_or(0));
+        self.requests.tell(Event::Offered { entry, path, kind, size });
         Ok(entry)
     }
 
@@ -278,7 +212,7 @@ impl Sender {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
         self.totals.withdraw(reason);
         // Of a source that has nothing but such entries the receiver must hear all the same.
-        self.worked = true;
+        self.turn.work();
         Ok(())
     }
 
@@ -289,7 +223,7 @@ impl Sender {
     /// As for [`handle_entry`](Sender::handle_entry).
     pub fn handle_exhausted(&mut self) -> Result<(), Failure> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
-        self.exhausted = true;
+        self.entries.exhaust();
         Ok(())
     }
 
@@ -314,7 +248,7 @@ impl Sender {
         if read > request.len {
             return Err(Misuse::TooMuch.into());
         }
-        self.worked = true;
+        self.turn.work();
         let sent = if request.is_whole {
             self.send_inline(now, &request, frame)
         } else {
@@ -330,7 +264,7 @@ impl Sender {
     /// [`Misuse`] outside an answer to [`SendAction::Read`].
     pub fn handle_read_pending(&mut self) -> Result<(), Failure> {
         self.answer(|asked| matches!(asked, Asked::Read(_)))?;
-        (self.worked, self.is_starved) = (true, true);
+        self.turn.starve();
         Ok(())
     }
 
@@ -395,7 +329,7 @@ impl Sender {
     /// Whether anything would be left to do on a new connection.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.exhausted && self.entries.is_empty()
+        self.entries.are_settled()
     }
 
     /// The sum so far, over all connections.
@@ -414,9 +348,7 @@ impl Sender {
 
     fn answer(&mut self, fits: impl FnOnce(&Asked) -> bool) -> Result<Asked, Failure> {
         self.state?;
-        let asked = self.asked.filter(fits).ok_or(Misuse::NotAsked)?;
-        self.asked = None;
-        Ok(asked)
+        Ok(self.requests.answer(fits)?)
     }
 
     fn fail(&mut self, failure: Failure) -> Failure {
@@ -425,14 +357,5 @@ impl Sender {
             self.state = Err(failure);
         }
         failure
-    }
-}
-
-impl From<Asked> for SendAction {
-    fn from(asked: Asked) -> Self {
-        match asked {
-            Asked::NextEntry => Self::NextEntry,
-            Asked::Read(request) => Self::Read(request),
-        }
     }
 }

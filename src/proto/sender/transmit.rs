@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::outgoing::{Carries, Phase, Run, Said, Step, Trust, Verdict};
-use super::{Asked, SendAction, Sender, State};
+use super::requests::Asked;
+use super::{SendAction, Sender, State};
 use crate::config::Unchanged;
 use crate::hash::Root;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::wire::frame::{CHECK, HEADER};
 use crate::proto::wire::message::{Message, Name};
-use crate::types::{AbortCode, Activity, EntryId, Kind, ReadRequest, RelPath, Withdrawal};
+use crate::types::{AbortCode, Activity, EntryId, Kind, ReadRequest, Withdrawal};
 
 impl Sender {
     pub(super) fn greet(
@@ -41,33 +42,32 @@ impl Sender {
             self.link.say(now, &Message::Abort { code }, out)?;
             return Err(Failure::Ended(code));
         }
-        if self.unanswered {
+        if self.turn.is_unanswered() {
             let failure = Failure::from(ProtocolError::Unexpected { kind: Name::Over });
             self.link.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
             return Err(failure);
         }
         while self.link.may_say()
-            && let Some(message) = self.say.pop_front()
+            && let Some(message) = self.outbox.pop_front()
         {
             let said = self.link.say(now, &message, out)?;
-            self.budget.spend(said);
-            self.worked = true;
+            self.turn.spend(said);
         }
         if now >= self.link.heartbeat_due() {
             self.link.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
         }
-        if !self.say.is_empty() {
+        if !self.outbox.is_empty() {
             return self.pass(now, false, out);
         }
-        if let Some(asked) = self.asked {
-            return Ok(asked.into());
+        if let Some(asked) = self.requests.outstanding() {
+            return Ok(asked);
         }
         loop {
-            if self.budget.is_spent(now) && self.worked {
+            if self.turn.is_over(now) {
                 return self.pass(now, false, out);
             }
             // Offers run ahead of data, but leave room for it.
-            if !self.may_offer() || !(self.ready.is_empty() || self.budget.is_fresh()) {
+            if !self.may_offer() || (self.entries.are_ready() && !self.turn.is_fresh()) {
                 break;
             }
             if let Some(action) = self.offer(now, out)? {
@@ -77,7 +77,7 @@ impl Sender {
         if let Some(action) = self.stream(now, out)? {
             return Ok(action);
         }
-        if self.entries.is_empty() && self.exhausted && self.queued.is_empty() {
+        if self.entries.are_settled() {
             self.link.say(now, &Message::Out, out)?;
             self.state = Ok(State::Closed);
             return Ok(SendAction::Closed(self.totals.summary()));
@@ -87,15 +87,7 @@ impl Sender {
 
     /// Whether another entry may be offered within what both sides take.
     pub(super) fn may_offer(&self) -> bool {
-        let (Some(peer), limits) = (self.link.peer(), &self.config.limits) else { return false };
-        let pending = self.entries.len().saturating_sub(self.queued.len());
-        let most = peer.pending_entries.min(limits.pending_entries).max(1);
-        let names = u64::from(peer.pending_names.min(limits.pending_names));
-        let open = peer.open_entries.min(limits.open_entries).max(1);
-        (!self.queued.is_empty() || !self.exhausted)
-            && pending < usize::try_from(most).unwrap_or(usize::MAX)
-            && (pending == 0 || self.names.saturating_add(RelPath::MAX_BYTES as u64) <= names)
-            && self.open < open
+        self.link.peer().is_some_and(|peer| self.entries.may_offer(peer, &self.config.limits))
     }
 
     /// Offers the next entry, or asks for one.
@@ -104,12 +96,8 @@ impl Sender {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Result<Option<SendAction>, Failure> {
-        let Some(&entry) = self.queued.front() else {
-            return Ok(self.ask(Asked::NextEntry));
-        };
-        let Some(outgoing) = self.entries.get_mut(&entry) else {
-            self.queued.pop_front();
-            return Ok(None);
+        let Some((entry, outgoing)) = self.entries.next_queued() else {
+            return Ok(Some(self.requests.ask(Asked::NextEntry)));
         };
         let asks = self.config.unchanged == Unchanged::ByTime
             && self.link.peer_compares_times()
@@ -122,26 +110,19 @@ impl Sender {
             Message::Offer(outgoing.offer(entry, Carries::Content)).encode(&mut control);
             let head = control.len().saturating_add(HEADER + CHECK);
             let whole = ReadRequest { entry, offset: 0, len, head, is_last: true, is_whole: true };
-            return Ok(self.ask(Asked::Read(whole)));
+            return Ok(Some(self.requests.ask(Asked::Read(whole))));
         }
-        self.queued.pop_front();
         outgoing.trust = if asks { Trust::Asked } else { Trust::Over };
         let carries = if asks { Carries::Time } else { Carries::Nothing };
-        if asks {
-            outgoing.phase = Phase::Offered;
-        } else if outgoing.meta.kind == Kind::File {
-            outgoing.phase = Phase::Offered;
-            outgoing.is_open = true;
-            self.open = self.open.saturating_add(1);
-        } else {
-            outgoing.phase = Phase::Ended;
+        let is_file = outgoing.meta.kind == Kind::File;
+        outgoing.phase = if is_file { Phase::Offered } else { Phase::Ended };
+        if !is_file {
             outgoing.root = Some(Root::of(&[]));
         }
         let offer = outgoing.offer(entry, carries);
-        self.names = self.names.saturating_add(offer.name.len() as u64);
+        self.entries.offer(entry, is_file && !asks);
         let said = self.link.say(now, &Message::Offer(offer), out)?;
-        self.budget.spend(said);
-        self.worked = true;
+        self.turn.spend(said);
         Ok(None)
     }
 
@@ -151,14 +132,10 @@ impl Sender {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Result<Option<SendAction>, Failure> {
-        while let Some(&entry) = self.ready.front() {
-            if self.budget.is_spent(now) && self.worked {
+        while let Some((entry, outgoing)) = self.entries.first_ready() {
+            if self.turn.is_over(now) {
                 return self.pass(now, false, out).map(Some);
             }
-            let Some(outgoing) = self.entries.get_mut(&entry) else {
-                self.ready.pop_front();
-                continue;
-            };
             match outgoing.step() {
                 Step::Read { index } => {
                     let place = outgoing.place(index).ok_or(Misuse::TooMuch)?;
@@ -175,46 +152,36 @@ impl Sender {
                         is_last: outgoing.is_last(index),
                         is_whole: false,
                     };
-                    return Ok(self.ask(Asked::Read(request)));
+                    return Ok(Some(self.requests.ask(Asked::Read(request))));
                 }
                 Step::Same { end } => outgoing.same_until(end),
                 Step::Claim => {
                     let root = outgoing.claim();
-                    self.checks = self.checks.saturating_add(outgoing.blocks());
-                    let new = outgoing.new_blocks(Said::Root);
-                    self.uncounted = self.uncounted.saturating_add(new);
-                    self.ready.pop_front();
+                    self.checks.expect(outgoing.blocks(), outgoing.new_blocks(Said::Root));
+                    self.entries.park_first();
                     let said = self.link.say(now, &Message::Claim { entry, root }, out)?;
-                    self.budget.spend(said);
-                    self.worked = true;
+                    self.turn.spend(said);
                 }
                 Step::Park | Step::End if outgoing.run.is_some() => {
                     self.say_run(now, entry, out)?;
                 }
-                Step::Park => drop(self.ready.pop_front()),
+                Step::Park => self.entries.park_first(),
                 Step::End => {
-                    self.ready.pop_front();
                     // After a repair the end was said already.
                     if outgoing.phase == Phase::Ended {
+                        self.entries.park_first();
                         continue;
                     }
                     let (size, root) = outgoing.end().ok_or(Misuse::NotAsked)?;
-                    self.checks = self.checks.saturating_add(outgoing.blocks());
-                    let new = outgoing.new_blocks(Said::End);
-                    self.uncounted = self.uncounted.saturating_add(new);
+                    self.checks.expect(outgoing.blocks(), outgoing.new_blocks(Said::End));
+                    self.entries.park_first();
                     let end = Message::End { entry, size, root };
                     let said = self.link.say(now, &end, out)?;
-                    self.budget.spend(said);
-                    self.worked = true;
+                    self.turn.spend(said);
                 }
             }
         }
         Ok(None)
-    }
-
-    pub(super) fn ask(&mut self, asked: Asked) -> Option<SendAction> {
-        self.asked = Some(asked);
-        Some(asked.into())
     }
 
     /// Passes the floor.
@@ -224,22 +191,20 @@ impl Sender {
         waiting: bool,
         out: &mut Vec<u8>,
     ) -> Result<SendAction, Failure> {
-        let runs: Vec<_> = self.ready.iter().copied().collect();
-        for entry in runs {
+        for entry in self.entries.ready() {
             if self.link.may_say() {
                 self.say_run(now, entry, out)?;
             }
         }
-        if std::mem::take(&mut self.is_starved) && self.link.is_silent() {
+        if self.turn.take_starved() && self.link.is_silent() {
             // A turn without a word would not be told from one of a peer that only keeps the session.
             self.link.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
         }
         // What it says moves an entry: an offer, content, an end. To say nothing does not.
         let moves = self.link.has_said();
         self.link.say(now, &Message::Over { waiting }, out)?;
-        (self.waiting, self.answered) = (waiting, false);
         self.link.pass(now, moves);
-        self.budget.pass();
+        self.turn.pass(waiting);
         self.totals.turn();
         self.state = Ok(State::Listening);
         self.await_input(now)
@@ -252,11 +217,10 @@ impl Sender {
         entry: EntryId,
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        let run = self.entries.get_mut(&entry).and_then(|outgoing| outgoing.run.take());
+        let run = self.entries.get_mut(entry).and_then(|outgoing| outgoing.run.take());
         if let Some(run) = run {
             let said = self.link.say(now, &message_of(entry, run), out)?;
-            self.budget.spend(said);
-            self.worked = true;
+            self.turn.spend(said);
         }
         Ok(())
     }
@@ -267,8 +231,7 @@ impl Sender {
         request: &ReadRequest,
         frame: &mut [u8],
     ) -> Result<usize, Failure> {
-        let Some(outgoing) = self.entries.get_mut(&request.entry) else { return Ok(0) };
-        self.queued.pop_front();
+        let Some(outgoing) = self.entries.get_mut(request.entry) else { return Ok(0) };
         let (head, payload) = frame.split_at_mut_checked(request.head).ok_or(Misuse::TooMuch)?;
         if payload.len() != request.len {
             self.withdraw(request.entry, Withdrawal::Changed);
@@ -280,15 +243,15 @@ impl Sender {
             outgoing.phase = Phase::Offered;
             outgoing.by_root = true;
             let offer = outgoing.offer(request.entry, Carries::Root);
-            self.names = self.names.saturating_add(offer.name.len() as u64);
-            self.say.push_back(Message::Offer(offer));
+            self.entries.offer(request.entry, false);
+            self.outbox.push_back(Message::Offer(offer));
             return Ok(0);
         }
         outgoing.phase = Phase::Ended;
         let again = outgoing.travel_whole();
         self.totals.travel(payload.len(), again);
         let offer = outgoing.offer(request.entry, Carries::Content);
-        self.names = self.names.saturating_add(offer.name.len() as u64);
+        self.entries.offer(request.entry, false);
         let mut control = Vec::with_capacity(head.len());
         Message::Offer(offer).encode(&mut control);
         self.finish_frame(now, Name::Offer, &control, head, payload.len())?;
@@ -302,7 +265,7 @@ impl Sender {
         frame: &mut [u8],
     ) -> Result<usize, Failure> {
         let entry = request.entry;
-        let Some(outgoing) = self.entries.get_mut(&entry) else { return Ok(0) };
+        let Some(outgoing) = self.entries.get_mut(entry) else { return Ok(0) };
         let (head, payload) = frame.split_at_mut_checked(request.head).ok_or(Misuse::TooMuch)?;
         let index = outgoing.block_size.index(request.offset);
         if payload.len() < request.len {
@@ -327,7 +290,7 @@ impl Sender {
         match outgoing.read(&block, zeros) {
             Verdict::Send { again } => {
                 if let Some(run) = outgoing.run.take() {
-                    self.say.push_back(message_of(entry, run));
+                    self.outbox.push_back(message_of(entry, run));
                 }
                 self.totals.travel(payload.len(), again);
                 let mut control = Vec::with_capacity(BLOCK_HEAD);
@@ -337,13 +300,13 @@ impl Sender {
             }
             Verdict::Run { zeros } => {
                 if let Some(run) = outgoing.join(index, zeros) {
-                    self.say.push_back(message_of(entry, run));
+                    self.outbox.push_back(message_of(entry, run));
                 }
                 Ok(0)
             }
             Verdict::Hashed => {
                 // The receiver hears that this side lives, where all of a turn goes into this.
-                self.is_starved = true;
+                self.turn.starve();
                 Ok(0)
             }
         }
@@ -361,8 +324,7 @@ impl Sender {
         let place = head.get_mut(HEADER..HEADER.saturating_add(control.len()));
         place.ok_or(Misuse::TooMuch)?.copy_from_slice(control);
         self.link.seal(now, name, head, payload)?;
-        self.budget.spend(head.len().saturating_add(payload));
-        self.worked = true;
+        self.turn.spend(head.len().saturating_add(payload));
         Ok(())
     }
 }
@@ -383,21 +345,3 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// The bytes before the payload of a block: header, control part, check.
 const BLOCK_HEAD: usize = HEADER + 44 + CHECK;
-
-/// Whether small files are offered by their roots first, as the receiver may hold them.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Roots {
-    pub(super) preferred: bool,
-    pub(super) held: u64,
-    pub(super) lacking: u64,
-}
-
-impl Roots {
-    /// To ask costs a round trip where the receiver lacks the content: not worth it where it nearly always does.
-    pub(super) const fn is_worth_asking(self) -> bool {
-        self.preferred && self.lacking <= self.held.saturating_add(ROOTS_MISSED)
-    }
-}
-
-/// How many more files a receiver may lack than it holds before roots are no longer asked for first.
-const ROOTS_MISSED: u64 = 16;
