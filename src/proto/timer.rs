@@ -60,7 +60,8 @@ struct Writing {
     taken: Duration,
     /// When [`LEAST`] bytes were last taken, or writing began; and how many were since.
     pace: (Duration, u64),
-    /// The last that was heard of the stream.
+    /// The last that was heard of the stream, or when writing began. To say more changes nothing of it: what was said before may wait
+    /// for the caller, who says so when it [resumes](Timer::resume).
     told: Duration,
 }
 
@@ -164,10 +165,9 @@ impl Timer {
         self.turn = self.turn.saturating_add(bytes);
         let writing = &mut self.writing;
         if writing.left == 0 {
-            (writing.taken, writing.pace) = (now, (now, 0));
+            (writing.taken, writing.pace, writing.told) = (now, (now, 0), now);
         }
         writing.left = writing.left.saturating_add(bytes);
-        writing.told = now;
     }
 
     /// The stream took so many bytes.
