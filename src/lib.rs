@@ -141,7 +141,8 @@
 //! those of the comments in `examples/by_hand/loops.rs`, which is such a driver for both sides. [`store::Readers`] does to a
 //! source what the sender asks, and [`drive::Files`] to a store what the receiver asks.
 //!
-//! 1. Poll: call `poll` with the time. Write the bytes that it appended, whatever else it says.
+//! 1. Poll: call `poll` with the time. Write the bytes that it appended, whatever else it says, and flush them before you wait, for the
+//!    stream, the source or the store.
 //! 2. Do what the action asks: read from the source, begin or commit in the store, tell the application.
 //! 3. Tell the core what came of it (`handle_…`), and poll again. A commit that has ended is told before a poll.
 //! 4. Only on `Await`, call `handle_input` with everything that has come and is not consumed. It takes one message; or the
@@ -162,9 +163,11 @@
 //!
 //! Where writing can take time, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none:
 //! the deadlines of a peer that does not read depend on it, and the wait for an answer begins with the last byte that was
-//! taken. Without these calls everything counts as taken when it is polled.
+//! taken. Without these calls everything counts as taken when it is polled. When you write on after a time in which you did
+//! something else, such as waiting for a source, say `handle_write_resumed` first: that time is not the peer's.
 //!
-//! With the feature `testing`, `haul::testing::driver` checks a driver of yours with a script of sessions.
+//! With the feature `testing`, `haul::testing::driver` checks a driver of yours with a script of sessions, in which it sees each
+//! call on the stream, the source and the store, and gives the time.
 //!
 //! # Features
 //!

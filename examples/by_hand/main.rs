@@ -13,7 +13,7 @@ use haul::drive::Files;
 use haul::proto::{Receiver, Sender};
 use haul::store::{MemorySource, MemoryStore, Readers};
 use haul::types::TransferId;
-use haul::{Config, Event, RelPath};
+use haul::{Config, Event, RelPath, Summary};
 
 use loops::{Alice, Bob, Progress};
 
@@ -44,33 +44,31 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             println!("{} is held, BLAKE3 {}", receipt.path, receipt.root);
         }
     };
-    // One side at a time has something to say; each goes on for as long as it can.
+    // One side at a time has something to say; each goes on for as long as it can. Memory takes at once what is written:
+    // otherwise the cores would be told what was taken, and when.
     let mut delivered = None;
     while delivered.is_none() {
-        if let Progress::Closed(sum) =
-            take(&mut to_alice, |input| alice.go_on(now, input, &mut to_bob, tell))?
-        {
-            delivered = Some(sum.delivered);
-        }
-        take(&mut to_bob, |input| bob.go_on(now, input, &mut to_alice, |_| {}))?;
+        delivered = go_on(&mut to_alice, |input| alice.step(now, input, &mut to_bob, tell))?;
+        go_on(&mut to_bob, |input| bob.step(now, input, &mut to_alice, |_| {}))?;
     }
     // Whatever is left open is kept for a later attempt: nothing, after success.
     bob.files.suspend(bob.store);
 
     assert_eq!(store.files()[&RelPath::parse(b"note.txt")?][..], *CONTENT);
-    println!("delivered {} entry", delivered.unwrap_or(0));
+    println!("delivered {} entry", delivered.map_or(0, |sum| sum.delivered));
     Ok(())
 }
 
-/// Lets one side go on with what came, and takes from that what it consumed.
-fn take<E>(
+/// Lets one side go on with what came until it needs more, or is done, and takes from that what it consumed.
+fn go_on<E>(
     came: &mut Vec<u8>,
-    go_on: impl FnOnce(&[u8]) -> Result<Progress, E>,
-) -> Result<Progress, E> {
-    let progress = go_on(came)?;
-    match progress {
-        Progress::Hungry(consumed) => drop(came.drain(..consumed)),
-        Progress::Closed(_) => came.clear(),
+    mut step: impl FnMut(&[u8]) -> Result<Progress, E>,
+) -> Result<Option<Summary>, E> {
+    loop {
+        match step(came)? {
+            Progress::Again(consumed) => drop(came.drain(..consumed)),
+            Progress::Hungry => return Ok(None),
+            Progress::Closed(summary) => return Ok(Some(summary)),
+        }
     }
-    Ok(progress)
 }

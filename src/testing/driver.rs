@@ -5,6 +5,7 @@
 //! use std::error::Error;
 //! use std::io::{Read, Write};
 //!
+//! use haul::drive::Clock;
 //! use haul::testing::driver::{Driver, check};
 //! use haul::{Config, Event, Source, Store, Summary, Transfer};
 //!
@@ -19,9 +20,11 @@
 //!         config: &Config,
 //!         source: &mut S,
 //!         stream: impl Read + Write,
+//!         clock: &impl Clock,
 //!         tell: &mut dyn FnMut(&Event),
 //!     ) -> Result<Summary, haul::Error> {
-//!         Transfer::new(config.clone()).observer(|event: &Event| tell(event)).send(source, stream)
+//!         let transfer = Transfer::new(config.clone()).clock(clock);
+//!         transfer.observer(|event: &Event| tell(event)).send(source, stream)
 //!     }
 //!
 //!     fn receive<S: Store>(
@@ -29,9 +32,11 @@
 //!         config: &Config,
 //!         store: &mut S,
 //!         stream: impl Read + Write,
+//!         clock: &impl Clock,
 //!         tell: &mut dyn FnMut(&Event),
 //!     ) -> Result<Summary, haul::Error> {
-//!         Transfer::new(config.clone()).observer(|event: &Event| tell(event)).receive(store, stream)
+//!         let transfer = Transfer::new(config.clone()).clock(clock);
+//!         transfer.observer(|event: &Event| tell(event)).receive(store, stream)
 //!     }
 //! }
 //!
@@ -43,20 +48,29 @@
 #![expect(clippy::panic, reason = "a check fails like a test: by panicking")]
 
 mod lent;
+mod log;
+mod rules;
 mod scenes;
+mod script;
+mod stream;
+mod told;
 
 use std::fmt::Display;
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 
 use crate::config::Config;
+use crate::drive::Clock;
 use crate::store::{Source, Store};
 use crate::types::{Event, Summary};
 
 /// Runs the cores over streams.
 ///
-/// The streams are as [`transport`](crate::transport) says: they return from each call within about a second, with
-/// [`TimedOut`](std::io::ErrorKind::TimedOut) where nothing moved.
+/// - **Streams** are as [`transport`](crate::transport) says: a call that moves nothing ends after a while with
+///   [`TimedOut`](std::io::ErrorKind::TimedOut), reads and writes are short, and what is written may be kept until it is flushed.
+/// - **Time** is what the clock says: whatever the cores are told of the time comes from it. The check lets it pass in the
+///   stream, the source and the store, by hours if need be, so that no deadline takes as long as it says. Nothing need sleep.
+/// - **One thread.** Each call is made in a thread of its own, and both sides run at the same time.
 pub trait Driver {
     /// The reason for which a session failed.
     type Error: Display;
@@ -71,6 +85,7 @@ pub trait Driver {
         config: &Config,
         source: &mut S,
         stream: impl Read + Write,
+        clock: &impl Clock,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, Self::Error>;
 
@@ -86,22 +101,41 @@ pub trait Driver {
         config: &Config,
         store: &mut S,
         stream: impl Read + Write,
+        clock: &impl Clock,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, Self::Error>;
 }
 
-/// Runs a script of sessions by a driver, over pipes of 1, 100 and 65,536 bytes.
+/// Runs a script of sessions by a driver.
 ///
-/// They are: new files, folders and links, of no, one and several blocks; files that are replaced by equal and by different
-/// ones of several blocks; a name that is taken, with each policy; files that are unchanged by their time; a
-/// session that is cut at several places and resumed; a store that is full; and one whose commits end late. Of each it
-/// checks what stands in the store, what the sender was told, that both sides count the same, that every file was given
-/// back, and that it ended in time.
+/// Over pipes of 1, 100 and 65,536 bytes they are: new files, folders and links, of no, one and several blocks; files that are
+/// replaced by equal and by different ones of several blocks; a name that is taken, with each policy; files that are unchanged by
+/// their time; a session that is cut at several places and resumed; a store that is full; and one whose commits end late. Of each
+/// it checks what stands in the store, what the sender was told, and that both sides count the same.
+///
+/// Of these, and of sessions for one rule each, it checks that
+///
+/// 1. what was written is flushed before an answer to it is waited for,
+/// 2. the source is [rewound](Source::rewind) before it is asked for its first entry, so that the same one is sent a second time,
+///    and that nothing is sent of one that cannot be,
+/// 3. the store hears [which transfer it serves](Store::serve) before anything of that is begun,
+/// 4. commits that have ended are told before a poll, not only when nothing else is left to do; that one which takes long is
+///    waited for in the store, for a second at a time and with heartbeats in between,
+/// 5. nothing is open when a half returns, whatever the session came to: neither a reader of the source nor a file of the store,
+/// 6. what belongs to an entry that is settled or withdrawn is closed before the stream is read again, and what arrived of one that
+///    vanished is discarded,
+/// 7. no more than its [window](Source::window) is read of a stream, and what has arrived is [released](Source::release),
+///    and one that has nothing at the moment is asked again (`handle_read_pending`),
+/// 8. a line that takes bytes slowly is no silent peer (`handle_peer_took`, also for a flush),
+/// 9. a stream that takes nothing any more ends the session (`handle_write_blocked`); a source that takes its time does not
+///    (`handle_write_resumed`), nor keeps what is said from the peer,
+/// 10. the peer is told why a session failed: what a poll appended with its error is written and flushed.
 ///
 /// # Panics
 ///
-/// If anything of that is not as it should be.
+/// If anything of that is not as it should be; or if a session takes more than a minute of the system's time.
 pub fn check<D: Driver + Sync>(driver: &D) {
+    rules::all(driver);
     for capacity in [1, 100, 1 << 16] {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
         scenes::all(driver, capacity);

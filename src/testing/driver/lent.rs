@@ -1,130 +1,156 @@
-//! A store that counts the files that it has lent, and a stream that is cut, or has lasted too long.
-#![expect(clippy::disallowed_methods, reason = "a check that must end looks at the clock")]
+//! A store that says what is done to it, and takes its time.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
 
+use super::log::Log;
 use crate::store::{Begun, Ended, Store, Uncommitted};
-use crate::types::{Commit, Offer, Place, Refusal, Standing, Ticket, TransferId};
+use crate::types::{Commit, Offer, Place, Refusal, RelPath, Standing, Ticket, TransferId};
 
-/// How long a session may last, before its streams fail: far longer than any needs.
-const LONGEST: Duration = Duration::from_secs(60);
-
-/// A store that counts the files that are out.
+/// A store that tells a log, above all of the files that are out.
 #[derive(Debug)]
-pub(super) struct Lent<S> {
+pub(super) struct Lent<S: Store> {
     inner: S,
-    pub(super) out: u64,
+    log: Log,
+    /// How long a commit takes.
+    takes: Duration,
+    /// When those that have ended are said to have.
+    due: VecDeque<(Duration, Ticket, Ended<S::File>)>,
+    under_way: VecDeque<(Ticket, RelPath)>,
 }
 
-impl<S> Lent<S> {
-    pub(super) const fn new(inner: S) -> Self {
-        Self { inner, out: 0 }
+/// A file that is out.
+#[derive(Debug)]
+pub(super) struct Held<F> {
+    file: F,
+    path: RelPath,
+}
+
+impl<S: Store> Lent<S> {
+    pub(super) fn new(inner: S, takes: Duration, log: &Log) -> Self {
+        let log = log.clone();
+        Self { inner, log, takes, due: VecDeque::new(), under_way: VecDeque::new() }
+    }
+
+    fn lend(&self, file: S::File, path: &RelPath) -> Held<S::File> {
+        self.log.open(path.clone());
+        Held { file, path: path.clone() }
+    }
+
+    fn take_back(&self, held: Held<S::File>) -> S::File {
+        self.log.close(&held.path);
+        held.file
+    }
+
+    /// The next commit that has ended, if its time has come, or nothing need go on.
+    fn next(&mut self) -> Option<(Ticket, Ended<S::File>)> {
+        let now = self.log.time();
+        while let Some((ticket, ended)) = self.inner.poll_committed(Duration::ZERO) {
+            self.due.push_back((now.saturating_add(self.takes), ticket, ended));
+        }
+        let is_over = self.log.has_fault();
+        self.due.front().filter(|(due, ..)| *due <= now || is_over)?;
+        self.due.pop_front().map(|(_, ticket, ended)| (ticket, ended))
     }
 }
 
 impl<S: Store> Store for Lent<S> {
-    type File = S::File;
+    type File = Held<S::File>;
 
     fn holds_content(&mut self) -> bool {
         self.inner.holds_content()
     }
 
     fn serve(&mut self, transfer: TransferId) {
+        self.log.serve(transfer);
         self.inner.serve(transfer);
     }
 
     fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+        self.log.begins(&offer.meta.path);
         self.inner.standing(offer)
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
-        let begun = self.inner.begin(offer, place)?;
-        self.out += 1;
-        Ok(begun)
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {
+        let path = &offer.meta.path;
+        self.log.begins(path);
+        Ok(match self.inner.begin(offer, place)? {
+            Begun::Fresh(file) => Begun::Fresh(self.lend(file, path)),
+            Begun::Partial(file, len) => Begun::Partial(self.lend(file, path), len),
+            Begun::Existing(file, len) => Begun::Existing(self.lend(file, path), len),
+        })
     }
 
-    fn is_contended(&mut self, file: &S::File) -> bool {
-        self.inner.is_contended(file)
+    fn is_contended(&mut self, held: &Self::File) -> bool {
+        self.inner.is_contended(&held.file)
     }
 
-    fn read_at(&mut self, file: &mut S::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read_at(file, offset, buffer)
+    fn read_at(
+        &mut self,
+        held: &mut Self::File,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        self.inner.read_at(&mut held.file, offset, buffer)
     }
 
-    fn write_at(&mut self, file: &mut S::File, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        self.inner.write_at(file, offset, bytes)
+    fn write_at(
+        &mut self,
+        held: &mut Self::File,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        self.inner.write_at(&mut held.file, offset, bytes)
     }
 
-    fn write_zeros(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
-        self.inner.write_zeros(file, offset, len)
+    fn write_zeros(&mut self, held: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.write_zeros(&mut held.file, offset, len)
     }
 
-    fn copy_held(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
-        self.inner.copy_held(file, offset, len)
+    fn copy_held(&mut self, held: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.inner.copy_held(&mut held.file, offset, len)
     }
 
-    fn commit(&mut self, file: S::File, commit: Commit) {
-        self.out -= 1;
+    fn commit(&mut self, held: Self::File, commit: Commit) {
+        self.under_way.push_back((commit.ticket, held.path.clone()));
+        let file = self.take_back(held);
         self.inner.commit(file, commit);
     }
 
-    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<S::File>)> {
-        let ended = self.inner.poll_committed(wait);
-        if let Some((_, Err(Uncommitted::Taken { rival, .. }))) = &ended {
-            self.out += 1 + u64::from(rival.is_some());
+    fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<Self::File>)> {
+        self.log.asks(wait);
+        let mut next = self.next();
+        if next.is_none() {
+            let due = self.due.front().map(|(due, ..)| due.saturating_sub(self.log.time()));
+            self.log.asked_in_vain(due.map_or(wait, |left| left.min(wait)));
+            next = self.next();
         }
-        ended
+        let (ticket, ended) = next?;
+        let at = self.under_way.iter().position(|(known, _)| *known == ticket);
+        let path = at.and_then(|at| self.under_way.remove(at)).map(|(_, path)| path);
+        let ended = ended.map_err(|uncommitted| match (uncommitted, path) {
+            (Uncommitted::Failed(refusal), _) => Uncommitted::Failed(refusal),
+            (Uncommitted::Taken { file, rival }, Some(path)) => Uncommitted::Taken {
+                file: self.lend(file, &path),
+                rival: rival.map(|(rival, len)| (self.lend(rival, &path), len)),
+            },
+            (Uncommitted::Taken { file, rival }, None) => {
+                self.inner.suspend(file);
+                rival.into_iter().for_each(|(rival, _)| self.inner.suspend(rival));
+                Uncommitted::Failed(Refusal::Exists)
+            }
+        });
+        Some((ticket, ended))
     }
 
-    fn suspend(&mut self, file: S::File) {
-        self.out -= 1;
+    fn suspend(&mut self, held: Self::File) {
+        let file = self.take_back(held);
         self.inner.suspend(file);
     }
 
-    fn discard(&mut self, file: S::File) {
-        self.out -= 1;
+    fn discard(&mut self, held: Self::File) {
+        let file = self.take_back(held);
         self.inner.discard(file);
-    }
-}
-
-/// A stream that is lost after so many bytes were read, or once it has lasted too long.
-#[derive(Debug)]
-pub(super) struct Watched<T> {
-    inner: T,
-    left: usize,
-    began: Instant,
-}
-
-impl<T> Watched<T> {
-    pub(super) fn new(inner: T, cut: Option<usize>) -> Self {
-        Self { inner, left: cut.unwrap_or(usize::MAX), began: Instant::now() }
-    }
-
-    fn check(&self) -> io::Result<()> {
-        let is_lost = self.left == 0 || self.began.elapsed() > LONGEST;
-        if is_lost { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) }
-    }
-}
-
-impl<T: Read> Read for Watched<T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.check()?;
-        let most = buffer.len().min(self.left);
-        let read = self.inner.read(&mut buffer[..most])?;
-        self.left -= read;
-        Ok(read)
-    }
-}
-
-impl<T: Write> Write for Watched<T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.check()?;
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.check()?;
-        self.inner.flush()
     }
 }

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::thread;
+use std::time::Duration;
 
 use super::Driver;
-use super::lent::{Lent, Watched};
+use super::lent::Lent;
+use super::log::{Log, Side};
+use super::stream::{Pace, Watched};
+use super::told::Told;
 use crate::config::{Config, Existing, Unchanged};
 use crate::hash::{BlockSize, Root};
 use crate::store::{MemorySource, MemoryStore};
@@ -13,37 +17,43 @@ use crate::testing::store::LateStore;
 use crate::transport::memory;
 use crate::types::{Event, Meta, Receipt, RelPath, Summary, Timestamp};
 
-const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 4096;
 /// Four blocks and a piece.
-const LONG: usize = 4 * BLOCK + 100;
+pub(super) const LONG: usize = 4 * BLOCK + 100;
 
 /// What a driver is given, over and over.
-struct Stage<'d, D> {
-    driver: &'d D,
+pub(super) struct Stage<'d, D> {
+    pub(super) driver: &'d D,
     capacity: NonZeroUsize,
     name: &'static str,
-    store: MemoryStore,
-    config: Config,
+    pub(super) store: MemoryStore,
+    pub(super) config: Config,
     /// Where the receiver's stream is cut: after so many bytes were read.
     cut: Option<usize>,
     /// How often the store is asked in vain whether a commit has ended.
     polls: u32,
+    /// How long a commit takes.
+    pub(super) commits: Duration,
+    /// How the lines of both sides take their time.
+    pub(super) sending: Pace,
+    pub(super) receiving: Pace,
 }
 
 /// How a session ended, for both sides.
-struct Session {
-    sent: Result<Summary, String>,
-    received: Result<Summary, String>,
+pub(super) struct Session {
+    pub(super) sent: Result<Summary, String>,
+    pub(super) received: Result<Summary, String>,
     receipts: Vec<Receipt>,
+    pub(super) sender: Log,
 }
 
 /// Content that differs in every block, and by seed.
-fn content(seed: u8, len: usize) -> Vec<u8> {
+pub(super) fn content(seed: u8, len: usize) -> Vec<u8> {
     let block = |number: u8| [seed.wrapping_mul(31).wrapping_add(number); BLOCK];
     (0..).flat_map(block).take(len).collect()
 }
 
-fn path(name: &str) -> RelPath {
+pub(super) fn path(name: &str) -> RelPath {
     match RelPath::parse(name.as_bytes()) {
         Ok(path) => path,
         Err(error) => panic!("{name}: {error}"),
@@ -58,10 +68,19 @@ fn dated(source: MemorySource, name: &str, bytes: Vec<u8>) -> MemorySource {
 }
 
 impl<'d, D: Driver + Sync> Stage<'d, D> {
-    fn new(driver: &'d D, capacity: NonZeroUsize, name: &'static str) -> Self {
-        let config = Config::default().block_size(BlockSize::at_most(BLOCK as u64));
-        let store = MemoryStore::new();
-        Self { driver, capacity, name, store, config, cut: None, polls: 0 }
+    pub(super) fn new(driver: &'d D, capacity: NonZeroUsize, name: &'static str) -> Self {
+        Self {
+            driver,
+            capacity,
+            name,
+            store: MemoryStore::new(),
+            config: Config::default().block_size(BlockSize::at_most(BLOCK as u64)),
+            cut: None,
+            polls: 0,
+            commits: Duration::ZERO,
+            sending: Pace::default(),
+            receiving: Pace::default(),
+        }
     }
 
     fn existing(mut self, existing: Existing) -> Self {
@@ -70,35 +89,59 @@ impl<'d, D: Driver + Sync> Stage<'d, D> {
     }
 
     fn run(&self, source: &MemorySource) -> Session {
+        self.run_from(&mut Told::new(source.clone(), &Log::new(Side::Sender)))
+    }
+
+    pub(super) fn run_from(&self, source: &mut Told<MemorySource>) -> Session {
+        let (sender, receiver) = (Log::new(Side::Sender), Log::new(Side::Receiver));
+        source.again(&sender);
         let (alice, bob) = memory::pipe(self.capacity);
-        let (alice, bob) = (Watched::new(alice, None), Watched::new(bob, self.cut));
-        let mut store = Lent::new(LateStore::new(self.store.clone(), self.polls));
+        let alice = Watched::new(alice, self.capacity, &sender).pace(self.sending);
+        let bob = Watched::new(bob, self.capacity, &receiver).pace(self.receiving).cut(self.cut);
+        let late = LateStore::new(self.store.clone(), self.polls);
+        let mut store = Lent::new(late, self.commits, &receiver);
         let mut receipts = Vec::new();
         let mut heard = Vec::new();
         let (sent, received) = thread::scope(|scope| {
-            let receiver = scope.spawn(|| {
-                let mut tell = |event: &Event| heard.extend(receipt(event));
-                let received = self.driver.receive(&self.config, &mut store, bob, &mut tell);
+            let receiving = scope.spawn(|| {
+                let mut tell = |event: &Event| {
+                    receiver.tell(event);
+                    heard.extend(receipt(event));
+                };
+                let received =
+                    self.driver.receive(&self.config, &mut store, bob, &receiver, &mut tell);
                 received.map_err(|error| error.to_string())
             });
-            let mut tell = |event: &Event| receipts.extend(receipt(event));
-            let sent = self.driver.send(&self.config, &mut source.clone(), alice, &mut tell);
-            let received = match receiver.join() {
+            let mut tell = |event: &Event| {
+                sender.tell(event);
+                receipts.extend(receipt(event));
+            };
+            let sent = self.driver.send(&self.config, source, alice, &sender, &mut tell);
+            let received = match receiving.join() {
                 Ok(received) => received,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
             (sent.map_err(|error| error.to_string()), received)
         });
-        assert_eq!(store.out, 0, "{}: files that the store was not given back", self.name);
+        for (side, log) in [("sender", &sender), ("receiver", &receiver)] {
+            if let Some(fault) = log.verdict() {
+                panic!("{}: the {side}: {fault}", self.name);
+            }
+        }
         if sent.is_ok() {
             assert!(receipts == heard, "{}: what is told differs at the two sides", self.name);
         }
-        Session { sent, received, receipts }
+        Session { sent, received, receipts, sender }
     }
 
     /// Runs a session that has to succeed, for its sums at the sender.
-    fn deliver(&self, source: &MemorySource) -> Summary {
-        let Session { sent, received, receipts } = self.run(source);
+    pub(super) fn deliver(&self, source: &MemorySource) -> Summary {
+        self.settle(self.run(source)).0
+    }
+
+    /// Checks a session that has to succeed, and gives its sums and the log of the sender.
+    pub(super) fn settle(&self, session: Session) -> (Summary, Log) {
+        let Session { sent, received, receipts, sender } = session;
         let name = self.name;
         let (sent, received) = match (sent, received) {
             (Ok(sent), Ok(received)) => (sent, received),
@@ -113,10 +156,10 @@ impl<'d, D: Driver + Sync> Stage<'d, D> {
             let root = files.get(&receipt.path).map(|bytes| Root::of(bytes));
             assert_eq!(root, Some(receipt.root), "{name}: a receipt for {}", receipt.path);
         }
-        sent
+        (sent, sender)
     }
 
-    fn holds(&self, files: &[(&str, Vec<u8>)]) {
+    pub(super) fn holds(&self, files: &[(&str, Vec<u8>)]) {
         let expected: BTreeMap<_, _> =
             files.iter().map(|(name, bytes)| (path(name), bytes.clone())).collect();
         let held = self.store.files();
