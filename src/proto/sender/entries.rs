@@ -81,7 +81,9 @@ impl Entries {
 
     /// Takes an entry, which is the next one and is offered now, off the queue. `is_open`: the receiver may hold a file open for it from now on.
     pub(super) fn offer(&mut self, entry: EntryId, is_open: bool) {
-        self.queued.pop_front_if(|queued| *queued == entry);
+        if self.queued.front() == Some(&entry) {
+            self.queued.pop_front();
+        }
         let Some(outgoing) = self.entries.get(&entry) else { return };
         self.names = self.names.saturating_add(name_len(outgoing));
         if is_open {
