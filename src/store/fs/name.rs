@@ -172,16 +172,16 @@ impl Moved<'_> {
         // Until it is proved: another session may replace what has just got its name.
         let _turn = shared.turns.take(&claim.name);
         self.prove(from)?;
-        if let Some(kind) = self.replaced
+        if self.replaced.is_some()
             && let Some(old) = folder.look(to)?
         {
-            if stat::kind(&old) != kind {
+            if !self.is_replaceable(&old) {
                 return Err(Refusal::KindClash);
             }
             if claim.is_overtaken() {
                 return Err(Refusal::Exists);
             }
-            return self.replace(old).inspect(|_| claim.set_given());
+            return self.replace(old);
         }
         let renamed = match shared.step(Step::RenameNoReplace) {
             Ok(()) => sys::rename_if_free(folder, from, to),
@@ -208,32 +208,37 @@ impl Moved<'_> {
         // Until it is removed.
         let _held = partial::hold_replaced(folder, to, &old);
         let exchange = || sys::exchange(folder, from, to);
-        let exchanged = match shared.step(Step::RenameExchange) {
+        let step = shared.step(Step::RenameExchange);
+        // As late as can be: afterwards nobody can tell what had the final name from what was put under the other one.
+        if folder.look(to)?.is_some_and(|stat| !self.is_replaceable(&stat)) {
+            return Err(Refusal::KindClash);
+        }
+        let exchanged = match step {
             Ok(()) => exchange(),
             Err(_) => Err(Errno::NOTSUP),
         };
         if exchanged.is_err_and(is_unknown) {
             // What is replaced is lost in the same step, as there is no other way.
             renameat(folder, from, folder, to).during(StoreOperation::Rename)?;
-            return self.prove_renamed().map(|()| Some(old));
+            return self.prove_renamed().map(|()| Some(old)).inspect(|_| claim.set_given());
         }
         exchanged.during(StoreOperation::Rename)?;
         let _ = shared.step(Step::Renamed);
         let given_back = folder.look(from)?;
-        let is_replaced = given_back.is_none_or(|stat| Some(stat::kind(&stat)) == self.replaced);
-        let proof = self.prove(to);
-        if proof.is_err() && self.is_another_sessions() {
-            let _ = folder.remove(from, Id::of(&old));
-            return Err(Refusal::Tampered);
-        }
-        if proof.is_ok() && is_replaced {
+        let Err(tampered) = self.prove(to) else {
             // What was put under the name of the partial file since is not what was replaced, and stays.
             let _ = folder.remove(from, Id::of(&old));
-            return Ok(Some(given_back.unwrap_or(old)));
-        }
-        if given_back.is_some() {
-            // What came to have the final name since it was looked at is not lost. (Or it was put under the name of the
-            // partial file since: who does that can put it under the final name as well, but gets no receipt for it.)
+            claim.set_given();
+            // Something of another kind had the final name for a system call, or was put there since. It must not have that
+            // name from this store: the new file keeps it, which is proved to stand there.
+            return match given_back {
+                Some(stat) if !self.is_replaceable(&stat) => Err(Refusal::Tampered),
+                given_back => Ok(Some(given_back.unwrap_or(old))),
+            };
+        };
+        if self.is_another_sessions() {
+            let _ = folder.remove(from, Id::of(&old));
+        } else if given_back.is_some_and(|stat| Id::of(&stat) == Id::of(&old)) {
             let given = match exchange() {
                 // Nothing has the final name by now, which what was to be replaced gets again.
                 Err(Errno::NOENT) => sys::rename_if_free(folder, from, to),
@@ -241,9 +246,15 @@ impl Moved<'_> {
             };
             given.during(StoreOperation::Rename)?;
         } else {
+            // Somebody took away what was to be replaced. What has its place is nobody's to give the final name to.
             self.put_back()?;
         }
-        proof.and(Err(Refusal::KindClash))
+        Err(tampered)
+    }
+
+    /// Returns whether it is of the kind that is replaced.
+    fn is_replaceable(&self, stat: &Stat) -> bool {
+        self.replaced == Some(stat::kind(stat))
     }
 
     fn prove(&self, name: &[u8]) -> Result<(), Refusal> {
