@@ -4,13 +4,17 @@
 //!
 //! The oracle knows what the hand did. A receipt is of a file that holds what was sent, at the moment at which its commit
 //! ends; what has a final name is what was sent, what was there, or what the hand put there; what the hand put under a
-//! final name is changed by nobody, and removed only where it may be replaced; nothing happens outside the folder.
+//! final name is changed by nobody, and removed only where it may be replaced; nothing happens outside the folder. What was
+//! there before, and what is sent, may have holes: a file takes no more room than its data, and no file stays open.
+
+mod room;
+mod watched;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::MutexGuard;
 
+use self::watched::Watched;
 use super::*;
 use crate::config::{Config, Existing, Turn};
 use crate::hash::Root;
@@ -70,6 +74,8 @@ struct Hand {
     /// Files of a session that the hand itself moved to another name, or to another folder.
     moved: BTreeMap<Inode, File>,
     replaces: bool,
+    /// Files may have holes here.
+    has_holes: bool,
     step: u64,
     acts: u64,
     /// The step of a commit that is next. What the hand puts under a final name between a rename and its proof looks as if
@@ -324,6 +330,10 @@ impl Hand {
                 let is_later =
                     foreign.zip(begun).is_some_and(|(foreign, begun)| foreign.since > begun);
                 assert!(!is_later, "{what} is of another file");
+                let is_ours = foreign.is_none() && !self.moved.contains_key(&inode(&stands));
+                let (taken, most) = (stands.blocks() * 512, room::most(sent));
+                let is_small = !self.has_holes || !is_ours || taken <= most;
+                assert!(is_small, "{what}: {taken} bytes are taken, of {most} that it may");
             }
         }
     }
@@ -338,96 +348,6 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A store whose commits are looked at when they end.
-struct Watched {
-    inner: FsStore,
-    hand: Arc<Mutex<Hand>>,
-    ended: Vec<(Ticket, Ended<WatchedFile>)>,
-}
-
-/// An entry, and when it was begun, if it is a partial file.
-struct WatchedFile(FsFile, Option<u64>);
-
-type Ended<F> = crate::store::Ended<F>;
-
-impl Watched {
-    fn lock(&self) -> MutexGuard<'_, Hand> {
-        self.hand.lock().unwrap()
-    }
-}
-
-impl Store for Watched {
-    type File = WatchedFile;
-
-    fn holds_content(&mut self) -> bool {
-        self.inner.holds_content()
-    }
-
-    fn serve(&mut self, transfer: TransferId) {
-        self.inner.serve(transfer);
-    }
-
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
-        self.inner.standing(offer)
-    }
-
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<WatchedFile>, Refusal> {
-        let now = self.lock().step;
-        Ok(match self.inner.begin(offer, place)? {
-            Begun::Fresh(file) => Begun::Fresh(WatchedFile(file, Some(now))),
-            Begun::Partial(file, len) => Begun::Partial(WatchedFile(file, Some(now)), len),
-            Begun::Existing(file, len) => Begun::Existing(WatchedFile(file, None), len),
-        })
-    }
-
-    fn read_at(&mut self, file: &mut WatchedFile, at: u64, to: &mut [u8]) -> io::Result<usize> {
-        self.inner.read_at(&mut file.0, at, to)
-    }
-
-    fn write_at(&mut self, file: &mut WatchedFile, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        self.inner.write_at(&mut file.0, at, bytes)
-    }
-
-    fn write_zeros(&mut self, file: &mut WatchedFile, at: u64, len: u64) -> Result<(), Refusal> {
-        self.inner.write_zeros(&mut file.0, at, len)
-    }
-
-    fn copy_held(&mut self, file: &mut WatchedFile, at: u64, len: u64) -> Result<(), Refusal> {
-        self.inner.copy_held(&mut file.0, at, len)
-    }
-
-    fn commit(&mut self, WatchedFile(file, begun): WatchedFile, commit: Commit) {
-        self.lock().is_committing = true;
-        self.inner.commit(file, commit.clone());
-        self.lock().is_committing = false;
-        let (ticket, ended) =
-            self.inner.poll_committed(Duration::ZERO).expect("without threads it has ended");
-        let ended = ended.map_err(|failed| match failed {
-            Uncommitted::Failed(reason) => Uncommitted::Failed(reason),
-            Uncommitted::Taken { file, rival } => Uncommitted::Taken {
-                file: WatchedFile(file, begun),
-                rival: rival.map(|(rival, len)| (WatchedFile(rival, None), len)),
-            },
-        });
-        if let Ok(committed) = &ended {
-            self.lock().check_receipt(&commit, committed, begun);
-        }
-        self.ended.push((ticket, ended));
-    }
-
-    fn poll_committed(&mut self, _: Duration) -> Option<(Ticket, Ended<WatchedFile>)> {
-        (!self.ended.is_empty()).then(|| self.ended.remove(0))
-    }
-
-    fn suspend(&mut self, file: WatchedFile) {
-        self.inner.suspend(file.0);
-    }
-
-    fn discard(&mut self, file: WatchedFile) {
-        self.inner.discard(file.0);
-    }
-}
-
 /// What is sent: files of up to a few blocks, some of them below a folder, the folder itself, and a link.
 fn sent(dice: &mut Dice) -> Vec<(Meta, Vec<u8>)> {
     let mut sent = Vec::new();
@@ -435,9 +355,13 @@ fn sent(dice: &mut Dice) -> Vec<(Meta, Vec<u8>)> {
         if dice.one_in(4) && number > 0 {
             continue;
         }
-        let len = dice.of(&[0, 5, 1024, 1500, 2058, 4100]);
+        let len = dice.of(&[0, 5, 1024, 1500, 2058, 4100, LARGE]);
         let size = (!dice.one_in(4)).then(|| u64::try_from(len).unwrap());
-        sent.push((Meta::file(rel(name), size), content(number, len)));
+        let mut bytes = content(number, len);
+        if len == LARGE && dice.one_in(2) {
+            hollow(&mut bytes, dice);
+        }
+        sent.push((Meta::file(rel(name), size), bytes));
     }
     if dice.one_in(2) {
         sent.push((Meta::directory(rel("d")), Vec::new()));
@@ -446,6 +370,17 @@ fn sent(dice: &mut Dice) -> Vec<(Meta, Vec<u8>)> {
         sent.push((Meta::symlink(rel("link"), (*b"d/b").into()), Vec::new()));
     }
     sent
+}
+
+/// A file of so many bytes may have holes.
+const LARGE: usize = 12 * room::PAGE;
+
+/// Puts zeros somewhere, which make a hole where nothing else is written.
+fn hollow(bytes: &mut [u8], dice: &mut Dice) {
+    let pages = bytes.len() / room::PAGE;
+    let first = dice.below(pages);
+    let end = first + 1 + dice.below(pages - first);
+    bytes[first * room::PAGE..end * room::PAGE].fill(0);
 }
 
 fn source(sent: &[(Meta, Vec<u8>)]) -> MemorySource {
@@ -462,6 +397,7 @@ fn run(seed: u64) -> u64 {
     fs::create_dir(&root).unwrap();
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("sentinel"), "sentinel").unwrap();
+    let has_holes = room::has_holes(&outside);
     let sent = sent(&mut dice);
     let mut old = BTreeMap::new();
     for (meta, bytes) in sent.iter().filter(|(meta, _)| meta.kind == Kind::File) {
@@ -469,10 +405,14 @@ fn run(seed: u64) -> u64 {
             let mut bytes = bytes.clone();
             if !dice.one_in(3) {
                 bytes.extend_from_slice(b"older");
+                if bytes.len() > LARGE || dice.one_in(4) {
+                    bytes.resize(bytes.len().max(LARGE + dice.below(LARGE)), 0);
+                    hollow(&mut bytes, &mut dice);
+                }
             }
             let path = root.join(meta.path.to_string());
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, &bytes).unwrap();
+            room::write_sparse(&path, &bytes);
             old.insert(meta.path.to_string(), bytes);
         }
     }
@@ -493,6 +433,7 @@ fn run(seed: u64) -> u64 {
         foreign: BTreeMap::new(),
         moved: BTreeMap::new(),
         replaces: existing == Existing::Replace,
+        has_holes,
         step: 0,
         acts: 0,
         at: None,
@@ -524,7 +465,7 @@ fn run(seed: u64) -> u64 {
         let is_flag = matches!(step, Step::RenameNoReplace | Step::RenameExchange);
         if is_flag && !has_flags { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
     });
-    let watched = || Watched { inner: store.clone(), hand: Arc::clone(&hand), ended: Vec::new() };
+    let watched = || Watched::new(&store, &hand);
     let mut pair = Pair::new(&ours, source(&sent), &theirs, watched());
     for _ in 0..dice.below(3) {
         pair.down.cut(u64::try_from(dice.below(6000)).unwrap());
@@ -544,7 +485,11 @@ fn run(seed: u64) -> u64 {
     pair.alice.events.clear();
     let ended = session(&mut pair, &hand);
     let pair::Ended::Closed(sum) = ended.0 else { panic!("{ended:?}") };
-    let hand = hand.lock().unwrap();
+    let mut hand = hand.lock().unwrap();
+    // Its own ends.
+    (hand.foreign, hand.moved) = (BTreeMap::new(), BTreeMap::new());
+    let open = room::open_below(&dir.path().canonicalize().unwrap());
+    assert!(open.is_empty(), "{open:?} are open\n{}", hand.context());
     let count = u64::try_from(sent.len()).unwrap();
     assert_eq!(sum.delivered + sum.refused + sum.skipped, count, "{sum:?}\n{}", hand.context());
     for event in &pair.alice.events {
