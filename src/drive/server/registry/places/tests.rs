@@ -1,28 +1,38 @@
+use std::collections::HashSet;
+
 use super::*;
 
 const BOUNDS: Bounds = Bounds { sessions: 2, waiting: 1, strangers: 1 };
 
-/// Every sequence of seven steps, with what lost connections left and without: the bounds hold, those that wait get
+/// Every sequence of so many steps, with what lost connections left and without: the bounds hold, those that wait get
 /// places in their order, nobody is sent away who has greeted in time, and in the end there is nothing.
+///
+/// Sequences that led to the same go on in the same way, and are followed on once.
 #[test]
 fn places_are_bounded_and_given_in_order_whatever_comes() {
-    fn explore(course: &Course, depth: usize) {
-        if depth == 7 {
-            course.clone().close();
-        } else {
-            for step in 0..7 {
-                let mut course = course.clone();
-                course.step(step);
-                course.plan.push(step);
-                course.check();
-                explore(&course, depth + 1);
-            }
-        }
-    }
     for (sessions, left) in [(2, 0), (1, 1)] {
-        explore(&Course::new(Bounds { sessions, ..BOUNDS }, left), 0);
+        let mut known = HashSet::new();
+        let mut courses = vec![Course::new(Bounds { sessions, ..BOUNDS }, left)];
+        for _ in 0..STEPS {
+            let mut next = Vec::new();
+            for (course, step) in courses.iter().flat_map(|it| (0..8).map(move |step| (it, step))) {
+                let mut course = course.clone();
+                course.plan.push(step);
+                course.step(step);
+                course.check();
+                if known.insert(course.state()) {
+                    course.clone().close();
+                    next.push(course);
+                }
+            }
+            courses = next;
+        }
+        assert!(known.len() > 1000, "{} states", known.len());
     }
 }
+
+/// With more of them, places would no longer be kept, as too many invitations come to nothing.
+const STEPS: usize = 9;
 
 /// Places, with how many lost connections left something.
 #[derive(Clone)]
@@ -95,12 +105,11 @@ impl Course {
                     self.lots = 0;
                 }
             }
-            // The oldest goes, and leaves something if it had a place.
+            // The oldest goes, and leaves something if it had a place. Its stream is not closed yet.
             4 => {
-                let Some((&id, _)) = self.places.connections.first_key_value() else { return };
+                let Some(id) = self.first(|it| it != Stage::Leaving) else { return };
                 self.lots += usize::from(self.places.is_seated(id));
                 self.places.leave(id);
-                self.places.remove(id);
             }
             // One that has greeted was here before.
             5 if self.lots > 0 => {
@@ -109,8 +118,25 @@ impl Course {
                 self.lots -= 1;
             }
             6 => self.now += BORNE,
+            // One that has left is closed.
+            7 => drop(self.first(|it| it == Stage::Leaving).map(|id| self.places.remove(id))),
             _ => {}
         }
+    }
+
+    /// All on which what comes depends, whatever the numbers are that were given and the time.
+    fn state(&self) -> String {
+        let Places { connections, idle, idle_since, is_held_up, .. } = &self.places;
+        let waiting = |number| {
+            let numbers = connections.values().filter_map(Connection::number);
+            numbers.filter(|other| *other < number).count()
+        };
+        let connections: Vec<_> = connections
+            .values()
+            .map(|it| (it.number().map(waiting).ok_or(it.stage), self.now - it.since))
+            .collect();
+        let idle = (*idle > 0).then(|| (idle, self.now - *idle_since));
+        format!("{connections:?} {idle:?} {is_held_up} {}", self.lots)
     }
 
     fn check(&self) {
