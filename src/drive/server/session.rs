@@ -124,7 +124,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
 }
 
 /// How long a sender that has nothing to send keeps its place at least, while others wait for one.
-const QUIET: Duration = Duration::from_secs(60);
+pub(super) const QUIET: Duration = Duration::from_secs(60);
 
 /// Makes the observers of sessions.
 pub(super) struct Observing<F> {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::drive::retry::Retry;
+use crate::drive::server::session::QUIET;
 use crate::store::MemoryStore;
 use crate::types::AbortCode;
 
@@ -57,6 +58,13 @@ const STREAM_TICK: Duration = Duration::from_millis(200);
 
 const HELLO: Duration = Duration::from_secs(10);
 
+/// How often those that offer nothing pass the floor: before they are taken for dead.
+const TURN: Duration = Duration::from_secs(4);
+
+/// How many bytes a greeting has, and a turn in which nothing is said.
+const GREETING: usize = 150;
+const OVER: usize = 25;
+
 struct Guest {
     kind: Kind,
     transfer: TransferId,
@@ -71,7 +79,14 @@ enum Where {
     /// The system has it, and the acceptor was not asked.
     Queued,
     /// Since then.
-    Connected(SessionId, Cancel, Duration, Step),
+    Connected(SessionId, Ear, Duration, Step),
+}
+
+/// By what a session hears of others, and others of it.
+#[derive(Clone, Default)]
+struct Ear {
+    cancel: Cancel,
+    pulse: Pulse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,27 +143,27 @@ impl<'c> Flood<'c> {
         }
         while !self.backlog.is_empty() && self.shared.lock().places.has_room(now) {
             let Some(number) = self.backlog.pop_front() else { break };
-            let (id, cancel) = (SessionId(self.next), Cancel::new());
+            let (id, ear) = (SessionId(self.next), Ear::default());
             self.next += 1;
-            self.shared.enter(id, &cancel, &Pulse::default());
-            self.guests[number].at = Where::Connected(id, cancel, now, Step::New);
+            self.shared.enter(id, &ear.cancel, &ear.pulse);
+            self.guests[number].at = Where::Connected(id, ear, now, Step::New);
         }
         self.most = self.most.max(self.shared.lock().places.count());
         for number in 0..self.guests.len() {
             let guest = &self.guests[number];
-            let Where::Connected(id, cancel, since, step) = &guest.at else { continue };
-            let (id, cancel, since) = (*id, cancel.clone(), *since);
-            let does = if cancel.code() == Some(AbortCode::Stalled) {
+            let Where::Connected(id, ear, since, step) = &guest.at else { continue };
+            let (id, ear, since) = (*id, ear.clone(), *since);
+            let does = if ear.cancel.code() == Some(AbortCode::Stalled) {
                 // It hears so at a tick of its stream.
                 let is_tick = (now - since).as_millis().is_multiple_of(STREAM_TICK.as_millis());
                 if is_tick { Does::Ends } else { Does::Stays(*step) }
             } else {
                 let spent = now - since;
-                self.act(number, id, &cancel, *step, spent)
+                self.act(number, id, &ear, *step, spent)
             };
             let guest = &mut self.guests[number];
             match does {
-                Does::Stays(step) => guest.at = Where::Connected(id, cancel, since, step),
+                Does::Stays(step) => guest.at = Where::Connected(id, ear, since, step),
                 Does::IsServed => return true,
                 Does::Ends => {
                     self.shared.leave(id, None, None, now);
@@ -171,11 +186,15 @@ impl<'c> Flood<'c> {
         &mut self,
         number: usize,
         id: SessionId,
-        cancel: &Cancel,
+        Ear { cancel, pulse }: &Ear,
         step: Step,
         spent: Duration,
     ) -> Does {
         let now = self.now();
+        // Who keeps the floor waits for nobody.
+        if step != Step::Waits {
+            pulse.waits(now);
+        }
         let Guest { kind, transfer, attempt, .. } = &mut self.guests[number];
         let kind = *kind;
         match step {
@@ -185,6 +204,7 @@ impl<'c> Flood<'c> {
             Step::New if kind == Kind::Silent => Does::Ends,
             Step::New => {
                 *attempt += 1;
+                pulse.hears(GREETING);
                 match self.shared.take_over(id, &tests::greeting(*transfer, None), *attempt, now) {
                     Greeted::Begins => self.asks(id, now),
                     _ => Does::Ends,
@@ -192,6 +212,15 @@ impl<'c> Flood<'c> {
             }
             Step::Waits => self.asks(id, now),
             Step::Invited(_) if kind == Kind::Leaves => Does::Ends,
+            Step::Invited(since) if kind == Kind::PassesTheFloor => {
+                let turn = (now - since).as_millis().is_multiple_of(TURN.as_millis());
+                if turn && now > since {
+                    pulse.hears(OVER);
+                }
+                // What its session asks once nothing moved for long.
+                let is_quiet = now - since >= QUIET;
+                if is_quiet && self.shared.yields(id) { Does::Ends } else { Does::Stays(step) }
+            }
             Step::Invited(since) if kind == Kind::Sender && now >= since + ROUND_TRIP => {
                 // It is not waited for here.
                 cancel.cancel();
@@ -213,7 +242,7 @@ impl<'c> Flood<'c> {
 #[test]
 fn sender_is_served_within_two_seconds_whatever_three_hundred_strangers_do() {
     for kind in STRANGERS {
-        for (comes, sessions) in [(0, 8), (370, 1), (1130, 8)] {
+        for (comes, sessions) in [(0, 8), (370, 1), (1130, 8), (70_000, 4)] {
             let comes = Duration::from_millis(comes);
             let clock = Virtual::default();
             let mut flood = Flood::new(&clock, kind, comes, sessions);
