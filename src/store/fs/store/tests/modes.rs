@@ -10,6 +10,22 @@ fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
+/// As what any other program makes there. The umask is that of the process, which tests share.
+#[test]
+fn store_file_and_folder_of_no_offered_mode_have_what_the_umask_leaves() {
+    let mut bench = Bench::new();
+    let (file, folder) = (bench.dir.path().join("file"), bench.dir.path().join("folder"));
+    fs::write(&file, "").unwrap();
+    fs::create_dir(&folder).unwrap();
+    assert_eq!(bench.put("x", Place::Offered, "new"), Ok(Committed::new(rel("x"))));
+    let offer = bench.offer(Meta::directory(rel("d")));
+    let Begun::Fresh(made) = bench.begin(&offer, Place::Offered).unwrap() else { panic!("fresh") };
+    assert!(bench.commit(made, &offer, 0).is_ok());
+    assert_eq!(mode_of(&bench.path("x")), mode_of(&file));
+    assert_eq!(mode_of(&bench.path("d")), mode_of(&folder));
+    assert_eq!(mode_of(&bench.path("x")) & 0o7111, 0, "nobody may run it");
+}
+
 #[test]
 fn store_file_that_replaces_keeps_the_mode_or_what_is_private_of_it() {
     for (old, offered, expected) in [

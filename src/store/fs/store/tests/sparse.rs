@@ -75,6 +75,57 @@ fn zeros_over_a_sparse_partial_take_no_room() {
     bench.store.discard(file);
 }
 
+/// Sizes at which a count of 31 or 32 bits is full, and those beside them.
+#[test]
+fn file_of_two_or_four_gib_is_written_gone_on_with_and_committed_to_its_last_byte() {
+    for size in [1_u64 << 31, 1 << 32].into_iter().flat_map(|size| [size - 1, size, size + 1]) {
+        let mut bench = Bench::new();
+        let offer = bench.offer(Meta::file(rel("x"), Some(size)));
+        let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
+            panic!("nothing has the name")
+        };
+        bench.store.write_zeros(&mut file, 0, size - 1).unwrap();
+        bench.store.write_at(&mut file, size - 1, b"z").unwrap();
+        bench.store.suspend(file);
+        let Begun::Partial(mut file, len) = bench.begin(&offer, Place::Offered).unwrap() else {
+            panic!("it was left")
+        };
+        assert_eq!(len, size);
+        let mut last = [0; 8];
+        let read = bench.store.read_at(&mut file, size - 2, &mut last).unwrap();
+        assert_eq!(&last[..read], b"\0z", "{size}");
+        assert_eq!(bench.commit(file, &offer, size), Ok(Committed::new(rel("x"))), "{size}");
+        assert_eq!(fs::metadata(bench.path("x")).unwrap().len(), size);
+        assert!(allocated(&bench.path("x")) <= MIB, "{size}");
+    }
+}
+
+/// The same from end to end. Its zeros are hashed by both sides, so that it takes seconds.
+#[test]
+fn file_of_exactly_two_gib_arrives_and_of_four_where_there_is_time() {
+    let sizes = if std::env::var_os("HAUL_LONG").is_some() { 1..3 } else { 1..2 };
+    for size in sizes.map(|times| times << 31) {
+        let mut bench = Bench::new();
+        let path = bench.dir.path().join("disk.img");
+        let file = File::create_new(&path).unwrap();
+        file.set_len(size).unwrap();
+        file.write_all_at(b"end", size - 3).unwrap();
+        let (alice, bob) = memory::pipe((1 << 16).try_into().unwrap());
+        let config = Config::default().durability(Durability::Received);
+        let receiver = config.clone();
+        let sent = thread::scope(|scope| {
+            scope.spawn(|| Transfer::new(receiver).receive(&mut bench.store, bob).unwrap());
+            Transfer::new(config).send(&mut FsSource::new([&path]).unwrap(), alice).unwrap()
+        });
+        assert_eq!((sent.delivered, sent.bytes), (1, size));
+        let arrived = File::open(bench.path("disk.img")).unwrap();
+        assert_eq!(arrived.metadata().unwrap().len(), size);
+        let mut end = [0; 4];
+        arrived.read_exact_at(&mut end, size - 4).unwrap();
+        assert_eq!(&end, b"\0end");
+    }
+}
+
 #[test]
 fn sparse_file_that_is_larger_than_the_free_space_is_judged_by_its_data() {
     let mut bench = Bench::new();
