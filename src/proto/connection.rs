@@ -21,7 +21,7 @@ const TIMES: u32 = 2;
 
 /// One connection, as one side sees it.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     speaker: Speaker,
     spoken: Seal,
     heard: Seal,
@@ -72,7 +72,7 @@ impl Consumed {
     }
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(
         config: &Config,
         sender: bool,
@@ -216,7 +216,7 @@ impl Link {
         Ok(Heard::Message { message, payload: frame.payload, len: frame.len })
     }
 
-    /// Takes what [`hear`](Link::hear) gave: it was dealt with.
+    /// Takes what [`hear`](Connection::hear) gave: it was dealt with.
     pub(super) fn take(&mut self, now: Duration, len: usize, name: Option<Name>) {
         if self.heard_preface {
             self.heard.accept();
@@ -232,7 +232,7 @@ impl Link {
 
     /// Judges the peer's greeting, and binds what it says from now on to both greetings.
     ///
-    /// The caller has [`take`](Link::take)n the message before.
+    /// The caller has [`take`](Connection::take)n the message before.
     pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Failure> {
         self.timer.greet();
         let judged = self.judge(&hello);

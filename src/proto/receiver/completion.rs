@@ -92,6 +92,24 @@ impl Receiver {
         }
     }
 
+    /// A block was copied and read, or could not be: whatever it holds now is what the root will be held against.
+    pub(super) fn copied(&mut self, entry: EntryId, index: u64, read: Result<&[u8], Refusal>) {
+        let Some(incoming) = self.entries.get_mut(entry) else { return };
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(reason) => return self.drop_entry(entry, reason),
+        };
+        let Some(block) = incoming.offer.block_size.hash(index, bytes) else {
+            return self.drop_entry(entry, Refusal::Mismatch);
+        };
+        incoming.copying.remove_first();
+        incoming.gain(&block);
+        incoming.reach(0);
+        if incoming.copying.is_empty() {
+            self.commit_if_complete(entry);
+        }
+    }
+
     /// A block was written, or the whole content (which is no `block` of a tree).
     pub(super) fn written(&mut self, entry: EntryId, block: Option<&Hashed>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };

@@ -77,7 +77,7 @@ impl Receiver {
     /// with their files open.
     pub(super) fn read_small_rival(&mut self) -> Option<ReceiveAction> {
         // What is read for a message is answered first.
-        if self.requests.current().is_some() || self.doom.is_some() {
+        if self.requests.current().is_some() || self.closing.is_some() {
             return None;
         }
         let small = self.entries.conflicts().find(|entry| {

@@ -27,9 +27,9 @@ impl Receiver {
         if let Message::Over { waiting } = message {
             // A source that has nothing at the moment is waited for as long as its user likes, if content is to come of it.
             if self.turn.begin(now, waiting) && self.entries.are_incomplete() {
-                self.link.timer().moved(now);
+                self.connection.timer().moved(now);
             }
-            self.link.gain_floor(now);
+            self.connection.gain_floor(now);
             // The greeting is no turn of the session, for neither side.
             if self.turn.has_greeted() {
                 self.totals.turn();
@@ -38,12 +38,12 @@ impl Receiver {
         } else if message == Message::Out
             && self.turn.has_greeted()
             && self.entries.is_empty()
-            && self.doom.is_none()
+            && self.closing.is_none()
         {
             self.pass_over(None);
             self.state = Ok(State::Closed);
         } else {
-            self.doom.get_or_insert((misplaced, now));
+            self.closing.get_or_insert((misplaced, now));
             if message == Message::Out {
                 // Nothing follows: the sender is told at once.
                 self.state = Ok(State::Speaking);
@@ -55,10 +55,10 @@ impl Receiver {
     fn meet(&mut self, now: Duration, hello: Hello) {
         let (transfer, attempt) = (hello.transfer, hello.attempt);
         self.state = Ok(State::Listening);
-        match self.link.meet(hello) {
+        match self.connection.meet(hello) {
             Ok(version) => self.tell(Event::Greeted { transfer, attempt, version }),
             // The sender learns of it with the floor: greeting, `Over` and `Abort` are the same in all versions.
-            Err(failure) => self.doom = Some((failure, now)),
+            Err(failure) => self.closing = Some((failure, now)),
         }
     }
 

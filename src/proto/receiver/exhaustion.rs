@@ -29,7 +29,7 @@ impl Receiver {
         }
         let since = self.requests.current().map_or(self.turn.began(), Current::since);
         self.requests.clear_tasks();
-        self.doom.get_or_insert((Failure::Ended(AbortCode::Exhausted), since));
+        self.closing.get_or_insert((Failure::Ended(AbortCode::Exhausted), since));
     }
 
     /// Begins a file whose content was asked for without anything open, now that some of it has come.

@@ -76,7 +76,7 @@ impl Receiver {
             // What is to be begun, now or once there is a descriptor, was closed for that; also where the session ends
             // as there is none.
             let is_due = self.state.is_err()
-                || self.doom.is_some()
+                || self.closing.is_some()
                 || self.requests.is_to_begin(entry)
                 || matches!(self.requests.outstanding(),
                     Some(Outstanding::Begin { entry: begun, .. }) if begun == entry)

@@ -41,7 +41,6 @@ mod commits;
 mod completion;
 mod conflict;
 mod content;
-mod copies;
 mod descriptors;
 mod dispatch;
 mod entries;
@@ -72,7 +71,7 @@ use self::requests::{Content, Current, Outstanding, Requests, Task};
 use self::suspended::Suspended;
 use self::turn::Turn;
 use super::Consumed;
-use super::connection::Link;
+use super::connection::Connection;
 use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use crate::config::Config;
@@ -104,13 +103,13 @@ pub(super) use crate::types::Found;
 #[derive(Debug)]
 pub struct Receiver {
     config: Config,
-    link: Link,
+    connection: Connection,
     state: Result<State, Failure>,
     entries: Entries,
     requests: Requests,
     outbox: Outbox,
-    /// What ends the session once the sender has spoken out, and since when.
-    doom: Option<(Failure, Duration)>,
+    /// Set once the session is bound to fail, with the time of that. The sender's turn is drained before the failure is reported.
+    closing: Option<(Failure, Duration)>,
     turn: Turn,
     commits: Commits,
     suspended: Suspended,
@@ -131,13 +130,13 @@ impl Receiver {
     #[must_use]
     pub fn new(config: Config, nonce: [u8; 16], now: Duration) -> Self {
         Self {
-            link: Link::new(&config, false, TransferId::new([0; 16]), 0, nonce, now),
+            connection: Connection::new(&config, false, TransferId::new([0; 16]), 0, nonce, now),
             state: Ok(State::AwaitHello),
             config,
             entries: Entries::default(),
             requests: Requests::default(),
             outbox: Outbox::default(),
-            doom: None,
+            closing: None,
             turn: Turn::new(now),
             commits: Commits::new(nonce),
             suspended: Suspended::default(),
@@ -148,30 +147,30 @@ impl Receiver {
     /// Says in the greeting that the store holds files already, so that small ones are offered by their hash before
     /// their content travels. It has an effect before the first turn only.
     pub fn prefer_roots(&mut self) {
-        self.link.prefer_roots();
+        self.connection.prefer_roots();
     }
 
     /// Says in the greeting that the store can [look](crate::store::Store::standing) at sizes and times, so that a sender
     /// that wants to may ask about these alone. It has an effect before the first turn only.
     pub fn compare_times(&mut self) {
-        self.link.compare_times();
+        self.connection.compare_times();
     }
 
     /// Binds the session to its channel, as [`Sender::bind`](super::Sender::bind) does. It has an effect before the first input
     /// only, and the sender owes the same.
     pub fn bind(&mut self, binding: [u8; 32]) {
-        self.link.bind(binding);
+        self.connection.bind(binding);
     }
 
     /// Proves in the greeting to have a secret, to a sender that asks for it. It has an effect before the first turn only.
     pub fn prove(&mut self, proof: [u8; 32]) {
-        self.link.prove(proof);
+        self.connection.prove(proof);
     }
 
     /// What the sender has proved in its greeting, if it came with a proof.
     #[must_use]
     pub fn peer_proof(&self) -> Option<[u8; 32]> {
-        self.link.peer_proof()
+        self.connection.peer_proof()
     }
 
     /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
@@ -184,7 +183,7 @@ impl Receiver {
         let is_listening = matches!(self.state, Ok(State::AwaitHello | State::Listening));
         if is_listening && !matches!(polled, Ok(ReceiveAction::Await { .. })) {
             // The time that this takes is not the sender's.
-            self.link.timer().pause(now);
+            self.connection.timer().pause(now);
         }
         polled
     }
@@ -229,7 +228,7 @@ impl Receiver {
                 if let Ok(step) = &heard
                     && !matches!(step, Step::Consumed(_))
                 {
-                    self.link.timer().pause(now);
+                    self.connection.timer().pause(now);
                 }
                 heard.map_err(|failure| self.fail(failure))
             }
@@ -330,7 +329,7 @@ impl Receiver {
     pub fn end(&mut self, now: Duration, code: AbortCode) {
         let failure =
             if code == AbortCode::Cancelled { Failure::Cancelled } else { Failure::Ended(code) };
-        self.doom.get_or_insert((failure, now));
+        self.closing.get_or_insert((failure, now));
     }
 
     /// Whether to keep the floor when it has it: the sender hears the greeting, and from then on heartbeats alone, and waits.
@@ -369,7 +368,7 @@ impl Receiver {
     /// The transfer and the attempt that the sender named, once it has greeted.
     #[must_use]
     pub fn transfer(&self) -> Option<(TransferId, u32)> {
-        self.link.peer().map(|hello| (hello.transfer, hello.attempt))
+        self.connection.peer().map(|hello| (hello.transfer, hello.attempt))
     }
 
     /// The sum so far.

@@ -72,7 +72,7 @@ impl Receiver {
         }
         // By its root alone, a file is offered that would fit inside the offer.
         let is_small = wire.size.is_some_and(|size| (1..=wire.block_size.bytes()).contains(&size));
-        let may_ask = self.link.compares_times() && is_file && wire.root.is_none();
+        let may_ask = self.connection.compares_times() && is_file && wire.root.is_none();
         let has_time = wire.size.is_some() && wire.modified.is_some();
         payload == 0
             && (!wire.by_time || (may_ask && has_time))

@@ -16,21 +16,21 @@ impl Receiver {
             return self.work(now, input, false);
         }
         let consumed = |len| Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
-        match self.link.hear(now, input)? {
+        match self.connection.hear(now, input)? {
             Heard::Incomplete { needed } => Ok(Step::Consumed(Consumed { bytes: 0, needed })),
             Heard::Skip { len } => {
-                self.link.take(now, len, None);
+                self.connection.take(now, len, None);
                 consumed(len)
             }
             Heard::Broken { error, .. } if self.state == Ok(State::AwaitHello) => Err(error.into()),
             Heard::Broken { error, len } => {
-                self.link.take(now, len, None);
-                self.doom.get_or_insert((error.into(), now));
+                self.connection.take(now, len, None);
+                self.closing.get_or_insert((error.into(), now));
                 consumed(len)
             }
             Heard::Message { message, len, .. } if steers(message.name()) => {
                 self.outbox.acknowledge();
-                self.link.take(now, len, Some(message.name()));
+                self.connection.take(now, len, Some(message.name()));
                 self.control(now, message)?;
                 consumed(len)
             }
@@ -56,13 +56,13 @@ impl Receiver {
         }
         if !self.turn.has_greeted() && kind != Name::Heartbeat {
             // The sender's first turn is its greeting.
-            self.doom.get_or_insert((ProtocolError::Unexpected { kind }.into(), now));
+            self.closing.get_or_insert((ProtocolError::Unexpected { kind }.into(), now));
         }
-        if self.doom.is_none()
+        if self.closing.is_none()
             && let Err(error) = self.dispatch(message, payload)
         {
             self.requests.clear_tasks();
-            self.doom = Some((error.into(), now));
+            self.closing = Some((error.into(), now));
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Receiver {
             }
         }
         let Some(current) = self.requests.finish() else { return Err(Misuse::AnswerDue.into()) };
-        self.link.take(now, current.len, Some(current.name));
+        self.connection.take(now, current.len, Some(current.name));
         self.note_progress(now);
         Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
     }

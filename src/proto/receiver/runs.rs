@@ -1,4 +1,9 @@
-//! Runs of blocks.
+//! Blocks of a file that will be replaced which the sender called the same: they are copied to their place with the floor.
+//!
+//! It is not known before how many they are: all of a file may be called the same before its last block differs. So they are
+//! copied block by block between heartbeats, like all that takes the receiver long, and read again once they are at their place:
+//! the file that they come from may have changed since it was hashed. Until then they count as known, as what was called
+//! the same does, and not as verified.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

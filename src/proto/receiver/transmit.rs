@@ -20,15 +20,15 @@ impl Receiver {
         out: &mut Vec<u8>,
     ) -> Result<ReceiveAction, Failure> {
         if self.turn.greet() {
-            self.link.greet(now, out)?;
+            self.connection.greet(now, out)?;
         }
-        if let Some((failure, _)) = self.doom {
+        if let Some((failure, _)) = self.closing {
             if let Some(code) = failure.abort_code() {
-                self.link.say(now, &Message::Abort { code }, out)?;
+                self.connection.say(now, &Message::Abort { code }, out)?;
             }
             return Err(failure);
         }
-        if now >= self.link.heartbeat_due() {
+        if now >= self.connection.heartbeat_due() {
             let reading = matches!(self.requests.outstanding(), Some(Outstanding::Read { .. }));
             let reads = reading || self.entries.conflicts().len() > 0;
             let busy = self.commits() > 0 && !reads;
@@ -37,13 +37,13 @@ impl Receiver {
                 true => Activity::Syncing,
                 false => Activity::Verifying,
             };
-            self.link.say(now, &Message::Heartbeat { activity }, out)?;
+            self.connection.say(now, &Message::Heartbeat { activity }, out)?;
         }
         if self.turn.keeps_floor() {
-            return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+            return Ok(ReceiveAction::AwaitCommit { until: self.connection.heartbeat_due() });
         }
         if self.commits.is_awaited() {
-            return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+            return Ok(ReceiveAction::AwaitCommit { until: self.connection.heartbeat_due() });
         }
         if self.requests.outstanding().is_none()
             && let Some((entry, place)) = self.entries.next_postponed()
@@ -59,7 +59,7 @@ impl Receiver {
         let is_late = now.saturating_sub(self.turn.began()) >= self.config.turn.max_time;
         loop {
             self.say_queued(now, out)?;
-            if !self.link.may_say() {
+            if !self.connection.may_say() {
                 // The rest is said in the next turn.
                 return self.pass(now, out);
             }
@@ -82,7 +82,7 @@ impl Receiver {
             return Ok(action);
         }
         if is_due && self.commits.count_of_entries() > self.suspended.commits() as usize {
-            return Ok(ReceiveAction::AwaitCommit { until: self.link.heartbeat_due() });
+            return Ok(ReceiveAction::AwaitCommit { until: self.connection.heartbeat_due() });
         }
         if self.turn.owes_answer()
             && let Some(action) = self.copy_late()
@@ -95,17 +95,17 @@ impl Receiver {
         if self.turn.owes_answer() {
             // Each side would wait for the other for ever (T-5).
             let failure = Failure::from(ProtocolError::WaitsForNothing);
-            self.link.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
+            self.connection.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
             return Err(failure);
         }
         self.pass(now, out)
     }
 
     pub(super) fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
-        while self.link.may_say()
+        while self.connection.may_say()
             && let Some(message) = self.outbox.pop()
         {
-            self.link.say(now, &message, out)?;
+            self.connection.say(now, &message, out)?;
             if matches!(message, Message::Have { .. } | Message::Kept { .. }) {
                 self.turn.say(Said::Advance);
             } else if let Message::Changed { entry } = message {
@@ -129,7 +129,7 @@ impl Receiver {
             return self.read_again();
         }
         // A piece is one message, and must not make a short turn long.
-        let most = usize::try_from(self.link.turn_limit() / HASH).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.connection.turn_limit() / HASH).unwrap_or(usize::MAX);
         let mut read = None;
         for (entry, incoming) in self.entries.reportable() {
             // A sender that can go on gets the floor back in time. One that cannot, before the end, waits for what is said below.
@@ -183,6 +183,17 @@ impl Receiver {
         self.read(entry, offset, len, what)
     }
 
+    /// A block to copy, whatever the time: there is nothing else that a sender which waits could be told.
+    pub(super) fn copy_late(&mut self) -> Option<ReceiveAction> {
+        let next = self.entries.iter().find_map(|(entry, incoming)| {
+            let index = incoming.copying.first()?;
+            let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
+            Some((entry, offset, usize::try_from(len).ok()?))
+        });
+        let (entry, offset, len) = next?;
+        self.read(entry, offset, len, Content::Replaced)
+    }
+
     /// Asks for damaged blocks again, and says what is kept.
     pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         let limit = self.config.limits.repairs;
@@ -204,10 +215,10 @@ impl Receiver {
                 continue;
             }
             let blocks = incoming.missing(RANGES_MAX, self.turn.is_waited_for());
-            if !blocks.is_empty() && self.link.may_say() {
+            if !blocks.is_empty() && self.connection.may_say() {
                 incoming.repairs = incoming.repairs.saturating_add(1);
                 if incoming.repairs > limit {
-                    self.link.say(now, &Message::Abort { code: AbortCode::Damaged }, out)?;
+                    self.connection.say(now, &Message::Abort { code: AbortCode::Damaged }, out)?;
                     return Err(Damage::TooOften { entry, rounds: limit }.into());
                 }
                 let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
@@ -215,12 +226,12 @@ impl Receiver {
                 incoming.asked = count;
                 let event = Event::Repairing { entry, blocks: count };
                 self.requests.tell(event);
-                self.link.say(now, &Message::Missing { entry, blocks }, out)?;
+                self.connection.say(now, &Message::Missing { entry, blocks }, out)?;
                 self.turn.say(Said::Advance);
             }
-            if self.link.may_say() && std::mem::take(&mut incoming.gained) {
+            if self.connection.may_say() && std::mem::take(&mut incoming.gained) {
                 let blocks: Vec<_> = incoming.known().into_iter().take(RANGES_MAX).collect();
-                self.link.say(now, &Message::Kept { entry, blocks }, out)?;
+                self.connection.say(now, &Message::Kept { entry, blocks }, out)?;
                 self.turn.say(Said::Advance);
             }
         }
@@ -233,9 +244,9 @@ impl Receiver {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Result<ReceiveAction, Failure> {
-        self.link.say(now, &Message::Over { waiting: true }, out)?;
+        self.connection.say(now, &Message::Over { waiting: true }, out)?;
         let moves = self.has_moved();
-        self.link.pass(now, moves);
+        self.connection.pass(now, moves);
         self.state = Ok(State::Listening);
         match self.requests.pop() {
             Some(action) => Ok(action),

@@ -17,7 +17,7 @@ impl Receiver {
     ///
     /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
     pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
-        let taken = self.link.timer().take(now, bytes as u64);
+        let taken = self.connection.timer().take(now, bytes as u64);
         taken.map_err(|stall| self.fail(stall.into()))
     }
 
@@ -27,14 +27,14 @@ impl Receiver {
     ///
     /// [`Failure::Stalled`] if that has been so for longer than the deadline.
     pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
-        let blocked = self.link.timer().check_blocked(now);
+        let blocked = self.connection.timer().check_blocked(now);
         blocked.map_err(|stall| self.fail(stall.into()))
     }
 
     /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
     /// not the peer's.
     pub fn handle_write_resumed(&mut self, now: Duration) {
-        self.link.timer().resume(now);
+        self.connection.timer().resume(now);
     }
 
     /// Since when the sender has moved nothing, though it waited for nothing: its source has nothing at the moment, or it says
@@ -56,7 +56,7 @@ impl Receiver {
     /// Begins the wait for something that moves an entry anew, if something did.
     pub(super) fn note_progress(&mut self, now: Duration) {
         if self.has_moved() {
-            self.link.timer().moved(now);
+            self.connection.timer().moved(now);
         }
     }
 
@@ -67,15 +67,15 @@ impl Receiver {
         let is_short = self.commits.is_awaited();
         let is_full = self.commits() >= self.config.limits.commits.max(1);
         let mut until = if is_short || is_full {
-            self.link.timer().check_pause(now)?
+            self.connection.timer().check_pause(now)?
         } else if self.requests.current().is_some() {
             // Once its work is done, whatever time that took, the sender is listened to.
-            let due = self.link.timer().check_pause(now);
+            let due = self.connection.timer().check_pause(now);
             due.unwrap_or(now.saturating_add(Deadlines::HEARTBEAT))
         } else {
-            self.link.check(now)?
+            self.connection.check(now)?
         };
-        if let Some((failure, since)) = self.doom {
+        if let Some((failure, since)) = self.closing {
             let end = since.saturating_add(self.config.deadlines.drain);
             // Before the sender has greeted there is nobody to tell; one that is turned away is waited for.
             let is_untold = self.state == Ok(State::AwaitHello);

@@ -15,15 +15,15 @@ use crate::types::{
 
 impl Sender {
     pub(super) fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {
-        match self.link.hear(now, input)? {
+        match self.connection.hear(now, input)? {
             Heard::Incomplete { needed } => Ok(Consumed { bytes: 0, needed }),
             Heard::Skip { len } => {
-                self.link.take(now, len, None);
+                self.connection.take(now, len, None);
                 Ok(Consumed { bytes: len, needed: 0 })
             }
             Heard::Broken { error, .. } => Err(error.into()),
             Heard::Message { message, len, .. } => {
-                self.link.take(now, len, Some(message.name()));
+                self.connection.take(now, len, Some(message.name()));
                 self.dispatch(now, message)?;
                 Ok(Consumed { bytes: len, needed: 0 })
             }
@@ -77,9 +77,9 @@ impl Sender {
             }
             Message::Over { .. } => {
                 self.state = Ok(State::Speaking);
-                let (written, answered) = self.link.timer().answer();
+                let (written, answered) = self.connection.timer().answer();
                 self.turn.begin(now, written, answered);
-                self.link.gain_floor(now);
+                self.connection.gain_floor(now);
             }
             Message::Abort { code } => return Err(Failure::Aborted(code)),
             Message::Heartbeat { activity } => {
@@ -87,7 +87,7 @@ impl Sender {
                     && let Some(is_new) = self.checks.take()
                 {
                     self.totals.hash(is_new.into());
-                    self.link.timer().moved(now);
+                    self.connection.timer().moved(now);
                 }
                 self.requests.tell(Event::Waiting { activity });
             }
@@ -191,17 +191,17 @@ impl Sender {
     /// The receiver said something that moves an entry. How often it can do so is bounded for each.
     fn is_answered(&mut self, now: Duration) {
         self.turn.answer();
-        self.link.timer().moved(now);
+        self.connection.timer().moved(now);
     }
 
     pub(super) fn meet(&mut self, hello: Hello) -> Result<(), Failure> {
         let (block, turn) = (hello.block, hello.turn_bytes);
-        let (transfer, attempt) = self.link.ours();
-        let version = self.link.meet(hello)?;
+        let (transfer, attempt) = self.connection.ours();
+        let version = self.connection.meet(hello)?;
         self.entries.limit_blocks(block);
-        self.roots.prefer(self.link.peer_prefers_roots());
+        self.roots.prefer(self.connection.peer_prefers_roots());
         self.turn.limit(turn);
-        self.turn.limit(self.link.turn_limit());
+        self.turn.limit(self.connection.turn_limit());
         self.state = Ok(State::Listening);
         self.requests.tell(Event::Greeted { transfer, attempt, version });
         Ok(())

@@ -43,7 +43,7 @@ use self::entries::Entries;
 use self::requests::{Asked, Requests};
 use self::roots::Roots;
 use self::turn::Turn;
-use super::connection::{Consumed, Link};
+use super::connection::{Connection, Consumed};
 use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use super::wire::message::Message;
@@ -64,11 +64,10 @@ pub use self::action::SendAction;
 #[derive(Debug)]
 pub struct Sender {
     config: Config,
-    link: Link,
+    connection: Connection,
     state: Result<State, Failure>,
-    cancelled: bool,
-    /// Why this side ends the session once it has the floor.
-    ending: Option<AbortCode>,
+    /// Set once this side ends the session. The receiver's turn is drained before that is said, unless a user cancelled.
+    closing: Option<Failure>,
     entries: Entries,
     /// What is to be said before anything else.
     outbox: VecDeque<Message>,
@@ -95,10 +94,9 @@ impl Sender {
     #[must_use]
     pub fn new(config: Config, transfer: TransferId, nonce: [u8; 16], now: Duration) -> Self {
         Self {
-            link: Link::new(&config, true, transfer, 1, nonce, now),
+            connection: Connection::new(&config, true, transfer, 1, nonce, now),
             state: Ok(State::Greeting),
-            cancelled: false,
-            ending: None,
+            closing: None,
             entries: Entries::new(config.block_size),
             outbox: VecDeque::new(),
             turn: Turn::new(&config.turn),
@@ -118,13 +116,13 @@ impl Sender {
         nonce: [u8; 16],
         now: Duration,
     ) {
-        self.link = Link::new(&self.config, true, transfer, attempt, nonce, now);
+        self.connection = Connection::new(&self.config, true, transfer, attempt, nonce, now);
         self.state = Ok(State::Greeting);
         self.entries.reconnect(self.config.block_size);
         self.outbox.clear();
         self.turn = Turn::new(&self.config.turn);
         self.requests.reconnect();
-        self.ending = None;
+        self.closing = self.closing.filter(|failure| *failure == Failure::Cancelled);
         self.checks.reconnect();
     }
 
@@ -132,19 +130,19 @@ impl Sender {
     /// the peer by its channel to be true of whom it talks to. It has an effect before the first [`poll`](Sender::poll) of a
     /// connection only, and the receiver owes the same.
     pub fn bind(&mut self, binding: [u8; 32]) {
-        self.link.bind(binding);
+        self.connection.bind(binding);
     }
 
     /// Proves in the greeting to have a secret, to a receiver that asks for it. It has an effect before the first
     /// [`poll`](Sender::poll) of a connection only.
     pub fn prove(&mut self, proof: [u8; 32]) {
-        self.link.prove(proof);
+        self.connection.prove(proof);
     }
 
     /// What the receiver has proved in its greeting, if it came with a proof.
     #[must_use]
     pub fn peer_proof(&self) -> Option<[u8; 32]> {
-        self.link.peer_proof()
+        self.connection.peer_proof()
     }
 
     /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
@@ -158,7 +156,9 @@ impl Sender {
         }
         let polled = match self.state? {
             State::Greeting => self.greet(now, out),
-            State::AwaitHello | State::Listening if self.cancelled => Err(Failure::Cancelled),
+            State::AwaitHello | State::Listening if self.closing == Some(Failure::Cancelled) => {
+                Err(Failure::Cancelled)
+            }
             State::AwaitHello | State::Listening => self.await_input(now),
             State::Speaking => self.speak(now, out),
             State::Closed => Ok(SendAction::Closed(self.totals.summary())),
@@ -290,7 +290,7 @@ impl Sender {
     ///
     /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
     pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
-        let taken = self.link.timer().take(now, bytes as u64);
+        let taken = self.connection.timer().take(now, bytes as u64);
         taken.map_err(|stall| self.fail(stall.into()))
     }
 
@@ -300,24 +300,24 @@ impl Sender {
     ///
     /// [`Failure::Stalled`] if that has been so for longer than the deadline.
     pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
-        let blocked = self.link.timer().check_blocked(now);
+        let blocked = self.connection.timer().check_blocked(now);
         blocked.map_err(|stall| self.fail(stall.into()))
     }
 
     /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
     /// not the peer's.
     pub fn handle_write_resumed(&mut self, now: Duration) {
-        self.link.timer().resume(now);
+        self.connection.timer().resume(now);
     }
 
     /// Stops the transfer: at once if the peer has the floor, else after telling it.
     pub fn cancel(&mut self) {
-        self.cancelled = true;
+        self.closing = Some(Failure::Cancelled);
     }
 
     /// Ends the session for a reason of this side: the receiver is heard out to the end of its turn, and told.
     pub fn end(&mut self, code: AbortCode) {
-        self.ending.get_or_insert(code);
+        self.closing.get_or_insert(Failure::Ended(code));
     }
 
     /// Whether the session is over, well or not.

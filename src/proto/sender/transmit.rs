@@ -18,15 +18,15 @@ impl Sender {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Result<SendAction, Failure> {
-        self.link.greet(now, out)?;
-        self.link.say(now, &Message::Over { waiting: true }, out)?;
-        self.link.pass(now, false);
+        self.connection.greet(now, out)?;
+        self.connection.say(now, &Message::Over { waiting: true }, out)?;
+        self.connection.pass(now, false);
         self.state = Ok(State::AwaitHello);
         self.await_input(now)
     }
 
     pub(super) fn await_input(&mut self, now: Duration) -> Result<SendAction, Failure> {
-        Ok(SendAction::Await { until: self.link.check(now)? })
+        Ok(SendAction::Await { until: self.connection.check(now)? })
     }
 
     pub(super) fn speak(
@@ -34,27 +34,25 @@ impl Sender {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Result<SendAction, Failure> {
-        if self.cancelled {
-            self.link.say(now, &Message::Abort { code: AbortCode::Cancelled }, out)?;
-            return Err(Failure::Cancelled);
-        }
-        if let Some(code) = self.ending {
-            self.link.say(now, &Message::Abort { code }, out)?;
-            return Err(Failure::Ended(code));
+        if let Some(failure) = self.closing {
+            if let Some(code) = failure.abort_code() {
+                self.connection.say(now, &Message::Abort { code }, out)?;
+            }
+            return Err(failure);
         }
         if self.turn.is_unanswered() {
             let failure = Failure::from(ProtocolError::Unexpected { kind: Name::Over });
-            self.link.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
+            self.connection.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
             return Err(failure);
         }
-        while self.link.may_say()
+        while self.connection.may_say()
             && let Some(message) = self.outbox.pop_front()
         {
-            let said = self.link.say(now, &message, out)?;
+            let said = self.connection.say(now, &message, out)?;
             self.turn.spend(said);
         }
-        if now >= self.link.heartbeat_due() {
-            self.link.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
+        if now >= self.connection.heartbeat_due() {
+            self.connection.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
         }
         if !self.outbox.is_empty() {
             return self.pass(now, false, out);
@@ -78,7 +76,7 @@ impl Sender {
             return Ok(action);
         }
         if self.entries.are_settled() {
-            self.link.say(now, &Message::Out, out)?;
+            self.connection.say(now, &Message::Out, out)?;
             self.state = Ok(State::Closed);
             return Ok(SendAction::Closed(self.totals.summary()));
         }
@@ -87,7 +85,7 @@ impl Sender {
 
     /// Whether another entry may be offered within what both sides take.
     pub(super) fn may_offer(&self) -> bool {
-        self.link.peer().is_some_and(|peer| self.entries.may_offer(peer, &self.config.limits))
+        self.connection.peer().is_some_and(|peer| self.entries.may_offer(peer, &self.config.limits))
     }
 
     /// Offers the next entry, or asks for one.
@@ -100,7 +98,7 @@ impl Sender {
             return Ok(Some(self.requests.ask(Asked::NextEntry)));
         };
         let asks = self.config.unchanged == Unchanged::ByTime
-            && self.link.peer_compares_times()
+            && self.connection.peer_compares_times()
             && outgoing.may_ask();
         if outgoing.meta.kind == Kind::File && outgoing.is_inline() && !asks {
             let len = usize::try_from(outgoing.meta.size.unwrap_or(0)).unwrap_or(usize::MAX);
@@ -121,7 +119,7 @@ impl Sender {
         }
         let offer = outgoing.offer(entry, carries);
         self.entries.offer(entry, is_file && !asks);
-        let said = self.link.say(now, &Message::Offer(offer), out)?;
+        let said = self.connection.say(now, &Message::Offer(offer), out)?;
         self.turn.spend(said);
         Ok(None)
     }
@@ -140,7 +138,8 @@ impl Sender {
                 Step::Read { index } => {
                     let place = outgoing.place(index).ok_or(Misuse::TooMuch)?;
                     // What is said of the blocks before this one must fit into the turn with it.
-                    if outgoing.run.is_some() && !self.link.may_say_after(BLOCK_HEAD, place.1) {
+                    if outgoing.run.is_some() && !self.connection.may_say_after(BLOCK_HEAD, place.1)
+                    {
                         self.say_run(now, entry, out)?;
                         continue;
                     }
@@ -159,7 +158,7 @@ impl Sender {
                     let root = outgoing.claim();
                     self.checks.expect(outgoing.blocks(), outgoing.new_blocks(Said::Root));
                     self.entries.park_first();
-                    let said = self.link.say(now, &Message::Claim { entry, root }, out)?;
+                    let said = self.connection.say(now, &Message::Claim { entry, root }, out)?;
                     self.turn.spend(said);
                 }
                 Step::Park | Step::End if outgoing.run.is_some() => {
@@ -176,7 +175,7 @@ impl Sender {
                     self.checks.expect(outgoing.blocks(), outgoing.new_blocks(Said::End));
                     self.entries.park_first();
                     let end = Message::End { entry, size, root };
-                    let said = self.link.say(now, &end, out)?;
+                    let said = self.connection.say(now, &end, out)?;
                     self.turn.spend(said);
                 }
             }
@@ -192,18 +191,18 @@ impl Sender {
         out: &mut Vec<u8>,
     ) -> Result<SendAction, Failure> {
         for entry in self.entries.ready() {
-            if self.link.may_say() {
+            if self.connection.may_say() {
                 self.say_run(now, entry, out)?;
             }
         }
-        if self.turn.take_starved() && self.link.is_silent() {
+        if self.turn.take_starved() && self.connection.is_silent() {
             // A turn without a word would not be told from one of a peer that only keeps the session.
-            self.link.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
+            self.connection.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
         }
         // What it says moves an entry: an offer, content, an end. To say nothing does not.
-        let moves = self.link.has_said();
-        self.link.say(now, &Message::Over { waiting }, out)?;
-        self.link.pass(now, moves);
+        let moves = self.connection.has_said();
+        self.connection.say(now, &Message::Over { waiting }, out)?;
+        self.connection.pass(now, moves);
         self.turn.pass(waiting);
         self.totals.turn();
         self.state = Ok(State::Listening);
@@ -219,7 +218,7 @@ impl Sender {
     ) -> Result<(), Failure> {
         let run = self.entries.get_mut(entry).and_then(|outgoing| outgoing.run.take());
         if let Some(run) = run {
-            let said = self.link.say(now, &message_of(entry, run), out)?;
+            let said = self.connection.say(now, &message_of(entry, run), out)?;
             self.turn.spend(said);
         }
         Ok(())
@@ -323,7 +322,7 @@ impl Sender {
     ) -> Result<(), Failure> {
         let place = head.get_mut(HEADER..HEADER.saturating_add(control.len()));
         place.ok_or(Misuse::TooMuch)?.copy_from_slice(control);
-        self.link.seal(now, name, head, payload)?;
+        self.connection.seal(now, name, head, payload)?;
         self.turn.spend(head.len().saturating_add(payload));
         Ok(())
     }

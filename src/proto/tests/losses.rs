@@ -119,15 +119,15 @@ pub(super) fn check(pair: &Pair, scene: &Scene, what: &impl Fn() -> String) {
 /// A hash of all that a lost connection leaves behind, and of what the checks ask for.
 pub(super) fn left(pair: &Pair) -> u64 {
     let mut hasher = DefaultHasher::new();
-    // A machine's link dies with its connection, save that the receiver remembers whose it was.
-    let without_link = |machine: String| {
-        let start = machine.find("link: Link {").expect("a machine has a link");
+    // A machine's side of its connection dies with it, save that the receiver remembers whose it was.
+    let without_connection = |machine: String| {
+        let start = machine.find("connection: Connection {").expect("a machine has a connection");
         let len = machine[start..].find(", state: ").expect("its state stands behind");
         (machine[..start].to_owned(), machine[start + len..].to_owned())
     };
-    without_link(format!("{:?}", pair.sender)).hash(&mut hasher);
+    without_connection(format!("{:?}", pair.sender)).hash(&mut hasher);
     for receiver in [Some(&pair.receiver), pair.former.as_ref()].into_iter().flatten() {
-        without_link(format!("{receiver:?}")).hash(&mut hasher);
+        without_connection(format!("{receiver:?}")).hash(&mut hasher);
         receiver.transfer().hash(&mut hasher);
     }
     // Without `..`: what is added to these is thought of here.
