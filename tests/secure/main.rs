@@ -4,6 +4,7 @@
 
 mod admission;
 mod attacks;
+mod handshake;
 
 use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;

@@ -1,0 +1,156 @@
+//! The handshake: what it costs, and what those come to who never end it.
+
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use haul::drive::AllowList;
+use haul::store::{MemorySource, MemoryStore};
+use haul::transport::memory::{self, Pipe};
+use haul::transport::secure::{Expect, Secure, SecureStream};
+use haul::{Acceptor, Connector, Retry, Server, Transfer};
+
+use super::admission::{send, serving};
+use super::{config, content, key, name, network};
+
+/// Counts how often something is heard after something was said: round trips.
+struct Counted {
+    inner: Pipe,
+    has_said: AtomicBool,
+    trips: Arc<AtomicUsize>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if self.has_said.swap(false, Ordering::Relaxed) {
+            self.trips.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.has_said.store(true, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+struct Counting<C>(C, Arc<AtomicUsize>);
+
+impl<C: Connector<Stream = Pipe>> Connector for Counting<C> {
+    type Stream = Counted;
+
+    fn connect(&mut self) -> io::Result<Counted> {
+        let (inner, has_said) = (self.0.connect()?, AtomicBool::new(false));
+        Ok(Counted { inner, has_said, trips: Arc::clone(&self.1) })
+    }
+}
+
+fn send_by(mut connector: impl Connector) {
+    let mut source = MemorySource::new().file(name(0), content(0));
+    let mut transfer = Transfer::new(config()).retry(Retry::never());
+    let sent = transfer.send_via(&mut source, &mut connector);
+    assert!(sent.is_ok_and(|summary| summary.delivered == 1));
+}
+
+#[test]
+fn handshake_costs_one_round_trip_more_than_a_greeting_in_clear() {
+    let (bob, trips) = (key(), [(); 2].map(|()| Arc::<AtomicUsize>::default()));
+    let expect = Expect::key(bob.public());
+    serving(
+        &bob,
+        MemoryStore::new(),
+        |_: &haul::Greeting| true,
+        |connector| {
+            let counting = Counting(connector, Arc::clone(&trips[0]));
+            send_by(Secure::dial(counting, &key(), expect).expect("the key is good"));
+        },
+    );
+    let capacity = NonZeroUsize::new(16 * 1024).expect("it is not zero");
+    let (connector, acceptor) = memory::network(capacity);
+    let cancel = haul::Cancel::new();
+    std::thread::scope(|scope| {
+        let server = Server::new(acceptor, MemoryStore::new()).cancel(cancel.clone());
+        let server = scope.spawn(move || server.run(|_, _| ()));
+        send_by(Counting(connector, Arc::clone(&trips[1])));
+        cancel.cancel();
+        drop(server.join().expect("it does not panic"));
+    });
+    let [secure, clear] = trips.map(|trips| trips.load(Ordering::Relaxed));
+    assert!(clear >= 2, "{clear}");
+    assert_eq!(secure, clear + 1);
+}
+
+#[test]
+fn sender_is_served_beside_strangers_by_the_hundred_who_never_end_their_handshake() {
+    let (alice, bob) = (key(), key());
+    let store = MemoryStore::new();
+    let list = AllowList::new().keys([alice.public()]);
+    serving(&bob, store.clone(), list, |mut connector| {
+        let mut strangers = Vec::new();
+        for of in 0..300 {
+            let mut stranger = connector.connect().expect("somebody listens");
+            // Nothing, half of a head, half of a record.
+            let said: &[u8] = [&b""[..], b"\x16\x03", b"\x16\x03\x01\x02\x00\x01\x00"][of % 3];
+            let _ = stranger.write(said);
+            strangers.push(stranger);
+        }
+        let sent = send(connector, 0, &alice, Expect::key(bob.public()), None);
+        assert!(sent.is_ok_and(|summary| summary.delivered == 1));
+    });
+    assert_eq!(store.files().len(), 1);
+}
+
+/// Bytes that look like records of a handshake, or like nothing.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 1000];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    if bytes[0] % 4 > 0 {
+        let kinds = [0x16, 0x15, 0x14, 0x17];
+        let mut at = 0;
+        while let Some(head) = bytes.get_mut(at..at + 9) {
+            let len = usize::from(head[3] % 64) + 4;
+            head[0] = kinds[usize::from(head[0] >> 6)];
+            (head[1], head[2]) = (3, head[2] % 5);
+            (head[3], head[4]) = (0, len.to_le_bytes()[0]);
+            // A message of the handshake: its kind, and a length that may fit.
+            (head[5], head[6], head[7]) = (head[5] % 32, 0, 0);
+            if head[8] % 2 == 0 {
+                head[8] = (len - 4).to_le_bytes()[0];
+            }
+            at += 5 + len;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn handshake_with_noise_of_either_side_ends_in_an_error() {
+    let rounds = if std::env::var_os("HAUL_LONG").is_some() { 10_000 } else { 500 };
+    let (bob, expect) = (key(), Expect::anyone());
+    let fails = |mut stream: SecureStream<Pipe>, mut peer: Pipe, noise: &[u8]| {
+        peer.write_all(noise).expect("it has room");
+        drop(peer);
+        assert!(stream.flush().is_err(), "the peer has no key");
+        assert!(stream.peer_key().is_none() && stream.channel().binding().is_none());
+    };
+    for seed in 0..rounds {
+        let (mut connector, mut acceptor) = network(&bob);
+        let peer = connector.connect().expect("somebody listens");
+        let (stream, _) = acceptor.accept().expect("somebody came");
+        fails(stream, peer, &noise(seed));
+        let (near, far) = memory::pipe(NonZeroUsize::new(16 * 1024).expect("it is not zero"));
+        let mut pipes = vec![near];
+        let connector = super::Once(&mut pipes);
+        let mut connector = Secure::dial(connector, &bob, expect.clone()).expect("it is good");
+        fails(connector.connect().expect("there is one"), far, &noise(!seed));
+    }
+}
