@@ -4,12 +4,13 @@ use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use haul::drive::AllowList;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory::{self, Pipe};
 use haul::transport::secure::{Expect, Secure, SecureStream};
-use haul::{Acceptor, Connector, Retry, Server, Transfer};
+use haul::{Acceptor, Connector, Error, Peer, Retry, Server, Summary, Transfer};
 
 use super::admission::{send, serving};
 use super::{config, content, key, name, network};
@@ -153,4 +154,64 @@ fn handshake_with_noise_of_either_side_ends_in_an_error() {
         let mut connector = Secure::dial(connector, &bob, expect.clone()).expect("it is good");
         fails(connector.connect().expect("there is one"), far, &noise(!seed));
     }
+}
+
+/// A peer that says one long record, a byte at a time.
+struct Drip {
+    said: usize,
+    byte: u8,
+}
+
+impl Read for Drip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Slow enough that all of the record would take minutes.
+        std::thread::sleep(Duration::from_millis(10));
+        buffer[0] = [0x16, 3, 1, 0x40, 0, self.byte].get(self.said).copied().unwrap_or(0);
+        self.said += 1;
+        Ok(1)
+    }
+}
+
+impl Write for Drip {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// It answers, and is connected to, as often as one likes.
+struct Dripping(u8);
+
+impl Connector for Dripping {
+    type Stream = Drip;
+
+    fn connect(&mut self) -> io::Result<Drip> {
+        Ok(Drip { said: 0, byte: self.0 })
+    }
+}
+
+impl Acceptor for Dripping {
+    type Stream = Drip;
+
+    fn accept(&mut self) -> io::Result<(Drip, Peer)> {
+        Ok((self.connect()?, Peer::Pipe))
+    }
+}
+
+#[test]
+fn handshake_that_drips_ends_by_the_deadline_of_greetings_on_either_side() {
+    let stalled = |ended: Result<Summary, Error>| {
+        assert!(matches!(ended, Err(Error::Stalled(_))), "{ended:?}");
+    };
+    let mut acceptor = Secure::listen(Dripping(1), &key()).expect("the key is good");
+    let (stream, _) = acceptor.accept().expect("somebody is there");
+    let mut transfer = Transfer::new(config()).channel(stream.channel());
+    stalled(transfer.receive(&mut MemoryStore::new(), stream));
+    let mut connector =
+        Secure::dial(Dripping(2), &key(), Expect::anyone()).expect("the key is good");
+    let mut transfer = Transfer::new(config()).retry(Retry::never());
+    stalled(transfer.send_via(&mut MemorySource::new(), &mut connector));
 }

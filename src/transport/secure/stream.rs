@@ -157,6 +157,7 @@ impl<S: Read + Write> SecureStream<S> {
             Phase::Closed | Phase::Failed => return Err(ErrorKind::NotConnected.into()),
             Phase::Fresh | Phase::Greeting => {}
         }
+        let start = Instant::now();
         while self.tls.is_handshaking() {
             // Whoever dials has two things to say: its greeting, and its proof once all of the answer is there. What it has
             // to say between these waits, or both ends would write at once.
@@ -166,6 +167,7 @@ impl<S: Read + Write> SecureStream<S> {
             }
             if self.tls.is_handshaking() {
                 self.take_in()?;
+                tick_after(start)?;
             }
         }
         self.owes = true;
@@ -278,6 +280,7 @@ impl<S: Read + Write> Read for SecureStream<S> {
             self.flush_io()?;
             self.owes = false;
         }
+        let start = Instant::now();
         loop {
             match self.tls.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -289,6 +292,7 @@ impl<S: Read + Write> Read for SecureStream<S> {
             // Whatever `tls` has to say meanwhile, such as a new key, waits for what is written next: a line may be used in
             // turns, and this is the turn of the other end.
             self.take_in()?;
+            tick_after(start)?;
         }
     }
 }
@@ -374,6 +378,11 @@ impl<S: Write> Write for Honest<'_, S> {
     }
 }
 
+/// A peer that drips its records byte by byte must not keep a call: whoever makes it looks at its deadlines at a tick.
+fn tick_after(start: Instant) -> io::Result<()> {
+    if start.elapsed() < CALL { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+}
+
 fn lie() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the stream claims more bytes than it was given")
 }
@@ -395,6 +404,9 @@ const READ: usize = 256 * 1024;
 
 /// How much is encrypted at once: 4 records.
 const PIECE: usize = 64 * 1024;
+
+/// How long a call goes on while nothing comes of what is read: as long as the contract of streams has it.
+const CALL: Duration = Duration::from_secs(1);
 
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(1);
