@@ -7,6 +7,7 @@ use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Deadlines, Limits};
 use crate::hash::BlockSize;
 use crate::proto::error::{Failure, Stall};
+use crate::proto::timer::Timer;
 use crate::proto::wire::frame::PREFACE;
 use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::proto::{ReceiveAction, SendAction, Sender};
@@ -258,6 +259,22 @@ fn pause_of_ones_own_making_is_not_the_peers() {
     assert_eq!(sender.handle_write_blocked(now + second(21) - STEP), Ok(()));
     let blocked = sender.handle_write_blocked(now + second(21));
     assert_eq!(blocked, Err(Failure::Stalled(stall)));
+}
+
+/// A source takes its time while something waits to be written, and there is more to say then.
+#[test]
+fn what_is_said_after_a_pause_does_not_make_it_the_peers() {
+    let second = Duration::from_secs;
+    let mut timer = Timer::new(config().deadlines, Duration::ZERO);
+    timer.greet();
+    timer.gain_floor(Duration::ZERO);
+    timer.say(Duration::ZERO, 100);
+    timer.say(second(40), 100);
+    timer.resume(second(40));
+    assert_eq!(timer.check_blocked(second(41)), Ok(()));
+    let stall = Stall::Write { after: second(31) };
+    assert_eq!(timer.check_blocked(second(71) - STEP), Ok(()));
+    assert_eq!(timer.check_blocked(second(71)), Err(stall));
 }
 
 #[test]
