@@ -133,7 +133,7 @@
 //! A [`Source`] has the steps [`rewind`](Source::rewind), [`next_entry`](Source::next_entry), [`open`](Source::open),
 //! [`read_at`](Source::read_at), and [`finish`](Source::finish), which says whether the content was the same all the time.
 //!
-//! With the feature `testing`, `haul::testing::store::check_store`, `check_tickets` and `check_source` check yours.
+//! With the feature `testing`, `haul::testing::store::check_store`, `check_tickets`, `check_clones` and `check_source` check yours.
 //!
 //! # Drive the core yourself
 //!

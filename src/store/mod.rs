@@ -154,6 +154,8 @@ impl Unsendable {
 /// - **After an error** that refuses an entry, haul suspends it, or discards it where it is too large or lost its name, and
 ///   tells the sender; the store goes on serving others.
 /// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` says so.
+/// - **Names.** A store need not have names [beside](Place::Beside) others: it refuses them by any reason but
+///   [`Refusal::Exists`]. Which they are is its own matter, and [`Committed::path`] says so.
 /// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
 /// - **Clones** are sessions of their own over the same files: what is committed by one is there for all, but each has
 ///   completions of its own, which no other one's `poll_committed` gives, and its own names of the transfer that it
@@ -170,8 +172,8 @@ pub trait Store {
 
     /// Entries of this transfer follow: on its first connection, or again on a later one.
     ///
-    /// A store that holds names against one another, as where they differ by case alone, does so within one transfer. By
-    /// default nothing is done.
+    /// A store that holds names against one another ([`Refusal::Collision`]), as where they differ by case alone, does so within one
+    /// transfer. By default nothing is done.
     fn serve(&mut self, transfer: TransferId) {
         let _ = transfer;
     }
@@ -200,7 +202,9 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// The reason for which the entry is refused; the rest of the transfer goes on. [`Refusal::Exists`] under
+    /// The reason for which the entry is refused; the rest of the transfer goes on. [`Refusal::Kind`]: a store need not take folders or
+    /// links. Where it takes folders: [`Refusal::KindClash`] if a file has the name of a folder, or of one on the way to the entry, or a
+    /// folder that of a file. [`Refusal::Exists`] under
     /// [`Place::Beside`]: the name is taken by something else than a regular file, or by another entry of the
     /// session, and the next number may be free. A want of file descriptors
     /// ([`Refusal::is_for_want_of_descriptors`]) refuses nothing if it can be waited for: haul asks again once a commit has
@@ -263,7 +267,7 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// As [`write_at`](Store::write_at).
+    /// As [`write_at`](Store::write_at); also where there are not so many bytes to copy, or nothing stands there.
     fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal>;
 
     /// Starts to make an entry durable and to give it its final name: the one that [`Commit::place`] makes of the

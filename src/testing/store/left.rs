@@ -5,8 +5,9 @@ use crate::hash::BlockSize;
 use crate::store::{Begun, Store};
 use crate::types::{Meta, Offer, Place};
 
-impl<S: Store> Checked<S> {
-    /// What no session writes to is of no use once the name is settled.
+impl<S: Store> Checked<'_, S> {
+    /// What no session writes to is of no use once the name is settled. Stores that come along remove it; no other one must.
+    #[cfg(test)]
     pub(super) fn partial_of_a_name_that_is_settled_is_removed(&mut self) {
         for by in ["commit", "held"] {
             let name = format!("{by}/x");

@@ -3,12 +3,12 @@
 use super::{Checked, path};
 use crate::hash::BlockSize;
 use crate::store::{Begun, Committed, Store, Uncommitted};
-use crate::types::{Meta, Offer, Place, Refusal};
+use crate::types::{Meta, Offer, Place, Refusal, RelPath, TransferId};
 
 /// What has the name of a file that was handed back.
 type Rival<S> = Option<(<S as Store>::File, u64)>;
 
-impl<S: Store> Checked<S> {
+impl<S: Store> Checked<'_, S> {
     /// Two files that were begun under one free name, of which the first has got it; with what was handed back.
     fn race(&mut self, name: &str) -> (Offer, S::File, Rival<S>) {
         let offer = self.file(name, 6);
@@ -61,15 +61,35 @@ impl<S: Store> Checked<S> {
     }
 
     pub(super) fn file_that_was_handed_back_takes_a_name_beside(&mut self) {
+        let offer = self.file("y", 1);
+        let Some(file) = self.beside(&offer, 1) else { return };
+        self.store.discard(file);
+        // The first name of most stores, and of no meaning to others.
         self.put("x (1)", b"taken too");
         let (offer, second, rival) = self.race("x");
         self.suspend_rival(rival);
-        let (second, rival) = self.lose(second, &offer, Place::Beside(1), 6);
-        assert!(rival.is_none(), "another entry of the session has this name");
-        let ended = self.commit(second, &offer, Place::Beside(2), 6);
-        assert_eq!(ended, Ok(Committed::new(path("x (2)"))), "the name beside");
+        self.start(second, &offer, Place::Beside(1), 6);
+        let name = match self.end(&offer) {
+            Ok(Committed { path }) => path,
+            Err(Uncommitted::Taken { file, rival }) => {
+                assert!(rival.is_none(), "another entry of the session has this name");
+                self.ends_beside(file, &offer, 2)
+            }
+            Err(Uncommitted::Failed(refusal)) => panic!("{offer:?}, beside: {refusal}"),
+        };
+        assert!(![path("x"), path("x (1)")].contains(&name), "{name}: it is taken");
+        let stands = Offer::new(offer.entry, Meta::file(name, Some(6)), BlockSize::MIN);
         self.assert_stands(&offer, Place::Offered, b"first");
-        self.assert_stands(&offer, Place::Beside(2), b"second");
+        self.store.serve(TransferId::new([9; 16]));
+        self.assert_stands(&stands, Place::Offered, b"second");
+    }
+
+    /// Commits a file beside what has its name.
+    fn ends_beside(&mut self, file: S::File, offer: &Offer, n: u32) -> RelPath {
+        match self.commit(file, offer, Place::Beside(n), offer.meta.size.map_or(0, size)) {
+            Ok(Committed { path }) => path,
+            Err(refusal) => panic!("{offer:?}, {n} beside: {refusal}"),
+        }
     }
 
     pub(super) fn file_that_was_handed_back_takes_the_place_of_the_other(&mut self) {
@@ -104,14 +124,20 @@ impl<S: Store> Checked<S> {
         self.write(&mut file, 0, b"x");
         // Another session, as it were: names of one session do not collide so.
         let folder = Offer::new(offer.entry, Meta::directory(path("x")), BlockSize::MIN);
-        let made = self.fresh(&folder, Place::Offered);
+        let Some(made) = self.folder(&folder) else { return self.store.discard(file) };
         assert!(self.commit(made, &folder, Place::Offered, 0).is_ok(), "commit of a folder");
         for place in [Place::Offered, Place::Replacing] {
             let (back, rival) = self.lose(file, &offer, place, 1);
             assert!(rival.is_none(), "a folder is nothing that can be compared");
             file = back;
         }
-        let ended = self.commit(file, &offer, Place::Beside(1), 1);
-        assert_eq!(ended, Ok(Committed::new(path("x (1)"))), "beside a folder");
+        self.store.suspend(file);
+        let Some(mut file) = self.beside(&offer, 1) else { return };
+        self.write(&mut file, 0, b"x");
+        assert!(self.ends_beside(file, &offer, 1) != path("x"), "a name beside a folder is free");
     }
+}
+
+fn size(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
 }

@@ -1,10 +1,14 @@
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::store::{
     Chain, MemoryFile, MemorySource, MemoryStore, Source, StreamSource, Unsendable,
 };
-use crate::types::{Meta, Withdrawal};
+use crate::types::{Meta, TransferId, Withdrawal};
 
 /// A store that names a commit by the last one of the same entry.
 struct ByEntry {
@@ -62,9 +66,155 @@ fn contents() -> HashMap<RelPath, Vec<u8>> {
         .into()
 }
 
+/// Clones hand out the ends of whatever commits there are.
+#[derive(Clone)]
+struct SharedEnds {
+    inner: MemoryStore,
+    ended: Arc<Mutex<VecDeque<(Ticket, Ended<MemoryFile>)>>>,
+}
+
+/// Waits for a minute where it is told to wait for less, in a time of its own.
+struct Overstays {
+    inner: MemoryStore,
+    clock: Rc<Cell<Duration>>,
+}
+
+struct Minutes(Rc<Cell<Duration>>);
+
+impl Clock for Minutes {
+    fn now(&self) -> Duration {
+        self.0.get()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.set(self.0.get() + time);
+    }
+}
+
+/// A store that does as the one behind it, save for the ends of commits.
+macro_rules! ends_otherwise {
+    ($store:ident, $self:ident, $wait:ident, $poll:block) => {
+        impl Store for $store {
+            type File = MemoryFile;
+
+            fn serve(&mut self, transfer: TransferId) {
+                self.inner.serve(transfer);
+            }
+
+            fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+                self.inner.begin(offer, place)
+            }
+
+            fn read_at(
+                &mut self,
+                file: &mut MemoryFile,
+                offset: u64,
+                buffer: &mut [u8],
+            ) -> io::Result<usize> {
+                self.inner.read_at(file, offset, buffer)
+            }
+
+            fn write_at(
+                &mut self,
+                file: &mut MemoryFile,
+                offset: u64,
+                bytes: &[u8],
+            ) -> Result<(), Refusal> {
+                self.inner.write_at(file, offset, bytes)
+            }
+
+            fn copy_held(
+                &mut self,
+                file: &mut MemoryFile,
+                offset: u64,
+                len: u64,
+            ) -> Result<(), Refusal> {
+                self.inner.copy_held(file, offset, len)
+            }
+
+            fn commit(&mut self, file: MemoryFile, commit: Commit) {
+                self.inner.commit(file, commit);
+            }
+
+            fn poll_committed(&mut $self, $wait: Duration) -> Option<(Ticket, Ended<MemoryFile>)> $poll
+
+            fn suspend(&mut self, file: MemoryFile) {
+                self.inner.suspend(file);
+            }
+
+            fn discard(&mut self, file: MemoryFile) {
+                self.inner.discard(file);
+            }
+        }
+    };
+}
+
+ends_otherwise!(SharedEnds, self, wait, {
+    let mut ended = self.ended.lock().unwrap();
+    ended.extend(std::iter::from_fn(|| self.inner.poll_committed(wait)));
+    ended.pop_front()
+});
+
+ends_otherwise!(Overstays, self, wait, {
+    let ended = self.inner.poll_committed(wait);
+    let waits = if ended.is_some() { wait } else { Duration::from_secs(60) };
+    self.clock.set(self.clock.get() + waits);
+    ended
+});
+
+/// A store of which no commit ever ends, in a time of its own.
+struct NeverEnds {
+    inner: MemoryStore,
+    clock: Rc<Cell<Duration>>,
+}
+
+ends_otherwise!(NeverEnds, self, wait, {
+    self.clock.set(self.clock.get() + wait);
+    None
+});
+
 #[test]
 fn memory_store_keeps_the_contract() {
     check_store(MemoryStore::new);
+    check_clones(MemoryStore::new());
+}
+
+#[test]
+fn memory_store_is_tidy_and_holds_names_against_one_another() {
+    let clock = SystemClock::new();
+    Checked::new(MemoryStore::new(), Durability::Synced, &clock)
+        .partial_of_a_name_that_is_settled_is_removed();
+    let mut store = MemoryStore::new();
+    let mut begin = |number, name| {
+        let meta = Meta::file(path(name), Some(1));
+        let offer = Offer::new(EntryId::new(number), meta, BlockSize::MIN);
+        store.begin(&offer, Place::Replacing).map(|begun| drop(begun.into_parts())).err()
+    };
+    let collides = Some(Refusal::Collision);
+    assert_eq!([begin(0, "Name"), begin(1, "name"), begin(2, "Name")], [None, collides, collides]);
+    assert_eq!(begin(0, "Name"), None, "the same entry, again");
+}
+
+#[test]
+#[should_panic(expected = "a clone is given the end of a commit of another one")]
+fn suite_notices_a_store_whose_clones_share_their_ends() {
+    check_clones(SharedEnds { inner: MemoryStore::new(), ended: Arc::default() });
+}
+
+#[test]
+#[should_panic(expected = "`poll_committed` is told to wait for 0ns at most, and takes 60s")]
+fn suite_notices_a_store_that_waits_longer_than_it_is_told_to() {
+    let clock = Rc::new(Cell::new(Duration::ZERO));
+    let make = || Overstays { inner: MemoryStore::new(), clock: Rc::clone(&clock) };
+    check_store_by(make, &Minutes(Rc::clone(&clock)));
+}
+
+#[test]
+#[should_panic(expected = "a commit does not end")]
+fn suite_notices_a_store_whose_commits_do_not_end() {
+    let clock = Rc::new(Cell::new(Duration::ZERO));
+    let make = || NeverEnds { inner: MemoryStore::new(), clock: Rc::clone(&clock) };
+    check_store_by(make, &Minutes(Rc::clone(&clock)));
 }
 
 #[test]
@@ -145,6 +295,23 @@ fn source_that_is_empty_the_second_time_breaks_the_contract() {
     }
     let expected = HashMap::from([(path("a"), content(3000))]);
     check_source(|| Once(MemorySource::new().file(path("a"), content(3000))), &expected);
+}
+
+#[test]
+fn source_that_has_nothing_now_and_then_keeps_the_contract() {
+    let expected = contents();
+    let make = || {
+        let files = expected.iter();
+        let source = files.fold(MemorySource::new(), |source, (path, bytes)| {
+            source.file(path.clone(), bytes.clone())
+        });
+        [0, 1, 2, 5, 20, 21].into_iter().fold(FaultSource::new(source), |source, call| {
+            let kind =
+                if call % 2 == 0 { io::ErrorKind::WouldBlock } else { io::ErrorKind::Interrupted };
+            source.fault(Fault::once(SourceOperation::Read, call, Failure::Io(kind)))
+        })
+    };
+    check_source(make, &expected);
 }
 
 #[test]
@@ -343,12 +510,16 @@ mod fs {
     fn folder_store_keeps_the_contract_with_any_number_of_threads() {
         for threads in [0, 1, 2, 5] {
             let mut dirs = Vec::new();
-            check_store(|| {
+            let mut make = || {
                 let dir = tempfile::tempdir().unwrap();
                 let store = FsStore::open(dir.path()).unwrap().sync_threads(threads);
                 dirs.push(dir);
                 store
-            });
+            };
+            check_store(&mut make);
+            check_clones(make());
+            Checked::new(make(), Durability::Synced, &SystemClock::new())
+                .partial_of_a_name_that_is_settled_is_removed();
             let names = dirs.iter().flat_map(|dir| walk(dir.path()));
             // An entry that goes on with what an earlier attempt left is discarded once: that is kept.
             assert_eq!(names.filter(|name| name.ends_with(".part")).count(), 1);

@@ -5,7 +5,7 @@ use crate::hash::BlockSize;
 use crate::store::{Committed, Store};
 use crate::types::{EntryId, Meta, Offer, Place, TransferId};
 
-impl<S: Store> Checked<S> {
+impl<S: Store> Checked<'_, S> {
     /// A session is given up with commits under way, and the same store serves the next one, whose entries have the same
     /// numbers and other names.
     pub(super) fn tickets_of_two_sessions_are_given_back_with_their_own_ends(&mut self) {
@@ -31,7 +31,7 @@ impl<S: Store> Checked<S> {
             let ended = self.end_of(ticket).map_err(|_| "it failed");
             assert_eq!(ended, Ok(Committed::new(name)), "the end of the commit {ticket:?}");
         }
-        let more = self.store.poll_committed(std::time::Duration::ZERO);
+        let more = self.poll(std::time::Duration::ZERO);
         assert!(more.is_none(), "each commit ends once");
     }
 }
