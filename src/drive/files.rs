@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step};
+use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step, Which};
 use crate::store::{Begun, Ended, Store, Uncommitted, refusal_of};
 use crate::types::{Commit, EntryId, Offer, Place, Refusal, StoreOperation, Ticket};
 
@@ -72,30 +72,27 @@ impl<F> Files<F> {
         action: ReceiveAction,
     ) -> Result<(), Failure> {
         match action {
-            ReceiveAction::Read { entry, offset, len } => {
-                self.read(store, receiver, entry, offset, len)?;
+            ReceiveAction::Read { entry, which, offset, len } => {
+                self.read(store, receiver, entry, which, offset, len)?;
             }
             ReceiveAction::TakeOver { entry, offset, len } => {
                 match self.copy(store, entry, offset, len as u64) {
-                    Ok(()) => self.read(store, receiver, entry, offset, len)?,
-                    Err(reason) => receiver.handle_held(Err(reason))?,
+                    Ok(()) => self.read(store, receiver, entry, Which::Own, offset, len)?,
+                    Err(reason) => receiver.handle_read(Err(reason))?,
                 }
-            }
-            ReceiveAction::ReadRival { entry, offset, len } => {
-                let rival = self.open.get_mut(&entry).and_then(|open| open.rival.as_mut());
-                read(store, receiver, rival, offset, len)?;
             }
             ReceiveAction::Begin { offer, place } => {
                 self.begin_by(store, receiver, &offer, place, S::begin)?;
             }
-            ReceiveAction::Commit(commit) => match self.take(store, commit.entry) {
-                Some(file) => self.commit(store, file, commit),
-                None => receiver.handle_committed(commit.ticket, Err(NOT_OPEN))?,
-            },
-            ReceiveAction::CommitRival(commit) => {
-                let open = self.open.get_mut(&commit.entry);
-                match open.and_then(|open| open.rival.take()) {
-                    Some(rival) => self.commit(store, rival, commit),
+            ReceiveAction::Commit { which, commit } => {
+                let file = match which {
+                    Which::Own => self.take(store, commit.entry),
+                    Which::Existing => {
+                        self.open.get_mut(&commit.entry).and_then(|open| open.rival.take())
+                    }
+                };
+                match file {
+                    Some(file) => self.commit(store, file, commit),
                     None => receiver.handle_committed(commit.ticket, Err(NOT_OPEN))?,
                 }
             }
@@ -146,7 +143,9 @@ impl<F> Files<F> {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
             Step::Begin { offer, place } => self.begin_by(store, receiver, &offer, place, begin)?,
             Step::Look { offer } => receiver.handle_standing(store.standing(&offer))?,
-            Step::Read { entry, offset, len } => self.read(store, receiver, entry, offset, len)?,
+            Step::Read { entry, offset, len } => {
+                self.read(store, receiver, entry, Which::Own, offset, len)?;
+            }
             Step::Write { entry, offset, bytes } => {
                 let file = self.file(entry, StoreOperation::Write);
                 receiver
@@ -270,11 +269,17 @@ impl<F> Files<F> {
         store: &mut impl Store<File = F>,
         receiver: &mut Receiver,
         entry: EntryId,
+        which: Which,
         offset: u64,
         len: usize,
     ) -> Result<(), Failure> {
-        let file = self.open.get_mut(&entry).map(|open| &mut open.file);
-        read(store, receiver, file, offset, len)
+        let file = self.open.get_mut(&entry).and_then(|open| match which {
+            Which::Own => Some(&mut open.file),
+            Which::Existing => open.rival.as_mut(),
+        });
+        let mut buffer = vec![0; len];
+        let read = file.map_or(Ok(0), |file| fill(store, file, offset, &mut buffer));
+        receiver.handle_read(read.map(|read| &buffer[..read]))
     }
 
     fn copy(
@@ -319,19 +324,6 @@ fn close_ended<S: Store>(store: &mut S, (ticket, ended): (Ticket, Ended<S::File>
 fn close<S: Store>(store: &mut S, file: S::File, rival: Option<S::File>) {
     store.suspend(file);
     rival.into_iter().for_each(|rival| store.suspend(rival));
-}
-
-/// Reads what the store holds, as much as there is, and gives it to the machine.
-fn read<S: Store>(
-    store: &mut S,
-    receiver: &mut Receiver,
-    file: Option<&mut S::File>,
-    offset: u64,
-    len: usize,
-) -> Result<(), Failure> {
-    let mut buffer = vec![0; len];
-    let read = file.map_or(Ok(0), |file| fill(store, file, offset, &mut buffer));
-    receiver.handle_held(read.map(|read| &buffer[..read]))
 }
 
 /// Reads until the buffer is full, or the file ends.

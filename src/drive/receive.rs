@@ -208,8 +208,7 @@ const fn may_take_long(action: &ReceiveAction) -> bool {
     !matches!(
         action,
         ReceiveAction::Event(_)
-            | ReceiveAction::Commit(_)
-            | ReceiveAction::CommitRival(_)
+            | ReceiveAction::Commit { .. }
             | ReceiveAction::Suspend { .. }
             | ReceiveAction::Discard { .. }
     )

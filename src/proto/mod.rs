@@ -27,7 +27,7 @@ pub mod wire;
 
 pub use connection::Consumed;
 pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
-pub use receiver::{ReceiveAction, Receiver, Step};
+pub use receiver::{ReceiveAction, Receiver, Step, Which};
 pub use sender::{SendAction, Sender};
 pub use wire::frame::PREFACE;
 pub use wire::message::Name;

@@ -12,28 +12,20 @@ use crate::types::{Commit, EntryId, Event, Offer, Place, Summary};
 pub enum ReceiveAction {
     /// Tell the application.
     Event(Event),
-    /// Read `len` bytes that the store holds of the entry, and call [`Receiver::handle_held`](super::Receiver::handle_held).
+    /// Read `len` bytes of a file, and call [`Receiver::handle_read`](super::Receiver::handle_read).
     Read {
         /// The entry.
         entry: EntryId,
+        /// Which file of it.
+        which: Which,
         /// Where they begin.
         offset: u64,
         /// How many.
         len: usize,
     },
     /// Copy `len` bytes from the file that will be replaced to their place, read them there, and call
-    /// [`Receiver::handle_held`](super::Receiver::handle_held).
+    /// [`Receiver::handle_read`](super::Receiver::handle_read).
     TakeOver {
-        /// The entry.
-        entry: EntryId,
-        /// Where they begin.
-        offset: u64,
-        /// How many.
-        len: usize,
-    },
-    /// Read `len` bytes of the file that has the name of the entry, see [`Receiver::handle_taken`](super::Receiver::handle_taken),
-    /// and call [`Receiver::handle_held`](super::Receiver::handle_held).
-    ReadRival {
         /// The entry.
         entry: EntryId,
         /// Where they begin.
@@ -48,10 +40,13 @@ pub enum ReceiveAction {
         /// Under which name.
         place: Place,
     },
-    /// Start the commit of an entry.
-    Commit(Commit),
-    /// Start the commit of the file that has the name of the entry, and keep what is open of the entry itself.
-    CommitRival(Commit),
+    /// Start the commit of a file. What else is open of the entry is kept if it is that of the existing one.
+    Commit {
+        /// Which file of the entry.
+        which: Which,
+        /// As what.
+        commit: Commit,
+    },
     /// Close what is open of an entry, and keep it for a later attempt.
     Suspend {
         /// The entry.
@@ -77,6 +72,16 @@ pub enum ReceiveAction {
     Closed(Summary),
 }
 
+/// The file of an entry that a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "no third file can have the name")]
+pub enum Which {
+    /// The entry's own: what the store began for it.
+    Own,
+    /// The one that has the name which the entry was to get, see [`Receiver::handle_taken`](super::Receiver::handle_taken).
+    Existing,
+}
+
 /// What became of the input, or what the store must do before more becomes of it.
 ///
 /// After an answer, [poll](super::Receiver::poll) again and do what that asks: it may close one file of the entry before the next
@@ -99,7 +104,7 @@ pub enum Step<'a> {
         /// The offer.
         offer: Offer,
     },
-    /// Read what the store holds, and call [`Receiver::handle_held`](super::Receiver::handle_held).
+    /// Read what the store holds, and call [`Receiver::handle_read`](super::Receiver::handle_read).
     Read {
         /// The entry.
         entry: EntryId,

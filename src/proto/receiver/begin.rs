@@ -176,8 +176,14 @@ impl Receiver {
     }
 
     /// The content that came inside its offer was compared with the file that has its name.
-    pub(super) fn compared(&mut self, entry: EntryId, root: Root, len: usize) {
+    pub(super) fn compared(&mut self, entry: EntryId, read: Result<&[u8], Refusal>) {
         let Some(incoming) = self.entries.get(entry) else { return };
+        let (root, len) = match read {
+            Ok(bytes) => (Root::of(bytes), bytes.len()),
+            // What may not be read is another file, for all that is known.
+            Err(Refusal::Denied) => return self.differs(entry),
+            Err(reason) => return self.drop_entry(entry, reason),
+        };
         if incoming.offer.root == Some(root) && incoming.offer.meta.size == Some(len as u64) {
             self.arrive(entry, len as u64);
             self.commit(entry, len as u64, root, Outcome::Held);

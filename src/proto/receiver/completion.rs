@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::incoming::{Incoming, Rival};
 use super::phase::Phase;
-use super::{ReceiveAction, Receiver};
+use super::{ReceiveAction, Receiver, Which};
 use crate::config::Existing;
 use crate::hash::{BlockSize, Hashed, Root};
 use crate::proto::error::{Failure, Misuse};
@@ -203,7 +203,7 @@ impl Receiver {
         let phase = Phase::Committing { size, root, outcome };
         let was_incomplete = self.entries.complete(entry, phase);
         if let Some(commit) = self.start_commit(entry, size) {
-            self.requests.push(ReceiveAction::Commit(commit));
+            self.requests.push(ReceiveAction::Commit { which: Which::Own, commit });
         }
         if was_incomplete {
             self.commit_waiting();

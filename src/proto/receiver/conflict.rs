@@ -11,8 +11,8 @@
 
 use super::incoming::Rival;
 use super::phase::Phase;
-use super::requests::{Content, Outstanding};
-use super::{ReceiveAction, Receiver};
+use super::requests::{Content, Outstanding, Reading};
+use super::{ReceiveAction, Receiver, Which};
 use crate::config::Existing;
 use crate::hash::{BlockTree, Root};
 use crate::proto::error::{Failure, Misuse};
@@ -33,7 +33,7 @@ impl Receiver {
     /// # Errors
     ///
     /// As for [`poll`](Receiver::poll); the commit has ended then, too.
-    /// [`Misuse::NotAsked`] for the commit of a [rival](ReceiveAction::CommitRival), which cannot be handed back: it ends as
+    /// [`Misuse::NotAsked`] for the commit of an [existing](Which::Existing) file, which cannot be handed back: it ends as
     /// [`Refusal::Exists`].
     pub fn handle_taken(&mut self, ticket: Ticket, rival: Option<u64>) -> Result<(), Failure> {
         let Some(entry) = self.commits.entry(ticket) else { return self.state.map(drop) };
@@ -90,17 +90,19 @@ impl Receiver {
     }
 
     /// What was asked for between messages and is not answered, once more.
-    pub(super) fn read_again(&self) -> Option<ReceiveAction> {
+    pub(super) fn ask_once_more(&self) -> Option<ReceiveAction> {
         Some(match self.requests.outstanding()? {
             Outstanding::Begin { entry, place } => {
                 let offer = self.entries.get(entry)?.offer.clone();
                 ReceiveAction::Begin { offer, place }
             }
-            Outstanding::Read { entry, offset, len, what } => match what {
-                Content::Held | Content::Existing => ReceiveAction::Read { entry, offset, len },
-                Content::Replaced => ReceiveAction::TakeOver { entry, offset, len },
-                Content::Rival => ReceiveAction::ReadRival { entry, offset, len },
-            },
+            Outstanding::Read(Reading { entry, offset, len, what: Content::Replaced }) => {
+                ReceiveAction::TakeOver { entry, offset, len }
+            }
+            Outstanding::Read(Reading { entry, offset, len, what }) => {
+                let which = if what == Content::Rival { Which::Existing } else { Which::Own };
+                ReceiveAction::Read { entry, which, offset, len }
+            }
         })
     }
 
@@ -112,13 +114,13 @@ impl Receiver {
         len: usize,
         what: Content,
     ) -> Option<ReceiveAction> {
-        self.requests.ask(Outstanding::Read { entry, offset, len, what });
-        self.read_again()
+        self.requests.ask(Outstanding::Read(Reading { entry, offset, len, what }));
+        self.ask_once_more()
     }
 
     fn read_rival_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
         if self.requests.outstanding().is_some() {
-            return self.read_again();
+            return self.ask_once_more();
         }
         let incoming = self.entries.get_mut(entry)?;
         let what =
@@ -193,7 +195,7 @@ impl Receiver {
         }
         let commit = self.start_commit(entry, size);
         if let Some(commit) = commit {
-            self.requests.push(ReceiveAction::CommitRival(commit));
+            self.requests.push(ReceiveAction::Commit { which: Which::Existing, commit });
         }
     }
 
@@ -247,7 +249,7 @@ impl Receiver {
         if let Phase::Committing { size, .. } = incoming.phase {
             let commit = self.start_commit(entry, size);
             if let Some(commit) = commit {
-                self.requests.push(ReceiveAction::Commit(commit));
+                self.requests.push(ReceiveAction::Commit { which: Which::Own, commit });
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::incoming::Incoming;
 use super::phase::Phase;
 use super::requests::Outstanding;
-use super::{ReceiveAction, Receiver};
+use super::{ReceiveAction, Receiver, Which};
 #[cfg(feature = "testing")]
 use crate::types::Ticket;
 use crate::types::{EntryId, Kind};
@@ -16,7 +16,7 @@ impl Receiver {
     #[cfg(feature = "testing")]
     pub(crate) fn started_commits(&self) -> impl Iterator<Item = (Ticket, bool)> {
         let ticket = |action: &ReceiveAction| {
-            if let ReceiveAction::Commit(commit) | ReceiveAction::CommitRival(commit) = action {
+            if let ReceiveAction::Commit { commit, .. } = action {
                 return Some(commit.ticket);
             }
             None
@@ -40,18 +40,14 @@ impl Receiver {
                 ReceiveAction::Suspend { entry } | ReceiveAction::Discard { entry } => {
                     open.remove(entry);
                 }
-                ReceiveAction::Commit(commit) => {
-                    let was_open = open.remove(&commit.entry);
+                ReceiveAction::Commit { which, commit } => {
+                    let was_open = *which == Which::Existing || open.remove(&commit.entry);
                     assert!(was_open, "{} is to be committed and not open", commit.entry);
-                    starting.insert(commit.ticket);
-                }
-                ReceiveAction::CommitRival(commit) => {
                     starting.insert(commit.ticket);
                 }
                 ReceiveAction::Event(_)
                 | ReceiveAction::Read { .. }
                 | ReceiveAction::TakeOver { .. }
-                | ReceiveAction::ReadRival { .. }
                 | ReceiveAction::Begin { .. }
                 | ReceiveAction::AwaitCommit { .. }
                 | ReceiveAction::Await { .. }

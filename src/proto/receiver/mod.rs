@@ -26,7 +26,7 @@
 //! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
 //! | `Speaking` | `poll`, nothing to say to a sender that waits, nor under way | `Abort` | failed: `WaitsForNothing` |
 //! | any but `Closed` | a commit ended | `Receipt` or `Refuse`, with the floor | the same |
-//! | any but `Closed` | the name is taken, by a file of this size | `ReadRival`; then `CommitRival` if it is the same | the same |
+//! | any but `Closed` | the name is taken, by a file of this size | `Read` of that; then `Commit` of it if it is the same | the same |
 //! | any but `Closed` | the name is taken, by something else | `Commit` under another name, or `Discard` and `Refuse` | the same |
 //! | any but `Closed` | `Abort` | | failed: `Aborted` |
 //! | `Listening`, before its greeting | anything but `Over`, `Heartbeat` and `Abort` | listens to the end of the turn, then `Abort` | failed: `Unexpected` |
@@ -67,7 +67,7 @@ use std::time::Duration;
 use self::commits::Commits;
 use self::entries::Entries;
 use self::outbox::Outbox;
-use self::requests::{Content, Current, Outstanding, Requests, Task};
+use self::requests::{Content, Reading, Requests, Task};
 use self::suspended::Suspended;
 use self::turn::Turn;
 use super::Consumed;
@@ -75,10 +75,9 @@ use super::connection::Connection;
 use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use crate::config::Config;
-use crate::hash::Root;
 use crate::types::{AbortCode, EntryId, Event, Refusal, Standing, Summary, Ticket, TransferId};
 
-pub use self::action::{ReceiveAction, Step};
+pub use self::action::{ReceiveAction, Step, Which};
 pub(super) use crate::types::Found;
 
 /// The receiving half of a session, sans-IO.
@@ -267,42 +266,23 @@ impl Receiver {
         Ok(())
     }
 
-    /// What the store holds was read: all that was asked for, or less if there is no more; or it cannot be read.
+    /// A file was read: all that was asked for, or less if there is no more; or it cannot be read.
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Read`], [`ReceiveAction::Read`] or
-    /// [`ReceiveAction::ReadRival`];
+    /// [`Misuse::NotAsked`] outside an answer to [`Step::Read`], [`ReceiveAction::Read`] or [`ReceiveAction::TakeOver`];
     /// [`Misuse::TooMuch`] for more bytes than were asked for.
-    pub fn handle_held(&mut self, held: Result<&[u8], Refusal>) -> Result<(), Failure> {
+    pub fn handle_read(&mut self, read: Result<&[u8], Refusal>) -> Result<(), Failure> {
         self.state?;
-        if let Some(Outstanding::Read { entry, offset, len, what }) = self.requests.outstanding() {
-            if held.is_ok_and(|bytes| bytes.len() > len) {
-                return Err(Misuse::TooMuch.into());
-            }
-            self.requests.clear_outstanding();
-            self.totals.hash(held.map_or(0, |bytes| bytes.len() as u64));
-            match what {
-                Content::Held | Content::Replaced => self.held(entry, offset, len, held),
-                Content::Existing | Content::Rival => self.rival_read(entry, offset, len, held),
-            }
-            return Ok(());
+        let bytes = read.map_or(0, <[u8]>::len);
+        let Reading { entry, offset, len, what } = self.requests.answer_read(bytes)?;
+        if what != Content::Whole {
+            self.totals.hash(bytes as u64);
         }
-        let task = self.requests.current().and_then(Current::asked);
-        if let Some(Task::Compare { len, .. }) = task
-            && held.is_ok_and(|bytes| bytes.len() > *len)
-        {
-            return Err(Misuse::TooMuch.into());
-        }
-        let fits = |task: &Task| matches!(task, Task::Compare { .. });
-        match (self.answer(fits)?, held) {
-            (Task::Compare { entry, .. }, Ok(bytes)) => {
-                self.compared(entry, Root::of(bytes), bytes.len());
-            }
-            // What may not be read is another file, for all that is known.
-            (Task::Compare { entry, .. }, Err(Refusal::Denied)) => self.differs(entry),
-            (Task::Compare { entry, .. }, Err(reason)) => self.drop_entry(entry, reason),
-            _ => {}
+        match what {
+            Content::Held | Content::Replaced => self.held(entry, offset, len, read),
+            Content::Existing | Content::Rival => self.rival_read(entry, offset, len, read),
+            Content::Whole => self.compared(entry, read),
         }
         Ok(())
     }

@@ -28,7 +28,16 @@ pub(super) struct Requests {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outstanding {
     Begin { entry: EntryId, place: Place },
-    Read { entry: EntryId, offset: u64, len: usize, what: Content },
+    Read(Reading),
+}
+
+/// Content of an entry that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) entry: EntryId,
+    pub(super) offset: u64,
+    pub(super) len: usize,
+    pub(super) what: Content,
 }
 
 /// Which content of an entry is read.
@@ -42,6 +51,8 @@ pub(super) enum Content {
     Existing,
     /// The file that has got its name since: its own is complete.
     Rival,
+    /// The file that has its name, all of it, to be compared with the content that came inside the offer.
+    Whole,
 }
 
 /// A message whose consequences are not all drawn.
@@ -195,12 +206,33 @@ impl Requests {
         Ok((entry, place))
     }
 
+    /// Takes what was to be read, for a message or between messages: `read` bytes of it have come.
+    pub(super) fn answer_read(&mut self, read: usize) -> Result<Reading, Misuse> {
+        let asked = self.current.as_ref().and_then(Current::asked);
+        let reading = match (self.outstanding, asked) {
+            (Some(Outstanding::Read(reading)), _) => reading,
+            (_, Some(&Task::Compare { entry, len })) => {
+                Reading { entry, offset: 0, len, what: Content::Whole }
+            }
+            _ => return Err(Misuse::NotAsked),
+        };
+        if read > reading.len {
+            return Err(Misuse::TooMuch);
+        }
+        if reading.what == Content::Whole {
+            self.answer(|_| true)?;
+        } else {
+            self.outstanding = None;
+        }
+        Ok(reading)
+    }
+
     /// Asks for something between messages.
     pub(super) const fn ask(&mut self, request: Outstanding) {
         self.outstanding = Some(request);
     }
 
-    /// Forgets what was asked for between messages: it is answered, or concerns nothing that is left.
+    /// Forgets what was asked for between messages, as it concerns nothing that is left.
     pub(super) const fn clear_outstanding(&mut self) {
         self.outstanding = None;
     }
@@ -211,7 +243,7 @@ impl Requests {
         self.queued = suspended.queued;
         match suspended.outstanding {
             Some(Outstanding::Begin { entry, place }) => Some((entry, place)),
-            Some(Outstanding::Read { .. }) | None => None,
+            Some(Outstanding::Read(_)) | None => None,
         }
     }
 

@@ -29,7 +29,7 @@ impl Receiver {
             return Err(failure);
         }
         if now >= self.connection.heartbeat_due() {
-            let reading = matches!(self.requests.outstanding(), Some(Outstanding::Read { .. }));
+            let reading = matches!(self.requests.outstanding(), Some(Outstanding::Read(_)));
             let reads = reading || self.entries.conflicts().len() > 0;
             let busy = self.commits() > 0 && !reads;
             let activity = match busy {
@@ -51,7 +51,7 @@ impl Receiver {
             self.requests.ask(Outstanding::Begin { entry, place });
         }
         if let Some(Outstanding::Begin { .. }) = self.requests.outstanding() {
-            if let Some(action) = self.read_again() {
+            if let Some(action) = self.ask_once_more() {
                 return Ok(action);
             }
             self.requests.clear_outstanding();
@@ -126,7 +126,7 @@ impl Receiver {
     /// Hashes and reports what the store holds of entries.
     pub(super) fn report_held(&mut self, is_late: bool) -> Option<ReceiveAction> {
         if self.requests.outstanding().is_some() {
-            return self.read_again();
+            return self.ask_once_more();
         }
         // A piece is one message, and must not make a short turn long.
         let most = usize::try_from(self.connection.turn_limit() / HASH).unwrap_or(usize::MAX);

@@ -255,9 +255,8 @@ fn commit_of_which_no_file_is_open_ends_as_an_error_of_the_store() {
                 files.answer(&mut store, &mut receiver, step).unwrap();
             }
             ReceiveAction::Event(Event::Refused { reason, .. }) => refused.push(reason),
-            ReceiveAction::Commit(commit) => {
+            action @ ReceiveAction::Commit { .. } => {
                 files = Files::new();
-                let action = ReceiveAction::Commit(commit);
                 files.act(&mut store, &mut receiver, action).unwrap();
             }
             _ => {}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, Unchanged};
-use crate::proto::{Failure, ReceiveAction, Receiver, SendAction, Sender, Step};
+use crate::proto::{Failure, ReceiveAction, Receiver, SendAction, Sender, Step, Which};
 use crate::types::{EntryId, Event, Meta, RelPath, Summary, Ticket, TransferId, Withdrawal};
 
 pub(super) use super::bob::{Bob, Ended};
@@ -345,31 +345,33 @@ impl Pair {
                 }
                 self.bob.events.push(event);
             }
-            ReceiveAction::Read { entry, offset, len } => {
+            ReceiveAction::Read { entry, which: Which::Own, offset, len } => {
                 self.now += self.bob.rival_time;
                 let held = self.bob.read(entry, offset, len);
-                self.receiver.handle_held(Ok(&held)).unwrap();
+                self.receiver.handle_read(Ok(&held)).unwrap();
             }
             ReceiveAction::TakeOver { entry, offset, len } => {
                 self.now += self.bob.rival_time;
                 self.bob.copy(entry, offset, len);
                 let held = self.bob.read(entry, offset, len);
-                self.receiver.handle_held(Ok(&held)).unwrap();
+                self.receiver.handle_read(Ok(&held)).unwrap();
             }
-            ReceiveAction::ReadRival { entry, offset, len } => {
+            ReceiveAction::Read { entry, which: Which::Existing, offset, len } => {
                 self.now += self.bob.rival_time;
                 self.bob.rival_reads += 1;
                 let start = usize::try_from(offset).unwrap();
                 let (_, bytes) = &self.bob.rivals[&entry];
                 let read = bytes[start..(start + len).min(bytes.len())].to_vec();
-                self.receiver.handle_held(Ok(&read)).unwrap();
+                self.receiver.handle_read(Ok(&read)).unwrap();
             }
             ReceiveAction::Begin { offer, place } => {
                 let begun = self.bob.begin(&offer, place);
                 self.receiver.handle_begun(begun).unwrap();
             }
-            ReceiveAction::Commit(commit) => self.bob.commit(&commit),
-            ReceiveAction::CommitRival(commit) => self.bob.commit_rival(&commit),
+            ReceiveAction::Commit { which: Which::Own, commit } => self.bob.commit(&commit),
+            ReceiveAction::Commit { which: Which::Existing, commit } => {
+                self.bob.commit_rival(&commit);
+            }
             ReceiveAction::Suspend { entry } => {
                 self.bob.rivals.remove(&entry);
                 self.bob.open.remove(&entry);
@@ -426,7 +428,7 @@ impl Pair {
             }
             Ok(Step::Read { entry, offset, len }) => {
                 let held = bob.read(entry, offset, len);
-                self.receiver.handle_held(Ok(&held)).unwrap();
+                self.receiver.handle_read(Ok(&held)).unwrap();
             }
             Ok(Step::Write { entry, offset, bytes }) => {
                 self.now += bob.write_time;

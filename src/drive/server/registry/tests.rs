@@ -4,7 +4,7 @@ use std::thread;
 use super::*;
 use crate::config::Config;
 use crate::drive::Files;
-use crate::proto::{ReceiveAction, Receiver, SendAction, Sender};
+use crate::proto::{ReceiveAction, Receiver, SendAction, Sender, Which};
 use crate::store::MemoryStore;
 use crate::types::{AbortCode, Kind, Meta, RelPath};
 
@@ -427,7 +427,7 @@ pub(super) fn committing<S: Store>(store: &mut S) -> Parked<S> {
     let (mut receiver, mut files) = about_to_commit(store);
     loop {
         let action = receiver.poll(Duration::ZERO, &mut Vec::new()).unwrap();
-        let is_last = matches!(action, ReceiveAction::Commit(_));
+        let is_last = matches!(action, ReceiveAction::Commit { which: Which::Own, .. });
         files.act(store, &mut receiver, action).unwrap();
         if is_last {
             return Parked::new(receiver, files);
