@@ -333,6 +333,7 @@ impl Entries {
     }
 
     /// Returns whether this file is begun once its content comes.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn is_deferred(&self, entry: EntryId) -> bool {
         self.descriptors.is_deferred(entry)
     }

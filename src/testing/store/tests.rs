@@ -66,11 +66,13 @@ fn contents() -> HashMap<RelPath, Vec<u8>> {
         .into()
 }
 
+type Ends = VecDeque<(Ticket, Ended<MemoryFile>)>;
+
 /// Clones hand out the ends of whatever commits there are.
 #[derive(Clone)]
 struct SharedEnds {
     inner: MemoryStore,
-    ended: Arc<Mutex<VecDeque<(Ticket, Ended<MemoryFile>)>>>,
+    ended: Arc<Mutex<Ends>>,
 }
 
 /// Waits for a minute where it is told to wait for less, in a time of its own.
