@@ -40,7 +40,7 @@ fn existing_file_is_refused_unless_told_otherwise() {
 fn existing_file_is_skipped_without_an_error() {
     let (sent, held) = meet("--existing skip");
     let sent = sent.code(0);
-    assert!(sent.stdout.contains("1 skipped") && sent.stderr.is_empty(), "{sent:?}");
+    assert!(sent.stdout.contains("1 skipped") && sent.faults().is_empty(), "{sent:?}");
     assert_eq!(held, pairs(&[("a.txt", "old")]));
 }
 

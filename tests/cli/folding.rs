@@ -17,14 +17,14 @@ struct Folding {
 }
 
 impl Folding {
-    /// `None`, with the reason on standard error, where such a file system cannot be had: without FUSE, or where its programs
-    /// are missing and need not be there.
+    /// `None`, with the reason on standard error, where such a file system cannot be had, and need not be: without FUSE, or
+    /// where its programs are missing. A gate that runs where there is no FUSE says so by `HAUL_NO_FUSE`.
     fn new() -> Option<Self> {
         let fuse = fs::File::open("/dev/fuse").map_err(|error| format!("/dev/fuse: {error}"));
-        let mounted = match fuse {
-            Ok(_) => Self::mount().inspect_err(|why| assert!(!must_have_programs(), "{why}")),
-            Err(why) => Err(why),
-        };
+        let is_excused = fuse.is_err() && std::env::var_os("HAUL_NO_FUSE").is_some();
+        let mounted = fuse.and_then(|_| Self::mount()).inspect_err(|why| {
+            assert!(is_excused || !must_have_programs(), "{why} (HAUL_NO_FUSE=1 does without)");
+        });
         mounted.inspect_err(|why| eprintln!("SKIPPED: a file system that folds case: {why}")).ok()
     }
 
@@ -136,7 +136,8 @@ fn folding_partial_file_is_not_reached_by_a_peer_in_any_case() {
     alice.finish().code(0);
     bob.interrupt();
     bob.finish();
-    assert_eq!(names(&inbox), ["x"]);
+    // A name that is removed while its file is open stays as another one, until that is closed: this is told after the fact.
+    poll(Instant::now() + PATIENCE, "one file", || (names(&inbox) == ["x"]).then_some(()));
     assert!(fs::read(inbox.join("x")).unwrap() == whole, "it was written to");
 }
 
@@ -191,7 +192,7 @@ fn folding_file_that_is_replaced_under_another_case_is_one_file_and_whole() {
     fs::write(inbox.join("Photo.JPG"), "old").unwrap();
     fs::write(inbox.join("aLBUM/one"), "old one").unwrap();
     let sent = send(&[&photo, &folder], &inbox, "--existing replace").code(0);
-    assert!(sent.stderr.is_empty(), "{sent:?}");
+    assert!(sent.faults().is_empty(), "{sent:?}");
     let expected = [("album/", ""), ("album/one", "new one"), ("photo.jpg", "new")];
     assert_eq!(folded(&inbox), pairs(&expected));
 

@@ -216,11 +216,13 @@ impl Finished {
         self
     }
 
-    /// The lines on standard error, without the warnings of who can reach a listener, or be between.
+    /// The lines on standard error, without the warnings of who can reach a listener, or be between; and without how far it
+    /// is: that is said each second, so that it depends on the machine whether it is.
     pub(crate) fn faults(&self) -> Vec<&str> {
         let warnings = ["haul: warning: listening on ", "haul: warning: --insecure"];
-        let is_warning = |line: &&str| warnings.iter().any(|warning| line.starts_with(warning));
-        self.stderr.lines().filter(|line| !is_warning(line)).collect()
+        let is_warning = |line: &str| warnings.iter().any(|warning| line.starts_with(warning));
+        let is_progress = |line: &str| line.ends_with(" %)") || line.ends_with(" so far");
+        self.stderr.lines().filter(|line| !is_warning(line) && !is_progress(line)).collect()
     }
 
     /// The events of `--json`.
