@@ -1,7 +1,7 @@
 //! A server among strangers: senders are served, and threads and descriptors are bounded and given back.
 //!
 //! Threads and descriptors are those of the whole process, so this test has one for itself.
-#![cfg(all(feature = "tcp", target_os = "linux"))]
+#![cfg(all(feature = "tcp", feature = "testing", target_os = "linux"))]
 #![expect(clippy::disallowed_methods, clippy::expect_used, reason = "this is a test")]
 
 use std::collections::VecDeque;
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use haul::store::{MemorySource, MemoryStore};
+use haul::testing::idler::Idler;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};
-use haul::{Cancel, Config, Connector, RelPath, Retry, Server, Transfer};
+use haul::{Cancel, Config, Connector, RelPath, Retry, Server, Transfer, TransferId};
 
 /// What strangers do, once they are connected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,10 +26,18 @@ enum Stranger {
     Resets,
     /// Greets, and says nothing more.
     Greets,
+    /// Greets, and passes the floor as soon as it has it: every byte is as it should be, and moves nothing.
+    PassesTheFloor,
 }
 
-const ALL: [Stranger; 5] =
-    [Stranger::Silent, Stranger::Trickles, Stranger::Garbage, Stranger::Resets, Stranger::Greets];
+const ALL: [Stranger; 6] = [
+    Stranger::Silent,
+    Stranger::Trickles,
+    Stranger::Garbage,
+    Stranger::Resets,
+    Stranger::Greets,
+    Stranger::PassesTheFloor,
+];
 
 /// How many of them there are.
 const MANY: usize = 500;
@@ -84,14 +93,22 @@ fn greeting() -> Vec<u8> {
 /// Comes as so many strangers, until it is told to stop. Those that the server has closed come no more.
 fn flood(stranger: Stranger, connector: &mut TcpConnector, came: &AtomicUsize, stop: &AtomicBool) {
     let mut streams: VecDeque<TcpStream> = VecDeque::new();
+    let mut idlers: Vec<(TcpStream, Idler)> = Vec::new();
     let greeting = greeting();
-    for _ in 0..MANY {
+    for number in 0..MANY as u128 {
         let Ok(mut stream) = connector.connect() else { continue };
         match stranger {
             Stranger::Silent | Stranger::Resets => {}
             Stranger::Trickles => drop(stream.write(&greeting[..1])),
             Stranger::Garbage => drop(stream.write(&[0xA5; 4096])),
             Stranger::Greets => drop(stream.write(&greeting)),
+            Stranger::PassesTheFloor => {
+                let mut idler = Idler::new(TransferId::new(number.to_le_bytes()));
+                drop(stream.write(&idler.greeting()));
+                idlers.push((stream, idler));
+                came.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
         }
         if stranger == Stranger::Resets {
             drop(stream);
@@ -103,6 +120,7 @@ fn flood(stranger: Stranger, connector: &mut TcpConnector, came: &AtomicUsize, s
     let mut said = 1;
     while !stop.load(Ordering::SeqCst) {
         thread::sleep(Duration::from_millis(50));
+        pass_the_floor(&mut idlers);
         for stream in &mut streams {
             match stranger {
                 Stranger::Trickles if said < greeting.len() => {
@@ -116,6 +134,21 @@ fn flood(stranger: Stranger, connector: &mut TcpConnector, came: &AtomicUsize, s
     }
 }
 
+/// Lets each of them say nothing in a turn of its own, once it was answered. Those that were sent away come no more.
+fn pass_the_floor(idlers: &mut Vec<(TcpStream, Idler)>) {
+    idlers.retain_mut(|(stream, idler)| {
+        let mut buffer = [0; 4096];
+        match stream.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(count) => idler.hear(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+            // Nothing is there.
+            Err(_) => return true,
+        }
+        idler.pass().is_none_or(|turn| stream.write(&turn).is_ok())
+    });
+}
+
 /// Runs a server among these strangers, and sends to it. Gives how long that took, and how many threads and descriptors
 /// there were at most.
 fn send_among(stranger: Stranger) -> (Duration, [usize; 2]) {
@@ -125,6 +158,8 @@ fn send_among(stranger: Stranger) -> (Duration, [usize; 2]) {
     let address = acceptor.local_addr().expect("bound").to_string();
     let connector = TcpConnector::new(address.parse().expect("an address"));
     let rude = TcpOptions::default().linger(Some(Duration::ZERO)).close_wait(Duration::ZERO);
+    // One thread plays all of them.
+    let rude = rude.read_tick(Duration::from_millis(1));
     let mut strangers = connector.clone().options(rude);
     let (store, cancel) = (MemoryStore::new(), Cancel::new());
     let (came, stop, peak) =

@@ -22,6 +22,7 @@ pub(crate) struct Forger<'c> {
     speaker: Speaker,
     hello: Vec<u8>,
     bound: bool,
+    transfer: TransferId,
     next: u32,
     /// What all files are beginnings of.
     content: &'c [u8],
@@ -37,8 +38,13 @@ impl<'c> Forger<'c> {
     }
 
     fn new(speaker: Speaker, content: &'c [u8]) -> Self {
-        let (seal, hello) = (Seal::initial(), Vec::new());
-        Self { seal, speaker, hello, bound: false, next: 0, content }
+        let (seal, hello, transfer) = (Seal::initial(), Vec::new(), TransferId::new([1; 16]));
+        Self { seal, speaker, hello, bound: false, transfer, next: 0, content }
+    }
+
+    /// Speaks of this transfer.
+    pub(crate) fn of(self, transfer: TransferId) -> Self {
+        Self { transfer, ..self }
     }
 
     /// Says preface and greeting.
@@ -209,7 +215,7 @@ impl<'c> Forger<'c> {
             block: BlockSize::at_most(any(4096).into()),
             link: 0,
             attempt: any(1),
-            transfer: TransferId::new([1; 16]),
+            transfer: self.transfer,
             nonce: [2; 16],
             offered: any(0),
             required: if any(0) == 2 { 1 } else { 0 },

@@ -5,6 +5,7 @@ pub mod driver;
 pub mod fault_stream;
 pub(crate) mod forge;
 pub mod fuzz;
+pub mod idler;
 pub mod pair;
 pub mod recording;
 pub mod store;

@@ -5,12 +5,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
 
-use std::io::Write;
+mod streams;
+
+use std::io::{Read, Write};
 use std::num::NonZeroUsize;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use self::streams::{Gate, Slow};
 use super::Server;
 use crate::config::Config;
 use crate::drive::{Cancel, Retry, Transfer};
@@ -18,6 +21,7 @@ use crate::error::Error;
 use crate::proto::{SendAction, Sender};
 use crate::store::{MemorySource, MemoryStore};
 use crate::testing::choices::Choices;
+use crate::testing::idler::Idler;
 use crate::transport::Connector as _;
 use crate::transport::memory::{self, MemoryConnector, Pipe};
 use crate::types::{RelPath, TransferId};
@@ -40,15 +44,24 @@ fn crowd(seed: u32, choices: &mut Choices<'_>) {
     let (connector, mut acceptor) = memory::network(NonZeroUsize::new(1 << 16).unwrap());
     acceptor.set_timeout(Some(Duration::from_millis(5)));
     let (store, cancel) = (MemoryStore::new(), Cancel::new());
-    let sessions = 1 + usize::from(choices.below(3));
+    let [sessions, waiting, strangers] = [3, 3, 4].map(|most| 1 + usize::from(choices.below(most)));
+    let gate = Gate::default();
+    let acceptor = Slow::new(acceptor, &gate, sessions + waiting + 2 * strangers);
+    // One never closes while there is anybody.
+    let acceptor = acceptor.stuck(usize::from(choices.below(8)), 1);
     let server = Server::new(acceptor, store.clone())
         .sessions(sessions)
-        .waiting(1 + usize::from(choices.below(3)))
-        .strangers(1 + usize::from(choices.below(4)))
+        .waiting(waiting)
+        .strangers(strangers)
         .cancel(cancel.clone());
     let outcome = thread::scope(|scope| {
         let server = scope.spawn(move || server.run(|_, _| ()));
-        let outcome = visit(&connector, &store, sessions, choices);
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (idle, idlers) = mpsc::channel();
+        scope.spawn(move || pass_the_floor(&idlers, &stopped));
+        let outcome = visit(&connector, &store, sessions, &idle, choices);
+        drop(stop);
+        gate.open();
         cancel.leave();
         let ended = server.join().expect("a server does not panic");
         assert!(matches!(ended, Err(Error::Cancelled)), "crowd {seed}: {ended:?}");
@@ -57,11 +70,30 @@ fn crowd(seed: u32, choices: &mut Choices<'_>) {
     assert_eq!(outcome, Ok(()), "crowd {seed}");
 }
 
+/// Lets those that offer nothing pass the floor, as soon as they have it, until the other end of `stopped` is gone.
+fn pass_the_floor(idlers: &mpsc::Receiver<(Pipe, Idler)>, stopped: &mpsc::Receiver<()>) {
+    let mut all = Vec::new();
+    while stopped.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
+        all.extend(idlers.try_iter());
+        all.retain_mut(|(stream, idler): &mut (Pipe, Idler)| {
+            let mut buffer = [0; 1000];
+            match stream.read(&mut buffer) {
+                // It was sent away.
+                Ok(0) => return false,
+                Ok(count) => idler.hear(&buffer[..count]),
+                Err(_) => {}
+            }
+            idler.pass().is_none_or(|turn| stream.write(&turn).is_ok())
+        });
+    }
+}
+
 /// Strangers and senders in turn.
 fn visit(
     connector: &MemoryConnector,
     store: &MemoryStore,
     sessions: usize,
+    idlers: &mpsc::Sender<(Pipe, Idler)>,
     choices: &mut Choices<'_>,
 ) -> Result<(), String> {
     let mut strangers: Vec<Pipe> = Vec::new();
@@ -69,11 +101,18 @@ fn visit(
         for _ in 0..choices.below(6) {
             let Ok(mut stream) = connector.clone().connect() else { continue };
             let greeting = greeting(choices.byte());
-            let said: &[u8] = match choices.below(5) {
+            let said: &[u8] = match choices.below(6) {
                 0 => &[],
                 1 => &greeting[..1 + usize::from(choices.byte()) % greeting.len()],
                 2 => &greeting,
                 3 => &[0xA5; 300],
+                4 => {
+                    let mut idler = Idler::new(TransferId::new([choices.byte(); 16]));
+                    stream.set_timeout(Some(Duration::ZERO));
+                    let _ = stream.write(&idler.greeting());
+                    let _ = idlers.send((stream, idler));
+                    continue;
+                }
                 // Gone at once.
                 _ => continue,
             };

@@ -35,7 +35,7 @@ pub(super) fn serve<S, T, O, C>(
     let clock = transfer.clock.clone();
     // Dropped in the reverse order, also by a panic: the place is given back before the stream is closed, which may take a
     // while, and whoever sees its end finds room. The connection counts until then.
-    let _connection = Connection { id, shared };
+    let connection = Connection { id, shared };
     let mut stream = stream;
     let mut place = OnBoard { id, shared, clock: &clock, done: None, left: None };
     let mut store = shared.clone_store();
@@ -44,6 +44,10 @@ pub(super) fn serve<S, T, O, C>(
     let left = hooks.left.map(|parked| (store, parked));
     (place.done, place.left) = (result.as_ref().ok().copied(), left);
     transfer.into_observer().ended(&result);
+    if cfg!(haul_canary = "closed-early") {
+        drop(place);
+        drop(connection);
+    }
 }
 
 /// A connection, until its stream is closed.
