@@ -38,15 +38,29 @@ fn over<S: Read + Write>(stream: S, clock: impl Clock + Send + 'static) -> Line<
     Line::new(stream, rate).clock(move || clock.now())
 }
 
-/// Counts how often a connection was made anew.
-#[derive(Clone, Default)]
-struct Retries(Arc<AtomicU32>);
+/// Counts how often a connection was made anew, and notes when this end of it was greeted last.
+#[derive(Clone)]
+struct Retries<C> {
+    count: Arc<AtomicU32>,
+    clock: C,
+    greeted: Duration,
+}
 
-impl Observer for Retries {
-    fn event(&mut self, _: &Event) {}
+impl<C: Clock> Retries<C> {
+    fn new(count: &Arc<AtomicU32>, clock: C) -> Self {
+        Self { count: Arc::clone(count), clock, greeted: Duration::ZERO }
+    }
+}
+
+impl<C: Clock> Observer for Retries<C> {
+    fn event(&mut self, event: &Event) {
+        if matches!(event, Event::Greeted { .. }) {
+            self.greeted = self.clock.now();
+        }
+    }
 
     fn retry(&mut self, _: u32, _: &Error, _: Duration) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -54,6 +68,8 @@ impl Observer for Retries {
 struct Ran {
     took: Duration,
     retries: u32,
+    /// When the sender was greeted on its last connection.
+    greeted: Duration,
 }
 
 /// Sends a file over a line with these faults of what comes in at the sender and at the receiver.
@@ -62,10 +78,10 @@ fn run(lines: (Uart, Uart), scripts: [Vec<Fault>; 2]) -> Ran {
     let (near_clock, far_clock) = (near.clock(), far.clock());
     let [near_script, far_script] = scripts;
     let retry = Retry::default().most(Duration::from_secs(1));
-    let retries = Retries::default();
+    let retries = Arc::default();
     let store = MemoryStore::new();
     let receiver = thread::spawn({
-        let (store, retries) = (store.clone(), retries.clone());
+        let (store, retries) = (store.clone(), Retries::new(&retries, far_clock.clone()));
         move || {
             let line = over(Faulty::new(far, far_script), far_clock.clone());
             let transfer = Transfer::new(config()).clock(far_clock).observer(retries);
@@ -75,15 +91,16 @@ fn run(lines: (Uart, Uart), scripts: [Vec<Fault>; 2]) -> Ran {
     let mut source = source();
     let clock = near_clock.clone();
     let mut line = over(Faulty::new(near, near_script), near_clock.clone());
-    let transfer = Transfer::new(config()).clock(near_clock).observer(retries.clone());
-    let sent = transfer.retry(retry).send_via(&mut source, &mut line).expect("it is sent");
-    let took = clock.now();
+    let observer = Retries::new(&retries, near_clock.clone());
+    let mut transfer = Transfer::new(config()).clock(near_clock).observer(observer).retry(retry);
+    let sent = transfer.send_via(&mut source, &mut line).expect("it is sent");
+    let (took, greeted) = (clock.now(), transfer.into_observer().greeted);
     // The line goes with its end, so that time passes for the other one.
     drop(line);
     let received = receiver.join().expect("it does not panic").expect("it is received");
     assert!(sent.is_complete() && received.delivered == 1);
     assert_eq!(*store.get("a").expect("it is there").bytes, *content());
-    Ran { took, retries: retries.0.load(Ordering::Relaxed) }
+    Ran { took, retries: retries.load(Ordering::Relaxed), greeted }
 }
 
 /// How long it takes over a good line.
@@ -128,7 +145,11 @@ fn line_that_was_dead_for_a_while_is_used_again_within_three_seconds() {
         near.lose_all(from, from + cut);
         let ran = run((near, far), [vec![], vec![]]);
         assert_eq!(ran.retries > 0, retries > 0, "{seconds}");
-        // A connection that was given up costs the block that was under way, too.
+        if retries > 0 {
+            let met = ran.greeted.saturating_sub(from + cut);
+            assert!(!met.is_zero() && met <= RECOVERY, "{seconds}: met after {met:?}");
+        }
+        // The line is used again by then. A connection that was given up costs the block that was under way, too.
         let block = Duration::from_secs(retries * 4096) / RATE;
         let cost = ran.took.saturating_sub(clean + cut);
         assert!(cost <= RECOVERY + block, "{seconds}: {cost:?}");
