@@ -11,6 +11,7 @@
 mod bob;
 mod budgets;
 mod channel;
+mod clock;
 mod codec;
 mod compare;
 mod completions;
@@ -31,6 +32,7 @@ mod liveness;
 mod losses;
 mod pair;
 mod parked;
+mod phases;
 mod random;
 mod rogue;
 mod scarce;
