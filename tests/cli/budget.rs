@@ -187,6 +187,31 @@ fn limited_rate_holds_on_either_side_and_on_the_plain_wire() {
     }
 }
 
+/// A block of the usual size would take it four minutes. Slower rates are the library's: see `tests/drive/rate.rs`.
+#[test]
+fn file_at_the_slowest_rate_of_the_command_arrives() {
+    let inbox = tempdir().unwrap();
+    let file = inbox.path().join("file");
+    fs::write(&file, content(1, 1500)).unwrap();
+    for (number, by_sender) in [true, false].into_iter().enumerate() {
+        let folder = inbox.path().join(number.to_string());
+        fs::create_dir(&folder).unwrap();
+        let limit = ["--limit-rate", "1K"];
+        let (mut receive, mut send) = (
+            vec!["receive", "--once", "--max-sessions", "1", "--listen", "127.0.0.1:0"],
+            vec!["send"],
+        );
+        if by_sender { &mut send } else { &mut receive }.extend(limit);
+        receive.push(folder.to_str().unwrap());
+        let mut bob = Haul::start(&receive);
+        let address = bob.address();
+        send.extend([file.to_str().unwrap(), &address]);
+        run(send).code(0);
+        bob.finish().code(0);
+        assert_same(&fs::read(folder.join("file")).unwrap(), &content(1, 1500));
+    }
+}
+
 #[test]
 fn budgets_and_rates_that_make_no_sense_are_wrong_usage() {
     for arguments in [

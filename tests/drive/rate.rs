@@ -88,7 +88,9 @@ fn limited(rate: u64, len: usize, by_sender: bool) -> Vec<(Duration, usize)> {
 fn limited_transfer_keeps_to_its_rate_and_uses_it() {
     for by_sender in [true, false] {
         // From a rate at which a block of the usual size would take 17 minutes, to one beyond all that is sent.
-        for (rate, len) in [(256, 20_000), (1000, 100_000), (50_000, 400_000), (1 << 40, 400_000)] {
+        for (rate, len) in
+            [(256, 20_000), (900, 50_000), (1000, 100_000), (50_000, 400_000), (1 << 40, 400_000)]
+        {
             let moved = limited(rate, len, by_sender);
             let end = moved.last().expect("it moved something").0;
             let all: usize = moved.iter().map(|(_, bytes)| bytes).sum();
