@@ -75,8 +75,6 @@ struct SharedEnds {
     ended: Arc<Mutex<Ends>>,
 }
 
-type Ends = VecDeque<(Ticket, Ended<MemoryFile>)>;
-
 /// Waits for a minute where it is told to wait for less, in a time of its own.
 struct Overstays {
     inner: MemoryStore,
