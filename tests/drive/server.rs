@@ -90,9 +90,15 @@ fn server_whose_acceptor_is_broken_says_so() {
 fn server_takes_many_senders_at_the_same_time_and_no_more_than_it_may() {
     struct Count {
         now: Arc<Mutex<(u32, u32)>>,
+        meeting: Arc<Barrier>,
     }
     impl Observer for Count {
-        fn event(&mut self, _: &Event) {}
+        fn event(&mut self, event: &Event) {
+            let names = ["0", "1", "2"];
+            if matches!(event, Event::Offered { path, .. } if names.contains(&&*path.to_string())) {
+                self.meeting.wait();
+            }
+        }
         fn ended(&mut self, result: &Result<Summary, Error>) {
             assert!(result.is_ok(), "{result:?}");
             self.now.lock().expect("no panic").0 -= 1;
@@ -102,34 +108,27 @@ fn server_takes_many_senders_at_the_same_time_and_no_more_than_it_may() {
     let store = MemoryStore::new();
     let cancel = Cancel::new();
     let counts = Arc::new(Mutex::new((0_u32, 0_u32)));
-    // Three sessions stand still until all three are there.
-    let meeting = Arc::new(Barrier::new(3));
     thread::scope(|scope| {
         let server = Server::new(acceptor, store.clone()).sessions(3).cancel(cancel.clone());
         let now = Arc::clone(&counts);
+        // Three sessions stand still until all three are there.
+        let meeting = Arc::new(Barrier::new(3));
         let server = scope.spawn(move || {
             server.run(|_, _| {
                 let mut counts = now.lock().expect("no panic");
                 counts.0 += 1;
                 counts.1 = counts.1.max(counts.0);
-                Count { now: Arc::clone(&now) }
+                Count { now: Arc::clone(&now), meeting: Arc::clone(&meeting) }
             })
         });
         let senders: Vec<_> = (0..20)
             .map(|number| {
                 let mut connector = connector.clone();
-                let meeting = Arc::clone(&meeting);
                 scope.spawn(move || {
                     let name = path(&format!("{number}"));
                     let mut source = MemorySource::new().file(name, content(number, 5000));
                     Transfer::new(Config::default())
                         .retry(Retry::patiently(Duration::from_secs(60)))
-                        .observer(move |event: &Event| {
-                            // It is offered only where there was room.
-                            if number < 3 && matches!(event, Event::Offered { .. }) {
-                                meeting.wait();
-                            }
-                        })
                         .send_via(&mut source, &mut connector)
                 })
             })
