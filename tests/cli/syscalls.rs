@@ -20,6 +20,7 @@ use crate::proxy::{Cut, Proxy};
 /// What a receiver asks of the system for its store.
 const STORE: &[&str] = &[
     "openat",
+    "openat2",
     "mkdirat",
     "newfstatat",
     "fstat",

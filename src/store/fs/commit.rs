@@ -245,7 +245,7 @@ impl Job {
                 (ids, parent)
             }
             What::Existing(Existing { stamp, folder, .. }) => {
-                let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
+                let ids = self.prove_folder(parent.as_ref(), folder)?;
                 // What is older does not replace what is vouched for.
                 let turn = self.shared.turns.take(&self.claim.name);
                 let standing = folder.look(name)?;
@@ -258,7 +258,7 @@ impl Job {
                 (ids, parent)
             }
             What::Partial { partial, folder, .. } => {
-                let ids = tree.open_again(parent.as_ref(), folder.id)?.ids;
+                let ids = self.prove_folder(parent.as_ref(), folder)?;
                 let size = self.commit.size;
                 let old = name::give(&self.claim, folder, partial, name, size, replacing)?;
                 if let Some(old) = old {
@@ -270,6 +270,20 @@ impl Job {
         };
         self.wanted = self.wants(&ids, path);
         Ok(())
+    }
+
+    /// Proves that the folder of this entry stands where it did, and says which are on the way as far as they are to be
+    /// synced.
+    fn prove_folder(
+        &self,
+        path: Option<&RelPath>,
+        folder: &Folder,
+    ) -> Result<Vec<FolderId>, Refusal> {
+        let tree = &self.shared.tree;
+        if self.commit.durability != Durability::Synced && tree.is_there(path, folder) {
+            return Ok(vec![folder.id]);
+        }
+        Ok(tree.open_again(path, folder.id)?.ids)
     }
 
     /// The folders on a way that must be durable: the last one, and each that holds one whose name is not.
@@ -458,9 +472,12 @@ fn publish(jobs: &mut [Job]) {
 fn prove_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
     let mut proved = HashMap::new();
     for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
-        let Some(Wanted { id, path, .. }) = job.wanted.first() else { continue };
+        let Some(Wanted { id, path, held, .. }) = job.wanted.first() else { continue };
         let tree = &job.shared.tree;
         let prove = || {
+            if held.as_ref().is_some_and(|held| tree.is_there(path.as_ref(), held)) {
+                return Ok(());
+            }
             let walk = || tree.open_again(path.as_ref(), *id).map(drop);
             queue.patiently(own, &job.shared, walk, |refusal| refusal.is_for_want_of_descriptors())
         };

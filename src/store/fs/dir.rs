@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::errno::{During, Failed, Result};
-use super::stat::Id;
+use super::stat::{self, Id};
 #[cfg(test)]
 use super::store::tests::Hook;
 use super::sys;
@@ -152,6 +152,21 @@ impl Tree {
         let depth = path.map_or(0, |path| path.parts().count());
         let is_it = way.folder.id == id && way.depth() == depth;
         if is_it { Ok(way) } else { Err(Refusal::KindClash) }
+    }
+
+    /// Returns whether `path` still leads to this folder, in one call or three, however long it is.
+    ///
+    /// Its handle, which is open, keeps its inode from any other folder: so device and inode prove it. `false` means
+    /// only that it was not proved: [`Tree::open_again`] says why.
+    pub(super) fn is_there(&self, path: Option<&RelPath>, folder: &Folder) -> bool {
+        let Some(path) = path else { return folder.id == self.root.id };
+        let is_it = |stat: &Stat| stat::is_folder(stat) && Id::of(stat) == folder.id.inode;
+        if path.parts().count() == 1 {
+            let found = self.root.look(path.as_bytes());
+            return found.is_ok_and(|stat| stat.as_ref().is_some_and(is_it));
+        }
+        let found = sys::open_below(&self.root, path.as_bytes());
+        found.and_then(fstat).is_ok_and(|stat| is_it(&stat))
     }
 
     /// As [`Tree::open`], and makes those that do not exist.

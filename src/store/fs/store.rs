@@ -88,8 +88,8 @@ pub struct FsStore {
     pool: Arc<Pool>,
     options: Options,
     taken: Taken,
-    /// The folder of the entry that was begun last: entries that follow in it share its handle.
-    recent: Option<Folder>,
+    /// The folder of the entry that was begun last, and where it is: entries that follow in it share its handle.
+    recent: Option<(Option<RelPath>, Folder)>,
     ended: Receiver<(Ticket, Ended<FsFile>)>,
     end: Sender<(Ticket, Ended<FsFile>)>,
 }
@@ -247,18 +247,23 @@ impl FsStore {
     ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
         let parent = path.parent();
         let tree = &self.shared.tree;
-        let mut way = match tree.open(parent.as_ref()) {
-            Ok(way) => way,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        if way.depth() + 1 < path.parts().count() {
-            if let Err(refusal) = self.options.room.check(&way.folder, room_of(offer).unwrap_or(0))
-            {
-                return Ok(Err(refusal));
+        let folder = match self.find_recent(parent.as_ref()) {
+            Some(folder) => folder,
+            None => {
+                let mut way = match tree.open(parent.as_ref()) {
+                    Ok(way) => way,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                if way.depth() + 1 < path.parts().count() {
+                    let needed = room_of(offer).unwrap_or(0);
+                    if let Err(refusal) = self.options.room.check(&way.folder, needed) {
+                        return Ok(Err(refusal));
+                    }
+                    way = tree.try_make(parent.as_ref())?;
+                }
+                self.share(parent, way.folder)
             }
-            way = tree.try_make(parent.as_ref())?;
-        }
-        let folder = self.share(way.folder);
+        };
         let begun = self.open_file(path, offer, place, folder.clone());
         // What was begun is locked by now: it is kept, however old it is.
         self.shared.expiry.look(&folder, self.options.keep_partials);
@@ -304,12 +309,19 @@ impl FsStore {
 
     /// Looks at what stands under a name, without making anything.
     fn look(&self, path: &RelPath) -> Result<Option<(Folder, rustix::fs::Stat)>, Refusal> {
-        let way = self.shared.tree.open(path.parent().as_ref())?;
-        if way.depth() + 1 < path.parts().count() {
-            return Ok(None);
-        }
-        let standing = way.folder.look(path.file_name())?;
-        Ok(standing.map(|stat| (way.folder, stat)))
+        let parent = path.parent();
+        let folder = match self.find_recent(parent.as_ref()) {
+            Some(folder) => folder,
+            None => {
+                let way = self.shared.tree.open(parent.as_ref())?;
+                if way.depth() + 1 < path.parts().count() {
+                    return Ok(None);
+                }
+                way.folder
+            }
+        };
+        let standing = folder.look(path.file_name())?;
+        Ok(standing.map(|stat| (folder, stat)))
     }
 
     fn check_link(&self, path: &RelPath, target: &[u8], place: Place) -> Result<(), Refusal> {
@@ -340,11 +352,19 @@ impl FsStore {
     }
 
     /// The handle of a folder that is open already, if it is the same.
-    fn share(&mut self, folder: Folder) -> Folder {
-        match &self.recent {
-            Some(recent) if recent.id == folder.id => recent.clone(),
-            _ => self.recent.insert(folder).clone(),
+    fn share(&mut self, path: Option<RelPath>, mut folder: Folder) -> Folder {
+        if let Some((_, recent)) = self.recent.as_ref().filter(|(_, recent)| recent.id == folder.id)
+        {
+            folder = recent.clone();
         }
+        self.recent = Some((path, folder.clone()));
+        folder
+    }
+
+    /// The folder at `path`, if it is the one that is open already, and stands there still.
+    fn find_recent(&self, path: Option<&RelPath>) -> Option<Folder> {
+        let (at, folder) = self.recent.as_ref().filter(|(at, _)| at.as_ref() == path)?;
+        self.shared.tree.is_there(at.as_ref(), folder).then(|| folder.clone())
     }
 
     fn remove(&self, path: &RelPath, what: &What) {

@@ -6,12 +6,13 @@
 //! | [`sync_all`] | `fsync` | `F_FULLFSYNC`, else `fsync` | `fsync` | `fsync` |
 //! | [`rename_if_free`] | `renameat2` | `renameatx_np` | none: the caller links and unlinks | none, likewise |
 //! | [`exchange`] | `renameat2` | `renameatx_np` | none: what is replaced goes with the rename | none, likewise |
+//! | [`open_below`] | `openat2` | none: the caller walks | none, likewise | none, likewise |
 //! | [`next_data`], [`next_hole`] | `lseek` | `lseek` | `lseek` | none: all is data |
 //! | [`punch_hole`] | `fallocate` | none: zeros are written | none, likewise | none, likewise |
 //! | [`born`] | `statx` | `fstat` | FreeBSD `fstat`; DragonFly none: the name of a folder is synced each time | none, likewise |
 
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Result;
 
@@ -45,6 +46,22 @@ pub(super) fn rename_if_free(folder: impl AsFd, from: &[u8], to: &[u8]) -> Resul
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
     {
         let _ = (folder, from, to);
+        Err(rustix::io::Errno::NOSYS)
+    }
+}
+
+/// Opens a folder below another one to look at it, with no link on the way. `NOSYS`: the system has no such call.
+pub(super) fn open_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        openat2(folder, path, flags, Mode::empty(), resolve)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (folder, path);
         Err(rustix::io::Errno::NOSYS)
     }
 }

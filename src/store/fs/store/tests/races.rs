@@ -450,3 +450,55 @@ fn store_of_which_something_is_exchanged_before_any_call_touches_nothing_else() 
         }
     });
 }
+
+/// Entries of one folder share its handle: that is no reason to put anything where the folder was moved to.
+#[test]
+fn store_folder_that_is_kept_open_and_moved_away_takes_nothing_more() {
+    for folder in ["d", "d/e", "d/e/f"] {
+        let mut bench = Bench::new();
+        let name = |name: &str| format!("{folder}/{name}");
+        let first = bench.put(&name("a"), Place::Offered, "a");
+        assert_eq!(first, Ok(Committed::new(rel(&name("a")))));
+        let moved = bench.dir.path().join("moved");
+        fs::rename(bench.path("d"), &moved).unwrap();
+        symlink("../moved", bench.path("d")).unwrap();
+        let offer = bench.file(&name("b"), 1);
+        assert_eq!(bench.begin(&offer, Place::Offered).err(), Some(Refusal::KindClash), "{folder}");
+        fs::remove_file(bench.path("d")).unwrap();
+        let last = bench.put(&name("c"), Place::Offered, "c");
+        assert_eq!(last, Ok(Committed::new(rel(&name("c")))));
+        assert_eq!(fs::read(bench.path(&name("c"))).unwrap(), b"c");
+        let inside = folder.strip_prefix("d").unwrap().trim_start_matches('/');
+        let names: Vec<_> = fs::read_dir(moved.join(inside))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(names.iter().all(|name| name == "a" || name == "e" || name == "f"), "{names:?}");
+    }
+}
+
+/// Nor for a commit whose folder is another one by then.
+#[test]
+fn store_folder_that_is_moved_away_before_its_commits_is_a_clash_for_each() {
+    for folder in ["d", "d/e", "d/e/f"] {
+        let mut bench = Bench::new();
+        let begun = ["a", "b"].map(|name| {
+            let offer = bench.file(&format!("{folder}/{name}"), 1);
+            let begun = bench.begin(&offer, Place::Offered);
+            let Ok(Begun::Fresh(mut file)) = begun else { panic!("{begun:?}") };
+            bench.store.write_at(&mut file, 0, b"1").unwrap();
+            (offer, file)
+        });
+        fs::rename(bench.path("d"), bench.path("moved")).unwrap();
+        symlink("moved", bench.path("d")).unwrap();
+        for ((offer, file), durability) in
+            begun.into_iter().zip([Durability::Received, Durability::Synced])
+        {
+            let meta = offer.meta.clone();
+            let commit =
+                Commit::new(ticket(&offer), offer.entry, meta, Place::Offered, 1, durability);
+            bench.store.commit(file, commit);
+            assert_eq!(bench.ended(&offer), Err(Refusal::KindClash), "{folder}");
+        }
+    }
+}
