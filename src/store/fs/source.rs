@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::holes::Extents;
 use super::mode;
-use super::stat::{self, Id, Stamp};
+use super::stat::{self, Stamp};
 use super::target::stays_inside;
 use super::walk::{Folder, KEPT, Links, Walk};
 use crate::store::io_error::withdrawal_of;
@@ -443,17 +443,12 @@ impl Source for FsSource {
     }
 
     fn finish(&mut self, reader: &mut FsReader, _meta: &Meta) -> Result<(), Withdrawal> {
-        let Some((open, stamp)) = &reader.open else { return Ok(()) };
+        let Some((_, stamp)) = &reader.open else { return Ok(()) };
         let failed = |errno: Errno| withdrawal_of(&errno.into());
         self.step();
+        // What is open is the file that the walk saw: if that has the name, this says how both are.
         let named = statat(CWD, &reader.path, reader.links.at()).map_err(failed)?;
-        self.step();
-        let found = match &*lock(open) {
-            Some(Open { file, .. }) => fstat(file).map_err(failed)?,
-            None => named,
-        };
-        let same = Id::of(&named) == stamp.id && Stamp::of(&found) == *stamp;
-        if same { Ok(()) } else { Err(Withdrawal::Changed) }
+        if Stamp::of(&named) == *stamp { Ok(()) } else { Err(Withdrawal::Changed) }
     }
 
     fn total(&self) -> Option<u64> {
