@@ -15,6 +15,7 @@ mod common;
 
 mod budget;
 mod contest;
+mod counts;
 mod cuts;
 mod descriptors;
 mod existing;
