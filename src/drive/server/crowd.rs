@@ -27,7 +27,7 @@ use crate::transport::memory::{self, MemoryConnector, Pipe};
 use crate::types::{RelPath, TransferId};
 
 /// Far more than a sender has to wait on a machine that is busy, and far less than any deadline of a stranger.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(30);
 
 const CROWDS: u32 = 12;
 
@@ -49,7 +49,11 @@ fn crowd(seed: u32, choices: &mut Choices<'_>) {
     let acceptor = Slow::new(acceptor, &gate, sessions + waiting + 2 * strangers);
     // One never closes while there is anybody.
     let acceptor = acceptor.stuck(usize::from(choices.below(8)), 1);
+    let mut config = Config::default();
+    // No stranger leaves by himself before a sender has waited too long for him.
+    config.deadlines.hello = 10 * SOON;
     let server = Server::new(acceptor, store.clone())
+        .config(config)
         .sessions(sessions)
         .waiting(waiting)
         .strangers(strangers)
@@ -136,7 +140,8 @@ fn send(mut connector: MemoryConnector, number: usize, store: &MemoryStore) -> R
         let transfer = Transfer::new(Config::default()).cancel(cancel.clone());
         let mut source = MemorySource::new().file(path.clone(), vec![7; 10_000]);
         scope.spawn(move || {
-            let sent = transfer.retry(Retry::default()).send_via(&mut source, &mut connector);
+            let retry = Retry::default().most(Duration::from_millis(500));
+            let sent = transfer.retry(retry).send_via(&mut source, &mut connector);
             done.send(sent.map(|sum| sum.delivered))
         });
         match ended.recv_timeout(SOON) {
