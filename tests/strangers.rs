@@ -1,6 +1,8 @@
-//! A server among strangers: senders are served, and threads and descriptors are bounded and given back.
+//! A server, and a sender that listens, among strangers: their peers are served, and threads and descriptors are bounded and
+//! given back.
 //!
-//! Threads and descriptors are those of the whole process, so this test has one for itself.
+//! Threads and descriptors are those of the whole process, so there is one test here, which does the one thing
+//! after the other.
 #![cfg(all(feature = "tcp", feature = "testing", target_os = "linux"))]
 #![expect(clippy::disallowed_methods, clippy::expect_used, reason = "this is a test")]
 
@@ -13,7 +15,7 @@ use std::{fs, thread};
 use haul::store::{MemorySource, MemoryStore};
 use haul::testing::idler::Idler;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};
-use haul::{Cancel, Config, Connector, RelPath, Retry, Server, Transfer, TransferId};
+use haul::{Cancel, Config, Connector, Deadlines, RelPath, Retry, Server, Transfer, TransferId};
 
 /// What strangers do, once they are connected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +49,12 @@ const CONNECTIONS: usize = 200;
 
 /// Far more than it takes on a machine that is busy with other things, and far less than all the strangers' deadlines.
 const SOON: Duration = Duration::from_secs(20);
+
+/// What the docs of [`Transfer::send_listening`] state.
+const UNGREETED: usize = 192;
+
+/// Threads that were joined are seen for a moment longer, where the machine is busy.
+const SEEN: usize = 16;
 
 /// Threads and descriptors of this process.
 fn used() -> [usize; 2] {
@@ -196,18 +204,86 @@ fn send_among(stranger: Stranger) -> (Duration, [usize; 2]) {
     (took, peak.map(AtomicUsize::into_inner))
 }
 
-#[test]
 fn sender_is_served_whatever_strangers_do_and_threads_and_descriptors_are_bounded() {
     for stranger in ALL {
         let before = used();
         let (took, [threads, descriptors]) = send_among(stranger);
-        println!("{stranger:?}: {took:?}, {threads} threads, {descriptors} descriptors");
         assert!(took < SOON, "{stranger:?}: {took:?}");
         // The server, those that flood and measure; and one that is being joined.
-        assert!(threads <= before[0] + CONNECTIONS + 4, "{stranger:?}: {threads} threads");
+        assert!(threads <= before[0] + CONNECTIONS + 4 + SEEN, "{stranger:?}: {threads} threads");
         // The strangers' ends, the sender's, the listener, and the folder that is being read.
         let own = MANY + 4;
         assert!(descriptors <= before[1] + CONNECTIONS + own, "{stranger:?}: {descriptors}");
         assert_given_back(before);
     }
+}
+
+/// Runs `work` and gives the most threads and descriptors that there were meanwhile.
+fn peak_of(work: impl FnOnce()) -> [usize; 2] {
+    let (stop, peak) = (AtomicBool::new(false), [0, 0].map(AtomicUsize::new));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                for (peak, now) in peak.iter().zip(used()) {
+                    peak.fetch_max(now, Ordering::SeqCst);
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        work();
+        stop.store(true, Ordering::SeqCst);
+    });
+    peak.map(AtomicUsize::into_inner)
+}
+
+/// Runs a sender that listens among these strangers, and receives from it.
+fn receive_among(stranger: Stranger) {
+    let options = TcpOptions::default();
+    let mut acceptor = TcpAcceptor::bind(&"127.0.0.1:0".parse().expect("an address"), options)
+        .expect("loopback does not fail");
+    let address = acceptor.local_addr().expect("bound").to_string();
+    let connector = TcpConnector::new(address.parse().expect("an address"));
+    let rude = TcpOptions::default().linger(Some(Duration::ZERO)).close_wait(Duration::ZERO);
+    let mut strangers = connector.clone().options(rude);
+    let (came, stop, store) = (AtomicUsize::new(0), AtomicBool::new(false), MemoryStore::new());
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            let mut source = MemorySource::new()
+                .file(RelPath::parse(b"file").expect("a name"), vec![7; 100_000]);
+            // None of them goes by itself.
+            let deadlines = Deadlines::default().hello(Duration::from_secs(1_000_000));
+            Transfer::new(Config::default().deadlines(deadlines))
+                .send_listening(&mut source, &mut acceptor)
+        });
+        scope.spawn(|| flood(stranger, &mut strangers, &came, &stop));
+        while came.load(Ordering::SeqCst) < MANY * 3 / 5 {
+            thread::yield_now();
+        }
+        let received = Transfer::new(Config::default())
+            .retry(Retry::patiently(SOON))
+            .receive_via(&store, &mut connector.clone());
+        stop.store(true, Ordering::SeqCst);
+        assert_eq!(received.expect("received").delivered, 1);
+        assert_eq!(sender.join().expect("no panic").expect("sent").delivered, 1);
+    });
+    assert_eq!(store.files().len(), 1);
+}
+
+fn receiver_is_sent_to_whatever_strangers_do_and_threads_and_descriptors_are_bounded() {
+    // The first turn of a sender is no greeting here: to `Greets`, too, the answer is that both sides send.
+    for stranger in ALL {
+        let before = used();
+        let [threads, descriptors] = peak_of(|| receive_among(stranger));
+        // The sender, those that flood and measure; and those that were joined and are still seen.
+        assert!(threads <= before[0] + UNGREETED + 4 + SEEN, "{stranger:?}: {threads} threads");
+        let own = MANY + 5;
+        assert!(descriptors <= before[1] + UNGREETED + own, "{stranger:?}: {descriptors}");
+        assert_given_back(before);
+    }
+}
+
+#[test]
+fn peers_of_servers_and_of_senders_that_listen_are_served_among_strangers() {
+    sender_is_served_whatever_strangers_do_and_threads_and_descriptors_are_bounded();
+    receiver_is_sent_to_whatever_strangers_do_and_threads_and_descriptors_are_bounded();
 }

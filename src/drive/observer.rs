@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::store::Unsendable;
+use crate::transport::Peer;
 use crate::types::{Event, PublicKey, Summary};
 
 /// Hears what happens, as it happens, in the thread of the transfer: the transfer waits meanwhile.
@@ -12,6 +13,11 @@ use crate::types::{Event, PublicKey, Summary};
 pub trait Observer {
     /// Something happened in the session.
     fn event(&mut self, event: &Event);
+
+    /// This receiver has greeted, and is sent to; it concerns [`Transfer::send_listening`](super::Transfer::send_listening).
+    fn connected(&mut self, peer: &Peer) {
+        let _ = peer;
+    }
 
     /// The peer has proved to have this key, before either side has greeted. On a stream that knows nothing of its ends
     /// this is not said.
@@ -31,7 +37,8 @@ pub trait Observer {
     }
 
     /// Before this one there were so many connections on which nothing was offered, and of which nothing is told: whoever can
-    /// connect could have any number of them told. It concerns a [`Server`](super::Server), and a connector that
+    /// connect could have any number of them told. It concerns a [`Server`](super::Server),
+    /// [`Transfer::send_listening`](super::Transfer::send_listening), and a connector that
     /// [waits](crate::Connector::is_waiting) for its peer. Of the first 16 each is told, and one more every 10 s.
     fn unheard(&mut self, connections: u64) {
         let _ = connections;

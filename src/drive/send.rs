@@ -34,24 +34,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         if let Some(proof) = self.access.proof(true, sending.transfer) {
             sending.sender.prove(proof);
         }
-        let mut needed = 0;
-        // The core needs more input than there is.
-        let mut is_starved = false;
+        let mut hunger = Hunger::default();
         let mut flushed = self.clock.now();
         loop {
             if self.cancel.is_cancelled() {
                 sending.sender.cancel();
             }
-            let polled = sending.sender.poll(self.clock.now(), wire.control());
-            wire.absorb();
-            let action = match polled {
-                Ok(action) => action,
-                Err(failure) => {
-                    self.say_last_words(&mut wire);
-                    return Err(failure.into());
-                }
-            };
-            match action {
+            match self.poll(&mut wire, &mut sending.sender)? {
                 SendAction::Event(event) => {
                     if let Event::Greeted { transfer, .. } = event {
                         let proof = sending.sender.peer_proof();
@@ -97,14 +86,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 SendAction::Forget { entry } => sending.readers.forget(entry),
                 SendAction::Await { .. } => {
                     self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
-                    // What came is given to the core before it looks at a deadline.
-                    if is_starved && wire.read(needed)? == Moved::Tick {
-                        needed = 0;
-                    }
-                    let now = self.clock.now();
-                    let consumed = sending.sender.handle_input(now, wire.input())?;
-                    needed = consume(&mut wire, consumed, needed);
-                    is_starved = consumed.bytes == 0;
+                    self.listen(&mut wire, &mut sending.sender, &mut hunger)?;
                 }
                 SendAction::Closed(summary) => {
                     self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
@@ -119,6 +101,83 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
         }
     }
+
+    /// Greets the receiver, and returns once it has greeted too, and is admitted. Nothing else is said.
+    pub(super) fn greet<T: Read + Write>(
+        &mut self,
+        transfer: TransferId,
+        sender: &mut Sender,
+        wire: &mut Wire<T>,
+    ) -> Result<(), Error> {
+        if let Some(binding) = self.secure(wire)? {
+            sender.bind(binding);
+        }
+        if let Some(proof) = self.access.proof(true, transfer) {
+            sender.prove(proof);
+        }
+        let mut hunger = Hunger::default();
+        let mut is_admitted = true;
+        loop {
+            if let Some(error) = self.cancel.error() {
+                return Err(error);
+            }
+            match self.poll(wire, sender)? {
+                SendAction::Await { .. } => {
+                    self.flush(wire, sender, Direction::Answers)?;
+                    self.listen(wire, sender, &mut hunger)?;
+                }
+                SendAction::Event(Event::Greeted { transfer, .. }) if is_admitted => {
+                    let proof = sender.peer_proof();
+                    is_admitted = self.access.admits(&self.access.greeting(false, transfer, proof));
+                    if is_admitted {
+                        return Ok(());
+                    }
+                    sender.end(AbortCode::NotAdmitted);
+                }
+                _ if is_admitted => return Ok(()),
+                _ => return Err(Error::Policy(AbortCode::NotAdmitted)),
+            }
+        }
+    }
+
+    fn poll<T: Read + Write>(
+        &self,
+        wire: &mut Wire<T>,
+        sender: &mut Sender,
+    ) -> Result<SendAction, Error> {
+        let polled = sender.poll(self.clock.now(), wire.control());
+        wire.absorb();
+        polled.map_err(|failure| {
+            self.say_last_words(wire);
+            failure.into()
+        })
+    }
+
+    /// Gives the core a message, and reads first if there is none.
+    fn listen<T: Read + Write>(
+        &self,
+        wire: &mut Wire<T>,
+        sender: &mut Sender,
+        hunger: &mut Hunger,
+    ) -> Result<(), Error> {
+        // What came is given to the core before it looks at a deadline.
+        if hunger.is_starved && wire.read(hunger.needed)? == Moved::Tick {
+            hunger.needed = 0;
+        }
+        let consumed = sender.handle_input(self.clock.now(), wire.input())?;
+        hunger.needed = consume(wire, consumed, hunger.needed);
+        hunger.is_starved = consumed.bytes == 0;
+        Ok(())
+    }
+}
+
+/// How much input the core lacks.
+#[derive(Default)]
+struct Hunger {
+    /// How many bytes its next message needs, as far as is known.
+    needed: usize,
+    /// It needs more input than there is.
+    is_starved: bool,
 }
 
 impl<S: Source> HasProgress for Sending<'_, S> {

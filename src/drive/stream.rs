@@ -68,6 +68,10 @@ impl<T: Read + Write> Wire<T> {
         }
     }
 
+    pub(super) fn into_stream(self) -> T {
+        self.stream
+    }
+
     /// What was read and is not consumed.
     pub(super) fn input(&self) -> &[u8] {
         &self.input[self.start..self.end]

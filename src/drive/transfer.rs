@@ -1,12 +1,14 @@
 //! One transfer over blocking streams.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use super::admit::{Access, Admit};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
+use super::crowd::{Crowd, Greeted, Greeter};
 use super::host::Alone;
 use super::host::Hooks;
 use super::liveness::Pulse;
@@ -25,7 +27,7 @@ use crate::proto::{Failure, Receiver, Sender};
 use crate::store::{Readers, Source, Store};
 #[cfg(feature = "secure")]
 use crate::transport::secure::TicketSecret;
-use crate::transport::{Channel, Connector};
+use crate::transport::{Acceptor, Channel, Connector};
 use crate::types::{AbortCode, Summary, TransferId};
 
 /// One side of a transfer: its configuration, who hears of it, who may stop it, and how it reconnects.
@@ -170,11 +172,65 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         connector: &mut K,
     ) -> Result<Summary, Error> {
         let mut sending = self.sending(source)?;
-        self.keep_connecting(connector, &mut sending, |this, sending, attempt, stream| {
+        let is_waiting = connector.is_waiting();
+        let connect = || with_channel(connector);
+        self.keep_connecting(is_waiting, connect, &mut sending, |this, sending, attempt, came| {
+            let (stream, channel) = came;
+            this.access.channel = channel;
             // The deadlines of a session begin with its connection, however long that took.
             let now = this.clock.now();
             sending.sender.reconnect(sending.transfer, attempt, random_bytes(), now);
             this.run_sender(sending, stream)
+        })
+    }
+
+    /// Sends all entries of `source` to the first receiver that comes to `acceptor` and greets, over as many connections as it
+    /// takes.
+    ///
+    /// It is waited for as long as it takes, and after a lost connection for as long as [`Retry::patience`] says; the
+    /// [observer](Observer::connected) hears who it is. Who comes and does not greet, a stranger, keeps no receiver out: while nobody
+    /// has greeted, and is [admitted](Transfer::admit), there may be 64 such connections, each in a thread of its own, and the one that has been there longest goes
+    /// when one more comes, once it had 0.1 s to greet. There are never more than 192 of these threads and connections,
+    /// those that are being closed among them; when somebody greets, all others go. Where others are connected, an answer is heard when
+    /// the acceptor returns. Of strangers that had to go nothing is heard,
+    /// and the others are [counted](Observer::unheard) beyond a few.
+    ///
+    /// A lack of descriptors or memory is waited out while there are strangers, by whose end it may pass.
+    /// [`send_via`](Transfer::send_via) with [`Listening`](crate::transport::Listening) needs no threads, and lets a stranger keep others
+    /// out until its deadline.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_via`](Transfer::send_via).
+    ///
+    /// # Panics
+    ///
+    /// Where a stream panics while its peer is waited for.
+    pub fn send_listening<S: Source, A: Acceptor>(
+        &mut self,
+        source: &mut S,
+        acceptor: &mut A,
+    ) -> Result<Summary, Error>
+    where
+        A::Stream: Send,
+        C: Clone + Send,
+    {
+        let mut sending = self.sending(source)?;
+        let (config, transfer) = (self.session_config(), sending.transfer);
+        let crowd = Crowd::new();
+        thread::scope(|scope| {
+            let access = Access { channel: None, ..self.access.clone() };
+            let mut greeter = Greeter::new(config, transfer, self.clock.clone(), access);
+            let _gone = Gone(&crowd);
+            let next = || crowd.next(scope, acceptor, &mut greeter);
+            self.keep_connecting(true, next, &mut sending, |this, sending, _, greeted| {
+                let Greeted { stream, peer, channel, attempt, nonce } = greeted?;
+                this.access.channel = channel;
+                this.observer.connected(&peer);
+                let now = this.clock.now();
+                sending.sender.reconnect(sending.transfer, attempt, nonce, now);
+                this.run_sender(sending, stream)
+            })
         })
     }
 
@@ -220,7 +276,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         connector: &mut K,
     ) -> Result<Summary, Error> {
         let mut progress = Arrived { left: None, steps: 0 };
-        let ended = self.keep_connecting(connector, &mut progress, |this, progress, _, stream| {
+        let (is_waiting, connect) = (connector.is_waiting(), || with_channel(connector));
+        let run = |this: &mut Self, progress: &mut Arrived<S>, _, (stream, channel)| {
+            this.access.channel = channel;
             let Arrived { left, steps } = progress;
             // A store holds the names of one transfer against one another, not against those of another transfer.
             let mut session = store.clone();
@@ -232,7 +290,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             // A connection on which nobody greeted leaves what there was.
             *left = new.or(host.left);
             ended
-        });
+        };
+        let ended = self.keep_connecting(is_waiting, connect, &mut progress, run);
         if let Some((mut store, parked)) = progress.left {
             parked.let_go(&mut store);
         }
@@ -240,11 +299,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 
     /// Connects, runs, and does so again for as long as that can help.
-    fn keep_connecting<K: Connector, P: HasProgress>(
+    /// `is_waiting`: as of a [`Connector`].
+    fn keep_connecting<T, P: HasProgress>(
         &mut self,
-        connector: &mut K,
+        is_waiting: bool,
+        mut connect: impl FnMut() -> io::Result<T>,
         progress: &mut P,
-        mut run: impl FnMut(&mut Self, &mut P, u32, K::Stream) -> Result<Summary, Error>,
+        mut run: impl FnMut(&mut Self, &mut P, u32, T) -> Result<Summary, Error>,
     ) -> Result<Summary, Error> {
         let mut attempt: u32 = 1;
         let mut retries: u32 = 0;
@@ -257,7 +318,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut lost = None;
         let mut strangers = Strangers::default();
         loop {
-            if connector.is_waiting()
+            if is_waiting
                 && self.clock.now() > since.saturating_add(self.retry.patience)
                 && let Some(error) = lost.take()
             {
@@ -265,15 +326,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
             let before = progress.progress();
             self.greeted = false;
-            let error = match connector.connect() {
-                Ok(stream) => {
-                    self.access.channel = connector.channel(&stream);
-                    match run(self, progress, attempt, stream) {
-                        Ok(summary) => return Ok(summary),
-                        Err(error) => error,
-                    }
-                }
-                Err(tick) if connector.is_waiting() && tick.kind() == ErrorKind::WouldBlock => {
+            let error = match connect() {
+                Ok(stream) => match run(self, progress, attempt, stream) {
+                    Ok(summary) => return Ok(summary),
+                    Err(error) => error,
+                },
+                Err(tick) if is_waiting && tick.kind() == ErrorKind::WouldBlock => {
                     // It waits for the peer to come; at first for as long as it takes.
                     if self.cancel.is_cancelled() {
                         return Err(Error::Cancelled);
@@ -304,9 +362,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let end = since.saturating_add(self.retry.patience);
             let rest = end.saturating_sub(self.clock.now());
             // Whoever waits for a peer is ready for it soon again.
-            let retry = if connector.is_waiting() { 0 } else { retries };
+            let retry = if is_waiting { 0 } else { retries };
             let pause = self.retry.pause(retry, random()).min(rest);
-            if connector.is_waiting() && !self.greeted && error.is_of_stranger() {
+            if is_waiting && !self.greeted && error.is_of_stranger() {
                 if let Some(unheard) = strangers.count(self.clock.now()) {
                     if unheard > 0 {
                         self.observer.unheard(unheard);
@@ -322,7 +380,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             // One that fails by itself may do so at once, each time.
             let has_failed =
                 matches!(error, Error::Transport { operation: Operation::Connect, .. });
-            if connector.is_waiting() && !has_failed {
+            if is_waiting && !has_failed {
                 self.observer.retry(attempt, &error, Duration::ZERO);
                 lost = Some(error);
                 continue;
@@ -428,6 +486,22 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
+/// Connects, and says what the stream knows of its ends.
+fn with_channel<K: Connector>(connector: &mut K) -> io::Result<(K::Stream, Option<Channel>)> {
+    let stream = connector.connect()?;
+    let channel = connector.channel(&stream);
+    Ok((stream, channel))
+}
+
+/// Tells all strangers to go when it is dropped, also by a panic: their threads are waited for.
+struct Gone<'c, T>(&'c Crowd<T>);
+
+impl<T> Drop for Gone<'_, T> {
+    fn drop(&mut self) {
+        self.0.dismiss();
+    }
+}
+
 macro_rules! cores {
     ($($core:ident),+) => {
         $(
@@ -452,8 +526,6 @@ cores!(Sender, Receiver);
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     /// A stream that takes nothing.

@@ -214,6 +214,20 @@ fn listening_sender_tells_of_strangers_and_goes_on_waiting() {
 }
 
 #[test]
+fn listening_sender_serves_a_receiver_whatever_silent_strangers_hold_their_connections() {
+    let inbox = tempdir().unwrap();
+    let (alice, address) = listening(&[&photo_name()], &[]);
+    // Each would be waited for until the deadline of its greeting, 10 s.
+    let strangers: Vec<_> = (0..12).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    fetch(inbox.path(), &address, &[]).finish().code(0);
+    let alice = alice.finish().code(0);
+    assert_eq!(alice.stdout.matches("connected by").count(), 1, "{alice:?}");
+    assert_eq!(alice.faults(), [""; 0]);
+    assert_eq!(names(inbox.path()), ["photo.jpg"]);
+    drop(strangers);
+}
+
+#[test]
 fn receiver_that_connects_to_a_web_server_names_what_it_said() {
     let inbox = tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -17,6 +17,7 @@ mod cancel;
 mod closed;
 mod compared;
 mod deadlines;
+mod listening;
 #[cfg(feature = "testing")]
 mod own;
 #[cfg(all(feature = "fs", feature = "testing"))]

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use haul::plain::{self, ChunkSize, Event, PlainError};
 use haul::proto::PREFACE;
-use haul::transport::Threaded;
 use haul::transport::tcp::TcpOptions;
-use haul::{Cancel, Connector, Durability, Error, Existing, Operation, RateLimit};
+use haul::transport::{Listening, Threaded};
+use haul::{Cancel, Connector as _, Durability, Error, Existing, Operation, Peer, RateLimit};
 
 use crate::access::Mode;
 use crate::address::Address;
@@ -52,8 +52,12 @@ pub(crate) fn send(
         "the receiver has a part, and nobody will tell it so",
         reporter,
     )?;
-    let Some(mut stream) =
-        meet(way(args, address, Mode::Plain, reporter)?.link, Side::Sender, &cancel, reporter)?
+    let Some(mut stream) = meet(
+        &mut way(args, address, Mode::Plain, reporter)?.link,
+        Side::Sender,
+        &cancel,
+        reporter,
+    )?
     else {
         return Ok(interrupted(reporter));
     };
@@ -87,15 +91,15 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     let cancel = Cancel::new();
     interrupt::watch(interrupt::cancel(&cancel), "what has come is not kept", reporter)?;
     let mut place = Place::new(path, existing)?;
-    let link = match &args.connect {
-        Some(address) => dial(args, address, Mode::Plain, reporter)?.0,
+    let mut link = match &args.connect {
+        Some(address) => Link::Dialled(dial(args, address, Mode::Plain, reporter)?.0),
         None => {
             let (options, mode) = (TcpOptions::default(), (Mode::Plain, false));
             let listen = listen(args.listen.as_ref(), options, Side::Receiver, mode, reporter)?;
-            Link::wait(listen.listener)
+            Link::Awaited(listen.listener)
         }
     };
-    let Some(mut stream) = meet(link, Side::Receiver, &cancel, reporter)? else {
+    let Some(mut stream) = meet(&mut link, Side::Receiver, &cancel, reporter)? else {
         return Ok(interrupted(reporter));
     };
     let limit = args.limit_rate.and_then(RateLimit::per_second);
@@ -136,15 +140,32 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
 
 /// The connection to the one peer; `None` if the user does not want it any more.
 fn meet(
-    link: Link,
+    link: &mut Link,
     side: Side,
     cancel: &Cancel,
     reporter: &Reporter,
 ) -> Result<Option<Stream>, Stop> {
-    let mut link = link.reporting(reporter);
     while !cancel.is_cancelled() {
-        match link.connect() {
-            Ok(stream) => return Ok(Some(stream)),
+        let met = match link {
+            Link::Dialled(dial) => {
+                dial.dialer.connect().map(|stream| (stream, dial.address.clone()))
+            }
+            Link::Awaited(listener) => {
+                let mut listening = Listening::new(listener);
+                let met = listening.connect();
+                met.map(|stream| {
+                    (stream, listening.peer().map(Peer::to_string).unwrap_or_default())
+                })
+            }
+        };
+        match met {
+            Ok((stream, peer)) => {
+                if let Link::Awaited(_) = link {
+                    reporter.say(&format!("connected by {peer}"));
+                }
+                reporter.record(&Record::Connected { peer: &peer }, None);
+                return Ok(Some(stream));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(source) => {
                 let error = Error::Transport { operation: Operation::Connect, source };

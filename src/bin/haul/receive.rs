@@ -18,7 +18,7 @@ use crate::exit::{Code, Side, Stop};
 use crate::identity::Identity;
 use crate::report::{Record, Reporter};
 use crate::session::Session;
-use crate::stream::{Link, Listener, Reach, TICK};
+use crate::stream::{Dial, Listener, Reach, TICK};
 use crate::{explain, interrupt, plain};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
@@ -242,15 +242,15 @@ fn fetch(
     (config, cancel, limit): (Config, Cancel, Option<RateLimit>),
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
-    let (link, keys) = dial(args, address, args.network.mode(), reporter)?;
-    let mut link = link.reporting(reporter);
+    let (dial, keys) = dial(args, address, args.network.mode(), reporter)?;
+    let mut dial = dial.reporting(reporter);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let owners = keys.as_ref().map(|keys| keys.identity.owners());
     let mut transfer = transfer(config, cancel, limit, owners, reporter).retry(retry);
     if let Some(ticket) = keys.and_then(|keys| keys.ticket) {
         transfer = transfer.ticket(ticket);
     }
-    let result = transfer.receive_via(store, &mut link);
+    let result = transfer.receive_via(store, &mut dial);
     let mut session = transfer.into_observer();
     session.ended(&result);
     Ok(session.code())
@@ -292,12 +292,12 @@ pub(crate) fn dial(
     address: &Address,
     mode: Mode,
     reporter: &Reporter,
-) -> Result<(Link, Option<Keys>), Stop> {
+) -> Result<(Dial, Option<Keys>), Stop> {
     let mut options = TcpOptions::default();
     if let Some(timeout) = args.connect_timeout {
         options = options.connect_timeout(timeout);
     }
-    Link::to(address, mode, options, reporter)
+    Dial::to(address, mode, options, reporter)
 }
 
 fn serve_stdio(mut store: FsStore, mut transfer: Transfer<Session>) -> Result<Code, Stop> {

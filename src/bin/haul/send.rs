@@ -26,7 +26,7 @@ use crate::filter::Filter;
 use crate::receive::{Waiting, listen};
 use crate::report::Reporter;
 use crate::session::Session;
-use crate::stream::Link;
+use crate::stream::{Dial, Link};
 use crate::{interrupt, plain};
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
@@ -106,15 +106,16 @@ pub(crate) fn way(
     if args.listen.is_none()
         && let Some(address) = args.network.peer(address)?
     {
-        let (link, keys) = Link::to(&address, mode, options, reporter)?;
+        let (dial, keys) = Dial::to(&address, mode, options, reporter)?;
         let owners = keys.as_ref().map(|keys| keys.identity.owners());
+        let link = Link::Dialled(dial);
         return Ok(Way { link, owners, door: None, ticket: keys.and_then(|keys| keys.ticket) });
     }
     let mode = (mode, args.share);
     let Waiting { listener, door } =
         listen(args.listen.as_ref(), options, Side::Sender, mode, reporter)?;
     let (door, owners) = door.unzip();
-    Ok(Way { link: Link::wait(listener), owners, door, ticket: None })
+    Ok(Way { link: Link::Awaited(listener), owners, door, ticket: None })
 }
 
 /// The options of TCP that the user set.
@@ -182,7 +183,6 @@ fn transfer<S: Source>(
     let cancel = Cancel::new();
     interrupt::watch(interrupt::cancel(&cancel), "run the same command again to go on", reporter)?;
     let Way { link, owners, door, ticket } = way(args, address, args.network.mode(), reporter)?;
-    let mut link = link.reporting(reporter);
     let session = Session::new(Arc::clone(reporter), Side::Sender, source.total()).owners(owners);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
@@ -195,7 +195,10 @@ fn transfer<S: Source>(
     if let Some(ticket) = ticket {
         transfer = transfer.ticket(ticket);
     }
-    let result = transfer.send_via(&mut source, &mut link);
+    let result = match link {
+        Link::Dialled(dial) => transfer.send_via(&mut source, &mut dial.reporting(reporter)),
+        Link::Awaited(mut listener) => transfer.send_listening(&mut source, &mut listener),
+    };
     let mut session = transfer.into_observer();
     session.ended(&result);
     Ok(session.code())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use haul::store::Unsendable;
 use haul::types::{Activity, EntryId, Kind, Outcome, PublicKey, TransferId, Withdrawal};
-use haul::{Error, Event, Observer, Receipt, RelPath, Summary};
+use haul::{Error, Event, Observer, Receipt, RelPath, Summary, transport};
 use indicatif::HumanBytes;
 
 use crate::access::Owners;
@@ -314,6 +314,12 @@ impl Observer for Session {
             Some(peer) => self.reporter.say(&format!("{} is {who}", peer.name)),
             None => self.reporter.say(&format!("the {} is {who}", self.context.side.other())),
         }
+    }
+
+    fn connected(&mut self, peer: &transport::Peer) {
+        let peer = peer.to_string();
+        self.reporter.say(&format!("connected by {peer}"));
+        self.record(&Record::Connected { peer: &peer });
     }
 
     fn unsendable(&mut self, entry: &Unsendable) {

@@ -9,7 +9,7 @@ use haul::transport::exec::{ExecConnector, ExecStream};
 use haul::transport::secure::{Secure, SecureAcceptor, SecureConnector, SecureStream};
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};
 use haul::transport::unix::{UnixAcceptor, UnixConnector, UnixStream};
-use haul::transport::{Channel, Listening, Waker};
+use haul::transport::{Channel, Waker};
 use haul::{Acceptor, Connector, Peer};
 
 use crate::access::{Keys, Mode, Target};
@@ -52,13 +52,19 @@ pub(crate) enum Reach {
 
 /// How the one peer of a command is come by: it is dialled, or waited for.
 pub(crate) enum Link {
-    Dialled { dialer: Dialer, address: String },
-    Awaited(Listening<Listener>),
+    Dialled(Dial),
+    Awaited(Listener),
 }
 
-/// A [`Link`] that says when it came about.
+/// An [`Address`] that streams are opened to.
+pub(crate) struct Dial {
+    pub(crate) dialer: Dialer,
+    pub(crate) address: String,
+}
+
+/// A [`Dial`] that records each stream.
 pub(crate) struct Reporting<'a> {
-    link: Link,
+    dial: Dial,
     reporter: &'a Reporter,
 }
 
@@ -98,13 +104,7 @@ impl Dialer {
     }
 }
 
-impl Link {
-    /// `target`: what the address comes to, if it is of a network.
-    fn dial(address: &Address, target: Option<&Target>, options: TcpOptions) -> io::Result<Self> {
-        let dialer = Dialer::new(address, target, options)?;
-        Ok(Self::Dialled { dialer, address: address.to_string() })
-    }
-
+impl Dial {
     /// Dials an address, and says what is used of keys for that.
     pub(crate) fn to(
         address: &Address,
@@ -116,17 +116,14 @@ impl Link {
         if target.is_some() && mode == Mode::Insecure {
             reporter.complain(INSECURE);
         }
-        let link = Self::dial(address, target.as_ref(), options);
-        let link = link.map_err(|error| Stop::new(Code::Local, error.to_string()))?;
-        Ok((link, target.and_then(|target| target.keys)))
-    }
-
-    pub(crate) const fn wait(listener: Listener) -> Self {
-        Self::Awaited(Listening::new(listener))
+        let dialer = Dialer::new(address, target.as_ref(), options);
+        let dialer = dialer.map_err(|error| Stop::new(Code::Local, error.to_string()))?;
+        let dial = Self { dialer, address: address.to_string() };
+        Ok((dial, target.and_then(|target| target.keys)))
     }
 
     pub(crate) const fn reporting(self, reporter: &Reporter) -> Reporting<'_> {
-        Reporting { link: self, reporter }
+        Reporting { dial: self, reporter }
     }
 }
 
@@ -222,24 +219,9 @@ impl Connector for Reporting<'_> {
     type Stream = Stream;
 
     fn connect(&mut self) -> io::Result<Stream> {
-        let (stream, peer) = match &mut self.link {
-            Link::Dialled { dialer, address } => (dialer.connect()?, address.clone()),
-            Link::Awaited(listening) => {
-                let stream = listening.connect()?;
-                let peer = listening.peer().map(Peer::to_string).unwrap_or_default();
-                self.reporter.say(&format!("connected by {peer}"));
-                (stream, peer)
-            }
-        };
-        self.reporter.record(&Record::Connected { peer: &peer }, None);
+        let stream = self.dial.dialer.connect()?;
+        self.reporter.record(&Record::Connected { peer: &self.dial.address }, None);
         Ok(stream)
-    }
-
-    fn is_waiting(&self) -> bool {
-        match &self.link {
-            Link::Dialled { .. } => false,
-            Link::Awaited(listening) => listening.is_waiting(),
-        }
     }
 
     fn channel(&self, stream: &Stream) -> Option<Channel> {

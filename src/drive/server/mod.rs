@@ -7,13 +7,13 @@ pub(super) mod registry;
 mod session;
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{panic, thread};
 
 use self::registry::{Bounds, PAUSE, Room, Shared};
 use self::session::{Late, Observing, serve};
+use super::accept::{is_passing, is_shortage};
 use super::admit::{Access, Admit};
 use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
@@ -354,25 +354,6 @@ impl Threads<'_> {
         let all = self.running.keys().copied().collect();
         self.join(all);
     }
-}
-
-/// Whether an error of `accept` says nothing about the acceptor itself.
-fn is_passing(error: &io::Error) -> bool {
-    use ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::WouldBlock
-            | Kind::TimedOut
-            | Kind::Interrupted
-            | Kind::ConnectionAborted
-            | Kind::ConnectionReset
-    )
-}
-
-/// Whether the system lacks something that comes back as sessions end: descriptors (`EMFILE`, `ENFILE`), memory
-/// (`ENOMEM`), or buffers (`ENOBUFS` of Linux). The first three numbers are the same on all Unix systems.
-fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(24 | 23 | 12 | 105))
 }
 
 /// How many times in a row something may be lacking while there is no connection, a pause apart: for 10 s.

@@ -1,0 +1,398 @@
+//! Who comes to a sender that listens: the first that greets is sent to, whoever else is connected and says nothing.
+//!
+//! The sender speaks first. So each connection is told the greeting in a thread of its own, and waited on there for the
+//! receiver's. Both are repeated to the transfer's own core, which so finds a connection as if it had been the only one: what it
+//! says first depends on nothing but its configuration, the attempt and the nonce.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::Duration;
+use std::{mem, panic};
+
+use super::accept::{is_passing, is_shortage};
+use super::admit::Access;
+use super::cancel::Cancel;
+use super::clock::{Clock, SystemClock};
+use super::random::random_bytes;
+use super::stream::Wire;
+use super::transfer::Transfer;
+use crate::config::Config;
+use crate::error::Error;
+use crate::proto::Sender;
+use crate::transport::{Acceptor, Channel, Peer};
+use crate::types::TransferId;
+
+/// The connections of a sender that listens, on which nobody has greeted.
+pub(super) struct Crowd<T> {
+    state: Mutex<State<T>>,
+    /// There is more room, or something to tell.
+    changed: Condvar,
+    /// By which connections wait for one another, whatever the clock of the transfer.
+    clock: SystemClock,
+}
+
+struct State<T> {
+    /// Those that have not greeted, the oldest first. Invariant: at most [`STRANGERS`].
+    silent: VecDeque<Silent>,
+    /// Threads of connections that are none of these any more. Invariant: with those, at most [`THREADS`].
+    leaving: usize,
+    /// Those of them that have nothing more to do.
+    gone: Vec<u32>,
+    failed: VecDeque<Error>,
+    greeted: Option<Greeted<T>>,
+}
+
+struct Silent {
+    attempt: u32,
+    since: Duration,
+    cancel: Cancel,
+}
+
+/// A connection on which a receiver has greeted.
+pub(super) struct Greeted<T> {
+    pub(super) stream: Replayed<T>,
+    pub(super) peer: Peer,
+    pub(super) channel: Option<Channel>,
+    pub(super) attempt: u32,
+    pub(super) nonce: [u8; 16],
+}
+
+/// What greets each connection in the same way.
+pub(super) struct Greeter<'s, C> {
+    config: Config,
+    transfer: TransferId,
+    clock: C,
+    access: Access,
+    /// The number of the next connection's attempt.
+    attempt: u32,
+    threads: HashMap<u32, ScopedJoinHandle<'s, ()>>,
+}
+
+impl<C> Greeter<'_, C> {
+    pub(super) fn new(config: Config, transfer: TransferId, clock: C, access: Access) -> Self {
+        Self { config, transfer, clock, access, attempt: 1, threads: HashMap::new() }
+    }
+}
+
+impl<T> Crowd<T> {
+    pub(super) fn new() -> Self {
+        let state = State {
+            silent: VecDeque::new(),
+            leaving: 0,
+            gone: Vec::new(),
+            failed: VecDeque::new(),
+            greeted: None,
+        };
+        let (state, clock) = (Mutex::new(state), SystemClock::new());
+        Self { state, changed: Condvar::new(), clock }
+    }
+
+    /// Tells all to go that have not greeted.
+    pub(super) fn dismiss(&self) {
+        self.lock().dismiss(|_| true);
+    }
+
+    /// Gives a connection on which somebody greeted, or why one failed before. Fails with [`ErrorKind::WouldBlock`] if there
+    /// is neither yet.
+    pub(super) fn next<'s, A, C>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        acceptor: &mut A,
+        greeter: &mut Greeter<'s, C>,
+    ) -> io::Result<Result<Greeted<T>, Error>>
+    where
+        A: Acceptor<Stream = T>,
+        T: Read + Write + Send + 's,
+        C: Clock + Clone + Send + 's,
+    {
+        self.join(&mut greeter.threads);
+        if let Some(heard) = self.take() {
+            return Ok(heard);
+        }
+        if !self.has_room() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let accepted = acceptor.accept().and_then(|(stream, peer)| {
+            let channel = acceptor.channel(&stream);
+            self.enter(scope, (stream, peer, channel), greeter)
+        });
+        match accepted {
+            Ok(()) => self.take_soon().ok_or_else(|| ErrorKind::WouldBlock.into()),
+            Err(error) if is_passing(&error) => Err(ErrorKind::WouldBlock.into()),
+            Err(error) if is_shortage(&error) && self.make_do() => {
+                Err(ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for threads that have nothing more to do, so that there are no more of them than are counted.
+    fn join(&self, threads: &mut HashMap<u32, ScopedJoinHandle<'_, ()>>) {
+        let gone = mem::take(&mut self.lock().gone);
+        for thread in gone.iter().filter_map(|attempt| threads.remove(attempt)) {
+            if let Err(panic) = thread.join() {
+                panic::resume_unwind(panic);
+            }
+        }
+        let mut state = self.lock();
+        state.leaving = state.leaving.saturating_sub(gone.len());
+    }
+
+    fn take(&self) -> Option<Result<Greeted<T>, Error>> {
+        let mut state = self.lock();
+        if let Some(error) = state.failed.pop_front() {
+            return Some(Err(error));
+        }
+        let greeted = state.greeted.take()?;
+        // The transfer is for this one: who else waited may come again.
+        state.dismiss(|_| true);
+        Some(Ok(greeted))
+    }
+
+    /// As [`take`](Self::take), after the time in which somebody who came alone greets: whose answer comes while others are
+    /// accepted is heard at the end of that call.
+    fn take_soon(&self) -> Option<Result<Greeted<T>, Error>> {
+        let is_alone = |state: &mut State<T>| {
+            state.silent.len() == 1 && state.failed.is_empty() && state.greeted.is_none()
+        };
+        drop(self.changed.wait_timeout_while(self.lock(), YOUNG, is_alone));
+        self.take()
+    }
+
+    /// Whether another connection may be accepted, for which the oldest goes if there are too many; if not, waits a moment.
+    fn has_room(&self) -> bool {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        if state.silent.len() + state.leaving < THREADS {
+            if state.silent.len() >= STRANGERS
+                && state.silent.front().is_some_and(|oldest| oldest.is_ripe(now))
+            {
+                state.dismiss_oldest();
+            }
+            if state.silent.len() < STRANGERS {
+                return true;
+            }
+        }
+        self.wait(state);
+        false
+    }
+
+    /// For a system that lacks something: lets those go that have been there for a while, and waits a moment. `false` if there
+    /// is no connection by whose end it would come back.
+    fn make_do(&self) -> bool {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        state.dismiss(|silent| silent.is_ripe(now));
+        let may_pass = state.silent.len() + state.leaving > 0;
+        if may_pass {
+            self.wait(state);
+        }
+        may_pass
+    }
+
+    /// Greets whoever has come, in a thread.
+    fn enter<'s, C>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        (stream, peer, channel): (T, Peer, Option<Channel>),
+        greeter: &mut Greeter<'s, C>,
+    ) -> io::Result<()>
+    where
+        T: Read + Write + Send + 's,
+        C: Clock + Clone + Send + 's,
+    {
+        let (attempt, nonce, cancel) = (greeter.attempt, random_bytes(), Cancel::new());
+        greeter.attempt = attempt.saturating_add(1);
+        let since = self.clock.now();
+        self.lock().silent.push_back(Silent { attempt, since, cancel: cancel.clone() });
+        let thread = Thread { attempt, crowd: self };
+        let (config, transfer) = (greeter.config.clone(), greeter.transfer);
+        let (clock, access) = (greeter.clock.clone(), greeter.access.clone());
+        let greet = move || {
+            // Dropped last: a connection counts until its stream is closed.
+            let thread = thread;
+            let mut sender = Sender::new(config.clone(), transfer, nonce, clock.now());
+            sender.reconnect(transfer, attempt, nonce, clock.now());
+            let mut wire = Wire::new(Recorded::new(stream), usize::MAX);
+            let mut greeter = Transfer::new(config).cancel(cancel).clock(clock);
+            greeter.access = Access { channel: channel.clone(), ..access };
+            let greeted = greeter.greet(transfer, &mut sender, &mut wire);
+            let greeted = greeted.map(|()| {
+                let stream = wire.into_stream().replay();
+                Greeted { stream, peer, channel, attempt, nonce }
+            });
+            thread.heard(greeted);
+        };
+        // If it cannot be started, the closure is dropped, and with it the connection.
+        let named = thread::Builder::new().name(format!("haul-greeter-{attempt}"));
+        greeter.threads.insert(attempt, named.spawn_scoped(scope, greet)?);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Each change of it is whole, whichever thread panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, state: MutexGuard<'_, State<T>>) {
+        drop(self.changed.wait_timeout(state, PAUSE).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl<T> State<T> {
+    fn dismiss(&mut self, goes: impl Fn(&Silent) -> bool) {
+        let before = self.silent.len();
+        self.silent.retain(|silent| {
+            let goes = goes(silent);
+            if goes {
+                silent.cancel.cancel();
+            }
+            !goes
+        });
+        self.leaving += before - self.silent.len();
+    }
+
+    fn dismiss_oldest(&mut self) {
+        let oldest = self.silent.front().map(|silent| silent.attempt);
+        self.dismiss(|silent| Some(silent.attempt) == oldest);
+    }
+
+    /// Takes one out that is not silent any more; `false` if it was told to go before.
+    fn leave(&mut self, attempt: u32) -> bool {
+        let place = self.silent.iter().position(|silent| silent.attempt == attempt);
+        let was_there = place.and_then(|place| self.silent.remove(place)).is_some();
+        self.leaving += usize::from(was_there);
+        was_there
+    }
+}
+
+impl Silent {
+    /// Whether it had the time to greet.
+    fn is_ripe(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= YOUNG
+    }
+}
+
+/// The place of a thread, which is given back however the thread ends.
+struct Thread<'c, T> {
+    attempt: u32,
+    crowd: &'c Crowd<T>,
+}
+
+impl<T> Thread<'_, T> {
+    /// Passes on what came of the connection. Of those that were told to go nothing is, and of those that greet only the first.
+    fn heard(&self, greeted: Result<Greeted<T>, Error>) {
+        let mut state = self.crowd.lock();
+        let late = match (state.leave(self.attempt), greeted) {
+            (true, Err(error)) => {
+                state.failed.push_back(error);
+                None
+            }
+            (true, Ok(greeted)) if state.greeted.is_none() => {
+                state.greeted = Some(greeted);
+                None
+            }
+            (_, late) => Some(late),
+        };
+        drop(state);
+        self.crowd.changed.notify_all();
+        // Closing may take a while.
+        drop(late);
+    }
+}
+
+impl<T> Drop for Thread<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.crowd.lock();
+        state.leave(self.attempt);
+        state.gone.push(self.attempt);
+        drop(state);
+        self.crowd.changed.notify_all();
+    }
+}
+
+/// A stream of which everything is kept that was said and heard. A peer that has not greeted says no more than one read takes, and
+/// a greeting is 1 KiB at most.
+struct Recorded<T> {
+    stream: T,
+    said: Vec<u8>,
+    heard: Vec<u8>,
+}
+
+impl<T> Recorded<T> {
+    const fn new(stream: T) -> Self {
+        Self { stream, said: Vec::new(), heard: Vec::new() }
+    }
+
+    fn replay(self) -> Replayed<T> {
+        let Self { stream, said, heard } = self;
+        Replayed { stream, said: said.into(), heard: heard.into() }
+    }
+}
+
+impl<T: Read> Read for Recorded<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        self.heard.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+impl<T: Write> Write for Recorded<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.stream.write(bytes)?;
+        self.said.extend_from_slice(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// A stream that begins anew: what was said is taken once more and goes nowhere, and what was heard is heard again.
+pub(super) struct Replayed<T> {
+    stream: T,
+    /// What is still to be said again.
+    said: VecDeque<u8>,
+    /// What is still to be heard again.
+    heard: VecDeque<u8>,
+}
+
+impl<T: Read> Read for Replayed<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.heard.is_empty() { self.stream.read(buffer) } else { self.heard.read(buffer) }
+    }
+}
+
+impl<T: Write> Write for Replayed<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.said.is_empty() {
+            return self.stream.write(bytes);
+        }
+        let count = bytes.len().min(self.said.len());
+        if !self.said.drain(..count).eq(bytes.iter().take(count).copied()) {
+            let text = "a greeting is not what it was";
+            return Err(io::Error::new(ErrorKind::InvalidData, text));
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// How many connections there may be on which nobody has greeted, before the oldest goes for another.
+const STRANGERS: usize = 64;
+
+/// How many threads there may be: those that were told to go are there until their streams return and are closed.
+const THREADS: usize = 3 * STRANGERS;
+
+/// How long each connection has to greet, however many others come.
+const YOUNG: Duration = Duration::from_millis(100);
+
+/// After how long one looks again for room.
+const PAUSE: Duration = Duration::from_millis(100);
