@@ -133,6 +133,9 @@ pub enum Withdrawal {
     /// What the receiver needs was read from a stream before, and cannot be read again.
     #[error("what was read from the stream before cannot be read again")]
     Spent,
+    /// It holds more than the size that the sender's system gives for it.
+    #[error("it holds more than its system says")]
+    FalseSize,
 }
 
 /// Why a side ends the whole session.
@@ -235,7 +238,8 @@ impl Withdrawal {
             | Self::Link
             | Self::LinkAstray
             | Self::Partial
-            | Self::Spent => false,
+            | Self::Spent
+            | Self::FalseSize => false,
         }
     }
 
@@ -252,7 +256,8 @@ impl Withdrawal {
             | Self::Name
             | Self::NameTooLong
             | Self::LinkAstray
-            | Self::Spent => false,
+            | Self::Spent
+            | Self::FalseSize => false,
         }
     }
 }

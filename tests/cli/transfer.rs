@@ -224,3 +224,23 @@ fn receive_says_who_can_reach_it() {
         }
     }
 }
+
+/// The system says of these that they have 0 bytes, or a page.
+#[test]
+#[cfg(target_os = "linux")]
+fn files_that_are_made_when_they_are_read_arrive_with_what_they_hold() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let empty = outbox.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    let made = ["/proc/version", "/sys/devices/system/cpu/online"].map(Path::new);
+    let mut expected = std::collections::BTreeMap::from([("empty".to_owned(), Vec::new())]);
+    let mut arguments = vec!["send".to_owned(), empty.display().to_string()];
+    for path in made.into_iter().filter(|path| path.exists()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        expected.insert(name, fs::read(path).unwrap());
+        arguments.push(path.display().to_string());
+    }
+    arguments.push(exec(inbox.path(), ""));
+    let sent = run(arguments).code(0);
+    assert_eq!(tree(inbox.path()), expected, "{sent:?}");
+}

@@ -262,6 +262,7 @@ mod tests {
             Withdrawal::NameTooLong,
             Withdrawal::LinkAstray,
             Withdrawal::Spent,
+            Withdrawal::FalseSize,
         ];
         for reason in all {
             assert_eq!(Code::of_withdrawal(reason, Side::Sender), Code::Local);

@@ -128,6 +128,7 @@ pub(crate) fn withdrawal(reason: Withdrawal, side: Side) -> String {
             RelPath::MAX_PART_BYTES
         ),
         Withdrawal::Spent => format!("{reason}; run the same command again, with all of its input"),
+        Withdrawal::FalseSize => format!("{reason}; send what it holds as a stream: haul send - <"),
         Withdrawal::Unreadable { code } => {
             format!("reading failed{}", cause(code, side == Side::Sender))
         }

@@ -270,7 +270,7 @@ proptest! {
             Withdrawal::Vanished, Withdrawal::Changed, Withdrawal::Denied,
             Withdrawal::Unreadable { code }, Withdrawal::Kind, Withdrawal::Name,
             Withdrawal::NameTooLong, Withdrawal::Link, Withdrawal::LinkAstray,
-            Withdrawal::Partial, Withdrawal::Spent,
+            Withdrawal::Partial, Withdrawal::Spent, Withdrawal::FalseSize,
         ] {
             prop_assert_eq!(Withdrawal::from(Reason::from(withdrawal)), withdrawal);
         }

@@ -124,6 +124,7 @@ impl From<Withdrawal> for Reason {
             Withdrawal::LinkAstray => Self::plain(9),
             Withdrawal::Partial => Self::plain(10),
             Withdrawal::Spent => Self::plain(11),
+            Withdrawal::FalseSize => Self::plain(12),
         }
     }
 }
@@ -142,6 +143,7 @@ impl From<Reason> for Withdrawal {
             9 => Self::LinkAstray,
             10 => Self::Partial,
             11 => Self::Spent,
+            12 => Self::FalseSize,
             _ => Self::Unreadable { code: u32::try_from(reason.first).unwrap_or(0) },
         }
     }

@@ -20,6 +20,7 @@ mod partial;
 mod pool;
 mod reserve;
 mod room;
+mod sizes;
 mod source;
 mod stat;
 mod store;

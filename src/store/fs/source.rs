@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::holes::Extents;
 use super::mode;
+use super::sizes::{Sizes, has_blocks};
 use super::stat::{self, Stamp};
 use super::target::stays_inside;
 use super::walk::{Folder, KEPT, Links, Walk};
@@ -39,6 +40,9 @@ use crate::types::{Meta, NameError, RelPath, Withdrawal};
 /// - However deep a tree is, 16 of its folders are kept open. Where the process, or the system, has no file descriptor left,
 ///   the source closes folders, and then files that it reads, which are opened again when they are needed. An entry is
 ///   reported with [`Withdrawal::Unreadable`] for that once it has none open.
+/// - Files of `/proc`, `/sys` and the like, of which the system does not know the size, are offered without one and read to their
+///   end. One of another file system that takes no blocks there and holds more than its size is withdrawn with
+///   [`Withdrawal::FalseSize`].
 /// - What lies in a hole of a sparse file is not read, where the file system tells (`SEEK_DATA`): it is zeros.
 #[derive(Debug)]
 pub struct FsSource {
@@ -52,6 +56,7 @@ pub struct FsSource {
     symlinks: Symlinks,
     filter: Option<Filter>,
     total: Option<u64>,
+    sizes: Sizes,
     #[cfg(test)]
     hook: Arc<super::store::tests::Hook>,
 }
@@ -166,6 +171,7 @@ impl FsSource {
             symlinks: Symlinks::Skip,
             filter: None,
             total,
+            sizes: Sizes::default(),
             #[cfg(test)]
             hook: Arc::default(),
         }
@@ -256,7 +262,8 @@ impl FsSource {
         }
         match stat::kind(&stat) {
             FileType::RegularFile => {
-                let meta = Meta::file(rel, Some(stat::size(&stat)))
+                let size = self.sizes.of(&path, &stat);
+                let meta = Meta::file(rel, size)
                     .data(stat::data_size(&stat))
                     .modified(stat::modified(&stat))
                     .mode(Some(mode::bits(stat.st_mode)));
@@ -442,13 +449,24 @@ impl Source for FsSource {
         extents.read_at(file, offset, buffer)
     }
 
-    fn finish(&mut self, reader: &mut FsReader, _meta: &Meta) -> Result<(), Withdrawal> {
+    fn finish(&mut self, reader: &mut FsReader, meta: &Meta) -> Result<(), Withdrawal> {
         let Some((_, stamp)) = &reader.open else { return Ok(()) };
         let failed = |errno: Errno| withdrawal_of(&errno.into());
         self.step();
         // What is open is the file that the walk saw: if that has the name, this says how both are.
         let named = statat(CWD, &reader.path, reader.links.at()).map_err(failed)?;
-        if Stamp::of(&named) == *stamp { Ok(()) } else { Err(Withdrawal::Changed) }
+        if Stamp::of(&named) != *stamp {
+            return Err(Withdrawal::Changed);
+        }
+        // What takes no blocks may hold more than its system says, as where content is made when it is read.
+        match meta.size {
+            Some(size) if !has_blocks(&named) => match self.read_at(reader, size, &mut [0]) {
+                Ok(0) => Ok(()),
+                Ok(_) => Err(Withdrawal::FalseSize),
+                Err(error) => Err(withdrawal_of(&error)),
+            },
+            _ => Ok(()),
+        }
     }
 
     fn total(&self) -> Option<u64> {

@@ -24,6 +24,10 @@ impl Id {
     pub(super) fn of(stat: &Stat) -> Self {
         Self(unsigned(stat.st_dev), unsigned(stat.st_ino))
     }
+
+    pub(super) const fn device(self) -> u64 {
+        self.0
+    }
 }
 
 impl Stamp {

@@ -15,6 +15,7 @@ use crate::types::Kind;
 
 mod descriptors;
 mod races;
+mod sizes;
 
 type Seen = Vec<Result<(String, Meta), (String, Withdrawal)>>;
 
