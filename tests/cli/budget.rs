@@ -264,6 +264,43 @@ fn receiver_lists_no_more_refusals_than_were_to_be_listed() {
     assert_eq!(finished["refused"], 71);
 }
 
+#[test]
+fn peers_of_an_address_have_no_more_listed_over_many_sessions() {
+    const SESSIONS: usize = 8;
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    // Names of which each byte is shown as five.
+    let tree = outbox.path().join("t").join("\u{1}".repeat(200)).join("\u{2}".repeat(200));
+    fs::create_dir_all(&tree).unwrap();
+    for number in 0..20 {
+        fs::write(tree.join(format!("{}{number}", "\u{3}".repeat(200))), "too much").unwrap();
+    }
+    let (bob, address) = Haul::receive(inbox.path(), &["--max-file-bytes", "1"]);
+    let tree = outbox.path().join("t");
+    for _ in 0..SESSIONS {
+        run(["send", tree.to_str().unwrap(), &address]).code(4);
+    }
+    bob.interrupt();
+    let bob = bob.finish().code(130);
+    let listed = bob.faults().iter().filter(|line| line.contains("is refused: ")).count();
+    assert!((20..3 * 20).contains(&listed), "{listed} of {} are listed", SESSIONS * 20);
+    assert!(
+        bob.faults()
+            .iter()
+            .all(|line| line.len() < 2000 && !line.contains("\u{3}".repeat(99).as_str()))
+    );
+    let counted = bob.faults().iter().filter(|line| line.contains("more are refused")).count();
+    assert!((SESSIONS - 2..=SESSIONS).contains(&counted), "{bob:?}");
+    // Programs get each name in full.
+    let second = tempdir().unwrap();
+    let (bob, address) =
+        Haul::receive(second.path(), &["--once", "--json", "--max-file-bytes", "1"]);
+    run(["send", tree.to_str().unwrap(), &address]).code(4);
+    let events = bob.finish().code(4).events();
+    let refused = events.iter().filter(|event| event["event"] == "refused");
+    let whole = refused.filter(|event| event["path"].as_str().unwrap().len() > 600 * 5);
+    assert_eq!(whole.count(), 20);
+}
+
 /// The limit of the system for the size of a file, which it enforces with a signal.
 #[test]
 fn file_beyond_the_limit_of_the_process_is_refused_and_the_server_goes_on() {

@@ -163,6 +163,25 @@ pub(crate) fn shown(path: &Path) -> String {
     Escaped(path.as_os_str().as_encoded_bytes()).to_string()
 }
 
+/// A name for people: escaped, and of one that is long the two ends and how long it is.
+pub(crate) fn short(path: &RelPath) -> String {
+    let name = path.as_bytes();
+    let inside = name.get(END..name.len().saturating_sub(END)).unwrap_or_default();
+    if inside.len() <= END {
+        return path.to_string();
+    }
+    // Not within a character.
+    let is_inner = |byte: &&u8| **byte & 0xc0 == 0x80;
+    let first = inside.iter().take(3).take_while(is_inner).count();
+    let last = name.get(name.len() - END..).unwrap_or_default();
+    let last = last.get(last.iter().take(3).take_while(is_inner).count()..).unwrap_or_default();
+    let first = name.get(..END + first).unwrap_or_default();
+    format!("{}...{} ({} bytes)", Escaped(first), Escaped(last), name.len())
+}
+
+/// How many bytes of each end of a name are shown, and at least as many are left out.
+const END: usize = 64;
+
 /// The text with everything escaped that could do harm on a terminal. Names in it are [escaped](Escaped) already, and stay as
 /// they are.
 pub(crate) fn clean(text: &str) -> String {

@@ -17,6 +17,7 @@ mod picture;
 mod place;
 mod plain;
 mod progress;
+mod quota;
 mod receive;
 mod report;
 mod send;

@@ -16,6 +16,7 @@ use crate::args::Receive;
 use crate::ends::Ends;
 use crate::exit::{Code, Side, Stop};
 use crate::identity::Identity;
+use crate::quota::Quotas;
 use crate::report::{Record, Reporter};
 use crate::session::Session;
 use crate::stream::{Dial, Listener, Reach, TICK};
@@ -207,13 +208,15 @@ fn serve(
         owners = Some(who);
     }
     let mut number = 0_u64;
+    let quotas = Quotas::new();
     let ended = server.run(|_, peer| {
         number = number.saturating_add(1);
+        let quota = quotas.of(peer);
         let peer = peer.to_string();
         reporter.say(&format!("connected by {peer}"));
         reporter.record(&Record::Connected { peer: &peer }, Some(number));
         let session = Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&ends));
-        session.owners(owners.clone()).limit(entries)
+        session.owners(owners.clone()).limit(entries, Some(quota))
     });
     match ended {
         Ok(summary) => match ends.code(&summary) {
@@ -265,7 +268,7 @@ fn transfer(
     reporter: &Arc<Reporter>,
 ) -> Transfer<Session> {
     let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
-    let session = session.owners(owners).limit(config.limits.entries);
+    let session = session.owners(owners).limit(config.limits.entries, None);
     let transfer = Transfer::new(config).observer(session).cancel(cancel);
     match limit {
         Some(limit) => transfer.limit_rate(limit),

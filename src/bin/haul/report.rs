@@ -81,6 +81,8 @@ pub(crate) enum Record<'a> {
     },
     /// The sender could not send a file.
     Withdrawn { path: &'a str, reason: &'a str },
+    /// So many more entries were refused or not sent than were listed.
+    Unlisted { count: u64 },
     /// A file was taken for unchanged by its size and time, and not verified.
     Unchanged { path: &'a str, size: u64 },
     /// The sender left something out, as its user wished.

@@ -12,8 +12,9 @@ use indicatif::HumanBytes;
 use crate::access::Owners;
 use crate::ends::Ends;
 use crate::exit::{Code, Side};
-use crate::explain::{self, Context};
+use crate::explain::{self, Context, short};
 use crate::progress::Progress;
+use crate::quota::{Quota, Reader};
 use crate::report::{Held, Others, Record, Reporter};
 
 /// Hears of a transfer, and tells the user.
@@ -41,14 +42,20 @@ pub(crate) struct Session {
 }
 
 /// Entries that a peer had refused or took back: it chooses how many, and their names.
-#[derive(Debug, Clone, Copy)]
 struct Bad {
     /// All so far.
     count: u64,
-    /// The most that are listed for people.
-    told: u64,
-    /// The most that are listed for programs.
-    recorded: u64,
+    told: Listed,
+    recorded: Listed,
+    /// What is left for the address of the peer, where it matters.
+    quota: Option<Quota>,
+}
+
+/// How many of them are listed for people, or for programs.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    most: u64,
+    count: u64,
 }
 
 struct Peer {
@@ -59,6 +66,8 @@ struct Peer {
 struct Pending {
     path: RelPath,
     kind: Kind,
+    /// What its line took from the quota, until it is known that the entry is no burden.
+    spent: usize,
 }
 
 impl Session {
@@ -99,7 +108,12 @@ impl Session {
             code: Code::Done,
             former: Code::Done,
             ends,
-            bad: Bad { count: 0, told: u64::MAX, recorded: u64::MAX },
+            bad: Bad {
+                count: 0,
+                told: Listed::at_most(u64::MAX),
+                recorded: Listed::at_most(u64::MAX),
+                quota: None,
+            },
             owners: None,
         }
     }
@@ -112,9 +126,10 @@ impl Session {
     }
 
     /// Lists no more entries that are refused or not sent than this for programs, and the first few for people: what a
-    /// peer can have written must be bounded.
-    pub(crate) const fn limit(mut self, entries: u64) -> Self {
-        self.bad = Bad { count: 0, told: LISTED, recorded: entries };
+    /// peer can have written must be bounded. Of a server, over all sessions of its address by a `quota`.
+    pub(crate) fn limit(mut self, entries: u64, quota: Option<Quota>) -> Self {
+        let (told, recorded) = (Listed::at_most(LISTED), Listed::at_most(entries));
+        self.bad = Bad { count: 0, told, recorded, quota };
         self
     }
 
@@ -139,14 +154,23 @@ impl Session {
         }
     }
 
+    /// An entry is settled, with nothing bad.
+    fn settled(&mut self, entry: EntryId) -> Option<Pending> {
+        let pending = self.pending.remove(&entry)?;
+        if let Some(quota) = &self.bad.quota {
+            quota.give_back(Reader::Programs, pending.spent);
+        }
+        Some(pending)
+    }
+
     fn delivered(&mut self, entry: EntryId, receipt: &Receipt) {
-        let pending = self.pending.remove(&entry);
+        let pending = self.settled(entry);
         if pending.as_ref().is_some_and(|pending| pending.kind != Kind::File) {
             return;
         }
         let path = receipt.path.to_string();
-        let offered = pending.map(|pending| pending.path).filter(|path| *path != receipt.path);
-        let offered = offered.map(|path| path.to_string());
+        let pending = pending.map(|pending| pending.path).filter(|path| *path != receipt.path);
+        let offered = pending.as_ref().map(RelPath::to_string);
         let (blake3, durability) = (receipt.root.to_string(), receipt.durability.to_string());
         let held = Held {
             path: &path,
@@ -160,38 +184,42 @@ impl Session {
             Side::Receiver => (Record::Received(held), "received"),
         };
         self.record(&record);
-        let name = offered.map_or_else(|| path.clone(), |offered| format!("{offered} as {path}"));
+        let name = match pending {
+            Some(offered) => format!("{} as {}", short(&offered), short(&receipt.path)),
+            None => short(&receipt.path),
+        };
         let already = if receipt.outcome == Outcome::Held { ", there already" } else { "" };
         let size = receipt.size;
         self.reporter
             .say(&format!("{verb} {name} ({size} bytes, blake3 {blake3}, {durability}{already})"));
     }
 
-    fn not_sent(&mut self, path: &str, reason: Withdrawal) {
+    /// `path` is the name as programs get it, `shown` as people do.
+    fn not_sent(&mut self, path: &str, shown: &str, reason: Withdrawal) {
         let text = reason.to_string();
         if reason.is_skip() {
             self.record(&Record::Skipped { path, reason: &text });
             self.reporter.say(&format!(
-                "{path} is skipped: {}",
+                "{shown} is skipped: {}",
                 explain::withdrawal(reason, self.context.side)
             ));
         } else {
             let said = explain::withdrawal(reason, self.context.side);
             let record = Record::Withdrawn { path, reason: &text };
-            self.bad(&record, || format!("{path} is not sent: {said}"));
+            self.bad(&record, path, &format!("{shown} is not sent: {said}"));
         }
         self.code = self.code.and(Code::of_withdrawal(reason, self.context.side));
     }
 
     /// Tells of an entry that is refused or not sent, if it is one of the first.
-    fn bad(&mut self, record: &Record<'_>, text: impl FnOnce() -> String) {
-        if self.bad.count < self.bad.recorded {
+    fn bad(&mut self, record: &Record<'_>, path: &str, text: &str) {
+        self.bad.count = self.bad.count.saturating_add(1);
+        if self.bad.lists(Reader::Programs, cost(path)) {
             self.record(record);
         }
-        if self.bad.count < self.bad.told {
-            self.complain(&text());
+        if self.bad.lists(Reader::People, cost(text)) {
+            self.complain(text);
         }
-        self.bad.count = self.bad.count.saturating_add(1);
     }
 
     fn finished(&self, summary: &Summary) {
@@ -252,26 +280,31 @@ impl Observer for Session {
                 }
             }
             Event::Offered { entry, path, kind, size } => {
+                let mut spent = 0;
                 if *kind == Kind::File && self.reporter.wants_json() {
-                    self.record(&Record::Offered { path: &path.to_string(), size: *size });
+                    let path = path.to_string();
+                    if self.bad.spend(Reader::Programs, cost(&path)) {
+                        spent = cost(&path);
+                        self.record(&Record::Offered { path: &path, size: *size });
+                    }
                 }
                 if size.is_none() {
                     self.progress.set_open_ended();
                 }
-                let pending = Pending { path: path.clone(), kind: kind.clone() };
+                let pending = Pending { path: path.clone(), kind: kind.clone(), spent };
                 self.pending.insert(*entry, pending);
             }
             Event::Progress { bytes, offered } => self.progress.update(*bytes, *offered),
             Event::Delivered { entry, receipt } => self.delivered(*entry, receipt),
             Event::Trusted { entry, path, size } => {
-                self.pending.remove(entry);
-                let path = path.to_string();
-                self.record(&Record::Unchanged { path: &path, size: *size });
+                self.settled(*entry);
+                let (text, shown) = (path.to_string(), short(path));
+                self.record(&Record::Unchanged { path: &text, size: *size });
                 let size = format!("{size} bytes, by size and time");
-                self.reporter.say(&format!("unchanged {path} ({size}, not verified)"));
+                self.reporter.say(&format!("unchanged {shown} ({size}, not verified)"));
             }
             Event::Refused { entry, path, reason } => {
-                self.pending.remove(entry);
+                let shown = path.as_ref().map_or_else(|| entry.to_string(), short);
                 let path = path.as_ref().map_or_else(|| entry.to_string(), RelPath::to_string);
                 let code = Code::of_refusal(*reason, self.context.side);
                 let operation = reason.operation().map(|operation| operation.to_string());
@@ -279,17 +312,19 @@ impl Observer for Session {
                 let operation = operation.as_deref();
                 let record = Record::Refused { path: &path, reason: &text, operation };
                 if code == Code::Done {
+                    self.settled(*entry);
                     self.record(&record);
-                    self.reporter.say(&format!("{path} is {reason}"));
+                    self.reporter.say(&format!("{shown} is {reason}"));
                 } else {
+                    self.pending.remove(entry);
                     let reason = explain::refusal(*reason, self.context.side);
-                    self.bad(&record, || format!("{path} is refused: {reason}"));
+                    self.bad(&record, &path, &format!("{shown} is refused: {reason}"));
                 }
                 self.code = self.code.and(code);
             }
             Event::Withdrawn { entry, path, reason } => {
                 self.pending.remove(entry);
-                self.not_sent(&path.to_string(), *reason);
+                self.not_sent(&path.to_string(), &short(path), *reason);
             }
             // It is said again by each heartbeat.
             Event::Waiting { activity: Activity::Queued } if !self.is_queued => {
@@ -323,7 +358,7 @@ impl Observer for Session {
     }
 
     fn unsendable(&mut self, entry: &Unsendable) {
-        self.not_sent(&entry.name, entry.reason);
+        self.not_sent(&entry.name, &entry.name, entry.reason);
     }
 
     fn retry(&mut self, attempt: u32, cause: &Error, pause: Duration) {
@@ -350,9 +385,13 @@ impl Observer for Session {
 
     fn ended(&mut self, result: &Result<Summary, Error>) {
         self.progress.finish();
-        let unlisted = self.bad.count.saturating_sub(self.bad.told);
+        let unlisted = self.bad.count.saturating_sub(self.bad.told.count);
         if unlisted > 0 {
             self.complain(&format!("{unlisted} more are refused or not sent; --json lists them"));
+        }
+        let unlisted = self.bad.count.saturating_sub(self.bad.recorded.count);
+        if unlisted > 0 {
+            self.record(&Record::Unlisted { count: unlisted });
         }
         let entries = self.code.and(self.former);
         match result {
@@ -378,6 +417,38 @@ impl Observer for Session {
         }
     }
 }
+
+impl Bad {
+    /// Whether one more is listed.
+    fn lists(&mut self, reader: Reader, bytes: usize) -> bool {
+        let listed = match reader {
+            Reader::People => &mut self.told,
+            Reader::Programs => &mut self.recorded,
+        };
+        let may = listed.count < listed.most
+            && self.quota.as_ref().is_none_or(|quota| quota.spend(reader, bytes));
+        listed.count += u64::from(may);
+        may
+    }
+
+    fn spend(&self, reader: Reader, bytes: usize) -> bool {
+        self.quota.as_ref().is_none_or(|quota| quota.spend(reader, bytes))
+    }
+}
+
+impl Listed {
+    const fn at_most(most: u64) -> Self {
+        Self { most, count: 0 }
+    }
+}
+
+/// About how many bytes a line takes with this in it.
+const fn cost(text: &str) -> usize {
+    text.len().saturating_add(LINE)
+}
+
+/// What stands in a line beside a name.
+const LINE: usize = 100;
 
 /// How many entries that are refused or not sent a person hears of by name.
 const LISTED: u64 = 20;
