@@ -32,7 +32,8 @@ impl Receiver for HaulBob {
     fn listen(&self, file: &Path) -> Listening {
         let file = file.to_str().unwrap();
         let arguments = ["receive", "--plain", file, "--listen", "127.0.0.1:0", "--chunk", self.0];
-        let mut bob = Haul::start(arguments);
+        // One of the images has no bytes.
+        let mut bob = Haul::start(arguments.into_iter().chain(["--allow-empty"]));
         let address = bob.address().parse().unwrap();
         Listening { address, finish: Box::new(move || bob.finish().code(0).stdout) }
     }
@@ -214,6 +215,46 @@ fn plain_reset_connection_is_an_error_and_leaves_nothing() {
     assert!(socket.unwrap().success());
     bob.finish().code(3).one_error(&["cannot read from the peer", "after 10 bytes"]);
     assert_eq!(names(folder.path()), [""; 0]);
+}
+
+/// Somebody looks whether the port is open, and then comes the sender.
+#[test]
+fn plain_connection_without_a_byte_is_no_file_and_waiting_goes_on() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    let mut bob =
+        Haul::start(["receive", "--plain", file.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let address = bob.address();
+    for _ in 0..3 {
+        drop(TcpStream::connect(&address).unwrap());
+    }
+    bob.says("sent no byte");
+    assert!(!file.exists());
+    run(["send", "--plain", photo_path().to_str().unwrap(), &address]).code(0);
+    let bob = bob.finish().code(0);
+    assert_eq!(bob.stdout.matches("connected by").count(), 1, "{bob:?}");
+    assert_eq!(bob.faults().len(), 3, "{bob:?}");
+    assert_same(&fs::read(&file).unwrap(), &photo());
+    assert_eq!(names(folder.path()), ["a.jpg"]);
+}
+
+#[test]
+fn plain_sender_that_listens_and_closes_without_a_byte_is_an_error_unless_it_is_allowed() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("empty");
+    for (more, code) in [(&[][..], 3), (&["--allow-empty"], 0)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let arguments = ["receive", "--plain", file.to_str().unwrap(), "--connect", &address];
+        let bob = Haul::start(arguments.iter().chain(more));
+        drop(listener.accept().unwrap());
+        let bob = bob.finish().code(code);
+        assert_eq!(file.exists(), code == 0, "{bob:?}");
+        if code > 0 {
+            bob.one_error(&["without a byte", "--allow-empty"]);
+        }
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"");
 }
 
 const RESET: &str = "

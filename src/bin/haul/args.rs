@@ -203,11 +203,16 @@ pub(crate) struct Receive {
     pub(crate) durability: Option<Level>,
     /// Speak the bare wire: one file, whatever comes until the stream ends, as from nc.
     ///
-    /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error.
+    /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error. A connection
+    /// that brings no byte at all, as of somebody who looks whether the port is open, is no file: where it was waited for, the
+    /// waiting goes on.
     /// What has come stands beside FILE as .haul-plain-*.part until then; what a killed process left there, the next one
     /// removes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "max_sessions", "allow_links", "allow_hidden"])]
     pub(crate) plain: Option<PathBuf>,
+    /// With --plain: take a connection that is closed without a byte for an empty file.
+    #[arg(long, requires = "plain")]
+    pub(crate) allow_empty: bool,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
     pub(crate) chunk: Option<ChunkSize>,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haul::plain::{self, ChunkSize, Event, PlainError};
+use haul::plain::{self, ChunkSize, Event, PlainError, Received};
 use haul::proto::PREFACE;
 use haul::transport::tcp::TcpOptions;
 use haul::transport::{Listening, Threaded};
@@ -52,15 +52,11 @@ pub(crate) fn send(
         "the receiver has a part, and nobody will tell it so",
         reporter,
     )?;
-    let Some(mut stream) = meet(
-        &mut way(args, address, Mode::Plain, reporter)?.link,
-        Side::Sender,
-        &cancel,
-        reporter,
-    )?
-    else {
+    let mut link = way(args, address, Mode::Plain, reporter)?.link;
+    let Some((mut stream, peer)) = meet(&mut link, Side::Sender, &cancel)? else {
         return Ok(interrupted(reporter));
     };
+    announce(&link, &peer, reporter);
     let limit = args.limit_rate.and_then(RateLimit::per_second);
     let chunk = chunk(args.chunk, limit.as_ref());
     let mut watch = Watch::new(reporter, cancel, size, limit);
@@ -99,24 +95,34 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
             Link::Awaited(listen.listener)
         }
     };
-    let Some(mut stream) = meet(&mut link, Side::Receiver, &cancel, reporter)? else {
-        return Ok(interrupted(reporter));
-    };
-    let limit = args.limit_rate.and_then(RateLimit::per_second);
-    let chunk = chunk(args.chunk, limit.as_ref());
-    let mut watch = Watch::new(reporter, cancel, 0, limit);
-    let received = plain::receive(&mut Wary::new(&mut stream), &mut place.file, chunk, |event| {
-        watch.see(event)
-    });
-    let received = match received {
-        Ok(received) => received,
-        Err(PlainError::Stopped { .. }) if watch.cancel.is_cancelled() => {
+    let mut strangers = 0;
+    let (received, mut watch) = loop {
+        let Some((stream, peer)) = meet(&mut link, Side::Receiver, &cancel)? else {
             return Ok(interrupted(reporter));
+        };
+        let greet = || announce(&link, &peer, reporter);
+        let watch = Watch::new(reporter, cancel.clone(), 0, None);
+        match take(args, stream, &mut place.file, watch, greet)? {
+            Some(taken) => break taken,
+            None if cancel.is_cancelled() => return Ok(interrupted(reporter)),
+            // Somebody who looks whether a port is open sends no file.
+            None if matches!(link, Link::Awaited(_)) => {}
+            None => {
+                let text = "the peer closed the connection without a byte; \
+                            to take that for an empty file: --allow-empty";
+                return Err(Stop::new(Code::Peer, text));
+            }
         }
-        Err(error) => return Err(watch.stop(error, "sent no byte")),
+        strangers += 1;
+        if strangers <= TOLD {
+            reporter.complain(&format!("{peer} sent no byte; waiting for another sender"));
+        }
     };
+    if strangers > TOLD {
+        let more = strangers - TOLD;
+        reporter.complain(&format!("{more} other connections brought no byte"));
+    }
     place.keep(existing, durability)?;
-    drop(stream);
     watch.progress.finish();
     let shown = shown(path);
     let (blake3, durability) = (received.root.to_string(), durability.to_string());
@@ -138,13 +144,41 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     Ok(Code::Done)
 }
 
-/// The connection to the one peer; `None` if the user does not want it any more.
-fn meet(
-    link: &mut Link,
-    side: Side,
-    cancel: &Cancel,
-    reporter: &Reporter,
-) -> Result<Option<Stream>, Stop> {
+/// Receives what comes over one connection; `greet` is called with the first byte. `None`: there was no byte, or the user
+/// wants no more.
+fn take(
+    args: &Receive,
+    mut stream: Stream,
+    file: &mut File,
+    mut watch: Watch,
+    greet: impl FnOnce(),
+) -> Result<Option<(Received, Watch)>, Stop> {
+    watch.limit = args.limit_rate.and_then(RateLimit::per_second);
+    let chunk = chunk(args.chunk, watch.limit.as_ref());
+    let mut greet = Some(greet);
+    let received = plain::receive(&mut Wary::new(&mut stream), file, chunk, |event| {
+        if let Event::Passed { .. } = event
+            && let Some(greet) = greet.take()
+        {
+            greet();
+        }
+        watch.see(event)
+    });
+    match (received, greet) {
+        (Ok(received), None) => Ok(Some((received, watch))),
+        (Ok(received), Some(greet)) if args.allow_empty => {
+            greet();
+            Ok(Some((received, watch)))
+        }
+        (Ok(_), Some(_)) => Ok(None),
+        (Err(PlainError::Stopped { .. }), _) if watch.cancel.is_cancelled() => Ok(None),
+        (Err(error), Some(_)) if args.connect.is_none() && is_of_stranger(&error) => Ok(None),
+        (Err(error), _) => Err(watch.stop(error, "sent no byte")),
+    }
+}
+
+/// A connection to a peer, and who that is; `None` if the user does not want it any more.
+fn meet(link: &mut Link, side: Side, cancel: &Cancel) -> Result<Option<(Stream, String)>, Stop> {
     while !cancel.is_cancelled() {
         let met = match link {
             Link::Dialled(dial) => {
@@ -159,13 +193,7 @@ fn meet(
             }
         };
         match met {
-            Ok((stream, peer)) => {
-                if let Link::Awaited(_) = link {
-                    reporter.say(&format!("connected by {peer}"));
-                }
-                reporter.record(&Record::Connected { peer: &peer }, None);
-                return Ok(Some(stream));
-            }
+            Ok(met) => return Ok(Some(met)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(source) => {
                 let error = Error::Transport { operation: Operation::Connect, source };
@@ -175,6 +203,25 @@ fn meet(
         }
     }
     Ok(None)
+}
+
+/// Says who is at the other end.
+fn announce(link: &Link, peer: &str, reporter: &Reporter) {
+    if let Link::Awaited(_) = link {
+        reporter.say(&format!("connected by {peer}"));
+    }
+    reporter.record(&Record::Connected { peer }, None);
+}
+
+/// Whether this is about somebody who sent no byte, and not about this side.
+fn is_of_stranger(error: &PlainError) -> bool {
+    match error {
+        PlainError::Io { operation: Operation::Read, source, .. } => {
+            source.kind() != io::ErrorKind::InvalidData
+        }
+        PlainError::Stopped { .. } => true,
+        _ => false,
+    }
 }
 
 /// What comes from the peer, unless it is a haul that does not speak the plain wire.
@@ -333,6 +380,9 @@ fn chunk(asked: Option<ChunkSize>, limit: Option<&RateLimit>) -> ChunkSize {
     let asked = asked.unwrap_or_default();
     limit.and_then(|limit| ChunkSize::new(limit.piece())).map_or(asked, |piece| piece.min(asked))
 }
+
+/// Of so many connections without a byte each is told.
+const TOLD: u64 = 16;
 
 /// Without a byte for so long, either way, the peer is given up.
 const SILENCE: Duration = Duration::from_secs(30);
