@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use haul::Summary;
 use haul::types::TransferId;
@@ -14,30 +15,42 @@ pub(crate) struct Ends(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Transfers whose connection was lost, and the codes of their entries so far. Invariant: at most [`MOST`].
-    lost: VecDeque<(TransferId, Code)>,
+    /// Transfers whose connection was lost. Invariant: at most [`MOST`].
+    lost: VecDeque<(TransferId, Lost)>,
     /// Transfers whose senders said that they are done. Invariant: at most [`MOST`].
     ended: VecDeque<(Summary, Code)>,
 }
 
+/// What the earlier connections of a transfer leave for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// The code of what became of the entries.
+    pub(crate) entries: Code,
+    /// When the first of them began.
+    pub(crate) began: Instant,
+}
+
 impl Ends {
-    /// A connection was lost; `entries` is the code of what became of the transfer's entries.
-    pub(crate) fn lost(&self, transfer: TransferId, entries: Code) {
-        push(&mut self.state().lost, (transfer, entries));
+    /// A connection was lost.
+    pub(crate) fn lost(&self, transfer: TransferId, lost: Lost) {
+        push(&mut self.state().lost, (transfer, lost));
     }
 
-    /// The code of the entries on the earlier connections of a transfer.
-    pub(crate) fn take_lost(&self, transfer: TransferId) -> Code {
+    /// What the earlier connections of a transfer left, if there were any.
+    pub(crate) fn take_lost(&self, transfer: TransferId) -> Option<Lost> {
         let lost = &mut self.state().lost;
-        let mut code = Code::Done;
-        lost.retain(|(of, entries)| {
+        let mut left: Option<Lost> = None;
+        lost.retain(|(of, lost)| {
             let is_other = *of != transfer;
             if !is_other {
-                code = code.and(*entries);
+                let (entries, began) = left.map_or((lost.entries, lost.began), |left| {
+                    (left.entries.and(lost.entries), left.began.min(lost.began))
+                });
+                left = Some(Lost { entries, began });
             }
             is_other
         });
-        code
+        left
     }
 
     /// A sender has said that it is done.
@@ -76,6 +89,10 @@ const MOST: usize = 1024;
 mod tests {
     use super::*;
 
+    fn lost(entries: Code) -> Lost {
+        Lost { entries, began: Instant::now() }
+    }
+
     fn refused(turns: u64) -> Summary {
         let mut summary = Summary::default();
         (summary.refused, summary.turns) = (1, turns);
@@ -88,7 +105,7 @@ mod tests {
         let mut summary = Summary::default();
         summary.delivered = 1;
         ends.ended(&Summary::default(), Code::Done);
-        ends.lost(TransferId::new([1; 16]), Code::Done);
+        ends.lost(TransferId::new([1; 16]), lost(Code::Done));
         assert_eq!(ends.code(&summary), None);
         ends.ended(&summary, Code::Done);
         assert_eq!(ends.code(&summary), Some(Code::Done));
@@ -109,11 +126,13 @@ mod tests {
     fn ends_of_lost_connections_are_those_of_their_transfer() {
         let ends = Ends::default();
         let [one, other] = [1, 2].map(|id| TransferId::new([id; 16]));
-        ends.lost(one, Code::Local);
-        ends.lost(other, Code::Refused);
-        assert_eq!(ends.take_lost(one), Code::Local);
-        assert_eq!(ends.take_lost(one), Code::Done);
-        assert_eq!(ends.take_lost(other), Code::Refused);
+        let [first, second] = [lost(Code::Local), lost(Code::Done)];
+        ends.lost(one, first);
+        ends.lost(other, lost(Code::Refused));
+        ends.lost(one, second);
+        assert_eq!(ends.take_lost(one), Some(first), "its time is that of all of them");
+        assert_eq!(ends.take_lost(one), None);
+        assert_eq!(ends.take_lost(other).map(|lost| lost.entries), Some(Code::Refused));
     }
 
     #[test]
@@ -122,7 +141,7 @@ mod tests {
         for number in 0..3 * MOST as u64 {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&number.to_le_bytes());
-            ends.lost(TransferId::new(id), Code::Peer);
+            ends.lost(TransferId::new(id), lost(Code::Peer));
             ends.ended(&refused(number), Code::Peer);
         }
         let state = ends.state();

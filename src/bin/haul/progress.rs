@@ -67,6 +67,16 @@ impl Progress {
         self.bar = None;
     }
 
+    /// An earlier connection of the transfer began at this time.
+    pub(crate) fn began(&mut self, time: Instant) {
+        self.started = self.started.min(time);
+    }
+
+    /// When the first connection of the transfer began.
+    pub(crate) const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// How long it has taken so far.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()

@@ -10,7 +10,7 @@ use haul::{Error, Event, Observer, Receipt, RelPath, Summary, transport};
 use indicatif::HumanBytes;
 
 use crate::access::Owners;
-use crate::ends::Ends;
+use crate::ends::{Ends, Lost};
 use crate::exit::{Code, Side};
 use crate::explain::{self, Context, short};
 use crate::progress::Progress;
@@ -270,7 +270,12 @@ impl Observer for Session {
                 self.heard = true;
                 self.is_queued = false;
                 match self.transfer.replace(*transfer) {
-                    None => self.former = self.ends.take_lost(*transfer),
+                    None => {
+                        if let Some(lost) = self.ends.take_lost(*transfer) {
+                            self.former = lost.entries;
+                            self.progress.began(lost.began);
+                        }
+                    }
                     Some(former) if former != *transfer => {
                         // A sender that was restarted says everything anew.
                         self.pending.clear();
@@ -404,7 +409,8 @@ impl Observer for Session {
             }
             Err(error) => {
                 if let Some(transfer) = self.transfer {
-                    self.ends.lost(transfer, entries);
+                    let began = self.progress.started();
+                    self.ends.lost(transfer, Lost { entries, began });
                 }
                 self.code = Code::of(result, entries, self.context.side);
                 let message = explain::error(error, self.context);
