@@ -118,6 +118,10 @@ pub struct Summary {
     /// Turns of the sender that gave the floor to the receiver, greetings not counted. Both sides count the same, save
     /// for a turn with which the connection was lost.
     pub turns: u64,
+    /// The sender never said that this was all: its connection was lost when all that it had offered was settled, and it did not
+    /// come again. There may be more that it has not offered. It concerns a [`Server`](crate::Server) that serves
+    /// [`once`](crate::Server::once).
+    pub lacks_goodbye: bool,
 }
 
 impl Summary {

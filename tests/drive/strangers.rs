@@ -165,7 +165,8 @@ fn server_that_serves_once_does_not_count_a_transfer_of_nothing_and_ends_at_once
         }
         let stream = connector.connect().expect("the server is still there");
         Transfer::new(small_blocks()).send(&mut three_files(), stream).expect("sent");
-        assert_eq!(server.join().expect("no panic").expect("received").delivered, 3);
+        let received = server.join().expect("no panic").expect("received");
+        assert_eq!((received.delivered, received.lacks_goodbye), (3, false));
     });
     assert_three_files(&store);
 }
@@ -190,7 +191,8 @@ fn server_that_serves_once_ends_well_though_the_goodbye_is_lost() {
                 clock.pass(Duration::from_secs(1));
                 thread::park_timeout(Duration::from_millis(1));
             }
-            assert_eq!(server.join().expect("no panic").expect("received").delivered, 3);
+            let received = server.join().expect("no panic").expect("received");
+            assert_eq!((received.delivered, received.lacks_goodbye), (3, true));
             assert!(clock.now() >= remember, "the sender may still come");
         });
         assert_three_files(&store);

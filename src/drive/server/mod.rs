@@ -142,7 +142,8 @@ impl<A, S, C> Server<A, S, C> {
     ///
     /// Nor does a connection that is lost before its end: its sender will come again. Where all that was offered is settled by
     /// then, and nothing but the goodbye may be missing, it is waited for no longer than the server
-    /// [remembers](Server::remember): after that, the transfer counts.
+    /// [remembers](Server::remember): after that, the transfer counts, and its sum says that it
+    /// [lacks the goodbye](Summary::lacks_goodbye).
     #[must_use]
     pub fn once(mut self, once: bool) -> Self {
         self.once = once;

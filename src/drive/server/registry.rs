@@ -433,6 +433,7 @@ impl<S: Store> Board<S> {
     /// Keeps in mind a transfer whose goodbye may be missing. Of too many, the one that has been waited for longest counts
     /// at once.
     fn is_unsure(&mut self, transfer: TransferId, summary: Summary, now: Duration) {
+        let summary = Summary { lacks_goodbye: true, ..summary };
         self.unsure.insert(transfer, (summary, now));
         if self.unsure.len() > UNSURE
             && let Some(oldest) = self.unsure.iter().min_by_key(|(_, (_, since))| *since)
