@@ -1,10 +1,11 @@
 //! A queue before a stream whose reader may be slow, or gone, or may never read at all.
 
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
 use crate::explain::system;
 
@@ -22,6 +23,8 @@ pub(crate) struct Spool<T> {
     failed: Failed,
     /// What a piece does until it is looked again whether there is room.
     pause: fn(),
+    /// Is told, in one line, that no thread could be started; whoever is told of other failures needs one as well.
+    unstarted: fn(&str),
 }
 
 /// The queue, and the thread that empties it. Both are made by the first line.
@@ -62,7 +65,9 @@ impl<T: Send + 'static> Spool<T> {
         let lines = Lines { put: Some(put), queue: None, written: None };
         let state = Arc::new(Mutex::new(State::Open));
         let pause = || thread::sleep(PAUSE);
-        Self { name, lines: Mutex::new(lines), state, count: Arc::default(), failed, pause }
+        let unstarted = |text: &str| drop(writeln!(io::stderr(), "haul: {text}"));
+        let (lines, count) = (Mutex::new(lines), Arc::default());
+        Self { name, lines, state, count, failed, pause, unstarted }
     }
 
     pub(crate) fn write(&self, mut piece: T, need: Need) {
@@ -118,12 +123,12 @@ impl<T: Send + 'static> Spool<T> {
     fn queue(&self) -> Option<SyncSender<T>> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(put) = lines.put.take() {
-            self.start(&mut lines, put);
+            self.start(thread::Builder::new(), &mut lines, put);
         }
         lines.queue.clone()
     }
 
-    fn start(&self, lines: &mut Lines<T>, mut put: Put<T>) {
+    fn start(&self, thread: thread::Builder, lines: &mut Lines<T>, mut put: Put<T>) {
         let (queue, queued) = sync_channel::<T>(QUEUE);
         let (done, written) = sync_channel::<()>(0);
         let (state, count) = (Arc::clone(&self.state), Arc::clone(&self.count));
@@ -144,11 +149,14 @@ impl<T: Send + 'static> Spool<T> {
                 return;
             }
         };
-        match thread::Builder::new().name(self.name.into()).spawn(run) {
+        match thread.name(self.name.into()).spawn(run) {
             Ok(_) => (lines.queue, lines.written) = (Some(queue), Some(written)),
             Err(error) => {
                 if fail(&self.state) {
-                    (self.failed)(&format!("cannot write to {name}: {}", system(&error)));
+                    let text = system(&error);
+                    (self.unstarted)(&format!(
+                        "nothing is written to {name}, for want of a thread: {text}"
+                    ));
                 }
             }
         }
@@ -191,6 +199,26 @@ mod tests {
     thread_local! {
         /// How many pauses this thread has made.
         static WAITED: Cell<u128> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn spool_whose_thread_cannot_start_says_so_and_has_failed() {
+        thread_local! {
+            static TOLD: Cell<u32> = const { Cell::new(0) };
+        }
+        let put: Put<usize> = Box::new(|_| Ok(()));
+        let mut spool = Spool::new("the test", put, Arc::new(|_| {}));
+        spool.unstarted = |text| {
+            assert!(text.contains("the test") && text.contains("thread"), "{text}");
+            TOLD.set(TOLD.get() + 1);
+        };
+        let put = spool.lines.lock().unwrap().put.take().unwrap();
+        // More than there are addresses.
+        let huge = thread::Builder::new().stack_size(1 << 50);
+        spool.start(huge, &mut spool.lines.lock().unwrap(), put);
+        (0..3).for_each(|piece| spool.write(piece, Need::Must));
+        assert!(spool.finish(), "something was lost");
+        assert_eq!(TOLD.get(), 1);
     }
 
     #[test]
