@@ -70,6 +70,7 @@ impl Connector for UnixConnector {
     ///   started again makes it anew, so that a further call may succeed.
     /// - [`io::ErrorKind::TimedOut`]: somebody listens, and took nobody in for too long.
     /// - [`io::ErrorKind::PermissionDenied`]: it is not for this user.
+    /// - What the system said where it could not be asked whether somebody listens, such as that no descriptor is free.
     /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
     fn connect(&mut self) -> io::Result<UnixStream> {
         let path = self.path.clone();
@@ -110,7 +111,8 @@ impl UnixAcceptor {
     /// - [`io::ErrorKind::AddrInUse`]: somebody listens on it.
     /// - [`io::ErrorKind::AlreadyExists`]: something that is no socket has this path.
     /// - [`io::ErrorKind::NotFound`]: the folder does not exist.
-    /// - [`io::ErrorKind::PermissionDenied`]: the folder is not for this user to write in.
+    /// - [`io::ErrorKind::PermissionDenied`]: the folder is not for this user to write in, or the socket that has the path is
+    ///   another user's, and cannot be asked whether somebody listens on it.
     /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
     pub fn bind(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
@@ -288,14 +290,28 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let asked = path.to_path_buf();
-    match Within::default().run(TICK, move || net::UnixStream::connect(asked)) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // Gone by itself.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Somebody listens, with a full queue if the time was over; or it cannot be known, as with a socket of another user or another type.
-        Ok(_) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
+    let answer = Within::default().run(TICK, move || net::UnixStream::connect(asked));
+    if is_stale(answer.map(drop))? { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Whether a socket is there on which nobody listens, by what came of connecting to it; `false` if it is gone by itself. An error if
+/// somebody listens, or it cannot be known.
+fn is_stale(answer: io::Result<()>) -> io::Result<bool> {
+    use io::ErrorKind as Kind;
+    let Err(error) = answer else { return Err(Kind::AddrInUse.into()) };
+    match error.kind() {
+        Kind::ConnectionRefused => Ok(true),
+        Kind::NotFound => Ok(false),
+        // Its queue is full.
+        Kind::TimedOut | Kind::WouldBlock => Err(Kind::AddrInUse.into()),
+        // A socket of another type.
+        _ if matches!(error.raw_os_error(), Some(EPROTOTYPE)) => Err(Kind::AddrInUse.into()),
+        // Such as that it is another user's, or that this process has no descriptor left.
+        _ => Err(error),
     }
 }
+
+const EPROTOTYPE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 91 } else { 41 };
 
 /// A listener's read timeout is how long an `accept` waits, where the kernel helps; there is a setter on streams alone, but
 /// the descriptor is the same.

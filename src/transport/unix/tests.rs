@@ -237,3 +237,22 @@ fn connect_to_nothing_or_nobody_says_so_by_path() {
     fs::write(&path, b"").unwrap();
     assert_eq!(connector.connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
+
+#[test]
+fn socket_that_cannot_be_asked_for_another_reason_is_not_said_to_be_in_use() {
+    let code = io::Error::from_raw_os_error;
+    let said = |answer| is_stale(answer).map_err(|error| (error.kind(), error.raw_os_error()));
+    let in_use = Err((io::ErrorKind::AddrInUse, None));
+    assert_eq!(said(Ok(())), in_use);
+    for error in
+        [io::ErrorKind::TimedOut.into(), io::ErrorKind::WouldBlock.into(), code(EPROTOTYPE)]
+    {
+        assert_eq!(said(Err(error)), in_use);
+    }
+    assert_eq!(said(Err(io::ErrorKind::ConnectionRefused.into())), Ok(true));
+    assert_eq!(said(Err(io::ErrorKind::NotFound.into())), Ok(false));
+    // EMFILE, ENOMEM, EACCES.
+    for number in [24, 12, 13] {
+        assert_eq!(said(Err(code(number))), Err((code(number).kind(), Some(number))));
+    }
+}
