@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
 
 use super::{Source, Unsendable};
-use crate::types::tick::{cannot_start, is_tick};
+use crate::types::tick::is_tick;
 use crate::types::{Meta, RelPath, Withdrawal};
 
 /// Sends what is read from a pipe, or anything else that ends sometime, as one file.
@@ -28,6 +29,8 @@ pub struct StreamSource {
     /// Its one entry was yielded.
     yielded: bool,
     input: Option<Input>,
+    /// Why its thread could not be started: the input is gone with it, and it cannot begin again.
+    unstarted: Option<Withdrawal>,
     shared: Arc<Shared>,
 }
 
@@ -76,8 +79,15 @@ impl StreamSource {
             meta: Meta::file(name, None),
             yielded: false,
             input: Some(Input(Box::new(input))),
+            unstarted: None,
             shared: Arc::new(shared),
         }
+    }
+
+    fn start(&mut self, thread: Builder, Input(input): Input) {
+        let shared = Arc::clone(&self.shared);
+        let started = thread.name("haul-stream".to_owned()).spawn(move || shared.fill(input));
+        self.unstarted = started.err().map(|error| super::withdrawal_of(&error));
     }
 }
 
@@ -100,19 +110,10 @@ impl Source for StreamSource {
     }
 
     fn open(&mut self, _key: &(), _meta: &Meta) -> Result<(), Withdrawal> {
-        if let Some(Input(input)) = self.input.take() {
-            let shared = Arc::clone(&self.shared);
-            let named = std::thread::Builder::new().name("haul-stream".to_owned());
-            let started = named.spawn(move || shared.fill(input));
-            // The input is gone with the closure: the stream cannot begin again.
-            started.map_err(|error| {
-                let withdrawal = super::withdrawal_of(&error);
-                let error = cannot_start(error);
-                self.shared.lock().ended = Some(End::Failed(error.kind(), error.raw_os_error()));
-                withdrawal
-            })?;
+        if let Some(input) = self.input.take() {
+            self.start(Builder::new(), input);
         }
-        Ok(())
+        self.unstarted.map_or(Ok(()), Err)
     }
 
     fn read_at(&mut self, _reader: &mut (), offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -380,6 +381,22 @@ mod tests {
             // Its thread may be long about it: where a panic prints all that led to it, on a busy machine.
             let mut errors = (0..30).map(|_| read(&mut source, 0, 1).unwrap_err().kind());
             assert_eq!(errors.find(|error| *error != io::ErrorKind::WouldBlock), Some(kind));
+        }
+    }
+
+    #[test]
+    fn stream_whose_thread_cannot_start_says_so_each_time_it_is_opened() {
+        let name = RelPath::parse(b"x").unwrap();
+        let mut source = StreamSource::new(name.clone(), io::empty());
+        let input = source.input.take().unwrap();
+        // More than there are addresses.
+        source.start(Builder::new().stack_size(1 << 50), input);
+        for _ in 0..3 {
+            let opened = source.open(&(), &Meta::file(name.clone(), None));
+            assert!(
+                matches!(opened, Err(Withdrawal::Unreadable { code: 1.. })),
+                "{opened:?} instead of the number of the system"
+            );
         }
     }
 
