@@ -262,7 +262,7 @@ impl Job {
                 let size = self.commit.size;
                 let old = name::give(&self.claim, folder, partial, name, size, replacing)?;
                 if let Some(old) = old {
-                    mode::narrow(&partial.file, &old);
+                    mode::narrow(&partial.file, &old).during(StoreOperation::Commit)?;
                 }
                 self.sweep(|name| partial::sweep(folder, name, partial.id, size));
                 (ids, parent)

@@ -41,14 +41,12 @@ pub(super) fn dress(file: &File, mode: u32, old: Option<&Stat>) {
     let _ = set(file, mode & kept);
 }
 
-/// Takes permissions from a file that has replaced this one, which may have changed since it was looked at.
-pub(super) fn narrow(file: &File, old: &Stat) {
+/// Takes permissions from a file that has replaced this one, which may have changed since it was looked at. Where that fails, the
+/// file may show more than the one that it replaced.
+pub(super) fn narrow(file: &File, old: &Stat) -> rustix::io::Result<()> {
     let allowed = allowed(old.st_mode) & keep_group(file, old);
-    if let Ok(stat) = fstat(file)
-        && bits(stat.st_mode) & ALL & !allowed != 0
-    {
-        let _ = set(file, bits(stat.st_mode) & allowed);
-    }
+    let mode = bits(fstat(file)?.st_mode);
+    if mode & ALL & !allowed == 0 { Ok(()) } else { set(file, mode & allowed) }
 }
 
 /// Gives a file the group of another one, and returns the permissions that it may have then.
@@ -179,6 +177,27 @@ mod tests {
             }
             assert_eq!(of_file(None, 0o022, Some(0o100_000 | old)), old | 0o400);
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn mode_that_cannot_be_taken_from_a_file_is_an_error() {
+        use rustix::io::Errno;
+        let dir = tempfile::tempdir().unwrap();
+        let [new, old] = ["new", "old"].map(|name| dir.path().join(name));
+        for (path, mode) in [(&new, 0o644), (&old, 0o600)] {
+            let file = File::create(path).unwrap();
+            set(&file, mode).unwrap();
+        }
+        let old = rustix::fs::stat(&old).unwrap();
+        // One that can be looked at, and not changed.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let shown = File::from(rustix::fs::open(&new, flags, Mode::empty()).unwrap());
+        assert_eq!(narrow(&shown, &old), Err(Errno::BADF));
+        let file = File::open(&new).unwrap();
+        assert_eq!(narrow(&file, &old), Ok(()));
+        assert_eq!(bits(fstat(&file).unwrap().st_mode) & ALL, 0o600);
+        assert_eq!(narrow(&shown, &old), Ok(()), "there is nothing to take");
     }
 
     #[test]
