@@ -110,8 +110,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                             receiving.adopt(left);
                         }
                         receiving.store.serve(transfer);
-                        is_admitted =
-                            is_outdated || hooks.host.admits(Duration::ZERO, &self.cancel);
+                        // Whoever has greeted asks for a place once its first turn has ended: one that keeps the
+                        // floor would stand in the line, before others, without going on.
+                        is_admitted = is_outdated;
                         receiving.receiver.keep_floor(!is_admitted);
                     }
                     self.observer.event(&event);

@@ -107,7 +107,11 @@ fn visit(
             let greeting = greeting(choices.byte());
             let said: &[u8] = match choices.below(6) {
                 0 => &[],
-                1 => &greeting[..1 + usize::from(choices.byte()) % greeting.len()],
+                1 => match usize::from(choices.byte()) {
+                    // All but the end of the turn: it has greeted, and keeps the floor.
+                    odd if odd % 2 == 1 => &greeting[..greeting.len() - 1],
+                    even => &greeting[..1 + even % greeting.len()],
+                },
                 2 => &greeting,
                 3 => &[0xA5; 300],
                 4 => {
