@@ -127,6 +127,7 @@ fn flood(stranger: Stranger, connector: &mut TcpConnector, came: &AtomicUsize, s
     }
     let mut said = 1;
     while !stop.load(Ordering::SeqCst) {
+        // How slowly a stranger trickles; nothing waits for it.
         thread::sleep(Duration::from_millis(50));
         pass_the_floor(&mut idlers);
         for stream in &mut streams {

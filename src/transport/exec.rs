@@ -302,6 +302,7 @@ impl Process {
             if self.status.is_some() || left.is_zero() {
                 break;
             }
+            // No call of the standard library waits for a process with a limit.
             thread::sleep(pause.min(left));
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

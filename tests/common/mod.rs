@@ -322,6 +322,7 @@ pub(crate) fn poll<T>(deadline: Instant, what: &str, mut ask: impl FnMut() -> Op
             return answer;
         }
         assert!(Instant::now() < deadline, "{what}: nothing after {PATIENCE:?}");
+        // What another process has done by now can only be asked for.
         thread::sleep(Duration::from_millis(2));
     }
 }

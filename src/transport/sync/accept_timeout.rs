@@ -78,6 +78,7 @@ impl Ticking {
             }
             Err(error) => {
                 self.aborted = self.aborted.saturating_add(1);
+                // Else one that aborts for ever keeps a processor busy.
                 if self.aborted > MANY {
                     thread::sleep(PAUSE);
                 }
@@ -101,6 +102,7 @@ impl Ticking {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            // Such a listener does not wait by itself.
             thread::sleep(left.min(PAUSE));
         }
     }
