@@ -182,6 +182,7 @@ fn send_among(stranger: Stranger) -> (Duration, [usize; 2]) {
                 for (peak, now) in peak.iter().zip(used()) {
                     peak.fetch_max(now, Ordering::SeqCst);
                 }
+                // How often the peak is looked for; nothing waits for it.
                 thread::sleep(Duration::from_millis(1));
             }
         });
@@ -228,6 +229,7 @@ fn peak_of(work: impl FnOnce()) -> [usize; 2] {
                 for (peak, now) in peak.iter().zip(used()) {
                     peak.fetch_max(now, Ordering::SeqCst);
                 }
+                // How often the peak is looked for; nothing waits for it.
                 thread::sleep(Duration::from_millis(1));
             }
         });
