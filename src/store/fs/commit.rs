@@ -89,6 +89,8 @@ pub(super) struct Job {
     /// The folders that must be durable before this commit has ended. The first is the one that holds the entry, or the
     /// entry itself if it is a folder.
     pub(super) wanted: Vec<Wanted>,
+    /// Since it has its name, the first of them was proved to be where it was.
+    pub(super) is_proved: bool,
 }
 
 /// A folder that must be durable. It is not opened for that before its turn: a path may be long, and a batch has many.
@@ -162,6 +164,20 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
     }
 }
 
+/// Does a commit for which nothing is synced, where it is asked for: that takes no longer than to hand it to a thread. It comes
+/// back where it lacks file descriptors, for which a thread waits.
+pub(super) fn run_short(mut job: Job, queue: &Queue) -> Option<Job> {
+    job.failed = job.failed.take().or_else(|| job.sync_content().err().map(Trouble::Failed));
+    publish(std::slice::from_mut(&mut job));
+    job.is_proved = job.wanted.first().is_some_and(|wanted| wanted.is_there(&job.shared.tree));
+    // Nor may the proof of its folder wait for any.
+    if job.lacks_descriptors() || job.failed.is_none() && !job.is_proved {
+        return Some(job);
+    }
+    finish(vec![job], 0, queue);
+    None
+}
+
 /// Ends the commits of what has its name, or failed to get it. `behind`: how many others wait for that.
 fn finish(mut jobs: Vec<Job>, behind: usize, queue: &Queue) {
     let own = jobs.len() + behind;
@@ -179,8 +195,20 @@ fn finish(mut jobs: Vec<Job>, behind: usize, queue: &Queue) {
 }
 
 impl Job {
+    /// Whether nothing of it takes long: it is small, and nothing is synced.
+    pub(super) fn is_short(&self) -> bool {
+        self.commit.durability == Durability::Received
+            && self.commit.size <= SMALL
+            && self.commit.place != Place::Replacing
+            && matches!(self.file.what, What::Partial { .. } | What::Existing(_))
+    }
+
     fn sync_content(&self) -> Result<(), Refusal> {
         let durability = self.commit.durability;
+        // It has its name, and waited for the proof of its folder alone.
+        if !self.wanted.is_empty() {
+            return Ok(());
+        }
         match &self.file.what {
             What::Folder | What::Link { .. } => Ok(()),
             // What cannot be read is not found equal.
@@ -449,6 +477,11 @@ impl Shared {
 }
 
 impl Wanted {
+    /// Whether the handle that the entry has of it is seen to be of what stands there.
+    fn is_there(&self, tree: &Tree) -> bool {
+        self.held.as_ref().is_some_and(|held| tree.is_there(self.path.as_ref(), held))
+    }
+
     fn open(&self, shared: &Shared, own: usize, queue: &Queue) -> Result<Folder, Refusal> {
         let root = (self.id == shared.tree.root.id).then_some(&shared.tree.root);
         if let Some(held) = self.held.as_ref().or(root) {
@@ -462,7 +495,7 @@ impl Wanted {
 }
 
 fn publish(jobs: &mut [Job]) {
-    for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
+    for job in jobs.iter_mut().filter(|job| job.failed.is_none() && job.wanted.is_empty()) {
         job.failed = job.publish().err();
     }
 }
@@ -471,11 +504,12 @@ fn publish(jobs: &mut [Job]) {
 /// place, and what has its name in there would not be found under the name that a receipt gives.
 fn prove_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
     let mut proved = HashMap::new();
-    for job in jobs.iter_mut().filter(|job| job.failed.is_none()) {
-        let Some(Wanted { id, path, held, .. }) = job.wanted.first() else { continue };
+    for job in jobs.iter_mut().filter(|job| job.failed.is_none() && !job.is_proved) {
+        let Some(wanted) = job.wanted.first() else { continue };
+        let Wanted { id, path, .. } = wanted;
         let tree = &job.shared.tree;
         let prove = || {
-            if held.as_ref().is_some_and(|held| tree.is_there(path.as_ref(), held)) {
+            if wanted.is_there(tree) {
                 return Ok(());
             }
             let walk = || tree.open_again(path.as_ref(), *id).map(drop);
@@ -523,6 +557,9 @@ pub(super) fn times(modified: Option<Timestamp>) -> Option<Timestamps> {
     let last_modification = Timespec { tv_sec: modified.seconds(), tv_nsec };
     Some(Timestamps { last_access, last_modification })
 }
+
+/// The largest file that is committed where that is asked for.
+const SMALL: u64 = 1 << 20;
 
 fn sync_refusal(error: &io::Error) -> Refusal {
     Refusal::Sync { code: code_of(error) }

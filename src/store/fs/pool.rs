@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::commit::{Job, Shared, run};
+use super::commit::{Job, Shared, run, run_short};
 
 /// The threads of a store and of all its clones. They end when the last clone is dropped, and finish what is queued.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ struct State {
     lacking: Halted,
     /// Those that wait for the names of all before a number, by that number.
     behind: BTreeMap<u64, Halted>,
+    /// How many wait for one to end, which may give file descriptors back.
+    patient: u64,
     /// How many threads take commits from `jobs`.
     threads: u64,
     closed: bool,
@@ -66,6 +68,14 @@ impl Pool {
         job.number = state.next;
         state.next += 1;
         state.unpublished.insert(job.number);
+        if self.size > 0 && job.is_short() {
+            drop(state);
+            match run_short(job, &self.queue) {
+                None => return,
+                Some(lacking) => job = lacking,
+            }
+            state = self.queue.lock();
+        }
         state.threads = self.start();
         if state.threads == 0 {
             drop(state);
@@ -126,8 +136,12 @@ impl Queue {
         for job in jobs {
             state.unpublished.remove(&job.number);
         }
+        // To wake nobody takes a system call, too.
+        let is_awaited = !state.behind.is_empty();
         drop(state);
-        self.published.notify_all();
+        if is_awaited {
+            self.published.notify_all();
+        }
     }
 
     /// Waits until the final names of all commits before this one stand. `own`: how many commits cannot end before.
@@ -155,8 +169,11 @@ impl Queue {
         state.ended += 1;
         // There may be something for each of them now.
         state.lacking = Halted::default();
+        let is_awaited = state.patient > 0;
         drop(state);
-        self.ended.notify_all();
+        if is_awaited {
+            self.ended.notify_all();
+        }
     }
 
     /// Does what may lack a file descriptor, with those that are kept for that; again each time that a commit ended, or that a while has passed in which
@@ -205,8 +222,9 @@ impl Queue {
                     let is_waiting = |state: &mut State| {
                         state.ended == seen && (state.is_under_way() == (alone == 0))
                     };
+                    state.patient += 1;
                     let waited = self.ended.wait_timeout_while(state, PAUSE, is_waiting);
-                    drop(waited);
+                    waited.unwrap_or_else(PoisonError::into_inner).0.patient -= 1;
                     continue;
                 }
             }

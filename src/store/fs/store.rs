@@ -62,7 +62,7 @@ use crate::types::{
 ///   the old group had not.
 ///   A folder that was there before keeps its mode, and one that is made in a folder with the bit setgid keeps that.
 /// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
-///   folders. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
+///   folders; that of a file of up to 1 MiB, of which nothing is synced and which replaces nothing, by [`Store::commit`] itself. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
 ///   said. So it does, in a folder that was moved away meanwhile, which is [`Refusal::KindClash`]. A failure before the
 ///   rename leaves the final name as it was. If the file itself could not be synced, its partial file is removed: the
 ///   system may show from its cache what the device does not hold.
@@ -531,6 +531,7 @@ impl Store for FsStore {
             failed,
             is_made: false,
             wanted: Vec::new(),
+            is_proved: false,
         });
     }
 

@@ -23,6 +23,7 @@ mod modes;
 mod order;
 mod partials;
 mod races;
+mod short;
 mod sparse;
 mod swaps;
 #[cfg(feature = "testing")]
