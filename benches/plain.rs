@@ -55,7 +55,7 @@ fn over_tcp(mut content: &[u8], chunk: ChunkSize) -> io::Result<()> {
     let sent = plain::send(&mut content, &mut stream, chunk, go_on).map_err(io::Error::other)?;
     drop(stream);
     let received = bob.join().expect("the receiver does not panic")?;
-    assert_eq!(sent.root, received.root);
+    assert_eq!(sent.hash, received.hash);
     Ok(())
 }
 

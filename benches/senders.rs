@@ -14,7 +14,7 @@ use std::thread;
 use haul::store::MemorySource;
 use haul::store::fs::FsStore;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
-use haul::{Cancel, Config, Durability, RelPath, Retry, Server, Transfer};
+use haul::{CancelToken, Config, Durability, RelPath, Retry, Server, Transfer};
 
 const SENDERS: usize = 32;
 
@@ -36,7 +36,7 @@ fn send(sessions: usize, files: usize, bytes: usize) {
     let connector = TcpConnector::new(address.parse().expect("an address"));
     let store = FsStore::open(folder.path()).expect("the folder is there");
     let config = Config::default().durability(Durability::Synced);
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     thread::scope(|scope| {
         let server = Server::new(acceptor, store).sessions(sessions);
         let server = server.config(config).cancel(cancel.clone());

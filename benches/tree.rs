@@ -7,13 +7,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use haul::hash::{BlockSize, BlockTree, Root};
+use haul::hash::{BlockSize, BlockTree, Hash};
 
 const CONTENT: usize = 32 << 20;
 
 fn blocks(c: &mut Criterion) {
     let content: Vec<u8> = (0..=250).cycle().take(CONTENT).collect();
-    let whole = Root::of(&content);
+    let whole = Hash::of(&content);
     let mut group = c.benchmark_group("tree");
     group
         .throughput(Throughput::Bytes(CONTENT as u64))
@@ -33,7 +33,7 @@ fn blocks(c: &mut Criterion) {
     group.finish();
 }
 
-fn root(content: &[u8], size: BlockSize) -> Option<Root> {
+fn root(content: &[u8], size: BlockSize) -> Option<Hash> {
     let mut tree = BlockTree::new();
     for (index, block) in (0..).zip(content.chunks(size.len())) {
         tree.insert(&size.hash(index, block)?);

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 use std::{io, thread};
 
-use haul::hash::Root;
+use haul::hash::Hash;
 use haul::store::{Begun, Committed, Ended, Uncommitted, Unsendable};
 use haul::transport::memory;
 use haul::types::{Commit, Kind, Meta, Offer, Place, Refusal, StoreOperation, Ticket, Withdrawal};
@@ -85,8 +85,8 @@ impl<'a> Source for Settings<'a> {
 /// Each content once, and the names that stand for it.
 #[derive(Default)]
 struct Objects {
-    objects: BTreeMap<Root, Vec<u8>>,
-    names: BTreeMap<RelPath, Root>,
+    objects: BTreeMap<Hash, Vec<u8>>,
+    names: BTreeMap<RelPath, Hash>,
     /// What an earlier attempt left, for the next one to go on with.
     drafts: BTreeMap<RelPath, Vec<u8>>,
     ended: VecDeque<(Ticket, Ended<Open>)>,
@@ -95,7 +95,7 @@ struct Objects {
 /// An open entry.
 enum Open {
     Draft(RelPath, Vec<u8>),
-    Held(RelPath, Root),
+    Held(RelPath, Hash),
 }
 
 impl Objects {
@@ -189,7 +189,7 @@ impl Store for Objects {
             Open::Draft(path, mut bytes) => {
                 // What lies beyond is of an earlier attempt, and what was never written is zeros.
                 bytes.resize(usize::try_from(commit.size).unwrap_or(usize::MAX), 0);
-                let root = Root::of(&bytes);
+                let root = Hash::of(&bytes);
                 // The object before the name that stands for it. A store on a disk syncs in between.
                 self.objects.entry(root).or_insert(bytes);
                 self.names.insert(path.clone(), root);

@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let line = Line::new(port, rate).name("serial port");
     let report = |event: &Event| {
         if let Event::Delivered { receipt, .. } = event {
-            println!("{}  {} ({})", receipt.root, receipt.path, receipt.durability);
+            println!("{}  {} ({})", receipt.hash, receipt.path, receipt.durability);
         }
     };
     let transfer = Transfer::new(Config::for_rate(rate.get().into())).observer(report);

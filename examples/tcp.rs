@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut source = FsSource::new([file!()])?;
     let mut transfer = Transfer::new(Config::default()).observer(|event: &Event| {
         if let Event::Delivered { receipt, .. } = event {
-            println!("{}  {} ({})", receipt.root, receipt.path, receipt.durability);
+            println!("{}  {} ({})", receipt.hash, receipt.path, receipt.durability);
         }
     });
     let summary = transfer.send_via(&mut source, &mut TcpConnector::new(address.into()))?;

@@ -10,16 +10,16 @@ use crate::types::Durability;
 /// Setters take and give back the value and are named like the field:
 ///
 /// ```
-/// use haul::{Config, Durability, Existing};
+/// use haul::{Config, Durability, IfExists};
 ///
-/// let config = Config::default().existing(Existing::Replace).durability(Durability::Flushed);
+/// let config = Config::default().if_exists(IfExists::Replace).durability(Durability::Flushed);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// Receiver: what to do where a different file has the name of an entry. Default:
-    /// [`Existing::Refuse`], which damages nothing.
-    pub existing: Existing,
+    /// [`IfExists::Refuse`], which damages nothing.
+    pub if_exists: IfExists,
     /// Receiver: how safely an entry is held before its receipt is given. Default: [`Durability::Synced`];
     /// the lower levels are faster where many small files meet a slow device.
     pub durability: Durability,
@@ -29,8 +29,8 @@ pub struct Config {
     /// under [`Deadlines::progress`] (4 KiB for 9600 baud), or let [`Config::for_rate`] choose. A peer with a lower [`Limits::block`] gets blocks
     /// of that size. Cost: one block of memory on either side.
     pub block_size: BlockSize,
-    /// Sender: how a file is recognised that the receiver holds already. Default: [`Unchanged::ByContent`].
-    pub unchanged: Unchanged,
+    /// Sender: how a file is recognised that the receiver holds already. Default: [`Compare::Content`].
+    pub compare: Compare,
     /// How long to wait for what.
     pub deadlines: Deadlines,
     /// How long one side speaks before the other may.
@@ -61,7 +61,7 @@ pub struct Config {
 /// Under `Replace`, the hashes of the blocks of the old file are told to whoever offers one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
-pub enum Existing {
+pub enum IfExists {
     /// Keeps the file and refuses the entry, which the sender reports as an error. The default.
     #[default]
     Refuse,
@@ -77,10 +77,10 @@ pub enum Existing {
 /// How a sender finds out that the receiver holds a file already, so that its content need not travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
-pub enum Unchanged {
+pub enum Compare {
     /// By the hashes of its content, for which both sides read all of it. The default.
     #[default]
-    ByContent,
+    Content,
     /// By its size and the time of its last change, to the nanosecond: where a file of the receiver has both under the
     /// name that is offered, neither side reads it.
     ///
@@ -90,8 +90,8 @@ pub enum Unchanged {
     ///
     /// There is no such setting for the receiver: it says no more than a sender could find out in other ways, and what
     /// it does not write cannot hurt it. A store that does not want to be asked does not implement
-    /// [`standing`](crate::store::Store::standing).
-    ByTime,
+    /// [`stat`](crate::store::Store::stat).
+    SizeAndTime,
 }
 
 /// How long to wait for what. A peer can propose none of these.
@@ -126,7 +126,7 @@ pub struct Deadlines {
     ///
     /// One thing does: a sender whose source has nothing at the moment, such as a pipe, says a heartbeat in each of its turns while
     /// content of a pending entry is due. Neither side ends such a session: it goes on until the source does, somebody
-    /// [cancels](crate::Cancel), or the stream is lost. A [server](crate::Server) ends it after 60 s if another sender waits for
+    /// [cancels](crate::CancelToken), or the stream is lost. A [server](crate::Server) ends it after 60 s if another sender waits for
     /// a place, and it comes again.
     pub idle: Duration,
     /// Receiver: how long it goes on listening to a sender that it has bad news for, before it closes without telling it.
@@ -251,10 +251,10 @@ const MESSAGE: u64 = 17 << 10;
 impl Default for Config {
     fn default() -> Self {
         Self {
-            existing: Existing::default(),
+            if_exists: IfExists::default(),
             durability: Durability::default(),
             block_size: BlockSize::at_most(256 * 1024),
-            unchanged: Unchanged::default(),
+            compare: Compare::default(),
             deadlines: Deadlines::default(),
             turn: Turn::default(),
             limits: Limits::default(),
@@ -316,10 +316,10 @@ macro_rules! setters {
 }
 
 setters!(Config {
-    existing: Existing,
+    if_exists: IfExists,
     durability: Durability,
     block_size: BlockSize,
-    unchanged: Unchanged,
+    compare: Compare,
     deadlines: Deadlines,
     turn: Turn,
     limits: Limits,

@@ -45,7 +45,7 @@ pub enum Error {
     /// A deadline passed.
     #[error(transparent)]
     Stalled(#[from] Stall),
-    /// This side was told to stop; see [`Cancel`](crate::Cancel).
+    /// This side was told to stop; see [`CancelToken`](crate::CancelToken).
     #[error("cancelled")]
     Cancelled,
     /// The API was called in a way that makes no sense.

@@ -16,7 +16,7 @@ use blake3::hazmat::{self, HasherExt, Mode};
 
 /// The BLAKE3 hash of a whole file, as `b3sum` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Root([u8; 32]);
+pub struct Hash([u8; 32]);
 
 /// The BLAKE3 chaining value of one block at its place in its file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ pub struct Hashed {
     /// The check of this block.
     pub hash: BlockHash,
     /// For block 0, the root of a file that has no other block.
-    pub alone: Option<Root>,
+    pub alone: Option<Hash>,
 }
 
 /// The size of a block: 2^k KiB, from 1 KiB to 8 MiB.
@@ -46,7 +46,7 @@ pub struct BlockTree {
     /// Invariant: subtrees do not overlap, and two siblings never stand side by side except where the
     /// left one starts at block 0: their parent may turn out to be the root, which is merged differently.
     nodes: BTreeMap<u64, Node>,
-    alone: Option<Root>,
+    alone: Option<Hash>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -168,14 +168,14 @@ impl BlockTree {
 
     /// The root of the file of `blocks` blocks, once all of them are known.
     #[must_use]
-    pub fn root(&self, blocks: u64) -> Option<Root> {
+    pub fn root(&self, blocks: u64) -> Option<Hash> {
         match blocks {
-            0 => Some(Root::of(&[])),
+            0 => Some(Hash::of(&[])),
             1 => self.alone,
             _ => {
                 let left = left_blocks(blocks);
                 let (l, r) = (self.span(0, left)?, self.span(left, blocks.checked_sub(left)?)?);
-                Some(Root(hazmat::merge_subtrees_root(&l.0, &r.0, Mode::Hash).into()))
+                Some(Hash(hazmat::merge_subtrees_root(&l.0, &r.0, Mode::Hash).into()))
             }
         }
     }
@@ -293,12 +293,12 @@ impl BlockSize {
         let mut hasher = blake3::Hasher::new();
         hasher.set_input_offset(offset);
         hasher.update(bytes);
-        let alone = (index == 0).then(|| Root(hasher.finalize().into()));
+        let alone = (index == 0).then(|| Hash(hasher.finalize().into()));
         Some(Hashed { index, hash: BlockHash(hasher.finalize_non_root()), alone })
     }
 }
 
-impl Root {
+impl Hash {
     /// The hash of these bytes as a whole file.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
@@ -332,13 +332,13 @@ impl BlockHash {
     }
 }
 
-impl fmt::Display for Root {
+impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, &self.0)
     }
 }
 
-impl fmt::Debug for Root {
+impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, &self.0)
     }

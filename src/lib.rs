@@ -76,10 +76,10 @@
 //!    [`transport::Threaded`] of calls that block.
 //! 2. **What is sent, and where it goes**: a [`Source`] and a [`Store`], of [`store`] or [your own](#bring-your-own-store).
 //! 3. **The settings**: [`Config::default`] serves most, [`Config::for_rate`] lines below 51 KiB/s. A receiver says what peers may
-//!    take ([`Limits`]), and what becomes of files that exist ([`Existing`]).
+//!    take ([`Limits`]), and what becomes of files that exist ([`IfExists`]).
 //! 4. **A run**: [`Transfer::send_via`] and [`Transfer::receive_via`] connect, and connect anew; [`Transfer::send`] and
 //!    [`Transfer::receive`] use the one stream that they are given; a [`Server`] receives from many. An [`Observer`] hears
-//!    what happens, and [`Cancel`] stops it from another thread. Where calls that block do not fit, there is [a loop of your
+//!    what happens, and [`CancelToken`] stops it from another thread. Where calls that block do not fit, there is [a loop of your
 //!    own](#drive-the-core-yourself).
 //! 5. **What came of it**: of a [`Summary`], ask [`is_complete`](Summary::is_complete): a transfer in which entries
 //!    were refused is no error. Of an [`Error`], [`is_transient`](Error::is_transient): then the same call, later, goes on from the
@@ -155,7 +155,7 @@
 //!
 //! Before the first poll, tell a receiver what its store can do: [`Receiver::prefer_roots`](proto::Receiver::prefer_roots) where it
 //! holds files already, and [`Receiver::compare_times`](proto::Receiver::compare_times) where it answers
-//! [`Store::standing`]; without the latter a sender's [`Unchanged::ByTime`](config::Unchanged::ByTime) compares content. On
+//! [`Store::stat`]; without the latter a sender's [`Compare::SizeAndTime`](config::Compare::SizeAndTime) compares content. On
 //! [`Event::Greeted`], call [`Store::serve`] with the transfer. A source is [rewound](Source::rewind) before it is sent.
 //!
 //! To go on after a lost connection within one process, keep the machine: [`Sender::reconnect`](proto::Sender::reconnect) takes the
@@ -198,12 +198,13 @@ pub mod testing;
 pub mod transport;
 pub mod types;
 
-pub use config::{Config, Deadlines, Existing, Limits, Turn};
+pub use config::{Config, Deadlines, IfExists, Limits, Turn};
 pub use drive::{
-    Admit, Cancel, Greeting, Observer, RateLimit, Retry, Server, SessionId, Transfer, receive, send,
+    Admit, CancelToken, Greeting, Observer, RateLimit, Retry, Server, SessionId, Transfer, receive,
+    send,
 };
 pub use error::{Error, Operation};
-pub use hash::{BlockSize, Root};
+pub use hash::{BlockSize, Hash};
 pub use store::{Source, Store, Unsendable};
 pub use transport::{Acceptor, Connector, Peer};
 pub use types::{

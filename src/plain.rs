@@ -28,7 +28,7 @@
 //! let received = plain::receive(&mut &wire[..], &mut image, chunk, go_on)?;
 //!
 //! assert_eq!(image, b"an image");
-//! assert_eq!(sent.root, received.root);
+//! assert_eq!(sent.hash, received.hash);
 //! # Ok::<(), plain::PlainError>(())
 //! ```
 //!
@@ -58,7 +58,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Operation};
-use crate::hash::Root;
+use crate::hash::Hash;
 use crate::types::tick::is_tick;
 
 /// Sends all of `source`, and then flushes `stream`. The caller closes the stream, which is how the
@@ -81,9 +81,9 @@ pub fn send(
     chunk: ChunkSize,
     observer: impl FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Sent, PlainError> {
-    let (bytes, root) =
+    let (bytes, hash) =
         pass((source, Operation::Source), (stream, Operation::Write), chunk, observer)?;
-    Ok(Sent { bytes, root })
+    Ok(Sent { bytes, hash })
 }
 
 /// Receives until `stream` ends, and then flushes `sink`.
@@ -109,8 +109,8 @@ pub fn receive(
     chunk: ChunkSize,
     observer: impl FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Received, PlainError> {
-    let (bytes, root) = pass((stream, Operation::Read), (sink, Operation::Store), chunk, observer)?;
-    Ok(Received { bytes, root })
+    let (bytes, hash) = pass((stream, Operation::Read), (sink, Operation::Store), chunk, observer)?;
+    Ok(Received { bytes, hash })
 }
 
 /// How many bytes are read at most at a time: from 1 byte to 16 MiB. The peer's chunks may have any
@@ -125,7 +125,7 @@ pub struct Sent {
     /// How many bytes the stream took.
     pub bytes: u64,
     /// Their hash: what `b3sum` prints for the file, if the source was one.
-    pub root: Root,
+    pub hash: Hash,
 }
 
 /// What the receiver knows at the end: what came before the stream ended. Nobody has said that it
@@ -136,7 +136,7 @@ pub struct Received {
     /// How many bytes came, and were written.
     pub bytes: u64,
     /// Their hash: what `b3sum` prints for the file, if the sink is one.
-    pub root: Root,
+    pub hash: Hash,
 }
 
 /// What an observer is told. Counts never go back.
@@ -285,7 +285,7 @@ fn pass<R, W, F>(
     (to, writing): (&mut W, Operation),
     chunk: ChunkSize,
     observer: F,
-) -> Result<(u64, Root), PlainError>
+) -> Result<(u64, Hash), PlainError>
 where
     R: Read + ?Sized,
     W: Write + ?Sized,
@@ -316,7 +316,7 @@ where
         }
     }
     passage.call(writing, || to.flush())?;
-    Ok((passage.bytes, Root::from_bytes(hasher.finalize().into())))
+    Ok((passage.bytes, Hash::from_bytes(hasher.finalize().into())))
 }
 
 /// What one transfer has done so far, and who wants to know.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use std::{fs, io, thread};
 
-use haul::config::Existing;
+use haul::config::IfExists;
 use haul::hash::BlockSize;
 use haul::store::fs::{FsFile, FsStore};
 use haul::store::{Begun, Ended, MemorySource, MemoryStore};
@@ -21,8 +21,8 @@ use haul::{Config, RelPath, Store, Summary, Transfer};
 use proptest::prelude::*;
 use proptest::sample;
 
-const POLICIES: [Existing; 4] =
-    [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+const POLICIES: [IfExists; 4] =
+    [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
 /// How the content of a file comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,8 +50,11 @@ impl Way {
     }
 }
 
-fn config(existing: Existing) -> Config {
-    Config::default().block_size(BlockSize::MIN).existing(existing).durability(Durability::Received)
+fn config(existing: IfExists) -> Config {
+    Config::default()
+        .block_size(BlockSize::MIN)
+        .if_exists(existing)
+        .durability(Durability::Received)
 }
 
 /// Content that is a function of the seed and the offset.
@@ -74,7 +77,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// What must come of two sessions, whichever of them is faster.
 fn assert_settled(
-    existing: Existing,
+    existing: IfExists,
     [first, second]: [&[u8]; 2],
     found: &BTreeMap<String, Vec<u8>>,
     summaries: [Summary; 2],
@@ -89,22 +92,22 @@ fn assert_settled(
         return;
     }
     match existing {
-        Existing::Refuse | Existing::Skip => {
+        IfExists::Refuse | IfExists::Skip => {
             assert_eq!((names, lost), (vec!["a.bin"], 1), "{case}");
             let winner = if delivered(0) { first } else { second };
             assert_eq!(found["a.bin"], winner, "{case}: what was receipted stands");
             let said = |summary: &Summary| match existing {
-                Existing::Skip => summary.skipped,
+                IfExists::Skip => summary.skipped,
                 _ => summary.refused,
             };
             assert_eq!(summaries.iter().map(said).sum::<u64>(), 1, "{case}");
         }
-        Existing::Rename => {
+        IfExists::Rename => {
             assert_eq!((names, lost), (vec!["a (1).bin", "a.bin"], 0), "{case}");
             let both = [&found["a.bin"][..], &found["a (1).bin"]];
             assert!(both == [first, second] || both == [second, first], "{case}");
         }
-        Existing::Replace => {
+        IfExists::Replace => {
             assert_eq!((names, lost), (vec!["a.bin"], 0), "{case}");
             assert!([first, second].contains(&&found["a.bin"][..]), "{case}");
         }
@@ -294,13 +297,13 @@ fn second_session_with_the_same_folders_and_links_succeeds_at_any_step() {
                 let both = first.delivered + second.delivered;
                 let (delivered, names) = match existing {
                     _ if target == other => (4, 1),
-                    Existing::Refuse | Existing::Skip => (3, 1),
-                    Existing::Rename => (4, 2),
+                    IfExists::Refuse | IfExists::Skip => (3, 1),
+                    IfExists::Rename => (4, 2),
                     _ => (4, 1),
                 };
                 assert_eq!((both, links), (delivered, names), "{case}");
                 let skipped = first.skipped + second.skipped;
-                assert_eq!(skipped == 1, existing == Existing::Skip && target != other, "{case}");
+                assert_eq!(skipped == 1, existing == IfExists::Skip && target != other, "{case}");
             }
         }
     }
@@ -378,14 +381,14 @@ proptest! {
         let stands = |bytes: &Vec<u8>| found.values().any(|held| held == bytes);
         for (bytes, delivered) in contents.iter().zip(delivered) {
             match existing {
-                Existing::Refuse | Existing::Skip => prop_assert_eq!(delivered, stands(bytes)),
-                Existing::Rename => prop_assert!(delivered && stands(bytes)),
+                IfExists::Refuse | IfExists::Skip => prop_assert_eq!(delivered, stands(bytes)),
+                IfExists::Rename => prop_assert!(delivered && stands(bytes)),
                 // What was delivered may be replaced by then.
                 _ => {}
             }
         }
         let distinct = contents.iter().collect::<BTreeSet<_>>().len();
-        let names = if existing == Existing::Rename { distinct } else { 1 };
+        let names = if existing == IfExists::Rename { distinct } else { 1 };
         prop_assert_eq!(found.len(), names);
     }
 }
@@ -396,7 +399,7 @@ fn receive_twice<S: Store + Send>(store: S) -> S
 where
     S::File: Send,
 {
-    let mut transfer = Transfer::new(config(Existing::Refuse));
+    let mut transfer = Transfer::new(config(IfExists::Refuse));
     let mut store = store;
     for names in [&["a", "b"][..], &["b", "A"]] {
         let path = |name: &&str| RelPath::parse(name.as_bytes()).expect("a good name");

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use haul::config::{Config, Existing, Unchanged};
+use haul::config::{Compare, Config, IfExists};
 use haul::hash::BlockSize;
 use haul::store::{Begun, MemorySource, MemoryStore, Store};
 use haul::testing::pair::{Ended, Pair, Progress};
@@ -103,8 +103,8 @@ fn dated(name: &str, bytes: &[u8]) -> (Meta, Vec<u8>) {
 }
 
 impl Scene {
-    fn new(name: &'static str, existing: Existing) -> Self {
-        let config = Config::default().block_size(BlockSize::MIN).existing(existing);
+    fn new(name: &'static str, existing: IfExists) -> Self {
+        let config = Config::default().block_size(BlockSize::MIN).if_exists(existing);
         let (sent, visible, partial) = (Vec::new(), Vec::new(), Vec::new());
         Self { name, config, sent, visible, partial, rivals: Vec::new() }
     }
@@ -112,7 +112,7 @@ impl Scene {
     fn all() -> Vec<Self> {
         let long = content(1, 2058);
         let other = content(9, 2058);
-        let mut replace = Self::new("replace", Existing::Replace);
+        let mut replace = Self::new("replace", IfExists::Replace);
         replace.sent = vec![
             (Meta::directory(path("d")), Vec::new()),
             file("d/inline", b"five!"),
@@ -131,12 +131,12 @@ impl Scene {
             file("equal", &long),
         ];
         replace.partial = vec![file("part", &content(3, 1024))];
-        let mut contest = Self::new("contest", Existing::Rename);
+        let mut contest = Self::new("contest", IfExists::Rename);
         contest.sent = vec![file("a", &long), file("b", &long), file("small", b"sent")];
         contest.visible = vec![file("small", b"held")];
         contest.rivals = vec![(path("a"), other), (path("b"), long.clone())];
-        let mut by_time = Self::new("by-time", Existing::Replace);
-        by_time.config = by_time.config.unchanged(Unchanged::ByTime);
+        let mut by_time = Self::new("by-time", IfExists::Replace);
+        by_time.config = by_time.config.compare(Compare::SizeAndTime);
         by_time.sent = vec![dated("same", &long), dated("other", &long), file("new", b"new")];
         by_time.visible = vec![dated("same", &long), dated("other", b"shorter")];
         vec![replace, contest, by_time, Self::tiny()]
@@ -144,7 +144,7 @@ impl Scene {
 
     /// Two blocks, of which one is held; and a file that travels in its offer.
     fn tiny() -> Self {
-        let mut tiny = Self::new("tiny", Existing::Refuse);
+        let mut tiny = Self::new("tiny", IfExists::Refuse);
         tiny.sent = vec![file("part", &content(3, 1100)), file("inline", b"five!")];
         tiny.partial = vec![file("part", &content(3, 1024))];
         tiny
@@ -325,7 +325,7 @@ impl Scene {
             assert_eq!((&held.kind, &*held.bytes), (&meta.kind, &**bytes), "{}", receipt.path);
             if meta.kind == Kind::File {
                 assert_eq!(receipt.size, bytes.len() as u64);
-                assert_eq!(receipt.root.as_bytes(), blake3::hash(bytes).as_bytes());
+                assert_eq!(receipt.hash.as_bytes(), blake3::hash(bytes).as_bytes());
             }
         }
         fates
@@ -360,14 +360,14 @@ impl Scene {
 
     fn is_beside(&self, offered: &RelPath, name: &RelPath) -> bool {
         let beside = [offered.as_bytes(), b" (1)"].concat();
-        self.config.existing == Existing::Rename && name.as_bytes() == beside
+        self.config.if_exists == IfExists::Rename && name.as_bytes() == beside
     }
 
     /// Everything stands, once, and no partial file is left.
     fn check_complete(&self, store: &MemoryStore, faults: &Faults) {
         // What cannot be read is not known to be equal: then the same stands beside it.
         let is_unread = faults.store.iter().any(|fault| fault.0 == Operation::Read);
-        let most = if self.config.existing == Existing::Rename && is_unread { 2 } else { 1 };
+        let most = if self.config.if_exists == IfExists::Rename && is_unread { 2 } else { 1 };
         let standing = store.entries();
         for (meta, bytes) in &self.sent {
             let copies = standing.iter().filter(|(name, entry)| {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory;
 use haul::{
-    AbortCode, Activity, BlockSize, Cancel, Config, Deadlines, Durability, EntryId, Error, Event,
-    Existing, Kind, Limits, Meta, Observer, Operation, Outcome, RateLimit, Receipt, Refusal,
-    RelPath, Retry, Root, Summary, Transfer, TransferId, Turn, Unsendable, Withdrawal,
+    AbortCode, Activity, BlockSize, CancelToken, Config, Deadlines, Durability, EntryId, Error,
+    Event, Hash, IfExists, Kind, Limits, Meta, Observer, Operation, Outcome, RateLimit, Receipt,
+    Refusal, RelPath, Retry, Summary, Transfer, TransferId, Turn, Unsendable, Withdrawal,
 };
 
 /// Keeps what each event says, by its types.
@@ -17,7 +17,7 @@ use haul::{
 struct Ledger {
     transfer: Option<(TransferId, u32)>,
     offered: Vec<(EntryId, RelPath, Kind, Option<u64>)>,
-    held: Vec<(RelPath, u64, Root, Durability, Outcome)>,
+    held: Vec<(RelPath, u64, Hash, Durability, Outcome)>,
     refused: Vec<(EntryId, Refusal)>,
     withdrawn: Vec<(EntryId, Withdrawal)>,
     lost: Vec<Option<AbortCode>>,
@@ -32,7 +32,7 @@ impl Observer for Ledger {
                 self.offered.push((*entry, path.clone(), kind.clone(), *size));
             }
             Event::Delivered { receipt, .. } => {
-                let Receipt { path, size, root, durability, outcome, .. } = receipt;
+                let Receipt { path, size, hash: root, durability, outcome, .. } = receipt;
                 self.held.push((path.clone(), *size, *root, *durability, *outcome));
             }
             Event::Refused { entry, reason, .. } => self.refused.push((*entry, *reason)),
@@ -59,7 +59,7 @@ impl Observer for Ledger {
 fn embedder_needs_no_names_but_those_at_the_root() {
     let limits = Limits::default().file_bytes(100).block(BlockSize::MIN);
     let config = Config::default()
-        .existing(Existing::Rename)
+        .if_exists(IfExists::Rename)
         .durability(Durability::Synced)
         .deadlines(Deadlines::default().hello(Duration::from_secs(20)))
         .turn(Turn::default().max_time(Duration::from_secs(1)))
@@ -69,7 +69,7 @@ fn embedder_needs_no_names_but_those_at_the_root() {
         MemorySource::new().file(name("small"), "x").file(name("large"), vec![0; 1000]);
     let (alice, bob) = memory::pipe(NonZeroUsize::MIN);
     let receiver = std::thread::spawn(move || {
-        Transfer::new(config).cancel(Cancel::new()).receive(&mut MemoryStore::new(), bob)
+        Transfer::new(config).cancel(CancelToken::new()).receive(&mut MemoryStore::new(), bob)
     });
     let limit = RateLimit::per_second(1 << 30).expect("not too slow");
     let mut transfer = Transfer::new(Config::default())
@@ -83,7 +83,7 @@ fn embedder_needs_no_names_but_those_at_the_root() {
     assert!(ledger.transfer.is_some() && ledger.withdrawn.is_empty() && ledger.lost.is_empty());
     assert_eq!(ledger.offered.len(), 2);
     assert_eq!(ledger.held.len(), 1);
-    assert_eq!(ledger.held[0].2, Root::of(b"x"));
+    assert_eq!(ledger.held[0].2, Hash::of(b"x"));
     assert!(matches!(ledger.refused[..], [(_, Refusal::TooLarge { size: 1000, limit: 100 })]));
     assert_eq!(Meta::file(name("small"), Some(1)).kind, Kind::File);
 }

@@ -20,7 +20,7 @@ use common::{
     Listening, NcAlice, NcBob, PATIENCE, Program, PythonAlice, PythonBob, Receiver, Sender,
     assert_same, pair, photo, photo_path,
 };
-use haul::hash::Root;
+use haul::hash::Hash;
 use haul::plain::{self, ChunkSize, Event, PlainError};
 use haul::{Error, Operation};
 
@@ -52,7 +52,7 @@ impl Receiver for LibraryBob {
         });
         let finish = Box::new(move || {
             let received = bob.join().expect("the receiver does not panic");
-            received.expect("the sender closes in good order").root.to_string()
+            received.expect("the sender closes in good order").hash.to_string()
         });
         Listening { address, finish }
     }
@@ -120,7 +120,7 @@ fn python_to_library_image_arrives() {
     }
     for chunk in [ChunkSize::ORIGINAL, ChunkSize::default()] {
         let printed = pair(&PythonAlice, &LibraryBob(chunk), &photo());
-        assert_eq!(printed, Root::of(&photo()).to_string());
+        assert_eq!(printed, Hash::of(&photo()).to_string());
     }
 }
 

@@ -15,7 +15,9 @@ use std::{fs, thread};
 use haul::store::{MemorySource, MemoryStore};
 use haul::testing::idler::Idler;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions, TcpStream};
-use haul::{Cancel, Config, Connector, Deadlines, RelPath, Retry, Server, Transfer, TransferId};
+use haul::{
+    CancelToken, Config, Connector, Deadlines, RelPath, Retry, Server, Transfer, TransferId,
+};
 
 /// What strangers do, once they are connected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -170,7 +172,7 @@ fn send_among(stranger: Stranger) -> (Duration, [usize; 2]) {
     // One thread plays all of them.
     let rude = rude.read_tick(Duration::from_millis(1));
     let mut strangers = connector.clone().options(rude);
-    let (store, cancel) = (MemoryStore::new(), Cancel::new());
+    let (store, cancel) = (MemoryStore::new(), CancelToken::new());
     let (came, stop, peak) =
         (AtomicUsize::new(0), AtomicBool::new(false), [0, 0].map(AtomicUsize::new));
     let took = thread::scope(|scope| {

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let (mut to_bob, mut to_alice) = (Vec::new(), Vec::new());
     let tell = |event: &Event| {
         if let Event::Delivered { receipt, .. } = event {
-            println!("{} is held, BLAKE3 {}", receipt.path, receipt.root);
+            println!("{} is held, BLAKE3 {}", receipt.path, receipt.hash);
         }
     };
     // One side at a time has something to say; each goes on for as long as it can. Memory takes at once what is written:

@@ -14,7 +14,7 @@ use crate::types::AbortCode;
 /// if it can do so without delay, leaves what has arrived for a later attempt, and ends in
 /// [`Error::Cancelled`](crate::Error::Cancelled).
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicU8>);
+pub struct CancelToken(Arc<AtomicU8>);
 
 const GO: u8 = 0;
 const CANCELLED: u8 = 1;
@@ -23,7 +23,7 @@ const BUSY: u8 = 3;
 const LEAVING: u8 = 4;
 const FORSAKEN: u8 = 5;
 
-impl Cancel {
+impl CancelToken {
     /// A token that nobody has used yet.
     #[must_use]
     pub fn new() -> Self {
@@ -36,7 +36,7 @@ impl Cancel {
     }
 
     /// Tells the transfer to stop because this side goes away, and may come back: a sender is told so, and comes again for
-    /// as long as its [`Retry`](crate::Retry) says, where [`cancel`](Cancel::cancel) of a receiving
+    /// as long as its [`Retry`](crate::Retry) says, where [`cancel`](CancelToken::cancel) of a receiving
     /// [`Transfer`](crate::Transfer) ends it for good. A [`Server`](crate::Server) goes away in either case.
     ///
     /// A sender that leaves says that it is cancelled: what is wanted of it is for a later call to say.

@@ -13,7 +13,7 @@ use std::{mem, panic};
 
 use super::accept::{is_passing, is_shortage};
 use super::admit::Access;
-use super::cancel::Cancel;
+use super::cancel::CancelToken;
 use super::clock::{Clock, SystemClock};
 use super::random::random_bytes;
 use super::stream::Wire;
@@ -47,7 +47,7 @@ struct State<T> {
 struct Silent {
     attempt: u32,
     since: Duration,
-    cancel: Cancel,
+    cancel: CancelToken,
 }
 
 /// A connection on which a receiver has greeted.
@@ -203,7 +203,7 @@ impl<T> Crowd<T> {
         T: Read + Write + Send + 's,
         C: Clock + Clone + Send + 's,
     {
-        let (attempt, nonce, cancel) = (greeter.attempt, random_bytes(), Cancel::new());
+        let (attempt, nonce, cancel) = (greeter.attempt, random_bytes(), CancelToken::new());
         greeter.attempt = attempt.saturating_add(1);
         let since = self.clock.now();
         self.lock().silent.push_back(Silent { attempt, since, cancel: cancel.clone() });

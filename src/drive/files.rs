@@ -142,7 +142,7 @@ impl<F> Files<F> {
         match step {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
             Step::Begin { offer, place } => self.begin_by(store, receiver, &offer, place, begin)?,
-            Step::Look { offer } => receiver.handle_standing(store.standing(&offer))?,
+            Step::Look { offer } => receiver.handle_stat(store.stat(&offer))?,
             Step::Read { entry, offset, len } => {
                 self.read(store, receiver, entry, Which::Own, offset, len)?;
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::admit::Greeting;
-use super::cancel::Cancel;
+use super::cancel::CancelToken;
 use super::clock::Clock;
 use super::liveness::Pulse;
 use super::parked::Parked;
@@ -29,7 +29,7 @@ impl<S: Store> Host<S> for Alone<S> {
         store: &mut S,
         greeting: &Greeting,
         attempt: u32,
-        _: &Cancel,
+        _: &CancelToken,
     ) -> Result<Option<Parked<S>>, Stranger> {
         if self.left.as_ref().is_some_and(|(_, parked)| parked.is_of_another(greeting)) {
             return Err(Stranger);
@@ -44,7 +44,7 @@ impl<S: Store> Host<S> for Alone<S> {
     }
 
     /// Another process has it. Of one that serves a killed sender by the same command, that is over soon.
-    fn make_way(&mut self, _: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
+    fn make_way(&mut self, _: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool {
         let may_wait = self.pauses > 0 && !cancel.is_cancelled();
         if may_wait {
             self.pauses -= 1;
@@ -82,19 +82,19 @@ pub(super) trait Host<S: Store> {
         store: &mut S,
         greeting: &Greeting,
         attempt: u32,
-        cancel: &Cancel,
+        cancel: &CancelToken,
     ) -> Result<Option<Parked<S>>, Stranger>;
 
     /// Whether the sender may go on after its greeting; if not, waits for at most so long until it may. Meanwhile the sender
     /// hears that the session lives.
-    fn admits(&mut self, wait: Duration, cancel: &Cancel) -> bool {
+    fn admits(&mut self, wait: Duration, cancel: &CancelToken) -> bool {
         let _ = (wait, cancel);
         true
     }
 
     /// The sender has offered something, so that from now on the session needs files, memory and time. `false`: it cannot have
     /// them.
-    fn seats(&mut self, cancel: &Cancel) -> bool {
+    fn seats(&mut self, cancel: &CancelToken) -> bool {
         let _ = cancel;
         true
     }
@@ -107,7 +107,7 @@ pub(super) trait Host<S: Store> {
 
     /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it is
     /// to do without.
-    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool;
+    fn make_way(&mut self, tries: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool;
 }
 
 impl<'h, S: Store> Hooks<'h, S> {

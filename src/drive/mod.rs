@@ -36,7 +36,7 @@ use crate::types::Summary;
 #[cfg(feature = "secure")]
 pub use admit::AllowList;
 pub use admit::{Admit, Greeting};
-pub use cancel::Cancel;
+pub use cancel::CancelToken;
 pub use clock::{Clock, SystemClock};
 pub use files::Files;
 pub use observer::Observer;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::admit::{Access, Admit};
-use super::cancel::Cancel;
+use super::cancel::CancelToken;
 use super::clock::{Clock, SystemClock};
 use super::crowd::{Crowd, Greeted, Greeter};
 use super::host::Alone;
@@ -56,7 +56,7 @@ use crate::types::{AbortCode, Summary, TransferId};
 pub struct Transfer<O = (), C = SystemClock> {
     pub(super) config: Config,
     pub(super) observer: O,
-    pub(super) cancel: Cancel,
+    pub(super) cancel: CancelToken,
     pub(super) retry: Retry,
     pub(super) limit: Option<RateLimit>,
     pub(super) clock: C,
@@ -83,7 +83,7 @@ impl<O, C> Transfer<O, C> {
 
     /// Who may stop the transfer.
     #[must_use]
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
+    pub fn cancel(mut self, cancel: CancelToken) -> Self {
         self.cancel = cancel;
         self
     }
@@ -550,7 +550,7 @@ mod tests {
     /// How a session ends that is told to stop while it writes: by that, its board decides what stays.
     #[test]
     fn session_told_to_stop_while_it_writes_ends_as_it_was_told() {
-        let told = |tell: fn(&Cancel)| {
+        let told = |tell: fn(&CancelToken)| {
             let transfer = Transfer::new(Config::default());
             tell(&transfer.cancel);
             let mut wire = Wire::new(Stuck, usize::MAX);
@@ -559,10 +559,10 @@ mod tests {
             let mut core = Receiver::new(Config::default(), [0; 16], Duration::ZERO);
             transfer.flush(&mut wire, &mut core, Direction::Answers).expect_err("it is to stop")
         };
-        assert!(matches!(told(Cancel::cancel), Error::Cancelled));
-        assert!(matches!(told(Cancel::leave), Error::Cancelled));
-        assert!(matches!(told(Cancel::supersede), Error::Policy(AbortCode::Superseded)));
-        assert!(matches!(told(Cancel::turn_away), Error::Policy(AbortCode::Busy)));
-        assert!(matches!(told(Cancel::forsake), Error::Stalled(_)));
+        assert!(matches!(told(CancelToken::cancel), Error::Cancelled));
+        assert!(matches!(told(CancelToken::leave), Error::Cancelled));
+        assert!(matches!(told(CancelToken::supersede), Error::Policy(AbortCode::Superseded)));
+        assert!(matches!(told(CancelToken::turn_away), Error::Policy(AbortCode::Busy)));
+        assert!(matches!(told(CancelToken::forsake), Error::Stalled(_)));
     }
 }

@@ -28,7 +28,7 @@ fn root_of_every_size_up_to_nine_blocks_is_the_plain_hash() {
                 assert!(list.iter().all(|block| tree.insert(block)));
                 assert_eq!(
                     tree.root(blocks(&list)),
-                    Some(Root::of(&bytes)),
+                    Some(Hash::of(&bytes)),
                     "{} bytes",
                     bytes.len()
                 );
@@ -52,7 +52,7 @@ fn every_order_of_blocks_gives_the_same_root() {
                 assert!(!tree.insert(block), "a second insert is noticed");
                 assert!(tree.contains(block.index));
             }
-            assert_eq!(tree.root(blocks(list)), Some(Root::of(&bytes)));
+            assert_eq!(tree.root(blocks(list)), Some(Hash::of(&bytes)));
         };
         check(&list);
         let mut i = 0;
@@ -151,6 +151,6 @@ proptest! {
         list.sort_by_key(|block| block.index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed);
         let mut tree = BlockTree::new();
         prop_assert!(list.iter().all(|block| tree.insert(block)));
-        prop_assert_eq!(tree.root(blocks(&list)), Some(Root::of(&bytes)));
+        prop_assert_eq!(tree.root(blocks(&list)), Some(Hash::of(&bytes)));
     }
 }

@@ -103,10 +103,10 @@ impl Direction {
         to: &mut (impl Write + ?Sized),
         chunk: ChunkSize,
         observer: impl FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<(u64, Root), PlainError> {
+    ) -> Result<(u64, Hash), PlainError> {
         match self {
-            Self::Send => send(from, to, chunk, observer).map(|sent| (sent.bytes, sent.root)),
-            Self::Receive => receive(from, to, chunk, observer).map(|got| (got.bytes, got.root)),
+            Self::Send => send(from, to, chunk, observer).map(|sent| (sent.bytes, sent.hash)),
+            Self::Receive => receive(from, to, chunk, observer).map(|got| (got.bytes, got.hash)),
         }
     }
 
@@ -158,7 +158,7 @@ fn assert_passes(content: &[u8], mut from: Scripted, mut to: Scripted, size: Chu
             .unwrap();
         assert_eq!(to.taken, content);
         assert_eq!(bytes, content.len() as u64);
-        assert_eq!(root, Root::of(content));
+        assert_eq!(root, Hash::of(content));
         assert_eq!(to.flushes, 1);
         assert!(told.is_sorted_by(|a, b| a < b));
         assert_eq!(told.last().copied().unwrap_or(0), bytes);

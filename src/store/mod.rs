@@ -18,7 +18,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::types::{
-    Commit, Found, Meta, Offer, Place, Refusal, RelPath, Standing, Ticket, TransferId, Withdrawal,
+    Commit, FileStat, Found, Meta, Offer, Place, Refusal, RelPath, Ticket, TransferId, Withdrawal,
 };
 
 pub use chain::{Chain, Either};
@@ -180,10 +180,10 @@ pub trait Store {
 
     /// What stands under the name of an offer, if it is a regular file. It is looked at, and not opened.
     ///
-    /// A sender that trusts times asks for this; see [`Unchanged::ByTime`](crate::config::Unchanged::ByTime). `None`,
+    /// A sender that trusts times asks for this; see [`Compare::SizeAndTime`](crate::config::Compare::SizeAndTime). `None`,
     /// the default, has the entry offered again and begun. So it is where a commit under way is about to give the name to
     /// something else.
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
         let _ = offer;
         None
     }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::wire::frame::{CHECK, HEADER, PREFACE, Seal, Speaker};
 use crate::proto::wire::limits::VERSIONS;
 use crate::proto::wire::message::{Hello, Message, Name, Reason, WireOffer};
@@ -103,7 +103,7 @@ impl<'c> Forger<'c> {
     pub(crate) fn offer_as(&mut self, name: &[u8], kind: Kind, out: &mut Vec<u8>) {
         let entry = self.entry(Name::Offer, &mut Choices::new(&[]));
         let content = if kind == Kind::File { self.content } else { &[] };
-        let root = (kind == Kind::File).then(|| Root::of(content));
+        let root = (kind == Kind::File).then(|| Hash::of(content));
         let offer = WireOffer {
             entry,
             inline: root.is_some(),
@@ -291,12 +291,12 @@ impl<'c> Forger<'c> {
     }
 
     /// A size, and mostly the root of that much of the content.
-    fn ending(&self, choices: &mut Choices<'_>) -> (u64, Root) {
+    fn ending(&self, choices: &mut Choices<'_>) -> (u64, Hash) {
         if choices.rarely() {
-            return (choices.number(), Root::from_bytes([9; 32]));
+            return (choices.number(), Hash::from_bytes([9; 32]));
         }
         let size = u64::from(choices.below(17)).saturating_mul(512);
-        (size, Root::of(self.start(size)))
+        (size, Hash::of(self.start(size)))
     }
 
     fn start(&self, len: u64) -> &'c [u8] {

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use super::choices::Choices;
 use super::pair::{Alice, Bob, Progress};
-use crate::config::{Config, Deadlines, Existing, Limits, Turn};
-use crate::hash::{BlockSize, Root};
+use crate::config::{Config, Deadlines, IfExists, Limits, Turn};
+use crate::hash::{BlockSize, Hash};
 use crate::plain::{self, ChunkSize};
 use crate::store::{MemorySource, MemoryStore, Source, Store};
 use crate::testing::forge::Forger;
@@ -57,9 +57,9 @@ fn forged_sender(data: &[u8]) -> Vec<Event> {
     for event in &bob.events {
         if let Event::Delivered { receipt, .. } = event {
             // A later entry may have taken the place of this one.
-            let is_last = last_receipt(&bob.events, &receipt.path) == Some(receipt.root);
+            let is_last = last_receipt(&bob.events, &receipt.path) == Some(receipt.hash);
             let held = store.get(receipt.path.as_bytes());
-            let is_true = held.is_some_and(|entry| Root::of(&entry.bytes) == receipt.root);
+            let is_true = held.is_some_and(|entry| Hash::of(&entry.bytes) == receipt.hash);
             assert!(!is_last || is_true, "a false receipt for {}", receipt.path);
         }
     }
@@ -129,7 +129,7 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
         let bytes = &content[..512 * usize::from(choices.below(17))];
         let size = if choices.flag() { None } else { Some(bytes.len() as u64) };
         source = source.entry(Meta::file(path(name.as_bytes()), size), bytes);
-        files.insert(number, Root::of(bytes));
+        files.insert(number, Hash::of(bytes));
     }
     let config = config(&mut choices);
     let mut alice = Alice::new(&config, source);
@@ -141,7 +141,7 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
     for event in &alice.events {
         if let Event::Delivered { entry, receipt } = event {
             let number = usize::try_from(entry.get()).unwrap_or(usize::MAX);
-            assert_eq!(files.get(&number), Some(&receipt.root), "a false receipt was believed");
+            assert_eq!(files.get(&number), Some(&receipt.hash), "a false receipt was believed");
         }
     }
     alice.events
@@ -224,9 +224,9 @@ pub fn plain(data: &[u8]) {
     let sent = plain::send(&mut &*content, &mut wire, ours, go_on);
     let received = plain::receive(&mut &*wire, &mut image, theirs, go_on);
     assert_eq!(image, content);
-    let root = Root::of(content);
-    assert!(sent.is_ok_and(|sent| sent.root == root && sent.bytes == content.len() as u64));
-    assert!(received.is_ok_and(|received| received.root == root));
+    let root = Hash::of(content);
+    assert!(sent.is_ok_and(|sent| sent.hash == root && sent.bytes == content.len() as u64));
+    assert!(received.is_ok_and(|received| received.hash == root));
 }
 
 /// Ends of a [`Line`](crate::transport::Line): against any bytes and any frames, and against one another over a line that
@@ -276,9 +276,9 @@ fn later(now: Duration, until: Duration) -> Duration {
     until
 }
 
-fn last_receipt(events: &[Event], path: &RelPath) -> Option<Root> {
+fn last_receipt(events: &[Event], path: &RelPath) -> Option<Hash> {
     events.iter().rev().find_map(|event| match event {
-        Event::Delivered { receipt, .. } if receipt.path == *path => Some(receipt.root),
+        Event::Delivered { receipt, .. } if receipt.path == *path => Some(receipt.hash),
         _ => None,
     })
 }
@@ -300,17 +300,17 @@ fn config(choices: &mut Choices<'_>) -> Config {
         .total_bytes(1 << 22);
     let turn = Turn::default().initial_bytes(256 << few(8)).max_bytes(1 << 20);
     let existing = match choices.below(4) {
-        0 => Existing::Replace,
-        1 => Existing::Refuse,
-        2 => Existing::Skip,
-        _ => Existing::Rename,
+        0 => IfExists::Replace,
+        1 => IfExists::Refuse,
+        2 => IfExists::Skip,
+        _ => IfExists::Rename,
     };
     let deadlines = Deadlines::default();
     Config::default()
         .block_size(block_size)
         .limits(limits)
         .turn(turn)
-        .existing(existing)
+        .if_exists(existing)
         .deadlines(deadlines)
 }
 

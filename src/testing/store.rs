@@ -296,16 +296,16 @@ impl<'c, S: Store> Checked<'c, S> {
         let modified = Timestamp::new(1_234_567_890, 123_456_789);
         let mut offer = self.file("folder/x", 7);
         offer.meta.modified = modified;
-        assert_eq!(self.store.standing(&offer), None, "nothing stands there");
+        assert_eq!(self.store.stat(&offer), None, "nothing stands there");
         let mut file = self.fresh(&offer, Place::Offered);
         self.write(&mut file, 0, b"content");
-        assert_eq!(self.store.standing(&offer), None, "what is not committed does not stand");
+        assert_eq!(self.store.stat(&offer), None, "what is not committed does not stand");
         assert!(self.commit(file, &offer, Place::Offered, 7).is_ok());
-        if let Some(standing) = self.store.standing(&offer) {
+        if let Some(standing) = self.store.stat(&offer) {
             assert_eq!((standing.size, Some(standing.modified)), (7, modified));
         }
         let folder = self.file("folder", 0);
-        assert_eq!(self.store.standing(&folder), None, "a folder is no file");
+        assert_eq!(self.store.stat(&folder), None, "a folder is no file");
     }
 
     fn blocks_in_any_order(&mut self) {

@@ -2,7 +2,7 @@
 
 use super::id::EntryId;
 use super::path::RelPath;
-use crate::hash::{BlockSize, Root};
+use crate::hash::{BlockSize, Hash};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct Offer {
     /// The size of its blocks.
     pub block_size: BlockSize,
     /// The hash of the whole content, where the sender knows it already.
-    pub root: Option<Root>,
+    pub hash: Option<Hash>,
 }
 
 impl Meta {
@@ -118,7 +118,7 @@ impl Offer {
     /// An offer, as a source or a test makes it.
     #[must_use]
     pub const fn new(entry: EntryId, meta: Meta, block_size: BlockSize) -> Self {
-        Self { entry, meta, block_size, root: None }
+        Self { entry, meta, block_size, hash: None }
     }
 
     /// Returns whether a store may go on with a partial file of `len` bytes for this entry.

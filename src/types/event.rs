@@ -103,7 +103,7 @@ pub struct Summary {
     /// Bytes of content that the receiver vouched for.
     pub bytes: u64,
     /// Files that were taken for unchanged by their size and time, and not verified; see
-    /// [`Unchanged::ByTime`](crate::config::Unchanged::ByTime).
+    /// [`Compare::SizeAndTime`](crate::config::Compare::SizeAndTime).
     pub trusted: u64,
     /// Entries that were skipped by the wish of either side's user: [`Refusal::Skipped`], [`Withdrawal::is_skip`].
     pub skipped: u64,

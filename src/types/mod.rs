@@ -23,4 +23,4 @@ pub(crate) use path::is_ignorable;
 pub use path::{NameError, RelPath};
 pub use reason::{AbortCode, Refusal, StoreOperation, Withdrawal};
 pub use receipt::{Durability, Outcome, Receipt};
-pub use request::{Commit, Found, Place, ReadRequest, Standing};
+pub use request::{Commit, FileStat, Found, Place, ReadRequest};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::path::RelPath;
-use crate::hash::Root;
+use crate::hash::Hash;
 
 /// How safely the receiver holds a file; each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -39,7 +39,7 @@ pub struct Receipt {
     /// The size in bytes.
     pub size: u64,
     /// The hash of the content: what `b3sum` prints.
-    pub root: Root,
+    pub hash: Hash,
     /// How safely it is held.
     pub durability: Durability,
     /// Whether it was written, or there already.
@@ -52,11 +52,11 @@ impl Receipt {
     pub const fn new(
         path: RelPath,
         size: u64,
-        root: Root,
+        hash: Hash,
         durability: Durability,
         outcome: Outcome,
     ) -> Self {
-        Self { path, size, root, durability, outcome }
+        Self { path, size, hash, durability, outcome }
     }
 }
 

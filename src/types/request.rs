@@ -28,10 +28,10 @@ pub enum Place {
     Beside(u32),
 }
 
-/// A regular file under its final name, as [`Store::standing`](crate::store::Store::standing) sees it.
+/// A regular file under its final name, as [`Store::stat`](crate::store::Store::stat) sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Standing {
+pub struct FileStat {
     /// Its size in bytes.
     pub size: u64,
     /// The time of its last change.
@@ -72,7 +72,7 @@ impl Commit {
     }
 }
 
-impl Standing {
+impl FileStat {
     /// Of this size and time.
     #[must_use]
     pub const fn new(size: u64, modified: Timestamp) -> Self {

@@ -44,7 +44,7 @@ fn json_of_both_sides_tells_the_whole_transfer() {
     let receipt = json!({
         "path": "photo.jpg",
         "size": photo.len(),
-        "blake3": haul::hash::Root::of(&photo).to_string(),
+        "blake3": haul::hash::Hash::of(&photo).to_string(),
         "durability": "synced",
     });
 

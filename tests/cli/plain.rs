@@ -51,7 +51,7 @@ fn all_pairings_with_python_and_nc_image_arrives() {
             for (number, bob) in bobs.iter().enumerate() {
                 let printed = pair(alice, *bob, &photo());
                 if number == 0 {
-                    let hash = haul::hash::Root::of(&photo()).to_string();
+                    let hash = haul::hash::Hash::of(&photo()).to_string();
                     for words in [
                         "connected by 127.0.0.1:",
                         "received and saved as",
@@ -93,7 +93,7 @@ fn plain_json_tells_what_is_known_and_no_more() {
     let events = bob.events();
     let received = events.iter().find(|event| event["event"] == "received").unwrap();
     assert_eq!(received["size"], photo().len());
-    assert_eq!(received["blake3"], haul::hash::Root::of(&photo()).to_string());
+    assert_eq!(received["blake3"], haul::hash::Hash::of(&photo()).to_string());
     assert_eq!((&received["path"], &received["durability"]), (&json!(file), &json!("synced")));
 }
 

@@ -24,7 +24,7 @@ fn send_over_tcp_photo_arrives_and_both_sides_say_so() {
     let alice = alice.code(0);
     let bob = bob.finish().code(0);
     let photo = fs::read(photo_path()).unwrap();
-    let hash = haul::hash::Root::of(&photo).to_string();
+    let hash = haul::hash::Hash::of(&photo).to_string();
     let receipt = format!("photo.jpg ({} bytes, blake3 {hash}, synced)", photo.len());
     assert!(alice.stdout.contains(&format!("delivered {receipt}")), "{alice:?}");
     assert!(bob.stdout.contains(&format!("received {receipt}")), "{bob:?}");

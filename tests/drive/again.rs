@@ -6,7 +6,8 @@ use std::{io, thread};
 use haul::store::{Chain, MemorySource, MemoryStore, StreamSource};
 use haul::transport::memory;
 use haul::{
-    Cancel, Connector, Error, Event, Observer, Operation, RelPath, Retry, Source, Summary, Transfer,
+    CancelToken, Connector, Error, Event, Observer, Operation, RelPath, Retry, Source, Summary,
+    Transfer,
 };
 
 use crate::scene::{Frail, capacity, content, path, small_blocks};
@@ -14,7 +15,7 @@ use crate::scene::{Frail, capacity, content, path, small_blocks};
 /// Cancels at the event with this number.
 #[derive(Default)]
 struct CancelAfter {
-    cancel: Cancel,
+    cancel: CancelToken,
     events: Option<u64>,
 }
 
@@ -60,7 +61,7 @@ enum By {
 struct Kept<S> {
     source: S,
     sender: Transfer<CancelAfter>,
-    cancel: Cancel,
+    cancel: CancelToken,
     receiver: Transfer,
     store: MemoryStore,
     connector: Given,
@@ -168,7 +169,7 @@ fn check<S: Source>(
                 let is_so = matches!(again, Err(Error::Cancelled)) || spent && is_stream;
                 assert!(is_so, "{context}: {again:?}");
             }
-            kept.sender = kept.sender.cancel(Cancel::new());
+            kept.sender = kept.sender.cancel(CancelToken::new());
             kept.call_well(expected, is_stream, &context);
             if !is_cancelled {
                 assert!(first.is_ok(), "{context}: {first:?}");

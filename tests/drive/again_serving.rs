@@ -6,13 +6,14 @@ use std::time::Duration;
 use haul::store::MemoryStore;
 use haul::transport::{Listening, memory};
 use haul::{
-    Acceptor, Cancel, Connector, Error, Event, RateLimit, Retry, Server, Store, Summary, Transfer,
+    Acceptor, CancelToken, Connector, Error, Event, RateLimit, Retry, Server, Store, Summary,
+    Transfer,
 };
 
 use crate::scene::{assert_three_files, capacity, small_blocks, three_files};
 
 /// A server is taken by its run, so that none runs twice: the next one is made of what is left, here by reference.
-fn serve<A, S>(acceptor: &mut A, store: S, cancel: &Cancel) -> Result<Summary, Error>
+fn serve<A, S>(acceptor: &mut A, store: S, cancel: &CancelToken) -> Result<Summary, Error>
 where
     A: Acceptor + Send,
     A::Stream: Send,
@@ -35,14 +36,14 @@ where
     let limit = RateLimit::per_second(1 << 30).expect("it is not too little");
     let mut source = three_files();
     for round in 0..3 {
-        let cancel = Cancel::new();
+        let cancel = CancelToken::new();
         thread::scope(|scope| {
             let (serving, token) = (store.clone(), cancel.clone());
             let server = scope.spawn({
                 let acceptor = &mut *acceptor;
                 move || serve(acceptor, serving, &token)
             });
-            let stop = Cancel::new();
+            let stop = CancelToken::new();
             let at_once = stop.clone();
             let mut sender = Transfer::new(small_blocks())
                 .cancel(stop)

@@ -7,13 +7,13 @@ use haul::drive::Clock;
 use haul::store::MemoryStore;
 use haul::transport::memory;
 use haul::types::AbortCode;
-use haul::{Cancel, Config, Error, Event, Transfer};
+use haul::{CancelToken, Config, Error, Event, Transfer};
 
 use crate::scene::{CancelAt, Silent, Virtual, capacity, small_blocks, three_files};
 
 #[test]
 fn cancelled_transfer_ends_within_a_tick() {
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let clock = Virtual::default();
     let silent = Silent { clock: clock.clone(), takes: true };
     cancel.cancel();
@@ -29,7 +29,7 @@ fn cancelled_transfer_ends_within_a_tick() {
 #[test]
 fn receiver_that_is_cancelled_tells_the_sender() {
     let (alice, bob) = memory::pipe(capacity(1 << 16));
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let sent = thread::scope(|scope| {
         let receiver = scope.spawn(|| {
             Transfer::new(small_blocks())

@@ -1,19 +1,19 @@
 //! What cannot be looked up, read or compared is no permission: whichever call of a store fails, an old file stays where the
 //! receiver does not replace, and nothing is vouched for that nobody has seen.
 
-use haul::config::{Config, Existing, Unchanged};
-use haul::hash::{BlockSize, Root};
+use haul::config::{Compare, Config, IfExists};
+use haul::hash::{BlockSize, Hash};
 use haul::store::{Begun, MemorySource, MemoryStore, Store};
 use haul::testing::pair::{Ended, Pair};
 use haul::testing::store::{Failure, Fault, FaultStore, Operation};
 use haul::types::{Commit, EntryId, Event, Meta, Offer, Place, Refusal, Ticket, Timestamp};
 use haul::{Durability, RelPath};
 
-const POLICIES: [Existing; 4] =
-    [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+const POLICIES: [IfExists; 4] =
+    [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
 const OPERATIONS: [Operation; 7] = [
-    Operation::Standing,
+    Operation::Stat,
     Operation::Begin,
     Operation::Read,
     Operation::Write,
@@ -65,7 +65,7 @@ fn store_whose_lookups_and_reads_fail_permits_nothing() {
     let (mut failed, mut cases) = (0, 0);
     for new in [&old[..], &changed, &longer] {
         for existing in POLICIES {
-            for unchanged in [Unchanged::ByContent, Unchanged::ByTime] {
+            for unchanged in [Compare::Content, Compare::SizeAndTime] {
                 // By its time, it is another file, unless it has the same content.
                 let meta = meta(new.len(), u32::from(new != old));
                 for operation in OPERATIONS {
@@ -74,8 +74,8 @@ fn store_whose_lookups_and_reads_fail_permits_nothing() {
                             let how = if is_lasting { Fault::from } else { Fault::once };
                             let config = Config::default()
                                 .block_size(BlockSize::MIN)
-                                .existing(existing)
-                                .unchanged(unchanged);
+                                .if_exists(existing)
+                                .compare(unchanged);
                             let store = holding(&old);
                             let source = MemorySource::new().entry(meta.clone(), new.to_vec());
                             let faulty =
@@ -89,17 +89,17 @@ fn store_whose_lookups_and_reads_fail_permits_nothing() {
                                 unreachable!("{case}")
                             };
                             let stands = store.get("a").expect("it is there").bytes.to_vec();
-                            let may_replace = existing == Existing::Replace;
+                            let may_replace = existing == IfExists::Replace;
                             assert!(stands == old || may_replace && stands == new, "{case}");
                             for event in &pair.alice.events {
                                 if let Event::Delivered { receipt, .. } = event {
                                     let held = store.get(receipt.path.as_bytes());
                                     let is_held = held.is_some_and(|held| *held.bytes == *new);
-                                    assert!(is_held && receipt.root == Root::of(new), "{case}");
+                                    assert!(is_held && receipt.hash == Hash::of(new), "{case}");
                                 }
                             }
                             // Only what was found to have the same time may be believed to be the same.
-                            let is_same = new == old && unchanged == Unchanged::ByTime;
+                            let is_same = new == old && unchanged == Compare::SizeAndTime;
                             assert!(sent.trusted == 0 || is_same, "{case}");
                             failed += pair.bob.store.failed();
                             cases += 1;

@@ -11,7 +11,7 @@ use haul::proto::{Sender, Stall};
 use haul::store::MemoryStore;
 use haul::transport::memory::pipe;
 use haul::types::TransferId;
-use haul::{Cancel, Config, Error, Event, Observer, Transfer};
+use haul::{CancelToken, Config, Error, Event, Observer, Transfer};
 
 use crate::scene::{CancelAt, Silent, Virtual, capacity, three_files};
 
@@ -232,7 +232,7 @@ impl Write for Greeting {
 
 #[test]
 fn last_words_are_given_up_after_a_second() {
-    let (clock, cancel) = (Virtual::default(), Cancel::new());
+    let (clock, cancel) = (Virtual::default(), CancelToken::new());
     let mut greeting = Vec::new();
     let id = TransferId::new([1; 16]);
     let mut sender = Sender::new(Config::default(), id, [2; 16], Duration::ZERO);

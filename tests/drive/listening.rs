@@ -8,8 +8,8 @@ use std::time::Duration;
 use haul::store::MemoryStore;
 use haul::transport::memory::{self, MemoryAcceptor};
 use haul::{
-    Acceptor, Cancel, Config, Connector, Deadlines, Error, Event, Observer, Peer, Retry, Summary,
-    Transfer,
+    Acceptor, CancelToken, Config, Connector, Deadlines, Error, Event, Observer, Peer, Retry,
+    Summary, Transfer,
 };
 
 use crate::scene::{
@@ -56,7 +56,7 @@ fn send_while(
     visit: impl FnOnce() + Send,
 ) -> (Result<Summary, Error>, Heard) {
     acceptor.set_timeout(Some(Duration::from_millis(5)));
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     thread::scope(|scope| {
         let mut transfer =
             Transfer::new(patient()).observer(Heard::default()).cancel(cancel.clone());

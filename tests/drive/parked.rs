@@ -12,7 +12,7 @@ use haul::store::{Begun, Ended, MemoryFile, MemorySource, MemoryStore};
 use haul::transport::Listening;
 use haul::transport::memory;
 use haul::types::{Commit, Offer, Place, Refusal, Ticket};
-use haul::{Event, Existing, Retry, Store, Transfer};
+use haul::{Event, IfExists, Retry, Store, Transfer};
 
 use crate::scene::{Frail, FrailConnector, Virtual, capacity, path, small_blocks, with_server};
 use crate::watched::{CAPACITY, IN_FLIGHT, KIB, Watched, assert_entries, entries, folder, names};
@@ -228,7 +228,7 @@ fn renamed_file_is_stored_once_however_often_its_connection_is_lost() {
         let _network = connector.clone();
         let (folder, store) = folder();
         std::fs::write(folder.path().join("a"), "there already").expect("written");
-        let rename = small_blocks().existing(Existing::Rename);
+        let rename = small_blocks().if_exists(IfExists::Rename);
         let mut connector = FrailConnector::new(connector, first, 40);
         with_server(
             acceptor,

@@ -9,7 +9,7 @@ use haul::drive::{Clock, SystemClock};
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory;
 use haul::types::AbortCode;
-use haul::{Cancel, Config, Error, Event, Observer, RateLimit, Server, Transfer};
+use haul::{CancelToken, Config, Error, Event, Observer, RateLimit, Server, Transfer};
 
 use crate::scene::{Virtual, capacity, content, path};
 
@@ -168,7 +168,7 @@ fn limited_turn_lasts_no_longer_than_it_says() {
 
 #[test]
 fn limited_transfer_that_is_cancelled_ends_at_once() {
-    struct CancelAt(Cancel);
+    struct CancelAt(CancelToken);
     impl Observer for CancelAt {
         fn event(&mut self, event: &Event) {
             if matches!(event, Event::Offered { .. }) {
@@ -177,7 +177,7 @@ fn limited_transfer_that_is_cancelled_ends_at_once() {
         }
     }
     let (alice, bob) = memory::pipe(capacity(1 << 20));
-    let (clock, cancel) = (Virtual::default(), Cancel::new());
+    let (clock, cancel) = (Virtual::default(), CancelToken::new());
     let limit = RateLimit::with_clock(1000, clock.clone()).expect("not too slow");
     thread::scope(|scope| {
         let receiver = scope
@@ -199,7 +199,7 @@ fn limited_transfer_that_is_cancelled_ends_at_once() {
 #[test]
 fn server_limits_all_of_its_sessions_together() {
     let (connector, acceptor) = memory::network(capacity(4096));
-    let (store, cancel) = (MemoryStore::new(), Cancel::new());
+    let (store, cancel) = (MemoryStore::new(), CancelToken::new());
     let rate = 400_000;
     let start = SystemClock::new();
     thread::scope(|scope| {

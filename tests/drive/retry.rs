@@ -13,7 +13,8 @@ use haul::transport::Listening;
 use haul::transport::memory::{self, MemoryConnector};
 use haul::types::AbortCode;
 use haul::{
-    Acceptor, Cancel, Config, Connector, Error, Event, Observer, Operation, Retry, Server, Transfer,
+    Acceptor, CancelToken, Config, Connector, Error, Event, Observer, Operation, Retry, Server,
+    Transfer,
 };
 
 use crate::scene::{
@@ -254,7 +255,7 @@ fn receiver_that_is_busy_spares_the_patience_of_its_sender_up_to_a_deadline() {
 }
 
 /// Cancels as soon as an attempt is to be made again.
-struct CancelAtRetry(Cancel);
+struct CancelAtRetry(CancelToken);
 
 impl Observer for CancelAtRetry {
     fn event(&mut self, _: &Event) {}
@@ -266,7 +267,7 @@ impl Observer for CancelAtRetry {
 
 #[test]
 fn cancelled_transfer_does_not_wait_out_the_pause_between_attempts() {
-    let (clock, cancel) = (Virtual::default(), Cancel::new());
+    let (clock, cancel) = (Virtual::default(), CancelToken::new());
     let mut connector = NobodyComes { clock: clock.clone(), has_failed: false, calls: 0 };
     let mut retry = Retry::patiently(Duration::from_secs(3600));
     retry.first = Duration::from_secs(600);
@@ -478,7 +479,7 @@ fn sender_comes_again_to_a_server_that_went_away_but_not_to_one_that_cancelled_i
     thread::scope(|scope| {
         let (first, mut acceptor) = memory::network(capacity(4096));
         acceptor.set_timeout(Some(Duration::from_millis(1)));
-        let leave = Cancel::new();
+        let leave = CancelToken::new();
         let server = Server::new(acceptor, store.clone()).cancel(leave.clone());
         let gone = scope.spawn(move || {
             server.run(move |_, _| {
@@ -509,7 +510,7 @@ fn sender_comes_again_to_a_server_that_went_away_but_not_to_one_that_cancelled_i
     // One who stops this very transfer means it; one who leaves hears the same of its own end.
     for (leaves, expected) in [(false, AbortCode::Cancelled), (true, AbortCode::Leaving)] {
         let (alice, bob) = memory::pipe(capacity(4096));
-        let cancel = Cancel::new();
+        let cancel = CancelToken::new();
         let stop = cancel.clone();
         let stop = StopAt(move || if leaves { stop.leave() } else { stop.cancel() });
         thread::scope(|scope| {

@@ -11,8 +11,8 @@ use haul::hash::BlockSize;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory::{self, MemoryConnector, Pipe};
 use haul::{
-    Acceptor, Cancel, Config, Connector, Error, Event, Observer, RelPath, Server, Store, Summary,
-    Transfer,
+    Acceptor, CancelToken, Config, Connector, Error, Event, Observer, RelPath, Server, Store,
+    Summary, Transfer,
 };
 
 pub(crate) fn path(name: &str) -> RelPath {
@@ -180,7 +180,7 @@ where
     S::File: Send,
     C: Clock + Clone + Send,
 {
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let server = Server::new(acceptor, store.clone()).config(small_blocks()).cancel(cancel.clone());
     let server = change(server);
     thread::scope(|scope| {
@@ -233,7 +233,7 @@ impl Write for Silent {
 }
 
 /// Cancels at an event.
-pub(crate) struct CancelAt(pub(crate) Cancel, pub(crate) fn(&Event) -> bool);
+pub(crate) struct CancelAt(pub(crate) CancelToken, pub(crate) fn(&Event) -> bool);
 
 impl Observer for CancelAt {
     fn event(&mut self, event: &Event) {

@@ -9,8 +9,8 @@ use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory;
 use haul::types::AbortCode;
 use haul::{
-    Acceptor, Cancel, Config, Connector, Error, Event, Observer, Operation, Peer, Retry, Server,
-    SessionId, Summary, Transfer,
+    Acceptor, CancelToken, Config, Connector, Error, Event, Observer, Operation, Peer, Retry,
+    Server, SessionId, Summary, Transfer,
 };
 
 use crate::scene::{
@@ -106,7 +106,7 @@ fn server_takes_many_senders_at_the_same_time_and_no_more_than_it_may() {
     }
     let (connector, acceptor) = memory::network(capacity(4096));
     let store = MemoryStore::new();
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     let counts = Arc::new(Mutex::new((0_u32, 0_u32)));
     thread::scope(|scope| {
         let server = Server::new(acceptor, store.clone()).sessions(3).cancel(cancel.clone());
@@ -231,7 +231,7 @@ impl Observer for Ends {
 fn strangers_at_a_server_are_told_of_up_to_a_number_and_counted_after() {
     let (mut connector, mut acceptor) = memory::network(capacity(4096));
     acceptor.set_timeout(Some(Duration::from_millis(5)));
-    let (clock, cancel) = (Virtual::default(), Cancel::new());
+    let (clock, cancel) = (Virtual::default(), CancelToken::new());
     let server = Server::new(acceptor, MemoryStore::new());
     let server = server.clock(clock.clone()).cancel(cancel.clone());
     let (ends, heard) = mpsc::channel();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use haul::config::{Limits, Turn};
 use haul::drive::Clock;
-use haul::hash::Root;
+use haul::hash::Hash;
 use haul::store::{Begun, Ended, MemorySource, MemoryStore, Uncommitted};
 use haul::transport::memory;
 use haul::types::{Commit, Place, Refusal, StoreOperation, Ticket};
@@ -148,7 +148,7 @@ fn receipt_names_the_plain_hash_and_progress_never_goes_back() {
                 assert!(*bytes > last && bytes <= offered);
                 last = *bytes;
             }
-            Event::Delivered { receipt, .. } => roots.push((receipt.path.clone(), receipt.root)),
+            Event::Delivered { receipt, .. } => roots.push((receipt.path.clone(), receipt.hash)),
             _ => {}
         }
     }
@@ -157,9 +157,9 @@ fn receipt_names_the_plain_hash_and_progress_never_goes_back() {
     assert_eq!(
         roots,
         [
-            (path("empty"), Root::of(b"")),
-            (path("large"), Root::of(&content(2, 20_000))),
-            (path("small"), Root::of(&content(1, 700))),
+            (path("empty"), Hash::of(b"")),
+            (path("large"), Hash::of(&content(2, 20_000))),
+            (path("small"), Hash::of(&content(1, 700))),
         ]
     );
 }

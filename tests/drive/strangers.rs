@@ -10,7 +10,7 @@ use haul::drive::Clock;
 use haul::store::{MemorySource, MemoryStore, StreamSource};
 use haul::transport::memory::{self, MemoryConnector, Pipe};
 use haul::{
-    Acceptor, Cancel, Connector, Deadlines, Error, Event, Observer, Operation, Peer, Server,
+    Acceptor, CancelToken, Connector, Deadlines, Error, Event, Observer, Operation, Peer, Server,
     Summary, Transfer, Turn,
 };
 
@@ -296,7 +296,7 @@ impl Connector for Unlucky<'_> {
 fn server_that_serves_once_remembers_each_transfer_whose_goodbye_is_lost() {
     let (connector, mut acceptor) = memory::network(capacity(1 << 20));
     acceptor.set_timeout(Some(Duration::from_millis(5)));
-    let (store, clock, cancel) = (MemoryStore::new(), Virtual::default(), Cancel::new());
+    let (store, clock, cancel) = (MemoryStore::new(), Virtual::default(), CancelToken::new());
     let remember = Duration::from_secs(60);
     let server = Server::new(acceptor, store)
         .config(small_blocks())

@@ -13,8 +13,8 @@ use haul::transport::memory::MemoryConnector;
 use haul::transport::secure::{Expect, PublicKey, SecretKey, Secure, TicketSecret};
 use haul::types::{Commit, Offer, Place, Ticket};
 use haul::{
-    AbortCode, Admit, Cancel, Connector, Error, Event, Observer, Refusal, Retry, Server, Store,
-    Summary, Transfer,
+    AbortCode, Admit, CancelToken, Connector, Error, Event, Observer, Refusal, Retry, Server,
+    Store, Summary, Transfer,
 };
 
 use super::{config, content, key, name, network};
@@ -31,7 +31,7 @@ where
     S::File: Send,
 {
     let (connector, acceptor) = network(bob);
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     thread::scope(|scope| {
         let server = Server::new(acceptor, store).config(config()).admit(admit);
         let server = server.cancel(cancel.clone());

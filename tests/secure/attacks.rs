@@ -227,7 +227,7 @@ fn sender_in_clear_is_not_heard_by_a_receiver_that_wants_a_channel() {
 fn receiver_in_clear_is_not_spoken_to_by_a_sender_that_wants_a_channel() {
     let (connector, acceptor) = memory::network(capacity());
     let store = MemoryStore::new();
-    let cancel = haul::Cancel::new();
+    let cancel = haul::CancelToken::new();
     thread::scope(|scope| {
         let server = haul::Server::new(acceptor, store.clone()).cancel(cancel.clone());
         let server = scope.spawn(move || server.run(|_, _| ()));

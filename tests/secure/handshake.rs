@@ -82,7 +82,7 @@ fn handshake_costs_one_round_trip_more_than_a_greeting_in_clear() {
     );
     let capacity = NonZeroUsize::new(16 * 1024).expect("it is not zero");
     let (connector, acceptor) = memory::network(capacity);
-    let cancel = haul::Cancel::new();
+    let cancel = haul::CancelToken::new();
     std::thread::scope(|scope| {
         let server = Server::new(acceptor, MemoryStore::new()).cancel(cancel.clone());
         let server = scope.spawn(move || server.run(|_, _| ()));

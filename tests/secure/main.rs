@@ -14,7 +14,7 @@ use std::time::Duration;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector};
 use haul::transport::secure::{Expect, SecretKey, Secure, SecureAcceptor, SecureError};
-use haul::{Cancel, Config, Connector, Deadlines, Error, RelPath, Retry, Server, Transfer};
+use haul::{CancelToken, Config, Connector, Deadlines, Error, RelPath, Retry, Server, Transfer};
 
 fn content(of: usize) -> Vec<u8> {
     (0..300_000_usize + of).map(|at| (at * 31 + of).to_le_bytes()[0]).collect()
@@ -46,7 +46,7 @@ fn senders_with_keys_of_their_own_are_served_at_once_beside_one_that_never_greet
     let bob = key();
     let (connector, acceptor) = network(&bob);
     let store = MemoryStore::new();
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     thread::scope(|scope| {
         let server = Server::new(acceptor, store.clone()).config(config()).cancel(cancel.clone());
         let server = scope.spawn(move || server.run(|_, _| ()));
@@ -85,7 +85,7 @@ fn receiver_with_another_key_ends_the_transfer_at_once_and_for_good() {
     let (bob, other) = (key(), key());
     let (connector, acceptor) = network(&bob);
     let store = MemoryStore::new();
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     thread::scope(|scope| {
         let server = Server::new(acceptor, store.clone()).config(config()).cancel(cancel.clone());
         let server = scope.spawn(move || server.run(|_, _| ()));

@@ -10,7 +10,7 @@ use haul::config::Limits;
 use haul::hash::BlockSize;
 use haul::plain::ChunkSize;
 use haul::store::fs::Symlinks;
-use haul::{Durability, Existing};
+use haul::{Durability, IfExists};
 
 use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
@@ -343,7 +343,7 @@ pub(crate) enum Links {
     Preserve,
 }
 
-/// As [`Existing`].
+/// As [`IfExists`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Policy {
     /// Keep the file, and refuse the one that is sent, which the sender reports as an error
@@ -410,7 +410,7 @@ impl Budget {
     }
 }
 
-impl From<Policy> for Existing {
+impl From<Policy> for IfExists {
     fn from(policy: Policy) -> Self {
         match policy {
             Policy::Refuse => Self::Refuse,

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, thread};
 
-use haul::hash::Root;
+use haul::hash::Hash;
 use haul::plain::{self, ChunkSize};
 use haul::store::fs::FsSource;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
-use haul::{Cancel, Config, Error, Event, Observer, Server, Source, Summary, Transfer};
+use haul::{CancelToken, Config, Error, Event, Observer, Server, Source, Summary, Transfer};
 
 use crate::args::Demo;
 use crate::exit::{Code, Side, Stop};
@@ -23,7 +23,7 @@ use crate::stream::TICK;
 use crate::{interrupt, picture, receive, send};
 
 pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     interrupt::watch(interrupt::cancel(&cancel), "what has arrived is kept", reporter)?;
     if let Some(file) = &args.file {
         send::check(file)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     reporter.record(&Record::Listening { address: &address.to_string() }, None);
     reporter.say(&format!("a sender connects to it, and sends {}", shown(&file)));
 
-    let stop_server = Cancel::new();
+    let stop_server = CancelToken::new();
     let server = Server::new(acceptor, store).once(true).cancel(stop_server.clone());
     let mut source = FsSource::new([&file]).map_err(|error| about(&file, &error))?;
     let heard = Heard {
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
 /// The sender's session, and the receipt that came.
 struct Heard {
     session: Session,
-    receipt: Option<(PathBuf, Root)>,
+    receipt: Option<(PathBuf, Hash)>,
 }
 
 /// What went wrong at the receiver.
@@ -110,7 +110,7 @@ impl Observer for Heard {
     fn event(&mut self, event: &Event) {
         if let Event::Delivered { receipt, .. } = event {
             let name = OsStr::from_bytes(receipt.path.as_bytes());
-            self.receipt = Some((name.into(), receipt.root));
+            self.receipt = Some((name.into(), receipt.hash));
         }
         self.session.event(event);
     }
@@ -151,11 +151,11 @@ fn make_picture(folder: &Path) -> Result<PathBuf, Stop> {
 }
 
 /// The hash of a file as it stands on the disk.
-fn hash(path: &Path) -> Result<Root, Stop> {
+fn hash(path: &Path) -> Result<Hash, Stop> {
     let mut file = File::open(path).map_err(|error| about(path, &error))?;
     let go_on = |_| ControlFlow::Continue(());
     let passed = plain::send(&mut file, &mut io::sink(), ChunkSize::default(), go_on);
-    passed.map(|sent| sent.root).map_err(|error| Stop::new(Code::Local, error.to_string()))
+    passed.map(|sent| sent.hash).map_err(|error| Stop::new(Code::Local, error.to_string()))
 }
 
 fn about(path: &Path, error: &io::Error) -> Stop {

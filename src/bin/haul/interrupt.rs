@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use haul::Cancel;
+use haul::CancelToken;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -12,13 +12,13 @@ use crate::exit::{Code, Stop};
 use crate::report::Reporter;
 
 /// Gives the transfer up.
-pub(crate) fn cancel(cancel: &Cancel) -> impl Fn() + Send + 'static {
+pub(crate) fn cancel(cancel: &CancelToken) -> impl Fn() + Send + 'static {
     let cancel = cancel.clone();
     move || cancel.cancel()
 }
 
 /// Goes away: senders may find this receiver again.
-pub(crate) fn leave(cancel: &Cancel) -> impl Fn() + Send + 'static {
+pub(crate) fn leave(cancel: &CancelToken) -> impl Fn() + Send + 'static {
     let cancel = cancel.clone();
     move || cancel.leave()
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use haul::{Durability, Existing};
+use haul::{Durability, IfExists};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -25,7 +25,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(path: &Path, existing: Existing) -> Result<Self, Stop> {
+    pub(crate) fn new(path: &Path, existing: IfExists) -> Result<Self, Stop> {
         let local = |text: String| Stop::new(Code::Local, text);
         let name = shown(path);
         if path.file_name().is_none() {
@@ -35,10 +35,10 @@ impl Place {
             Ok(meta) if meta.is_dir() => {
                 return Err(local(format!("{name} is a folder; name the file to receive into")));
             }
-            Ok(meta) if existing == Existing::Replace && !meta.is_file() => {
+            Ok(meta) if existing == IfExists::Replace && !meta.is_file() => {
                 return Err(local(format!("{name} is not a regular file, and stays")));
             }
-            Ok(_) if existing != Existing::Replace => return Err(exists(path)),
+            Ok(_) if existing != IfExists::Replace => return Err(exists(path)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(local(format!("{name}: {}", explain::system(&error))));
             }
@@ -67,14 +67,14 @@ impl Place {
     }
 
     /// Makes it durable and gives it its name, in one step, and in place of nothing but what may be replaced.
-    pub(crate) fn keep(mut self, existing: Existing, durability: Durability) -> Result<(), Stop> {
+    pub(crate) fn keep(mut self, existing: IfExists, durability: Durability) -> Result<(), Stop> {
         let synced = match durability {
             Durability::Received => Ok(()),
             Durability::Flushed => self.file.sync_data(),
             _ => self.file.sync_all(),
         };
         synced.map_err(|error| self.failed(&error))?;
-        if existing == Existing::Replace {
+        if existing == IfExists::Replace {
             fs::rename(&self.partial, &self.path).map_err(|error| self.failed(&error))?;
         } else {
             match name(&self.partial, &self.path, |partial| fs::remove_file(partial)) {
@@ -213,7 +213,7 @@ mod tests {
         symlink("loop", dir.path().join("loop")).unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         for name in ["loop/file", "file/below", &"n".repeat(300)] {
-            for existing in [Existing::Refuse, Existing::Replace] {
+            for existing in [IfExists::Refuse, IfExists::Replace] {
                 let stop = Place::new(&dir.path().join(name), existing).err().unwrap();
                 assert_eq!(stop.code, Code::Local, "{}", stop.message);
                 assert!(stop.message.contains(name), "{}", stop.message);
@@ -259,11 +259,11 @@ mod tests {
         let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, at(".haul-plain-5-0.part"), fifo, mode, 0).unwrap();
         // One that is written to, and its name is known.
-        let busy = Place::new(&at("new"), Existing::Refuse).unwrap();
+        let busy = Place::new(&at("new"), IfExists::Refuse).unwrap();
         for left in [".haul-plain-4-0.part", ".haul-plain-4-12.part"] {
             fs::write(at(left), "left").unwrap();
         }
-        let more = Place::new(&at("more"), Existing::Refuse).unwrap();
+        let more = Place::new(&at("more"), IfExists::Refuse).unwrap();
         let names = |dir: &Path| {
             let entries = fs::read_dir(dir).unwrap();
             let mut names: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(names(dir.path()), expected);
         assert_eq!(fs::read(outside.path().join("file")).unwrap(), b"kept");
         // A file that was named while its partial name had not gone is left whole.
-        busy.keep(Existing::Refuse, Durability::Received).unwrap();
+        busy.keep(IfExists::Refuse, Durability::Received).unwrap();
         fs::hard_link(at("new"), at(".haul-plain-6-0.part")).unwrap();
         sweep(dir.path());
         assert!(at("new").exists() && !at(".haul-plain-6-0.part").exists());

@@ -11,7 +11,7 @@ use haul::plain::{self, ChunkSize, Event, PlainError, Received};
 use haul::proto::PREFACE;
 use haul::transport::tcp::TcpOptions;
 use haul::transport::{Listening, Threaded};
-use haul::{Cancel, Connector as _, Durability, Error, Existing, Operation, Peer, RateLimit};
+use haul::{CancelToken, Connector as _, Durability, Error, IfExists, Operation, Peer, RateLimit};
 
 use crate::access::Mode;
 use crate::address::Address;
@@ -46,7 +46,7 @@ pub(crate) fn send(
         let (file, size) = open(path)?;
         (Box::new(file), size)
     };
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     interrupt::watch(
         interrupt::cancel(&cancel),
         "the receiver has a part, and nobody will tell it so",
@@ -71,7 +71,7 @@ pub(crate) fn send(
     let shown = shown(path);
     reporter.say(&format!(
         "sent {shown} ({} bytes, blake3 {}) in {seconds:.2} s",
-        sent.bytes, sent.root
+        sent.bytes, sent.hash
     ));
     reporter.say("on the plain wire nobody says whether it has arrived, or all of it");
     Ok(Code::Done)
@@ -79,12 +79,12 @@ pub(crate) fn send(
 
 /// Receives one file.
 pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
-    let existing = args.existing.map_or(Existing::Refuse, Existing::from);
-    if !matches!(existing, Existing::Refuse | Existing::Replace) {
+    let existing = args.existing.map_or(IfExists::Refuse, IfExists::from);
+    if !matches!(existing, IfExists::Refuse | IfExists::Replace) {
         return Err(Stop::new(Code::Usage, "with --plain, --existing is refuse or replace"));
     }
     let durability = args.durability.map_or_else(Durability::default, Durability::from);
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     interrupt::watch(interrupt::cancel(&cancel), "what has come is not kept", reporter)?;
     let mut place = Place::new(path, existing)?;
     let mut link = match &args.connect {
@@ -125,7 +125,7 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
     place.keep(existing, durability)?;
     watch.progress.finish();
     let shown = shown(path);
-    let (blake3, durability) = (received.root.to_string(), durability.to_string());
+    let (blake3, durability) = (received.hash.to_string(), durability.to_string());
     let held = Held {
         path: &shown,
         size: received.bytes,
@@ -178,7 +178,11 @@ fn take(
 }
 
 /// A connection to a peer, and who that is; `None` if the user does not want it any more.
-fn meet(link: &mut Link, side: Side, cancel: &Cancel) -> Result<Option<(Stream, String)>, Stop> {
+fn meet(
+    link: &mut Link,
+    side: Side,
+    cancel: &CancelToken,
+) -> Result<Option<(Stream, String)>, Stop> {
     while !cancel.is_cancelled() {
         let met = match link {
             Link::Dialled(dial) => {
@@ -278,7 +282,7 @@ const HEAD: usize = 1024;
 /// Looks while a transfer runs: at the clock, and for Ctrl-C.
 struct Watch {
     progress: Progress,
-    cancel: Cancel,
+    cancel: CancelToken,
     total: u64,
     bytes: u64,
     /// When the last byte went through.
@@ -287,7 +291,12 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(reporter: &Arc<Reporter>, cancel: Cancel, total: u64, limit: Option<RateLimit>) -> Self {
+    fn new(
+        reporter: &Arc<Reporter>,
+        cancel: CancelToken,
+        total: u64,
+        limit: Option<RateLimit>,
+    ) -> Self {
         let mut progress = Progress::new(Arc::clone(reporter), None, total);
         if total == 0 {
             progress.set_open_ended();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use haul::store::fs::{FsStore, HiddenNames};
 use haul::transport::Stdio;
 use haul::transport::tcp::TcpOptions;
-use haul::{Cancel, Config, Error, Observer, RateLimit, Retry, Server, Transfer};
+use haul::{CancelToken, Config, Error, Observer, RateLimit, Retry, Server, Transfer};
 use zeroize::Zeroizing;
 
 use crate::access::{self, Door, Keys, Mode, Owners};
@@ -38,12 +38,12 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     let mut config = Config::default();
     config.limits = args.budget.limits(config.limits);
     if let Some(policy) = args.existing {
-        config = config.existing(policy.into());
+        config = config.if_exists(policy.into());
     }
     if let Some(level) = args.durability {
         config = config.durability(level.into());
     }
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     if let Some(address) = &args.network.peer(args.connect.as_ref())? {
         interrupt::watch(
             interrupt::leave(&cancel),
@@ -180,7 +180,7 @@ fn serve(
     args: &Receive,
     store: FsStore,
     config: Config,
-    cancel: Cancel,
+    cancel: CancelToken,
     limit: Option<RateLimit>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
@@ -242,7 +242,7 @@ fn fetch(
     args: &Receive,
     address: &Address,
     store: &FsStore,
-    (config, cancel, limit): (Config, Cancel, Option<RateLimit>),
+    (config, cancel, limit): (Config, CancelToken, Option<RateLimit>),
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let (dial, keys) = dial(args, address, args.network.mode(), reporter)?;
@@ -262,7 +262,7 @@ fn fetch(
 /// The only transfer of the command.
 fn transfer(
     config: Config,
-    cancel: Cancel,
+    cancel: CancelToken,
     limit: Option<RateLimit>,
     owners: Option<Owners>,
     reporter: &Arc<Reporter>,

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use haul::config::Unchanged;
+use haul::config::Compare;
 use haul::store::fs::{FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
 use haul::transport::secure::TicketSecret;
 use haul::transport::tcp::TcpOptions;
-use haul::{Cancel, Config, Observer, RateLimit, RelPath, Retry, Source, Transfer};
+use haul::{CancelToken, Config, Observer, RateLimit, RelPath, Retry, Source, Transfer};
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::access::{Door, Mode, Owners};
@@ -178,9 +178,9 @@ fn transfer<S: Source>(
         config = config.block_size(size);
     }
     if args.trust_times {
-        config = config.unchanged(Unchanged::ByTime);
+        config = config.compare(Compare::SizeAndTime);
     }
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     interrupt::watch(interrupt::cancel(&cancel), "run the same command again to go on", reporter)?;
     let Way { link, owners, door, ticket } = way(args, address, args.network.mode(), reporter)?;
     let session = Session::new(Arc::clone(reporter), Side::Sender, source.total()).owners(owners);

@@ -171,7 +171,7 @@ impl Session {
         let path = receipt.path.to_string();
         let pending = pending.map(|pending| pending.path).filter(|path| *path != receipt.path);
         let offered = pending.as_ref().map(RelPath::to_string);
-        let (blake3, durability) = (receipt.root.to_string(), receipt.durability.to_string());
+        let (blake3, durability) = (receipt.hash.to_string(), receipt.durability.to_string());
         let held = Held {
             path: &path,
             size: receipt.size,

@@ -16,7 +16,7 @@ use std::time::Duration;
 use self::streams::{Gate, Slow};
 use super::Server;
 use crate::config::Config;
-use crate::drive::{Cancel, Retry, Transfer};
+use crate::drive::{CancelToken, Retry, Transfer};
 use crate::error::Error;
 use crate::proto::{SendAction, Sender};
 use crate::store::{MemorySource, MemoryStore};
@@ -43,7 +43,7 @@ fn sender_in_a_crowd_of_strangers_is_served_soon_and_everything_is_given_back() 
 fn crowd(seed: u32, choices: &mut Choices<'_>) {
     let (connector, mut acceptor) = memory::network(NonZeroUsize::new(1 << 16).unwrap());
     acceptor.set_timeout(Some(Duration::from_millis(5)));
-    let (store, cancel) = (MemoryStore::new(), Cancel::new());
+    let (store, cancel) = (MemoryStore::new(), CancelToken::new());
     let [sessions, waiting, strangers] = [3, 3, 4].map(|most| 1 + usize::from(choices.below(most)));
     let gate = Gate::default();
     let acceptor = Slow::new(acceptor, &gate, sessions + waiting + 2 * strangers);
@@ -137,7 +137,7 @@ fn visit(
 
 /// Sends a file, which has to be there soon.
 fn send(mut connector: MemoryConnector, number: usize, store: &MemoryStore) -> Result<(), String> {
-    let (name, cancel) = (format!("f{number}"), Cancel::new());
+    let (name, cancel) = (format!("f{number}"), CancelToken::new());
     let path = RelPath::parse(name.as_bytes()).unwrap();
     let (done, ended) = mpsc::channel();
     thread::scope(|scope| {

@@ -15,7 +15,7 @@ use self::registry::{Bounds, PAUSE, Room, Shared};
 use self::session::{Late, Observing, serve};
 use super::accept::{is_passing, is_shortage};
 use super::admit::{Access, Admit};
-use super::cancel::Cancel;
+use super::cancel::CancelToken;
 use super::clock::{Clock, SystemClock};
 use super::liveness::Pulse;
 use super::observer::Observer;
@@ -77,7 +77,7 @@ pub struct Server<A, S, C = SystemClock> {
     once: bool,
     limit: Option<RateLimit>,
     remember: Duration,
-    cancel: Cancel,
+    cancel: CancelToken,
     access: Access,
     clock: C,
 }
@@ -93,7 +93,7 @@ impl<A, S> Server<A, S> {
             once: false,
             limit: None,
             remember: Retry::default().patience,
-            cancel: Cancel::new(),
+            cancel: CancelToken::new(),
             access: Access::default(),
             clock: SystemClock::new(),
         }
@@ -186,9 +186,9 @@ impl<A, S, C> Server<A, S, C> {
     }
 
     /// Who may stop the server, and all of its sessions. Their senders are told that it goes away, and come again for as long
-    /// as they have patience; see [`Cancel::leave`].
+    /// as they have patience; see [`CancelToken::leave`].
     #[must_use]
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
+    pub fn cancel(mut self, cancel: CancelToken) -> Self {
         self.cancel = cancel;
         self
     }
@@ -275,7 +275,7 @@ where
                 Ok((stream, peer)) => {
                     let id = SessionId(next);
                     next += 1;
-                    let (cancel, pulse) = (Cancel::new(), Pulse::default());
+                    let (cancel, pulse) = (CancelToken::new(), Pulse::default());
                     shared.enter(id, &cancel, &pulse);
                     let observer = Late::new(id, peer, cancel.clone(), observe, self.clock.clone());
                     let mut transfer = Transfer::new(self.config.clone())

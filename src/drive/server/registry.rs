@@ -11,7 +11,7 @@ use std::time::Duration;
 use self::places::Places;
 use self::tidy::Leaving;
 use super::super::admit::Greeting;
-use super::super::cancel::Cancel;
+use super::super::cancel::CancelToken;
 use super::super::clock::{Clock, SystemClock};
 use super::super::liveness::{Heard, Pulse};
 use super::super::parked::{Ending, Parked};
@@ -61,7 +61,7 @@ struct Board<S: Store> {
 
 /// A session that has a thread.
 struct Active {
-    cancel: Cancel,
+    cancel: CancelToken,
     pulse: Pulse,
     /// The key of the sender whose transfer it serves.
     key: Option<PublicKey>,
@@ -169,7 +169,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
     }
 
     /// Takes in a connection, for which the oldest stranger has to go if there are too many.
-    pub(super) fn enter(&self, id: SessionId, cancel: &Cancel, pulse: &Pulse) {
+    pub(super) fn enter(&self, id: SessionId, cancel: &CancelToken, pulse: &Pulse) {
         let mut board = self.lock();
         let (cancel, pulse, waits) = (cancel.clone(), pulse.clone(), Waits::NotYet);
         board.active.insert(
@@ -220,7 +220,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
 
     /// Gives a session the place that it needs from now on, and lets go of what lost connections left; `false` if there is none
     /// for too long, or it is told to leave.
-    pub(super) fn seat(&self, id: SessionId, cancel: &Cancel) -> bool {
+    pub(super) fn seat(&self, id: SessionId, cancel: &CancelToken) -> bool {
         let start = self.clock.now();
         let mut board = self.lock();
         if board.places.is_seated(id) {
@@ -298,7 +298,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
     /// For a session that finds a file in use which an earlier attempt may have left. Lots let go of theirs, and so do
     /// commits that end, and sessions whose sender is gone, which they know once they have read what it left behind: that
     /// is waited for, once in a session.
-    pub(super) fn make_way(&self, id: SessionId, cancel: &Cancel, now: Duration) {
+    pub(super) fn make_way(&self, id: SessionId, cancel: &CancelToken, now: Duration) {
         let lots = self.lock().take_lots(|_| true);
         self.close_all(lots);
         let mut board = self.lock();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::id::SessionId;
 use crate::drive::admit::Greeting;
-use crate::drive::cancel::Cancel;
+use crate::drive::cancel::CancelToken;
 use crate::drive::clock::Clock;
 use crate::drive::host::{Hooks, Host, Stranger};
 use crate::drive::liveness::Pulse;
@@ -84,7 +84,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         store: &mut S,
         greeting: &Greeting,
         attempt: u32,
-        cancel: &Cancel,
+        cancel: &CancelToken,
     ) -> Result<Option<Parked<S>>, Stranger> {
         Ok(match self.shared.take_over(self.id, greeting, attempt, self.clock.now()) {
             Greeted::OfAnother => return Err(Stranger),
@@ -101,7 +101,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         })
     }
 
-    fn admits(&mut self, wait: Duration, cancel: &Cancel) -> bool {
+    fn admits(&mut self, wait: Duration, cancel: &CancelToken) -> bool {
         let admission = self.shared.admit(self.id, wait);
         if admission == Admission::Never {
             cancel.turn_away();
@@ -109,7 +109,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         admission == Admission::Yes
     }
 
-    fn seats(&mut self, cancel: &Cancel) -> bool {
+    fn seats(&mut self, cancel: &CancelToken) -> bool {
         self.shared.seat(self.id, cancel)
     }
 
@@ -117,7 +117,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         quiet >= QUIET && self.shared.yields(self.id)
     }
 
-    fn make_way(&mut self, tries: u32, cancel: &Cancel, clock: &dyn Clock) -> bool {
+    fn make_way(&mut self, tries: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool {
         // After that, who has the file is known to live, or is of another process.
         let is_first = tries == 0;
         if is_first {
@@ -142,7 +142,7 @@ pub(super) struct Observing<F> {
 pub(super) struct Late<'f, F, O, C> {
     id: SessionId,
     peer: Peer,
-    cancel: Cancel,
+    cancel: CancelToken,
     observing: &'f Mutex<Observing<F>>,
     clock: C,
     observer: Option<O>,
@@ -154,7 +154,7 @@ impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Late<'f, F, O, 
     pub(super) const fn new(
         id: SessionId,
         peer: Peer,
-        cancel: Cancel,
+        cancel: CancelToken,
         observing: &'f Mutex<Observing<F>>,
         clock: C,
     ) -> Self {

@@ -99,7 +99,7 @@ pub enum Step<'a> {
         /// Under which name.
         place: Place,
     },
-    /// Look what stands under the name of the offer, and call [`Receiver::handle_standing`](super::Receiver::handle_standing).
+    /// Look what stands under the name of the offer, and call [`Receiver::handle_stat`](super::Receiver::handle_stat).
     Look {
         /// The offer.
         offer: Offer,

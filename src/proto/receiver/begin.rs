@@ -3,11 +3,11 @@
 use super::phase::Phase;
 use super::requests::Task;
 use super::{ReceiveAction, Receiver};
-use crate::config::Existing;
-use crate::hash::Root;
+use crate::config::IfExists;
+use crate::hash::Hash;
 use crate::proto::wire::limits::BESIDE_MAX;
 use crate::proto::wire::message::Message;
-use crate::types::{EntryId, Event, Found, Kind, Outcome, Place, Refusal, Standing};
+use crate::types::{EntryId, Event, FileStat, Found, Kind, Outcome, Place, Refusal};
 
 impl Receiver {
     /// The store began an entry, or found something else under its name.
@@ -29,7 +29,7 @@ impl Receiver {
         }
         let kind = &incoming.offer.meta.kind;
         let (is_file, is_link) = (*kind == Kind::File, matches!(kind, Kind::Symlink(_)));
-        let is_first = !keeps_place && !was_replacing && incoming.offer.root.is_none();
+        let is_first = !keeps_place && !was_replacing && incoming.offer.hash.is_none();
         if place == Place::Replacing && is_file && is_first {
             return self.probed(entry, begun);
         }
@@ -78,7 +78,7 @@ impl Receiver {
     fn found_existing(&mut self, entry: EntryId, len: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let (size, claims) = (incoming.offer.meta.size, incoming.claim.is_some());
-        if let (Some(_), Some(size)) = (incoming.offer.root, size) {
+        if let (Some(_), Some(size)) = (incoming.offer.hash, size) {
             // The content is known from the offer.
             return match usize::try_from(size) {
                 Ok(size) if len == size as u64 => {
@@ -88,7 +88,7 @@ impl Receiver {
                 _ => self.differs(entry),
             };
         }
-        if self.config.existing == Existing::Replace {
+        if self.config.if_exists == IfExists::Replace {
             if std::mem::replace(&mut incoming.probed, true) {
                 incoming.phase = Phase::Replacing;
                 return incoming.hold(len);
@@ -121,14 +121,14 @@ impl Receiver {
             self.entries.let_wait(entry);
             self.commit_waiting();
         } else {
-            self.commit(entry, 0, Root::of(&[]), Outcome::Stored);
+            self.commit(entry, 0, Hash::of(&[]), Outcome::Stored);
         }
     }
 
     /// Nothing has the name of a file, and `left` bytes of an earlier attempt are there.
     fn found_room(&mut self, entry: EntryId, left: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        let Some((root, size)) = incoming.offer.root.zip(incoming.offer.meta.size) else {
+        let Some((root, size)) = incoming.offer.hash.zip(incoming.offer.meta.size) else {
             incoming.phase = Phase::Filling;
             return incoming.hold(left);
         };
@@ -161,7 +161,7 @@ impl Receiver {
     }
 
     /// What stands under the name of an entry that was offered by time.
-    pub(super) fn looked(&mut self, entry: EntryId, standing: Option<Standing>) {
+    pub(super) fn looked(&mut self, entry: EntryId, standing: Option<FileStat>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let offered = incoming.offer.meta.size.zip(incoming.offer.meta.modified);
         let found = standing.map(|standing| (standing.size, standing.modified));
@@ -179,12 +179,12 @@ impl Receiver {
     pub(super) fn compared(&mut self, entry: EntryId, read: Result<&[u8], Refusal>) {
         let Some(incoming) = self.entries.get(entry) else { return };
         let (root, len) = match read {
-            Ok(bytes) => (Root::of(bytes), bytes.len()),
+            Ok(bytes) => (Hash::of(bytes), bytes.len()),
             // What may not be read is another file, for all that is known.
             Err(Refusal::Denied) => return self.differs(entry),
             Err(reason) => return self.drop_entry(entry, reason),
         };
-        if incoming.offer.root == Some(root) && incoming.offer.meta.size == Some(len as u64) {
+        if incoming.offer.hash == Some(root) && incoming.offer.meta.size == Some(len as u64) {
             self.arrive(entry, len as u64);
             self.commit(entry, len as u64, root, Outcome::Held);
         } else {
@@ -209,12 +209,12 @@ impl Receiver {
             Place::Beside(number) => number.saturating_add(1),
             Place::Offered | Place::Replacing => 1,
         };
-        match self.config.existing {
-            Existing::Refuse => Err(Refusal::Exists),
-            Existing::Skip => Err(Refusal::Skipped),
-            Existing::Replace => Ok(Place::Replacing),
-            Existing::Rename if beside > BESIDE_MAX => Err(Refusal::Exists),
-            Existing::Rename => Ok(Place::Beside(beside)),
+        match self.config.if_exists {
+            IfExists::Refuse => Err(Refusal::Exists),
+            IfExists::Skip => Err(Refusal::Skipped),
+            IfExists::Replace => Ok(Place::Replacing),
+            IfExists::Rename if beside > BESIDE_MAX => Err(Refusal::Exists),
+            IfExists::Rename => Ok(Place::Beside(beside)),
         }
     }
 }

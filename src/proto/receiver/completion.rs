@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::incoming::{Incoming, Rival};
 use super::phase::Phase;
 use super::{ReceiveAction, Receiver, Which};
-use crate::config::Existing;
-use crate::hash::{BlockSize, Hashed, Root};
+use crate::config::IfExists;
+use crate::hash::{BlockSize, Hash, Hashed};
 use crate::proto::error::{Failure, Misuse};
 use crate::proto::wire::message::Message;
 use crate::types::{Commit, EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Ticket};
@@ -50,13 +50,13 @@ impl Receiver {
                 let name = if path == offered { Box::default() } else { path.as_bytes().into() };
                 let durability = self.config.durability;
                 self.totals.deliver(is_file, size, outcome);
-                let receipt = Receipt { path, size, root, durability, outcome };
+                let receipt = Receipt { path, size, hash: root, durability, outcome };
                 self.tell(Event::Delivered { entry, receipt });
                 Message::Receipt { entry, size, root, durability, outcome, name }
             }
             // It was found equal, and was changed before it could be vouched for.
             Err(Refusal::Exists)
-                if outcome == Outcome::Held && self.config.existing == Existing::Skip =>
+                if outcome == Outcome::Held && self.config.if_exists == IfExists::Skip =>
             {
                 self.refused(entry, Some(offered), Refusal::Skipped)
             }
@@ -199,7 +199,7 @@ impl Receiver {
         self.entries.get(entry)?.span(blocks)
     }
 
-    pub(super) fn commit(&mut self, entry: EntryId, size: u64, root: Root, outcome: Outcome) {
+    pub(super) fn commit(&mut self, entry: EntryId, size: u64, root: Hash, outcome: Outcome) {
         let phase = Phase::Committing { size, root, outcome };
         let was_incomplete = self.entries.complete(entry, phase);
         if let Some(commit) = self.start_commit(entry, size) {
@@ -221,7 +221,7 @@ impl Receiver {
     /// Commits folders before which nothing is incomplete.
     pub(super) fn commit_waiting(&mut self) {
         while let Some(folder) = self.entries.next_folder() {
-            self.commit(folder, 0, Root::of(&[]), Outcome::Stored);
+            self.commit(folder, 0, Hash::of(&[]), Outcome::Stored);
         }
     }
 

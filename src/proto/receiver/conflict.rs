@@ -13,8 +13,8 @@ use super::incoming::Rival;
 use super::phase::Phase;
 use super::requests::{Content, Outstanding, Reading};
 use super::{ReceiveAction, Receiver, Which};
-use crate::config::Existing;
-use crate::hash::{BlockTree, Root};
+use crate::config::IfExists;
+use crate::hash::{BlockTree, Hash};
 use crate::proto::error::{Failure, Misuse};
 use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
@@ -41,7 +41,7 @@ impl Receiver {
             self.commits.end(ticket);
             return self.state.map(drop);
         }
-        let existing = self.config.existing;
+        let existing = self.config.if_exists;
         let incoming = self.entries.get_mut(entry).filter(|incoming| incoming.rival.is_none());
         let incoming = incoming.ok_or(Misuse::NotAsked)?;
         let Phase::Committing { size, outcome, .. } = incoming.phase else {
@@ -55,7 +55,7 @@ impl Receiver {
             self.lose(entry, Refusal::Exists);
         } else if is_file && !is_beside && rival.is_none() {
             self.lose(entry, Refusal::KindClash);
-        } else if is_file && rival == Some(size) && existing != Existing::Replace {
+        } else if is_file && rival == Some(size) && existing != IfExists::Replace {
             incoming.rival = Some(Rival::Hashing(BlockTree::new()));
             self.entries.add_conflict(entry);
             if size == 0 {
@@ -179,7 +179,7 @@ impl Receiver {
     }
 
     /// The sender claims that this is the root of all of an entry, or that it cannot say.
-    pub(super) fn claimed(&mut self, entry: EntryId, root: Option<Root>) {
+    pub(super) fn claimed(&mut self, entry: EntryId, root: Option<Hash>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some(root) = root else { return self.existing_differs(entry) };
         incoming.claim = Some(root);

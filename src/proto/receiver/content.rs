@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::phase::Phase;
 use super::requests::Task;
 use super::{ReceiveAction, Receiver};
-use crate::config::Existing;
-use crate::hash::{BlockHash, Root};
+use crate::config::IfExists;
+use crate::hash::{BlockHash, Hash};
 use crate::proto::error::ProtocolError;
 use crate::proto::wire::limits::ZEROS_MAX;
 use crate::proto::wire::message::Name;
@@ -147,7 +147,7 @@ impl Receiver {
     pub(super) fn claim(
         &mut self,
         entry: EntryId,
-        root: Option<Root>,
+        root: Option<Hash>,
     ) -> Result<(), ProtocolError> {
         let incoming = self.entries.known(entry, Name::Claim)?;
         if !incoming.admit(Name::Claim)? {
@@ -165,7 +165,7 @@ impl Receiver {
         &mut self,
         entry: EntryId,
         size: u64,
-        root: Root,
+        root: Hash,
     ) -> Result<(), ProtocolError> {
         let kind = Name::End;
         let incoming = self.entries.known(entry, kind)?;
@@ -222,11 +222,11 @@ impl Receiver {
             return Some(Refusal::TooLarge { size, limit: limits.file_bytes });
         }
         // Longer than the file that has the name: a different one, without a look at its content.
-        match self.config.existing {
+        match self.config.if_exists {
             _ if incoming.occupied.is_none_or(|occupied| size <= occupied) => {}
-            Existing::Refuse => return Some(Refusal::Exists),
-            Existing::Skip => return Some(Refusal::Skipped),
-            Existing::Rename | Existing::Replace => {}
+            IfExists::Refuse => return Some(Refusal::Exists),
+            IfExists::Skip => return Some(Refusal::Skipped),
+            IfExists::Rename | IfExists::Replace => {}
         }
         let more = size.saturating_sub(incoming.counted);
         incoming.counted = incoming.counted.saturating_add(more);

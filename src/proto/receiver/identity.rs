@@ -1,12 +1,12 @@
 //! What tells that an entry which is offered again is the same.
 
-use crate::hash::{BlockSize, Root};
+use crate::hash::{BlockSize, Hash};
 use crate::proto::wire::message::{Message, WireOffer};
 use crate::types::{EntryId, Meta};
 
 /// The hash of all that must be the same in an entry that is offered again. It takes less memory than a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity(Root);
+pub(super) struct Identity(Hash);
 
 impl Identity {
     pub(super) fn of(meta: &Meta, block_size: BlockSize) -> Self {
@@ -27,6 +27,6 @@ impl Identity {
         };
         let mut bytes = Vec::new();
         Message::Offer(offer).encode(&mut bytes);
-        Self(Root::of(&bytes))
+        Self(Hash::of(&bytes))
     }
 }

@@ -10,7 +10,7 @@ use super::held::{Hold, Piece};
 use super::identity::Identity;
 use super::phase::{Admission, Phase};
 use super::runs::Runs;
-use crate::hash::{BlockTree, Hashed, Root};
+use crate::hash::{BlockTree, Hash, Hashed};
 use crate::types::{Kind, Offer, Place};
 
 /// An entry from its offer until its receipt, or the bad news, is said.
@@ -23,7 +23,7 @@ pub(super) struct Incoming {
     /// file.
     pub(super) tree: BlockTree,
     /// The root that the sender claims of all of it, where it was asked for that.
-    pub(super) claim: Option<Root>,
+    pub(super) claim: Option<Hash>,
     /// The sender was asked for that, on this connection.
     pub(super) asks: bool,
     /// The length of a file that has its name, where the size was not offered: what that means is decided when the name
@@ -38,7 +38,7 @@ pub(super) struct Incoming {
     /// Bytes that count against the limits, where the size was not offered.
     pub(super) counted: u64,
     /// What the sender said at the end.
-    pub(super) end: Option<(u64, Root)>,
+    pub(super) end: Option<(u64, Hash)>,
     /// A block came damaged since blocks were last asked for again.
     pub(super) damaged: bool,
     /// Blocks that were asked for again and have not come since.
@@ -178,13 +178,13 @@ impl Incoming {
         let is_file = self.offer.meta.kind == Kind::File;
         // Of others it is known that an earlier attempt, or the file that will be replaced, may hold most of it.
         let is_new = place == Place::Offered && self.place == Place::Offered;
-        let is_small = self.is_inline || self.offer.root.is_some();
+        let is_small = self.is_inline || self.offer.hash.is_some();
         if !is_file || self.phase != Phase::Opening || !(is_new || is_small) {
             return false;
         }
         if std::mem::take(&mut self.is_inline) {
             // The content that came with it travels again, as a block.
-            self.offer.root = None;
+            self.offer.hash = None;
         }
         self.place = place;
         self.phase = Phase::Wanted;
@@ -226,7 +226,7 @@ impl Incoming {
         if self.phase == Phase::Comparing {
             // What was hashed of the existing file still holds; what is offered now is asked for again.
             (self.claim, self.asks) = (None, false);
-            return self.offer.root.is_none();
+            return self.offer.hash.is_none();
         }
         if self.is_inline || self.hold.is_none() {
             return false;
@@ -264,7 +264,7 @@ impl Incoming {
 
     /// The size and the root that the file should have which has the name, and what is hashed of it; `None` unless it is
     /// to be hashed.
-    pub(super) fn existing(&mut self) -> Option<(u64, Root, &mut BlockTree)> {
+    pub(super) fn existing(&mut self) -> Option<(u64, Hash, &mut BlockTree)> {
         match (self.phase, &mut self.rival) {
             (Phase::Comparing, _) => Some((self.offer.meta.size?, self.claim?, &mut self.tree)),
             (Phase::Committing { size, root, .. }, Some(Rival::Hashing(tree))) => {
@@ -362,7 +362,7 @@ impl Incoming {
     }
 
     /// The sender says that all was sent.
-    pub(super) fn finish(&mut self, size: u64, root: Root) -> Result<(), ProtocolError> {
+    pub(super) fn finish(&mut self, size: u64, root: Hash) -> Result<(), ProtocolError> {
         let entry = self.offer.entry;
         let contradicts = Err(ProtocolError::SizeContradicts { entry, size });
         if self.end.is_some() || self.offer.meta.size.is_some_and(|offered| offered != size) {
@@ -384,7 +384,7 @@ impl Incoming {
     }
 
     /// Whether all blocks are there; then, the size, the root that the sender gave, and the root of what is there.
-    pub(super) fn is_whole(&self) -> Option<(u64, Root, Root)> {
+    pub(super) fn is_whole(&self) -> Option<(u64, Hash, Hash)> {
         let (size, root) = self.end?;
         Some((size, root, self.tree.root(self.offer.block_size.blocks(size))?))
     }

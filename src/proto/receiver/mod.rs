@@ -75,7 +75,7 @@ use super::connection::Connection;
 use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use crate::config::Config;
-use crate::types::{AbortCode, EntryId, Event, Refusal, Standing, Summary, Ticket, TransferId};
+use crate::types::{AbortCode, EntryId, Event, FileStat, Refusal, Summary, Ticket, TransferId};
 
 pub use self::action::{ReceiveAction, Step, Which};
 pub(super) use crate::types::Found;
@@ -149,7 +149,7 @@ impl Receiver {
         self.connection.prefer_roots();
     }
 
-    /// Says in the greeting that the store can [look](crate::store::Store::standing) at sizes and times, so that a sender
+    /// Says in the greeting that the store can [look](crate::store::Store::stat) at sizes and times, so that a sender
     /// that wants to may ask about these alone. It has an effect before the first turn only.
     pub fn compare_times(&mut self) {
         self.connection.compare_times();
@@ -258,7 +258,7 @@ impl Receiver {
     /// # Errors
     ///
     /// [`Misuse::NotAsked`] outside an answer to [`Step::Look`].
-    pub fn handle_standing(&mut self, standing: Option<Standing>) -> Result<(), Failure> {
+    pub fn handle_stat(&mut self, standing: Option<FileStat>) -> Result<(), Failure> {
         let Task::Look { entry } = self.answer(|task| matches!(task, Task::Look { .. }))? else {
             return Err(Misuse::NotAsked.into());
         };

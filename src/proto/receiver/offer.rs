@@ -5,7 +5,7 @@ use super::phase::Phase;
 use super::requests::Task;
 use super::resume::Known;
 use super::{ReceiveAction, Receiver};
-use crate::hash::Root;
+use crate::hash::Hash;
 use crate::proto::error::ProtocolError;
 use crate::proto::wire::message::{Name, WireOffer, meta_of};
 use crate::types::{Event, Kind, NameError, Offer, Place, Refusal, RelPath};
@@ -102,13 +102,13 @@ impl Receiver {
             },
         };
         let meta = meta_of(&wire, path);
-        let offer = Offer { entry, meta, block_size: wire.block_size, root: wire.root };
+        let offer = Offer { entry, meta, block_size: wire.block_size, hash: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
-        incoming.is_inline = wire.inline && wire.root == Some(Root::of(payload));
+        incoming.is_inline = wire.inline && wire.root == Some(Hash::of(payload));
         let is_damaged = wire.inline && !incoming.is_inline;
         if is_damaged {
             // The content came damaged: it travels again, as a block, and is begun with that.
-            incoming.offer.root = None;
+            incoming.offer.hash = None;
             incoming.phase = Phase::Wanted;
             incoming.hold(0);
         }

@@ -16,7 +16,7 @@
 //! A `Claim` has a place once, and only after it was asked for; an `End` of one that is `Wanted` only if it is empty, or is to be
 //! asked for again.
 
-use crate::hash::Root;
+use crate::hash::Hash;
 use crate::proto::wire::message::Name;
 use crate::types::Outcome;
 
@@ -41,7 +41,7 @@ pub(super) enum Phase {
     /// A folder, which waits for what was offered before it.
     Waiting,
     /// The store makes it durable and gives it its name.
-    Committing { size: u64, root: Root, outcome: Outcome },
+    Committing { size: u64, root: Hash, outcome: Outcome },
     /// There is bad news about it, to be said with the floor; until then the sender goes on about it.
     Dropped,
 }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn phase_admits_every_message_as_the_table_says() {
-        let (size, root, outcome) = (0, Root::of(&[]), Outcome::Stored);
+        let (size, root, outcome) = (0, Hash::of(&[]), Outcome::Stored);
         let phases = [
             Phase::Opening,
             Phase::Stale,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::requests::{Current, Task};
 use super::{Consumed, Receiver, State, Step};
-use crate::hash::{Hashed, Root};
+use crate::hash::{Hash, Hashed};
 use crate::proto::connection::Heard;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::wire::message::{Message, Name};
@@ -134,7 +134,7 @@ impl Receiver {
         let hash = |block: &Hashed| offer.block_size.hash(block.index, bytes);
         match block {
             Some(block) => hash(block).as_ref() == Some(block),
-            None => offer.root == Some(Root::of(bytes)),
+            None => offer.hash == Some(Hash::of(bytes)),
         }
     }
 }

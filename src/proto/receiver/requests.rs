@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::action::ReceiveAction;
-use crate::hash::{Hashed, Root};
+use crate::hash::{Hash, Hashed};
 use crate::proto::error::Misuse;
 use crate::proto::wire::frame::HEADER;
 use crate::proto::wire::message::{Message, Name};
@@ -107,7 +107,7 @@ pub(super) enum Task {
     /// Compare the file that has its name with what the sender claims.
     Claim {
         entry: EntryId,
-        root: Option<Root>,
+        root: Option<Hash>,
     },
 }
 

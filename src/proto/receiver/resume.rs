@@ -6,7 +6,7 @@ use super::incoming::Incoming;
 use super::outbox::Verdict;
 use super::phase::Phase;
 use super::{ReceiveAction, Receiver, State};
-use crate::hash::Root;
+use crate::hash::Hash;
 use crate::proto::error::{Failure, Misuse};
 use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::types::{EntryId, Event, Kind, Place, RelPath};
@@ -85,7 +85,7 @@ impl Receiver {
         let meta = &meta_of(wire, path);
         if let Some(verdict) = self.suspended.take_verdict(entry) {
             let is_counted = verdict.identity == Identity::of(meta, wire.block_size);
-            let other = |root: &Root| matches!(&verdict.message, Message::Receipt { root: held, .. } if held != root);
+            let other = |root: &Hash| matches!(&verdict.message, Message::Receipt { root: held, .. } if held != root);
             let said = verdict.message.name();
             let is_answer = said == Name::Refuse || (said == Name::Unchanged) == wire.by_time;
             if !is_counted || !is_answer || wire.root.as_ref().is_some_and(other) {
@@ -111,7 +111,7 @@ impl Receiver {
             }
             Phase::Comparing | Phase::Replacing | Phase::Filling | Phase::Wanted => {
                 let is_same = is_counted && !wire.inline && !wire.by_time;
-                let is_same = is_same && wire.root == incoming.offer.root;
+                let is_same = is_same && wire.root == incoming.offer.hash;
                 is_same && incoming.resume()
             }
             Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Waiting | Phase::Dropped => {

@@ -65,7 +65,7 @@ impl Sender {
                         RelPath::parse(name).map_err(|_| ProtocolError::Malformed { kind })?
                     }
                 };
-                self.receipt(entry, Receipt { path, size, root, durability, outcome })?;
+                self.receipt(entry, Receipt { path, size, hash: root, durability, outcome })?;
             }
             Message::Unchanged { entry } => {
                 self.entries.check_asked(entry, kind)?;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::error::Damage;
 use super::super::wire::limits::ZEROS_MAX;
 use super::super::wire::message::WireOffer;
-use crate::hash::{BlockHash, BlockSize, BlockTree, Hashed, Root};
+use crate::hash::{BlockHash, BlockSize, BlockTree, Hash, Hashed};
 use crate::types::{EntryId, Kind, Meta, Outcome, Receipt};
 
 /// An entry from its first offer until the receiver has settled it.
@@ -55,7 +55,7 @@ pub(super) struct Outgoing {
     /// The final size, once the end was seen.
     size: Option<u64>,
     /// The root, once all is hashed.
-    pub(super) root: Option<Root>,
+    pub(super) root: Option<Hash>,
     repairs: u32,
     /// Whether its root, and its end, were said on any connection.
     said: [bool; 2],
@@ -298,7 +298,7 @@ impl Outgoing {
     }
 
     /// Says the root of all, or that there is none to be had.
-    pub(super) fn claim(&mut self) -> Option<Root> {
+    pub(super) fn claim(&mut self) -> Option<Hash> {
         self.phase = Phase::Claimed;
         let root = self.tree.root(self.block_size.blocks(self.size?)).filter(|_| self.may_claim());
         self.root = root.or(self.root);
@@ -511,7 +511,7 @@ impl Outgoing {
     }
 
     /// Closes the entry after its last block: its size and root.
-    pub(super) fn end(&mut self) -> Option<(u64, Root)> {
+    pub(super) fn end(&mut self) -> Option<(u64, Hash)> {
         let size = self.size?;
         let root = self.tree.root(self.block_size.blocks(size))?;
         self.phase = Phase::Ended;
@@ -521,7 +521,7 @@ impl Outgoing {
 
     /// Whether a receipt speaks of what was sent, all of it.
     pub(super) fn vouches(&self, receipt: &Receipt) -> bool {
-        let known = self.root == Some(receipt.root) && self.size == Some(receipt.size);
+        let known = self.root == Some(receipt.hash) && self.size == Some(receipt.size);
         known
             && match self.phase {
                 // On a new connection a receipt may come that was lost with the old one.

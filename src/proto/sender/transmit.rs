@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::outgoing::{Carries, Phase, Run, Said, Step, Trust, Verdict};
 use super::requests::Asked;
 use super::{SendAction, Sender, State};
-use crate::config::Unchanged;
-use crate::hash::Root;
+use crate::config::Compare;
+use crate::hash::Hash;
 use crate::proto::error::{Failure, Misuse, ProtocolError};
 use crate::proto::wire::frame::{CHECK, HEADER};
 use crate::proto::wire::message::{Message, Name};
@@ -97,13 +97,13 @@ impl Sender {
         let Some((entry, outgoing)) = self.entries.next_queued() else {
             return Ok(Some(self.requests.ask(Asked::NextEntry)));
         };
-        let asks = self.config.unchanged == Unchanged::ByTime
+        let asks = self.config.compare == Compare::SizeAndTime
             && self.connection.peer_compares_times()
             && outgoing.may_ask();
         if outgoing.meta.kind == Kind::File && outgoing.is_inline() && !asks {
             let len = usize::try_from(outgoing.meta.size.unwrap_or(0)).unwrap_or(usize::MAX);
             // The head is as long as the offer with its root, which is known only once the content is read.
-            outgoing.root = Some(Root::from_bytes([0; 32]));
+            outgoing.root = Some(Hash::from_bytes([0; 32]));
             let mut control = Vec::new();
             Message::Offer(outgoing.offer(entry, Carries::Content)).encode(&mut control);
             let head = control.len().saturating_add(HEADER + CHECK);
@@ -115,7 +115,7 @@ impl Sender {
         let is_file = outgoing.meta.kind == Kind::File;
         outgoing.phase = if is_file { Phase::Offered } else { Phase::Ended };
         if !is_file {
-            outgoing.root = Some(Root::of(&[]));
+            outgoing.root = Some(Hash::of(&[]));
         }
         let offer = outgoing.offer(entry, carries);
         self.entries.offer(entry, is_file && !asks);
@@ -236,7 +236,7 @@ impl Sender {
             self.withdraw(request.entry, Withdrawal::Changed);
             return Ok(0);
         }
-        outgoing.root = Some(Root::of(payload));
+        outgoing.root = Some(Hash::of(payload));
         outgoing.trust = Trust::Over;
         if self.roots.is_worth_asking() && !payload.is_empty() {
             outgoing.phase = Phase::Offered;

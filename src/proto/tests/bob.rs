@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::proto::Failure;
 use crate::types::{
-    Commit, EntryId, Event, Found, Kind, Meta, Offer, Place, Refusal, RelPath, Standing,
+    Commit, EntryId, Event, FileStat, Found, Kind, Meta, Offer, Place, Refusal, RelPath,
     StoreOperation, Summary, Ticket, Timestamp,
 };
 
@@ -72,9 +72,9 @@ pub(super) enum Ended {
 }
 
 impl Bob {
-    pub(super) fn standing(&self, path: &RelPath) -> Option<Standing> {
+    pub(super) fn stat(&self, path: &RelPath) -> Option<FileStat> {
         let size = u64::try_from(self.visible.get(path)?.len()).unwrap();
-        Some(Standing::new(size, *self.times.get(path)?))
+        Some(FileStat::new(size, *self.times.get(path)?))
     }
 
     pub(super) fn begin(&mut self, offer: &Offer, place: Place) -> Result<Found, Refusal> {

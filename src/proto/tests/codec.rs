@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::long;
 use super::rogue::wire;
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::wire::message::{Hello, Message, Name, Reason, WireOffer};
 use crate::types::{
     AbortCode, Activity, Durability, EntryId, Kind, Outcome, Refusal, StoreOperation, Timestamp,
@@ -57,8 +57,8 @@ fn ranges() -> impl Strategy<Value = Vec<std::ops::Range<u64>>> {
     })
 }
 
-fn root() -> impl Strategy<Value = Root> {
-    any::<[u8; 32]>().prop_map(Root::from_bytes)
+fn root() -> impl Strategy<Value = Hash> {
+    any::<[u8; 32]>().prop_map(Hash::from_bytes)
 }
 
 fn hash() -> impl Strategy<Value = BlockHash> {

@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::parked::messages;
 use super::rogue::{Rogue, inline, wire};
-use crate::config::{Config, Existing};
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::config::{Config, IfExists};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::types::{Activity, EntryId, Event, Meta, Outcome};
 
 const KIB: usize = 1024;
 const ZERO: EntryId = EntryId::new(0);
-const POLICIES: [Existing; 4] =
-    [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+const POLICIES: [IfExists; 4] =
+    [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
 fn config() -> Config {
     Config::default().block_size(BlockSize::MIN)
@@ -36,7 +36,7 @@ enum Guess {
 
 /// All that a sender hears and meets that offers this, and then guesses.
 fn heard(
-    existing: Existing,
+    existing: IfExists,
     stands: &[u8],
     offer: &(WireOffer, Vec<u8>),
     guess: Guess,
@@ -44,13 +44,13 @@ fn heard(
 ) -> String {
     let mut bob = Bob::default();
     bob.visible.insert(path("a"), stands.to_vec());
-    let mut rogue = Rogue::sender(&config().existing(existing), bob).greeted();
+    let mut rogue = Rogue::sender(&config().if_exists(existing), bob).greeted();
     rogue.say_with(&Message::Offer(offer.0.clone()), &offer.1);
     let mut heard = vec![rogue.turn()];
     let (entry, blocks) = (ZERO, 0..1);
     match guess {
         Guess::Nothing => {}
-        Guess::Claim => rogue.say(&Message::Claim { entry, root: Some(Root::of(b"?")) }),
+        Guess::Claim => rogue.say(&Message::Claim { entry, root: Some(Hash::of(b"?")) }),
         Guess::NoClaim => rogue.say(&Message::Claim { entry, root: None }),
         Guess::Same => rogue.say(&Message::Same { entry, blocks }),
         Guess::Zeros => rogue.say(&Message::Zeros { entry, blocks }),
@@ -64,7 +64,7 @@ fn heard(
                     heard.push(rogue.turn());
                 }
             }
-            let (size, root) = (guessed.len() as u64, Root::of(guessed));
+            let (size, root) = (guessed.len() as u64, Hash::of(guessed));
             rogue.say(&Message::End { entry, size, root });
         }
         Guess::Withdraw => {
@@ -97,7 +97,7 @@ fn content_of_a_file_that_may_not_be_replaced_is_told_by_nothing_but_its_whole_h
         Guess::Withdraw,
     ];
     let mut sessions = 0;
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename] {
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename] {
         for len in [1, 700, 1024, 2048, 3000, 9000] {
             // One of which all but the last byte is guessed, and one of which nothing is.
             let (near, far) = (content(1, len), content(2, len));
@@ -135,7 +135,7 @@ fn content_of_a_file_that_may_not_be_replaced_is_told_by_nothing_but_its_whole_h
     let mut rogue = Rogue::sender(&config(), bob).greeted();
     rogue.say(&Message::Offer(wire(0, b"a", Some(3000))));
     rogue.turn();
-    rogue.say(&Message::Claim { entry: ZERO, root: Some(Root::of(&bytes)) });
+    rogue.say(&Message::Claim { entry: ZERO, root: Some(Hash::of(&bytes)) });
     assert!(matches!(rogue.turn()[0], Message::Receipt { outcome: Outcome::Held, .. }));
 }
 
@@ -148,7 +148,7 @@ enum Way {
     SizedWindowed(u64),
 }
 
-fn pair(existing: Existing, way: Way, bytes: &[u8]) -> Pair {
+fn pair(existing: IfExists, way: Way, bytes: &[u8]) -> Pair {
     let size = matches!(way, Way::Sized | Way::SizedWindowed(_)).then_some(bytes.len() as u64);
     let window = match way {
         Way::Sized | Way::Stream => None,
@@ -156,7 +156,7 @@ fn pair(existing: Existing, way: Way, bytes: &[u8]) -> Pair {
     };
     let files = vec![(Meta::file(path("a"), size), bytes.to_vec())];
     let alice = Alice { files, window, ..Alice::default() };
-    let config = config().existing(existing);
+    let config = config().if_exists(existing);
     Pair::with(&config, &config, alice, Bob::default())
 }
 
@@ -216,21 +216,21 @@ fn comparison_of_whatever_with_whatever_ends_with_one_end_under_every_policy() {
                     let is_equal = is_equal && (!is_read_once || stands.is_none());
                     let expected = match existing {
                         _ if is_equal => (1, 0, 0),
-                        Existing::Refuse => (0, 1, 0),
-                        Existing::Skip => (0, 0, 1),
-                        Existing::Rename | Existing::Replace => (1, 0, 0),
+                        IfExists::Refuse => (0, 1, 0),
+                        IfExists::Skip => (0, 0, 1),
+                        IfExists::Rename | IfExists::Replace => (1, 0, 0),
                     };
                     assert_eq!(sum, expected, "{case}");
                     let visible = &pair.bob.visible;
                     let beside = visible.get(&path("a-1"));
                     match (existing, stands) {
-                        (Existing::Replace, _) | (_, None) => {
+                        (IfExists::Replace, _) | (_, None) => {
                             assert!(visible[&path("a")] == bytes, "{case}");
                             assert_eq!(beside, None, "{case}");
                         }
                         (_, Some(stands)) => {
                             assert!(visible[&path("a")] == stands, "{case}");
-                            let is_beside = existing == Existing::Rename && !is_equal;
+                            let is_beside = existing == IfExists::Rename && !is_equal;
                             assert_eq!(beside, is_beside.then_some(&bytes), "{case}");
                         }
                     }
@@ -243,7 +243,7 @@ fn comparison_of_whatever_with_whatever_ends_with_one_end_under_every_policy() {
 
 #[test]
 fn stream_that_is_longer_than_what_has_its_name_is_refused_when_that_is_seen() {
-    for (existing, counts) in [(Existing::Refuse, (1, 0)), (Existing::Skip, (0, 1))] {
+    for (existing, counts) in [(IfExists::Refuse, (1, 0)), (IfExists::Skip, (0, 1))] {
         let mut pair = pair(existing, Way::Windowed(4096), &content(1, 100 * KIB));
         pair.bob.visible.insert(path("a"), content(1, 3 * KIB));
         let summary = pair.run_well();
@@ -256,7 +256,7 @@ fn stream_that_is_longer_than_what_has_its_name_is_refused_when_that_is_seen() {
 #[test]
 fn entry_that_stands_beside_is_found_by_one_claim() {
     let bytes = content(1, 5000);
-    let mut pair = pair(Existing::Rename, Way::Sized, &bytes);
+    let mut pair = pair(IfExists::Rename, Way::Sized, &bytes);
     for (name, stands) in [("a", content(2, 5000)), ("a-1", content(3, 4999)), ("a-2", bytes)] {
         pair.bob.visible.insert(path(name), stands);
     }
@@ -274,12 +274,12 @@ fn entry_that_stands_beside_is_found_by_one_claim() {
 #[test]
 fn comparison_that_is_cut_goes_on_without_reading_anything_twice() {
     let bytes = content(1, 20 * KIB);
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename] {
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename] {
         for stands in [["same", ""], ["other", ""], ["other", "same"], ["other", "other"]] {
             for (sent, read) in
                 (0..=20).map(|sent| (sent, 0)).chain((1..=40).map(|read| (20, read)))
             {
-                let config = config().existing(existing);
+                let config = config().if_exists(existing);
                 let mut pair = pair(existing, Way::Sized, &bytes);
                 for (name, what) in ["a", "a-1"].into_iter().zip(stands) {
                     let mut stands = bytes.clone();
@@ -299,9 +299,9 @@ fn comparison_that_is_cut_goes_on_without_reading_anything_twice() {
                 }
                 pair.reconnect_parked(&config, 2);
                 let summary = pair.run_well();
-                let is_same = stands[0] == "same" || existing == Existing::Rename;
+                let is_same = stands[0] == "same" || existing == IfExists::Rename;
                 assert_eq!(summary.delivered, u64::from(is_same), "{case}");
-                let travels = existing == Existing::Rename && !stands.contains(&"same");
+                let travels = existing == IfExists::Rename && !stands.contains(&"same");
                 assert_eq!(summary.sent, if travels { bytes.len() as u64 } else { 0 }, "{case}");
                 let mut seen = BTreeSet::new();
                 for read in &pair.bob.reads {
@@ -320,7 +320,7 @@ fn comparison_that_takes_hours_at_either_side_is_borne() {
     let bytes = content(1, 200 * KIB);
     for (at_sender, at_receiver) in [(10, 0), (0, 10), (10, 10)] {
         for stands in ["a", "late"] {
-            let mut pair = pair(Existing::Refuse, Way::Sized, &bytes);
+            let mut pair = pair(IfExists::Refuse, Way::Sized, &bytes);
             if stands == "a" {
                 pair.bob.visible.insert(path("a"), bytes.clone());
             } else {

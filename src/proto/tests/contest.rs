@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::pair::{Bob, Ended, Pair, content, path};
 use super::rogue::{Rogue, wire};
-use crate::config::{Config, Existing, Limits};
-use crate::hash::{BlockSize, Root};
+use crate::config::{Config, IfExists, Limits};
+use crate::hash::{BlockSize, Hash};
 use crate::proto::Failure;
 use crate::proto::error::Misuse;
 use crate::proto::wire::message::Message;
 use crate::types::{AbortCode, Activity, EntryId, Event, Outcome, Place, Refusal, Ticket};
 
-const POLICIES: [Existing; 4] =
-    [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+const POLICIES: [IfExists; 4] =
+    [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
 /// How the content of a file comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,8 +28,8 @@ fn config() -> Config {
     Config::default().block_size(BlockSize::MIN)
 }
 
-fn pair(existing: Existing, way: Way, bytes: &[u8]) -> Pair {
-    let mut pair = Pair::new(&config().existing(existing), &[("a", bytes.to_vec())]);
+fn pair(existing: IfExists, way: Way, bytes: &[u8]) -> Pair {
+    let mut pair = Pair::new(&config().if_exists(existing), &[("a", bytes.to_vec())]);
     match way {
         Way::Offered => {}
         Way::Unsized => pair = pair.unsized_files(None),
@@ -100,7 +100,7 @@ fn name_that_equal_content_has_by_then_is_a_success_under_each_policy() {
             assert_eq!((summary.delivered, summary.refused, summary.skipped), (1, 0, 0), "{case}");
             assert_eq!(pair.bob.visible, stands(&[("a", &bytes)]), "{case}");
             // Where it is replaced, it need not be read.
-            let replaces = existing == Existing::Replace;
+            let replaces = existing == IfExists::Replace;
             let outcome = if replaces { Outcome::Stored } else { Outcome::Held };
             for events in [&pair.alice.events, &pair.bob.events] {
                 assert_eq!(outcomes(events), [outcome], "{case}");
@@ -122,10 +122,10 @@ fn name_that_other_content_has_by_then_is_dealt_with_by_the_policy() {
                 let summary = pair.run_well();
                 let case = format!("{existing:?} {way:?} {} {}", bytes.len(), other.len());
                 let (counts, reasons, files): (_, &[_], &[(&str, &[u8])]) = match existing {
-                    Existing::Refuse => ((0, 1, 0), &[Refusal::Exists], &[("a", &other)]),
-                    Existing::Skip => ((0, 0, 1), &[Refusal::Skipped], &[("a", &other)]),
-                    Existing::Rename => ((1, 0, 0), &[], &[("a", &other), ("a-1", &bytes)]),
-                    Existing::Replace => ((1, 0, 0), &[], &[("a", &bytes)]),
+                    IfExists::Refuse => ((0, 1, 0), &[Refusal::Exists], &[("a", &other)]),
+                    IfExists::Skip => ((0, 0, 1), &[Refusal::Skipped], &[("a", &other)]),
+                    IfExists::Rename => ((1, 0, 0), &[], &[("a", &other), ("a-1", &bytes)]),
+                    IfExists::Replace => ((1, 0, 0), &[], &[("a", &bytes)]),
                 };
                 let found = (summary.delivered, summary.refused, summary.skipped);
                 assert_eq!(found, counts, "{case}");
@@ -152,11 +152,11 @@ fn name_that_is_taken_before_the_content_of_an_offer_by_root_comes_is_settled_in
             pair.bob.arrivals.extend([None, Some(rival.clone())]);
             let summary = pair.run_well();
             let case = format!("{existing:?} {is_same}");
-            let delivered = is_same || matches!(existing, Existing::Rename | Existing::Replace);
+            let delivered = is_same || matches!(existing, IfExists::Rename | IfExists::Replace);
             assert_eq!(summary.delivered, u64::from(delivered), "{case}");
             let files: &[(&str, &[u8])] = match existing {
-                Existing::Rename if !is_same => &[("a", rival), ("a-1", &bytes)],
-                Existing::Replace => &[("a", &bytes)],
+                IfExists::Rename if !is_same => &[("a", rival), ("a-1", &bytes)],
+                IfExists::Replace => &[("a", &bytes)],
                 _ => &[("a", rival)],
             };
             assert_eq!(pair.bob.visible, stands(files), "{case}");
@@ -168,7 +168,7 @@ fn name_that_is_taken_before_the_content_of_an_offer_by_root_comes_is_settled_in
 #[test]
 fn name_that_becomes_free_again_is_taken() {
     let bytes = content(1, 5000);
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename] {
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename] {
         let mut pair = pair(existing, Way::Offered, &bytes);
         // Another one has it, which is gone when it is to be vouched for.
         pair.bob.others.extend([Some(bytes.clone()), None]);
@@ -184,7 +184,7 @@ fn name_that_is_lost_twice_in_a_row_is_dealt_with_by_what_stands_then() {
     let bytes = content(1, 5000);
     let other = content(2, 5000);
     // The same at first, and something else when it is to be vouched for.
-    let mut refused = pair(Existing::Refuse, Way::Offered, &bytes);
+    let mut refused = pair(IfExists::Refuse, Way::Offered, &bytes);
     refused.bob.others.extend([Some(bytes.clone()), Some(other.clone())]);
     refused.run_well();
     assert_eq!(refusals(&refused.alice.events), [Refusal::Exists]);
@@ -195,7 +195,7 @@ fn name_that_is_lost_twice_in_a_row_is_dealt_with_by_what_stands_then() {
         ([&other, &other], &[("a", &other), ("a-1", &other), ("a-2", &bytes)][..]),
         ([&other, &bytes], &[("a", &other), ("a-1", &bytes)][..]),
     ] {
-        let mut renamed = pair(Existing::Rename, Way::Offered, &bytes);
+        let mut renamed = pair(IfExists::Rename, Way::Offered, &bytes);
         renamed.bob.others.extend(rivals.map(|rival| Some(rival.clone())));
         renamed.run_well();
         let files: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
@@ -213,14 +213,14 @@ fn file_that_was_found_equal_and_changed_before_its_receipt_is_left_as_it_is() {
             let other = [bytes.as_slice(), b"longer"].concat();
             let mut pair = pair(existing, way, &bytes);
             pair.bob.visible.insert(path("a"), bytes.clone());
-            if way == Way::Unsized && existing != Existing::Replace {
+            if way == Way::Unsized && existing != IfExists::Replace {
                 // It is not looked at before its content is there.
                 continue;
             }
             pair.bob.changed = Some(other.clone());
             let summary = pair.run_well();
             let case = format!("{existing:?} {way:?} {}", bytes.len());
-            let is_skip = existing == Existing::Skip;
+            let is_skip = existing == IfExists::Skip;
             let reason = if is_skip { Refusal::Skipped } else { Refusal::Exists };
             for events in [&pair.alice.events, &pair.bob.events] {
                 assert_eq!(refusals(events), [reason], "{case}");
@@ -231,9 +231,9 @@ fn file_that_was_found_equal_and_changed_before_its_receipt_is_left_as_it_is() {
             assert_eq!(pair.bob.visible, stands(&[("a", &other)]), "{case}");
             assert_clean(&pair, &case);
             // The next transfer decides by what stands then.
-            pair.restart(&config().existing(existing));
+            pair.restart(&config().if_exists(existing));
             let summary = pair.run_well();
-            let is_put = matches!(existing, Existing::Rename | Existing::Replace);
+            let is_put = matches!(existing, IfExists::Rename | IfExists::Replace);
             assert_eq!(summary.delivered, u64::from(is_put), "{case}");
         }
     }
@@ -242,7 +242,7 @@ fn file_that_was_found_equal_and_changed_before_its_receipt_is_left_as_it_is() {
 #[test]
 fn name_that_comes_and_goes_for_ever_is_a_refusal_in_the_end() {
     let bytes = content(1, 1000);
-    let mut pair = pair(Existing::Skip, Way::Offered, &bytes);
+    let mut pair = pair(IfExists::Skip, Way::Offered, &bytes);
     for _ in 0..1000 {
         pair.bob.others.extend([Some(bytes.clone()), None]);
     }
@@ -255,7 +255,7 @@ fn name_that_comes_and_goes_for_ever_is_a_refusal_in_the_end() {
 #[test]
 fn rival_that_takes_long_to_hash_is_waited_for_under_heartbeats() {
     let bytes = content(1, 60 * 1024);
-    for existing in [Existing::Refuse, Existing::Rename] {
+    for existing in [IfExists::Refuse, IfExists::Rename] {
         let mut pair = pair(existing, Way::Offered, &bytes);
         pair.bob.others.push_back(Some(bytes.clone()));
         // Four times as long as silence may last.
@@ -281,10 +281,10 @@ fn comparison_that_is_cut_off_is_taken_up_by_the_next_attempt() {
     let bytes = content(1, 20 * 1024);
     for existing in POLICIES {
         for reads in [0, 1, 7, 20] {
-            let config = config().existing(existing);
+            let config = config().if_exists(existing);
             let mut pair = pair(existing, Way::Offered, &bytes);
             pair.bob.others.push_back(Some(bytes.clone()));
-            if existing != Existing::Replace {
+            if existing != IfExists::Replace {
                 run_into_the_comparison(&mut pair, reads);
             }
             pair.restart(&config);
@@ -304,7 +304,7 @@ fn name_that_is_taken_about_a_lost_connection_is_decided_on_the_next() {
             .into_iter()
             .flat_map(move |other| [false, true].map(|is_late| (existing, other.clone(), is_late)))
     }) {
-        let config = config().existing(existing);
+        let config = config().if_exists(existing);
         let new = || {
             let mut pair = pair(existing, Way::Offered, &bytes);
             pair.bob.others.push_back(Some(other.clone()));
@@ -336,10 +336,10 @@ fn name_that_is_taken_about_a_lost_connection_is_decided_on_the_next() {
             let sum = (summary.delivered, summary.refused, summary.skipped);
             let (expected, visible) = match existing {
                 _ if other == bytes => ((1, 0, 0), stands(&[("a", &bytes)])),
-                Existing::Refuse => ((0, 1, 0), stands(&[("a", &other)])),
-                Existing::Skip => ((0, 0, 1), stands(&[("a", &other)])),
-                Existing::Rename => ((1, 0, 0), stands(&[("a", &other), ("a-1", &bytes)])),
-                Existing::Replace => ((1, 0, 0), stands(&[("a", &bytes)])),
+                IfExists::Refuse => ((0, 1, 0), stands(&[("a", &other)])),
+                IfExists::Skip => ((0, 0, 1), stands(&[("a", &other)])),
+                IfExists::Rename => ((1, 0, 0), stands(&[("a", &other), ("a-1", &bytes)])),
+                IfExists::Replace => ((1, 0, 0), stands(&[("a", &bytes)])),
             };
             assert_eq!((sum, &pair.bob.visible), (expected, &visible), "{case}");
             assert_eq!(pair.bob.written, 3000, "{case}");
@@ -351,7 +351,7 @@ fn name_that_is_taken_about_a_lost_connection_is_decided_on_the_next() {
 #[test]
 fn comparison_that_is_cancelled_leaves_both_files() {
     let bytes = content(1, 20 * 1024);
-    let mut pair = pair(Existing::Refuse, Way::Offered, &bytes);
+    let mut pair = pair(IfExists::Refuse, Way::Offered, &bytes);
     pair.bob.others.push_back(Some(bytes.clone()));
     run_into_the_comparison(&mut pair, 3);
     pair.receiver.end(pair.now, AbortCode::Cancelled);
@@ -418,7 +418,7 @@ fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
                 let hash = BlockSize::MIN.hash(index, bytes).unwrap().hash;
                 rogue.say_with(&Message::Block { entry, index, hash }, bytes);
             }
-            rogue.say(&Message::End { entry, size: 2048, root: Root::of(&bytes) });
+            rogue.say(&Message::End { entry, size: 2048, root: Hash::of(&bytes) });
         }
     }
     while receipts < FILES as usize {
@@ -434,7 +434,7 @@ fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
 #[test]
 fn tickets_of_others_and_tickets_that_come_twice_change_nothing_while_a_name_is_contested() {
     let bytes = content(1, 5000);
-    let mut pair = pair(Existing::Refuse, Way::Offered, &bytes);
+    let mut pair = pair(IfExists::Refuse, Way::Offered, &bytes);
     let anothers = Ticket::new([9; 16], 0);
     let misplaced = |pair: &mut Pair, ticket| {
         assert_eq!(pair.receiver.committing(ticket), None);
@@ -486,9 +486,9 @@ fn name_that_something_has_which_is_no_file_is_a_clash_under_each_policy() {
             pair.run_well();
             let expected = match (what, existing) {
                 ("folder", _) => Some(Refusal::KindClash),
-                (_, Existing::Refuse) => Some(Refusal::Exists),
-                (_, Existing::Skip) => Some(Refusal::Skipped),
-                (_, Existing::Rename | Existing::Replace) => None,
+                (_, IfExists::Refuse) => Some(Refusal::Exists),
+                (_, IfExists::Skip) => Some(Refusal::Skipped),
+                (_, IfExists::Rename | IfExists::Replace) => None,
             };
             let case = format!("{existing:?} {what}");
             assert_eq!(refusals(&pair.alice.events), Vec::from_iter(expected), "{case}");

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::pair::{Pair, content, path};
-use crate::config::{Config, Existing};
+use crate::config::{Config, IfExists};
 use crate::hash::BlockSize;
 use crate::types::{Activity, Event};
 
 const BLOCKS: usize = 700;
 
 fn config() -> Config {
-    Config::default().block_size(BlockSize::MIN).existing(Existing::Replace)
+    Config::default().block_size(BlockSize::MIN).if_exists(IfExists::Replace)
 }
 
 /// A file of which all but these blocks are as they stand there, and in which each copy takes so many seconds.

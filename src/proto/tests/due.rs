@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Existing};
+use crate::config::{Config, IfExists};
 use crate::drive::Files;
 use crate::hash::BlockSize;
 use crate::proto::wire::message::Message;
@@ -17,7 +17,7 @@ use super::rogue::{Rogue, inline};
 const NOW: Duration = Duration::ZERO;
 
 fn config() -> Config {
-    Config::default().block_size(BlockSize::at_most(4096)).existing(Existing::Replace)
+    Config::default().block_size(BlockSize::at_most(4096)).if_exists(IfExists::Replace)
 }
 
 /// Four blocks of its own each.

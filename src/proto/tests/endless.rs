@@ -5,15 +5,15 @@ use std::time::Duration;
 use super::long;
 use super::pair::{Alice, Bob, content, path};
 use super::rogue::{Rogue, inline, wire};
-use crate::config::{Config, Existing};
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::config::{Config, IfExists};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::wire::message::{Message, Reason};
 use crate::types::{Activity, EntryId, Meta};
 
 const BLOCKS: u64 = 5;
 
 fn config() -> Config {
-    Config::default().block_size(BlockSize::MIN).existing(Existing::Replace)
+    Config::default().block_size(BlockSize::MIN).if_exists(IfExists::Replace)
 }
 
 struct Choices(u64);
@@ -59,7 +59,7 @@ fn say_nothing_new(rogue: &mut Rogue, choices: &mut Choices, is_due: bool, break
         5 => rogue.say(&Message::Zeros { entry, blocks }),
         6 => rogue.say(&Message::Same { entry, blocks }),
         7 => rogue.say(&Message::Offer(wire(entry.get(), b"f0", None))),
-        _ => rogue.say(&Message::End { entry, size: 0, root: Root::of(&[]) }),
+        _ => rogue.say(&Message::End { entry, size: 0, root: Hash::of(&[]) }),
     }
 }
 

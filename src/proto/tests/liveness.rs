@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, inline, wire};
-use crate::config::{Config, Existing, Limits, Turn};
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::config::{Config, IfExists, Limits, Turn};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::wire::message::{Message, Name, Reason};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::{EntryId, Event, Meta, Refusal};
@@ -55,26 +55,26 @@ fn stream_with_a_window_goes_on_after_a_reconnect_without_reading_what_was_relea
 
 #[test]
 fn stream_with_a_window_is_compared_with_a_file_that_is_there() {
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
         for len in [3 * KIB, 40 * KIB] {
             for (name, old) in [
                 ("equal", content(1, len)),
                 ("longer", [content(1, len), content(2, 5000)].concat()),
                 ("other at its end", [content(1, len - 1), vec![0]].concat()),
             ] {
-                let config = config().existing(existing);
+                let config = config().if_exists(existing);
                 let mut pair = Pair::new(&config, &[("a", content(1, len))]);
                 pair = pair.unsized_files(Some(8 * KIB as u64));
                 pair.bob.visible.insert(path("a"), old.clone());
                 let summary = pair.run_well();
                 let case = format!("{existing:?} {name} {len}");
                 assert_eq!(summary.withdrawn, 0, "{case}");
-                if existing == Existing::Replace {
+                if existing == IfExists::Replace {
                     assert!(pair.bob.visible[&path("a")] == content(1, len), "{case}");
                 } else {
                     assert!(pair.bob.visible[&path("a")] == old, "{case}");
                 }
-                if existing == Existing::Rename && summary.held == 0 {
+                if existing == IfExists::Rename && summary.held == 0 {
                     assert!(pair.bob.visible[&path("a-1")] == content(1, len), "{case}");
                 }
             }
@@ -154,7 +154,7 @@ fn receiver_keeps_its_turn_within_what_the_sender_listens_to() {
 fn replaced_file_does_not_take_old_blocks_for_those_of_a_partial() {
     // Each piece of what is held has one block.
     let config =
-        config().existing(Existing::Replace).turn(Turn::default().max_time(Duration::ZERO));
+        config().if_exists(IfExists::Replace).turn(Turn::default().max_time(Duration::ZERO));
     let new = content(1, 10 * KIB);
     let mut pair = Pair::new(&config, &[("a", new.clone())]);
     pair.bob.visible.insert(path("a"), content(2, 10 * KIB));
@@ -226,7 +226,7 @@ fn receipts_that_are_not_said_yet_count_as_pending() {
 #[test]
 fn replacing_that_was_cut_goes_on_with_what_arrived() {
     let turn = Turn::default().initial_bytes(5000).max_bytes(5000);
-    let config = config().existing(Existing::Replace).turn(turn);
+    let config = config().if_exists(IfExists::Replace).turn(turn);
     for window in [None, Some(8 * KIB as u64)] {
         for old in [content(2, 40 * KIB), content(2, 100), content(1, 20 * KIB)] {
             let mut pair = Pair::new(&config, &[("a", content(1, 40 * KIB))]);
@@ -316,7 +316,7 @@ fn receipt_is_not_given_for_a_root_that_is_not_the_content_s() {
         } else {
             rogue.say(&Message::Zeros { entry, blocks: 0..1 });
         }
-        let end = Message::End { entry, size: 100, root: Root::of(&[0; 1024]) };
+        let end = Message::End { entry, size: 100, root: Hash::of(&[0; 1024]) };
         rogue.say(&end);
         rogue.turn();
         assert!(matches!(
@@ -389,14 +389,14 @@ fn stream_with_a_window_ends_where_it_ends_on_a_second_connection_too() {
 
 #[test]
 fn sender_that_ends_what_is_compared_without_an_answer_is_stopped() {
-    for existing in [Existing::Refuse, Existing::Replace] {
+    for existing in [IfExists::Refuse, IfExists::Replace] {
         let mut bob = Bob::default();
         bob.visible.insert(path("a"), content(1, 3000));
-        let mut rogue = Rogue::sender(&config().existing(existing), bob).greeted();
+        let mut rogue = Rogue::sender(&config().if_exists(existing), bob).greeted();
         rogue.say(&offer(0, "a", Some(3000)));
         rogue.turn();
         let entry = EntryId::new(0);
-        rogue.say(&Message::End { entry, size: 3000, root: Root::of(&content(1, 3000)) });
+        rogue.say(&Message::End { entry, size: 3000, root: Hash::of(&content(1, 3000)) });
         rogue.turn();
         let error = ProtocolError::UnexpectedForEntry { kind: Name::End, entry };
         assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
@@ -412,7 +412,7 @@ fn sender_goes_on_about_what_was_refused_until_it_hears_of_it() {
         let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
         rogue.say(&offer(0, "..", Some(1024)));
         rogue.say_with(&Message::Block { entry, index: 0, hash }, &[1; 1024]);
-        rogue.say(&Message::End { entry, size: 1024, root: Root::of(b"") });
+        rogue.say(&Message::End { entry, size: 1024, root: Hash::of(b"") });
         if withdraws {
             rogue.say(&Message::Withdraw { entry, reason });
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, Unchanged};
+use crate::config::{Compare, Config};
 use crate::proto::{Failure, ReceiveAction, Receiver, SendAction, Sender, Step, Which};
 use crate::types::{EntryId, Event, Meta, RelPath, Summary, Ticket, TransferId, Withdrawal};
 
@@ -77,7 +77,7 @@ impl Pair {
 
     pub(super) fn with(ours: &Config, theirs: &Config, alice: Alice, bob: Bob) -> Self {
         let mut receiver = Receiver::new(theirs.clone(), [2; 16], Duration::ZERO);
-        let compares_times = ours.unchanged == Unchanged::ByTime;
+        let compares_times = ours.compare == Compare::SizeAndTime;
         if compares_times {
             receiver.compare_times();
         }
@@ -423,8 +423,8 @@ impl Pair {
                 self.receiver.handle_begun(begun).unwrap();
             }
             Ok(Step::Look { offer }) => {
-                let standing = bob.standing(&offer.meta.path);
-                self.receiver.handle_standing(standing).unwrap();
+                let standing = bob.stat(&offer.meta.path);
+                self.receiver.handle_stat(standing).unwrap();
             }
             Ok(Step::Read { entry, offset, len }) => {
                 let held = bob.read(entry, offset, len);

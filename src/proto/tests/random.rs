@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::long;
 use super::pair::{Alice, Bob, Pair, content, path};
-use crate::config::{Config, Existing, Limits, Turn, Unchanged};
+use crate::config::{Compare, Config, IfExists, Limits, Turn};
 use crate::hash::BlockSize;
 use crate::proto::Failure;
 use crate::types::{Event, Meta, Refusal, RelPath, Timestamp, TransferId};
@@ -148,7 +148,7 @@ fn variant(bytes: &[u8], held: Held) -> Option<Vec<u8>> {
 }
 
 fn run(plan: &Plan) {
-    let policies = [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+    let policies = [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
     let existing = policies[plan.existing];
     let (initial, most, seconds) = plan.turns;
     let turn = Turn::default()
@@ -167,8 +167,8 @@ fn run(plan: &Plan) {
         .block_size(BlockSize::from_exponent(plan.blocks.0).unwrap())
         .turn(turn)
         .limits(limits(5))
-        .unchanged(if plan.trusts { Unchanged::ByTime } else { Unchanged::ByContent });
-    let theirs = Config::default().existing(existing).turn(turn).limits(limits(plan.blocks.1));
+        .compare(if plan.trusts { Compare::SizeAndTime } else { Compare::Content });
+    let theirs = Config::default().if_exists(existing).turn(turn).limits(limits(plan.blocks.1));
     let mut bob = Bob::default();
     let mut files: Vec<_> = plan
         .files
@@ -199,7 +199,7 @@ fn run(plan: &Plan) {
             assert!(kept || sent, "{name} holds what it must not");
         }
         for (name, bytes) in &before {
-            assert!(existing == Existing::Replace || pair.bob.visible[name] == *bytes, "{name}");
+            assert!(existing == IfExists::Replace || pair.bob.visible[name] == *bytes, "{name}");
         }
         for event in &pair.alice.events {
             let Event::Delivered { entry, receipt } = event else { continue };
@@ -286,8 +286,8 @@ fn run(plan: &Plan) {
                 bytes == content && name.as_bytes().starts_with(meta.path.as_bytes())
             });
             match existing {
-                Existing::Replace => assert!(is_there, "{}", meta.path),
-                Existing::Rename => assert!(is_there || beside, "{}", meta.path),
+                IfExists::Replace => assert!(is_there, "{}", meta.path),
+                IfExists::Rename => assert!(is_there || beside, "{}", meta.path),
                 _ => assert!(is_there || before.contains_key(&meta.path), "{}", meta.path),
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pair::{Alice, Bob, Pair, transfer};
 use crate::config::Config;
-use crate::hash::{BlockSize, Root};
+use crate::hash::{BlockSize, Hash};
 use crate::proto::Failure;
 use crate::proto::wire::frame::{CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use crate::proto::wire::message::{Hello, Message, Name, WireOffer};
@@ -247,6 +247,6 @@ pub(super) fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
 
 /// An offer of a file whose content stands in the payload.
 pub(super) fn inline(entry: u32, name: &[u8], bytes: &[u8]) -> WireOffer {
-    let (root, inline) = (Some(Root::of(bytes)), true);
+    let (root, inline) = (Some(Hash::of(bytes)), true);
     WireOffer { root, inline, ..wire(entry, name, Some(bytes.len() as u64)) }
 }

@@ -1,7 +1,7 @@
 //! Stores that have too few file descriptors for all that is offered.
 
 use super::pair::{Pair, content, path};
-use crate::config::{Config, Existing};
+use crate::config::{Config, IfExists};
 use crate::hash::BlockSize;
 use crate::proto::Failure;
 use crate::types::{AbortCode, Event, Refusal};
@@ -64,14 +64,14 @@ fn files_all_arrive_however_few_descriptors_there_are() {
 /// What stands is not known before the content has come.
 #[test]
 fn file_that_was_put_off_is_settled_by_the_policy_when_it_gets_its_name() {
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
         for way in WAYS {
             for (is_same, len) in
                 [(true, 3000), (false, 3000), (true, 500), (false, 500), (true, 0)]
             {
                 let case = format!("{existing:?} {way:?} {is_same} {len}");
                 let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, len))];
-                let mut pair = pair(&config().existing(existing), way, &files);
+                let mut pair = pair(&config().if_exists(existing), way, &files);
                 let standing = if is_same { files[1].1.clone() } else { content(3, len) };
                 pair.bob.visible.insert(path("b"), standing.clone());
                 pair.bob.descriptors = Some(1);
@@ -81,13 +81,13 @@ fn file_that_was_put_off_is_settled_by_the_policy_when_it_gets_its_name() {
                 let counts = (summary.delivered, summary.refused, summary.skipped);
                 let (expected, copies) = match existing {
                     _ if is_same => ((2, 0, 0), 2),
-                    Existing::Refuse => ((1, 1, 0), 2),
-                    Existing::Skip => ((1, 0, 1), 2),
-                    Existing::Rename => ((2, 0, 0), 3),
-                    Existing::Replace => ((2, 0, 0), 2),
+                    IfExists::Refuse => ((1, 1, 0), 2),
+                    IfExists::Skip => ((1, 0, 1), 2),
+                    IfExists::Rename => ((2, 0, 0), 3),
+                    IfExists::Replace => ((2, 0, 0), 2),
                 };
                 assert_eq!((counts, pair.bob.visible.len()), (expected, copies), "{case}");
-                let replaced = existing == Existing::Replace;
+                let replaced = existing == IfExists::Replace;
                 let stands = if replaced { &files[1].1 } else { &standing };
                 assert_eq!(pair.bob.visible[&path("b")], *stands, "{case}");
                 assert!(pair.bob.open.is_empty() && pair.bob.partial.is_empty(), "{case}");
@@ -121,7 +121,7 @@ fn store_without_any_descriptor_ends_the_session_and_another_attempt_may_help() 
 /// file, which is the second one's.
 fn replacing(way: Way, old: Vec<u8>, new: Vec<u8>) -> Pair {
     let files = [("a".to_owned(), new), ("b".to_owned(), content(2, 5000))];
-    let mut pair = pair(&config().existing(Existing::Replace), way, &files);
+    let mut pair = pair(&config().if_exists(IfExists::Replace), way, &files);
     pair.bob.visible.insert(path("a"), old);
     while pair.bob.open.len() < 2 {
         assert!(pair.step_sender() | pair.step_receiver());
@@ -197,7 +197,7 @@ fn file_that_cannot_wait_for_its_content_waits_until_what_has_a_name_is_compared
 fn what_an_earlier_attempt_left_of_a_file_that_was_put_off_does_not_travel_again() {
     let new = content(1, 50_000);
     let files = [("b".to_owned(), content(2, 50_000)), ("a".to_owned(), new.clone())];
-    let mut pair = pair(&config().existing(Existing::Replace), Way::Sized, &files);
+    let mut pair = pair(&config().if_exists(IfExists::Replace), Way::Sized, &files);
     pair.bob.visible.insert(path("a"), content(3, 50_000));
     pair.bob.partial.insert(path("a"), new[..45_056].to_vec());
     pair.bob.lacks_to_replace = 1;

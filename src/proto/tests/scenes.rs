@@ -1,7 +1,7 @@
 //! Small sessions that other tests take as their subject.
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use crate::config::{Config, Existing, Unchanged};
+use crate::config::{Compare, Config, IfExists};
 use crate::hash::BlockSize;
 use crate::types::{Meta, RelPath, Timestamp};
 
@@ -23,8 +23,8 @@ impl Scene {
         Self { name, config, alice, bob, is_cancelled: false }
     }
 
-    pub(super) fn existing(mut self, existing: Existing) -> Self {
-        self.config = self.config.existing(existing);
+    pub(super) fn if_exists(mut self, existing: IfExists) -> Self {
+        self.config = self.config.if_exists(existing);
         self
     }
 
@@ -37,7 +37,7 @@ impl Scene {
     /// A file with a time, and whether the receiver has one of this time and other content of the same size.
     fn dated(mut self, name: &str, bytes: &[u8], is_held: bool) -> Self {
         let time = Timestamp::new(7, 8).unwrap();
-        self.config = self.config.unchanged(Unchanged::ByTime);
+        self.config = self.config.compare(Compare::SizeAndTime);
         let meta = Meta::file(path(name), Some(bytes.len() as u64)).modified(Some(time));
         self.alice.files.push((meta, bytes.to_vec()));
         if is_held {
@@ -118,10 +118,13 @@ pub(super) fn all() -> Vec<Scene> {
         Scene::new("equal").file("a", &long).visible("a", &long),
         Scene::new("refused").file("a", &long).visible("a", &content(2, 2058)),
         Scene::new("replace")
-            .existing(Existing::Replace)
+            .if_exists(IfExists::Replace)
             .file("a", &long)
             .visible("a", &[&long[..1024], &content(2, 1034)].concat()),
-        Scene::new("rename").existing(Existing::Rename).file("a", b"five!").visible("a", b"six!!!"),
+        Scene::new("rename")
+            .if_exists(IfExists::Rename)
+            .file("a", b"five!")
+            .visible("a", b"six!!!"),
         Scene::new("zeros").file("a", &[0; 3072]),
         Scene::new("folder")
             .file("d/a", b"five!")
@@ -135,7 +138,7 @@ pub(super) fn all() -> Vec<Scene> {
             .meta(Meta::directory(path("d")))
             .dated("e", b"five!", false),
         Scene::new("mixed")
-            .existing(Existing::Rename)
+            .if_exists(IfExists::Rename)
             .file("i", b"in")
             .file("b", &long[..1100])
             .file("r", &content(3, 2058))

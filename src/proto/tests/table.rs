@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use super::golden;
 use super::pair::{Alice, Bob, content, path};
 use super::rogue::{Rogue, inline, wire};
-use crate::config::{Config, Existing, Unchanged};
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::config::{Compare, Config, IfExists};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::wire::frame::PREFACE;
 use crate::proto::wire::message::{Message, Reason, WireOffer};
@@ -26,8 +26,8 @@ fn asking(entry: u32, name: &[u8]) -> WireOffer {
     WireOffer { modified, by_time: true, ..wire(entry, name, Some(LEN as u64)) }
 }
 
-fn root() -> Root {
-    Root::of(&content(1, LEN))
+fn root() -> Hash {
+    Hash::of(&content(1, LEN))
 }
 
 fn block(index: u64) -> (Message, Vec<u8>) {
@@ -105,7 +105,7 @@ fn messages() -> Vec<(String, Vec<Said>)> {
         one("Zeros of 2^60", zeros(ZERO, 0..1 << 60)),
         one("Zeros of unknown", zeros(unknown, 0..1)),
         one("Claim", Message::Claim { entry: ZERO, root: Some(root()) }),
-        one("Claim of another root", Message::Claim { entry: ZERO, root: Some(Root::of(b"")) }),
+        one("Claim of another root", Message::Claim { entry: ZERO, root: Some(Hash::of(b"")) }),
         one("Claim of nothing", Message::Claim { entry: ZERO, root: None }),
         one("Claim of unknown", Message::Claim { entry: unknown, root: Some(root()) }),
         one("End", whole.clone()),
@@ -277,11 +277,11 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
     };
     let comparing = |existing| {
         move || {
-            sender_to(&config().existing(existing), holding(Some(content(1, LEN)), None), sized())
+            sender_to(&config().if_exists(existing), holding(Some(content(1, LEN)), None), sized())
         }
     };
     let (refuse, rename, replace) =
-        (comparing(Existing::Refuse), comparing(Existing::Rename), comparing(Existing::Replace));
+        (comparing(IfExists::Refuse), comparing(IfExists::Rename), comparing(IfExists::Replace));
     let claimed = || {
         let mut rogue = rename();
         rogue.say(&Message::Claim { entry: ZERO, root: Some(root()) });
@@ -328,7 +328,7 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
     };
     let compared = || {
         let rogue = rename();
-        let mut rogue = rogue.again(&config().existing(Existing::Rename), 2);
+        let mut rogue = rogue.again(&config().if_exists(IfExists::Rename), 2);
         rogue.say(&Message::Offer(sized()));
         rogue.turn();
         rogue
@@ -357,7 +357,7 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         rogue
     };
     let asked = |bob| {
-        let mut rogue = Rogue::sender(&config().unchanged(Unchanged::ByTime), bob).greeted();
+        let mut rogue = Rogue::sender(&config().compare(Compare::SizeAndTime), bob).greeted();
         rogue.say(&Message::Offer(asking(0, b"a")));
         rogue.settle();
         rogue
@@ -480,7 +480,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
     let asked = || {
         let meta = Meta::file(path("a"), Some(LEN as u64)).modified(Timestamp::new(1, 2));
         let files = vec![(meta, content(1, LEN))];
-        let config = config().unchanged(Unchanged::ByTime);
+        let config = config().compare(Compare::SizeAndTime);
         let rogue = Rogue::receiver(&config, Alice { files, ..Alice::default() });
         rogue.hello(|hello| hello.offered = 2).greeted()
     };

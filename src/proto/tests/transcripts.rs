@@ -7,7 +7,7 @@ use std::fs;
 use super::is_set;
 use super::pair::{Bob, Pair, content, path};
 use super::scenes::Scene;
-use crate::config::{Existing, Unchanged};
+use crate::config::{Compare, IfExists};
 use crate::proto::wire::message::{Message, WireOffer};
 use crate::testing::recording::Recording;
 use crate::types::{Kind, Meta, Outcome, Timestamp};
@@ -116,13 +116,13 @@ fn sessions() -> Vec<(&'static str, String)> {
     };
     let plain = Scene::new("new").file("a", &long);
     let mut stream = Scene::new("shorter").stream("a", &long[..1034]).visible("a", &long);
-    let beside = ran(&stream.clone().existing(Existing::Rename));
-    stream = stream.existing(Existing::Replace);
+    let beside = ran(&stream.clone().if_exists(IfExists::Rename));
+    stream = stream.if_exists(IfExists::Replace);
     let time = Timestamp::new(7, 8);
-    let mut dated = Scene::new("dated").existing(Existing::Replace).visible("a", &other);
+    let mut dated = Scene::new("dated").if_exists(IfExists::Replace).visible("a", &other);
     dated.bob.visible.insert(path("b"), other.clone());
     dated.bob.times.extend(time.map(|time| (path("b"), time)));
-    dated.config = dated.config.unchanged(Unchanged::ByTime);
+    dated.config = dated.config.compare(Compare::SizeAndTime);
     for name in ["a", "b"] {
         let meta = Meta::file(path(name), Some(2058)).modified(time);
         dated.alice.files.push((meta, long.clone()));
@@ -131,7 +131,7 @@ fn sessions() -> Vec<(&'static str, String)> {
     let mut folder = folder;
     folder.alice.files.push((Meta::directory(path("d")), Vec::new()));
     let small = Scene::new("same").file("a", &long);
-    let mut replaced = small.clone().existing(Existing::Replace);
+    let mut replaced = small.clone().if_exists(IfExists::Replace);
     replaced.bob = Bob::default();
     replaced = replaced.visible("a", &[&long[..1024], &other[1024..]].concat());
     vec![
@@ -142,7 +142,7 @@ fn sessions() -> Vec<(&'static str, String)> {
         ),
         (
             "It has a different one of this size, and puts what comes beside it.",
-            ran(&plain.clone().existing(Existing::Rename).visible("a", &other)),
+            ran(&plain.clone().if_exists(IfExists::Rename).visible("a", &other)),
         ),
         ("It keeps what it has, and takes nothing else.", ran(&plain.clone().visible("a", &other))),
         ("It may replace what it has, of which the first block is the same.", ran(&replaced)),

@@ -2,8 +2,8 @@
 
 use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, wire};
-use crate::config::{Config, Existing, Limits, Unchanged};
-use crate::hash::{BlockSize, Root};
+use crate::config::{Compare, Config, IfExists, Limits};
+use crate::hash::{BlockSize, Hash};
 use crate::proto::wire::message::{Message, Name, Reason, WireOffer};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::{Durability, EntryId, Event, Kind, Meta, Outcome, Timestamp};
@@ -12,7 +12,7 @@ const KIB: usize = 1024;
 const ZERO: EntryId = EntryId::new(0);
 
 fn config() -> Config {
-    Config::default().block_size(BlockSize::MIN).unchanged(Unchanged::ByTime)
+    Config::default().block_size(BlockSize::MIN).compare(Compare::SizeAndTime)
 }
 
 fn time(nanos: u32) -> Option<Timestamp> {
@@ -61,7 +61,7 @@ fn only_a_file_of_the_same_size_and_time_is_taken_for_unchanged() {
     for len in [10, 5 * KIB] {
         let (new, other) = (content(1, len), content(2, len));
         let longer = content(2, len + 1);
-        for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+        for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
             for (held, held_time, sent_time, is_trusted) in [
                 (Some(&new), time(5), time(5), true),
                 // Nobody looks at the content: that is what is trusted.
@@ -75,16 +75,16 @@ fn only_a_file_of_the_same_size_and_time_is_taken_for_unchanged() {
                 (Some(&new), time(6), time(5), false),
             ] {
                 let run = |unchanged| {
-                    let ours = config().unchanged(unchanged);
-                    let theirs = config().existing(existing);
+                    let ours = config().compare(unchanged);
+                    let theirs = config().if_exists(existing);
                     let files = vec![dated("a", &new, sent_time)];
                     let alice = Alice { files, ..Alice::default() };
                     let mut pair = Pair::with(&ours, &theirs, alice, Bob::default());
                     held.into_iter().for_each(|held| hold(&mut pair, "a", held, held_time));
                     (pair.run_well(), pair)
                 };
-                let (with, trusting) = run(Unchanged::ByTime);
-                let (without, verifying) = run(Unchanged::ByContent);
+                let (with, trusting) = run(Compare::SizeAndTime);
+                let (without, verifying) = run(Compare::Content);
                 let case = format!("{len} {existing:?} {held_time:?} {sent_time:?}");
                 if is_trusted {
                     assert_eq!((with.trusted, with.delivered, with.sent), (1, 0, 0), "{case}");
@@ -107,10 +107,10 @@ fn only_a_file_of_the_same_size_and_time_is_taken_for_unchanged() {
 fn receiver_without_the_feature_is_not_asked() {
     let files = || vec![dated("a", b"small", time(1)), dated("b", &content(1, 3000), time(1))];
     let mut by_content = pair(files());
-    by_content.sender = Pair::new(&config().unchanged(Unchanged::ByContent), &[]).sender;
+    by_content.sender = Pair::new(&config().compare(Compare::Content), &[]).sender;
     let mut by_time = pair(files());
     for pair in [&mut by_content, &mut by_time] {
-        pair.receiver = Pair::new(&config().unchanged(Unchanged::ByContent), &[]).receiver;
+        pair.receiver = Pair::new(&config().compare(Compare::Content), &[]).receiver;
         pair.run_well();
     }
     assert!(by_time.down.record == by_content.down.record);
@@ -169,7 +169,7 @@ fn lost_link_never_makes_trust_of_what_travelled() {
         hold(&mut pair, "c", &content(4, 1500), time(2));
         pair
     };
-    let theirs = config().existing(Existing::Replace);
+    let theirs = config().if_exists(IfExists::Replace);
     let fresh = |pair: &mut Pair| pair.restart_receiver(&theirs);
     let mut whole = make();
     fresh(&mut whole);
@@ -219,8 +219,8 @@ fn sender_whose_offer_by_time_makes_no_sense_is_a_breach() {
     let changes: [fn(&mut WireOffer); 6] = [
         |offer| offer.size = None,
         |offer| offer.modified = None,
-        |offer| offer.root = Some(Root::of(b"")),
-        |offer| (offer.inline, offer.size, offer.root) = (true, Some(0), Some(Root::of(b""))),
+        |offer| offer.root = Some(Hash::of(b"")),
+        |offer| (offer.inline, offer.size, offer.root) = (true, Some(0), Some(Hash::of(b""))),
         |offer| (offer.kind, offer.size) = (Kind::Directory, Some(0)),
         |offer| (offer.kind, offer.size) = (Kind::Symlink((*b"x").into()), Some(0)),
     ];
@@ -232,7 +232,7 @@ fn sender_whose_offer_by_time_makes_no_sense_is_a_breach() {
         breach(rogue, malformed);
     }
     // To a receiver that never said it would look.
-    let without = config().unchanged(Unchanged::ByContent);
+    let without = config().compare(Compare::Content);
     let mut rogue = Rogue::sender(&without, Bob::default()).greeted();
     rogue.say(&Message::Offer(by_time(0, 3000)));
     breach(rogue, malformed);
@@ -278,7 +278,7 @@ fn sender_that_offers_a_changed_file_again_must_do_so_once_asked_and_as_it_was()
 #[test]
 fn sender_that_ends_while_a_changed_file_is_awaited_is_a_breach() {
     breach_of(&Message::Out, ProtocolError::Unexpected { kind: Name::Out });
-    let end = Message::End { entry: ZERO, size: 3000, root: Root::of(b"") };
+    let end = Message::End { entry: ZERO, size: 3000, root: Hash::of(b"") };
     breach_of(&end, ProtocolError::UnexpectedForEntry { kind: Name::End, entry: ZERO });
     let mut rogue = awaited();
     let reason = Reason { code: 1, first: 0, second: 0 };
@@ -330,7 +330,7 @@ fn receiver_that_answers_an_offer_by_time_with_anything_else_is_a_breach() {
     }
     let mut rogue = receiver(2);
     let (durability, outcome) = (Durability::Synced, Outcome::Held);
-    let root = Root::of(&content(1, 3000));
+    let root = Hash::of(&content(1, 3000));
     let name = Box::default();
     rogue.say(&Message::Receipt { entry, size: 3000, root, durability, outcome, name });
     breach(rogue, ProtocolError::FalseReceipt { entry });

@@ -2,14 +2,14 @@
 //! less than that.
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use crate::config::{Config, Existing, Turn};
+use crate::config::{Config, IfExists, Turn};
 use crate::hash::BlockSize;
 use crate::types::{Meta, Withdrawal};
 
 fn config() -> Config {
     // Every block is a turn, so that the receiver says of each that it keeps it.
     let turn = Turn::default().initial_bytes(1).max_bytes(1);
-    Config::default().block_size(BlockSize::MIN).existing(Existing::Replace).turn(turn)
+    Config::default().block_size(BlockSize::MIN).if_exists(IfExists::Replace).turn(turn)
 }
 
 /// A stream of which the source gives a block at a time, and a receiver to which that much of it has travelled.

@@ -4,7 +4,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use super::message::{Hello, Message, Name, Reason, WireOffer};
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::types::{
     AbortCode, Activity, Durability, EntryId, Kind, Outcome, Timestamp, TransferId,
 };
@@ -98,21 +98,21 @@ impl Message {
             Name::Claim => {
                 let entry = take.entry()?;
                 let root = if take.0.is_empty() { None } else { Some(take.array()?) };
-                Self::Claim { entry, root: root.map(Root::from_bytes) }
+                Self::Claim { entry, root: root.map(Hash::from_bytes) }
             }
             Name::Unchanged => Self::Unchanged { entry: take.entry()? },
             Name::Changed => Self::Changed { entry: take.entry()? },
             Name::End => Self::End {
                 entry: take.entry()?,
                 size: take.u64()?,
-                root: Root::from_bytes(take.array()?),
+                root: Hash::from_bytes(take.array()?),
             },
             Name::Missing => Self::Missing { entry: take.entry()?, blocks: take.ranges()? },
             Name::Kept => Self::Kept { entry: take.entry()?, blocks: take.ranges()? },
             Name::Receipt => Self::Receipt {
                 entry: take.entry()?,
                 size: take.u64()?,
-                root: Root::from_bytes(take.array()?),
+                root: Hash::from_bytes(take.array()?),
                 durability: Durability::from_code(take.u8()?)?,
                 outcome: Outcome::from_code(take.u8()?)?,
                 name: take.rest().into(),
@@ -255,7 +255,7 @@ impl WireOffer {
         let size = if has(1) { Some(take.u64()?) } else { None };
         let modified = if has(2) { Some(Timestamp::new(take.i64()?, take.u32()?)?) } else { None };
         let mode = if has(4) { Some(take.u32()?) } else { None };
-        let root = if has(8) { Some(Root::from_bytes(take.array()?)) } else { None };
+        let root = if has(8) { Some(Hash::from_bytes(take.array()?)) } else { None };
         let data = if has(64) { Some(take.u64()?) } else { None };
         let len = take.u16()?;
         let name = take.slice(len.into())?.into();

@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::types::{
     AbortCode, Activity, Durability, EntryId, Kind, Meta, Outcome, RelPath, Timestamp, TransferId,
 };
@@ -45,12 +45,12 @@ pub(crate) enum Message {
     /// The answer to a `Have` that asked to compare: the root of the whole content. `None`: it cannot be read twice.
     Claim {
         entry: EntryId,
-        root: Option<Root>,
+        root: Option<Hash>,
     },
     End {
         entry: EntryId,
         size: u64,
-        root: Root,
+        root: Hash,
     },
     Missing {
         entry: EntryId,
@@ -64,7 +64,7 @@ pub(crate) enum Message {
     Receipt {
         entry: EntryId,
         size: u64,
-        root: Root,
+        root: Hash,
         durability: Durability,
         outcome: Outcome,
         /// The final name, empty if it is the offered one.
@@ -133,7 +133,7 @@ pub(crate) struct WireOffer {
     pub(crate) data: Option<u64>,
     pub(crate) modified: Option<Timestamp>,
     pub(crate) mode: Option<u32>,
-    pub(crate) root: Option<Root>,
+    pub(crate) root: Option<Hash>,
     /// The whole content stands in the payload.
     pub(crate) inline: bool,
     /// It is asked whether the receiver has a file of this size and time.

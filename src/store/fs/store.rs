@@ -32,7 +32,7 @@ use super::{holes, mode, stat};
 use crate::store::names::{Taken, beside};
 use crate::store::{Begun, Ended, Store};
 use crate::types::{
-    Commit, EntryId, Kind, Meta, Offer, Place, Refusal, RelPath, Standing, StoreOperation, Ticket,
+    Commit, EntryId, FileStat, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation, Ticket,
     TransferId,
 };
 
@@ -396,7 +396,7 @@ impl Store for FsStore {
         self.taken.serve(transfer);
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
         self.options.hidden.check(&offer.meta.path).ok()?;
         // It has its name in this session, though nothing is done for it.
         let folded = fold(&offer.meta.path);
@@ -408,7 +408,7 @@ impl Store for FsStore {
         let _held = self.shared.reserve.keep_off();
         let (_, stat) = self.look(&offer.meta.path).ok()??;
         let modified = stat::modified(&stat).filter(|_| stat::is_file(&stat))?;
-        Some(Standing::new(stat::size(&stat), modified))
+        Some(FileStat::new(stat::size(&stat), modified))
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {

@@ -10,7 +10,7 @@ use super::{copy_at, length};
 use crate::store::names::{Taken, beside, fold_case};
 use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
 use crate::types::{
-    Commit, EntryId, Kind, Meta, Offer, Place, Refusal, RelPath, Standing, StoreOperation, Ticket,
+    Commit, EntryId, FileStat, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation, Ticket,
     Timestamp, TransferId,
 };
 
@@ -344,13 +344,13 @@ impl Store for MemoryStore {
         self.taken.serve(transfer);
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
         let meta = &offer.meta;
         // It has its name in this session, though nothing is done for it.
         self.taken.claim(&fold_case(meta.path.as_bytes()), offer.entry, &meta.kind).ok()?;
         let shared = self.lock();
         let entry = shared.entries.get(&meta.path).filter(|entry| entry.kind == Kind::File)?;
-        Some(Standing::new(length(&entry.bytes), entry.modified?))
+        Some(FileStat::new(length(&entry.bytes), entry.modified?))
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::log::Log;
 use crate::store::{Begun, Ended, Store, Uncommitted};
-use crate::types::{Commit, Offer, Place, Refusal, RelPath, Standing, Ticket, TransferId};
+use crate::types::{Commit, FileStat, Offer, Place, Refusal, RelPath, Ticket, TransferId};
 
 /// A store that tells a log, above all of the files that are out.
 #[derive(Debug)]
@@ -67,9 +67,9 @@ impl<S: Store> Store for Lent<S> {
         self.inner.serve(transfer);
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
         self.log.begins(&offer.meta.path);
-        self.inner.standing(offer)
+        self.inner.stat(offer)
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {

@@ -10,8 +10,8 @@ use super::lent::Lent;
 use super::log::{Log, Side};
 use super::stream::{Pace, Watched};
 use super::told::Told;
-use crate::config::{Config, Existing, Unchanged};
-use crate::hash::{BlockSize, Root};
+use crate::config::{Compare, Config, IfExists};
+use crate::hash::{BlockSize, Hash};
 use crate::store::{MemorySource, MemoryStore};
 use crate::testing::store::LateStore;
 use crate::transport::memory;
@@ -83,8 +83,8 @@ impl<'d, D: Driver + Sync> Stage<'d, D> {
         }
     }
 
-    fn existing(mut self, existing: Existing) -> Self {
-        self.config = self.config.existing(existing);
+    fn if_exists(mut self, existing: IfExists) -> Self {
+        self.config = self.config.if_exists(existing);
         self
     }
 
@@ -153,8 +153,8 @@ impl<'d, D: Driver + Sync> Stage<'d, D> {
         assert_eq!(receipts.len() as u64, sent.delivered, "{name}: receipts that were told");
         let files = self.store.files();
         for receipt in receipts.iter().filter(|receipt| receipt.size > 0) {
-            let root = files.get(&receipt.path).map(|bytes| Root::of(bytes));
-            assert_eq!(root, Some(receipt.root), "{name}: a receipt for {}", receipt.path);
+            let root = files.get(&receipt.path).map(|bytes| Hash::of(bytes));
+            assert_eq!(root, Some(receipt.hash), "{name}: a receipt for {}", receipt.path);
         }
         (sent, sender)
     }
@@ -199,7 +199,7 @@ pub(super) fn all<D: Driver + Sync>(driver: &D, capacity: NonZeroUsize) {
         ("a longer file is replaced", content(3, 2 * LONG)),
         ("a shorter file is replaced", content(1, 2 * BLOCK)),
     ] {
-        let replaced = stage(name).existing(Existing::Replace);
+        let replaced = stage(name).if_exists(IfExists::Replace);
         replaced.store.insert(path("a"), held.clone());
         let sum = replaced.deliver(&one().file(path("b"), content(4, LONG)));
         assert_eq!((sum.delivered, sum.held), (2, u64::from(held == long())), "{name}");
@@ -207,9 +207,9 @@ pub(super) fn all<D: Driver + Sync>(driver: &D, capacity: NonZeroUsize) {
     }
 
     for (existing, delivered, beside) in
-        [(Existing::Rename, 2, true), (Existing::Refuse, 1, false), (Existing::Skip, 1, false)]
+        [(IfExists::Rename, 2, true), (IfExists::Refuse, 1, false), (IfExists::Skip, 1, false)]
     {
-        let taken = stage("a name that is taken").existing(existing);
+        let taken = stage("a name that is taken").if_exists(existing);
         taken.store.insert(path("a"), content(5, LONG));
         let sum = taken.deliver(&one().file(path("b"), content(4, LONG)));
         assert_eq!((sum.delivered, sum.skipped + sum.refused), (delivered, 2 - delivered));
@@ -218,8 +218,8 @@ pub(super) fn all<D: Driver + Sync>(driver: &D, capacity: NonZeroUsize) {
         taken.holds(&files);
     }
 
-    let mut by_time = stage("unchanged by time").existing(Existing::Replace);
-    by_time.config = by_time.config.unchanged(Unchanged::ByTime);
+    let mut by_time = stage("unchanged by time").if_exists(IfExists::Replace);
+    by_time.config = by_time.config.compare(Compare::SizeAndTime);
     let source = dated(dated(MemorySource::new(), "a", long()), "b", content(2, 10));
     assert_eq!(by_time.deliver(&source).delivered, 2);
     // A driver need not say that times can be compared; then the content is.

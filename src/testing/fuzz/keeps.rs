@@ -26,8 +26,8 @@ struct Old {
 /// What stands in a folder, by its name.
 type Stock = BTreeMap<String, Old>;
 
-const POLICIES: [Existing; 4] =
-    [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+const POLICIES: [IfExists; 4] =
+    [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
 /// What is there: files of the names that are offered, some with the content that is, what is no file, and files that look
 /// like haul's own.
@@ -74,7 +74,7 @@ fn walk(folder: &Path, prefix: &str, stock: &mut Stock) {
 }
 
 /// What was there is there, and as it was; what was sent, whole, may stand in the place of a file, and a link in that of a link.
-fn check(root: &Path, stock: &Stock, sent: &[u8], existing: Existing, case: &str) {
+fn check(root: &Path, stock: &Stock, sent: &[u8], existing: IfExists, case: &str) {
     for (name, old) in stock {
         let stands = fs::symlink_metadata(root.join(name));
         let is_there = stands.as_ref().is_ok_and(|meta| meta.ino() == old.inode);
@@ -95,7 +95,7 @@ fn check(root: &Path, stock: &Stock, sent: &[u8], existing: Existing, case: &str
             } else {
                 stands.is_symlink() && is_link
             };
-            let is_replaced = existing == Existing::Replace && is_sent;
+            let is_replaced = existing == IfExists::Replace && is_sent;
             assert!(is_replaced, "{case}: {name} is gone");
         }
         let Some(file) = &old.file else { continue };
@@ -127,7 +127,7 @@ fn old_files_stay_whatever_a_sender_says() {
             let mut choices = Choices::new(input);
             // As the target has it, which these inputs were found with.
             let _ = old(&mut choices, &content);
-            let config = config(&mut choices).existing(existing);
+            let config = config(&mut choices).if_exists(existing);
             let _ = choices.flag();
             let seed = noise(number, 40);
             let stock = stock(dir.path(), &mut Choices::new(&seed), &content);
@@ -164,6 +164,6 @@ fn old_files_stay_whatever_a_receiver_says() {
         let source = FsSource::new([dir.path()]).unwrap();
         let mut alice = Alice::new(&config, source);
         forge_answers(&mut alice, &content, &mut choices);
-        check(dir.path(), &stock, &content, Existing::Refuse, &format!("input {number}"));
+        check(dir.path(), &stock, &content, IfExists::Refuse, &format!("input {number}"));
     }
 }

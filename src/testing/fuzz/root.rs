@@ -15,7 +15,7 @@ use crate::testing::pair::{Ended, Pair};
 use crate::types::{Durability, Kind, Timestamp};
 
 /// A folder with a mode, a time and an attribute that nothing else here has.
-struct Root {
+struct Hash {
     dir: tempfile::TempDir,
     before: Held,
 }
@@ -29,7 +29,7 @@ struct Held {
     attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Root {
+impl Hash {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = File::open(dir.path()).unwrap();
@@ -79,8 +79,8 @@ fn held(folder: &File) -> Held {
     Held { inode: meta.ino(), mode: meta.mode(), owner: (meta.uid(), meta.gid()), attributes }
 }
 
-const POLICIES: [Existing; 4] =
-    [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+const POLICIES: [IfExists; 4] =
+    [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
 /// 2001, as no offer has it.
 const OLD: u64 = 1_000_000_001;
@@ -100,8 +100,8 @@ fn root_that_is_offered_under_any_name_keeps_its_metadata() {
     for name in NAMES {
         for kind in [Kind::File, Kind::Directory, Kind::Symlink((*b"d").into())] {
             for existing in POLICIES {
-                let root = Root::new();
-                let config = Config::default().existing(existing).durability(Durability::Synced);
+                let root = Hash::new();
+                let config = Config::default().if_exists(existing).durability(Durability::Synced);
                 let mut bob = Bob::new(&config, root.store());
                 let what = format!("{:?} {kind:?} {existing:?}", name.escape_ascii().to_string());
                 let content = [7; 100];
@@ -137,7 +137,7 @@ fn root_keeps_its_metadata_whatever_a_peer_says() {
     let content = content(8 * 1024);
     let mut stored = 0;
     for seed in 0..1200 {
-        let root = Root::new();
+        let root = Hash::new();
         let input = noise(seed, 100 + seed as usize);
         let mut choices = Choices::new(&input);
         let mut bob = Bob::new(&config(&mut choices), root.store());
@@ -166,7 +166,7 @@ fn root_keeps_its_metadata_in_whole_sessions() {
     let source = source.entry(dressed(link), Vec::new());
     for existing in POLICIES {
         for cut in (0..9000).step_by(700) {
-            let root = Root::new();
+            let root = Hash::new();
             if cut % 1400 == 0 {
                 fs::create_dir(root.dir.path().join("d")).unwrap();
                 fs::write(root.dir.path().join("a"), "old").unwrap();
@@ -174,7 +174,7 @@ fn root_keeps_its_metadata_in_whole_sessions() {
             }
             let config = Config::default()
                 .block_size(BlockSize::MIN)
-                .existing(existing)
+                .if_exists(existing)
                 .durability(Durability::Synced);
             let mut pair = Pair::new(&config, source.clone(), &config, root.store());
             pair.down.cut(cut);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::store::{Begun, Ended, Store, Uncommitted};
 use crate::types::{
-    Commit, Kind, Offer, Place, Refusal, Standing, StoreOperation, Ticket, TransferId,
+    Commit, FileStat, Kind, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
 };
 
 /// Passes everything on to another store, as long as there are descriptors.
@@ -52,8 +52,8 @@ impl<S: Store> Store for Scarce<S> {
         self.inner.serve(transfer);
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
-        self.inner.standing(offer)
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
+        self.inner.stat(offer)
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {

@@ -12,7 +12,7 @@ use super::moves::{Moves, Way};
 use super::scarce::Scarce;
 use super::trouble::Trouble;
 use super::{config, content, path};
-use crate::config::{Config, Existing, Unchanged};
+use crate::config::{Compare, Config, IfExists};
 use crate::store::{Foul, MemorySource, MemoryStore};
 use crate::types::{Event, Meta, RelPath, Summary, Timestamp, TransferId};
 
@@ -23,7 +23,7 @@ pub(super) fn session(data: &[u8]) {
     let mut choices = Choices::new(data);
     let (mut ours, theirs) = (config(&mut choices), config(&mut choices));
     if moves.trusts_times() {
-        ours = ours.unchanged(Unchanged::ByTime);
+        ours = ours.compare(Compare::SizeAndTime);
     }
     let store = MemoryStore::new();
     let mut tree = Tree::first(&mut choices, &store, &moves);
@@ -109,7 +109,7 @@ struct Tree {
 /// What may stand where, over all sessions.
 struct World<'a> {
     store: &'a MemoryStore,
-    existing: Existing,
+    existing: IfExists,
     before: BTreeMap<RelPath, Arc<[u8]>>,
     sent: Vec<Vec<u8>>,
     /// What somebody else put under a name.
@@ -169,7 +169,7 @@ impl<'a> World<'a> {
         let before = store.files();
         let mut world = Self {
             store,
-            existing: theirs.existing,
+            existing: theirs.if_exists,
             last: before.clone(),
             before,
             sent: Vec::new(),
@@ -223,7 +223,7 @@ impl<'a> World<'a> {
             let number = usize::try_from(entry.get()).unwrap_or(usize::MAX);
             assert!(number < tree.files.len(), "a receipt for {entry}, which was not sent");
             let (name, file) = &tree.files[number];
-            let is_beside = self.existing == Existing::Rename;
+            let is_beside = self.existing == IfExists::Rename;
             assert!(
                 is_beside || receipt.path == *name,
                 "a receipt for {} and {name}",

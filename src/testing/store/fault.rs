@@ -8,15 +8,15 @@ use crate::store::{
     Begun, Ended, Source, Store, Uncommitted, Unsendable, refusal_of, withdrawal_of,
 };
 use crate::types::{
-    Commit, Meta, Offer, Place, Refusal, Standing, StoreOperation, Ticket, TransferId, Withdrawal,
+    Commit, FileStat, Meta, Offer, Place, Refusal, StoreOperation, Ticket, TransferId, Withdrawal,
 };
 
 /// An operation of a [`Store`] that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// [`Store::standing`]: nothing seems to stand there.
-    Standing,
+    /// [`Store::stat`]: nothing seems to stand there.
+    Stat,
     /// [`Store::begin`].
     Begin,
     /// [`Store::read_at`].
@@ -103,7 +103,7 @@ struct Plan<O, const OPERATIONS: usize> {
 impl Operation {
     /// Each of them.
     pub const ALL: [Self; 9] = [
-        Self::Standing,
+        Self::Stat,
         Self::Begin,
         Self::Read,
         Self::Write,
@@ -119,7 +119,7 @@ impl Operation {
     /// How a [`Refusal`] names it.
     const fn named(self) -> StoreOperation {
         match self {
-            Self::Standing => StoreOperation::Stat,
+            Self::Stat => StoreOperation::Stat,
             Self::Begin => StoreOperation::Open,
             Self::Read => StoreOperation::Read,
             Self::Write => StoreOperation::Write,
@@ -276,9 +276,9 @@ impl<S: Store> Store for FaultStore<S> {
         self.inner.serve(transfer);
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
-        self.call(Operation::Standing).ok()?;
-        self.inner.standing(offer)
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
+        self.call(Operation::Stat).ok()?;
+        self.inner.stat(offer)
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
-use crate::types::{Commit, Offer, Place, Refusal, Standing, Ticket, TransferId};
+use crate::types::{Commit, FileStat, Offer, Place, Refusal, Ticket, TransferId};
 
 /// A store that says late that a commit of another store ended, and, where it is told to, starts it late, says its end
 /// twice, or says what nobody asked for.
@@ -118,8 +118,8 @@ impl<S: Store> Store for LateStore<S> {
         self.inner.serve(transfer);
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
-        self.inner.standing(offer)
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
+        self.inner.stat(offer)
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use haul::Unsendable;
 use haul::store::{Begun, Ended, Source, Store};
-use haul::types::{Commit, Meta, Offer, Place, Refusal, Standing, Ticket, TransferId, Withdrawal};
+use haul::types::{Commit, FileStat, Meta, Offer, Place, Refusal, Ticket, TransferId, Withdrawal};
 
 use super::Flaw;
 
@@ -105,8 +105,8 @@ impl<S: Store> Store for MeddledStore<'_, S> {
         }
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
-        self.inner.standing(offer)
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
+        self.inner.stat(offer)
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {

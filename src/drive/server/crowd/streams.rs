@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::send;
-use crate::drive::Cancel;
+use crate::drive::CancelToken;
 use crate::drive::server::Server;
 use crate::error::Error;
 use crate::store::MemoryStore;
@@ -110,7 +110,7 @@ const LINGERS: Duration = Duration::from_millis(10);
 fn connection_counts_until_its_stream_is_closed_and_keeps_nobody_waiting() {
     let (connector, mut acceptor) = memory::network(NonZeroUsize::new(1 << 16).unwrap());
     acceptor.set_timeout(Some(Duration::from_millis(5)));
-    let (store, cancel, gate) = (MemoryStore::new(), Cancel::new(), Gate::default());
+    let (store, cancel, gate) = (MemoryStore::new(), CancelToken::new(), Gate::default());
     let (sessions, waiting, strangers) = (1, 1, 1);
     let most = sessions + waiting + 2 * strangers;
     let acceptor = Slow::new(acceptor, &gate, most).stuck(0, most);

@@ -85,7 +85,7 @@ enum Where {
 /// By what a session hears of others, and others of it.
 #[derive(Clone, Default)]
 struct Ear {
-    cancel: Cancel,
+    cancel: CancelToken,
     pulse: Pulse,
 }
 

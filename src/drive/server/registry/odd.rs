@@ -89,7 +89,7 @@ fn left_committing(mood: Mood) -> (Odd, Parked<Odd>) {
 
 /// A session that gets a place at once, for a transfer of the same number; `false` if it has to wait.
 fn begin(shared: &Shared<Odd>, number: u8) -> bool {
-    let (session, cancel) = (SessionId(number.into()), Cancel::new());
+    let (session, cancel) = (SessionId(number.into()), CancelToken::new());
     shared.enter(session, &cancel, &Pulse::default());
     let transfer = TransferId::new([number; 16]);
     assert!(matches!(

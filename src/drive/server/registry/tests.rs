@@ -17,7 +17,7 @@ struct Server {
 
 struct Session {
     id: SessionId,
-    cancel: Cancel,
+    cancel: CancelToken,
     pulse: Pulse,
 }
 
@@ -48,7 +48,7 @@ impl Server {
     }
 
     fn enter(&self, number: u64) -> Session {
-        let (id, cancel, pulse) = (SessionId(number), Cancel::new(), Pulse::default());
+        let (id, cancel, pulse) = (SessionId(number), CancelToken::new(), Pulse::default());
         self.shared.enter(id, &cancel, &pulse);
         Session { id, cancel, pulse }
     }

@@ -4,7 +4,7 @@ use super::{
     KIB, ZERO, block, breach, config, ends, limits, offered, offered_to, refused, say_block,
     unexpected,
 };
-use crate::hash::Root;
+use crate::hash::Hash;
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::tests::pair::{Bob, path};
 use crate::proto::wire::message::{Message, Name};
@@ -208,7 +208,7 @@ fn sender_that_calls_the_same_after_the_end_is_a_breach() {
     let mut bob = Bob::default();
     bob.partial.insert(path("f0"), vec![1; 1024]);
     let mut rogue = offered_to(bob, &config(), Some(1024));
-    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Root::of(&[1; 1024]) });
+    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Hash::of(&[1; 1024]) });
     rogue.say(&Message::Same { entry: ZERO, blocks: 0..1 });
     breach(rogue, unexpected(Name::Same));
 }

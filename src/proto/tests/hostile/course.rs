@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ZERO, block, breach, config, ends, limits, offer, offered, offered_to, sender};
 use crate::config::Turn;
-use crate::hash::Root;
+use crate::hash::Hash;
 use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, inline, wire};
@@ -58,7 +58,7 @@ fn sender_that_says_more_than_its_greeting_in_its_first_turn_is_a_breach() {
         offer(0, Some(2048)),
         Message::Offer(inline(0, b"f0", b"")),
         Message::Claim { entry: ZERO, root: None },
-        Message::End { entry: ZERO, size: 0, root: Root::of(b"") },
+        Message::End { entry: ZERO, size: 0, root: Hash::of(b"") },
     ];
     for message in first {
         let mut rogue = Rogue::sender(&config(), Bob::default());
@@ -131,7 +131,7 @@ fn sender_that_speaks_of_an_entry_after_it_was_settled_is_a_breach() {
             Message::Same { entry: ZERO, blocks: 0..1 },
             Message::Zeros { entry: ZERO, blocks: 0..1 },
             Message::Claim { entry: ZERO, root: None },
-            Message::End { entry: ZERO, size: 2048, root: Root::of(b"") },
+            Message::End { entry: ZERO, size: 2048, root: Hash::of(b"") },
             Message::Withdraw { entry: ZERO, reason },
         ] {
             let (mut rogue, kind) = (make(), message.name());
@@ -159,7 +159,7 @@ fn sender_that_offers_before_it_greets_is_a_breach() {
 #[test]
 fn sender_that_goes_on_after_its_breach_is_told_with_the_floor_or_left_at_the_deadline() {
     let mut rogue = sender();
-    rogue.say(&Message::End { entry: ZERO, size: 0, root: Root::of(b"") });
+    rogue.say(&Message::End { entry: ZERO, size: 0, root: Hash::of(b"") });
     for _ in 0..100 {
         rogue.say(&Message::Heartbeat { activity: Activity::Reading });
         rogue.settle();

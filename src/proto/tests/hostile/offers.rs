@@ -1,7 +1,7 @@
 //! Senders that lie in offers: of ids, names, limits, and times.
 
 use super::{breach, limits, offer, offered, refused, sender};
-use crate::hash::{BlockSize, Root};
+use crate::hash::{BlockSize, Hash};
 use crate::proto::error::{Failure, ProtocolError};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, wire};
@@ -33,7 +33,7 @@ fn sender_that_speaks_of_an_entry_never_offered_is_a_breach() {
         Message::Same { entry, blocks: 0..1 },
         Message::Zeros { entry, blocks: 0..1 },
         Message::Claim { entry, root: None },
-        Message::End { entry, size: 0, root: Root::of(b"") },
+        Message::End { entry, size: 0, root: Hash::of(b"") },
         Message::Withdraw { entry, reason },
     ] {
         let mut rogue = offered(Some(2048));
@@ -141,7 +141,7 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
         change(&mut offer);
         offer
     };
-    let root = Some(Root::of(b"four"));
+    let root = Some(Hash::of(b"four"));
     let cases: Vec<(&str, WireOffer, &[u8])> = vec![
         ("payload without inline", good.clone(), b"four"),
         ("inline without root", with(&|o| o.inline = true), b"four"),
@@ -153,7 +153,7 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
         ("inline of another size", with(&|o| (o.inline, o.root) = (true, root)), b"three"),
         (
             "inline of more than its block",
-            with(&|o| (o.inline, o.root, o.size) = (true, Some(Root::of(&[1; 1025])), Some(1025))),
+            with(&|o| (o.inline, o.root, o.size) = (true, Some(Hash::of(&[1; 1025])), Some(1025))),
             &[1; 1025],
         ),
         ("root of a size unknown", with(&|o| (o.root, o.size) = (root, None)), b""),
@@ -207,7 +207,7 @@ fn sender_of_extreme_times_and_modes_has_them_tamed() {
         let mut rogue = sender();
         let mut offer = wire(0, b"a", Some(0));
         offer.modified = crate::types::Timestamp::new(seconds, 999_999_999);
-        (offer.mode, offer.inline, offer.root) = (Some(u32::MAX), true, Some(Root::of(b"")));
+        (offer.mode, offer.inline, offer.root) = (Some(u32::MAX), true, Some(Hash::of(b"")));
         rogue.say(&Message::Offer(offer));
         rogue.turn();
         let commit = rogue.pair.bob.committed.last().unwrap();

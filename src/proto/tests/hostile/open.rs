@@ -2,7 +2,7 @@
 
 use super::super::rogue::{inline, wire};
 use super::*;
-use crate::hash::Root;
+use crate::hash::Hash;
 
 const FILES: u32 = 50;
 const BYTES: &[u8] = &[7; 600];
@@ -25,7 +25,7 @@ fn wanted(files: u32, offers: impl Fn(u32) -> (Message, &'static [u8])) -> Rogue
 /// Offered by the root alone.
 fn by_root(entry: u32) -> (Message, &'static [u8]) {
     let mut offer = wire(entry, format!("f{entry}").as_bytes(), Some(600));
-    offer.root = Some(Root::of(BYTES));
+    offer.root = Some(Hash::of(BYTES));
     (Message::Offer(offer), &[])
 }
 
@@ -40,7 +40,7 @@ fn block_of(entry: u32) -> Message {
 }
 
 fn end_of(entry: u32) -> Message {
-    Message::End { entry: EntryId::new(entry), size: 600, root: Root::of(BYTES) }
+    Message::End { entry: EntryId::new(entry), size: 600, root: Hash::of(BYTES) }
 }
 
 #[test]

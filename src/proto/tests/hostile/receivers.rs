@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ZERO, config, limits, offer, unexpected};
-use crate::hash::{BlockHash, Root};
+use crate::hash::{BlockHash, Hash};
 use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
@@ -37,7 +37,7 @@ fn sent() -> Rogue {
     rogue
 }
 
-fn receipt(size: u64, root: Root, name: &[u8]) -> Message {
+fn receipt(size: u64, root: Hash, name: &[u8]) -> Message {
     let (durability, outcome) = (Durability::Synced, Outcome::Stored);
     Message::Receipt { entry: ZERO, size, root, durability, outcome, name: name.into() }
 }
@@ -166,9 +166,9 @@ fn receiver_whose_ranges_touch_or_go_back_is_a_breach() {
 
 #[test]
 fn receipt_for_another_root_size_or_time_is_a_breach() {
-    let root = Root::of(&content(1, 3000));
+    let root = Hash::of(&content(1, 3000));
     let error = ProtocolError::FalseReceipt { entry: ZERO };
-    receiver_breach(sent(), &receipt(3000, Root::of(b""), b""), error);
+    receiver_breach(sent(), &receipt(3000, Hash::of(b""), b""), error);
     receiver_breach(sent(), &receipt(2999, root, b""), error);
     receiver_breach(sent(), &receipt(u64::MAX, root, b""), error);
     receiver_breach(receiver(3000), &receipt(3000, root, b""), error);
@@ -179,7 +179,7 @@ fn receipt_for_another_root_size_or_time_is_a_breach() {
 
 #[test]
 fn receipt_of_what_was_stored_after_a_claim_is_a_breach_and_of_what_was_held_is_not() {
-    let root = Root::of(&content(1, 3000));
+    let root = Hash::of(&content(1, 3000));
     let claimed = || {
         let mut rogue = receiver(3000);
         let compare =
@@ -203,7 +203,7 @@ fn receipt_of_what_was_stored_after_a_claim_is_a_breach_and_of_what_was_held_is_
 
 #[test]
 fn receipt_under_a_dangerous_name_is_a_breach() {
-    let root = Root::of(&content(1, 3000));
+    let root = Hash::of(&content(1, 3000));
     for name in [&b"../x"[..], b"/x", b"a\0", b"a/../b", b"\\x"] {
         let error = ProtocolError::Malformed { kind: Name::Receipt };
         receiver_breach(sent(), &receipt(3000, root, name), error);
@@ -212,7 +212,7 @@ fn receipt_under_a_dangerous_name_is_a_breach() {
 
 #[test]
 fn receipt_given_twice_is_a_breach() {
-    let root = Root::of(&content(1, 3000));
+    let root = Hash::of(&content(1, 3000));
     let mut rogue = sent();
     rogue.say(&receipt(3000, root, b""));
     rogue.say(&receipt(3000, root, b""));
@@ -224,7 +224,7 @@ fn receipt_given_twice_is_a_breach() {
 #[test]
 fn receipt_of_a_level_or_outcome_that_does_not_exist_is_a_breach() {
     let mut control = Vec::new();
-    receipt(3000, Root::of(&content(1, 3000)), b"").encode(&mut control);
+    receipt(3000, Hash::of(&content(1, 3000)), b"").encode(&mut control);
     for (at, value) in [(44, 3), (44, 255), (45, 2), (45, 255)] {
         let mut rogue = sent();
         let mut control = control.clone();
@@ -250,7 +250,7 @@ fn receiver_that_passes_the_floor_back_with_nothing_is_a_breach_and_told() {
 
 #[test]
 fn receiver_that_speaks_of_an_entry_after_it_settled_it_is_a_breach() {
-    let root = Root::of(&content(1, 3000));
+    let root = Hash::of(&content(1, 3000));
     let refuse = Message::Refuse { entry: ZERO, reason: Reason { code: 1, first: 0, second: 0 } };
     for settling in [receipt(3000, root, b""), refuse.clone()] {
         for message in [
@@ -293,7 +293,7 @@ fn receiver_that_says_what_a_sender_says_is_a_breach() {
         Message::Same { entry: ZERO, blocks: 0..1 },
         Message::Zeros { entry: ZERO, blocks: 0..1 },
         Message::Claim { entry: ZERO, root: None },
-        Message::End { entry: ZERO, size: 0, root: Root::of(b"") },
+        Message::End { entry: ZERO, size: 0, root: Hash::of(b"") },
         Message::Withdraw { entry: ZERO, reason },
         Message::Out,
     ] {

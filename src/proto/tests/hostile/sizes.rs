@@ -3,8 +3,8 @@
 use super::{
     ZERO, breach, config, ends, limits, offer, offered, offered_to, refused, say_block, sender,
 };
-use crate::config::Existing;
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::config::IfExists;
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::error::{Damage, ProtocolError};
 use crate::proto::tests::pair::{Bob, path};
 use crate::proto::tests::rogue::{Rogue, inline};
@@ -14,7 +14,7 @@ use crate::types::Refusal;
 #[test]
 fn sender_whose_end_is_smaller_than_offered_is_a_breach() {
     let mut rogue = offered(Some(3000));
-    rogue.say(&Message::End { entry: ZERO, size: 2999, root: Root::of(b"") });
+    rogue.say(&Message::End { entry: ZERO, size: 2999, root: Hash::of(b"") });
     breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 2999 });
 }
 
@@ -22,7 +22,7 @@ fn sender_whose_end_is_smaller_than_offered_is_a_breach() {
 fn sender_whose_end_comes_before_a_block_that_it_sent_is_a_breach() {
     let mut rogue = offered(None);
     say_block(&mut rogue, 3, &[1; 1024]);
-    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Root::of(b"") });
+    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Hash::of(b"") });
     breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 1024 });
 }
 
@@ -30,7 +30,7 @@ fn sender_whose_end_comes_before_a_block_that_it_sent_is_a_breach() {
 fn sender_whose_end_is_ragged_after_a_whole_last_block_is_a_breach() {
     let mut rogue = offered(None);
     say_block(&mut rogue, 0, &[1; 1024]);
-    rogue.say(&Message::End { entry: ZERO, size: 1000, root: Root::of(&[1; 1000]) });
+    rogue.say(&Message::End { entry: ZERO, size: 1000, root: Hash::of(&[1; 1000]) });
     breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 1000 });
 }
 
@@ -38,7 +38,7 @@ fn sender_whose_end_is_ragged_after_a_whole_last_block_is_a_breach() {
 fn sender_whose_stream_ends_past_its_short_block_is_a_breach() {
     let mut rogue = offered(None);
     say_block(&mut rogue, 0, &[1; 100]);
-    rogue.say(&Message::End { entry: ZERO, size: 101, root: Root::of(&[1; 101]) });
+    rogue.say(&Message::End { entry: ZERO, size: 101, root: Hash::of(&[1; 101]) });
     breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 101 });
 }
 
@@ -46,7 +46,7 @@ fn sender_whose_stream_ends_past_its_short_block_is_a_breach() {
 fn sender_that_ends_an_entry_twice_is_a_breach() {
     let mut rogue = offered(Some(2048));
     for _ in 0..2 {
-        rogue.say(&Message::End { entry: ZERO, size: 2048, root: Root::of(b"") });
+        rogue.say(&Message::End { entry: ZERO, size: 2048, root: Hash::of(b"") });
     }
     breach(rogue, ProtocolError::SizeContradicts { entry: ZERO, size: 2048 });
 }
@@ -56,7 +56,7 @@ fn sender_whose_root_is_wrong_fails_the_entry_and_discards_it() {
     let mut rogue = offered(Some(2048));
     say_block(&mut rogue, 0, &[1; 1024]);
     say_block(&mut rogue, 1, &[2; 1024]);
-    rogue.say(&Message::End { entry: ZERO, size: 2048, root: Root::of(b"other") });
+    rogue.say(&Message::End { entry: ZERO, size: 2048, root: Hash::of(b"other") });
     refused(rogue, Refusal::Mismatch);
 }
 
@@ -95,7 +95,7 @@ fn sender_that_ignores_what_is_missing_ends_after_the_repairs() {
     let mut rogue = Rogue::sender(&limits(|l| l.repairs(5)), Bob::default()).greeted();
     rogue.say(&offer(0, Some(1024)));
     rogue.turn();
-    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Root::of(b"") });
+    rogue.say(&Message::End { entry: ZERO, size: 1024, root: Hash::of(b"") });
     for _ in 0..6 {
         assert_eq!(rogue.ended(), None);
         rogue.turn();
@@ -124,14 +124,14 @@ fn sender_whose_inline_content_is_wrong_is_asked_for_it_as_a_block() {
 
 #[test]
 fn replaced_file_is_not_touched_by_a_sender_that_lies_of_its_blocks() {
-    let config = config().existing(Existing::Replace);
+    let config = config().if_exists(IfExists::Replace);
     let mut bob = Bob::default();
     bob.visible.insert(path("f0"), vec![1; 4096]);
     let mut rogue = offered_to(bob, &config, Some(4096));
     rogue.say(&Message::Same { entry: ZERO, blocks: 0..2 });
     say_block(&mut rogue, 2, &[7; 1024]);
     rogue.say(&Message::Same { entry: ZERO, blocks: 3..4 });
-    rogue.say(&Message::End { entry: ZERO, size: 4096, root: Root::of(b"other") });
+    rogue.say(&Message::End { entry: ZERO, size: 4096, root: Hash::of(b"other") });
     let said = rogue.turn();
     assert!(said.iter().any(|message| message.name() == Name::Refuse), "{said:?}");
     assert_eq!(rogue.pair.bob.visible[&path("f0")], [1; 4096]);

@@ -1,7 +1,7 @@
 //! Answers that the sender may not have heard: they are said again, and counted once.
 
 use super::{KIB, ZERO, config, offer, say_block};
-use crate::config::{Config, Unchanged};
+use crate::config::{Compare, Config};
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::wire::message::{Message, Reason, WireOffer};
@@ -52,7 +52,7 @@ fn other_content_for_an_entry_that_is_being_committed_is_answered_for_itself() {
         rogue.pair.bob.is_stuck = false;
         let said = rogue.turn();
         let delivered = |message: &Message| match message {
-            Message::Receipt { root, .. } => *root == crate::hash::Root::of(b"other"),
+            Message::Receipt { root, .. } => *root == crate::hash::Hash::of(b"other"),
             message => name == "a" && matches!(message, Message::Refuse { .. }),
         };
         assert_eq!(said.iter().filter(|message| delivered(message)).count(), 1, "{said:?}");
@@ -70,7 +70,7 @@ fn asking(entry: u32, size: u64) -> WireOffer {
 
 #[test]
 fn entry_that_is_being_committed_is_offered_by_time_without_harm() {
-    let mut rogue = with_a_commit_under(&config().unchanged(Unchanged::ByTime));
+    let mut rogue = with_a_commit_under(&config().compare(Compare::SizeAndTime));
     rogue.say(&Message::Offer(asking(0, 5)));
     rogue.settle();
     rogue.pair.bob.is_stuck = false;
@@ -83,7 +83,7 @@ fn entry_that_is_being_committed_is_offered_by_time_without_harm() {
 /// It was open on a connection that was lost, and is now offered by time: what was open is closed, whatever follows.
 #[test]
 fn file_that_is_offered_again_by_time_is_closed_and_kept() {
-    let config = config().unchanged(Unchanged::ByTime);
+    let config = config().compare(Compare::SizeAndTime);
     let bytes = content(1, 5 * KIB);
     for is_withdrawn in [false, true] {
         let mut rogue = Rogue::sender(&config, Bob::default()).greeted();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{KIB, check_reads, config};
-use crate::config::{Existing, Turn};
+use crate::config::{IfExists, Turn};
 use crate::proto::tests::long;
 use crate::proto::tests::losses::{self, Cut, Recovery};
 use crate::proto::tests::pair::{Channel, Pair, content, path};
@@ -65,8 +65,8 @@ fn scenes() -> Vec<Scene> {
     piped.config = piped.config.turn(short_turns);
     piped.alice.window = Some(4 * KIB as u64);
     let changed = [&long[..3 * KIB], &content(2, 2 * KIB), &long[5 * KIB..]].concat();
-    let rename = Scene::new("rename-long").existing(Existing::Rename);
-    let mut replace = Scene::new("replace-long").existing(Existing::Replace);
+    let rename = Scene::new("rename-long").if_exists(IfExists::Rename);
+    let mut replace = Scene::new("replace-long").if_exists(IfExists::Replace);
     replace.config = replace.config.turn(short_turns);
     let mut half = long.clone();
     half[2 * KIB] ^= 1;

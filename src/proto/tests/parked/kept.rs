@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{KIB, ZERO, broke, check_reads, config, offer, say_block};
 use crate::config::{Config, Limits, Turn};
-use crate::hash::{BlockHash, BlockSize, Root};
+use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::ProtocolError;
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
@@ -31,7 +31,7 @@ fn known_entry_is_answered_with_what_is_kept_and_goes_on() {
     let kept = Message::Kept { entry: ZERO, blocks: vec![0..3] };
     assert_eq!(rogue.turn()[..2], [kept, have]);
     say_block(&mut rogue, &bytes, 3);
-    rogue.say(&Message::End { entry: ZERO, size: 4096, root: Root::of(&bytes) });
+    rogue.say(&Message::End { entry: ZERO, size: 4096, root: Hash::of(&bytes) });
     assert!(matches!(rogue.turn()[..], [Message::Receipt { .. }, Message::Over { .. }]));
     assert!(rogue.pair.bob.reads.is_empty());
 }
@@ -139,7 +139,7 @@ fn zeros_for_a_block_that_was_written_and_is_not_kept_are_written() {
         rogue.settle();
     }
     rogue.say(&Message::Zeros { entry: ZERO, blocks: 2048..2049 });
-    rogue.say(&Message::End { entry: ZERO, size: bytes.len() as u64, root: Root::of(&bytes) });
+    rogue.say(&Message::End { entry: ZERO, size: bytes.len() as u64, root: Hash::of(&bytes) });
     assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
     assert!(rogue.pair.bob.visible[&path("a")] == bytes, "what is receipted is what is held");
 }
@@ -191,7 +191,7 @@ fn more_ranges_than_can_be_said_are_not_kept() {
         say_block(&mut rogue, &bytes, index);
         rogue.settle();
     }
-    rogue.say(&Message::End { entry: ZERO, size: bytes.len() as u64, root: Root::of(&bytes) });
+    rogue.say(&Message::End { entry: ZERO, size: bytes.len() as u64, root: Hash::of(&bytes) });
     assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
 }
 

@@ -2,7 +2,7 @@
 
 use super::{ZERO, broke, config};
 use crate::config::Turn;
-use crate::hash::{BlockHash, Root};
+use crate::hash::{BlockHash, Hash};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
 use crate::proto::wire::message::{Message, Name};
@@ -65,7 +65,7 @@ fn receiver_that_keeps_blocks_of_what_is_compared_is_found_out() {
     rogue.say(&have(0, 0, true));
     rogue.over(true);
     rogue.settle();
-    let root = Some(Root::of(&content(1, 5000)));
+    let root = Some(Hash::of(&content(1, 5000)));
     assert!(rogue.hear().contains(&Message::Claim { entry: ZERO, root }));
     rogue.say(&kept(0..1));
     rogue.over(true);

@@ -1,17 +1,17 @@
 //! What is done about a file that the receiver has under its name.
 
 use super::{KIB, config, file, sizes};
-use crate::config::{Existing, Limits};
+use crate::config::{IfExists, Limits};
 use crate::proto::tests::pair::{Pair, content, path};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::{Event, Refusal};
 
 #[test]
 fn equal_file_is_receipted_as_held_under_every_policy() {
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
         for len in sizes() {
             for is_sized in [true, false] {
-                let config = config().existing(existing);
+                let config = config().if_exists(existing);
                 let mut pair = Pair::new(&config, &[file("a", 1, len)]);
                 pair.bob.visible.insert(path("a"), content(1, len));
                 if !is_sized {
@@ -20,7 +20,7 @@ fn equal_file_is_receipted_as_held_under_every_policy() {
                 let summary = pair.run_well();
                 assert_eq!(summary.held, 1, "{existing:?} {len} {is_sized}");
                 let case = format!("{existing:?} {len} {is_sized}");
-                if !is_sized && existing != Existing::Replace {
+                if !is_sized && existing != IfExists::Replace {
                     // Nothing is told of the file before the content is there.
                     assert_eq!(
                         (pair.bob.written, summary.sent),
@@ -58,11 +58,11 @@ fn variants(len: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn different_file_is_dealt_with_by_the_policy() {
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
         for len in sizes() {
             for old in variants(len) {
                 for is_sized in [true, false] {
-                    let config = config().existing(existing);
+                    let config = config().if_exists(existing);
                     let mut pair = Pair::new(&config, &[file("a", 1, len)]);
                     pair.bob.visible.insert(path("a"), old.clone());
                     if !is_sized {
@@ -73,22 +73,22 @@ fn different_file_is_dealt_with_by_the_policy() {
                     let (now, beside) = (&pair.bob.visible[&path("a")], path("a-1"));
                     let new = content(1, len);
                     match existing {
-                        Existing::Refuse => {
+                        IfExists::Refuse => {
                             assert_eq!((summary.refused, now), (1, &old), "{case}");
                             assert!(pair.alice.events.iter().any(|event| matches!(
                                 event,
                                 Event::Refused { reason: Refusal::Exists, .. }
                             )));
                         }
-                        Existing::Skip => {
+                        IfExists::Skip => {
                             assert_eq!((summary.skipped, now), (1, &old), "{case}");
                             assert!(summary.is_complete());
                         }
-                        Existing::Rename => {
+                        IfExists::Rename => {
                             assert_eq!((summary.delivered, now), (1, &old), "{case}");
                             assert_eq!(pair.bob.visible[&beside], new, "{case}");
                         }
-                        Existing::Replace => {
+                        IfExists::Replace => {
                             assert_eq!((summary.delivered, now), (1, &new), "{case}");
                         }
                     }
@@ -100,7 +100,7 @@ fn different_file_is_dealt_with_by_the_policy() {
 
 #[test]
 fn replaced_file_sends_only_the_blocks_that_differ() {
-    let config = config().existing(Existing::Replace);
+    let config = config().if_exists(IfExists::Replace);
     let old = content(1, 100 * KIB);
     let mut new = old.clone();
     new[50 * KIB] ^= 1;
@@ -113,7 +113,7 @@ fn replaced_file_sends_only_the_blocks_that_differ() {
 
 #[test]
 fn long_held_file_is_reported_in_pieces() {
-    let config = config().existing(Existing::Replace);
+    let config = config().if_exists(IfExists::Replace);
     let old = content(1, 9000 * KIB);
     let mut new = old.clone();
     new[8999 * KIB] ^= 1;
@@ -125,7 +125,7 @@ fn long_held_file_is_reported_in_pieces() {
 
 #[test]
 fn long_file_that_differs_early_is_replaced_by_its_other_blocks_up_to_its_end() {
-    let config = config().existing(Existing::Replace);
+    let config = config().if_exists(IfExists::Replace);
     for (sized, cut_to) in [(true, 9000), (false, 9000), (true, 8300), (true, 9001)] {
         let old = content(1, 9000 * KIB);
         let mut new = old.clone();
@@ -149,7 +149,7 @@ fn long_file_that_differs_early_is_replaced_by_its_other_blocks_up_to_its_end() 
 
 #[test]
 fn long_file_that_is_replaced_goes_on_after_lost_links_with_what_was_taken_over() {
-    let config = config().existing(Existing::Replace);
+    let config = config().if_exists(IfExists::Replace);
     let old = content(1, 9000 * KIB);
     let mut new = old.clone();
     new[0] ^= 1;
@@ -188,8 +188,8 @@ fn long_file_that_is_replaced_goes_on_after_lost_links_with_what_was_taken_over(
 
 #[test]
 fn small_files_that_are_held_do_not_travel_where_roots_are_preferred() {
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
-        let config = config().existing(existing);
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
+        let config = config().if_exists(existing);
         let files = [file("a", 1, 1000), file("b", 2, 1), file("c", 3, 0), file("d", 4, 1024)];
         let mut pair = Pair::new(&config, &files);
         pair.run_well();
@@ -203,21 +203,21 @@ fn small_files_that_are_held_do_not_travel_where_roots_are_preferred() {
 
 #[test]
 fn small_files_that_are_lacking_or_different_travel_after_their_roots() {
-    for existing in [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace] {
-        let config = config().existing(existing);
+    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
+        let config = config().if_exists(existing);
         let files = [file("a", 1, 1000), file("b", 2, 500), file("c", 3, 700), file("d", 4, 3000)];
         let mut pair = Pair::new(&config, &files);
         pair.bob.visible.insert(path("a"), content(1, 1000));
         pair.bob.visible.insert(path("b"), content(9, 500));
         pair.receiver.prefer_roots();
         let summary = pair.run_well();
-        let takes = matches!(existing, Existing::Rename | Existing::Replace);
+        let takes = matches!(existing, IfExists::Rename | IfExists::Replace);
         assert_eq!(summary.delivered, if takes { 4 } else { 3 }, "{existing:?}");
         assert_eq!(summary.sent, if takes { 4200 } else { 3700 }, "{existing:?}");
-        let b = if existing == Existing::Replace { content(2, 500) } else { content(9, 500) };
+        let b = if existing == IfExists::Replace { content(2, 500) } else { content(9, 500) };
         assert_eq!(pair.bob.visible[&path("b")], b, "{existing:?}");
         assert_eq!(pair.bob.visible[&path("c")], content(3, 700));
-        if existing == Existing::Rename {
+        if existing == IfExists::Rename {
             assert_eq!(pair.bob.visible[&path("b-1")], content(2, 500));
         }
         assert!(pair.bob.partial.is_empty(), "{existing:?}");
@@ -238,7 +238,7 @@ fn roots_are_no_longer_asked_for_where_nearly_all_is_lacking() {
 
 #[test]
 fn file_that_changes_while_it_is_replaced_is_never_receipted() {
-    let config = config().existing(Existing::Replace);
+    let config = config().if_exists(IfExists::Replace);
     let old = content(1, 10 * KIB);
     let mut new = old.clone();
     new[9 * KIB] ^= 1;
@@ -256,7 +256,7 @@ fn file_that_changes_while_it_is_replaced_is_never_receipted() {
 
 #[test]
 fn renamed_entry_that_comes_again_is_not_stored_twice() {
-    let config = config().existing(Existing::Rename);
+    let config = config().if_exists(IfExists::Rename);
     let mut pair = Pair::new(&config, &[file("a", 1, 5 * KIB), file("b", 2, 10)]);
     pair.bob.visible.insert(path("a"), content(3, 5 * KIB));
     pair.bob.visible.insert(path("b"), content(4, 10));

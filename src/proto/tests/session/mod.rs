@@ -7,7 +7,7 @@ mod turns;
 
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::Config;
-use crate::hash::{BlockSize, Root};
+use crate::hash::{BlockSize, Hash};
 use crate::types::{Event, Meta, Outcome};
 
 const KIB: usize = 1024;
@@ -39,14 +39,14 @@ fn file_of_every_size_around_blocks_arrives() {
             assert_eq!((summary.delivered, summary.sent), (1, len as u64), "{len} {is_sized}");
             assert_eq!(pair.bob.visible[&path("a")], content(1, len), "{len} {is_sized}");
             assert!(pair.bob.partial.is_empty());
-            let root = Root::of(&content(1, len));
+            let root = Hash::of(&content(1, len));
             for events in [&pair.alice.events, &pair.bob.events] {
                 let delivered = events.iter().find_map(|event| match event {
                     Event::Delivered { receipt, .. } => Some(receipt),
                     _ => None,
                 });
                 let receipt = delivered.expect("a receipt");
-                assert_eq!((receipt.root, receipt.outcome), (root, Outcome::Stored));
+                assert_eq!((receipt.hash, receipt.outcome), (root, Outcome::Stored));
             }
         }
     }

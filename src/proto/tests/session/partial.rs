@@ -1,7 +1,7 @@
 //! What an earlier attempt left, and content that is zeros.
 
 use super::{KIB, config, file};
-use crate::config::Existing;
+use crate::config::IfExists;
 use crate::proto::tests::pair::{Pair, content, path};
 
 #[test]
@@ -60,13 +60,13 @@ fn zeros_over_an_old_partial_are_written() {
 #[test]
 fn zeros_are_written_only_over_what_an_earlier_attempt_left() {
     for (is_sized, existing, left) in [
-        (true, Existing::Refuse, 0),
-        (true, Existing::Refuse, 4),
-        (false, Existing::Refuse, 4),
-        (true, Existing::Replace, 0),
-        (true, Existing::Replace, 4),
+        (true, IfExists::Refuse, 0),
+        (true, IfExists::Refuse, 4),
+        (false, IfExists::Refuse, 4),
+        (true, IfExists::Replace, 0),
+        (true, IfExists::Replace, 4),
     ] {
-        let config = config().existing(existing);
+        let config = config().if_exists(existing);
         let mut bytes = vec![0; 20 * KIB];
         bytes[15 * KIB] = 1;
         let mut pair = Pair::new(&config, &[("a", bytes.clone())]);
@@ -76,7 +76,7 @@ fn zeros_are_written_only_over_what_an_earlier_attempt_left() {
         if left > 0 {
             pair.bob.partial.insert(path("a"), vec![7; left * KIB]);
         }
-        if existing == Existing::Replace {
+        if existing == IfExists::Replace {
             pair.bob.visible.insert(path("a"), vec![8; 20 * KIB]);
         }
         pair.run_well();
@@ -84,7 +84,7 @@ fn zeros_are_written_only_over_what_an_earlier_attempt_left() {
         assert_eq!(pair.bob.visible[&path("a")], bytes, "{case}");
         // What goes on to replace a file takes that over too, beyond what the earlier attempt left; and the partial file of a
         // stream holds all of its zeros.
-        let is_all = !is_sized || existing == Existing::Replace && left > 0;
+        let is_all = !is_sized || existing == IfExists::Replace && left > 0;
         let taken = if is_all { 20 } else { left };
         let zeroed: u64 = pair.bob.zeroed.iter().sum();
         assert_eq!(pair.bob.written + zeroed, ((taken + 1).min(20) * KIB) as u64, "{case}");

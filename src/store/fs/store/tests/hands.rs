@@ -16,8 +16,8 @@ use std::path::PathBuf;
 
 use self::watched::Watched;
 use super::*;
-use crate::config::{Config, Existing, Turn};
-use crate::hash::Root;
+use crate::config::{Config, IfExists, Turn};
+use crate::hash::Hash;
 use crate::store::MemorySource;
 use crate::testing::pair::{self, Pair, Progress};
 use crate::types::Event;
@@ -416,12 +416,12 @@ fn run(seed: u64) -> u64 {
             old.insert(meta.path.to_string(), bytes);
         }
     }
-    let policies = [Existing::Refuse, Existing::Skip, Existing::Rename, Existing::Replace];
+    let policies = [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
     let existing = dice.of(&policies);
     let turn = Turn::default().initial_bytes(dice.of(&[0, 1500, 1 << 20]));
     let durability = dice.of(&[Durability::Received, Durability::Received, Durability::Synced]);
     let ours = Config::default().block_size(BlockSize::MIN).turn(turn);
-    let theirs = Config::default().turn(turn).existing(existing).durability(durability);
+    let theirs = Config::default().turn(turn).if_exists(existing).durability(durability);
     let about: Vec<_> =
         sent.iter().map(|(meta, bytes)| (meta.path.to_string(), meta.size, bytes.len())).collect();
     let hand = Hand {
@@ -432,7 +432,7 @@ fn run(seed: u64) -> u64 {
         old,
         foreign: BTreeMap::new(),
         moved: BTreeMap::new(),
-        replaces: existing == Existing::Replace,
+        replaces: existing == IfExists::Replace,
         has_holes,
         step: 0,
         acts: 0,
@@ -496,7 +496,7 @@ fn run(seed: u64) -> u64 {
         if let Event::Delivered { entry, receipt } = event {
             let (meta, bytes) = &sent[usize::try_from(entry.get()).unwrap()];
             let is_file = meta.kind == Kind::File;
-            assert!(!is_file || receipt.root == Root::of(bytes), "{}", hand.context());
+            assert!(!is_file || receipt.hash == Hash::of(bytes), "{}", hand.context());
         }
     }
     hand.acts

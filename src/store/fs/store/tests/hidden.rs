@@ -20,7 +20,7 @@ fn store_refuses_hidden_names_of_every_kind_in_every_place_and_makes_nothing() {
                 let mut offer = bench.offer(meta);
                 assert_eq!(bench.begin(&offer, place).err(), Some(Refusal::HiddenName), "{name}");
                 offer.meta.modified = Some(Timestamp::new(0, 0).unwrap());
-                assert_eq!(bench.store.standing(&offer), None, "{name}");
+                assert_eq!(bench.store.stat(&offer), None, "{name}");
             }
         }
     }

@@ -115,7 +115,7 @@ fn store_commit_that_comes_late_does_not_replace_what_was_vouched_for_since() {
     let mut scene = Overtaking::new(Meta::file(rel("x"), Some(5)), "older");
     fs::write(scene.bench.path("x"), "newer").unwrap();
     let offer = Offer::new(EntryId::new(0), Meta::file(rel("x"), Some(5)), BlockSize::MIN);
-    assert_eq!(scene.next.standing(&offer), None, "it is about to be replaced");
+    assert_eq!(scene.next.stat(&offer), None, "it is about to be replaced");
     let Begun::Existing(file, 5) = scene.next.begin(&offer, Place::Offered).unwrap() else {
         panic!("existing")
     };
@@ -123,7 +123,7 @@ fn store_commit_that_comes_late_does_not_replace_what_was_vouched_for_since() {
     assert_eq!(end_of(&mut scene.next, 1), Ok(Committed::new(rel("x"))));
     assert!(matches!(scene.end_of_older(), Some(Uncommitted::Taken { rival: Some(_), .. })));
     assert_eq!(scene.bench.names()["x"], "newer");
-    assert!(scene.next.standing(&offer).is_some(), "no commit is under way");
+    assert!(scene.next.stat(&offer).is_some(), "no commit is under way");
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn run(store: &mut FsStore, work: Work, steps: &AtomicUsize) -> (bool, usize) {
         _ => Meta::file(rel("d/e/x"), u64::try_from(NEW.len()).ok()),
     };
     let offer = Offer::new(EntryId::new(1), meta.mode(Some(0o777)).modified(time), BlockSize::MIN);
-    let standing = store.standing(&offer);
+    let standing = store.stat(&offer);
     if work == Work::Ask {
         assert!(standing.is_none_or(|standing| standing.size <= 64), "{standing:?}");
     }

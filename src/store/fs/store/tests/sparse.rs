@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 
 use super::*;
-use crate::config::{Config, Existing};
+use crate::config::{Config, IfExists};
 use crate::drive::Transfer;
 use crate::store::fs::FsSource;
 use crate::transport::memory;
@@ -31,7 +31,7 @@ fn sparse_file_that_is_replaced_for_one_changed_block_stays_sparse() {
     let (old, new) = (bench.path("disk.img"), bench.dir.path().join("disk.img"));
     sparse(&old, 0);
     sparse(&new, 800 * MIB);
-    let config = Config::default().existing(Existing::Replace).durability(Durability::Received);
+    let config = Config::default().if_exists(IfExists::Replace).durability(Durability::Received);
     let (alice, bob) = memory::pipe((1 << 16).try_into().unwrap());
     let receiver = config.clone();
     let sent = thread::scope(|scope| {

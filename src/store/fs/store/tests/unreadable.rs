@@ -1,7 +1,7 @@
 //! Existing files that this user may not read.
 
 use super::*;
-use crate::config::{Config, Existing as IfExists};
+use crate::config::{Config, IfExists};
 use crate::store::MemorySource;
 use crate::testing::pair::{Ended, Pair};
 use crate::types::Event;
@@ -33,7 +33,7 @@ fn file_that_has_the_name_of_one_that_cannot_be_read_is_replaced_or_set_beside_i
                 let meta = Meta::file(rel("x"), size);
                 let source = MemorySource::new().entry(meta, new.clone());
                 let ours = Config::default().block_size(BlockSize::MIN);
-                let theirs = ours.clone().existing(existing);
+                let theirs = ours.clone().if_exists(existing);
                 let mut pair = Pair::new(&ours, source, &theirs, store.clone());
                 if is_late {
                     let (path, old) = (bench.path("x"), old.clone());

@@ -37,8 +37,8 @@ impl Store for Watched {
         self.inner.serve(transfer);
     }
 
-    fn standing(&mut self, offer: &Offer) -> Option<Standing> {
-        self.inner.standing(offer)
+    fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
+        self.inner.stat(offer)
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<WatchedFile>, Refusal> {
