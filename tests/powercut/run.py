@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Simulates power cuts under `haul receive`; docs/durability.md says what must hold, docs/verification.md what was run.
+"""Simulates power cuts under `haul receive`; docs/durability.md says what must hold, docs/figures.md what was run.
 
 Each scene is sent to a receiver on a disk that logs what is written and flushed, and in the same order what both
 sides say with `--json`. From the log come the states in which a power cut may leave the device; each is mounted, and
