@@ -100,11 +100,11 @@ impl<'a> Moves<'a> {
     /// What somebody else does to the files of the store during a connection: after each step of both sides one thing, or
     /// nothing.
     pub(super) fn fouls(&mut self) -> Fouls {
-        let count = if self.how & 8 == 0 { 0 } else { self.choices.below(4) };
+        let count = if self.how & 8 == 0 { 0 } else { self.choices.below(12) };
         let mut after = 0;
         let mut all = Vec::new();
         for _ in 0..count {
-            after += u32::from(self.choices.byte());
+            after += u32::from(self.choices.byte() % 32);
             let (kind, which) = (self.choices.below(6), usize::from(self.choices.byte()));
             let mut name = || path(NAMES[usize::from(self.choices.below(8))]);
             // Content that nobody sends.
