@@ -208,8 +208,8 @@ pub use hash::{BlockSize, Hash};
 pub use store::{Source, Store, Unsendable};
 pub use transport::{Acceptor, Connector, Peer};
 pub use types::{
-    AbortCode, Activity, Durability, EntryId, Event, Kind, Meta, Outcome, Receipt, Refusal,
-    RelPath, StoreOperation, Summary, TransferId, Withdrawal,
+    AbortCode, Activity, Durability, EntryId, Event, Kind, Meta, Outcome, Progress, Receipt,
+    Refusal, RelPath, StoreOperation, Summary, TransferId, Withdrawal,
 };
 
 #[cfg(all(doctest, feature = "fs", feature = "tcp"))]

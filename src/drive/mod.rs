@@ -12,6 +12,7 @@ mod crowd;
 mod files;
 mod host;
 mod liveness;
+mod meter;
 mod observer;
 mod parked;
 mod random;

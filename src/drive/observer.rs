@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::store::Unsendable;
 use crate::transport::Peer;
-use crate::types::{Event, PublicKey, Summary};
+use crate::types::{Event, Progress, PublicKey, Summary};
 
 /// Hears what happens, as it happens, in the thread of the transfer: the transfer waits meanwhile.
 ///
@@ -13,6 +13,12 @@ use crate::types::{Event, PublicKey, Summary};
 pub trait Observer {
     /// Something happened in the session.
     fn event(&mut self, event: &Event);
+
+    /// How far the transfer is: up to ten times a second while bytes move, by the transfer's clock, and at the end of each
+    /// connection. [`Event::Progress`] says the same of what is acknowledged alone, as it happens.
+    fn progress(&mut self, progress: &Progress) {
+        let _ = progress;
+    }
 
     /// This receiver has greeted, and is sent to; it concerns [`Transfer::send_listening`](super::Transfer::send_listening).
     fn connected(&mut self, peer: &Peer) {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::files::{self, Files};
 use super::host::Hooks;
+use super::meter;
 use super::observer::Observer;
 use super::parked::Parked;
 use super::random::random_bytes;
 use super::stream::{Direction, Moved, TICK, Wire, consume};
 use super::transfer::Transfer;
 use crate::error::Error;
-use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step};
+use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step, payload_so_far};
 use crate::store::{Begun, Store};
 use crate::types::{AbortCode, Event, Offer, Place, PublicKey, Refusal, Summary, TransferId};
 
@@ -59,7 +60,19 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         hooks: &mut Hooks<'_, S>,
     ) -> Result<Summary, Error> {
         let mut wire = Wire::new(stream, self.piece());
-        if let Some(binding) = self.secure(&mut wire)? {
+        let ended = self.run_receiving_over(receiving, &mut wire, hooks);
+        // Of what came of a block nothing is kept.
+        self.tell_received(&receiving.receiver, &[]);
+        ended
+    }
+
+    fn run_receiving_over<S: Store, T: Read + Write>(
+        &mut self,
+        receiving: &mut Receiving<'_, S>,
+        wire: &mut Wire<T>,
+        hooks: &mut Hooks<'_, S>,
+    ) -> Result<Summary, Error> {
+        if let Some(binding) = self.secure(wire)? {
             receiving.receiver.bind(binding);
         }
         let mut needed = 0;
@@ -83,17 +96,21 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
             }
             receiving.collect(Duration::ZERO)?;
+            if self.meter.is_due(now) {
+                let partial = if is_starved { wire.input() } else { &[] };
+                self.tell_received(&receiving.receiver, partial);
+            }
             let polled = receiving.receiver.poll(now, wire.control());
             wire.absorb();
             let action = match polled {
                 Ok(action) => action,
                 Err(failure) => {
-                    self.say_last_words(&mut wire);
+                    self.say_last_words(wire);
                     return Err(failure.into());
                 }
             };
             if may_take_long(&action) {
-                self.flush(&mut wire, &mut receiving.receiver, Direction::Answers)?;
+                self.flush(wire, &mut receiving.receiver, Direction::Answers)?;
             }
             match action {
                 ReceiveAction::Event(event) => {
@@ -147,6 +164,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         }
                     }
                     let step = receiving.receiver.handle_input(self.clock.now(), wire.input())?;
+                    if let Step::Write { entry, .. } = step {
+                        self.meter.entry = Some(entry);
+                    }
                     if !is_seated && !matches!(step, Step::Consumed(_)) {
                         if !hooks.host.seats(&self.cancel) {
                             // It cannot be told, as it speaks: a lost connection makes it come again, too.
@@ -159,7 +179,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     let consumed = receiving.answer(step, &mut make_way)?;
                     is_starved = consumed.is_some_and(|consumed| consumed.bytes == 0);
                     if let Some(consumed) = consumed {
-                        needed = consume(&mut wire, consumed, needed);
+                        needed = consume(wire, consumed, needed);
                     }
                 }
                 ReceiveAction::Begin { offer, place } => {
@@ -175,6 +195,14 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 }
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
+    /// Tells the observer how far the transfer is, with what has come of a message.
+    fn tell_received(&mut self, receiver: &Receiver, partial: &[u8]) {
+        // Before it has greeted, nothing is content.
+        let came = if self.greeted { payload_so_far(partial) } else { 0 };
+        let progress = meter::more(receiver.transfer_progress(), came);
+        self.meter.tell(self.clock.now(), progress, &mut self.observer);
+    }
+
     /// Decides whether the sender is admitted, before anything of the store is looked at, and gives what an earlier connection
     /// of its transfer left. `None`: it is not.
     fn admit_sender<S: Store>(

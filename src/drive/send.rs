@@ -28,7 +28,17 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         stream: T,
     ) -> Result<Summary, Error> {
         let mut wire = Wire::new(stream, self.piece());
-        if let Some(binding) = self.secure(&mut wire)? {
+        let ended = self.run_sending(sending, &mut wire);
+        self.tell_progress(&sending.sender, wire.content());
+        ended
+    }
+
+    fn run_sending<S: Source, T: Read + Write>(
+        &mut self,
+        sending: &mut Sending<'_, S>,
+        wire: &mut Wire<T>,
+    ) -> Result<Summary, Error> {
+        if let Some(binding) = self.secure(wire)? {
             sending.sender.bind(binding);
         }
         if let Some(proof) = self.access.proof(true, sending.transfer) {
@@ -40,7 +50,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             if self.cancel.is_cancelled() {
                 sending.sender.cancel();
             }
-            match self.poll(&mut wire, &mut sending.sender)? {
+            match self.poll(wire, &mut sending.sender)? {
                 SendAction::Event(event) => {
                     if let Event::Greeted { transfer, .. } = event {
                         let proof = sending.sender.peer_proof();
@@ -71,11 +81,14 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         Ok(Some(read)) => {
                             let now = self.clock.now();
                             let sent = sending.sender.handle_read(now, read, frame)?;
-                            wire.keep(sent);
+                            wire.keep(sent, sent.min(read));
+                            if sent > 0 {
+                                self.meter.entry = Some(request.entry);
+                            }
                         }
                         Ok(None) => {
                             sending.sender.handle_read_pending()?;
-                            self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
+                            self.flush(wire, &mut sending.sender, Direction::Content)?;
                         }
                         Err(reason) => sending.sender.handle_withdrawn(reason)?,
                     }
@@ -85,19 +98,22 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
                 SendAction::Forget { entry } => sending.readers.forget(entry),
                 SendAction::Await { .. } => {
-                    self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
-                    self.listen(&mut wire, &mut sending.sender, &mut hunger)?;
+                    self.flush(wire, &mut sending.sender, Direction::Content)?;
+                    self.listen(wire, &mut sending.sender, &mut hunger)?;
                 }
                 SendAction::Closed(summary) => {
-                    self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
+                    self.flush(wire, &mut sending.sender, Direction::Content)?;
                     return Ok(summary);
                 }
             }
             // A slow source must not keep back what is to be written: heartbeats above all.
             let now = self.clock.now();
+            if self.meter.is_due(now) {
+                self.tell_progress(&sending.sender, wire.content());
+            }
             if wire.is_full() || now >= flushed.saturating_add(Deadlines::HEARTBEAT) {
                 flushed = now;
-                self.flush(&mut wire, &mut sending.sender, Direction::Content)?;
+                self.flush(wire, &mut sending.sender, Direction::Content)?;
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Operation};
 use crate::proto::Consumed;
 use crate::proto::Failure;
+use crate::types::Progress;
 use crate::types::tick::is_tick;
 
 /// A stream, what was read of it and is not consumed, and what is to be written.
@@ -19,6 +20,8 @@ pub(super) struct Wire<T> {
     output: Vec<u8>,
     /// The part of `output` that is to be written.
     filled: usize,
+    /// How many bytes of that are content.
+    content: usize,
     /// What a core appends to.
     control: Vec<u8>,
     /// The most bytes of a call.
@@ -62,6 +65,7 @@ impl<T: Read + Write> Wire<T> {
             end: 0,
             output: Vec::new(),
             filled: 0,
+            content: 0,
             control: Vec::new(),
             piece,
             batch: FIRST,
@@ -132,13 +136,20 @@ impl<T: Read + Write> Wire<T> {
         &mut self.output[self.filled..end]
     }
 
-    pub(super) fn keep(&mut self, bytes: usize) {
+    /// `content`: how many of these bytes are.
+    pub(super) fn keep(&mut self, bytes: usize, content: usize) {
+        self.content += content;
         self.filled = (self.filled + bytes).min(self.output.len());
     }
 
     /// How much is to be written.
     pub(super) const fn output(&self) -> usize {
         self.filled
+    }
+
+    /// How many bytes of content are to be written.
+    pub(super) const fn content(&self) -> usize {
+        self.content
     }
 
     /// To write so many bytes took so long. What a core says is written before a second of the line's time has gathered: the core
@@ -181,7 +192,7 @@ impl<T: Read + Write> Wire<T> {
                 Err(error) => return Err(transport(Operation::Write, error)),
             }
         }
-        self.filled = 0;
+        (self.filled, self.content) = (0, 0);
         loop {
             match self.stream.flush() {
                 Ok(()) => return took(Moved::Bytes(0)),
@@ -238,6 +249,9 @@ pub(super) trait Core {
     fn write_blocked(&mut self, now: Duration) -> Result<(), Failure>;
 
     fn write_resumed(&mut self, now: Duration);
+
+    /// How far the transfer is, as if all output were written.
+    fn progress(&self) -> Progress;
 }
 
 /// What is written: a limit on the rate holds for content alone.

@@ -12,6 +12,7 @@ use super::crowd::{Crowd, Greeted, Greeter};
 use super::host::Alone;
 use super::host::Hooks;
 use super::liveness::Pulse;
+use super::meter::{self, Meter};
 use super::observer::Observer;
 use super::random::{random, random_bytes};
 use super::rate::RateLimit;
@@ -28,7 +29,7 @@ use crate::store::{Readers, Source, Store};
 #[cfg(feature = "secure")]
 use crate::transport::secure::TicketSecret;
 use crate::transport::{Acceptor, Channel, Connector};
-use crate::types::{AbortCode, Summary, TransferId};
+use crate::types::{AbortCode, Progress, Summary, TransferId};
 
 /// One side of a transfer: its configuration, who hears of it, who may stop it, and how it reconnects.
 ///
@@ -61,6 +62,7 @@ pub struct Transfer<O = (), C = SystemClock> {
     pub(super) limit: Option<RateLimit>,
     pub(super) clock: C,
     pub(super) access: Access,
+    pub(super) meter: Meter,
     /// The peer of this connection has greeted: it speaks haul, so that a lost connection is worth another.
     pub(super) greeted: bool,
 }
@@ -77,8 +79,8 @@ impl<O, C> Transfer<O, C> {
     /// Who hears of what happens; see [`Observer`].
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> Transfer<P, C> {
-        let Self { config, cancel, retry, limit, clock, access, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, access, greeted }
+        let Self { config, cancel, retry, limit, clock, access, meter, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted }
     }
 
     /// Who may stop the transfer.
@@ -129,8 +131,8 @@ impl<O, C> Transfer<O, C> {
     /// Another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Transfer<O, D> {
-        let Self { config, observer, cancel, retry, limit, access, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, access, greeted }
+        let Self { config, observer, cancel, retry, limit, access, meter, greeted, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted }
     }
 
     /// The observer, for what it has gathered.
@@ -250,6 +252,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         store: &mut S,
         stream: T,
     ) -> Result<Summary, Error> {
+        self.meter.restart();
         let mut host = Alone::new(None);
         let mut hooks = Hooks::new(&mut host, Pulse::default());
         let ended = self.run_receiver(store, stream, &mut hooks);
@@ -275,6 +278,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         store: &S,
         connector: &mut K,
     ) -> Result<Summary, Error> {
+        self.meter.restart();
         let mut progress = Arrived { left: None, steps: 0 };
         let (is_waiting, connect) = (connector.is_waiting(), || with_channel(connector));
         let run = |this: &mut Self, progress: &mut Arrived<S>, _, (stream, channel)| {
@@ -409,7 +413,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 
     /// Writes all of the output, and tells the core of each call of the stream.
     pub(super) fn flush<T: Read + Write>(
-        &self,
+        &mut self,
         wire: &mut Wire<T>,
         core: &mut impl Core,
         direction: Direction,
@@ -418,6 +422,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         if bytes == 0 {
             return Ok(());
         }
+        let (content, mut left) = (wire.content(), bytes);
         core.write_resumed(start);
         wire.flush(|moved| {
             let now = self.clock.now();
@@ -429,6 +434,14 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             match moved {
                 Moved::Tick => core.write_blocked(now)?,
                 Moved::Bytes(bytes) => core.peer_took(now, bytes)?,
+            }
+            if let (Direction::Content, Moved::Bytes(more)) = (direction, moved) {
+                left = left.saturating_sub(more);
+            }
+            if matches!(direction, Direction::Content) && self.meter.is_due(now) {
+                // As if what goes with content were spread evenly over it.
+                let progress = meter::less(core.progress(), meter::share(content, left, bytes));
+                self.meter.tell(now, progress, &mut self.observer);
             }
             if let (Direction::Content, Moved::Bytes(bytes)) = (direction, moved)
                 && self.throttle(bytes)
@@ -472,9 +485,16 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         true
     }
 
-    fn sending<'s, S: Source>(&self, source: &'s mut S) -> Result<Sending<'s, S>, Error> {
+    /// Tells the observer how far the transfer is, but for so much content that is not written yet.
+    pub(super) fn tell_progress(&mut self, core: &impl Core, left: usize) {
+        let progress = meter::less(core.progress(), left);
+        self.meter.tell(self.clock.now(), progress, &mut self.observer);
+    }
+
+    fn sending<'s, S: Source>(&mut self, source: &'s mut S) -> Result<Sending<'s, S>, Error> {
         let rewound = source.rewind();
         rewound.map_err(|source| Error::Local { operation: Operation::Rewind, source })?;
+        self.meter.restart();
         let transfer = TransferId::new(random_bytes());
         let now = self.clock.now();
         Ok(Sending {
@@ -517,6 +537,10 @@ macro_rules! cores {
                 fn write_resumed(&mut self, now: Duration) {
                     self.handle_write_resumed(now);
                 }
+
+                fn progress(&self) -> Progress {
+                    self.transfer_progress()
+                }
             }
         )+
     };
@@ -551,7 +575,7 @@ mod tests {
     #[test]
     fn session_told_to_stop_while_it_writes_ends_as_it_was_told() {
         let told = |tell: fn(&CancelToken)| {
-            let transfer = Transfer::new(Config::default());
+            let mut transfer = Transfer::new(Config::default());
             tell(&transfer.cancel);
             let mut wire = Wire::new(Stuck, usize::MAX);
             wire.control().extend_from_slice(b"an answer");

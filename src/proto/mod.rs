@@ -30,6 +30,7 @@ pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
 pub use receiver::{ReceiveAction, Receiver, Step, Which};
 pub use sender::{SendAction, Sender};
 pub use wire::frame::PREFACE;
+pub(crate) use wire::frame::payload_so_far;
 pub use wire::message::Name;
 
 #[cfg(test)]

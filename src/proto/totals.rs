@@ -1,7 +1,7 @@
 //! The sums over a transfer, whatever number of connections carried it.
 
 use crate::config::Limits;
-use crate::types::{Event, Outcome, Refusal, Summary, Withdrawal};
+use crate::types::{Event, Outcome, Progress, Refusal, Summary, Withdrawal};
 
 /// What was offered, what of it arrived, and what became of it.
 ///
@@ -71,12 +71,13 @@ impl Totals {
         self.summary.turns = self.summary.turns.saturating_add(1);
     }
 
-    /// Counts an entry with a receipt.
-    pub(super) fn deliver(&mut self, is_file: bool, size: u64, outcome: Outcome) {
+    /// Counts an entry with a receipt, of which so many bytes travelled.
+    pub(super) fn deliver(&mut self, is_file: bool, size: u64, travelled: u64, outcome: Outcome) {
         let count = |count: &mut u64, by: u64| *count = count.saturating_add(by);
         count(&mut self.summary.delivered, 1);
         count(&mut self.summary.files, u64::from(is_file));
         count(&mut self.summary.bytes, size);
+        count(&mut self.summary.already, size.saturating_sub(travelled));
         count(&mut self.summary.held, u64::from(outcome == Outcome::Held));
     }
 
@@ -110,6 +111,18 @@ impl Totals {
     /// Returns the bytes that arrived.
     pub(super) const fn arrived(&self) -> u64 {
         self.arrived
+    }
+
+    /// Returns how far the entries are that are settled, or whose bytes arrived.
+    pub(super) const fn transfer_progress(&self) -> Progress {
+        Progress {
+            sent: self.summary.sent,
+            acknowledged: self.arrived,
+            pending: 0,
+            already: self.summary.already,
+            offered: self.offered,
+            entry: None,
+        }
     }
 
     /// Returns the work that no later connection does again: bytes that travelled for the first time, what was hashed, and

@@ -111,6 +111,8 @@ pub struct Summary {
     pub refused: u64,
     /// Entries that the sender could not send, or took back.
     pub withdrawn: u64,
+    /// Those among these bytes that did not travel in this transfer: the receiver had them, or made them itself, as zeros.
+    pub already: u64,
     /// Bytes of content that travelled.
     pub sent: u64,
     /// Those among them that had travelled before.

@@ -8,6 +8,7 @@ mod event;
 mod id;
 mod key;
 mod path;
+mod progress;
 mod reason;
 mod receipt;
 mod request;
@@ -21,6 +22,7 @@ pub use key::{KeyError, PublicKey};
 #[cfg(all(feature = "fs", unix))]
 pub(crate) use path::is_ignorable;
 pub use path::{NameError, RelPath};
+pub use progress::Progress;
 pub use reason::{AbortCode, Refusal, StoreOperation, Withdrawal};
 pub use receipt::{Durability, Outcome, Receipt};
 pub use request::{Commit, FileStat, Found, Place, ReadRequest};

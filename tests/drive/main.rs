@@ -22,6 +22,7 @@ mod listening;
 mod own;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod parked;
+mod progress;
 mod rate;
 mod readers;
 mod retry;

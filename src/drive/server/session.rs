@@ -18,7 +18,7 @@ use crate::drive::transfer::Transfer;
 use crate::error::Error;
 use crate::store::Store;
 use crate::transport::Peer;
-use crate::types::{Event, PublicKey, Summary};
+use crate::types::{Event, Progress, PublicKey, Summary};
 
 /// Serves one connection, in a thread of its own.
 pub(super) fn serve<S, T, O, C>(
@@ -185,6 +185,13 @@ impl<F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Observer for Late<'
             Event::Greeted { .. } if self.observer.is_none() => self.greeted = Some(event.clone()),
             Event::Waiting { .. } if self.observer.is_none() => {}
             event => self.observer().event(event),
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        // One who has offered nothing is not told of.
+        if let Some(observer) = &mut self.observer {
+            observer.progress(progress);
         }
     }
 

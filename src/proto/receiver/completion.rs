@@ -28,12 +28,16 @@ impl Receiver {
         let Some(entry) = ended else { return self.state.map(drop) };
         let is_lent = self.lend(entry);
         let Some(Incoming {
-            phase: Phase::Committing { size, root, outcome }, offer, rival, ..
+            phase: Phase::Committing { size, root, outcome },
+            offer,
+            rival,
+            travelled,
+            ..
         }) = self.entries.get(entry)
         else {
             return Err(Misuse::NotAsked.into());
         };
-        let (size, root) = (*size, *root);
+        let (size, root, travelled) = (*size, *root, *travelled);
         let offered = offer.meta.path.clone();
         let is_file = offer.meta.kind == Kind::File;
         let outcome = match rival {
@@ -49,7 +53,7 @@ impl Receiver {
             Ok(path) => {
                 let name = if path == offered { Box::default() } else { path.as_bytes().into() };
                 let durability = self.config.durability;
-                self.totals.deliver(is_file, size, outcome);
+                self.totals.deliver(is_file, size, travelled, outcome);
                 let receipt = Receipt { path, size, hash: root, durability, outcome };
                 self.tell(Event::Delivered { entry, receipt });
                 Message::Receipt { entry, size, root, durability, outcome, name }

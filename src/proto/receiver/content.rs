@@ -31,6 +31,7 @@ impl Receiver {
         if incoming.phase == Phase::Replacing {
             self.requests.add(Task::Begin { entry, place: Place::Replacing });
         }
+        incoming.travelled = incoming.travelled.saturating_add(len);
         self.totals.travel(payload.len(), false);
         let size = incoming.offer.block_size;
         let Some(block) = size.hash(index, payload).filter(|block| block.hash == hash) else {

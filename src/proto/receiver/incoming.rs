@@ -67,6 +67,8 @@ pub(super) struct Incoming {
     /// Bytes that are verified, and the most of which that was said.
     present: u64,
     arrived: u64,
+    /// Bytes of it that travelled.
+    pub(super) travelled: u64,
     /// How many times in a row its name was taken when it was to be committed.
     pub(super) losses: u32,
     /// It goes on from a former connection, and the sender is to hear what was kept.
@@ -112,6 +114,7 @@ impl Incoming {
             copying: Runs::default(),
             present: 0,
             arrived: 0,
+            travelled: 0,
             losses: 0,
             is_resumed: false,
         }
@@ -212,6 +215,11 @@ impl Incoming {
         let more = self.present.saturating_sub(self.arrived);
         self.arrived = self.arrived.saturating_add(more);
         more
+    }
+
+    /// Bytes of it that arrived without travelling.
+    pub(super) const fn already(&self) -> u64 {
+        self.arrived.saturating_sub(self.travelled)
     }
 
     /// Its file is closed, and what was written of it is to come again.

@@ -75,7 +75,9 @@ use super::connection::Connection;
 use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use crate::config::Config;
-use crate::types::{AbortCode, EntryId, Event, FileStat, Refusal, Summary, Ticket, TransferId};
+use crate::types::{
+    AbortCode, EntryId, Event, FileStat, Progress, Refusal, Summary, Ticket, TransferId,
+};
 
 pub use self::action::{ReceiveAction, Step, Which};
 pub(super) use crate::types::Found;
@@ -355,6 +357,16 @@ impl Receiver {
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.totals.summary()
+    }
+
+    /// How far the transfer is, over all connections that this one adopted. It takes time in proportion to the entries that
+    /// are offered and not settled.
+    #[must_use]
+    pub fn transfer_progress(&self) -> Progress {
+        let mut progress = self.totals.transfer_progress();
+        let pending = self.entries.iter().map(|(_, incoming)| incoming.already());
+        progress.already = pending.fold(progress.already, u64::saturating_add);
+        progress
     }
 
     /// The work that no later connection does again, if that one [adopts](Receiver::adopt) this: bytes that travelled,

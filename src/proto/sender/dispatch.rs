@@ -211,7 +211,7 @@ impl Sender {
     pub(super) fn deliver(&mut self, entry: EntryId, receipt: Receipt) {
         let Some(outgoing) = self.settle(entry) else { return };
         let is_file = outgoing.meta.kind == Kind::File;
-        self.totals.deliver(is_file, receipt.size, receipt.outcome);
+        self.totals.deliver(is_file, receipt.size, outgoing.sent, receipt.outcome);
         if receipt.outcome == Outcome::Held {
             self.roots.count_held();
         }

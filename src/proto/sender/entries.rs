@@ -194,6 +194,10 @@ impl Entries {
             && self.open < open
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Outgoing> {
+        self.entries.values().map(Box::as_ref)
+    }
+
     /// Returns whether every entry that the source had is settled.
     pub(super) fn are_settled(&self) -> bool {
         self.exhausted && self.entries.is_empty()

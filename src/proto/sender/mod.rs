@@ -48,7 +48,7 @@ use super::error::{Failure, Misuse};
 use super::totals::Totals;
 use super::wire::message::Message;
 use crate::config::Config;
-use crate::types::{AbortCode, EntryId, Event, Meta, Summary, TransferId, Withdrawal};
+use crate::types::{AbortCode, EntryId, Event, Meta, Progress, Summary, TransferId, Withdrawal};
 
 pub use self::action::SendAction;
 
@@ -336,6 +336,20 @@ impl Sender {
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.totals.summary()
+    }
+
+    /// How far the transfer is, over all connections; what was read of the source counts as sent. It takes time in proportion
+    /// to the entries that are offered and not settled.
+    #[must_use]
+    pub fn transfer_progress(&self) -> Progress {
+        let mut progress = self.totals.transfer_progress();
+        for outgoing in self.entries.iter() {
+            let reached = outgoing.reached_bytes().max(outgoing.arrived);
+            let already = reached.saturating_sub(outgoing.sent);
+            progress.pending = progress.pending.saturating_add(reached - outgoing.arrived);
+            progress.already = progress.already.saturating_add(already);
+        }
+        progress
     }
 
     /// The work that no later connection does again: bytes that travelled or were hashed for the first time, what the receiver

@@ -61,6 +61,8 @@ pub(super) struct Outgoing {
     said: [bool; 2],
     /// Bytes of it that count as arrived.
     pub(super) arrived: u64,
+    /// Bytes of it that travelled, those that travelled again not counted.
+    pub(super) sent: u64,
 }
 
 /// Where an entry stands.
@@ -184,6 +186,7 @@ impl Outgoing {
             repairs: 0,
             said: [false; 2],
             arrived: 0,
+            sent: 0,
         }
     }
 
@@ -202,8 +205,8 @@ impl Outgoing {
 
     /// The same entry, cut in other blocks.
     pub(super) fn restart(&self, block_size: BlockSize) -> Self {
-        let (arrived, trust) = (self.arrived, self.trust);
-        Self { arrived, trust, ..Self::new(self.meta.clone(), block_size, self.window) }
+        let (arrived, sent, trust) = (self.arrived, self.sent, self.trust);
+        Self { arrived, sent, trust, ..Self::new(self.meta.clone(), block_size, self.window) }
     }
 
     /// Its whole content travels inside its offer; says whether it did before.
@@ -212,6 +215,11 @@ impl Outgoing {
         self.travelled = 1;
         self.is_whole = true;
         again
+    }
+
+    /// Counts bytes of it that travel.
+    pub(super) fn count_sent(&mut self, bytes: usize, again: bool) {
+        self.sent = self.sent.saturating_add(if again { 0 } else { bytes as u64 });
     }
 
     pub(super) fn offer(&self, entry: EntryId, carries: Carries) -> WireOffer {
@@ -530,6 +538,15 @@ impl Outgoing {
                 Phase::Claimed => receipt.outcome == Outcome::Held,
                 Phase::Queued | Phase::Hashing | Phase::Streaming => false,
             }
+    }
+
+    /// How many bytes of it this connection has dealt with, as far as this side goes.
+    pub(super) fn reached_bytes(&self) -> u64 {
+        if self.is_whole {
+            return self.size.unwrap_or(0);
+        }
+        let owed = self.resend.iter().map(|run| self.bytes_of(run)).fold(0, u64::saturating_add);
+        self.bytes_of(&(0..self.high)).saturating_sub(owed)
     }
 
     fn bytes_of(&self, run: &Range<u64>) -> u64 {

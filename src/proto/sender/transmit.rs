@@ -248,6 +248,7 @@ impl Sender {
         }
         outgoing.phase = Phase::Ended;
         let again = outgoing.travel_whole();
+        outgoing.count_sent(payload.len(), again);
         self.totals.travel(payload.len(), again);
         let offer = outgoing.offer(request.entry, Carries::Content);
         self.entries.offer(request.entry, false);
@@ -291,6 +292,7 @@ impl Sender {
                 if let Some(run) = outgoing.run.take() {
                     self.outbox.push_back(message_of(entry, run));
                 }
+                outgoing.count_sent(payload.len(), again);
                 self.totals.travel(payload.len(), again);
                 let mut control = Vec::with_capacity(BLOCK_HEAD);
                 Message::Block { entry, index, hash: block.hash }.encode(&mut control);

@@ -48,6 +48,16 @@ pub(crate) enum Parsed<'a> {
     Frame(Frame<'a>),
 }
 
+/// Returns how many bytes of the payload of a frame stand in an input that begins with it. Nothing of it is checked.
+pub(crate) fn payload_so_far(input: &[u8]) -> usize {
+    let Some((raw, rest)) = input.split_first_chunk::<HEADER>() else { return 0 };
+    let &[_, c0, c1, c2, p0, p1, p2, p3, ..] = raw;
+    let control = u32::from_le_bytes([c0, c1, c2, 0]) as usize;
+    let payload = u32::from_le_bytes([p0, p1, p2, p3]) as usize;
+    let check = if control == 0 { 0 } else { CHECK };
+    rest.len().saturating_sub(control.saturating_add(check)).min(payload)
+}
+
 /// The checks of one direction of a session: which side speaks, and the number of the next frame.
 #[derive(Clone)]
 pub(crate) struct Seal {
