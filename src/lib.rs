@@ -85,6 +85,8 @@
 //!    were refused is no error. Of an [`Error`], [`is_transient`](Error::is_transient): then the same call, later, goes on from the
 //!    blocks that arrived. What was [delivered](Event::Delivered) stays so in either case.
 //!
+//! The cookbook has ten recipes: module `cookbook` with all features, `docs/cookbook.md` in the repository.
+//!
 //! # Bring your own transport
 //!
 //! A stream is anything that implements [`Read`](std::io::Read) and [`Write`](std::io::Write); the contract is in
@@ -187,6 +189,9 @@
 //! [`proto::wire`] is the document of the protocol, detailed enough to write another implementation from.
 
 pub mod config;
+#[cfg(all(feature = "fs", feature = "secure", feature = "tcp", feature = "testing"))]
+#[doc = include_str!("../docs/cookbook.md")]
+pub mod cookbook {}
 pub mod drive;
 mod error;
 pub mod hash;
