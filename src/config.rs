@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::hash::BlockSize;
 use crate::types::Durability;
 
-/// What a user sets. [`Config::default`] serves everyone; each field says when to change it.
+/// Settings of a user. [`Config::default`] serves everyone; each field says when to change it.
 ///
 /// Setters take and give back the value and are named like the field:
 ///
@@ -20,43 +20,44 @@ pub struct Config {
     /// Receiver: what to do where a different file has the name of an entry. Default:
     /// [`IfExists::Refuse`], which damages nothing.
     pub if_exists: IfExists,
-    /// Receiver: how safely an entry is held before its receipt is given. Default: [`Durability::Synced`];
-    /// the lower levels are faster where many small files meet a slow device.
+    /// Receiver: durability of an entry before its receipt is sent. Default: [`Durability::Synced`]; the
+    /// lower levels are faster where many small files meet a slow device.
     pub durability: Durability,
-    /// Sender: the size of the blocks in which files are cut. Default: 256 KiB, chosen by `benches/driver.rs`.
+    /// Sender: size of the blocks that files are cut into. Default: 256 KiB, chosen by `benches/driver.rs`.
     ///
     /// A block is the unit of repair, of resume and of waiting: on a slow line choose one that takes well
-    /// under [`Deadlines::progress`] (4 KiB for 9600 baud), or let [`Config::for_rate`] choose. A peer with a lower [`Limits::block`] gets blocks
-    /// of that size. Cost: one block of memory on either side.
+    /// under [`Deadlines::progress`] (4 KiB for 9600 baud), or let [`Config::for_rate`] choose. A peer with a lower
+    /// [`Limits::block`] gets blocks of that size. Cost: one block of memory on either side.
     pub block_size: BlockSize,
-    /// Sender: how a file is recognised that the receiver holds already. Default: [`Compare::Content`].
+    /// Sender: recognition of a file that the receiver holds already. Default: [`Compare::Content`].
     pub compare: Compare,
-    /// How long to wait for what.
+    /// Longest waits.
     pub deadlines: Deadlines,
-    /// How long one side speaks before the other may.
+    /// Length of a turn.
     pub turn: Turn,
-    /// What a peer may make this side take.
+    /// Limits on the peer.
     pub limits: Limits,
 }
 
-/// What a receiver does where a *different* file has the name of an entry. Equal content is a success under
+/// Policy of a receiver for a *different* file with the name of an entry. Equal content is a success under
 /// each of them, and is not written again.
 ///
-/// That holds whenever the file appeared: before the entry was offered, or while it was under way, as where two senders bring
-/// one new name. Then it is decided when the name is given; the second one is not sent again, and leaves no
+/// That holds whenever the file appeared: before the entry was offered, or while it was under way, as where two senders
+/// bring one new name. Then it is decided when the name is given; the second one is not sent again, and leaves no
 /// partial file.
 ///
-/// A file that was found equal, and is changed or removed before its receipt, is a different one by then. The content is
-/// not at hand, as it did not travel: the entry is refused as [`Refusal::Exists`](crate::Refusal::Exists), or skipped under
-/// `Skip`, and the next transfer finds what stands then.
+/// A file that was found equal, and is changed or removed before its receipt, is a different one by then. The content
+/// is not at hand, as it did not travel: the entry is refused as [`Refusal::Exists`](crate::Refusal::Exists), or
+/// skipped under `Skip`, and the next transfer finds what stands then.
 ///
 /// A file that cannot be read while it is compared counts as different: under `Rename` the entry stands beside
 /// it, and nothing is lost.
 ///
 /// Unless files may be replaced, a sender is told nothing of a file but whether it has the size that is offered and the
-/// hash of all that is offered: the sender hashes its content first, and says that hash. This takes one reading at either
-/// side, and no content travels where both are equal. Content of unknown size, as from a pipe, travels before it is compared: up to
-/// the length of the file that has the name under `Refuse` and `Skip`, which its sender so learns, and whole under `Rename`.
+/// hash of all that is offered: the sender hashes its content first, and says that hash. This takes one reading at
+/// either side, and no content travels where both are equal. Content of unknown size, as from a pipe, travels before it
+/// is compared: up to the length of the file that has the name under `Refuse` and `Skip`, which its sender so learns,
+/// and whole under `Rename`.
 ///
 /// Under `Replace`, the hashes of the blocks of the old file are told to whoever offers one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -74,7 +75,8 @@ pub enum IfExists {
     Replace,
 }
 
-/// How a sender finds out that the receiver holds a file already, so that its content need not travel.
+/// Way for a sender to find out that the receiver holds a file already, so that its content need
+/// not travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Compare {
@@ -94,64 +96,64 @@ pub enum Compare {
     SizeAndTime,
 }
 
-/// How long to wait for what. A peer can propose none of these.
+/// Longest wait for each step. A peer can propose none of these.
 ///
-/// Each wait ends in [`Error::Stalled`](crate::Error::Stalled), which names the deadline. The defaults are for lines of 16 KiB/s and more,
-/// whose buffers take up to 8 MiB; [`Config::for_rate`] is for slower ones.
+/// Each wait ends in [`Error::Stalled`](crate::Error::Stalled), which names the deadline. The defaults are for lines of
+/// 16 KiB/s and more, whose buffers take up to 8 MiB; [`Config::for_rate`] is for slower ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlines {
-    /// From the start of a session to the end of the peer's greeting, however many bytes it comes in. While the stream takes
-    /// bytes of this side's turn, the deadlines of these hold instead; one that has taken none at all, as while it shakes hands
-    /// below, has this time.
-    /// Default: 10 s.
+    /// From the start of a session to the end of the peer's greeting, however many bytes the greeting has. While the
+    /// stream takes bytes of this side's turn, the deadlines of the turn hold instead; a stream that has taken none at
+    /// all, as during a handshake below, has this time. Default: 10 s.
     pub hello: Duration,
     /// Without any byte from a peer that has the floor, or any byte taken by one that listens. Default: 30 s;
-    /// a peer that has nothing to say sends a heartbeat every [`Deadlines::HEARTBEAT`].
+    /// a peer that has nothing to send sends a heartbeat every [`Deadlines::HEARTBEAT`].
     ///
-    /// The wait for an answer begins when the stream has taken the last byte of the turn. Until the first byte of the answer it is
-    /// longer by the time in which [`Deadlines::rate`] moves that turn.
+    /// The wait for an answer begins when the stream has taken the last byte of the turn. Until the first byte of the
+    /// answer it is longer by the time in which [`Deadlines::rate`] moves that turn.
     pub silence: Duration,
-    /// The slowest line that is waited for behind buffers which take bytes that the peer does not have, in bytes per second. Default:
-    /// 16 KiB/s; a second is added to the wait for an answer for each 16 KiB of the turn, for 8 MiB
+    /// Rate of the slowest line behind buffers that take bytes before the peer does, in bytes per second. Default: 16
+    /// KiB/s; a second is added to the wait for an answer for each 16 KiB of the turn, for 8 MiB
     /// ([`Deadlines::BUFFERS`]) at most. So a peer that dies with the last byte of a turn is left after 30 s, and 8 min
     /// 32 s more at most. For slower lines there is [`Config::for_rate`].
     pub rate: u64,
     /// From the first byte of a message to its last. Default: 60 s. With blocks of 256 KiB this asks for
     /// 4.4 KB/s. A peer that listens must take at least 4 KiB in this time, or all there is.
     pub progress: Duration,
-    /// Without anything that moves an entry: an offer, content, an answer about an entry that is news. Default: 15 min, which is what a
-    /// device may take to sync. It counts over all turns of the peer; heartbeats, unknown messages and turns without a word do not put it
-    /// off.
+    /// Without anything that moves an entry: an offer, content, a new answer about an entry. Default: 15 min, the time
+    /// that a device may take to sync. The wait counts over all turns of the peer; heartbeats, unknown messages and
+    /// empty turns do not extend it.
     ///
-    /// One thing does: a sender whose source has nothing at the moment, such as a pipe, says a heartbeat in each of its turns while
-    /// content of a pending entry is due. Neither side ends such a session: it goes on until the source does, somebody
-    /// [cancels](crate::CancelToken), or the stream is lost. A [server](crate::Server) ends it after 60 s if another sender waits for
-    /// a place, and it comes again.
+    /// One thing does: a sender whose source has nothing at the moment, such as a pipe, says a heartbeat in each of its
+    /// turns while content of a pending entry is due. Neither side ends such a session: it goes on until the source
+    /// does, somebody [cancels](crate::CancelToken), or the stream is lost. A [server](crate::Server) ends it after 60
+    /// s if another sender waits for a place, and it comes again.
     pub idle: Duration,
-    /// Receiver: how long it goes on listening to a sender that it has bad news for, before it closes without telling it.
-    /// Default: 15 s, a few times the length of a turn. A sender that has said that it leaves is told at once.
+    /// Receiver: longest wait for the end of a sender's turn before bad news is sent; after it the receiver closes
+    /// without sending the news. Default: 15 s, a few times the length of a turn. A sender that has announced that it
+    /// leaves gets the news at once.
     pub drain: Duration,
 }
 
 impl Deadlines {
-    /// How often a side that has the floor and nothing to say says so: 5 s. The same for all, so that
-    /// nobody need ask for it.
+    /// Interval of heartbeats of a side that has the floor and nothing to send: 5 s. The same for
+    /// all, so that nobody need ask for it.
     pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-    /// How many bytes of a turn the buffers between both sides are taken to hold at most: 8 MiB, twice what Linux gives a
-    /// TCP socket to write to.
+    /// Bytes of a turn that the buffers between both sides are taken to hold at most: 8 MiB, twice the send buffer of a
+    /// TCP socket on Linux.
     pub const BUFFERS: u64 = 8 << 20;
 }
 
-/// How long one side speaks before the other may. Long turns cost few round trips; short ones let bad news
-/// (a full disk, a cancel) through soon.
+/// Length of a turn: the time in which one side sends before the other may. Long turns cost few round
+/// trips; short ones let bad news (a full disk, a cancel) through soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {
-    /// The bytes of a sender's first turn with content. Default: 16 MiB. Turns then grow until the wait for an
-    /// answer is at most a fiftieth of the turn, but not beyond what the line moves in `max_time`, as the answers show. After an
-    /// answer that begins late they shrink to that.
+    /// Bytes of a sender's first turn with content. Default: 16 MiB. Turns then grow until the wait for an answer is at
+    /// most a fiftieth of the turn, but not beyond the bytes that the line moves in `max_time`, as the answers show.
+    /// After an answer that begins late they shrink to that.
     pub initial_bytes: u64,
     /// The most bytes of a turn, of either side. Default: 1 GiB. The lower of both sides' values holds.
     pub max_bytes: u64,
@@ -159,7 +161,7 @@ pub struct Turn {
     pub max_time: Duration,
 }
 
-/// What a peer may make this side take. All are checked before anything is taken.
+/// Limits on what a peer may make this side take. All are checked before anything is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -168,7 +170,7 @@ pub struct Limits {
     /// Entries with content of their own that may be open at a time. Default: 64. Cost: at the receiver one
     /// open file for each.
     pub open_entries: u32,
-    /// Entries that may be offered and not yet settled. Default: 6144, so that a tree of 100,000 small files
+    /// Entries that may be offered and not yet finished. Default: 6144, so that a tree of 100,000 small files
     /// takes some 25 round trips, and no more than 8 MiB. Cost: about 1.3 KB and the name for each, on either side
     /// (`benches/link.sh` measures both).
     pub pending_entries: u32,
@@ -179,33 +181,35 @@ pub struct Limits {
     /// to two open files each. Likewise the number of entries larger than a block that are being compared with files
     /// which were faster to get their names: at that number the receiver keeps the floor until some are done.
     pub commits: u32,
-    /// Holes in what is known of one file, in ranges; a block that would make more is refused with its file. One next to what is
-    /// known makes none, and is never refused for it. Default: 1024. Cost: up to 4 KiB each, as what lies between two holes is
-    /// kept as the hashes of its subtrees.
+    /// Holes in the known ranges of one file; a block that would make more is refused with its file. A block next to a
+    /// known range makes none, and is never refused for it. Default: 1024. Cost: up to 4 KiB each, as what lies between
+    /// two holes is kept as the hashes of its subtrees.
     pub holes: u32,
-    /// How many times blocks of one entry may arrive damaged and be asked for again. Default: 64 rounds.
+    /// Rounds in which damaged blocks of one entry are asked for again. Default: 64.
     pub repairs: u32,
-    /// Receiver: the most entries of a transfer. Default: 1 million. Cost: where the store looks for names that differ
-    /// by case alone, up to 34 bytes for each.
+    /// Receiver: most entries of a transfer. Default: 1 million. Cost: where the store looks for names that differ by
+    /// case alone, up to 34 bytes for each.
     pub entries: u64,
-    /// Receiver: the largest file, in bytes. Default: 2^62. A file of known size is refused before anything is begun; of a
+    /// Receiver: largest file, in bytes. Default: 2^62. A file of known size is refused before anything is begun; of a
     /// stream that goes beyond, nothing is kept.
     pub file_bytes: u64,
-    /// Receiver: the most bytes of a transfer. Default: 2^62. What goes beyond is refused likewise. It bounds what a sender can have
-    /// hashed, too: zeros do not travel, but each byte of them is hashed like any other, at some GB/s, and once for each entry.
+    /// Receiver: most bytes of a transfer. Default: 2^62. What goes beyond is refused likewise. The limit also bounds
+    /// the bytes that a sender can have hashed: zeros do not travel, but each byte of them is hashed like any other, at
+    /// some GB/s, and once for each entry.
     pub total_bytes: u64,
-    /// Receiver: the longest name, in bytes. Default: 4095.
+    /// Receiver: longest name, in bytes. Default: 4095.
     pub name_bytes: u32,
-    /// Receiver: the deepest name, in parts. Default: 128.
+    /// Receiver: deepest name, in parts. Default: 128.
     pub depth: u32,
 }
 
 impl Config {
-    /// The configuration for a line that moves so many bytes in a second, in either direction, however much its buffers take. Both
-    /// sides use it.
+    /// Returns the configuration for a line that moves this many bytes per second in either direction, however much its
+    /// buffers take. Both sides use it.
     ///
-    /// Blocks and turns take 5 s at most, if they are as large as that allows, so that progress is seen and bad news heard; and
-    /// deadlines are as long as the largest message takes. From 51 KiB/s on [`Config::default`] does as well.
+    /// Blocks and turns take 5 s at most, if they are as large as that allows, so that progress is seen and bad news
+    /// heard; and deadlines are as long as the largest message takes. From 51 KiB/s on [`Config::default`] does as
+    /// well.
     ///
     /// | bytes per second | block | turn | `hello` | `silence` | `rate` | `progress` | `drain` |
     /// | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -214,8 +218,8 @@ impl Config {
     /// | 11520 (115200 baud) | 32 KiB | 57.6 KB | 10 s | 30 s | 5760 B/s | 60 s | 16 s |
     /// | 60000 | 256 KiB | 300 KB | 10 s | 30 s | 16 KiB/s | 60 s | 15 s |
     ///
-    /// A peer that dies with the last byte of a turn is left after `silence`, and the time in which `rate` moves the turn: after some
-    /// 40 s, or little more where the turn ends with a message of many ranges or a long name.
+    /// A peer that dies with the last byte of a turn is left after `silence`, and the time in which `rate` moves the
+    /// turn: after some 40 s, or little more where the turn ends with a message of many ranges or a long name.
     #[must_use]
     pub fn for_rate(bytes_per_second: u64) -> Self {
         let rate = bytes_per_second.max(1);
@@ -230,7 +234,7 @@ impl Config {
         config
     }
 
-    /// Makes blocks and turns no longer than so many bytes, if blocks can be.
+    /// Limits blocks and turns to this many bytes, as far as block sizes allow.
     fn limit_turns(&mut self, bytes: u64) {
         let block = BlockSize::at_most(bytes);
         self.block_size = self.block_size.min(block);
@@ -239,13 +243,13 @@ impl Config {
     }
 }
 
-/// How long a turn lasts on a line whose rate is known.
+/// Length of a turn, in seconds, on a line whose rate is known.
 const TURN_SECONDS: u64 = 5;
 
-/// More than the greetings of both sides.
+/// Upper bound of the greetings of both sides, in bytes.
 const GREETINGS: u64 = 1024;
 
-/// More than any message has that is not content or hashes: 1024 ranges.
+/// Upper bound of any message that is not content or hashes, in bytes: 1024 ranges.
 const MESSAGE: u64 = 17 << 10;
 
 impl Default for Config {

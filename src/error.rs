@@ -1,30 +1,30 @@
-//! What ends a transfer: by whose fault, whether a retry can help, and how the rest of the world calls it.
+//! Errors of a transfer: by whose fault, whether a retry can help, and the nearest kind of [`io::Error`].
 
 use std::io;
 
 use crate::proto::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
 use crate::types::AbortCode;
 
-/// What ended a transfer without success. Entries that were receipted before stay receipted, and what the receiver
-/// holds of the others serves the next attempt.
+/// Reason why a transfer ended without success. Entries that were receipted before stay receipted, and what the
+/// receiver holds of the others serves the next attempt.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The transport failed: the stream could not be had, or was lost.
     #[error("{operation}: {source}")]
     Transport {
-        /// What was tried.
+        /// Operation that failed.
         operation: Operation,
-        /// What the transport said.
+        /// Error of the transport.
         source: io::Error,
     },
     /// The local source or store failed as a whole. (What concerns a single entry is an event, and does not end
     /// the transfer.)
     #[error("{operation}: {source}")]
     Local {
-        /// What was tried.
+        /// Operation that failed.
         operation: Operation,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// The peer broke a rule of the protocol.
@@ -36,7 +36,7 @@ pub enum Error {
     /// There is no common ground with whoever is at the other end.
     #[error(transparent)]
     Incompatible(#[from] Incompatible),
-    /// The peer ended the session and said why.
+    /// The peer ended the session and gave this reason.
     #[error("the peer {0}")]
     Aborted(AbortCode),
     /// A policy of this side ended the session.
@@ -48,12 +48,12 @@ pub enum Error {
     /// This side was told to stop; see [`CancelToken`](crate::CancelToken).
     #[error("cancelled")]
     Cancelled,
-    /// The API was called in a way that makes no sense.
+    /// The caller violated the API contract.
     #[error(transparent)]
     Misuse(#[from] Misuse),
 }
 
-/// What was being done when something failed.
+/// Operation that was under way when something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -76,7 +76,7 @@ pub enum Operation {
 }
 
 impl Error {
-    /// Whether a new connection can help. The retry loop asks this and nothing else.
+    /// Returns whether a new connection can help. The retry loop asks this and nothing else.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -91,7 +91,7 @@ impl Error {
         }
     }
 
-    /// Whether this is about whoever was at the other end, before it was admitted, and not about this side.
+    /// Returns whether the error concerns a peer that was not admitted yet, and not this side.
     pub(crate) const fn is_of_stranger(&self) -> bool {
         match self {
             Self::Transport { operation: Operation::Read | Operation::Write, .. }
@@ -109,7 +109,7 @@ impl Error {
         }
     }
 
-    /// The kind of [`io::Error`] that this is nearest to.
+    /// Returns the nearest kind of [`io::Error`].
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
@@ -125,7 +125,8 @@ impl Error {
     }
 }
 
-/// A lost link may come back; a name that does not resolve, or a permission, will not by itself.
+/// Returns whether a new connection can help: a lost connection may come back; a name that does not
+/// resolve, or a permission, will not by itself.
 fn is_transient_io(operation: Operation, error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     match error.kind() {

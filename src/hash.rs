@@ -22,7 +22,7 @@ pub struct Hash([u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockHash([u8; 32]);
 
-/// What hashing one block gives.
+/// Result of hashing one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hashed {
@@ -57,13 +57,13 @@ struct Node {
 }
 
 impl BlockTree {
-    /// A tree that knows no block.
+    /// Returns a tree that knows no block.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a block; `false` says that it was there already, and changes nothing.
+    /// Adds a block; returns `false`, and changes nothing, if it was there already.
     pub fn insert(&mut self, block: &Hashed) -> bool {
         if self.contains(block.index) {
             return false;
@@ -90,19 +90,19 @@ impl BlockTree {
         true
     }
 
-    /// Whether this block has been added.
+    /// Returns whether this block has been added.
     #[must_use]
     pub fn contains(&self, index: u64) -> bool {
         self.nodes.range(..=index).next_back().is_some_and(|(first, node)| index < node.end(*first))
     }
 
-    /// The number of blocks from the start of the file up to the first that is not known.
+    /// Returns the number of blocks from the start of the file up to the first that is not known.
     #[must_use]
     pub fn prefix(&self) -> u64 {
         self.runs().next().filter(|run| run.start == 0).map_or(0, |run| run.end)
     }
 
-    /// The known blocks as ascending runs that do not touch.
+    /// Returns the known blocks as ascending runs that do not touch.
     pub fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         let mut nodes = self.nodes.iter().peekable();
         std::iter::from_fn(move || {
@@ -115,7 +115,7 @@ impl BlockTree {
         })
     }
 
-    /// The blocks below `blocks` that are not known, as ascending runs that do not touch.
+    /// Returns the blocks below `blocks` that are not known, as ascending runs that do not touch.
     pub fn holes(&self, blocks: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         let mut at = 0;
         let mut runs = self.runs();
@@ -134,7 +134,8 @@ impl BlockTree {
         })
     }
 
-    /// Where the run of known blocks that `index` stands in ends; `index` itself, if it is not known.
+    /// Returns the end of the run of known blocks that `index` stands in; `index` itself, if it is
+    /// not known.
     #[must_use]
     pub fn run_end(&self, index: u64) -> u64 {
         let mut end = index;
@@ -149,7 +150,7 @@ impl BlockTree {
         end
     }
 
-    /// The block after the last that is known; 0 if none is.
+    /// Returns the block after the last that is known; 0 if none is.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.nodes.last_key_value().map_or(0, |(first, node)| node.end(*first))
@@ -160,13 +161,13 @@ impl BlockTree {
         drop(self.nodes.split_off(&index));
     }
 
-    /// The number of subtrees held, which is what the memory of a tree depends on.
+    /// Returns the number of subtrees held, which is what the memory of a tree depends on.
     #[must_use]
     pub fn subtrees(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The root of the file of `blocks` blocks, once all of them are known.
+    /// Returns the root of the file of `blocks` blocks, once all of them are known.
     #[must_use]
     pub fn root(&self, blocks: u64) -> Option<Hash> {
         match blocks {
@@ -180,7 +181,8 @@ impl BlockTree {
         }
     }
 
-    /// The value of the subtree over `count` blocks from `first`, neither of them the whole file.
+    /// Returns the value of the subtree over `count` blocks from `first`, neither of them the whole
+    /// file.
     fn span(&self, first: u64, count: u64) -> Option<BlockHash> {
         if let Some(node) = self.nodes.get(&first)
             && 1_u64.checked_shl(node.level.into()) == Some(count)
@@ -204,7 +206,8 @@ impl Node {
     }
 }
 
-/// The blocks in the left half of a tree of `count ≥ 2`: the largest power of two below `count`.
+/// Returns the blocks in the left half of a tree of `count ≥ 2`: the largest power of two below
+/// `count`.
 fn left_blocks(count: u64) -> u64 {
     1_u64.checked_shl(63_u32.saturating_sub(count.saturating_sub(1).leading_zeros())).unwrap_or(1)
 }
@@ -215,13 +218,14 @@ impl BlockSize {
     /// 8 MiB, the largest.
     pub const MAX: Self = Self(13);
 
-    /// The block of 2^`exponent` KiB; `None` above [`BlockSize::MAX`].
+    /// Returns the block of 2^`exponent` KiB; `None` above [`BlockSize::MAX`].
     #[must_use]
     pub const fn from_exponent(exponent: u8) -> Option<Self> {
         if exponent <= Self::MAX.0 { Some(Self(exponent)) } else { None }
     }
 
-    /// The largest block size that is not above `bytes`, within [`BlockSize::MIN`] and [`BlockSize::MAX`].
+    /// Returns the largest block size that is not above `bytes`, within [`BlockSize::MIN`] and
+    /// [`BlockSize::MAX`].
     #[must_use]
     pub const fn at_most(bytes: u64) -> Self {
         let kib = bytes / 1024;
@@ -232,49 +236,49 @@ impl BlockSize {
         Self(exponent)
     }
 
-    /// k, of 2^k KiB.
+    /// Returns the k of 2^k KiB.
     #[must_use]
     pub const fn exponent(self) -> u8 {
         self.0
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         1024 << self.0
     }
 
-    /// The size in bytes, as a length in memory.
+    /// Returns the size in bytes, as a length in memory.
     #[must_use]
     pub const fn len(self) -> usize {
         1024 << self.0
     }
 
-    /// Always `false`: no block size is 0.
+    /// Returns `false`: no block size is 0.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         false
     }
 
-    /// How many blocks a file of `size` bytes has; none if it is empty.
+    /// Returns the number of blocks of a file of `size` bytes; 0 if it is empty.
     #[must_use]
     pub const fn blocks(self, size: u64) -> u64 {
         size.div_ceil(self.bytes())
     }
 
-    /// The block that the byte at `offset` stands in.
+    /// Returns the block that the byte at `offset` stands in.
     #[must_use]
     pub const fn index(self, offset: u64) -> u64 {
         offset / self.bytes()
     }
 
-    /// Whether a file of `size` bytes has nothing but whole blocks.
+    /// Returns whether a file of `size` bytes has nothing but whole blocks.
     #[must_use]
     pub const fn divides(self, size: u64) -> bool {
         size.is_multiple_of(self.bytes())
     }
 
-    /// Where block `index` starts; `None` past the range of `u64`.
+    /// Returns the offset of block `index`; `None` past the range of `u64`.
     #[must_use]
     pub const fn offset(self, index: u64) -> Option<u64> {
         index.checked_mul(self.bytes())
@@ -299,19 +303,19 @@ impl BlockSize {
 }
 
 impl Hash {
-    /// The hash of these bytes as a whole file.
+    /// Returns the hash of these bytes as a whole file.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(blake3::hash(bytes).into())
     }
 
-    /// The hash as it stands on the wire.
+    /// Returns the hash as it stands on the wire.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes of the hash.
+    /// Returns the 32 bytes of the hash.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -319,13 +323,13 @@ impl Hash {
 }
 
 impl BlockHash {
-    /// The hash as it stands on the wire.
+    /// Returns the hash as it stands on the wire.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes of the hash.
+    /// Returns the 32 bytes of the hash.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

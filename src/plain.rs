@@ -113,79 +113,79 @@ pub fn receive(
     Ok(Received { bytes, hash })
 }
 
-/// How many bytes are read at most at a time: from 1 byte to 16 MiB. The peer's chunks may have any
-/// other size.
+/// Most bytes that are read at a time: from 1 byte to 16 MiB. The peer's chunks may have any other
+/// size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChunkSize(NonZeroUsize);
 
-/// What the sender knows at the end: what it gave to the stream. Nobody has said that it arrived.
+/// Result of sending: the bytes that the stream took. Nobody has confirmed that they arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {
-    /// How many bytes the stream took.
+    /// Number of bytes that the stream took.
     pub bytes: u64,
     /// Their hash: what `b3sum` prints for the file, if the source was one.
     pub hash: Hash,
 }
 
-/// What the receiver knows at the end: what came before the stream ended. Nobody has said that it
-/// was all.
+/// Result of receiving: the bytes that came before the stream ended. Nobody has confirmed that they
+/// were all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// How many bytes came, and were written.
+    /// Number of bytes that came, and were written.
     pub bytes: u64,
     /// Their hash: what `b3sum` prints for the file, if the sink is one.
     pub hash: Hash,
 }
 
-/// What an observer is told. Counts never go back.
+/// Report to an observer. Counts never go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// Bytes were written.
     Passed {
-        /// How many so far, in all.
+        /// Total number so far.
         bytes: u64,
     },
     /// A call was interrupted, or gave nothing in its time: the clock's tick. Unless the observer
     /// breaks, it is made again.
     Waiting {
-        /// What is waited for.
+        /// Operation that waits.
         operation: Operation,
-        /// How many bytes were written so far, in all.
+        /// Total number of bytes written so far.
         bytes: u64,
     },
 }
 
-/// Why a transfer over the plain wire ended early.
+/// Reason why a transfer over the plain wire ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlainError {
     /// The source, the stream or the sink failed.
     #[error("{operation} after {bytes} bytes: {source}")]
     Io {
-        /// Which of them.
+        /// Operation that failed.
         operation: Operation,
-        /// How many bytes were written before.
+        /// Number of bytes written before.
         bytes: u64,
-        /// What it said.
+        /// Error of that end.
         source: io::Error,
     },
     /// The source, the stream or the sink broke the contract of [`Read`] or [`Write`].
     #[error("{operation} after {bytes} bytes: {source}")]
     Overrun {
-        /// Which of them.
+        /// Operation that broke the contract.
         operation: Operation,
-        /// How many bytes were written before.
+        /// Number of bytes written before.
         bytes: u64,
-        /// What it claimed.
+        /// False claim.
         source: Overrun,
     },
-    /// The observer ended the transfer, because it took too long or because somebody said so.
+    /// The observer ended the transfer, because it took too long or because somebody asked for it.
     #[error("stopped after {bytes} bytes")]
     Stopped {
-        /// How many bytes were written before.
+        /// Number of bytes written before.
         bytes: u64,
     },
 }
@@ -209,7 +209,7 @@ impl ChunkSize {
     /// 1024 bytes: the chunk of the two programs that this wire comes from.
     pub const ORIGINAL: Self = Self::clamped(1024);
 
-    /// A chunk of this many bytes; `None` if that is 0 or more than [`ChunkSize::MAX`].
+    /// Returns a chunk of this many bytes; `None` if that is 0 or more than [`ChunkSize::MAX`].
     #[must_use]
     pub const fn new(bytes: usize) -> Option<Self> {
         match NonZeroUsize::new(bytes) {
@@ -218,7 +218,7 @@ impl ChunkSize {
         }
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub const fn get(self) -> usize {
         self.0.get()
@@ -233,18 +233,18 @@ impl ChunkSize {
 }
 
 impl Default for ChunkSize {
-    /// 256 KiB, chosen by `benches/plain.rs`. Over TCP on loopback it was the fastest in each of
-    /// three runs: 2.5 to 2.6 GiB/s, against 2.1 to 2.4 with 64 KiB and 1.8 to 2.4 with 1 MiB (the
-    /// intervals overlap, so the step from 64 KiB is small), 1.0 with 4 and 16 KiB, and 0.4 with
-    /// the original 1 KiB. Over memory nothing is gained beyond 64 KiB. Measured in November 2026
-    /// with both ends on one machine of 2 cores.
+    /// Returns 256 KiB, chosen by `benches/plain.rs`. Over TCP on loopback it was the fastest in
+    /// each of three runs: 2.5 to 2.6 GiB/s, against 2.1 to 2.4 with 64 KiB and 1.8 to 2.4 with 1
+    /// MiB (the intervals overlap, so the step from 64 KiB is small), 1.0 with 4 and 16 KiB, and
+    /// 0.4 with the original 1 KiB. Over memory nothing is gained beyond 64 KiB. Measured in
+    /// November 2026 with both ends on one machine of 2 cores.
     fn default() -> Self {
         Self::clamped(256 << 10)
     }
 }
 
 impl PlainError {
-    /// How many bytes had been written when it ended.
+    /// Returns the number of bytes that had been written when the transfer ended.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         match self {
@@ -256,8 +256,8 @@ impl PlainError {
 }
 
 impl From<PlainError> for Error {
-    /// By blame: an observer that ended a transfer counts as [`Error::Cancelled`], whatever its
-    /// reason was.
+    /// Converts by blame: an observer that ended a transfer counts as [`Error::Cancelled`],
+    /// whatever its reason was.
     fn from(error: PlainError) -> Self {
         let (operation, source) = match error {
             PlainError::Io { operation, source, .. } => (operation, source),
@@ -279,7 +279,8 @@ impl From<PlainError> for Error {
     }
 }
 
-/// Both directions are the same loop; they differ in which end is the peer.
+/// Moves bytes until the reader ends. Both directions are the same loop; they differ in which end
+/// is the peer.
 fn pass<R, W, F>(
     (from, reading): (&mut R, Operation),
     (to, writing): (&mut W, Operation),
@@ -319,14 +320,14 @@ where
     Ok((passage.bytes, Hash::from_bytes(hasher.finalize().into())))
 }
 
-/// What one transfer has done so far, and who wants to know.
+/// Progress of one transfer, and its observer.
 struct Passage<F> {
     bytes: u64,
     observer: F,
 }
 
 impl<F: FnMut(Event) -> ControlFlow<()>> Passage<F> {
-    /// Makes a call until it gives something else than a tick.
+    /// Repeats a call until it gives something else than a tick.
     fn call<T>(
         &mut self,
         operation: Operation,

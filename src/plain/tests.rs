@@ -21,7 +21,7 @@ const CONTENT: &[u8; 12] = b"twelve bytes";
 const TICKS: [ErrorKind; 3] = [ErrorKind::Interrupted, ErrorKind::WouldBlock, ErrorKind::TimedOut];
 const DIRECTIONS: [Direction; 2] = [Direction::Send, Direction::Receive];
 
-/// What an end does at its next call.
+/// Behaviour of an end at its next call.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// Takes or gives at most this many bytes.
@@ -51,7 +51,7 @@ impl Scripted {
         Self::source(&[], script, chunk)
     }
 
-    /// How many of `wanted` bytes the next call moves.
+    /// Returns how many of `wanted` bytes the next call moves.
     fn next(&mut self, wanted: usize) -> io::Result<usize> {
         assert!(!self.finished, "a call after the end or an error");
         assert!((1..=self.chunk).contains(&wanted), "a buffer of {wanted} bytes");

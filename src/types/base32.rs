@@ -1,11 +1,11 @@
 //! Keys and secrets as text: base 32 in lower case (RFC 4648, section 6), with a check at the end.
 //!
-//! Body and check are together a multiple of 5 bytes, so that the text has no rest. Buffers are the caller's, who may have
-//! to overwrite them.
+//! Body and check are together a multiple of 5 bytes, so that the text has no rest. Buffers are the caller's, who may
+//! have to overwrite them.
 
 use super::key::KeyError;
 
-/// The length of the text for so many bytes, those of the check among them.
+/// Returns the length of the text for this many bytes, those of the check among them.
 pub(crate) const fn text_len(bytes: usize) -> usize {
     bytes / 5 * 8
 }
@@ -22,7 +22,8 @@ pub(crate) fn encode(purpose: &str, bytes: &mut [u8], check: usize, text: &mut S
     }
 }
 
-/// Reads a text into `bytes`, whose last `check` are the check of the others. Either case will do.
+/// Reads a text into `bytes`, whose last `check` are the check of the others. Upper and lower case
+/// are accepted.
 pub(crate) fn decode(
     purpose: &str,
     text: &str,
@@ -54,7 +55,7 @@ fn value(digit: u8) -> Option<u8> {
     }
 }
 
-/// The first bytes of a hash, under a name for what the text is used for.
+/// Fills in the first bytes of a hash, under a name for what the text is used for.
 fn fill_check(purpose: &str, body: &[u8], check: &mut [u8]) {
     let hash = blake3::derive_key(purpose, body);
     check.iter_mut().zip(hash).for_each(|(to, from)| *to = from);

@@ -4,7 +4,7 @@ use super::id::EntryId;
 use super::path::RelPath;
 use crate::hash::{BlockSize, Hash};
 
-/// What an entry is.
+/// Kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -23,20 +23,21 @@ pub struct Timestamp {
     nanos: u32,
 }
 
-/// What a source says of an entry before its content is read.
+/// Description of an entry, as a source gives it before its content is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
     /// The name, relative to the folder of the receiver.
     pub path: RelPath,
-    /// What it is.
+    /// Kind of the entry.
     pub kind: Kind,
     /// The size in bytes; `None` where it is not known before the end, as of a pipe. 0 if it is no file.
     pub size: Option<u64>,
-    /// How many bytes of a file are no holes, where the sender knows that and it is fewer than all. A receiver that keeps
-    /// holes may judge by it whether there is room, and nothing else: it is the sender's word alone.
+    /// Number of bytes of a file that are not in holes, where the sender knows that and it is fewer than all. A
+    /// receiver that keeps holes may judge by it whether there is room, and nothing else: it is the sender's word
+    /// alone.
     pub data: Option<u64>,
-    /// When the content was last changed, if known.
+    /// Time of the last change of the content, if known.
     pub modified: Option<Timestamp>,
     /// Unix permission bits, if known. Bits beyond `0o777` do not travel.
     pub mode: Option<u32>,
@@ -48,7 +49,7 @@ pub struct Meta {
 pub struct Offer {
     /// The entry.
     pub entry: EntryId,
-    /// What it is.
+    /// Description of the entry.
     pub meta: Meta,
     /// The size of its blocks.
     pub block_size: BlockSize,
@@ -57,19 +58,19 @@ pub struct Offer {
 }
 
 impl Meta {
-    /// A regular file of `size` bytes.
+    /// Returns a regular file of `size` bytes.
     #[must_use]
     pub const fn file(path: RelPath, size: Option<u64>) -> Self {
         Self { path, kind: Kind::File, size, data: None, modified: None, mode: None }
     }
 
-    /// A folder.
+    /// Returns a folder.
     #[must_use]
     pub const fn directory(path: RelPath) -> Self {
         Self { path, kind: Kind::Directory, size: Some(0), data: None, modified: None, mode: None }
     }
 
-    /// A symbolic link.
+    /// Returns a symbolic link.
     #[must_use]
     pub const fn symlink(path: RelPath, target: Box<[u8]>) -> Self {
         Self {
@@ -82,28 +83,28 @@ impl Meta {
         }
     }
 
-    /// Whether all is the same but how it is stored.
+    /// Returns whether all is the same except the way in which it is stored.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let Self { path, kind, size, data: _, modified, mode } = self;
         (path, kind, size) == (&other.path, &other.kind, &other.size)
             && (modified, mode) == (&other.modified, &other.mode)
     }
 
-    /// With the number of bytes that are no holes. It is sent where it is less than the size.
+    /// Sets the number of bytes that are not in holes. It is sent where it is less than the size.
     #[must_use]
     pub const fn data(mut self, data: Option<u64>) -> Self {
         self.data = data;
         self
     }
 
-    /// With a time of last change.
+    /// Sets the time of last change.
     #[must_use]
     pub const fn modified(mut self, modified: Option<Timestamp>) -> Self {
         self.modified = modified;
         self
     }
 
-    /// With permission bits; those beyond `0o777` are dropped.
+    /// Sets permission bits; those beyond `0o777` are dropped.
     #[must_use]
     pub const fn mode(mut self, mode: Option<u32>) -> Self {
         self.mode = match mode {
@@ -115,7 +116,7 @@ impl Meta {
 }
 
 impl Offer {
-    /// An offer, as a source or a test makes it.
+    /// Returns an offer, as a source or a test makes it.
     #[must_use]
     pub const fn new(entry: EntryId, meta: Meta, block_size: BlockSize) -> Self {
         Self { entry, meta, block_size, hash: None }
@@ -123,8 +124,8 @@ impl Offer {
 
     /// Returns whether a store may go on with a partial file of `len` bytes for this entry.
     ///
-    /// It may not where the content is one block at most and the partial file is longer: nothing of it would be kept, and it
-    /// is what an attempt at something else left, maybe another sender's.
+    /// It may not where the content is one block at most and the partial file is longer: nothing of it would be kept,
+    /// and it is what an attempt at something else left, maybe another sender's.
     #[must_use]
     pub const fn may_continue(&self, len: u64) -> bool {
         match self.meta.size {
@@ -135,19 +136,19 @@ impl Offer {
 }
 
 impl Timestamp {
-    /// `None` if there are 10^9 nanoseconds or more.
+    /// Returns a point in time; `None` if there are 10^9 nanoseconds or more.
     #[must_use]
     pub const fn new(seconds: i64, nanos: u32) -> Option<Self> {
         if nanos < 1_000_000_000 { Some(Self { seconds, nanos }) } else { None }
     }
 
-    /// Whole seconds since 1970-01-01 00:00 UTC, rounded down.
+    /// Returns whole seconds since 1970-01-01 00:00 UTC, rounded down.
     #[must_use]
     pub const fn seconds(self) -> i64 {
         self.seconds
     }
 
-    /// Nanoseconds after [`Timestamp::seconds`], below 10^9.
+    /// Returns nanoseconds after [`Timestamp::seconds`], below 10^9.
     #[must_use]
     pub const fn nanos(self) -> u32 {
         self.nanos

@@ -1,12 +1,12 @@
-//! Names and texts of others, as they may be shown: nothing in them is obeyed by a terminal, or turns what stands around
-//! it.
+//! Names and texts of others, as they may be shown: nothing in them is obeyed by a terminal, or turns what stands
+//! around it.
 
 use std::fmt;
 
 /// A name or text of a peer or of the file system, for people to read.
 ///
-/// It is shown with every [unsafe](is_unsafe) character, and every backslash, escaped as in Rust, and with bytes that are
-/// not UTF-8 as `\xff`.
+/// It is shown with every [unsafe](is_unsafe) character, and every backslash, escaped as in Rust, and with bytes that
+/// are not UTF-8 as `\xff`.
 ///
 /// ```
 /// use haul::types::Escaped;
@@ -25,8 +25,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Returns whether a character may not reach a terminal or a log as it is: control characters (C0, DEL, C1), and marks that
-/// cannot be seen, or change the direction or the line of the text around them.
+/// Returns whether a character may not reach a terminal or a log as it is: control characters (C0, DEL, C1), and marks
+/// that cannot be seen, or change the direction or the line of the text around them.
 #[must_use]
 pub const fn is_unsafe(c: char) -> bool {
     matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{061c}' | '\u{200b}'..='\u{200f}'
@@ -49,7 +49,7 @@ pub(crate) fn escape(name: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
     Ok(())
 }
 
-/// Returns the name that [`Escaped`] shows as this text; `None` if it shows none so.
+/// Returns the name that [`Escaped`] shows as this text; `None` if it shows no name so.
 ///
 /// ```
 /// use haul::types::unescape;
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// What is escaped, the backslash aside, and nothing else: by the names of Unicode.
+    /// Characters that are escaped, the backslash aside, and no others: by the names of Unicode.
     const ALL: [(u32, u32, &str); 11] = [
         (0x00, 0x1f, "C0"),
         (0x7f, 0x9f, "DELETE, and C1"),

@@ -1,4 +1,4 @@
-//! What an application hears of a session, and the sum of it at the end.
+//! Facts that a session reports to an application, and the sum of them at the end.
 
 use super::entry::Kind;
 use super::id::{EntryId, TransferId};
@@ -14,7 +14,7 @@ pub enum Event {
     Greeted {
         /// The transfer.
         transfer: TransferId,
-        /// Which connection of the transfer this is, counted from 1.
+        /// Number of this connection of the transfer, counted from 1.
         attempt: u32,
         /// The version of the protocol that both speak.
         version: u16,
@@ -25,7 +25,7 @@ pub enum Event {
         entry: EntryId,
         /// Its name.
         path: RelPath,
-        /// What it is.
+        /// Kind of the entry.
         kind: Kind,
         /// Its size in bytes, if known.
         size: Option<u64>,
@@ -37,11 +37,11 @@ pub enum Event {
         /// Bytes of content of all entries offered so far, as far as they are known.
         offered: u64,
     },
-    /// The receiver vouches for an entry: it has all of it, under this name and as safely as the receipt says, and no later
-    /// failure changes that. In a transfer this is said once of an entry, over all its connections.
+    /// The receiver vouches for an entry: it has all of it, under this name and as safely as the receipt says, and no
+    /// later failure changes that. In a transfer this is reported once for an entry, over all its connections.
     ///
-    /// At the sender, the receipt has come. At the receiver, the store has ended the commit, and the receipt is on its way: if it
-    /// is lost with the connection, the sender hears it on the next one, or learns that the content is
+    /// At the sender, the receipt has come. At the receiver, the store has ended the commit, and the receipt is on its
+    /// way: if it is lost with the connection, the sender receives it on the next one, or learns that the content is
     /// [held](super::Outcome::Held) when it sends the entry again.
     Delivered {
         /// The entry.
@@ -64,7 +64,7 @@ pub enum Event {
         entry: EntryId,
         /// Its name as offered; `None` at a receiver that could not accept the name.
         path: Option<RelPath>,
-        /// Why.
+        /// Reason of the receiver.
         reason: Refusal,
     },
     /// The sender took an entry back.
@@ -73,19 +73,19 @@ pub enum Event {
         entry: EntryId,
         /// Its name.
         path: RelPath,
-        /// Why.
+        /// Reason of the sender.
         reason: Withdrawal,
     },
     /// Blocks arrived damaged and are asked for again.
     Repairing {
         /// The entry.
         entry: EntryId,
-        /// How many blocks.
+        /// Number of blocks.
         blocks: u64,
     },
-    /// The peer lives, and says what it is busy with.
+    /// The peer lives, and reports what it is busy with.
     Waiting {
-        /// What it does.
+        /// Activity of the peer.
         activity: Activity,
     },
 }
@@ -120,20 +120,21 @@ pub struct Summary {
     /// Turns of the sender that gave the floor to the receiver, greetings not counted. Both sides count the same, save
     /// for a turn with which the connection was lost.
     pub turns: u64,
-    /// The sender never said that this was all: its connection was lost when all that it had offered was settled, and it did not
-    /// come again. There may be more that it has not offered. It concerns a [`Server`](crate::Server) that serves
-    /// [`once`](crate::Server::once).
+    /// The sender never said that this was all: its connection was lost when all that it had offered was settled, and
+    /// it did not come again. There may be more that it has not offered. It concerns a [`Server`](crate::Server) that
+    /// serves [`once`](crate::Server::once).
     pub lacks_goodbye: bool,
 }
 
 impl Summary {
-    /// Whether every entry is held by the receiver, or was taken for unchanged or skipped by a user's wish.
+    /// Returns whether every entry is held by the receiver, or was taken for unchanged or skipped by a
+    /// user's wish.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.refused == 0 && self.withdrawn == 0
     }
 
-    /// How many entries came to an end, whatever it was.
+    /// Returns the number of entries that came to an end, whatever it was.
     pub(crate) const fn settled(&self) -> u64 {
         let delivered = self.delivered.saturating_add(self.trusted);
         let others = self.skipped.saturating_add(self.refused).saturating_add(self.withdrawn);
@@ -158,7 +159,7 @@ impl Summary {
     }
 }
 
-/// What a side does that has the floor and nothing to say.
+/// Activity of a side that has the floor and nothing to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activity {

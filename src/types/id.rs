@@ -1,4 +1,4 @@
-//! What transfers, entries and commits are told apart by.
+//! Identifiers of transfers, entries and commits.
 
 use std::fmt;
 
@@ -20,13 +20,13 @@ pub struct Ticket {
 }
 
 impl TransferId {
-    /// An id from 16 random bytes.
+    /// Returns an id from 16 random bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 bytes.
+    /// Returns the 16 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -34,13 +34,13 @@ impl TransferId {
 }
 
 impl EntryId {
-    /// The entry of this number.
+    /// Returns the entry of this number.
     #[must_use]
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -48,8 +48,8 @@ impl EntryId {
 }
 
 impl Ticket {
-    /// A ticket, as the core or a test makes it: of 16 bytes that no other session has, and a number that no other
-    /// commit of the session has.
+    /// Returns a ticket, as the core or a test makes it: of 16 bytes that no other session has, and a number that
+    /// no other commit of the session has.
     #[must_use]
     pub const fn new(session: [u8; 16], number: u64) -> Self {
         Self { session, number }

@@ -1,4 +1,4 @@
-//! Who a peer is: its public key, and how that is shown and read.
+//! Identity of a peer: its public key, and how that is shown and read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +12,11 @@ use super::base32;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; KEY]);
 
-/// Why a text is no key.
+/// Reason why a text is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// It has another length.
+    /// The text has another length.
     #[error("a key has 56 characters, and this has {0}")]
     Length(usize),
     /// A character that no key has.
@@ -28,13 +28,13 @@ pub enum KeyError {
 }
 
 impl PublicKey {
-    /// The 32 bytes of the key.
+    /// Returns the 32 bytes of the key.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// A key of 32 bytes, which need not be one that anybody has the secret half of.
+    /// Returns a key of 32 bytes, which need not be one that anybody has the secret half of.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -72,7 +72,8 @@ impl FromStr for PublicKey {
 /// The bytes of an Ed25519 key (RFC 8032).
 const KEY: usize = 32;
 
-/// Bytes of a check: one typing error in 16 million is missed. With the key, a multiple of 5, so that base 32 has no rest.
+/// Bytes of a check: one typing error in 16 million is missed. With the key, a multiple of 5, so that base 32 has no
+/// rest.
 const CHECK: usize = 3;
 
 const PURPOSE: &str = "haul: check of a public key, version 1";

@@ -1,5 +1,5 @@
-//! The vocabulary of a transfer, which every layer speaks: ids, names, entries, receipts, reasons, events, and what a core
-//! asks of a store.
+//! The vocabulary of a transfer, which every layer speaks: ids, names, entries, receipts, reasons, events, and what a
+//! core asks of a store.
 
 pub(crate) mod base32;
 mod entry;

@@ -15,7 +15,7 @@ use super::escape::escape;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelPath(Arc<[u8]>);
 
-/// Why a name was not accepted.
+/// Reason why a name was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
@@ -63,9 +63,9 @@ impl RelPath {
     pub const MAX_PART_BYTES: usize = 255;
     /// The most parts that a name may have.
     pub const MAX_PARTS: usize = 128;
-    /// What the names of haul's own partial files begin with.
+    /// Beginning of the names of haul's own partial files.
     pub const PARTIAL_PREFIX: &'static str = ".haul-";
-    /// What the names of haul's own partial files end with.
+    /// End of the names of haul's own partial files.
     pub const PARTIAL_SUFFIX: &'static str = ".part";
 
     /// Parses a name as it stands on the wire.
@@ -89,31 +89,32 @@ impl RelPath {
         Ok(Self(name.into()))
     }
 
-    /// The name as it stands on the wire.
+    /// Returns the name as it stands on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The parts, from the outermost folder to the entry itself.
+    /// Returns the parts, from the outermost folder to the entry itself.
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|&byte| byte == b'/')
     }
 
-    /// The last part.
+    /// Returns the last part.
     #[must_use]
     pub fn file_name(&self) -> &[u8] {
         self.parts().next_back().unwrap_or_default()
     }
 
-    /// The name of the folder that the entry stands in; `None` if it stands in the outermost one.
+    /// Returns the name of the folder that the entry stands in; `None` if it stands in the
+    /// outermost one.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         let cut = self.0.iter().rposition(|&byte| byte == b'/')?;
         self.0.get(..cut).map(|parent| Self(parent.into()))
     }
 
-    /// This name with another last part.
+    /// Returns this name with another last part.
     ///
     /// # Errors
     ///
@@ -145,9 +146,9 @@ fn check_part(part: &[u8]) -> Result<(), NameError> {
     if is_device(part) { Err(NameError::Device) } else { Ok(()) }
 }
 
-/// Whether some file system takes this part for the name of a partial file: one that folds case, or that takes no
-/// notice of characters which cannot be seen. Nothing but ASCII is folded to the letters of that form, save by
-/// compatibility forms, which are the store's to know.
+/// Returns whether some file system takes this part for the name of a partial file: one that folds case, or that
+/// ignores characters which cannot be seen. Nothing but ASCII is folded to the letters of that form, save by
+/// compatibility forms, which the store has to know.
 fn is_reserved(part: &[u8]) -> bool {
     if part.first().is_some_and(|&first| first != b'.' && first.is_ascii()) {
         return false;
@@ -163,8 +164,8 @@ fn is_reserved(part: &[u8]) -> bool {
         && seen.ends_with(RelPath::PARTIAL_SUFFIX.as_bytes())
 }
 
-/// Whether this may be the short name that FAT or NTFS gives to a partial file beside its own: up to six letters of
-/// that, or two and four digits of a hash; `~` and a number; and three letters of the extension.
+/// Returns whether this may be the short name that FAT or NTFS gives to a partial file beside its own: up to six
+/// letters of that, or two and four digits of a hash; `~` and a number; and three letters of the extension.
 fn is_short_name_of_reserved(part: &[u8]) -> bool {
     let name = part.to_ascii_lowercase();
     let Some(stem) = name.strip_suffix(b".par") else { return false };
@@ -183,8 +184,8 @@ pub(crate) const fn is_ignorable(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether Windows takes this part for a device, whatever its extension: see "Naming Files, Paths, and
-/// Namespaces" in the Win32 documentation, which also names the superscript digits.
+/// Returns whether Windows takes this part for a device, whatever its extension: see "Naming Files,
+/// Paths, and Namespaces" in the Win32 documentation, which also names the superscript digits.
 fn is_device(part: &[u8]) -> bool {
     let stem = part.split(|&byte| byte == b'.').next().unwrap_or_default().trim_ascii_end();
     let stem = stem.to_ascii_lowercase();

@@ -1,8 +1,9 @@
-//! Why an entry is not taken or not sent, and why a session ends.
+//! Reasons why an entry is not taken or not sent, and why a session ends.
 
 use std::fmt;
 
-/// Why a receiver does not take, or could not keep, an entry. It concerns this entry alone: the rest goes on.
+/// Reason why a receiver does not take, or could not keep, an entry. It concerns this entry alone: the rest
+/// goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -12,7 +13,8 @@ pub enum Refusal {
     /// A different file has this name, and the receiver skips such entries.
     #[error("skipped: a different file exists under this name")]
     Skipped,
-    /// What has this name, or that of a folder on the way, is of another kind: a folder, a link, a device.
+    /// The name, or that of a folder on the way, belongs to something of another kind: a folder, a link, a
+    /// device.
     #[error("something of another kind exists under this name")]
     KindClash,
     /// The name breaks a rule of [`RelPath`](super::RelPath), or the receiver's platform cannot hold it.
@@ -47,9 +49,9 @@ pub enum Refusal {
     /// There is no room. The same command goes on once there is.
     #[error("no space: {needed} bytes needed, {available} available")]
     NoSpace {
-        /// What is missing to complete the entry, in bytes.
+        /// Missing bytes to complete the entry.
         needed: u64,
-        /// What is free, in bytes.
+        /// Free space, in bytes.
         available: u64,
     },
     /// The receiving process may not write there.
@@ -63,7 +65,7 @@ pub enum Refusal {
     Store {
         /// `errno`, or 0.
         code: u32,
-        /// What it was about to do.
+        /// Operation that failed.
         operation: StoreOperation,
     },
     /// The data could not be made durable. What was written is not trusted again.
@@ -93,14 +95,15 @@ pub enum Refusal {
     Tampered,
 }
 
-/// Why a sender takes back an entry that it offered. It concerns this entry alone: the rest goes on.
+/// Reason why a sender takes back an entry that it offered. It concerns this entry alone: the rest
+/// goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Withdrawal {
-    /// It is no longer there.
+    /// The entry is no longer there.
     #[error("the file is gone")]
     Vanished,
-    /// It changed while it was read.
+    /// The entry changed while it was read.
     #[error("the file changed while it was read")]
     Changed,
     /// The sending process may not read it.
@@ -112,7 +115,7 @@ pub enum Withdrawal {
         /// `errno`, or 0.
         code: u32,
     },
-    /// It is neither file nor folder, or became something else.
+    /// The entry is neither file nor folder, or became something else.
     #[error("not a regular file")]
     Kind,
     /// Its name cannot travel, see [`RelPath`](super::RelPath).
@@ -121,24 +124,24 @@ pub enum Withdrawal {
     /// Its name is longer, or deeper, than [`RelPath`](super::RelPath) allows.
     #[error("the name is too long or too deep to travel")]
     NameTooLong,
-    /// It is a link, and the sender's user sends none.
+    /// The entry is a link, and the sender's user sends none.
     #[error("a link, and links are not sent")]
     Link,
-    /// It is a link that leads out of what is sent, or back to a folder that it stands in.
+    /// The entry is a link that leads out of what is sent, or back to a folder that it stands in.
     #[error("the link leads out of the tree, or back to a folder that it stands in")]
     LinkAstray,
-    /// It is a partial file of a receiver of haul.
+    /// The entry is a partial file of a receiver of haul.
     #[error("a partial file of haul")]
     Partial,
-    /// What the receiver needs was read from a stream before, and cannot be read again.
+    /// Content that the receiver needs was read from a stream before, and cannot be read again.
     #[error("what was read from the stream before cannot be read again")]
     Spent,
-    /// It holds more than the size that the sender's system gives for it.
+    /// The entry holds more than the size that the sender's system gives for it.
     #[error("it holds more than its system says")]
     FalseSize,
 }
 
-/// Why a side ends the whole session.
+/// Reason why a side ends the whole session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AbortCode {
@@ -154,13 +157,13 @@ pub enum AbortCode {
     /// The other side was silent, or made no progress, past a deadline.
     #[error("waited past its deadline")]
     Stalled,
-    /// A failure of its own: its store or its source, as a whole.
+    /// Its store or its source failed as a whole.
     #[error("had a failure of its own")]
     Failed,
     /// A newer attempt at the same transfer has taken over.
     #[error("serves a newer attempt at this transfer")]
     Superseded,
-    /// It serves as many transfers as it may.
+    /// That side serves as many transfers as it may.
     #[error("is busy")]
     Busy,
     /// Its policy.
@@ -169,26 +172,27 @@ pub enum AbortCode {
     /// The bytes were damaged on the way.
     #[error("received damaged bytes")]
     Damaged,
-    /// It has no file descriptor left for what is sent.
+    /// That side has no file descriptor left for what is sent.
     #[error("has too few file descriptors")]
     Exhausted,
-    /// It goes away as a whole, not for the sake of this transfer, and may come back.
+    /// That side leaves as a whole, not for the sake of this transfer, and may come back.
     #[error("is going away, and may come back")]
     Leaving,
-    /// It does not admit the other side: neither its key, nor what it proved.
+    /// That side does not admit the other: neither its key, nor what it proved.
     #[error("does not admit this side")]
     NotAdmitted,
 }
 
 impl Refusal {
-    /// Whether the process, or the system, has no file descriptor left: `EMFILE` and `ENFILE`, of which each has one number
-    /// on all Unix systems. That passes when files are closed.
+    /// Returns whether the process, or the system, has no file descriptor left: `EMFILE` and `ENFILE`, of which each
+    /// has one number on all Unix systems. That passes when files are closed.
     #[must_use]
     pub const fn is_for_want_of_descriptors(self) -> bool {
         matches!(self, Self::Store { code: 23 | 24, .. })
     }
 
-    /// Which operation of the receiver's store failed, where that is the reason and the receiver said so.
+    /// Returns the operation of the receiver's store that failed, where that is the reason and the
+    /// receiver sent it.
     #[must_use]
     pub const fn operation(self) -> Option<StoreOperation> {
         match self {
@@ -218,15 +222,15 @@ impl Refusal {
 }
 
 impl Withdrawal {
-    /// Whether the sender's process, or its system, has no file descriptor left, as [`Refusal::is_for_want_of_descriptors`]
-    /// says of a receiver.
+    /// Returns whether the sender's process, or its system, has no file descriptor left, like
+    /// [`Refusal::is_for_want_of_descriptors`] of a receiver.
     #[must_use]
     pub const fn is_for_want_of_descriptors(self) -> bool {
         matches!(self, Self::Unreadable { code: 23 | 24 })
     }
 
-    /// Whether what arrived of the entry may serve a later attempt at it: the file is there, or a new version of it, but could
-    /// not be read to its end.
+    /// Returns whether what arrived of the entry may serve a later attempt at it: the file is there, or a new version
+    /// of it, but could not be read to its end.
     #[must_use]
     pub const fn keeps_content(self) -> bool {
         match self {
@@ -243,7 +247,8 @@ impl Withdrawal {
         }
     }
 
-    /// Whether the entry was left out because the sender's user wished it so: nothing failed.
+    /// Returns whether the entry was left out because the sender's user wished it so: nothing
+    /// failed.
     #[must_use]
     pub const fn is_skip(self) -> bool {
         match self {
@@ -265,12 +270,13 @@ impl Withdrawal {
 /// The operation of a receiver's store that failed, in a [`Refusal::Store`](super::Refusal::Store).
 ///
 /// Those that concern a file are the calls of the system that do the work, whatever method of a
-/// [`Store`](crate::store::Store) asked for it: what fails in `begin` may be [`Open`](Self::Open), and what fails in a commit
-/// may be [`Rename`](Self::Rename). A store without such calls has [`Commit`](Self::Commit) for all of the latter.
+/// [`Store`](crate::store::Store) asked for it: what fails in `begin` may be [`Open`](Self::Open), and what fails in a
+/// commit may be [`Rename`](Self::Rename). A store without such calls has [`Commit`](Self::Commit) for all of the
+/// latter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StoreOperation {
-    /// It is not said, or by a number of a later version.
+    /// The operation is not named, or by a number of a later version.
     #[default]
     Unspecified,
     /// To open, or create, the file or a folder on the way.
@@ -298,7 +304,7 @@ pub enum StoreOperation {
 }
 
 impl StoreOperation {
-    /// That this failed, for people: `could not open it`. "It" is the entry.
+    /// Returns the failure as text for people: `could not open it`. "It" is the entry.
     #[must_use]
     pub const fn failed(self) -> &'static str {
         match self {
@@ -318,7 +324,7 @@ impl StoreOperation {
     }
 }
 
-/// What a receiver takes in one file, for people.
+/// Largest file that a receiver takes, for people.
 struct Largest(u64);
 
 impl fmt::Display for Largest {
@@ -331,7 +337,7 @@ impl fmt::Display for Largest {
 }
 
 impl fmt::Display for StoreOperation {
-    /// One word for programs, which stays the same.
+    /// Writes one word for programs, which stays the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unspecified => "unspecified",

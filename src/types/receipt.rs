@@ -1,11 +1,11 @@
-//! The receiver's word that it holds an entry.
+//! The receiver's confirmation that it holds an entry.
 
 use std::fmt;
 
 use super::path::RelPath;
 use crate::hash::Hash;
 
-/// How safely the receiver holds a file; each level includes those before it.
+/// Durability of a file at the receiver; each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Durability {
@@ -20,17 +20,17 @@ pub enum Durability {
     Synced,
 }
 
-/// What the receiver did to hold the file.
+/// Way in which the receiver came to hold the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It was written in this transfer.
+    /// The file was written in this transfer.
     Stored,
-    /// It was there already, with the same content.
+    /// The file was there already, with the same content.
     Held,
 }
 
-/// The receiver's word that it holds an entry. It is given only after that is so.
+/// The receiver's confirmation that it holds an entry. It is sent only after that is so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -40,14 +40,14 @@ pub struct Receipt {
     pub size: u64,
     /// The hash of the content: what `b3sum` prints.
     pub hash: Hash,
-    /// How safely it is held.
+    /// Durability of the file.
     pub durability: Durability,
-    /// Whether it was written, or there already.
+    /// Way in which the receiver came to hold it: written, or there already.
     pub outcome: Outcome,
 }
 
 impl Receipt {
-    /// A receipt, as a test makes it.
+    /// Returns a receipt, as a test makes it.
     #[must_use]
     pub const fn new(
         path: RelPath,

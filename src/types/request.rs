@@ -1,10 +1,10 @@
-//! What the core of a receiver asks of a store, and what a store answers.
+//! Requests of a receiver's core to a store, and the answers of a store.
 
 use super::entry::{Meta, Timestamp};
 use super::id::{EntryId, Ticket};
 use super::receipt::Durability;
 
-/// What the store found, without its handle: see [`Begun`](crate::store::Begun).
+/// Content that the store found, without its handle: see [`Begun`](crate::store::Begun).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Found {
@@ -16,7 +16,7 @@ pub enum Found {
     Existing(u64),
 }
 
-/// Under which name an entry is begun, or committed.
+/// Name under which an entry is begun, or committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
@@ -38,27 +38,29 @@ pub struct FileStat {
     pub modified: Timestamp,
 }
 
-/// How an entry is to be committed.
+/// Order to commit an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Commit {
-    /// What the store says of it when it has ended; see [`Store::poll_committed`](crate::store::Store::poll_committed).
+    /// Name of this order in the store's answer when it has ended; see
+    /// [`Store::poll_committed`](crate::store::Store::poll_committed).
     pub ticket: Ticket,
-    /// The entry, as [`Store::begin`](crate::store::Store::begin) was told: another transfer has one of the same number.
+    /// The entry, as [`Store::begin`](crate::store::Store::begin) was told: another transfer has one of the same
+    /// number.
     pub entry: EntryId,
     /// Its name, kind, time and mode, as offered.
     pub meta: Meta,
-    /// Which name it is to get, and whether it may take the place of a file that has it.
+    /// Name that the entry is to get, and whether it may take the place of a file that has it.
     pub place: Place,
     /// Its final size in bytes. What a partial file holds beyond is cut off; what was never written up to there is
     /// zeros, which need take no room.
     pub size: u64,
-    /// How durable it must be before `poll_committed` says so.
+    /// Durability that must be reached before `poll_committed` reports the entry.
     pub durability: Durability,
 }
 
 impl Commit {
-    /// All of it, as the core or a test makes it.
+    /// Returns an order from its parts, as the core or a test makes it.
     #[must_use]
     pub const fn new(
         ticket: Ticket,
@@ -73,7 +75,7 @@ impl Commit {
 }
 
 impl FileStat {
-    /// Of this size and time.
+    /// Returns a file of this size and time.
     #[must_use]
     pub const fn new(size: u64, modified: Timestamp) -> Self {
         Self { size, modified }
@@ -89,11 +91,11 @@ impl FileStat {
 pub struct ReadRequest {
     /// The entry.
     pub entry: EntryId,
-    /// Where the piece begins.
+    /// Offset of the piece, in bytes.
     pub offset: u64,
-    /// How long it is; the content may end before only if its size was not known.
+    /// Length of the piece, in bytes; the content may end before only if its size was not known.
     pub len: usize,
-    /// How many bytes to leave free before it.
+    /// Number of bytes to leave free before the piece.
     pub head: usize,
     /// The content ends with this piece.
     pub is_last: bool,
