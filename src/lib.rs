@@ -35,7 +35,7 @@
 //! ───────────────────────────────────────────────────────────────────────────
 //! proto       Sender, Receiver: sans-IO; bytes and completions in, bytes and actions out
 //! ───────────────────────────────────────────────────────────────────────────
-//! types       ids, names, entries, receipts, reasons, events: what all of these speak of
+//! types       ids, names, entries, receipts, reasons, events: shared by all of these
 //! hash        hashes of blocks, merged to the hash of the file
 //! ```
 //!
@@ -51,12 +51,12 @@
 //!   typed [`Error`].
 //! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects, and within one process a receiver reads
 //!   nothing twice, and a sender nothing that was acknowledged; and after any end, the same call with the same source goes on from the blocks that arrived,
-//!   or says that the source cannot be sent again.
+//!   or reports that the source cannot be sent again.
 //! - **It always ends.** Every wait has a deadline, see [`config::Deadlines`].
 //! - **A peer cannot hurt the host.** No name leaves the folder, no length takes memory or disk before its bytes
 //!   came, no input makes it panic, and no peer can relax a limit.
 //! - **Any stream will do**: `Read + Write`, ordered. One thread is enough, a pipe of one byte is enough, a line
-//!   on which one side speaks at a time is enough.
+//!   on which one side sends at a time is enough.
 //! - **Constant memory.** It depends on [`config::Limits`], not on sizes, numbers of files, or the peer.
 //!
 //! # What is not
@@ -75,11 +75,11 @@
 //!    line that has no connections (a serial port, a radio) [`transport::line`] makes a transport, and
 //!    [`transport::Threaded`] of calls that block.
 //! 2. **What is sent, and where it goes**: a [`Source`] and a [`Store`], of [`store`] or [your own](#bring-your-own-store).
-//! 3. **The settings**: [`Config::default`] serves most, [`Config::for_rate`] lines below 51 KiB/s. A receiver says what peers may
+//! 3. **The settings**: [`Config::default`] serves most, [`Config::for_rate`] lines below 51 KiB/s. A receiver sets what peers may
 //!    take ([`Limits`]), and what becomes of files that exist ([`IfExists`]).
 //! 4. **A run**: [`Transfer::send_via`] and [`Transfer::receive_via`] connect, and connect anew; [`Transfer::send`] and
-//!    [`Transfer::receive`] use the one stream that they are given; a [`Server`] receives from many. An [`Observer`] hears
-//!    what happens, and [`CancelToken`] stops it from another thread. Where calls that block do not fit, there is [a loop of your
+//!    [`Transfer::receive`] use the one stream that they are given; a [`Server`] receives from many. An [`Observer`] receives
+//!    events, and [`CancelToken`] stops it from another thread. Where calls that block do not fit, there is [a loop of your
 //!    own](#drive-the-core-yourself).
 //! 5. **What came of it**: of a [`Summary`], ask [`is_complete`](Summary::is_complete): a transfer in which entries
 //!    were refused is no error. Of an [`Error`], [`is_transient`](Error::is_transient): then the same call, later, goes on from the
@@ -143,10 +143,10 @@
 //! those of the comments in `examples/by_hand/loops.rs`, which is such a driver for both sides. [`store::Readers`] does to a
 //! source what the sender asks, and [`drive::Files`] to a store what the receiver asks.
 //!
-//! 1. Poll: call `poll` with the time. Write the bytes that it appended, whatever else it says, and flush them before you wait, for the
+//! 1. Poll: call `poll` with the time. Write the bytes that it appended, whatever action it gives, and flush them before you wait, for the
 //!    stream, the source or the store.
 //! 2. Do what the action asks: read from the source, begin or commit in the store, tell the application.
-//! 3. Tell the core what came of it (`handle_…`), and poll again. A commit that has ended is told before a poll.
+//! 3. Tell the core what came of it (`handle_…`), and poll again. A commit that has ended is reported before a poll.
 //! 4. Only on `Await`, call `handle_input` with everything that has come and is not consumed. It takes one message; or the
 //!    receiver asks for one thing of the store, which is answered, and nothing is consumed yet. Then poll again in any case: the next
 //!    `Await` is given the rest, or the same input. Only where nothing was consumed and nothing asked for ([`Files::answer`](drive::Files::answer) asked
@@ -163,10 +163,10 @@
 //! To go on after a lost connection within one process, keep the machine: [`Sender::reconnect`](proto::Sender::reconnect) takes the
 //! same transfer id and the number of the attempt, of which the first was 1.
 //!
-//! Where writing can take time, say `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none:
+//! Where writing can take time, call `handle_peer_took` when the stream took some and `handle_write_blocked` when it takes none:
 //! the deadlines of a peer that does not read depend on it, and the wait for an answer begins with the last byte that was
 //! taken. Without these calls everything counts as taken when it is polled. When you write on after a time in which you did
-//! something else, such as waiting for a source, say `handle_write_resumed` first: that time is not the peer's.
+//! something else, such as waiting for a source, call `handle_write_resumed` first: that time is not the peer's.
 //!
 //! With the feature `testing`, `haul::testing::driver` checks a driver of yours with a script of sessions, in which it sees each
 //! call on the stream, the source and the store, and gives the time.

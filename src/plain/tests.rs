@@ -127,7 +127,7 @@ fn chunk(bytes: usize) -> ChunkSize {
     ChunkSize::new(bytes).unwrap()
 }
 
-/// Every way to cut `total` bytes in pieces of at least one: 2^(total − 1) of them.
+/// Returns every way to cut `total` bytes in pieces of at least one: 2^(total − 1) of them.
 fn splits(total: usize) -> impl Iterator<Item = Vec<Step>> {
     (0..1_u32 << (total - 1)).map(move |cuts| {
         let mut pieces = vec![1];

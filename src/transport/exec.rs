@@ -37,10 +37,10 @@ pub struct ExecConnector {
 }
 
 impl ExecConnector {
-    /// A command line for the shell: `sh -c COMMAND`, on Windows `cmd /C COMMAND`.
+    /// Returns a command line for the shell: `sh -c COMMAND`, on Windows `cmd /C COMMAND`.
     ///
-    /// Everything that the shell knows works: quotes, variables, pipelines. **Never build it from text that somebody else
-    /// chose**; for that there is [`program`](Self::program).
+    /// Everything that the shell knows works: quotes, variables, pipelines. **Never build it from text that somebody
+    /// else chose**; for that there is [`program`](Self::program).
     #[must_use]
     pub fn shell(command: impl AsRef<OsStr>) -> Self {
         let (shell, switch) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
@@ -49,7 +49,7 @@ impl ExecConnector {
         connector
     }
 
-    /// A program and its arguments, with no shell in between.
+    /// Returns a program and its arguments, with no shell in between.
     #[must_use]
     pub fn program<A: Into<OsString>>(
         program: impl Into<OsString>,
@@ -64,7 +64,7 @@ impl ExecConnector {
         }
     }
 
-    /// Sets what becomes of what the command says on standard error.
+    /// Sets what becomes of the command's standard error.
     #[must_use]
     pub const fn stderr(mut self, stderr: Stderr) -> Self {
         self.stderr = stderr;
@@ -79,7 +79,7 @@ impl ExecConnector {
         self
     }
 
-    /// What the user asked to be run: of a shell, that is what it is given.
+    /// Returns what the user asked to be run: of a shell, its command text.
     fn name(&self) -> OsString {
         match self.arguments.last() {
             Some(command) if self.raw => command.clone(),
@@ -105,14 +105,14 @@ impl ExecConnector {
 impl Connector for ExecConnector {
     type Stream = ExecStream;
 
-    /// Starts the command. That it starts does not mean that it gets anywhere: if it ends early, reads and writes of the
-    /// stream fail with an [`ExecError`].
+    /// Starts the command. That it starts does not mean that it gets anywhere: if it ends early, reads and writes of
+    /// the stream fail with an [`ExecError`].
     ///
     /// # Errors
     ///
     /// - [`io::ErrorKind::NotFound`]: there is no such program.
     /// - [`io::ErrorKind::PermissionDenied`]: it may not be run.
-    /// - Any other: what the system said, such as that it has no process or thread to give.
+    /// - Any other error of the system, such as that it has no process or thread to give.
     fn connect(&mut self) -> io::Result<ExecStream> {
         let (stderr, theirs) = io::pipe()?;
         // Where it is passed on, whoever writes it may go on for as long as it lives.
@@ -149,27 +149,27 @@ impl Connector for ExecConnector {
     }
 }
 
-/// What becomes of what a command says on standard error. Its last 4 KiB are kept for the error in either case.
+/// Destination of the command's standard error. Its last 4 KiB are kept for the error in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Stderr {
     /// Nothing else. The default.
     #[default]
     Keep,
-    /// It also goes to standard error of this process, as it is: escape sequences reach the terminal, as with `ssh`. A
-    /// thread passes it on for as long as any process has it open.
+    /// Standard error of this process too, unchanged: escape sequences reach the terminal, as with `ssh`. A thread
+    /// passes it on for as long as any process has it open.
     PassOn,
 }
 
-/// A running command's standard input and output, in ticks: see [`Threaded`], whose doc says what reads, writes,
+/// A running command's standard input and output, in ticks: see [`Threaded`], whose doc describes what reads, writes,
 /// flush and drop do.
 ///
-/// - When the command's output ends and the command ended with success, so does the stream; if it ended otherwise, reads
-///   fail with an [`ExecError`]. The same for writes that the command no longer takes.
+/// - When the command's output ends and the command ended with success, so does the stream; if it ended otherwise,
+///   reads fail with an [`ExecError`]. The same for writes that the command no longer takes.
 /// - **Dropping it** ends the command: what was written is delivered, standard input ends, and if the command does
-///   not end by itself in time ([`ExecConnector::grace`]), it is killed. It leaves no zombie. Only the command itself is
-///   killed: what a shell has started sees its standard input, output and error go. (A process that it has left behind and
-///   that keeps its standard output open keeps a thread: see [`Threaded`].)
+///   not end by itself in time ([`ExecConnector::grace`]), it is killed. It leaves no zombie. Only the command itself
+///   is killed: what a shell has started sees its standard input, output and error go. (A process that it has left
+///   behind and that keeps its standard output open keeps a thread: see [`Threaded`].)
 #[derive(Debug)]
 pub struct ExecStream {
     // The order matters: the stream is dropped first, which ends the command's standard input.
@@ -183,13 +183,13 @@ impl ExecStream {
         self.stream.set_timeout(timeout);
     }
 
-    /// The number of the process.
+    /// Returns the number of the process.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.child.id()
     }
 
-    /// The last 4 KiB, at most, of what the command said on standard error so far.
+    /// Returns the last 4 KiB, at most, of the command's standard error so far.
     #[must_use]
     pub fn stderr(&self) -> Vec<u8> {
         self.process.said()
@@ -227,11 +227,11 @@ impl Write for ExecStream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecError {
-    /// What was run: the text for the shell, or the program.
+    /// Command that was run: the text for the shell, or the program.
     pub command: OsString,
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
-    /// The last of what it said on standard error, at most 4 KiB. It is displayed [escaped](crate::types::Escaped).
+    /// The last of its standard error, at most 4 KiB. It is displayed [escaped](crate::types::Escaped).
     pub stderr: Vec<u8>,
 }
 
@@ -266,16 +266,16 @@ struct CannotRun {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// What was run, for people.
+    /// Command that was run, for people.
     name: OsString,
     status: Option<ExitStatus>,
     stderr: Arc<Monitor<Tail>>,
-    /// How the thread that reads standard error is told that there is no more to come.
+    /// Signal to the thread that reads standard error that no more is to come.
     end: Option<End>,
     grace: Duration,
 }
 
-/// The writing end of standard error, on which this side says the last word.
+/// The writing end of standard error, to which this side writes last.
 ///
 /// Another process may hold it open for as long as it lives: a connection of `ssh` that others share does.
 #[derive(Debug)]
@@ -284,11 +284,12 @@ struct End {
     mark: Mark,
 }
 
-/// What no command says by accident.
+/// Text that no command writes by accident.
 type Mark = [u8; 16];
 
 impl Process {
-    /// How the process ended, if it does within a moment: its output is over, so it is about to.
+    /// Returns how the process ended, if it does within a moment: its output is over, so it is
+    /// about to.
     fn end(&mut self) -> Option<ExitStatus> {
         self.wait(END_WAIT)
     }
@@ -330,7 +331,7 @@ impl Process {
         }
     }
 
-    /// Ends the thread that reads standard error, once that has read what the command has said.
+    /// Ends the thread that reads standard error, once that has read what the command wrote.
     fn end_stderr(&mut self) {
         if let Some(End { mut to, mark }) = self.end.take() {
             // The thread does nothing but read until it meets this, so there is room, or it is gone.
@@ -353,7 +354,7 @@ impl Drop for Process {
     }
 }
 
-/// The last of what a command said.
+/// The end of a command's output.
 #[derive(Debug, Default)]
 struct Tail {
     /// Invariant: at most [`TAIL`] bytes.
@@ -361,7 +362,8 @@ struct Tail {
     ended: bool,
 }
 
-/// Keeps the last of what is said until the mark comes. Without one it is passed on, for as long as anybody says something.
+/// Keeps the end of what is written until the mark comes. Without one it is passed on, for as long as anybody writes
+/// something.
 fn keep_tail(mut stderr: impl Read, tail: &Monitor<Tail>, mark: Option<Mark>) {
     let mut buffer = [0; 1024];
     // What could be the beginning of the mark.
@@ -401,7 +403,7 @@ fn keep_tail(mut stderr: impl Read, tail: &Monitor<Tail>, mark: Option<Mark>) {
     });
 }
 
-/// How many bytes surely come before the mark, and whether it follows them.
+/// Returns the number of bytes that surely come before the mark, and whether it follows them.
 fn before(said: &[u8], mark: &Mark) -> (usize, bool) {
     let starts = |at: &usize| said.get(*at..).is_some_and(|rest| rest.starts_with(mark));
     if let Some(at) = (0..said.len()).find(starts) {
@@ -411,23 +413,23 @@ fn before(said: &[u8], mark: &Mark) -> (usize, bool) {
     (((0..said.len()).find(may_start)).unwrap_or(said.len()), false)
 }
 
-/// A mark of this process that nobody can guess.
+/// Returns a mark of this process that nobody can guess.
 fn mark() -> Mark {
     // The standard library seeds each `RandomState` from the system's random numbers.
     let word = || u128::from(RandomState::new().build_hasher().finish());
     (word() << 64 | word()).to_le_bytes()
 }
 
-/// What is kept of standard error: enough for the last few lines, which say why.
+/// Bytes of standard error that are kept: enough for the last few lines, which give the reason.
 const TAIL: usize = 4096;
 
 /// As long as `ssh` takes to say goodbye over a slow link.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the status of a command whose output has ended is waited for: a tick.
+/// Longest wait for the status of a command whose output has ended: a tick.
 const END_WAIT: Duration = Duration::from_secs(1);
 
-/// How long the rest of standard error is waited for once the command has ended.
+/// Longest wait for the rest of standard error once the command has ended.
 const STDERR_WAIT: Duration = Duration::from_millis(200);
 
 /// A killed process is gone at once, unless a device holds it.

@@ -8,12 +8,13 @@ use super::{Acceptor, Channel, Connector, Peer};
 ///
 /// Who dials is independent of who sends. [`Transfer::send_via`](crate::Transfer::send_via) with this waits for a
 /// receiver as long as it takes, and after a lost connection for as long as [`Retry::patience`](crate::Retry::patience)
-/// says. Who comes and does not speak haul is heard of as a [`retry`](crate::Observer::retry), and the waiting goes on.
+/// says. A caller that does not use haul's protocol is reported as a [`retry`](crate::Observer::retry), and the waiting
+/// goes on.
 ///
-/// Peers are served one after the other, in the caller's thread: one that says nothing keeps the others waiting until
+/// Peers are served one after the other, in the caller's thread: one that sends nothing keeps the others waiting until
 /// [`Deadlines::hello`](crate::Deadlines). A sender among strangers uses
-/// [`Transfer::send_listening`](crate::Transfer::send_listening), and a receiver a [`Server`](crate::Server) that serves
-/// [`once`](crate::Server::once): there a peer that greets is served whoever else is connected.
+/// [`Transfer::send_listening`](crate::Transfer::send_listening), and a receiver a [`Server`](crate::Server) that
+/// serves [`once`](crate::Server::once): there a peer that greets is served whoever else is connected.
 #[derive(Debug, Clone)]
 pub struct Listening<A> {
     acceptor: A,
@@ -26,7 +27,7 @@ impl<A> Listening<A> {
         Self { acceptor, peer: None }
     }
 
-    /// Who is at the other end of the stream that was given last.
+    /// Returns the peer at the other end of the stream that was given last.
     pub const fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
     }
@@ -56,7 +57,7 @@ impl<A: Acceptor> Connector for Listening<A> {
     }
 }
 
-/// Nobody came, or somebody who is gone again.
+/// Returns whether nobody came, or somebody who is gone again.
 const fn is_passing(kind: ErrorKind) -> bool {
     matches!(
         kind,

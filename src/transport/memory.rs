@@ -22,7 +22,7 @@ use super::sync::byte_queue::Queue;
 use super::sync::monitor::Monitor;
 use super::{Acceptor, Connector, Peer, Waker};
 
-/// How long a call waits unless told otherwise: 1 s, as the contract of streams asks for.
+/// Longest wait of a call unless set otherwise: 1 s, as the contract of streams asks for.
 pub const TICK: Duration = Duration::from_secs(1);
 
 /// Streams that may wait to be accepted; a further [`connect`](Connector::connect) waits. 16 is arbitrary.
@@ -62,7 +62,8 @@ pub fn network(capacity: NonZeroUsize) -> (MemoryConnector, MemoryAcceptor) {
 
 /// One end of a [`pipe`].
 ///
-/// - A read waits for the first byte and takes what is there; a write waits for the first free place and takes what fits.
+/// - A read waits for the first byte and takes what is there; a write waits for the first free place and takes what
+///   fits.
 /// - When the other end is dropped, reads give what it wrote and then the end of the stream, and writes fail with
 ///   [`io::ErrorKind::BrokenPipe`].
 #[derive(Debug)]
@@ -75,8 +76,8 @@ pub struct Pipe {
 impl Pipe {
     /// Sets how long a call waits before it fails with [`io::ErrorKind::TimedOut`]. Default: [`TICK`].
     ///
-    /// `None` waits for ever. Zero never waits: such a call fails with [`io::ErrorKind::WouldBlock`], so that one thread
-    /// can play both ends and always sees the same.
+    /// `None` waits for ever. Zero never waits: such a call fails with [`io::ErrorKind::WouldBlock`], so that one
+    /// thread can play both ends and always sees the same.
     pub const fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
@@ -114,8 +115,8 @@ pub struct MemoryConnector {
 }
 
 impl MemoryConnector {
-    /// Sets how long [`connect`](Connector::connect) waits while [`BACKLOG`] streams are waiting to be accepted, and the
-    /// timeout that its streams start with; see [`Pipe::set_timeout`].
+    /// Sets how long [`connect`](Connector::connect) waits while [`BACKLOG`] streams are waiting to be accepted, and
+    /// the timeout that its streams start with; see [`Pipe::set_timeout`].
     pub const fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
@@ -226,9 +227,9 @@ struct Waiting {
     pipes: VecDeque<Pipe>,
     /// Invariant: how many [`MemoryConnector`]s there are.
     connectors: usize,
-    /// Whether the next call of `accept` ends at once.
+    /// Set while the next call of `accept` is to end at once.
     woken: bool,
-    /// Whether the acceptor is gone.
+    /// Set once the acceptor is gone.
     closed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! How streams are acquired: [`Connector`] and [`Acceptor`], their contract, and the transports that come along.
+//! Acquisition of streams: [`Connector`] and [`Acceptor`], their contract, and the transports that come along.
 //!
 //! A stream is anything that implements [`Read`] and [`Write`]. What haul asks of it:
 //!
@@ -11,10 +11,10 @@
 //!   Neither ever means success: a session ends by a message.
 //! - **Zero-length buffers.** haul does not pass them.
 //! - **`Interrupted`.** The call is made again. **`WouldBlock`, `TimedOut`.** A tick of the clock: deadlines
-//!   are checked, and the call is made again. No byte may have been taken or given in a call that fails. The write after a
-//!   failed one begins with the same bytes, and offers as many, as some libraries ask for; they may stand elsewhere in memory.
-//!   `ETIMEDOUT` from a Unix system is no tick but a dead connection: [`is_tick`] tells them apart, and a stream that wraps
-//!   another one passes it on as it is.
+//!   are checked, and the call is made again. No byte may have been taken or given in a call that fails. The write
+//!   after a failed one begins with the same bytes, and offers as many, as some libraries ask for; they may stand
+//!   elsewhere in memory. `ETIMEDOUT` from a Unix system is no tick but a dead connection: [`is_tick`] tells them
+//!   apart, and a stream that wraps another one passes it on as it is.
 //! - **After an error** of any other kind, the stream is dropped, not used again.
 //! - **Flush.** haul calls [`Write::flush`] whenever it passes the floor to the peer, so a buffered writer works.
 //! - **Threads.** None are needed. A stream is used by one thread at a time, which need not be the one that
@@ -24,8 +24,8 @@
 //!
 //! A stream is one connection: it begins when it is made, and a new one has nothing of the former. Serial ports,
 //! radios and terminals are not like that. Over such a line the next session would find what the last one left, and
-//! neither end would learn that the other has begun anew; nor do they promise that every byte arrives. A [`Line`] makes connections
-//! of one: it begins them, ends them, and repairs what is lost on the way.
+//! neither end would learn that the other has begun anew; nor do they promise that every byte arrives. A [`Line`] makes
+//! connections of one: it begins them, ends them, and repairs what is lost on the way.
 //!
 //! [`WouldBlock`]: io::ErrorKind::WouldBlock
 //! [`TimedOut`]: io::ErrorKind::TimedOut
@@ -69,14 +69,14 @@ pub use crate::types::tick::is_tick;
 ///
 /// - **Blocking.** `connect` may block, and should fail with [`io::ErrorKind::TimedOut`] after a time of its own. One
 ///   that [waits](Connector::is_waiting) for the peer to come returns within about a second, with
-///   [`io::ErrorKind::WouldBlock`] if it did not: that is no failure, and it is called again. From one that does not wait
-///   it is a failure like any other.
+///   [`io::ErrorKind::WouldBlock`] if it did not: that is no failure, and it is called again. From one that does not
+///   wait it is a failure like any other.
 /// - **After an error** it may be called again. haul does so after errors that a new attempt can help
 ///   (see [`Error::is_transient`](crate::Error::is_transient)), with growing pauses.
 /// - **After success** it may be called again too: the former stream is then gone, or about to be.
 /// - **Threads.** It is called by one thread at a time.
 pub trait Connector {
-    /// What [`connect`](Connector::connect) gives.
+    /// Stream that [`connect`](Connector::connect) gives.
     type Stream: Read + Write;
 
     /// Opens one stream.
@@ -86,16 +86,17 @@ pub trait Connector {
     /// Whatever kept the stream from being opened.
     fn connect(&mut self) -> io::Result<Self::Stream>;
 
-    /// Whether `connect` waits for the peer to come, instead of going to it. Default: no.
+    /// Returns whether `connect` waits for the peer to come, instead of going to it. Default: no.
     ///
     /// One that waits is called again at once when a connection is lost, without the pauses of
-    /// [`Retry`](crate::Retry); and whoever comes and does not greet, a stranger, does not end the transfer. Where `connect`
-    /// itself fails, otherwise than by a tick, it is called again after [`Retry::first`](crate::Retry#structfield.first).
+    /// [`Retry`](crate::Retry); and whoever comes and does not greet, a stranger, does not end the transfer. Where
+    /// `connect` itself fails, otherwise than by a tick, it is called again after
+    /// [`Retry::first`](crate::Retry#structfield.first).
     fn is_waiting(&self) -> bool {
         false
     }
 
-    /// What a stream that it gave knows of its other end. Default: nothing.
+    /// Returns the identity of the other end of a stream that this connector gave. Default: none.
     fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
         let _ = stream;
         None
@@ -112,17 +113,17 @@ pub trait Connector {
 ///   lack of descriptors or memory that passes within 10 s. Any other error ends it.
 /// - **Threads.** It is called by one thread; the streams that it gives may go to others.
 pub trait Acceptor {
-    /// What [`accept`](Acceptor::accept) gives.
+    /// Stream that [`accept`](Acceptor::accept) gives.
     type Stream: Read + Write;
 
-    /// Takes the next stream, and says who is at its other end.
+    /// Takes the next stream, with the name of the peer at its other end.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] if nobody came yet; else what went wrong.
     fn accept(&mut self) -> io::Result<(Self::Stream, Peer)>;
 
-    /// A way to end a call of `accept` that is under way, from another thread: it then fails with
+    /// Returns a way to end a call of `accept` that is under way, from another thread: it then fails with
     /// [`io::ErrorKind::WouldBlock`], or the next call does. Somebody who comes at this moment may be turned away.
     ///
     /// Default: none. A server that serves once then ends when `accept` returns by itself.
@@ -130,7 +131,7 @@ pub trait Acceptor {
         None
     }
 
-    /// What a stream that it gave knows of its other end. Default: nothing.
+    /// Returns the identity of the other end of a stream that this acceptor gave. Default: none.
     fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
         let _ = stream;
         None
@@ -140,7 +141,8 @@ pub trait Acceptor {
 /// Ends a call of [`Acceptor::accept`]; see [`Acceptor::waker`].
 pub type Waker = Box<dyn Fn() + Send + Sync>;
 
-/// Who is at the other end of a stream, for people to read. It proves nothing. It is shown [escaped](crate::types::Escaped).
+/// Name of the peer at the other end of a stream, for people to read. It proves nothing. It is shown
+/// [escaped](crate::types::Escaped).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
@@ -150,7 +152,7 @@ pub enum Peer {
     Path(PathBuf),
     /// The other end of a pipe of this process, or of its standard streams.
     Pipe,
-    /// Whatever an embedder's transport knows.
+    /// Name that an embedder's transport knows.
     Other(String),
 }
 

@@ -12,7 +12,8 @@ use super::Threaded;
 /// - Have one at a time: standard input is read ahead.
 /// - Nothing else may print to standard output: it would stand in the midst of the peer's messages.
 /// - On Unix and Windows the buffers of [`std::io::stdin`] and [`std::io::stdout`] are passed by, so what they hold
-///   already is not seen here; the descriptors are duplicates, so that dropping this does not close those of the process.
+///   already is not seen here; the descriptors are duplicates, so that dropping this does not close those of the
+///   process.
 #[derive(Debug)]
 pub struct Stdio(Threaded);
 
@@ -49,8 +50,8 @@ impl Write for Stdio {
     }
 }
 
-/// The bare descriptors: the standard library's handle for output looks for line ends, and the one for input is locked
-/// for as long as a read waits.
+/// Returns the bare descriptors: the standard library's handle for output looks for line ends, and the one for input
+/// is locked for as long as a read waits.
 #[cfg(unix)]
 fn halves() -> io::Result<(std::fs::File, std::fs::File)> {
     use std::os::fd::AsFd;

@@ -12,28 +12,29 @@ use crate::types::tick::cannot_start;
 
 /// A stream made of any reader and any writer, whose calls return in ticks although theirs may block for ever.
 ///
-/// haul looks at its deadlines and at the cancel token when a call returns, so a stream that can block for ever makes it
-/// wait for ever. Standard input, pipes and many tunnels are such streams. This one hands them to two threads.
+/// haul looks at its deadlines and at the cancel token when a call returns, so a stream that can block for ever makes
+/// it wait for ever. Standard input, pipes and many tunnels are such streams. This one hands them to two threads.
 ///
 /// **It is for streams of which every connection is an object of its own.** The reader is read ahead, and a thread
-/// that is stuck in it when this is dropped takes what comes next. Over a serial port, a radio or a terminal, which outlive their
-/// connections, that is the beginning of the next session. Make a [`Line`](super::Line) of such a one, of this stream if its calls
-/// block: the line keeps it for good, from one connection to the next.
+/// that is stuck in it when this is dropped takes what comes next. Over a serial port, a radio or a terminal, which
+/// outlive their connections, that is the beginning of the next session. Make a [`Line`](super::Line) of such a one, of
+/// this stream if its calls block: the line keeps it for good, from one connection to the next.
 ///
 /// - A read waits for the first byte, for a second at most ([`set_timeout`](Self::set_timeout)), then fails with
 ///   [`io::ErrorKind::TimedOut`]. So does a write that finds no room, and a flush.
-/// - **The reader is read ahead**, by at most the capacity and 64 KiB; what was read ahead is lost when this is dropped.
+/// - **The reader is read ahead**, by at most the capacity and 64 KiB; what was read ahead is lost when this is
+///   dropped.
 /// - **A write takes what the writer takes in about a second**, from 1 KiB to the capacity: it begins with 4 KiB, takes
 ///   twice as much whenever the writer had to wait for it, and half when a call ended in a tick. So a
 ///   slow writer is seen to be slow, and a call that ends in a tick says that it takes nothing, or next to nothing.
-/// - A flush waits until the writer has taken and flushed everything. After a tick, call it again: it goes on to wait for the
-///   same, and for what was written meanwhile.
-/// - The end and errors of the reader come after its bytes, those of the writer with the next write or flush. A reader or
-///   writer that panics, or gives a count beyond the buffer, is an error too.
+/// - A flush waits until the writer has taken and flushed everything. After a tick, call it again: it goes on to wait
+///   for the same, and for what was written meanwhile.
+/// - The end and errors of the reader come after its bytes, those of the writer with the next write or flush. A reader
+///   or writer that panics, or gives a count beyond the buffer, is an error too.
 /// - [Ticks](super::is_tick) of the reader and writer are tried again, after a pause of 5 ms if they were not
 ///   interrupted.
-/// - **Dropping** it waits until the writer has taken and flushed what was written, 2 s at most; bytes that it had not taken
-///   then are lost. A thread that is stuck in a call of the reader or writer cannot be ended: it lives, and holds
+/// - **Dropping** it waits until the writer has taken and flushed what was written, 2 s at most; bytes that it had not
+///   taken then are lost. A thread that is stuck in a call of the reader or writer cannot be ended: it lives, and holds
 ///   its half, until that call returns, and ends then.
 ///
 /// ```
@@ -60,7 +61,7 @@ pub struct Threaded {
 }
 
 impl Threaded {
-    /// The bytes that each direction holds unless told otherwise: 256 KiB, one block of the default size.
+    /// The bytes that each direction holds unless set otherwise: 256 KiB, one block of the default size.
     pub const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(256 * 1024 - 1);
 
     /// Starts the two threads.
@@ -76,8 +77,8 @@ impl Threaded {
         Self::with_capacity(Self::CAPACITY, reader, writer)
     }
 
-    /// Starts the two threads, with so many bytes between each of them and this stream. Each thread has up to 64 KiB more
-    /// of its own.
+    /// Starts the two threads, with so many bytes between each of them and this stream. Each thread has up to 64 KiB
+    /// more of its own.
     ///
     /// # Errors
     ///
@@ -153,7 +154,7 @@ impl Drop for Threaded {
     }
 }
 
-/// The reader thread's end of a queue. However the thread ends, the other side hears of it.
+/// The reader thread's end of a queue. However the thread ends, the other side learns of it.
 struct Inlet(Arc<Queue>);
 
 impl Drop for Inlet {
@@ -190,7 +191,7 @@ fn pump_in(inlet: &Inlet, mut reader: impl Read, chunk: usize) {
     }
 }
 
-/// Whether all bytes found room before the other side was gone.
+/// Returns whether all bytes found room before the other side was gone.
 fn put_all(queue: &Queue, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         let Ok(count) = queue.write(bytes, None) else { return false };
@@ -244,7 +245,8 @@ fn flush(queue: &Queue, writer: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Whether a call is to be made again, after a pause if need be: not if the other side is gone for good.
+/// Returns whether a call is to be made again, after a pause if need be: not if the other side is gone
+/// for good.
 fn retry(error: &io::Error, queue: &Queue) -> bool {
     match error.kind() {
         io::ErrorKind::Interrupted => true,
@@ -264,13 +266,13 @@ struct BeyondBuffer;
 /// As the contract of streams asks for.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What a thread moves at a time. A pipe of Linux holds as much.
+/// Bytes that a thread moves at a time. A pipe of Linux holds as much.
 const CHUNK: usize = 64 * 1024;
 
-/// How long a drop waits for a writer that does not take its bytes.
+/// Longest wait of a drop for a writer that does not take its bytes.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a thread waits after a call that got nowhere, if the reader or writer has timeouts of its own or does not
+/// Pause of a thread after a call that moved nothing, if the reader or writer has timeouts of its own or does not
 /// block: seldom enough to cost little.
 const PAUSE: Duration = Duration::from_millis(5);
 

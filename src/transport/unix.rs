@@ -29,7 +29,7 @@ pub struct UnixConnector {
 }
 
 impl UnixConnector {
-    /// A connector to this path.
+    /// Returns a connector to this path.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -40,8 +40,8 @@ impl UnixConnector {
         }
     }
 
-    /// Sets after how long a read or write that gets nowhere returns with [`io::ErrorKind::WouldBlock`]. Default: 1 s; at
-    /// least 1 ms is taken.
+    /// Sets after how long a read or write that gets nowhere returns with [`io::ErrorKind::WouldBlock`]. Default: 1 s;
+    /// at least 1 ms is taken.
     #[must_use]
     pub const fn tick(mut self, tick: Duration) -> Self {
         self.tick = tick;
@@ -59,8 +59,8 @@ impl UnixConnector {
 impl Connector for UnixConnector {
     type Stream = UnixStream;
 
-    /// Opens a connection, in a thread that ends with the attempt: while the acceptor's queue is full, the system keeps it
-    /// waiting. An attempt that took too long goes on, and is what the next call waits for.
+    /// Opens a connection, in a thread that ends with the attempt: while the acceptor's queue is full, the system keeps
+    /// it waiting. An attempt that took too long goes on, and is what the next call waits for.
     ///
     /// # Errors
     ///
@@ -70,7 +70,8 @@ impl Connector for UnixConnector {
     ///   started again makes it anew, so that a further call may succeed.
     /// - [`io::ErrorKind::TimedOut`]: somebody listens, and took nobody in for too long.
     /// - [`io::ErrorKind::PermissionDenied`]: it is not for this user.
-    /// - What the system said where it could not be asked whether somebody listens, such as that no descriptor is free.
+    /// - The error of the system where it could not be asked whether somebody listens, such as that no descriptor is
+    ///   free.
     /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
     fn connect(&mut self) -> io::Result<UnixStream> {
         let path = self.path.clone();
@@ -101,8 +102,8 @@ pub struct UnixAcceptor {
 impl UnixAcceptor {
     /// Makes the socket and listens on it.
     ///
-    /// A socket that was left behind, on which nobody listens any more, is removed first. Anything else that has the path
-    /// stays.
+    /// A socket that was left behind, on which nobody listens any more, is removed first. Anything else that has the
+    /// path stays.
     ///
     /// # Errors
     ///
@@ -111,8 +112,8 @@ impl UnixAcceptor {
     /// - [`io::ErrorKind::AddrInUse`]: somebody listens on it.
     /// - [`io::ErrorKind::AlreadyExists`]: something that is no socket has this path.
     /// - [`io::ErrorKind::NotFound`]: the folder does not exist.
-    /// - [`io::ErrorKind::PermissionDenied`]: the folder is not for this user to write in, or the socket that has the path is
-    ///   another user's, and cannot be asked whether somebody listens on it.
+    /// - [`io::ErrorKind::PermissionDenied`]: the folder is not for this user to write in, or the socket that has the
+    ///   path is another user's, and cannot be asked whether somebody listens on it.
     /// - [`io::ErrorKind::InvalidInput`]: the path is too long for a socket (about 100 bytes).
     pub fn bind(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
@@ -129,7 +130,7 @@ impl UnixAcceptor {
     ///
     /// # Errors
     ///
-    /// Whatever the system says.
+    /// Any error of the system.
     pub fn tick(mut self, tick: Duration) -> io::Result<Self> {
         set_tick(&self.listener, tick)?;
         self.tick = tick;
@@ -137,7 +138,7 @@ impl UnixAcceptor {
         Ok(self)
     }
 
-    /// The path that is listened on, as it was given.
+    /// Returns the path that is listened on, as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -163,7 +164,7 @@ impl Acceptor for UnixAcceptor {
     ///
     /// - [`io::ErrorKind::WouldBlock`], [`io::ErrorKind::TimedOut`]: nobody came within the tick.
     /// - [`io::ErrorKind::ConnectionAborted`]: somebody came, and was gone again, or may not.
-    /// - Any other: what the system said, such as that no descriptor is free. A further call may succeed.
+    /// - Any other error of the system, such as that no descriptor is free. A further call may succeed.
     fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
         let Self { listener, ticking, path, tick, .. } = self;
         ticking.run(
@@ -189,7 +190,8 @@ impl Acceptor for UnixAcceptor {
 
 impl Drop for UnixAcceptor {
     fn drop(&mut self) {
-        // The file may be another acceptor's by now: one that took this one's for stale cannot be, but people move files.
+        // The file may be another acceptor's by now: one that took this one's for stale cannot be, but people move
+        // files.
         let now = fs::symlink_metadata(&self.path).ok().as_ref().map(identity);
         if now.is_some() && now == self.identity {
             let _ = fs::remove_file(&self.path);
@@ -200,8 +202,8 @@ impl Drop for UnixAcceptor {
 /// A connection through a Unix socket, whose calls return in ticks.
 ///
 /// Dropping it tells the peer that nothing will follow, and takes what the peer still sends until it closes, is silent
-/// for a moment, or two seconds are over, if anything was written: closing at once would make the system tell the peer of an error before the peer has
-/// read the last bytes.
+/// for a moment, or two seconds are over, if anything was written: closing at once would make the system tell the peer
+/// of an error before the peer has read the last bytes.
 #[derive(Debug)]
 pub struct UnixStream(Graceful<net::UnixStream>);
 
@@ -210,7 +212,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// Whatever the system says.
+    /// Any error of the system.
     pub fn new(inner: net::UnixStream, tick: Duration) -> io::Result<Self> {
         let tick = Some(tick.max(SHORTEST_TICK));
         inner.set_nonblocking(false)?;
@@ -219,7 +221,7 @@ impl UnixStream {
         Ok(Self(Graceful::new(inner, CLOSE_WAIT)))
     }
 
-    /// The connection itself, for everything that is not reading or writing.
+    /// Returns the connection itself, for everything that is not reading or writing.
     #[must_use]
     pub const fn get_ref(&self) -> &net::UnixStream {
         &self.0.socket
@@ -262,7 +264,7 @@ impl Closing for net::UnixStream {
     }
 }
 
-/// What went wrong with the path of a socket.
+/// Fault of the path of a socket.
 ///
 /// It stands inside the [`io::Error`] that [`connect`](Connector::connect) and [`bind`](UnixAcceptor::bind) give.
 #[derive(Debug, thiserror::Error)]
@@ -271,7 +273,7 @@ impl Closing for net::UnixStream {
 pub struct UnixError {
     /// The path.
     pub path: PathBuf,
-    /// What the system said.
+    /// Error of the system.
     pub source: io::Error,
 }
 
@@ -283,8 +285,8 @@ impl UnixError {
 
 /// Removes the socket of this path if it is one and nobody listens on it.
 ///
-/// Between the question and the removal another acceptor could do the same; then the later of the two takes the path from
-/// the earlier. Nothing that is not a socket is ever removed.
+/// Between the question and the removal another acceptor could do the same; then the later of the two takes the path
+/// from the earlier. Nothing that is not a socket is ever removed.
 fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -294,8 +296,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if is_stale(answer.map(drop))? { fs::remove_file(path) } else { Ok(()) }
 }
 
-/// Whether a socket is there on which nobody listens, by what came of connecting to it; `false` if it is gone by itself. An error if
-/// somebody listens, or it cannot be known.
+/// Returns whether a socket is there on which nobody listens, by the outcome of connecting to it; `false` if it is gone
+/// by itself. An error if somebody listens, or it cannot be known.
 fn is_stale(answer: io::Result<()>) -> io::Result<bool> {
     use io::ErrorKind as Kind;
     let Err(error) = answer else { return Err(Kind::AddrInUse.into()) };
@@ -313,8 +315,8 @@ fn is_stale(answer: io::Result<()>) -> io::Result<bool> {
 
 const EPROTOTYPE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 91 } else { 41 };
 
-/// A listener's read timeout is how long an `accept` waits, where the kernel helps; there is a setter on streams alone, but
-/// the descriptor is the same.
+/// Sets how long an `accept` waits, which is a listener's read timeout where the kernel helps; there is a setter on
+/// streams alone, but the descriptor is the same.
 fn set_tick(listener: &UnixListener, tick: Duration) -> io::Result<()> {
     if Ticking::BY_KERNEL {
         let same = net::UnixStream::from(OwnedFd::from(listener.try_clone()?));
@@ -333,7 +335,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// As long as `tcp` waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long waking is waited for.
+/// Longest wait for waking.
 const WAKING: Duration = Duration::from_millis(100);
 
 /// A tick of zero would be refused.

@@ -20,7 +20,7 @@ fn read_to_error(stream: &mut ExecStream) -> (Vec<u8>, io::Error) {
     (got, error)
 }
 
-/// On systems that show processes as folders.
+/// Returns whether the process exists, on systems that show processes as folders.
 fn exists(id: u32) -> bool {
     Path::new("/proc/self").exists() && Path::new(&format!("/proc/{id}")).exists()
 }
@@ -171,7 +171,7 @@ fn mark_is_found_however_it_is_cut_and_nothing_else_is_lost() {
     assert_eq!(tail.update(|tail| tail.bytes.clone()), b"all of it, aab aab");
 }
 
-/// What is read, piece by piece.
+/// Pieces in which a reader gives its bytes.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl Read for Pieces {

@@ -1,7 +1,8 @@
-//! One connection over a line: what is to be sent, what arrived, and what to do about what was lost. It knows no stream and no clock.
+//! One connection over a line: what is to be sent, what arrived, and what to do about what was lost. It knows no stream
+//! and no clock.
 //!
-//! A side sends what it has, in frames, up to a window, and asks for an answer with the last of them. The answer says how
-//! far the other side got; from there it goes on. So nobody speaks unasked, and a lost frame costs what was
+//! A side sends what it has, in frames, up to a window, and asks for an answer with the last of them. The answer
+//! reports how far the other side got; from there it goes on. So nobody sends unasked, and a lost frame costs what was
 //! sent since, at most a window. An answer that does not come is asked for again, in a frame without content.
 
 use std::collections::VecDeque;
@@ -14,30 +15,30 @@ use super::frame::{CONTENT, EMPTY_FRAME, Frame, Kind};
 pub(super) struct Connection {
     number: u32,
     state: State,
-    /// How fast the line is, and how much is sent before an answer is asked for.
+    /// Rate of the line, and the bytes that are sent before an answer is asked for.
     pace: Pace,
     outgoing: Outgoing,
     incoming: Incoming,
-    /// When the other side was last heard, or asked whether it is there.
+    /// Time at which the other side was last received, or asked whether it is there.
     heard: Duration,
 }
 
-/// Whether a connection can be used.
+/// State of a connection, by whether it can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// The other side has not granted it yet.
     Dialing,
-    /// It can.
+    /// Usable.
     Open,
     /// The other side knows nothing of it, or has begun another one.
     Reset,
 }
 
-/// What follows from the rate of a line.
+/// Sizes and times that follow from the rate of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     bytes_per_second: u32,
-    /// How many bytes may be sent and not acknowledged.
+    /// Number of bytes that may be sent and not acknowledged.
     window: usize,
 }
 
@@ -47,22 +48,22 @@ struct Outgoing {
     unacknowledged: VecDeque<u8>,
     /// The offset of its first byte.
     base: u32,
-    /// How many of its bytes were sent since the last answer. Invariant: at most its length.
+    /// Number of its bytes that were sent since the last answer. Invariant: at most its length.
     sent: usize,
     /// The most content of a frame: on a line that loses much, short ones get through.
     piece: usize,
-    /// Whether it is to be sent, without waiting for more.
+    /// Set while it is to be sent, without waiting for more.
     is_pushed: bool,
-    /// Whether the connection is to end after it, and whether the other side knows.
+    /// End of the connection that is to follow it, and whether the other side knows.
     end: End,
     /// The number of the last poll.
     poll: u8,
     /// Bytes on the line since the last answer, of which the last may still be under way.
     on_line: usize,
     answer: Answer,
-    /// How long an answer may take beyond the time on the line.
+    /// Time that an answer may take beyond the time on the line.
     patience: Duration,
-    /// What the last frame of the connection says.
+    /// Content of the last frame of the connection.
     last_answer: [u8; 4],
 }
 
@@ -74,7 +75,7 @@ enum End {
     Closed,
 }
 
-/// What is known of an answer.
+/// State of an awaited answer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// None is waited for.
@@ -82,13 +83,13 @@ enum Answer {
     None,
     /// The poll is not on the line yet.
     Asking,
-    /// It should be here by then.
+    /// The answer is due at this time.
     Due(Duration),
 }
 
 #[derive(Debug, Default)]
 struct Incoming {
-    /// What nobody has read yet. Invariant: at most [`RECEIVED`] bytes.
+    /// Bytes that nobody has read yet. Invariant: at most [`RECEIVED`] bytes.
     received: VecDeque<u8>,
     /// The offset of the first byte that is missing.
     next: u32,
@@ -101,12 +102,12 @@ struct Incoming {
 }
 
 impl Connection {
-    /// One that this side asks for.
+    /// Creates a connection that this side asks for.
     pub(super) fn dial(number: u32, pace: Pace, now: Duration) -> Self {
         Self::new(number, State::Dialing, pace, now)
     }
 
-    /// One that the other side asked for.
+    /// Creates a connection that the other side asked for.
     pub(super) fn grant(number: u32, pace: Pace, now: Duration) -> Self {
         let mut connection = Self::new(number, State::Open, pace, now);
         connection.incoming.grants = true;
@@ -127,7 +128,7 @@ impl Connection {
         self.state
     }
 
-    /// The other side has begun another connection.
+    /// Resets the connection: the other side has begun another.
     pub(super) const fn reset(&mut self) {
         self.state = State::Reset;
     }
@@ -151,7 +152,7 @@ impl Connection {
     /// Ends the connection after what was written; whether nothing is left to say.
     pub(super) fn close(&mut self) -> bool {
         if self.incoming.is_ended {
-            // The other side hears no more.
+            // The other side receives no more.
             return self.incoming.answer.is_none();
         }
         let outgoing = &mut self.outgoing;
@@ -168,18 +169,19 @@ impl Connection {
         std::io::Read::read(&mut self.incoming.received, buffer).unwrap_or(0)
     }
 
-    /// How much has arrived that was not read.
+    /// Returns the number of bytes that arrived and were not read.
     #[cfg(feature = "testing")]
     pub(super) fn received(&self) -> usize {
         self.incoming.received.len()
     }
 
-    /// Whether the other side has ended the connection.
+    /// Returns whether the other side has ended the connection.
     pub(super) const fn is_ended(&self) -> bool {
         self.incoming.is_ended
     }
 
-    /// The next frame that is to be sent. `listens` says that nothing else is to be done but to wait for the other side.
+    /// Returns the next frame that is to be sent. `listens` means that nothing else is to be done but to wait for the
+    /// other side.
     pub(super) fn poll(&mut self, now: Duration, listens: bool) -> Option<Frame<'_>> {
         if self.state == State::Reset {
             return None;
@@ -248,7 +250,7 @@ impl Connection {
         }
     }
 
-    /// A frame of this connection came.
+    /// Handles a frame of this connection.
     pub(super) fn handle(&mut self, now: Duration, frame: &Frame<'_>) {
         self.heard = self.heard.max(now);
         match (frame.kind, self.state) {
@@ -336,7 +338,7 @@ impl Pace {
         Self { bytes_per_second, window: half.clamp(SMALLEST_WINDOW, LARGEST_WINDOW) }
     }
 
-    /// How long so many bytes take.
+    /// Returns the time that this many bytes take.
     fn time(&self, bytes: usize) -> Duration {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let rate = u64::from(self.bytes_per_second.max(1));
@@ -359,10 +361,10 @@ pub(super) const SMALLEST_WINDOW: usize = 2 * CONTENT;
 /// The most.
 pub(super) const LARGEST_WINDOW: usize = 32 * 1024;
 
-/// What is held of what arrives while this side sends.
+/// Bytes that are held of the input while this side sends.
 pub(super) const RECEIVED: usize = 2 * LARGEST_WINDOW;
 
-/// How long an answer may take at first, beyond the time that it is on the line: a USB adapter hands on what it has
+/// Time that an answer may take at first, beyond the time that it is on the line: a USB adapter hands on its bytes
 /// every 16 ms, and a radio may take a tenth of a second to turn around.
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(200);
 

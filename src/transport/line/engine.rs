@@ -16,29 +16,29 @@ pub(super) struct Engine<S> {
     clock: Box<dyn Fn() -> Duration + Send>,
     pace: Pace,
     decoder: Decoder,
-    /// What was read, of which the decoder has not taken the part between `start` and `end`.
+    /// Bytes that were read, of which the decoder has not taken the part between `start` and `end`.
     input: Box<[u8]>,
     start: usize,
     end: usize,
-    /// What is to be written, of which the first `written` bytes are. A frame that was begun is completed before any other.
+    /// Bytes to write, of which the first `written` bytes are. A frame that was begun is completed before any other.
     output: Vec<u8>,
     written: usize,
     /// Bytes that the stream has taken and not flushed.
     unflushed: usize,
-    /// Where frames are built.
+    /// Buffer in which frames are built.
     plain: Vec<u8>,
     /// The other side does not take what is to be written: it is busy writing itself.
     is_jammed: bool,
     connection: Option<Connection>,
     /// Changed by nobody else: so whoever has the engine knows that the gate says what is so.
     gate: Arc<Monitor<Gate>>,
-    /// Whether calls are heard.
+    /// Set while calls are accepted.
     pub(super) accepts: bool,
-    /// A connection that is not known here, which the other side is to hear.
+    /// A connection that is not known here, of which the other side is to be informed.
     stranger: Option<u32>,
 }
 
-/// What is known of a line by those who do not use it.
+/// State of a line that is shared with those who do not use it.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     /// The connection that somebody has the stream of.
@@ -48,16 +48,16 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Whether it is time to accept: there is a caller, or nobody else who reads the line.
+    /// Returns whether it is time to accept: there is a caller, or nobody else reads the line.
     pub(super) const fn is_open(&self) -> bool {
         self.live.is_none() || self.caller.is_some()
     }
 }
 
-/// What the caller of [`Engine::run`] is about.
+/// Purpose of the caller of [`Engine::run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doing {
-    /// It has nothing to do but to wait for the other side.
+    /// The caller has nothing to do but to wait for the other side.
     Listening,
     Sending,
 }
@@ -96,7 +96,7 @@ impl<S: Read + Write> Engine<S> {
         self.clock = clock;
     }
 
-    /// What those wait for who do not use the line.
+    /// Returns the state that is awaited by those who do not use the line.
     pub(super) fn gate(&self) -> Arc<Monitor<Gate>> {
         Arc::clone(&self.gate)
     }
@@ -124,19 +124,19 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// The stream, past all that is known of it.
+    /// Returns the stream, past all that is known of it.
     #[cfg(feature = "testing")]
     pub(super) const fn stream(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// How much is held of what came and was not read, and of what is to be said.
+    /// Returns the number of bytes that came and were not read, and of bytes to be sent.
     #[cfg(feature = "testing")]
     pub(super) fn held(&self) -> (usize, usize) {
         (self.connection.as_ref().map_or(0, Connection::received), self.output.len())
     }
 
-    /// Ends the connection; whether nothing is left to say, nor half said.
+    /// Ends the connection; returns whether nothing is left to send, nor half sent.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl<S: Read + Write> Engine<S> {
         self.decoder = Decoder::default();
     }
 
-    /// The connection of this number.
+    /// Returns the connection of this number.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl<S: Read + Write> Engine<S> {
         self.run_until(doing, Duration::MAX, ready)
     }
 
-    /// As [`Engine::run`], and no longer than until then.
+    /// Works as [`Engine::run`], and no longer than until then.
     pub(super) fn run_until<T>(
         &mut self,
         doing: Doing,
@@ -194,7 +194,7 @@ impl<S: Read + Write> Engine<S> {
     ) -> io::Result<T> {
         let until = self.now().saturating_add(LONGEST_CALL).min(until);
         loop {
-            // What `ready` finds may be the end of what was to be said: so what is to be said is said first.
+            // What `ready` finds may be the end of what was to be sent: so what is to be sent is sent first.
             if !self.is_jammed
                 && let Err(error) = self.write(doing, until)
             {
@@ -315,7 +315,7 @@ fn beyond_buffer() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the stream claims more bytes than it was given")
 }
 
-/// How much is read at a time.
+/// Bytes that are read at a time.
 const READ: usize = 4096;
 
 /// As the contract of streams asks for.

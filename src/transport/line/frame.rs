@@ -1,7 +1,7 @@
 //! The frames of a line: how they are found in any stream of bytes, and checked.
 //!
-//! A frame stands between two zeros. What is between them is stuffed (COBS, Cheshire and Baker 1999), so that it holds no
-//! zero itself: whatever is lost, added or changed costs the frames that it hits, and the next zero begins anew.
+//! A frame stands between two zeros. What is between them is stuffed (COBS, Cheshire and Baker 1999), so that it holds
+//! no zero itself: whatever is lost, added or changed costs the frames that it hits, and the next zero begins anew.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -12,7 +12,7 @@
 //! | 0 to [`CONTENT`] | content, of [`Kind::Data`]; of [`Kind::Fin`] the 4 bytes of an answer |
 //! | 4 | check: the first bytes of the keyed BLAKE3 hash of all before |
 
-/// What a frame is for. Its number on the line.
+/// Purpose of a frame. Its number on the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Asks for a new connection.
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Ack = 4,
     /// Ends the content, and answers for the last time.
     Fin = 5,
-    /// Says that there is no such connection.
+    /// Notice that there is no such connection.
     Rst = 6,
 }
 
@@ -39,7 +39,8 @@ pub(super) struct Frame<'a> {
     pub(super) content: &'a [u8],
 }
 
-/// The most content of a frame, in bytes: at 9600 baud half a second of it, at the cost of 3 % for the rest of the frame.
+/// The most content of a frame, in bytes: at 9600 baud half a second of it, at the cost of 3 % for the rest of the
+/// frame.
 pub(super) const CONTENT: usize = 512;
 
 const HEAD: usize = 10;
@@ -51,11 +52,11 @@ const STUFFED: usize = HEAD + CONTENT + CHECK + 3;
 /// A frame without content on the line: with two zeros around it, and one byte of stuffing.
 pub(super) const EMPTY_FRAME: usize = HEAD + CHECK + 3;
 
-/// What all frames of this version are hashed with: those of another are noise.
+/// Key with which all frames of this version are hashed: those of another are noise.
 const KEY: &[u8; 32] = b"haul: frames of lines, version 1";
 
 impl<'a> Frame<'a> {
-    /// A frame without content.
+    /// Returns a frame without content.
     pub(super) const fn new(kind: Kind, connection: u32, offset: u32, poll: u8) -> Self {
         Self { kind, connection, offset, poll, content: &[] }
     }
@@ -75,7 +76,7 @@ impl<'a> Frame<'a> {
         line.push(0);
     }
 
-    /// A frame that was found, if it is one.
+    /// Returns a frame that was found, if it is one.
     fn parse(plain: &'a [u8]) -> Option<Self> {
         let (body, expected) = plain.split_last_chunk::<CHECK>()?;
         if check(body) != *expected {
@@ -149,7 +150,7 @@ const LONGEST_RUN: usize = 254;
 /// Finds frames in any stream of bytes.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    /// What came since the last zero. Invariant: at most [`STUFFED`] bytes.
+    /// Bytes that came since the last zero. Invariant: at most [`STUFFED`] bytes.
     stuffed: Vec<u8>,
     /// More came since then than any frame has.
     is_overlong: bool,
@@ -157,7 +158,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Takes bytes up to the end of the next frame, and says how many.
+    /// Takes bytes up to the end of the next frame, and returns how many.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> (usize, Option<Frame<'_>>) {
         let end = bytes.iter().position(|byte| *byte == 0);
         let piece = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
@@ -185,7 +186,7 @@ mod tests {
         line
     }
 
-    /// Every frame that a decoder finds, as it would go on the line.
+    /// Returns every frame that a decoder finds, as it would go on the line.
     fn found(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let (mut decoder, mut all) = (Decoder::default(), Vec::new());
         while !bytes.is_empty() {

@@ -5,8 +5,9 @@
 //! what it carries: one byte that is lost shifts all that follows.
 //!
 //! A [`Line`] is made of the stream of such a line, which it keeps for good. At one end it
-//! is a [`Connector`], at the other an [`Acceptor`], and the streams that they give are connections as haul expects them: they
-//! begin and end, what arrives is what was sent, and a new connection ends the former one at once at both ends.
+//! is a [`Connector`], at the other an [`Acceptor`], and the streams that they give are connections as haul expects
+//! them: they begin and end, what arrives is what was sent, and a new connection ends the former one at once at both
+//! ends.
 //!
 //! ```
 //! use std::num::NonZeroU32;
@@ -41,20 +42,21 @@
 //! # What the stream owes
 //!
 //! Less than [others](super): bytes may be lost, changed, doubled and added. It must carry every value of a byte
-//! (a terminal in raw mode, without `XON` and `XOFF`), and its calls return within about a second, with `WouldBlock` or `TimedOut`
-//! if nothing happened; where they do not, a [`Threaded`](super::Threaded) stream of it will do, which the line keeps for good. One thread is enough for it, and so is a line that carries one direction at a time.
+//! (a terminal in raw mode, without `XON` and `XOFF`), and its calls return within about a second, with `WouldBlock` or
+//! `TimedOut` if nothing happened; where they do not, a [`Threaded`](super::Threaded) stream of it will do, which the
+//! line keeps for good. One thread is enough for it, and so is a line that carries one direction at a time.
 //!
 //! # How it works
 //!
 //! - Bytes travel in frames of at most 512 bytes of content, each with the number of its connection, its place
-//!   in it, and a check of 32 bits. The start of a frame is found again in any stream of bytes: what is damaged or added costs the
-//!   frames that it hits, and noise between frames costs nothing.
+//!   in it, and a check of 32 bits. The start of a frame is found again in any stream of bytes: what is damaged or
+//!   added costs the frames that it hits, and noise between frames costs nothing.
 //! - A side sends for about half a second, 1 KiB at least and 32 KiB at most, and then asks how far the other one got.
-//!   From there it goes on. So a loss is repaired here, after a second or so at 9600 baud, and haul does not hear of it.
-//! - An answer that does not come is asked for again, every second at worst. A line that was dead for a while is in use again a
-//!   second after it came back.
-//! - A side that has been waiting for 2 s asks whether the other one still knows of the connection. One that was started anew
-//!   does not, and says so: [`ConnectionReset`](io::ErrorKind::ConnectionReset).
+//!   From there it goes on. So a loss is repaired here, after a second or so at 9600 baud, and haul does not notice it.
+//! - An answer that does not come is asked for again, every second at worst. A line that was dead for a while is in use
+//!   again a second after it came back.
+//! - A side that has been waiting for 2 s asks whether the other one still knows of the connection. One that was
+//!   started anew does not, and reports that: [`ConnectionReset`](io::ErrorKind::ConnectionReset).
 //! - 32 bits find accidents, of which one in four billion is missed. haul has checks of its own, with more.
 //!
 //! The memory of a line is at most some 110 KiB, whatever comes over it.
@@ -113,7 +115,7 @@ impl<S: Read + Write> Line<S> {
         self
     }
 
-    /// Sets what is said of the [`Peer`], for example the path of the port. Default: `line`.
+    /// Sets the name of the [`Peer`], for example the path of the port. Default: `line`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -173,7 +175,7 @@ impl<S: Read + Write> Acceptor for Line<S> {
     /// - Those of the stream of the line.
     fn accept(&mut self) -> io::Result<(LineStream<S>, Peer)> {
         let shared = &*self.shared;
-        // The stream of a connection reads the line. Where it is not used for a while, somebody must hear who comes.
+        // The stream of a connection reads the line. Where it is not used for a while, somebody must receive calls.
         let before = shared.calls.ended();
         let waited = shared.gate.wait(Some(BESIDE), |gate| gate.is_open().then_some(()));
         if waited.is_err() && shared.calls.begun() != before {
@@ -185,7 +187,7 @@ impl<S: Read + Write> Acceptor for Line<S> {
             engine.accepts = true;
             let until = *until.get_or_insert_with(|| engine.now().saturating_add(BESIDE));
             let granted = engine.run(Doing::Sending, |engine| match engine.grant() {
-                // The line is that of the stream again, which hears who comes.
+                // The line is that of the stream again, which receives calls.
                 None if shared.calls.are_under_way() => Err(ErrorKind::TimedOut.into()),
                 granted => Ok(granted),
             });
@@ -220,11 +222,12 @@ impl<S> fmt::Debug for Line<S> {
 /// A connection over a [`Line`].
 ///
 /// - A write takes what there is room for, and sends when there is none.
-/// - **A flush** waits until the other end has taken everything, which reads for that. If it fails with a tick, call it again.
-/// - A call takes as long as one of the line's stream, or two where that takes nothing, and a second at most else. Ticks of that stream
-///   are ticks of this one.
+/// - **A flush** waits until the other end has taken everything, which reads for that. If it fails with a tick, call it
+///   again.
+/// - A call takes as long as one of the line's stream, or two where that takes nothing, and a second at most else.
+///   Ticks of that stream are ticks of this one.
 /// - **Dropping** it sends what was written, tells the other end that nothing follows, and waits until that
-///   has heard it: 2 s at most, and as long as a call of the line's stream takes, or two.
+///   has received it: 2 s at most, and as long as a call of the line's stream takes, or two.
 pub struct LineStream<S: Read + Write> {
     shared: Arc<Shared<S>>,
     number: u32,
@@ -307,17 +310,17 @@ impl<S: Read + Write> fmt::Debug for LineStream<S> {
     }
 }
 
-/// What a line and the stream of its connection share.
+/// State that a line and the stream of its connection share.
 struct Shared<S> {
-    /// Whoever holds it uses the line, for a tick at most.
+    /// Engine of the line. The holder of the lock uses the line, for a tick at most.
     engine: Mutex<Engine<S>>,
-    /// What [`Line::accept`](Acceptor::accept) waits for, without use of the line.
+    /// Gate that [`Line::accept`](Acceptor::accept) waits for, without use of the line.
     gate: Arc<Monitor<Gate>>,
     /// Those of streams of connections.
     calls: Calls,
 }
 
-/// How many calls there were. `accept` is to leave the line to them.
+/// Number of calls. `accept` is to leave the line to them.
 #[derive(Debug, Default)]
 struct Calls {
     begun: AtomicU64,
@@ -329,12 +332,13 @@ impl Calls {
         self.begun.load(Ordering::SeqCst)
     }
 
-    /// Where as many had begun at some time after this, there was none at all between.
+    /// Returns the number of ended calls. If as many calls had begun at some time after this, none
+    /// was under way in between.
     fn ended(&self) -> u64 {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// One that waits for the engine is.
+    /// Returns whether a call is under way; one that waits for the engine is.
     fn are_under_way(&self) -> bool {
         let ended = self.ended();
         self.begun() != ended
@@ -370,7 +374,8 @@ impl<S> DerefMut for Call<'_, S> {
 }
 
 impl<S> Shared<S> {
-    /// A call that panicked, in the stream of the line, leaves that as it is: checks find what it broke.
+    /// Locks the engine. A call that panicked, in the stream of the line, leaves that as it is: checks
+    /// find what it broke.
     fn lock(&self) -> MutexGuard<'_, Engine<S>> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -390,20 +395,21 @@ fn pause(error: &io::Error) {
     }
 }
 
-/// A number that differs from connection to connection. It need not be secret.
+/// Returns a number that differs from connection to connection. It need not be secret.
 fn random() -> u32 {
     // The standard library seeds each `RandomState` from the system's random numbers.
     let [a, b, c, d, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// How long to ask for a connection.
+/// Longest time in which a connection is asked for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a drop waits for the other end to hear of it.
+/// Longest wait of a drop until the other end is informed.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a connection is not used before [`Line::accept`](Acceptor::accept) listens in its stead, and for how long then.
+/// Time without use of a connection before [`Line::accept`](Acceptor::accept) listens in its stead, and length of that
+/// listening.
 const BESIDE: Duration = Duration::from_millis(500);
 
 /// Between two calls of a stream that does not wait.

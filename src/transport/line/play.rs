@@ -1,4 +1,4 @@
-//! Two ends of a line in one thread and in virtual time, which do as a script says. For tests and for the fuzzer.
+//! Two ends of a line in one thread and in virtual time, which follow a script. For tests and for the fuzzer.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use crate::testing::fault_stream::{Fault, FaultLog, Faulty};
 use crate::transport::memory::{self, Pipe};
 use crate::types::tick::is_tick;
 
-/// What one end does next.
+/// Next act of one end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Asks for a connection of this number.
@@ -29,7 +29,7 @@ pub(crate) enum Step {
     ReadEnd,
     /// Reads until the connection is reset.
     ReadUntilReset,
-    /// Ends the connection, and goes on after 2 s whether the other end has heard it or not.
+    /// Ends the connection, and goes on after 2 s whether the other end has received it or not.
     Close,
     /// Forgets all that it knows, as a process does that is killed and started anew; what is on the line stays.
     Restart,
@@ -41,15 +41,15 @@ pub(crate) struct End {
     engine: Engine<Faulty<Counted>>,
     steps: VecDeque<Step>,
     number: u32,
-    /// How much of the step is done.
+    /// Number of bytes of the step that are done.
     done: usize,
-    /// What it writes; the other end reads the same.
+    /// Bytes that it writes; the other end reads the same.
     written: usize,
     /// All that it has read over all connections.
     pub(crate) read: Vec<u8>,
-    /// When the step began.
+    /// Time at which the step began.
     since: Duration,
-    /// Why it goes no further.
+    /// Reason why it goes no further.
     pub(crate) error: Option<io::Error>,
 }
 
@@ -57,10 +57,10 @@ pub(crate) struct End {
 #[derive(Debug)]
 pub(crate) struct Play {
     pub(crate) ends: [End; 2],
-    /// What went wrong.
+    /// Faults of the line.
     pub(crate) log: FaultLog,
     now: Arc<AtomicU64>,
-    /// How many bytes went onto the line or came off it.
+    /// Number of bytes that went onto the line or came off it.
     moved: Arc<AtomicU64>,
 }
 
@@ -89,7 +89,7 @@ impl Write for Counted {
 }
 
 impl Play {
-    /// Two ends of a line on which so many bytes find room, with what goes wrong at either.
+    /// Creates two ends of a line on which so many bytes find room, with the faults of either.
     pub(crate) fn new(capacity: usize, scripts: [&[Fault]; 2], steps: [&[Step]; 2]) -> Self {
         let capacity = capacity.try_into().unwrap_or(std::num::NonZeroUsize::MIN);
         let (near, far) = memory::pipe(capacity);
@@ -143,7 +143,7 @@ impl End {
         self.error.is_some() || self.steps.is_empty()
     }
 
-    /// Whether what it holds is within its bounds.
+    /// Returns whether the end holds no more than its bounds allow.
     pub(crate) fn is_bounded(&self) -> bool {
         let (received, output) = self.engine.held();
         received <= RECEIVED && output <= 2 * CONTENT
@@ -255,19 +255,20 @@ fn clock(now: &Arc<AtomicU64>) -> Box<dyn Fn() -> Duration + Send> {
     Box::new(move || Duration::from_millis(now.load(Ordering::Relaxed)))
 }
 
-/// What an end writes, from an offset on: the two bytes that count where it is, with zeros among them.
+/// Returns the content that an end writes, from an offset on: the two bytes that count the offset,
+/// with zeros among them.
 pub(crate) fn content(from: usize, length: usize) -> Vec<u8> {
     let byte = |at: usize| if at.is_multiple_of(2) { at / 2 } else { at / 512 };
     (from..from.saturating_add(length)).map(|at| byte(at).to_le_bytes()[0]).collect()
 }
 
-/// What the line carries in a second, as far as the ends know. It takes no time here.
+/// Bytes per second of the line, as far as the ends know. The line takes no time here.
 pub(crate) const RATE: u32 = 960;
 
 /// In milliseconds.
 const TICK: u64 = 50;
 
-/// One end that does as it is told against any bytes, for some seconds.
+/// Runs one end that does as it is told against any bytes, for some seconds.
 pub(crate) fn against(bytes: &[u8], steps: &[Step]) -> End {
     let room = bytes.len().saturating_add(ANSWERS);
     let mut play = Play::new(room, [&[], &[]], [steps, &[]]);
@@ -279,7 +280,8 @@ pub(crate) fn against(bytes: &[u8], steps: &[Step]) -> End {
     near
 }
 
-/// Some frames that are sealed as they must be, of any kind and content that the bytes say, and noise.
+/// Builds some frames that are sealed as they must be, of any kind and content that the bytes choose,
+/// and noise.
 pub(crate) fn forged(mut choices: impl FnMut() -> u8, frames: u8) -> Vec<u8> {
     let (mut plain, mut line) = (Vec::new(), Vec::new());
     for _ in 0..frames {
@@ -307,5 +309,5 @@ pub(crate) fn forged(mut choices: impl FnMut() -> u8, frames: u8) -> Vec<u8> {
     line
 }
 
-/// How much an end may say in that time.
+/// Most bytes that an end may send in that time.
 const ANSWERS: usize = 1 << 20;

@@ -131,7 +131,8 @@ fn end_that_is_started_anew_is_met_at_once_whatever_the_other_is_about() {
     }
 }
 
-/// What a side that accepts forgets, the other one hears when it speaks, or when it has listened for a while.
+/// An accepting side forgets its connection. The other side learns this when it sends, or after it has
+/// listened for a while.
 #[test]
 fn end_that_lost_its_peer_hears_of_it_while_it_speaks_and_while_it_listens() {
     let speaks = [Step::Dial(7), Step::Write(9), Step::Flush, Step::Write(9000), Step::Flush];
@@ -212,15 +213,15 @@ impl Write for Scripted {
 
 const NOISE: &[u8] = b"noise";
 
-/// What the other side sends that asks for a connection.
+/// Returns a frame of the other side that asks for a connection.
 fn call(number: u32) -> Vec<u8> {
     let (mut plain, mut bytes) = (Vec::new(), Vec::new());
     Frame::new(Kind::Syn, number, 0, 0).encode(&mut plain, &mut bytes);
     bytes
 }
 
-/// Who has the engine may be held up anywhere: were the gate told of a caller after that, this might be one
-/// that is granted by then, and the gate would stand open for good.
+/// The owner of the engine may be held up anywhere: were the gate told of a caller after that, this might
+/// be one that is granted by then, and the gate would stand open for good.
 #[test]
 fn gate_is_open_from_when_a_caller_is_heard_and_until_he_is_granted() {
     let script = [call(7), call(8)].into();
@@ -258,7 +259,7 @@ struct Led {
     answers: Receiver<io::Result<Vec<u8>>>,
 }
 
-/// What leads it.
+/// Leader of the line.
 struct Leader {
     asked: Receiver<ThreadId>,
     answers: Sender<io::Result<Vec<u8>>>,

@@ -13,15 +13,16 @@ use crate::types::Escaped;
 impl SecretKey {
     /// Reads the key that is kept in this folder, after making it where there is none: the file `key`.
     ///
-    /// A folder that does not exist is made too, for its owner alone (mode 0700), as the file is (0600). Of several processes
-    /// that do so at once, all get the same key. A key that others could have read is not used: errors say by which command to
-    /// mend that.
+    /// A folder that does not exist is made too, for its owner alone (mode 0700), as the file is (0600). Of several
+    /// processes that do so at once, all get the same key. A key that others could have read is not used: errors say by
+    /// which command to mend that.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::PermissionDenied`], if folder or file are open to others than their owner, or closed to this process.
+    /// - [`ErrorKind::PermissionDenied`], if folder or file are open to others than their owner, or closed to this
+    ///   process.
     /// - [`ErrorKind::InvalidData`], if the file holds no key. It stays as it is.
-    /// - Whatever else the system says; the text names the file.
+    /// - Any other error of the system; the text names the file.
     pub fn load_or_create(folder: &Path) -> io::Result<Self> {
         make_folder(folder).map_err(|error| named(folder, &error))?;
         let is_private = |path: &Path, mode| is_private(&fs::metadata(path)?, path, mode);
@@ -108,7 +109,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether nobody but the owner may do anything with it.
+/// Checks that nobody but the owner may read or write the file.
 #[cfg(unix)]
 fn is_private(meta: &fs::Metadata, path: &Path, wanted: &str) -> io::Result<()> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777;
@@ -125,7 +126,7 @@ fn is_private(_: &fs::Metadata, _: &Path, _: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The path as a shell takes it.
+/// Returns the path as a shell takes it.
 #[cfg(unix)]
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();

@@ -32,7 +32,7 @@ impl SecretKey {
         Self::from_seed(seed)
     }
 
-    /// The public half.
+    /// Returns the public half.
     #[must_use]
     pub const fn public(&self) -> PublicKey {
         self.public
@@ -52,8 +52,8 @@ impl SecretKey {
         Self::from_seed(seed)
     }
 
-    /// The key as text, to be kept where nobody else reads it: 56 characters, as a public key has, which it cannot be taken
-    /// for. The text is overwritten when it is dropped.
+    /// Returns the key as text, to be kept where nobody else reads it: 56 characters, as a public key has, which it
+    /// cannot be taken for. The text is overwritten when it is dropped.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; KEY + CHECK]);
@@ -71,7 +71,7 @@ impl SecretKey {
         Ok(Self { seed, public: PublicKey::from_bytes(public) })
     }
 
-    /// As PKCS #8 has it (RFC 8410, section 7).
+    /// Returns the key in PKCS #8 form (RFC 8410, section 7).
     pub(super) fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
         let mut document = Zeroizing::new(Vec::with_capacity(PKCS8.len() + KEY));
         document.extend_from_slice(PKCS8);
@@ -80,12 +80,12 @@ impl SecretKey {
     }
 }
 
-/// A public key as certificates have it (RFC 8410, section 4).
+/// Returns a public key as certificates have it (RFC 8410, section 4).
 pub(super) fn to_spki(key: PublicKey) -> Vec<u8> {
     [SPKI, key.as_bytes()].concat()
 }
 
-/// `None`: it is the key of another algorithm.
+/// Returns the key; `None` for a key of another algorithm.
 pub(super) fn from_spki(spki: &[u8]) -> Option<PublicKey> {
     spki.strip_prefix(SPKI)?.try_into().ok().map(PublicKey::from_bytes)
 }
@@ -99,15 +99,16 @@ impl fmt::Debug for SecretKey {
 /// The bytes of an Ed25519 key (RFC 8032).
 const KEY: usize = 32;
 
-/// Bytes of a check: one typing error in 16 million is missed. With the key, a multiple of 5, so that base 32 has no rest.
+/// Bytes of a check: one typing error in 16 million is missed. With the key, a multiple of 5, so that base 32 has no
+/// rest.
 const CHECK: usize = 3;
 
 const SECRET: &str = "haul: check of a secret key, version 1";
 
-/// What stands before an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section 10.1).
+/// Prefix of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section 10.1).
 const SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// What stands before the seed of an Ed25519 key in a `PrivateKeyInfo` (RFC 8410, section 10.3).
+/// Prefix of the seed of an Ed25519 key in a `PrivateKeyInfo` (RFC 8410, section 10.3).
 const PKCS8: &[u8] = &[
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];

@@ -1,8 +1,8 @@
 //! Encryption and identity over any transport: TLS 1.3 with raw public keys.
 //!
-//! [`Secure::dial`] and [`Secure::listen`] wrap any [`Connector`] and any [`Acceptor`]; the result is one again. Everybody
-//! has one [`SecretKey`], and is known by its [`PublicKey`]. Whoever dials says which keys it [expects](Expect); whoever
-//! listens takes any key, and asks the stream [whose it is](SecureStream::peer_key).
+//! [`Secure::dial`] and [`Secure::listen`] wrap any [`Connector`] and any [`Acceptor`]; the result is one again.
+//! Everybody has one [`SecretKey`], and is known by its [`PublicKey`]. Whoever dials names the keys that it
+//! [expects](Expect); whoever listens takes any key, and asks the stream [whose it is](SecureStream::peer_key).
 //!
 //! ```
 //! use haul::transport::memory;
@@ -28,16 +28,16 @@
 //! # What it does not
 //!
 //! - It does not hide that two addresses talk, when, and how much.
-//! - Whoever has a secret key is its owner. Sessions that are over stay secret when a key is stolen later, as each has a key
-//!   of its own (X25519); a session that a future quantum computer has recorded does not.
+//! - Whoever has a secret key is its owner. Sessions that are over stay secret when a key is stolen later, as each has
+//!   a key of its own (X25519); a session that a future quantum computer has recorded does not.
 //!
 //! # How it works
 //!
 //! Version 1.3 alone (RFC 8446); Ed25519 keys, without certificates (RFC 7250); AES-128-GCM where the processor has
-//! instructions for it, else ChaCha20-Poly1305. There are no tickets, no resumption and no early data, and a listening end says
-//! nothing of itself after the handshake: a line that carries one direction at a time will do, and so will one thread. The
-//! handshake is done by the first calls of the stream, one round trip before the first byte, and so falls under the
-//! deadlines of the session.
+//! instructions for it, else ChaCha20-Poly1305. There are no tickets, no resumption and no early data, and a listening
+//! end says nothing of itself after the handshake: a line that carries one direction at a time will do, and so will one
+//! thread. The handshake is done by the first calls of the stream, one round trip before the first byte, and so falls
+//! under the deadlines of the session.
 
 mod keep;
 mod key;
@@ -61,7 +61,7 @@ pub use crate::types::{KeyError, PublicKey};
 #[non_exhaustive]
 pub struct Secure;
 
-/// Whose key whoever dials takes for the right one.
+/// Keys that the dialling side accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expect(Option<Vec<PublicKey>>);
 
@@ -80,8 +80,8 @@ pub struct SecureAcceptor<A> {
 }
 
 impl Secure {
-    /// Connects by `connector`, proves to be the owner of `key`, and takes none but the keys that are expected at the other
-    /// end.
+    /// Connects by `connector`, proves to be the owner of `key`, and takes none but the keys that are expected at the
+    /// other end.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl Secure {
     }
 
     /// Accepts by `acceptor`, and proves to be the owner of `key`. Who comes must prove to have a key, whichever it is:
-    /// [`SecureStream::peer_key`] says which.
+    /// [`SecureStream::peer_key`] returns which.
     ///
     /// Nothing is waited for in [`accept`](Acceptor::accept): who comes and does not greet holds up nobody else.
     ///
@@ -108,26 +108,26 @@ impl Secure {
 }
 
 impl<A> SecureAcceptor<A> {
-    /// The acceptor below.
+    /// Returns the acceptor below.
     pub const fn get_ref(&self) -> &A {
         &self.inner
     }
 }
 
 impl Expect {
-    /// This key, and no other.
+    /// Accepts this key, and no other.
     #[must_use]
     pub fn key(key: PublicKey) -> Self {
         Self::any_of([key])
     }
 
-    /// One of these keys; with none, nobody.
+    /// Accepts each of these keys; with none, nobody.
     #[must_use]
     pub fn any_of(keys: impl IntoIterator<Item = PublicKey>) -> Self {
         Self(Some(keys.into_iter().collect()))
     }
 
-    /// Whoever is there. It keeps out those who only listen: somebody between both ends can pose as the other one
+    /// Accepts any peer. It keeps out those who only listen: somebody between both ends can pose as the other one
     /// to each of them, unless [`SecureStream::peer_key`] is looked at.
     #[must_use]
     pub const fn anyone() -> Self {

@@ -12,9 +12,9 @@ use crate::types::tick::is_tick;
 
 /// A stream of which both ends have proved who they are.
 ///
-/// The handshake is done by the first calls of [`read`](Read::read) and [`write`](Write::write), so that the deadlines of
-/// a session bind it; nothing is read and nothing is written before it has ended well. Errors that it ends with hold a
-/// [`SecureError`].
+/// The handshake is done by the first calls of [`read`](Read::read) and [`write`](Write::write), so that the deadlines
+/// of a session bind it; nothing is read and nothing is written before it has ended well. Errors that it ends with hold
+/// a [`SecureError`].
 ///
 /// Memory: up to 256 KiB of what was read, and 80 KiB of what is to be written, beside those of the stream below.
 pub struct SecureStream<S: Read + Write> {
@@ -23,7 +23,7 @@ pub struct SecureStream<S: Read + Write> {
     /// The key that was shown and not expected.
     seen: Seen,
     channel: Channel,
-    /// What was read from the stream below and not given to `tls`: `start..end`.
+    /// Bytes that were read from the stream below and not given to `tls`: `start..end`.
     input: Vec<u8>,
     start: usize,
     end: usize,
@@ -32,7 +32,8 @@ pub struct SecureStream<S: Read + Write> {
     is_cut: bool,
     /// Something was written to the stream below that it may hold back.
     is_unflushed: bool,
-    /// The last words of the handshake are not written yet; they go with the first bytes of content, if these come first.
+    /// The last words of the handshake are not written yet; they go with the first bytes of content, if these come
+    /// first.
     owes: bool,
 }
 
@@ -42,12 +43,12 @@ enum Phase {
     Fresh,
     Greeting,
     Open,
-    /// The end is said, or about to be.
+    /// The end is announced, or about to be.
     Closed,
     Failed,
 }
 
-/// Why a stream is not secure, or no longer.
+/// Reason why a stream is not secure, or no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecureError {
@@ -57,13 +58,13 @@ pub enum SecureError {
         /// Its key.
         key: PublicKey,
     },
-    /// The other end speaks something else: it sent a first byte that no TLS session begins with.
+    /// The other end uses another protocol: it sent a first byte that no TLS session begins with.
     #[error("the other end does not speak TLS: its first byte is {byte:#04x}")]
     NotTls {
         /// The byte.
         byte: u8,
     },
-    /// The other end speaks TLS, but nothing that is common to both: another version, another protocol, no raw keys.
+    /// The other end uses TLS, but has nothing that is common to both: another version, another protocol, no raw keys.
     #[error("the other end speaks TLS, but not as haul does")]
     Incompatible,
     /// The other end has ended the stream with an alert of TLS.
@@ -97,13 +98,15 @@ impl<S: Read + Write> SecureStream<S> {
         }
     }
 
-    /// The key that the other end has proved to have; `None` before the handshake has ended.
+    /// Returns the key that the other end has proved to have; `None` before the handshake has
+    /// ended.
     #[must_use]
     pub fn peer_key(&self) -> Option<PublicKey> {
         if self.phase == Phase::Open { tls::key_of_peer(&self.tls) } else { None }
     }
 
-    /// 32 bytes that both ends of this stream know, and that no other stream has: the exporter of TLS (RFC 8446, section
+    /// Returns 32 bytes that both ends of this stream know, and that no other stream has: the exporter of TLS (RFC
+    /// 8446, section 7.5). `None` before the handshake has ended.
     /// 7.5). `None` before the handshake has ended.
     #[must_use]
     pub fn binding(&self) -> Option<[u8; 32]> {
@@ -113,16 +116,16 @@ impl<S: Read + Write> SecureStream<S> {
         self.tls.export_keying_material([0; 32], BINDING, None).ok()
     }
 
-    /// Who is at the other end, for whoever does not have the stream any more when that is known: to be given to
-    /// [`Transfer::channel`](crate::Transfer::channel) before the stream is.
+    /// Returns the identity of the other end, for a caller that no longer has the stream when that is known: it
+    /// is given to [`Transfer::channel`](crate::Transfer::channel) before the stream is.
     #[must_use]
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
-    /// Says that nothing will follow, so that the other end can tell the end from a cut. Dropping the stream does it too, and
-    /// gives up after a second; this fails with a tick, as a write does, and goes on when it is called again. Nothing can be
-    /// read or written after it.
+    /// Announces that nothing will follow, so that the other end can tell the end from a cut. Dropping the stream does
+    /// it too, and gives up after a second; this fails with a tick, as a write does, and goes on when it is called
+    /// again. Nothing can be read or written after it.
     ///
     /// # Errors
     ///
@@ -138,7 +141,7 @@ impl<S: Read + Write> SecureStream<S> {
         self.io.flush()
     }
 
-    /// The stream below.
+    /// Returns the stream below.
     pub const fn get_ref(&self) -> &S {
         &self.io
     }
@@ -159,8 +162,8 @@ impl<S: Read + Write> SecureStream<S> {
         }
         let start = Instant::now();
         while self.tls.is_handshaking() {
-            // Whoever dials has two things to say: its greeting, and its proof once all of the answer is there. What it has
-            // to say between these waits, or both ends would write at once.
+            // Whoever dials has two things to say: its greeting, and its proof once all of the answer is there. What it
+            // has to say between these waits, or both ends would write at once.
             if self.phase == Phase::Fresh || matches!(self.tls, Connection::Server(_)) {
                 self.write_out()?;
                 self.flush_io()?;
@@ -289,8 +292,8 @@ impl<S: Read + Write> Read for SecureStream<S> {
                 }
                 read => return read,
             }
-            // Whatever `tls` has to say meanwhile, such as a new key, waits for what is written next: a line may be used in
-            // turns, and this is the turn of the other end.
+            // Whatever `tls` has to say meanwhile, such as a new key, waits for what is written next: a line may be
+            // used in turns, and this is the turn of the other end.
             self.take_in()?;
             tick_after(start)?;
         }
@@ -321,7 +324,7 @@ impl<S: Read + Write> Write for SecureStream<S> {
     }
 }
 
-/// Says to the other end that nothing will follow, if it takes that within a second: so it can tell the end from a cut.
+/// Tells the other end that nothing will follow, if it takes that within a second: so it can tell the end from a cut.
 impl<S: Read + Write> Drop for SecureStream<S> {
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Open | Phase::Closed) || self.is_cut {
@@ -378,7 +381,8 @@ impl<S: Write> Write for Honest<'_, S> {
     }
 }
 
-/// A peer that drips its records byte by byte must not keep a call: whoever makes it looks at its deadlines at a tick.
+/// Ends a call that has lasted a tick: a peer that drips its records byte by byte must not keep it, as the caller
+/// checks its deadlines between calls.
 fn tick_after(start: Instant) -> io::Result<()> {
     if start.elapsed() < CALL { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
 }
@@ -387,26 +391,27 @@ fn lie() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the stream claims more bytes than it was given")
 }
 
-/// What a session of TLS can begin with: an alert, or a handshake (RFC 8446, section 5.1).
+/// First bytes of a session of TLS: an alert, or a handshake (RFC 8446, section 5.1).
 const RECORDS: [u8; 2] = [0x15, 0x16];
 
-/// A record that says, in clear: `unexpected_message`, which is fatal (RFC 8446, section 6.2).
+/// A record with this alert, in clear: `unexpected_message`, which is fatal (RFC 8446, section 6.2).
 const ALERT: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a];
 
-/// What the exporter is asked for.
+/// Label for the exporter.
 const BINDING: &[u8] = b"EXPORTER-haul-channel-1";
 
-/// How much is read first; four records, when that was too little, and more from then on.
+/// Bytes of the first read; four records, when that was too little, and more from then on.
 const FIRST: usize = 16 * 1024;
 
-/// How much is read at once: 16 records.
+/// Bytes that are read at once: 16 records.
 const READ: usize = 256 * 1024;
 
-/// How much is encrypted at once: 4 records.
+/// Bytes that are encrypted at once: 4 records.
 const PIECE: usize = 64 * 1024;
 
-/// How long a call goes on while nothing comes of what is read: as long as the contract of streams has it.
+/// Longest time that a call goes on while nothing comes of the bytes that it reads: as long as the
+/// contract of streams has it.
 const CALL: Duration = Duration::from_secs(1);
 
-/// How long the last words may take.
+/// Longest time for the closing messages.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use super::*;
 use crate::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
 use crate::transport::memory::{self, Pipe};
 
-/// What one end does next.
+/// Next operation of one end.
 #[derive(Debug, Clone)]
 enum Op {
     Write(Vec<u8>),
@@ -168,7 +168,7 @@ impl Keys {
 const HELLO: &[u8] = b"the floor is yours, Bob";
 const ANSWER: &[u8] = b"it was here already, Alice";
 
-/// A turn of each side, and the end.
+/// Returns a turn of each side, and the end.
 fn dialer_ops() -> [Op; 4] {
     [Op::Write(HELLO.into()), Op::Flush, Op::Read(ANSWER.len()), Op::Close]
 }
@@ -272,7 +272,7 @@ impl Write for Tapped {
     }
 }
 
-/// What each side wrote in a session without faults.
+/// Returns the bytes that each side wrote in a session without faults.
 fn transcript(keys: &Keys) -> [Vec<u8>; 2] {
     let (near, far) = pipe(1 << 16);
     let written = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
@@ -336,8 +336,8 @@ fn end_that_does_not_speak_tls_is_named_by_its_first_byte() {
     }
 }
 
-/// A fault at a byte of one side: what is read is right as far as it goes, the end is not mistaken, and nobody waits for
-/// ever.
+/// Runs a session with a fault at a byte of one side: what is read is right as far as it goes, the end is not mistaken,
+/// and nobody waits for ever.
 fn with_fault(keys: &Keys, is_of_dialer: bool, fault: Fault) {
     let (near, far) = pipe(1 << 16);
     let script = |here: bool| if here { vec![fault] } else { vec![] };
@@ -347,7 +347,7 @@ fn with_fault(keys: &Keys, is_of_dialer: bool, fault: Fault) {
     let mut far = Side::new(keys.listen(far), listener_ops());
     let is_stalled = !run_or_wait(&mut near, &mut far, 40);
     if is_stalled {
-        // A length became larger, or bytes are missing: a deadline ends that, and the other end hears of it.
+        // A length became larger, or bytes are missing: a deadline ends that, and the other end learns of it.
         near.stream = None;
         far.step();
         assert!(far.is_over(), "{fault:?}");
@@ -364,7 +364,7 @@ fn with_fault(keys: &Keys, is_of_dialer: bool, fault: Fault) {
     }
 }
 
-/// Every byte of the session, and what happens to it.
+/// Runs every byte of the session with each of these faults.
 fn enumerate(misdeeds: impl Fn(u64) -> Vec<Misdeed>) {
     let keys = keys();
     let lengths = transcript(&keys).map(|written| written.len() as u64);
@@ -417,7 +417,7 @@ fn ticks_short_calls_and_interruptions_anywhere_change_nothing() {
 /// A line that carries one direction at a time: whoever writes while bytes of the other end are on their way breaks it.
 struct Half {
     inner: Pipe,
-    /// How many bytes are on their way, by direction; and whether both had some.
+    /// Number of bytes on their way, by direction; and whether both had some.
     line: Arc<Mutex<([usize; 2], bool)>>,
     me: usize,
 }
@@ -487,7 +487,7 @@ fn content_larger_than_any_buffer_comes_through_in_both_directions() {
     }
 }
 
-/// What somebody says who speaks TLS, but not as haul does.
+/// Returns the outcome of a session with a peer that uses TLS, but not as haul does.
 fn foreign(change: impl FnOnce(&mut rustls::ClientConfig)) -> [Option<SecureError>; 2] {
     let keys = keys();
     let dialer = tls::Dialer::new(&keys.dialer, Expect::anyone()).unwrap();

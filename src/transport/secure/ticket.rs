@@ -1,4 +1,5 @@
-//! What a receiver gives to a sender that it does not know: where it is, who it is, and a secret that lets in.
+//! Ticket of a receiver for a sender that it does not know: its address, its key, and a secret that admits the
+//! sender.
 
 use std::fmt;
 use std::io;
@@ -9,10 +10,11 @@ use zeroize::Zeroizing;
 
 use crate::types::{KeyError, PublicKey, TransferId, base32};
 
-/// Where whoever listens is, which key it has, and the secret by which it admits somebody whose key it does not know.
+/// Address of a listening side, its key, and the secret by which it admits a peer whose key it does not know.
 ///
-/// Its text is `haul://HOST:PORT/KEY/SECRET`, with commas between several addresses. Whoever sees it can be admitted with it,
-/// so [`Display`](fmt::Display) is for the one person that it is for, and [`Debug`](fmt::Debug) leaves the secret out.
+/// Its text is `haul://HOST:PORT/KEY/SECRET`, with commas between several addresses. Whoever sees it can be admitted
+/// with it, so [`Display`](fmt::Display) is for the one person that it is for, and [`Debug`](fmt::Debug) leaves the
+/// secret out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     addresses: Vec<String>,
@@ -20,16 +22,16 @@ pub struct Ticket {
     secret: TicketSecret,
 }
 
-/// A secret that lives as long as whoever made it: 16 random bytes. They are overwritten when it is dropped, and are shown
-/// by nothing but the text of a [`Ticket`].
+/// A secret that lives as long as whoever made it: 16 random bytes. They are overwritten when it is dropped, and are
+/// shown by nothing but the text of a [`Ticket`].
 #[derive(Clone)]
 pub struct TicketSecret(Zeroizing<[u8; SECRET]>);
 
-/// Why a text is no ticket. Nothing of the text is in it.
+/// Reason why a text is no ticket. Nothing of the text is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
-    /// It has another form.
+    /// The text has another form.
     #[error("a ticket has the form haul://HOST:PORT/KEY/SECRET")]
     Form,
     /// An address is none.
@@ -57,7 +59,8 @@ impl TicketSecret {
         Ok(Self(secret))
     }
 
-    /// What proves on a channel, by either role, to have the secret: rule M-1b of the wire document.
+    /// Returns the proof, on a channel and by either role, of having the secret: rule M-1b of the
+    /// wire document.
     pub(crate) fn proof(
         &self,
         is_of_sender: bool,
@@ -86,8 +89,8 @@ impl TicketSecret {
 }
 
 impl Ticket {
-    /// A ticket for whoever has this key and listens at these addresses, each `HOST:PORT`, or `[HOST]:PORT` with version 6 of
-    /// the Internet Protocol.
+    /// Returns a ticket for whoever has this key and listens at these addresses, each `HOST:PORT`, or `[HOST]:PORT`
+    /// with version 6 of the Internet Protocol.
     ///
     /// # Errors
     ///
@@ -104,19 +107,19 @@ impl Ticket {
         Ok(Self { addresses, key, secret })
     }
 
-    /// Where to connect to: at least one address.
+    /// Returns the addresses to connect to: at least one.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
 
-    /// Whose key is expected there.
+    /// Returns the key that is expected there.
     #[must_use]
     pub const fn key(&self) -> PublicKey {
         self.key
     }
 
-    /// What is to be proved.
+    /// Returns the secret to be proved.
     #[must_use]
     pub const fn secret(&self) -> &TicketSecret {
         &self.secret
@@ -162,7 +165,8 @@ impl PartialEq for TicketSecret {
 
 impl Eq for TicketSecret {}
 
-/// Whether it is `HOST:PORT`, without anything that a ticket or a shell would take for something else.
+/// Returns whether the text is `HOST:PORT`, without anything that a ticket or a shell would take for
+/// something else.
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! What of TLS is used: version 1.3 alone, raw public keys (RFC 7250), Ed25519, no resumption, no early data.
+//! Used part of TLS: version 1.3 alone, raw public keys (RFC 7250), Ed25519, no resumption, no early data.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, OnceLock};
@@ -23,7 +23,7 @@ use super::Expect;
 use super::key::{self, SecretKey};
 use crate::types::PublicKey;
 
-/// What both ends say that they speak (ALPN, RFC 7301).
+/// Name of the protocol that both ends announce (ALPN, RFC 7301).
 pub(super) const PROTOCOL: &[u8] = b"haul/1";
 
 /// The end that dials.
@@ -68,7 +68,7 @@ impl Dialer {
         Ok((connection.into(), seen))
     }
 
-    /// One that speaks TLS, but not as haul does.
+    /// Creates a connection that uses TLS, but not as haul does.
     #[cfg(test)]
     #[cfg(feature = "testing")]
     pub(super) fn foreign(
@@ -90,7 +90,7 @@ impl Listener {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified(key)?)));
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
-        // After the handshake a server says nothing of itself: a line may be used in turns.
+        // After the handshake a server sends nothing of itself: a line may be used in turns.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
@@ -103,13 +103,13 @@ impl Listener {
     }
 }
 
-/// The key that the other end has proved to have, once the handshake is over.
+/// Returns the key that the other end has proved to have, once the handshake is over.
 pub(super) fn key_of_peer(connection: &Connection) -> Option<PublicKey> {
     let [key] = connection.peer_certificates()? else { return None };
     key::from_spki(key)
 }
 
-/// AES where the processor has instructions for it, ChaCha20 first where it has none.
+/// Returns AES where the processor has instructions for it, ChaCha20 first where it has none.
 fn algorithms() -> CryptoProvider {
     let (aes, chacha) = (
         provider::cipher_suite::TLS13_AES_128_GCM_SHA256,

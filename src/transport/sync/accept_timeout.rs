@@ -1,20 +1,20 @@
-//! Makes a listener's `accept` return in ticks, or when it is woken, and tells whose its errors are.
+//! Makes a listener's `accept` return in ticks, or when it is woken, and sorts its errors by whose they are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// How long an `accept` waits.
+/// Time that an `accept` waits.
 #[derive(Debug)]
 pub(in crate::transport) struct Ticking {
     tick: Duration,
     woken: Woken,
-    /// How many connections in a row were no more when they were accepted.
+    /// Number of connections in a row that were gone when they were accepted.
     aborted: u32,
 }
 
-/// Whether an `accept` is to end before its tick.
+/// Flag that ends an `accept` before its tick.
 #[derive(Debug, Clone, Default)]
 pub(in crate::transport) struct Woken(Arc<AtomicBool>);
 
@@ -33,7 +33,7 @@ impl Woken {
 }
 
 impl Ticking {
-    /// Whether the kernel ends an `accept` after the listener's read timeout. Where it does not, the listener has to be
+    /// True if the kernel ends an `accept` after the listener's read timeout. Where it does not, the listener has to be
     /// non-blocking, and is asked again and again.
     pub(in crate::transport) const BY_KERNEL: bool = cfg!(target_os = "linux");
 
@@ -46,14 +46,15 @@ impl Ticking {
         self.tick = tick;
     }
 
-    /// By which other threads end an `accept`.
+    /// Returns the flag by which other threads end an `accept`.
     pub(in crate::transport) fn woken(&self) -> Woken {
         self.woken.clone()
     }
 
-    /// Calls `accept` until it has something to say, the tick has passed, or it is woken, and makes a stream of what it gives.
+    /// Calls `accept` until it returns something else than a tick, the tick has passed, or it is woken, and makes a
+    /// stream of what it gives.
     ///
-    /// What says that this one connection is no more is of the kind [`io::ErrorKind::ConnectionAborted`].
+    /// The error of a connection that is gone already is of the kind [`io::ErrorKind::ConnectionAborted`].
     pub(in crate::transport) fn run<T, S>(
         &mut self,
         mut accept: impl FnMut() -> io::Result<T>,
@@ -108,8 +109,8 @@ impl Ticking {
     }
 }
 
-/// Whether an error of the system's `accept` is about the connection that would have been accepted. Linux hands what is wrong
-/// with its network to that call; and it forbids one (`EPERM`) by the rules of a firewall.
+/// Returns whether an error of the system's `accept` is about the connection that would have been accepted. Linux
+/// reports errors of its network by that call; and it forbids one (`EPERM`) by the rules of a firewall.
 fn is_of_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     let is_kind = matches!(
@@ -131,7 +132,7 @@ const OF_ONE_PEER: [i32; 7] = [1, 64, 71, 92, 95, 110, 112];
 /// all of them, more would be asked for without end.
 const MANY: u32 = 100;
 
-/// What a peer waits at worst to be accepted, where the kernel does not help: not felt by people, and cheap.
+/// Longest wait of a peer to be accepted, where the kernel does not help: not felt by people, and cheap.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
@@ -189,8 +190,8 @@ mod tests {
             let error = error.unwrap_err();
             (error.kind() == io::ErrorKind::ConnectionAborted, error.raw_os_error())
         };
-        // ECONNABORTED, ECONNRESET, EPERM, ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, ETIMEDOUT, EHOSTDOWN,
-        // EHOSTUNREACH.
+        // ECONNABORTED, ECONNRESET, EPERM, ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, ETIMEDOUT,
+        // EHOSTDOWN, EHOSTUNREACH.
         let of_peers = [103, 104, 1, 64, 71, 92, 95, 100, 101, 110, 112, 113];
         // EBADF, EAGAIN, ENOMEM, EFAULT, EINVAL, ENFILE, EMFILE, ENOTSOCK, ENOBUFS.
         let of_all = [9, 11, 12, 14, 22, 23, 24, 88, 105];

@@ -12,7 +12,7 @@ use super::monitor::Monitor;
 pub(in crate::transport) struct Queue {
     state: Monitor<State>,
     capacity: NonZeroUsize,
-    /// Whether it takes no more than the reading end takes in a while.
+    /// Set if it takes no more than the reading end takes in a while.
     is_paced: bool,
 }
 
@@ -20,7 +20,7 @@ pub(in crate::transport) struct Queue {
 struct State {
     /// Invariant: never longer than the capacity.
     bytes: VecDeque<u8>,
-    /// What the reading end took by [`Queue::next`] and is not done with.
+    /// Bytes that the reading end took by [`Queue::next`] and is not done with.
     in_hand: usize,
     /// The most bytes that there may be, with those in hand; the capacity, unless it is paced.
     most: usize,
@@ -30,13 +30,13 @@ struct State {
     ended: Option<Option<io::Error>>,
     /// The reading end is gone, by itself or for this error.
     broken: Option<Option<io::Error>>,
-    /// How many flushes were asked for.
+    /// Number of flushes that were asked for.
     flushes_wanted: u64,
-    /// How many of them the reading end has done. Invariant: at most `flushes_wanted`.
+    /// Number of them that the reading end has done. Invariant: at most `flushes_wanted`.
     flushes_done: u64,
 }
 
-/// What a reading end that also serves flushes is to do next.
+/// Next task of a reading end that also serves flushes.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::transport) enum Next {
     /// So many bytes were taken.
@@ -53,8 +53,9 @@ impl Queue {
         Self { state: Monitor::new(state), capacity, is_paced: false }
     }
 
-    /// One that takes no more than its reading end takes in a few timeouts of its writing end, which else would hold bytes for
-    /// sent that wait here for minutes. It begins with a little, and grows while the reading end waits for more.
+    /// Creates a queue that takes no more than its reading end takes in a few timeouts of its writing end, which else
+    /// would hold bytes for sent that wait here for minutes. It begins with a little, and grows while the reading end
+    /// waits for more.
     pub(in crate::transport) fn paced(capacity: NonZeroUsize) -> Self {
         let most = capacity.get().min(FIRST);
         let state = State { most, ..State::default() };
@@ -107,7 +108,7 @@ impl Queue {
 
     /// Waits for bytes, for a flush, or for the end, in this order, for ever.
     pub(in crate::transport) fn next(&self, buffer: &mut [u8]) -> Next {
-        // An update, for whoever waits for room hears of it.
+        // An update, so that whoever waits for room is woken.
         self.state.update(|state| {
             state.in_hand = 0;
             if self.is_paced && state.bytes.is_empty() && std::mem::take(&mut state.was_full) {
@@ -184,13 +185,13 @@ impl Queue {
         });
     }
 
-    /// Waits until the reading end is gone; says whether it is.
+    /// Waits until the reading end is gone; returns whether it is.
     pub(in crate::transport) fn wait_broken(&self, timeout: Duration) -> bool {
         self.state.wait(Some(timeout), |state| state.broken.as_ref().map(|_| ())).is_ok()
     }
 }
 
-/// What a paced queue takes at first.
+/// Bytes that a paced queue takes at first.
 const FIRST: usize = 4096;
 
 /// And at least: what a line of 9600 baud carries in a second.

@@ -6,13 +6,13 @@ use std::{io, thread};
 
 use crate::types::tick::cannot_start;
 
-/// Makes a call in a thread of its own, and waits for it for so long only. A call that takes longer goes on, and is what
-/// the next one waits for: there is never more than one.
+/// Makes a call in a thread of its own, and waits for it for so long only. A call that takes longer goes on, and is
+/// what the next one waits for: there is never more than one.
 #[derive(Debug)]
 pub(in crate::transport) struct Within<T>(Option<Receiver<io::Result<T>>>);
 
 impl<T: Send + 'static> Within<T> {
-    /// What the call gives; [`io::ErrorKind::TimedOut`] if it has not returned by then.
+    /// Returns what the call gives; [`io::ErrorKind::TimedOut`] if it has not returned by then.
     pub(in crate::transport) fn run(
         &mut self,
         timeout: Duration,

@@ -3,12 +3,12 @@
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::time::{Duration, Instant};
 
-/// What closing asks of a socket.
+/// Operations on a socket that closing needs.
 pub(in crate::transport) trait Closing {
     /// Says that nothing will follow.
     fn finish(&self) -> io::Result<()>;
 
-    /// Waits for at most so long for what the peer still says.
+    /// Waits for at most so long for what the peer still sends.
     fn read_within(&mut self, wait: Duration, scratch: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -16,7 +16,7 @@ pub(in crate::transport) trait Closing {
 #[derive(Debug)]
 pub(in crate::transport) struct Graceful<S: Closing> {
     pub(in crate::transport) socket: S,
-    /// How long closing may take.
+    /// Longest time that closing may take.
     close_wait: Duration,
     wrote: bool,
     /// The peer's last byte was read: nothing can be unread.
@@ -70,7 +70,8 @@ impl<S: Closing> Drop for Graceful<S> {
 
 /// Says that nothing will follow, then reads and forgets until the peer closes, is silent, or the time is over.
 ///
-/// Closing a socket that has unread input tells the peer of an error, which can destroy the last bytes on their way to it.
+/// Closing a socket that has unread input tells the peer of an error, which can destroy the last bytes on their way to
+/// it.
 fn gracefully(socket: &mut impl Closing, at_most: Duration) {
     if at_most.is_zero() || socket.finish().is_err() {
         return;
@@ -91,8 +92,8 @@ fn gracefully(socket: &mut impl Closing, at_most: Duration) {
     }
 }
 
-/// Silence after which a peer is taken to have nothing more to say. Longer than most round trips, within which a peer that
-/// is in the middle of something sends again; short enough not to be felt where the peer is slow to close.
+/// Silence after which a peer is taken to have nothing more to say. Longer than most round trips, within which a peer
+/// that is in the middle of something sends again; short enough not to be felt where the peer is slow to close.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// A timeout of zero would be none.

@@ -1,4 +1,5 @@
-//! What transports share where a thread waits: queues, deadlines, and closing with patience.
+//! Shared parts of transports in which a thread waits: queues, deadlines, and closing with
+//! patience.
 
 #[cfg(any(feature = "tcp", unix))]
 pub(super) mod accept_timeout;

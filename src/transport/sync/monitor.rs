@@ -16,7 +16,7 @@ impl<S> Monitor<S> {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Looks at the state, which nobody hears of.
+    /// Looks at the state, without a notice to anybody.
     pub(in crate::transport) fn look<T>(&self, look: impl FnOnce(&S) -> T) -> T {
         look(&self.lock())
     }
@@ -62,8 +62,8 @@ impl<S> Monitor<S> {
         }
     }
 
-    /// A thread that panicked while it held the lock left a whole state behind: no change is made in steps that
-    /// can panic in between.
+    /// Locks the state. A thread that panicked while it held the lock left a whole state behind: no change is
+    /// made in steps that can panic in between.
     fn lock(&self) -> MutexGuard<'_, S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -25,7 +25,7 @@ pub struct TcpAcceptor {
 }
 
 impl TcpAcceptor {
-    /// Listens on a port of this machine; port 0 is any free one, which [`local_addr`](Self::local_addr) tells.
+    /// Listens on a port of this machine; port 0 is any free one, which [`local_addr`](Self::local_addr) returns.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl TcpAcceptor {
     /// - [`io::ErrorKind::AddrNotAvailable`]: the address is not one of this machine.
     /// - [`io::ErrorKind::PermissionDenied`]: ports below 1024 are for the administrator, usually.
     /// - [`io::ErrorKind::NotFound`]: there is no such host.
-    /// - Any other: what the system said.
+    /// - Any other error of the system.
     pub fn bind(address: &HostPort, options: TcpOptions) -> io::Result<Self> {
         let addresses = resolve(address).map_err(|source| {
             TcpError::Resolve { address: address.clone(), source }.into_io(io::ErrorKind::NotFound)
@@ -50,11 +50,11 @@ impl TcpAcceptor {
         Err(TcpError::all_failed(address, failures))
     }
 
-    /// The address that is listened on, with its real port.
+    /// Returns the address that is listened on, with its real port.
     ///
     /// # Errors
     ///
-    /// Whatever the system says.
+    /// Any error of the system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -69,7 +69,7 @@ impl Acceptor for TcpAcceptor {
     ///
     /// - [`io::ErrorKind::WouldBlock`], [`io::ErrorKind::TimedOut`]: nobody came within [`TcpOptions::accept_tick`].
     /// - [`io::ErrorKind::ConnectionAborted`]: somebody came, and was gone again, or may not.
-    /// - Any other: what the system said, such as that no descriptor is free. A further call may succeed.
+    /// - Any other error of the system, such as that no descriptor is free. A further call may succeed.
     fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
         let Self { listener, options, ticking } = self;
         ticking.run(
@@ -112,11 +112,11 @@ fn listen(address: SocketAddr, options: &TcpOptions) -> io::Result<(TcpListener,
     Ok((socket.into(), ticking))
 }
 
-/// Connections that the system keeps until they are accepted, if its own limit (`somaxconn`) is not lower. While they are as
-/// many, the system drops further attempts, which then take a second or more: strangers that come in hundreds must
-/// not make that of a sender one of them.
+/// Connections that the system keeps until they are accepted, if its own limit (`somaxconn`) is not lower. While they
+/// are as many, the system drops further attempts, which then take a second or more: strangers that come in hundreds
+/// must not make that of a sender one of them.
 const BACKLOG: i32 = 1024;
 
-/// How long waking may take: it is on this machine. A connection waits while the queue is full, and then there is something
-/// to accept.
+/// Longest time that waking may take: it is on this machine. A connection waits while the queue is full, and then there
+/// is something to accept.
 const WAKING: Duration = Duration::from_millis(100);

@@ -24,19 +24,19 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// The host: a name, or an IP address without brackets.
+    /// Returns the host: a name, or an IP address without brackets.
     #[must_use]
     pub const fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port. 0 asks a listener for any free one.
+    /// Returns the port. 0 asks a listener for any free one.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The IP address, if the host is one.
+    /// Returns the IP address, if the host is one.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
@@ -107,7 +107,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// What is wrong with the text of an address.
+/// Fault in the text of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -117,7 +117,7 @@ pub enum AddressError {
     /// There is no port after the host.
     #[error("the address has no port; write host:port")]
     MissingPort,
-    /// What stands after the colon is not a number from 0 to 65535.
+    /// The text after the colon is not a number from 0 to 65535.
     #[error("the port of the address is not a number from 0 to 65535")]
     BadPort,
     /// Nothing stands before the colon.
@@ -132,7 +132,7 @@ pub enum AddressError {
     /// A bracket is not closed.
     #[error("the address has an opening bracket and no closing one")]
     OpenBracket,
-    /// What stands in brackets is not an IPv6 address.
+    /// The text in brackets is not an IPv6 address.
     #[error("what stands in brackets is not an IPv6 address")]
     BadIpv6,
 }

@@ -23,7 +23,7 @@ pub struct TcpConnector {
 }
 
 impl TcpConnector {
-    /// A connector with the default options.
+    /// Returns a connector with the default options.
     #[must_use]
     pub fn new(address: HostPort) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl TcpConnector {
         self
     }
 
-    /// Where it connects to.
+    /// Returns the address that it connects to.
     #[must_use]
     pub const fn address(&self) -> &HostPort {
         &self.address
@@ -63,7 +63,8 @@ impl TcpConnector {
         Err(TcpError::all_failed(&self.address, failures))
     }
 
-    /// Whether a name that was not resolved can be had later. The standard library does not say, but in the text.
+    /// Returns the kind of a failed look-up of a name, by whether it can succeed later. The standard library
+    /// gives this in the text only.
     fn resolve_kind(&self, error: &io::Error) -> io::ErrorKind {
         if let kind @ (io::ErrorKind::InvalidInput | io::ErrorKind::TimedOut) = error.kind() {
             return kind;
@@ -82,8 +83,8 @@ impl TcpConnector {
 impl Connector for TcpConnector {
     type Stream = TcpStream;
 
-    /// Opens a connection. A name is looked up in a thread of its own, which ends with the look-up: one that took too long
-    /// goes on, and is what the next call waits for.
+    /// Opens a connection. A name is looked up in a thread of its own, which ends with the look-up: one that took too
+    /// long goes on, and is what the next call waits for.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ impl Connector for TcpConnector {
     /// - [`io::ErrorKind::NotFound`]: there is no such host.
     /// - [`io::ErrorKind::HostUnreachable`]: the name could not be asked for now; or what the system says so of.
     /// - [`io::ErrorKind::TimedOut`]: nobody answered within [`TcpOptions::connect_timeout`], the resolver or the host.
-    /// - Any other: what the system said of the address whose failure tells most.
+    /// - Any other error of the system for the address whose failure tells most.
     fn connect(&mut self) -> io::Result<TcpStream> {
         let resolving = std::mem::take(&mut self.resolving);
         let mut system = System { resolving, timeout: self.options.connect_timeout };
@@ -102,7 +103,7 @@ impl Connector for TcpConnector {
     }
 }
 
-/// What connecting asks of the system.
+/// Calls of the system that connecting needs.
 #[cfg_attr(test, mockall::automock(type Stream = u8;))]
 trait Net {
     type Stream;
@@ -134,13 +135,13 @@ impl Net for System {
     }
 }
 
-/// Every address of a host.
+/// Returns every address of a host.
 pub(super) fn resolve(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
     (address.host(), address.port()).to_socket_addrs().map(Iterator::collect)
 }
 
-/// Each address once, the two families by turns, in the resolver's order else: if one family has no way to the host, only
-/// every other attempt is lost.
+/// Returns each address once, the two families by turns, in the resolver's order else: if one family has no way to the
+/// host, only every other attempt is lost.
 fn by_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut unique: Vec<SocketAddr> = Vec::with_capacity(addresses.len());
     for address in addresses {

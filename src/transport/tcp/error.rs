@@ -1,11 +1,11 @@
-//! What went wrong with an address or an option, kept inside the [`io::Error`] that says so.
+//! Faults of an address or an option, kept inside the [`io::Error`] that reports them.
 
 use std::io;
 use std::net::SocketAddr;
 
 use super::HostPort;
 
-/// What kept a connection from being opened, or an address from being listened on.
+/// Reason why a connection was not opened, or an address not listened on.
 ///
 /// It stands inside the [`io::Error`] that [`connect`](crate::transport::Connector::connect) and
 /// [`bind`](super::TcpAcceptor::bind) give; [`io::Error::get_ref`] and a downcast reach it.
@@ -15,28 +15,28 @@ pub enum TcpError {
     /// The host's name was not resolved.
     #[error("{address}: {source}")]
     Resolve {
-        /// What was asked for.
+        /// Address that was asked for.
         address: HostPort,
-        /// What the resolver said.
+        /// Error of the resolver.
         source: io::Error,
     },
     /// The host's name was resolved, to no address.
     #[error("{address}: the name has no address")]
     NoAddress {
-        /// What was asked for.
+        /// Address that was asked for.
         address: HostPort,
     },
     /// None of the addresses worked.
     #[error("{}{source}{}", Prefix(address, *tried), Others(*others))]
     Failed {
-        /// What was asked for.
+        /// Address that was asked for.
         address: HostPort,
         /// The address whose failure tells most: an answer tells more than silence, and silence more than
         /// having no way there.
         tried: SocketAddr,
-        /// How many other addresses failed too.
+        /// Number of other addresses that failed too.
         others: usize,
-        /// What the system said of `tried`.
+        /// Error of the system for `tried`.
         source: io::Error,
     },
     /// The system refused an option.
@@ -44,7 +44,7 @@ pub enum TcpError {
     Option {
         /// The field of [`TcpOptions`](super::TcpOptions).
         name: &'static str,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }
@@ -80,7 +80,7 @@ impl TcpError {
     }
 }
 
-/// How much a failure tells.
+/// Returns how much a failure tells; more is higher.
 const fn rank(kind: io::ErrorKind) -> u8 {
     use io::ErrorKind as Kind;
     match kind {

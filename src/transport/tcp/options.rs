@@ -1,4 +1,4 @@
-//! What can be set on a TCP connection, and how it is set.
+//! Options of a TCP connection, and their application to a socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,13 +8,14 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::TcpError;
 
-/// How connections are made and tuned. [`TcpOptions::default`] serves everyone; each field says when to change it.
+/// Settings by which connections are made and tuned. [`TcpOptions::default`] serves everyone; each field says when
+/// to change it.
 ///
 /// Setters take and give back the value and are named like the field.
 ///
 /// An option that the operating system lacks is ignored, if its doc says so, or else refused when a socket is made:
-/// [`TcpError::Option`] names it. Pacing rates, `TCP_INFO` and zero-copy sending are not here: there is no safe call for
-/// them in `socket2`.
+/// [`TcpError::Option`] names it. Pacing rates, `TCP_INFO` and zero-copy sending are not here: there is no safe call
+/// for them in `socket2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpOptions {
@@ -25,10 +26,11 @@ pub struct TcpOptions {
     /// peer that lost its power while this side only listens is noticed by
     /// [`Deadlines`](crate::config::Deadlines) alone.
     pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged, or the peer's window closed, before the connection is given up
-    /// (`TCP_USER_TIMEOUT`). Default: 60 s, twice [`Deadlines::silence`](crate::config::Deadlines::silence), so that
-    /// haul's own deadline speaks first; raise both together. `None` leaves it to the system: about 15 min on Linux.
-    /// Where the system has no such option (it is Linux's), it is ignored.
+    /// Longest time that sent bytes may stay unacknowledged, or the peer's window closed, before the connection is
+    /// given up (`TCP_USER_TIMEOUT`). Default: 60 s, twice
+    /// [`Deadlines::silence`](crate::config::Deadlines::silence), so that haul's own deadline ends first; raise both
+    /// together. `None` leaves it to the system: about 15 min on Linux. Where the system has no such option (it is
+    /// Linux's), it is ignored.
     pub user_timeout: Option<Duration>,
     /// Bytes of the send buffer (`SO_SNDBUF`). Default: `None`, the kernel's automatic tuning. **A value switches the
     /// tuning off**, for good, on that connection, and on Linux is cut silently to `net.core.wmem_max`, often far less
@@ -44,9 +46,9 @@ pub struct TcpOptions {
     /// Lets a listener take its port while connections of a former one linger (`SO_REUSEADDR`). Default: on, so that a
     /// restart need not wait a minute. Ignored on Windows, where it would mean that two programs share a port.
     pub reuse_address: bool,
-    /// How long one address is tried before the next, and before that, how long a name is looked up. Default: 10 s.
-    /// Connecting to a name with several addresses takes at most so many times as long, and once more; the cancel token
-    /// is not looked at meanwhile.
+    /// Longest time that one address is tried before the next, and before that, that a name is looked up. Default:
+    /// 10 s. Connecting to a name with several addresses takes at most so many times as long, and once more; the cancel
+    /// token is not looked at meanwhile.
     pub connect_timeout: Duration,
     /// After how long a read without data returns with [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`]
     /// (`SO_RCVTIMEO`). Default: 1 s; at least 1 ms is taken. That is when deadlines and the cancel token are looked
@@ -55,31 +57,33 @@ pub struct TcpOptions {
     /// The same for a write that finds no room (`SO_SNDTIMEO`). A write that found some returns a short count. On
     /// Windows a write that timed out leaves the connection in an unknown state: keep it above all deadlines there.
     pub write_tick: Duration,
-    /// How long [`TcpAcceptor::accept`](super::TcpAcceptor) waits for a peer. Default: 1 s; at least 1 ms is taken.
+    /// Longest wait of [`TcpAcceptor::accept`](super::TcpAcceptor) for a peer. Default: 1 s; at least 1 ms is
+    /// taken.
     pub accept_tick: Duration,
     /// The congestion control algorithm, by its name (`TCP_CONGESTION`): `cubic`, `bbr`, `reno`. Default: `None`, the
     /// system's. On long paths with random loss `bbr` may be many times faster than `cubic`; it has to be loaded and
-    /// allowed (`net.ipv4.tcp_allowed_congestion_control`). Refused where there is no such option (Linux, FreeBSD have it).
+    /// allowed (`net.ipv4.tcp_allowed_congestion_control`). Refused where there is no such option (Linux, FreeBSD have
+    /// it).
     pub congestion: Option<String>,
     /// Uses Multipath TCP where this system and the peer's have it (`IPPROTO_MPTCP`, Linux), and plain TCP where
     /// not, without a word. Default: off, since it pays only if both have several paths. With it some other options
     /// (user timeout on old kernels) may be refused; these are then left out.
     pub multipath: bool,
-    /// How many bytes may wait unsent in the kernel before a write finds no room (`TCP_NOTSENT_LOWAT`). Default:
-    /// `None`, the system's, usually unbounded. A value such as 128 KiB keeps less data in the kernel, so that what
-    /// was written is nearer to what was sent, for a few more wake-ups. Refused where there is no such option (Linux has it).
+    /// Number of bytes that may wait unsent in the kernel before a write finds no room (`TCP_NOTSENT_LOWAT`). Default:
+    /// `None`, the system's, usually unbounded. A value such as 128 KiB keeps less data in the kernel, so that bytes
+    /// written are nearer to bytes sent, for a few more wake-ups. Refused where there is no such option (Linux has it).
     pub notsent_low_water: Option<u32>,
-    /// How long closing waits in the kernel for unsent bytes (`SO_LINGER`). Default: `None`: closing does not wait, and
-    /// the kernel goes on sending. **Zero throws unsent bytes away** and resets the connection.
+    /// Longest wait of closing in the kernel for unsent bytes (`SO_LINGER`). Default: `None`: closing does not wait,
+    /// and the kernel goes on sending. **Zero throws unsent bytes away** and resets the connection.
     pub linger: Option<Duration>,
-    /// How long dropping a stream at most goes on taking what the peer still sends. Default: 2 s. Closing a socket that has
-    /// unread input resets the connection, and the reset can destroy the last bytes on their way to the peer: an
-    /// error message, say. So a drop says that nothing will follow, then reads and forgets until the peer closes, 0.2 s
-    /// pass in silence, or this time is over. Zero closes at once, and so does a drop where nothing was written.
+    /// Longest time that dropping a stream goes on taking the peer's bytes. Default: 2 s. Closing a socket that has
+    /// unread input resets the connection, and the reset can destroy the last bytes on their way to the peer: an error
+    /// message, say. So a drop shuts down its writing half, then reads and forgets until the peer closes, 0.2 s pass in
+    /// silence, or this time is over. Zero closes at once, and so does a drop where nothing was written.
     pub close_wait: Duration,
 }
 
-/// When and how often a silent peer's system is asked whether it is there.
+/// Times at which a silent peer's system is asked whether it is there.
 ///
 /// With the default a peer that is gone is noticed after a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +99,8 @@ pub struct Keepalive {
 }
 
 impl TcpOptions {
-    /// A socket for this address, with everything set that must be set before it connects or listens.
+    /// Returns a socket for this address, with everything set that must be set before it connects or
+    /// listens.
     pub(super) fn socket(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = self.unset_socket(Domain::for_address(address))?;
         if let Some(size) = self.send_buffer {

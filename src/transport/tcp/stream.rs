@@ -11,7 +11,7 @@ use crate::transport::sync::linger::{Closing, Graceful};
 
 /// A TCP connection whose calls return in ticks, and whose last bytes reach the peer.
 ///
-/// Dropping it waits a little in the cases that [`TcpOptions::close_wait`] tells of.
+/// Dropping it waits a little in the cases that [`TcpOptions::close_wait`] describes.
 #[derive(Debug)]
 pub struct TcpStream(Graceful<net::TcpStream>);
 
@@ -27,22 +27,22 @@ impl TcpStream {
         Ok(Self(Graceful::new(inner, options.close_wait)))
     }
 
-    /// The connection itself, for everything that is not reading or writing.
+    /// Returns the connection itself, for everything that is not reading or writing.
     #[must_use]
     pub const fn get_ref(&self) -> &net::TcpStream {
         &self.0.socket
     }
 
-    /// The address of this end.
+    /// Returns the address of this end.
     ///
     /// # Errors
     ///
-    /// Whatever the system says.
+    /// Any error of the system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.get_ref().local_addr().map(canonical)
     }
 
-    /// The address of the other end; that of an IPv4 peer of a dual-stack listener as IPv4.
+    /// Returns the address of the other end; that of an IPv4 peer of a dual-stack listener as IPv4.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Closing for net::TcpStream {
     }
 }
 
-/// An IPv4 address that came through an IPv6 socket, as what it is.
+/// Returns an IPv4 address that came through an IPv6 socket, as what it is.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),

@@ -19,12 +19,12 @@ fn bind(address: &str, options: TcpOptions) -> TcpAcceptor {
     TcpAcceptor::bind(&address.parse().unwrap(), options).unwrap()
 }
 
-/// Content is a function of the offset.
+/// Returns the byte at this offset: content is a function of the offset.
 fn byte_at(offset: usize) -> u8 {
     ((offset * 31) >> 5).to_le_bytes()[0]
 }
 
-/// A connector to where the acceptor listens, through this host.
+/// Returns a connector to where the acceptor listens, through this host.
 fn to(host: &str, acceptor: &TcpAcceptor) -> TcpConnector {
     let port = acceptor.local_addr().unwrap().port();
     TcpConnector::new(format!("{host}:{port}").parse().unwrap())
@@ -117,7 +117,7 @@ fn stream_without_data_or_room_ticks_and_loses_nothing() {
     assert!(got.iter().enumerate().all(|(i, &byte)| byte == byte_at(i)));
 }
 
-/// Writes until nothing more fits, leaves what came unread, and drops; says what of it arrived.
+/// Writes until nothing more fits, leaves what came unread, and drops; returns what of it arrived.
 fn say_and_leave(options: TcpOptions) -> (usize, io::Result<Vec<u8>>) {
     let (mut near, mut far) = pair(options, quick());
     far.write_all(&[1; 1000]).unwrap();
@@ -149,7 +149,7 @@ fn stream_dropped_with_unread_input_still_delivers_its_last_bytes() {
     assert_eq!(result.unwrap().len(), sent);
 }
 
-/// What the test above guards against does happen.
+/// The loss that the test above guards against does happen.
 #[test]
 fn stream_dropped_without_close_wait_loses_its_last_bytes() {
     let (_, result) = say_and_leave(quick().close_wait(Duration::ZERO));

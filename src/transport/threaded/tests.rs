@@ -20,7 +20,7 @@ fn capacity(bytes: usize) -> NonZeroUsize {
     NonZeroUsize::new(bytes).unwrap()
 }
 
-/// Does as the script says, then ends; says when it was dropped.
+/// Does as the script says, then ends; reports when it was dropped.
 struct Scripted {
     steps: VecDeque<Step>,
     written: Sender<Vec<u8>>,
@@ -110,7 +110,7 @@ impl Write for Stuck {
     }
 }
 
-/// A stream and the far end of what it is made of, a reader and writer that wait for ever.
+/// Returns a stream and the far end of what it is made of, a reader and writer that wait for ever.
 fn joined(queue: usize, pipe: usize) -> (Threaded, memory::Pipe, memory::Pipe) {
     let (mut reader, far_writer) = memory::pipe(capacity(pipe));
     let (mut writer, far_reader) = memory::pipe(capacity(pipe));
@@ -193,7 +193,8 @@ fn write_and_flush_against_a_stuck_writer_tick_and_go_on_without_loss() {
     stream.flush().unwrap();
 }
 
-/// Takes 64 bytes whenever it is told to, and says how many it has; everything at once when nobody can tell it any more.
+/// Takes 64 bytes whenever it is told to, and reports how many it has; everything at once when nobody can tell it any
+/// more.
 struct Slow(Receiver<()>, Arc<AtomicUsize>);
 
 impl Write for Slow {

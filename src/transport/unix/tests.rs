@@ -16,7 +16,7 @@ fn bind(path: &Path) -> UnixAcceptor {
     UnixAcceptor::bind(path).unwrap().tick(SHORT).unwrap()
 }
 
-/// Content is a function of the offset.
+/// Returns the byte at this offset: content is a function of the offset.
 fn byte_at(offset: usize) -> u8 {
     ((offset * 31) >> 5).to_le_bytes()[0]
 }
@@ -25,7 +25,7 @@ fn ticked(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// A socket file on which nobody listens, as a killed process leaves it.
+/// Leaves a socket file on which nobody listens, as a killed process does.
 fn leave_stale(path: &Path) {
     drop(UnixListener::bind(path).unwrap());
     assert!(path.exists());
