@@ -23,7 +23,7 @@ pub enum Either<A, B> {
 }
 
 impl<A, B> Chain<A, B> {
-    /// `first`, then `second`.
+    /// Creates a source of `first`, then `second`.
     #[must_use]
     pub const fn new(first: A, second: B) -> Self {
         Self { first, second }

@@ -4,7 +4,8 @@ use std::io;
 
 use crate::types::{Refusal, StoreOperation, Withdrawal};
 
-/// The reason that a sender is given for an error of the system at the receiver, in this operation.
+/// Returns the reason that a sender is given for an error of the system at the receiver, in this
+/// operation.
 #[must_use]
 pub fn refusal_of(operation: StoreOperation, error: &io::Error) -> Refusal {
     match error.kind() {
@@ -21,7 +22,7 @@ pub fn refusal_of(operation: StoreOperation, error: &io::Error) -> Refusal {
     }
 }
 
-/// The reason for which a sender withdraws an entry after an error of its own system.
+/// Returns the reason for which a sender withdraws an entry after an error of its own system.
 #[must_use]
 pub fn withdrawal_of(error: &io::Error) -> Withdrawal {
     match error.kind() {
@@ -35,7 +36,7 @@ pub fn withdrawal_of(error: &io::Error) -> Withdrawal {
     }
 }
 
-/// The system's number for an error, 0 if it has none.
+/// Returns the system's number for an error, 0 if it has none.
 #[must_use]
 pub fn code_of(error: &io::Error) -> u32 {
     error.raw_os_error().and_then(|code| u32::try_from(code).ok()).unwrap_or(0)

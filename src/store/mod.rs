@@ -1,4 +1,4 @@
-//! Where content comes from and where it goes: [`Source`] and [`Store`], their contract, and those that come along.
+//! Origin and destination of content: [`Source`] and [`Store`], their contract, and those that come along.
 
 mod borrowed;
 mod chain;
@@ -33,7 +33,7 @@ pub use stream::StreamSource;
 ///
 /// - **Blocking.** Calls may block while a device works. A source whose data comes from elsewhere (a pipe, a
 ///   queue) returns [`io::ErrorKind::WouldBlock`] from [`read_at`](Source::read_at) after about a second
-///   without data: haul then tells the peer that it is alive, and asks again.
+///   without data: haul then sends a heartbeat, and asks again.
 /// - **Short reads.** Any count up to the length of the buffer; 0 means the end of the content, and only that.
 ///   A count beyond the buffer is noticed, and withdraws the entry.
 /// - **`Interrupted`.** The call is made again.
@@ -46,7 +46,7 @@ pub use stream::StreamSource;
 ///   holds by then is not sent again.
 /// - **Threads.** A source is used by one thread.
 pub trait Source {
-    /// How the source finds an entry again to open it: a path, an index, a handle.
+    /// Key by which the source finds an entry again to open it: a path, an index, a handle.
     type Key;
     /// An entry open for reading.
     type Reader;
@@ -63,7 +63,7 @@ pub trait Source {
     /// `rewind` again before anything else.
     fn rewind(&mut self) -> io::Result<()>;
 
-    /// The next entry, or `None` after the last.
+    /// Returns the next entry, or `None` after the last.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ pub trait Source {
     /// # Errors
     ///
     /// The reason for which the entry is withdrawn; [`Withdrawal::Changed`] if it is no longer what
-    /// [`next_entry`](Source::next_entry) said.
+    /// [`next_entry`](Source::next_entry) gave.
     fn open(&mut self, key: &Self::Key, meta: &Meta) -> Result<Self::Reader, Withdrawal>;
 
     /// Reads at `offset`.
@@ -85,8 +85,9 @@ pub trait Source {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::Interrupted`]: nothing yet, ask again; what was given before is kept.
-    /// Any other, [`io::ErrorKind::TimedOut`] among them: the entry is withdrawn; [`io::ErrorKind::NotSeekable`] says that what is asked for was given before, and is not kept.
+    /// [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::Interrupted`]: nothing yet, ask again; what was given before
+    /// is kept. Any other, [`io::ErrorKind::TimedOut`] among them: the entry is withdrawn;
+    /// [`io::ErrorKind::NotSeekable`] means that what is asked for was given before, and is not kept.
     fn read_at(
         &mut self,
         reader: &mut Self::Reader,
@@ -107,7 +108,8 @@ pub trait Source {
         let _ = (reader, offset);
     }
 
-    /// How many bytes of an entry may be read before the peer holds the first of them; `None`: as many as you like.
+    /// Returns the number of bytes of an entry that may be read before the peer holds the first of them; `None`: no
+    /// limit.
     ///
     /// A source that cannot read twice keeps what is not [released](Source::release), and waits when that is this
     /// much: a sender must pass the turn before.
@@ -116,7 +118,8 @@ pub trait Source {
         None
     }
 
-    /// How many bytes all entries together have, if the source knows: for progress alone.
+    /// Returns the number of bytes of all entries together, if the source knows: for progress
+    /// alone.
     fn total(&self) -> Option<u64> {
         None
     }
@@ -128,7 +131,7 @@ pub trait Source {
 pub struct Unsendable {
     /// Its name, escaped for people to read; it may be one that cannot travel.
     pub name: String,
-    /// Why.
+    /// Reason of the withdrawal.
     pub reason: Withdrawal,
 }
 
@@ -151,11 +154,11 @@ impl Unsendable {
 ///   no longer than it is told to: haul sends heartbeats meanwhile.
 /// - **Short reads.** As for a source: any count up to the length of the buffer, 0 at the end.
 /// - **`Interrupted`, `WouldBlock`.** Not expected: a store handles them itself.
-/// - **After an error** that refuses an entry, haul suspends it, or discards it where it is too large or lost its name, and
-///   tells the sender; the store goes on serving others.
-/// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` says so.
+/// - **After an error** that refuses an entry, haul suspends it, or discards it where it is too large or lost its name,
+///   and informs the sender; the store goes on serving others.
+/// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` reports it.
 /// - **Names.** A store need not have names [beside](Place::Beside) others: it refuses them by any reason but
-///   [`Refusal::Exists`]. Which they are is its own matter, and [`Committed::path`] says so.
+///   [`Refusal::Exists`]. Which they are is its own matter, and [`Committed::path`] names it.
 /// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
 /// - **Clones** are sessions of their own over the same files: what is committed by one is there for all, but each has
 ///   completions of its own, which no other one's `poll_committed` gives, and its own names of the transfer that it
@@ -164,25 +167,26 @@ pub trait Store {
     /// An entry open for writing, or held under its final name and open for reading.
     type File;
 
-    /// Whether there may be files already that a sender offers again. Small ones are then offered by their hash before
-    /// their content travels, which takes a round trip more and saves sending what is held.
+    /// Returns whether there may be files already that a sender offers again. Small ones are then offered by their
+    /// hash before their content travels, which takes a round trip more and saves sending what is held.
     fn holds_content(&mut self) -> bool {
         false
     }
 
     /// Entries of this transfer follow: on its first connection, or again on a later one.
     ///
-    /// A store that holds names against one another ([`Refusal::Collision`]), as where they differ by case alone, does so within one
-    /// transfer. By default nothing is done.
+    /// A store that holds names against one another ([`Refusal::Collision`]), as where they differ by case alone, does
+    /// so within one transfer. By default nothing is done.
     fn serve(&mut self, transfer: TransferId) {
         let _ = transfer;
     }
 
-    /// What stands under the name of an offer, if it is a regular file. It is looked at, and not opened.
+    /// Returns the size and time of the regular file under the name of an offer, if there is one. The
+    /// file is not opened.
     ///
-    /// A sender that trusts times asks for this; see [`Compare::SizeAndTime`](crate::config::Compare::SizeAndTime). `None`,
-    /// the default, has the entry offered again and begun. So it is where a commit under way is about to give the name to
-    /// something else.
+    /// A sender that trusts times asks for this; see [`Compare::SizeAndTime`](crate::config::Compare::SizeAndTime).
+    /// `None`, the default, has the entry offered again and begun. So it is where a commit under way is about to give
+    /// the name to something else.
     fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
         let _ = offer;
         None
@@ -194,28 +198,28 @@ pub trait Store {
     /// folders and links nothing need be opened: all is done by `commit`. What becomes of a file
     /// that is dropped, as when a thread panics, is the store's matter.
     ///
-    /// A partial file that an earlier attempt left may be gone on with if [`Offer::may_continue`] says so. One that may not is
-    /// neither written to nor removed for this entry.
+    /// A partial file that an earlier attempt left may be gone on with if [`Offer::may_continue`] allows it. One that
+    /// may not is neither written to nor removed for this entry.
     ///
     /// A regular file under the name is [`Begun::Existing`], save under [`Place::Replacing`], which gives the partial
     /// file that will take its place.
     ///
     /// # Errors
     ///
-    /// The reason for which the entry is refused; the rest of the transfer goes on. [`Refusal::Kind`]: a store need not take folders or
-    /// links. Where it takes folders: [`Refusal::KindClash`] if a file has the name of a folder, or of one on the way to the entry, or a
-    /// folder that of a file. [`Refusal::Exists`] under
+    /// The reason for which the entry is refused; the rest of the transfer goes on. [`Refusal::Kind`]: a store need not
+    /// take folders or links. Where it takes folders: [`Refusal::KindClash`] if a file has the name of a folder, or of
+    /// one on the way to the entry, or a folder that of a file. [`Refusal::Exists`] under
     /// [`Place::Beside`]: the name is taken by something else than a regular file, or by another entry of the
     /// session, and the next number may be free. A want of file descriptors
-    /// ([`Refusal::is_for_want_of_descriptors`]) refuses nothing if it can be waited for: haul asks again once a commit has
-    /// ended, when the content comes, or once other entries of the session are closed.
+    /// ([`Refusal::is_for_want_of_descriptors`]) refuses nothing if it can be waited for: haul asks again once a commit
+    /// has ended, when the content comes, or once other entries of the session are closed.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
 
-    /// Whether another partial file of the same name was open when this one was begun, in whatever session: what an earlier
-    /// attempt left may be there.
+    /// Returns whether another partial file of the same name was open when this one was begun, in whatever session:
+    /// content that an earlier attempt left may be there.
     ///
-    /// A [`Server`](crate::Server) then looks whether the sender of that session still lives, and if it does not, begins the
-    /// entry again. Default: `false`, for stores that cannot tell.
+    /// A [`Server`](crate::Server) then looks whether the sender of that session still lives, and if it does not,
+    /// begins the entry again. Default: `false`, for stores that cannot tell.
     fn is_contended(&mut self, file: &Self::File) -> bool {
         let _ = file;
         false
@@ -225,9 +229,9 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// What the device says. Of a partial file, or of one that is to be compared by its blocks, haul then asks for these
-    /// blocks from the sender; else the entry is refused, with what [`refusal_of`] makes of it. A file under its final name for
-    /// which that is [`Refusal::Denied`] is taken for a different one.
+    /// The error of the device. Of a partial file, or of one that is to be compared by its blocks, haul then asks for
+    /// these blocks from the sender; else the entry is refused, with what [`refusal_of`] makes of it. A file under its
+    /// final name for which that is [`Refusal::Denied`] is taken for a different one.
     fn read_at(
         &mut self,
         file: &mut Self::File,
@@ -243,10 +247,10 @@ pub trait Store {
     fn write_at(&mut self, file: &mut Self::File, offset: u64, bytes: &[u8])
     -> Result<(), Refusal>;
 
-    /// Makes `len` bytes at `offset` zeros, where an earlier attempt may have left something else, or where the size of the
-    /// entry was not offered. Afterwards they are held: a later attempt finds what was written up to their end.
+    /// Makes `len` bytes at `offset` zeros, where an earlier attempt may have left something else, or where the size of
+    /// the entry was not offered. Afterwards they are held: a later attempt finds what was written up to their end.
     ///
-    /// A peer says in a few bytes that many are zeros: where the store can, this makes a hole and takes no space.
+    /// A peer announces many zeros in a few bytes: where the store can, this makes a hole and takes no space.
     /// By default the zeros are written.
     ///
     /// # Errors
@@ -271,48 +275,50 @@ pub trait Store {
     fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal>;
 
     /// Starts to make an entry durable and to give it its final name: the one that [`Commit::place`] makes of the
-    /// offer's, which need not be that of `begin`. A file in [`Begun::Existing`] keeps the name under which it was found.
-    /// [`poll_committed`](Store::poll_committed) says when that is done. A failed commit leaves the final name as it
+    /// offer's, which need not be that of `begin`. A file in [`Begun::Existing`] keeps the name under which it was
+    /// found. [`poll_committed`](Store::poll_committed) reports the end. A failed commit leaves the final name as it
     /// was, save where all that failed was to make the name itself durable: then the content stands under it, complete
     /// and verified.
     ///
-    /// Whether the name is free is decided here, in one step with taking it, whatever `begin` found: another session, or
-    /// another program, may have been faster.
+    /// Whether the name is free is decided here, in one step with taking it, whatever `begin` found: another session,
+    /// or another program, may have been faster.
     ///
     /// Of two commits that give one name, or vouch for what has it, the one that was started later has it in the end,
-    /// whatever session of the store and its clones each is of: one whose session was given up must not put an older file in
-    /// the place of one that was receipted since. A commit that comes to its name after a later one leaves that in place
-    /// under [`Place::Replacing`] too, and is handed back.
+    /// whatever session of the store and its clones each is of: one whose session was given up must not put an older
+    /// file in the place of one that was receipted since. A commit that comes to its name after a later one leaves that
+    /// in place under [`Place::Replacing`] too, and is handed back.
     ///
     /// A folder gets its time after all entries that were committed before it have their names.
     fn commit(&mut self, file: Self::File, commit: Commit);
 
-    /// The next commit that ended, in any order, by its [`Commit::ticket`], waiting at most `wait` for one.
+    /// Returns the next commit that ended, in any order, by its [`Commit::ticket`], waiting at most `wait`
+    /// for one.
     ///
-    /// `None`: none ended in that time. Each commit ends once. It may end after its session was given up and while the store
-    /// serves the next one, which has entries of the same numbers: by its ticket alone a commit is known. A session begins and
-    /// ends by asking, whatever is under way: so what is handed back late is closed.
+    /// `None`: none ended in that time. Each commit ends once. It may end after its session was given up and while the
+    /// store serves the next one, which has entries of the same numbers: by its ticket alone a commit is known. A
+    /// session begins and ends by asking, whatever is under way: so what is handed back late is closed.
     ///
-    /// Where something else has the final name (under [`Place::Replacing`]: what a later commit gave it to), the file is handed back as [`Uncommitted::Taken`], and can be
-    /// committed under another name; that is not for a file in [`Begun::Existing`], which fails with
-    /// [`Refusal::Exists`] if what stands under its name is no longer what was read.
+    /// Where something else has the final name (under [`Place::Replacing`]: what a later commit gave it to), the file
+    /// is handed back as [`Uncommitted::Taken`], and can be committed under another name; that is not for a file in
+    /// [`Begun::Existing`], which fails with [`Refusal::Exists`] if what stands under its name is no longer what was
+    /// read.
     fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<Self::File>)>;
 
     /// Closes an entry and keeps what was written, for a later attempt.
     fn suspend(&mut self, file: Self::File);
 
-    /// Closes an entry and removes what was written since it was begun. What an earlier attempt had left may be kept: it may
-    /// be another sender's. It never touches a final name.
+    /// Closes an entry and removes what was written since it was begun. What an earlier attempt had left may be kept:
+    /// it may be another sender's. It never touches a final name.
     fn discard(&mut self, file: Self::File);
 }
 
-/// What [`Store::begin`] found.
+/// Result of [`Store::begin`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Begun<F> {
     /// Nothing: the entry is new, and can be written.
     Fresh(F),
-    /// `len` bytes, left by an earlier attempt. They may be anything until the sender has said that they are right.
+    /// `len` bytes, left by an earlier attempt. They may be anything until the sender has confirmed them.
     Partial(F, u64),
     /// A regular file of `len` bytes under the final name. It can be read and committed (if it proves equal), not
     /// written.
@@ -320,13 +326,13 @@ pub enum Begun<F> {
 }
 
 impl<F> Begun<F> {
-    /// The file that was opened.
+    /// Returns the file that was opened.
     pub(crate) const fn file(&self) -> &F {
         let (Self::Fresh(file) | Self::Partial(file, _) | Self::Existing(file, _)) = self;
         file
     }
 
-    /// The file, and what the core is told of it.
+    /// Returns the file, and what the core is told of it.
     pub(crate) fn into_parts(self) -> (F, Found) {
         match self {
             Self::Fresh(file) => (file, Found::Fresh),
@@ -336,14 +342,14 @@ impl<F> Begun<F> {
     }
 }
 
-/// How a commit ended.
+/// Result of a commit.
 pub type Ended<F> = Result<Committed, Uncommitted<F>>;
 
-/// Why an entry did not get its final name.
+/// Reason why an entry did not get its final name.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Uncommitted<F> {
-    /// It cannot be committed. The entry is closed; what was written is kept for a later attempt, unless it
+    /// The entry cannot be committed. It is closed; what was written is kept for a later attempt, unless it
     /// cannot be trusted.
     Failed(Refusal),
     /// The name alone stood in the way: something else has it by now.
@@ -357,7 +363,7 @@ pub enum Uncommitted<F> {
     },
 }
 
-/// What came of a commit.
+/// Outcome of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
@@ -372,12 +378,13 @@ impl<F> From<Refusal> for Uncommitted<F> {
 }
 
 impl Committed {
-    /// Under its final name.
+    /// Returns the outcome of an entry that has this final name.
     #[must_use]
     pub const fn new(path: RelPath) -> Self {
         Self { path }
     }
 }
 
-/// What [`Store::write_zeros`] writes by default: the size of a buffer that a call is worth while for.
+/// Zeros that [`Store::write_zeros`] writes by default: the size of a buffer that a call is worth
+/// while for.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];

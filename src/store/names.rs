@@ -25,7 +25,7 @@ struct Claim {
 }
 
 impl Taken {
-    /// The names of another transfer are not held against those of this one.
+    /// Begins another transfer, whose names are not held against those of the one before.
     pub(super) fn serve(&mut self, transfer: TransferId) {
         if self.transfer != Some(transfer) {
             *self = Self { transfer: Some(transfer), ..Self::default() };
@@ -65,7 +65,7 @@ impl Taken {
         }
     }
 
-    /// Whether an entry other than this one has the name.
+    /// Returns whether an entry other than this one has the name.
     pub(super) fn is_another(&self, folded: &[u8], entry: EntryId) -> bool {
         let mut hasher = self.hasher.build_hasher();
         for (depth, part) in folded.split(|&byte| byte == b'/').enumerate() {
@@ -78,7 +78,8 @@ impl Taken {
     }
 }
 
-/// The n-th name beside one: `photo (1).jpg`. Where that would be too long, the stem is cut.
+/// Returns the n-th name beside one: `photo (1).jpg`. Where that would be too long, the stem is
+/// cut.
 pub(super) fn beside(path: &RelPath, n: u32) -> Result<RelPath, Refusal> {
     let name = path.file_name();
     let count = format!(" ({n})");
@@ -99,7 +100,7 @@ pub(super) fn beside(path: &RelPath, n: u32) -> Result<RelPath, Refusal> {
     path.with_file_name(&beside).map_err(|_| Refusal::Name)
 }
 
-/// The first `most` bytes, or a few less so that no character is cut in two.
+/// Returns the first `most` bytes, or a few less so that no character is cut in two.
 fn cut(bytes: &[u8], most: usize) -> &[u8] {
     let Some(head) = bytes.get(..most) else { return bytes };
     let is_inner = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
@@ -113,7 +114,7 @@ fn cut(bytes: &[u8], most: usize) -> &[u8] {
     }
 }
 
-/// A name with its case folded in full, so that `ß` is as `ss`, as far as it is UTF-8.
+/// Returns a name with its case folded in full, so that `ß` is as `ss`, as far as it is UTF-8.
 ///
 /// Lower case alone does not bring together all that some system takes for one letter; that of the upper case does. The
 /// dotless `ı` is left out: its upper case is `I`, but no file system takes it for `i`.

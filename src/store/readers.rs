@@ -14,9 +14,9 @@ use crate::types::{EntryId, Meta, ReadRequest, Withdrawal};
 
 /// The entries of a sender by their ids, with the readers that are open.
 ///
-/// At most [`Limits::open_entries`] readers are open, whatever the peer asks for: before one more is opened, the one that
-/// was used least recently is closed, and opened again when it is needed. So it is where the process, or the system, has no
-/// file descriptor for one more, as long as there is one to be closed.
+/// At most [`Limits::open_entries`] readers are open, whatever the peer asks for: before one more is opened, the one
+/// that was used least recently is closed, and opened again when it is needed. So it is where the process, or the
+/// system, has no file descriptor for one more, as long as there is one to be closed.
 pub struct Readers<S: Source> {
     items: BTreeMap<EntryId, Box<Item<S>>>,
     /// Those whose readers are open, the one that was used last at the end.
@@ -32,22 +32,23 @@ struct Item<S: Source> {
     reader: Option<S::Reader>,
     /// The source cannot read all of it twice: its reader is closed only where there is no other.
     has_window: bool,
-    /// What precedes this was released; a reader that is opened again must be told.
+    /// Number of released bytes; a reader that is opened again must be told.
     released: u64,
-    /// What was read of a request before the source had nothing more to give at the moment, and the offset of that request.
+    /// Bytes of a request that were read before the source had nothing more to give at the moment, and the offset of
+    /// that request.
     begun: Option<(u64, Vec<u8>)>,
 }
 
 impl<S: Source> Readers<S> {
-    /// No entries yet, and a limit for the readers to come.
+    /// Creates a set without entries, and with a limit for the readers to come.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         let most = usize::try_from(limits.open_entries).unwrap_or(usize::MAX).max(1);
         Self { items: BTreeMap::new(), open: VecDeque::new(), most }
     }
 
-    /// Takes in an entry by the id that [`Sender::handle_entry`](crate::proto::Sender::handle_entry) gave it. Nothing is
-    /// opened.
+    /// Takes in an entry by the id that [`Sender::handle_entry`](crate::proto::Sender::handle_entry) gave it. Nothing
+    /// is opened.
     pub fn insert(&mut self, source: &S, entry: EntryId, key: S::Key, meta: Meta) {
         let has_window = source.window(&key).is_some();
         let item = Item { key, meta, reader: None, has_window, released: 0, begun: None };
@@ -56,8 +57,8 @@ impl<S: Source> Readers<S> {
     }
 
     /// Reads what the sender asks for into `buffer`, which is as long as the request; `None` if the source has
-    /// nothing to give at the moment. What it gave before is kept, up to the length of the request, and the same request goes on
-    /// from there, with whatever buffer.
+    /// nothing to give at the moment. What it gave before is kept, up to the length of the request, and the same
+    /// request goes on from there, with whatever buffer.
     ///
     /// # Errors
     ///
@@ -96,7 +97,7 @@ impl<S: Source> Readers<S> {
                 Ok(0) => break,
                 Ok(bytes) if bytes > rest.len() => return Err(Withdrawal::Unreadable { code: 0 }),
                 Ok(bytes) => read += bytes,
-                // In either case it is asked again, once the peer has heard that this side lives.
+                // In either case it is asked again, once a heartbeat was sent.
                 Err(error) if is_pending(&error) => {
                     let bytes = buffer.get(..read).unwrap_or_default().to_vec();
                     *begun = Some((request.offset, bytes)).filter(|_| read > 0);
@@ -129,7 +130,7 @@ impl<S: Source> Readers<S> {
         self.items.remove(&entry);
     }
 
-    /// How many readers are open.
+    /// Returns the number of open readers.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.len()
@@ -157,7 +158,8 @@ impl<S: Source> Readers<S> {
         }
     }
 
-    /// The open reader that was used least recently, of those that can be opened again at no loss.
+    /// Returns the open reader that was used least recently, of those that can be opened again at
+    /// no loss.
     fn least_recent(&self) -> Option<EntryId> {
         let has_window = |open: &EntryId| self.items.get(open).is_some_and(|item| item.has_window);
         self.open.iter().find(|open| !has_window(open)).copied()
@@ -212,12 +214,12 @@ mod tests {
     use crate::store::Unsendable;
     use crate::types::RelPath;
 
-    /// Says which readers are alive, and what was released to each.
+    /// Register of the readers that are alive, and of what was released to each.
     #[derive(Default)]
     struct Counted {
         alive: Rc<RefCell<BTreeSet<u32>>>,
         opened: u32,
-        /// How many may be open.
+        /// Number of readers that may be open.
         descriptors: Option<usize>,
     }
 
@@ -412,8 +414,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
-        /// Whatever is asked: the readers that are alive are those that count as open, no more than may be, and none of an
-        /// entry that is settled.
+        /// Whatever is asked: the readers that are alive are those that count as open, no more than may be, and none of
+        /// an entry that is settled.
         #[test]
         fn readers_alive_are_those_that_count(
             most in 0_u32..5,

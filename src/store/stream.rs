@@ -29,7 +29,8 @@ pub struct StreamSource {
     /// Its one entry was yielded.
     yielded: bool,
     input: Option<Input>,
-    /// Why its thread could not be started: the input is gone with it, and it cannot begin again.
+    /// Reason why its thread could not be started: the input is gone with it, and it cannot begin
+    /// again.
     unstarted: Option<Withdrawal>,
     shared: Arc<Shared>,
 }
@@ -46,7 +47,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What follows the first `released` bytes. Invariant: not longer than the window.
+    /// Bytes after the first `released` bytes. Invariant: not longer than the window.
     kept: VecDeque<u8>,
     released: u64,
     ended: Option<End>,
@@ -61,7 +62,7 @@ enum End {
 }
 
 impl StreamSource {
-    /// How many bytes may be unreleased if nothing else is said: 4 MiB.
+    /// Number of bytes that may be unreleased unless set otherwise: 4 MiB.
     pub const WINDOW: usize = 4 * 1024 * 1024;
 
     /// Sends all of `input` under this name.
@@ -70,7 +71,7 @@ impl StreamSource {
         Self::with_window(name, input, Self::WINDOW)
     }
 
-    /// As [`StreamSource::new`], keeping at most `window` bytes, and at least 1.
+    /// Works as [`StreamSource::new`], keeping at most `window` bytes, and at least 1.
     #[must_use]
     pub fn with_window(name: RelPath, input: impl Read + Send + 'static, window: usize) -> Self {
         let shared =
@@ -179,7 +180,7 @@ impl Drop for StreamSource {
 }
 
 impl Shared {
-    /// What the thread does.
+    /// Reads the input in the thread.
     fn fill(&self, mut input: Box<dyn Read + Send>) {
         // Should the reader panic, its end is an error and not silence.
         let mut ending = Ending { shared: self, end: End::Failed(io::ErrorKind::Other, None) };
@@ -211,7 +212,7 @@ impl Shared {
                 },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_tick(&error) => {
-                    // The condition is another's; this only waits, and hears that the source was dropped.
+                    // The condition is another's; this only waits, and notices that the source was dropped.
                     let waited = self.changed.wait_timeout(self.lock(), PAUSE);
                     drop(waited);
                 }
@@ -234,7 +235,7 @@ impl fmt::Debug for Input {
     }
 }
 
-/// Says how the stream ended, however the thread ends.
+/// Guard that reports the end of the stream, however the thread ends.
 struct Ending<'a> {
     shared: &'a Shared,
     end: End,
@@ -247,13 +248,13 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// How long a read waits, as the contract of [`Source`] asks.
+/// Longest wait of a read, as the contract of [`Source`] asks.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long to leave a stream alone that says it has nothing, and does not wait itself.
+/// Pause before a stream is asked again that has nothing, and does not wait itself.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is read at a time: as much as a pipe holds on Linux.
+/// Bytes that are read at a time: as many as a pipe holds on Linux.
 const CHUNK: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ impl<'a> Choices<'a> {
         *byte
     }
 
-    /// A number below `limit`, or 0.
+    /// Returns a number below `limit`, or 0.
     pub(crate) fn below(&mut self, limit: u8) -> u8 {
         self.byte().checked_rem(limit).unwrap_or(0)
     }
@@ -28,7 +28,7 @@ impl<'a> Choices<'a> {
         self.byte() & 1 == 1
     }
 
-    /// True in one of 16 cases.
+    /// Returns `true` in one of 16 cases.
     pub(crate) fn rarely(&mut self) -> bool {
         self.byte() >= 0xF0
     }
@@ -37,14 +37,14 @@ impl<'a> Choices<'a> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    /// Any number, the small ones and those around powers of two more often.
+    /// Returns any number, the small ones and those around powers of two more often.
     pub(crate) fn number(&mut self) -> u64 {
         let (value, shift) = (self.byte(), self.byte());
         let number = u64::from(value).rotate_left(u32::from(shift) & 63);
         if shift & 64 == 0 { number } else { number.wrapping_sub(1) }
     }
 
-    /// The next `len` bytes, or what is left.
+    /// Returns the next `len` bytes, or what is left.
     pub(crate) fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;

@@ -1,5 +1,5 @@
-//! Checks a driver of your own: whoever runs [`Sender`](crate::proto::Sender) and [`Receiver`](crate::proto::Receiver) over
-//! something that [`drive`](crate::drive) does not.
+//! Checks a driver of your own: whoever runs [`Sender`](crate::proto::Sender) and [`Receiver`](crate::proto::Receiver)
+//! over something that [`drive`](crate::drive) does not.
 //!
 //! ```
 //! use std::error::Error;
@@ -43,8 +43,8 @@
 //! check(&Blocking);
 //! ```
 //!
-//! A driver that has one half only gives the other to [`Transfer`](crate::Transfer), as here. All checks panic, as tests do, and say
-//! which session went wrong, and how.
+//! A driver that has one half only gives the other to [`Transfer`](crate::Transfer), as here. All checks panic, as
+//! tests do, and say which session went wrong, and how.
 #![expect(clippy::panic, reason = "a check fails like a test: by panicking")]
 
 mod lent;
@@ -66,16 +66,18 @@ use crate::types::{Event, Summary};
 
 /// Runs the cores over streams.
 ///
-/// - **Streams** are as [`transport`](crate::transport) says: a call that moves nothing ends after a while with
-///   [`TimedOut`](std::io::ErrorKind::TimedOut), reads and writes are short, and what is written may be kept until it is flushed.
-/// - **Time** is what the clock says: whatever the cores are told of the time comes from it. The check lets it pass in the
-///   stream, the source and the store, by hours if need be, so that no deadline takes as long as it says. Nothing need sleep.
+/// - **Streams** are as [`transport`](crate::transport) describes: a call that moves nothing ends after a while with
+///   [`TimedOut`](std::io::ErrorKind::TimedOut), reads and writes are short, and what is written may be kept until it
+///   is flushed.
+/// - **Time** is the clock's: whatever the cores are told of the time comes from it. The check lets it pass in the
+///   stream, the source and the store, by hours if need be, so that no deadline takes its real time. Nothing need
+///   sleep.
 /// - **One thread.** Each call is made in a thread of its own, and both sides run at the same time.
 pub trait Driver {
     /// The reason for which a session failed.
     type Error: Display;
 
-    /// Sends all entries of a source over one stream, and tells every event of the sender.
+    /// Sends all entries of a source over one stream, and passes on every event of the sender.
     ///
     /// # Errors
     ///
@@ -89,9 +91,10 @@ pub trait Driver {
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, Self::Error>;
 
-    /// Receives into a store what comes over one stream, and tells every event of the receiver.
+    /// Receives into a store what comes over one stream, and passes on every event of the receiver.
     ///
-    /// When it returns, it has given back to the store every file that the store opened for it, whatever the session came to.
+    /// When it returns, it has given back to the store every file that the store opened for it, whatever the session
+    /// came to.
     ///
     /// # Errors
     ///
@@ -108,27 +111,29 @@ pub trait Driver {
 
 /// Runs a script of sessions by a driver.
 ///
-/// Over pipes of 1, 100 and 65,536 bytes they are: new files, folders and links, of no, one and several blocks; files that are
-/// replaced by equal and by different ones of several blocks; a name that is taken, with each policy; files that are unchanged by
-/// their time; a session that is cut at several places and resumed; a store that is full; and one whose commits end late. Of each
-/// it checks what stands in the store, what the sender was told, and that both sides count the same.
+/// Over pipes of 1, 100 and 65,536 bytes they are: new files, folders and links, of no, one and several blocks; files
+/// that are replaced by equal and by different ones of several blocks; a name that is taken, with each policy; files
+/// that are unchanged by their time; a session that is cut at several places and resumed; a store that is full; and one
+/// whose commits end late. Of each it checks what stands in the store, what the sender was told, and that both sides
+/// count the same.
 ///
 /// Of these, and of sessions for one rule each, it checks that
 ///
 /// 1. what was written is flushed before an answer to it is waited for,
-/// 2. the source is [rewound](Source::rewind) before it is asked for its first entry, so that the same one is sent a second time,
-///    and that nothing is sent of one that cannot be,
-/// 3. the store hears [which transfer it serves](Store::serve) before anything of that is begun,
-/// 4. commits that have ended are told before a poll, not only when nothing else is left to do; that one which takes long is
-///    waited for in the store, for a second at a time and with heartbeats in between,
-/// 5. nothing is open when a half returns, whatever the session came to: neither a reader of the source nor a file of the store,
-/// 6. what belongs to an entry that is settled or withdrawn is closed before the stream is read again, and what arrived of one that
-///    vanished is discarded,
-/// 7. no more than its [window](Source::window) is read of a stream, and what has arrived is [released](Source::release),
-///    and one that has nothing at the moment is asked again (`handle_read_pending`),
+/// 2. the source is [rewound](Source::rewind) before it is asked for its first entry, so that the same one is sent a
+///    second time, and that nothing is sent of one that cannot be,
+/// 3. the store is told [which transfer it serves](Store::serve) before anything of that is begun,
+/// 4. commits that have ended are reported before a poll, not only when nothing else is left to do; that one which
+///    takes long is waited for in the store, for a second at a time and with heartbeats in between,
+/// 5. nothing is open when a half returns, whatever the session came to: neither a reader of the source nor a file of
+///    the store,
+/// 6. what belongs to an entry that is settled or withdrawn is closed before the stream is read again, and what arrived
+///    of one that vanished is discarded,
+/// 7. no more than its [window](Source::window) is read of a stream, and what has arrived is
+///    [released](Source::release), and one that has nothing at the moment is asked again (`handle_read_pending`),
 /// 8. a line that takes bytes slowly is no silent peer (`handle_peer_took`, also for a flush),
-/// 9. a stream that takes nothing any more ends the session (`handle_write_blocked`); a source that takes its time does not
-///    (`handle_write_resumed`), nor keeps what is said from the peer,
+/// 9. a stream that takes nothing any more ends the session (`handle_write_blocked`); a source that takes its time does
+///    not (`handle_write_resumed`), nor keeps the output from the peer,
 /// 10. the peer is told why a session failed: what a poll appended with its error is written and flushed.
 ///
 /// # Panics

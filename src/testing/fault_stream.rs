@@ -1,4 +1,4 @@
-//! A stream that misbehaves as told: by a script, or by a seed. For tests.
+//! A stream that misbehaves by a script, or by a seed. For tests.
 //!
 //! ```
 //! use std::io::Read;
@@ -23,10 +23,10 @@ use crate::transport::Connector;
 /// A stream with faults, all of which come at exact places: the same script or seed, and the same calls, give the same
 /// results every time.
 ///
-/// **Places** are counted in bytes of each direction on its own, before faults: byte 0 of [`Direction::Read`] is the first that
-/// the inner stream gives, byte 0 of [`Direction::Write`] the first that the caller hands over. No call goes past the place of
-/// a fault without its coming, so calls end early there. Faults of one place come in the order of the script; when a
-/// fault's place is passed already (it is below that of an earlier one), it comes at once.
+/// **Places** are counted in bytes of each direction on its own, before faults: byte 0 of [`Direction::Read`] is the
+/// first that the inner stream gives, byte 0 of [`Direction::Write`] the first that the caller hands over. No call goes
+/// past the place of a fault without its coming, so calls end early there. Faults of one place come in the order of the
+/// script; when a fault's place is passed already (it is below that of an earlier one), it comes at once.
 #[derive(Debug)]
 pub struct Faulty<S> {
     inner: S,
@@ -46,12 +46,12 @@ pub struct Fault {
     pub direction: Direction,
     /// Before which byte of that direction (or to which, where it happens to a byte).
     pub at: u64,
-    /// What goes wrong.
+    /// Fault that happens.
     pub misdeed: Misdeed,
 }
 
 impl Fault {
-    /// A fault.
+    /// Returns a fault.
     #[must_use]
     pub const fn new(direction: Direction, at: u64, misdeed: Misdeed) -> Self {
         Self { direction, at, misdeed }
@@ -62,13 +62,13 @@ impl Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a stream has two directions")]
 pub enum Direction {
-    /// What the owner reads.
+    /// Bytes that the owner reads.
     Read,
-    /// What the owner writes.
+    /// Bytes that the owner writes.
     Write,
 }
 
-/// What can go wrong.
+/// Kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Misdeed {
@@ -98,12 +98,12 @@ pub enum Misdeed {
     Insert(u8),
     /// Damage: the byte comes twice.
     Duplicate,
-    /// A lie: the call says that it moved one byte more than it was given room or bytes for.
+    /// A lie: the call claims to have moved one byte more than it was given room or bytes for.
     Lie,
 }
 
 impl Misdeed {
-    /// Whether the contract of streams allows it: then nothing but time may be lost.
+    /// Returns whether the contract of streams allows it: then nothing but time may be lost.
     #[must_use]
     pub const fn is_allowed(self) -> bool {
         matches!(self, Self::Short | Self::Interrupted | Self::WouldBlock | Self::TimedOut)
@@ -111,7 +111,7 @@ impl Misdeed {
 }
 
 impl<S> Faulty<S> {
-    /// A stream with the faults of this script.
+    /// Returns a stream with the faults of this script.
     #[must_use]
     pub fn new(inner: S, script: impl IntoIterator<Item = Fault>) -> Self {
         let (read, write) =
@@ -141,31 +141,31 @@ impl<S> Faulty<S> {
         self
     }
 
-    /// The log of what went wrong. It stays readable when the stream is gone.
+    /// Returns the log of what went wrong. It stays readable when the stream is gone.
     #[must_use]
     pub fn log(&self) -> FaultLog {
         self.log.clone()
     }
 
-    /// The inner stream.
+    /// Returns the inner stream.
     #[must_use]
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner stream.
+    /// Returns the inner stream.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner stream, with what is left of it.
+    /// Returns the inner stream, with what is left of it.
     #[must_use]
     pub fn into_inner(self) -> S {
         self.inner
     }
 
-    /// The most that this call may move, after the seed had its say.
+    /// Returns the most that this call may move, after the seed has chosen.
     fn jittered(&mut self, length: usize) -> io::Result<usize> {
         let Some(random) = &mut self.jitter else { return Ok(length) };
         let kind = match random.below(8) {
@@ -321,7 +321,8 @@ impl<S: Write> Write for Faulty<S> {
     }
 }
 
-/// Opens streams of another connector, each with a script of its own: `script` is asked with the number of the connection, from
+/// Opens streams of another connector, each with a script of its own: `script` is asked with the number of the
+/// connection, from
 /// 0. All share one log.
 #[derive(Debug)]
 pub struct FaultyConnector<C, F> {
@@ -343,7 +344,7 @@ where
         Self { inner, script, connections: 0, log: FaultLog::default() }
     }
 
-    /// The log of all streams.
+    /// Returns the log of all streams.
     #[must_use]
     pub fn log(&self) -> FaultLog {
         self.log.clone()
@@ -377,24 +378,24 @@ pub fn script(seed: u64, count: usize, within: u64) -> Vec<Fault> {
     faults
 }
 
-/// What went wrong so far. Clones share it.
+/// Faults that happened so far. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct FaultLog(Arc<Mutex<Hits>>);
 
 impl FaultLog {
-    /// The faults of the script that came, in the order of their coming.
+    /// Returns the faults of the script that came, in the order of their coming.
     #[must_use]
     pub fn hits(&self) -> Vec<Fault> {
         self.with(|hits| hits.scripted.clone())
     }
 
-    /// How many of the faults that came were so.
+    /// Returns the number of faults that match `so`.
     #[must_use]
     pub fn count(&self, so: impl Fn(&Fault) -> bool) -> usize {
         self.with(|hits| hits.scripted.iter().filter(|fault| so(fault)).count())
     }
 
-    /// How many calls [`Faulty::jitter`] changed.
+    /// Returns the number of calls that [`Faulty::jitter`] changed.
     #[must_use]
     pub fn jitters(&self) -> u64 {
         self.with(|hits| hits.jitters)
@@ -423,7 +424,7 @@ fn put(byte: u8, buffer: &mut [u8]) -> usize {
 /// One direction.
 #[derive(Debug)]
 struct Lane {
-    /// How many bytes passed, before faults.
+    /// Number of bytes that passed, before faults.
     place: u64,
     script: VecDeque<Fault>,
     cut: Option<Cut>,
@@ -434,7 +435,7 @@ impl Lane {
         Self { place: 0, script: script.into(), cut: None }
     }
 
-    /// The fault whose place is reached.
+    /// Returns the fault whose place is reached.
     fn due(&self) -> Option<Fault> {
         self.script.front().copied().filter(|fault| fault.at <= self.place)
     }
@@ -446,7 +447,7 @@ impl Lane {
         }
     }
 
-    /// How many of so many bytes come before the next fault.
+    /// Returns how many of so many bytes come before the next fault.
     fn fitting(&self, most: usize) -> usize {
         let Some(fault) = self.script.front() else { return most };
         usize::try_from(fault.at.saturating_sub(self.place)).map_or(most, |left| most.min(left))
@@ -457,7 +458,7 @@ impl Lane {
     }
 }
 
-/// How a direction is cut, for good.
+/// Way in which a direction is cut, for good.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
     End,
@@ -501,7 +502,7 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, or 0. That it is not quite even does not matter here.
+    /// Returns a number below `bound`, or 0. That it is not quite even does not matter here.
     const fn below(&mut self, bound: u64) -> u64 {
         match self.next().checked_rem(bound) {
             Some(number) => number,

@@ -1,8 +1,8 @@
-//! A peer that says whatever it is told to, well sealed: for tests of what lies behind the checks.
+//! A peer that sends what it is told to, well sealed: for tests of what lies behind the checks.
 //!
 //! Random bytes hardly ever pass the check of a header. A [`Forger`] turns them into messages: mostly of the right
-//! layout, about a content that both sides know, with numbers that are small enough to meet; and at times into frames of any
-//! kind and content.
+//! layout, about a content that both sides know, with numbers that are small enough to meet; and at times into frames
+//! of any kind and content.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ pub(crate) struct Forger<'c> {
     bound: bool,
     transfer: TransferId,
     next: u32,
-    /// What all files are beginnings of.
+    /// Content that all files are beginnings of.
     content: &'c [u8],
 }
 
@@ -55,7 +55,7 @@ impl<'c> Forger<'c> {
         self.say(&Message::Hello(hello), &[], out);
     }
 
-    /// Seals as the peer expects it after its greeting, which `heard` begins with, is known; `false` if it is not yet.
+    /// Seals as the peer expects after its greeting, which `heard` begins with, is known; `false` if it is not yet.
     pub(crate) fn bind(&mut self, heard: &[u8]) -> bool {
         let Some(frame) = heard.get(PREFACE.len()..) else { return false };
         let Some(&[kind, c0, c1, c2]) = frame.first_chunk() else { return false };
@@ -290,7 +290,7 @@ impl<'c> Forger<'c> {
         (offer, payload)
     }
 
-    /// A size, and mostly the root of that much of the content.
+    /// Returns a size, and mostly the root of that much of the content.
     fn ending(&self, choices: &mut Choices<'_>) -> (u64, Hash) {
         if choices.rarely() {
             return (choices.number(), Hash::from_bytes([9; 32]));
@@ -314,7 +314,7 @@ impl<'c> Forger<'c> {
     }
 }
 
-/// What a sender says; what advances a session stands several times.
+/// Messages of a sender; those that advance a session stand several times.
 const SENDER: [Name; 16] = [
     Name::Offer,
     Name::Block,
@@ -334,7 +334,7 @@ const SENDER: [Name; 16] = [
     Name::Hello,
 ];
 
-/// What a receiver says.
+/// Messages of a receiver.
 const RECEIVER: [Name; 16] = [
     Name::Have,
     Name::Over,
@@ -358,7 +358,7 @@ fn pick(names: &[Name; 16], which: u8) -> Name {
     names.get(usize::from(which & 15)).copied().unwrap_or(Name::Over)
 }
 
-/// 1 or 2 KiB, and at times the smallest that the other side does not take.
+/// Returns 1 or 2 KiB, and at times the smallest size that the other side does not take.
 fn block_size(choices: &mut Choices<'_>) -> BlockSize {
     let exponent = if choices.rarely() { 13 } else { choices.below(2) };
     BlockSize::from_exponent(exponent).unwrap_or(BlockSize::MIN)

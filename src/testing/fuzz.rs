@@ -28,7 +28,7 @@ use crate::store::{MemorySource, MemoryStore, Source, Store};
 use crate::testing::forge::Forger;
 use crate::types::{Event, Meta, RelPath};
 
-/// A receiver against any bytes, and against well sealed messages of any content.
+/// Runs a receiver against any bytes, and against well sealed messages of any content.
 ///
 /// What a receiver vouches for must be what its store holds.
 ///
@@ -69,7 +69,7 @@ fn forged_sender(data: &[u8]) -> Vec<Event> {
     bob.events
 }
 
-/// What a receiver has before.
+/// Returns the files that a receiver has before.
 fn old(choices: &mut Choices<'_>, content: &[u8]) -> Vec<(RelPath, Vec<u8>)> {
     let mut old = Vec::new();
     for name in [&b"a"[..], b"c/d"] {
@@ -80,7 +80,7 @@ fn old(choices: &mut Choices<'_>, content: &[u8]) -> Vec<(RelPath, Vec<u8>)> {
     old
 }
 
-/// A receiver against well sealed messages, until it ends; `between` sees it after each step.
+/// Runs a receiver against well sealed messages, until it ends; `between` sees it after each step.
 fn forge<T: Store>(
     bob: &mut Bob<T>,
     content: &[u8],
@@ -108,7 +108,7 @@ fn forge<T: Store>(
     }
 }
 
-/// A sender against any bytes, and against well sealed messages of any content.
+/// Runs a sender against any bytes, and against well sealed messages of any content.
 ///
 /// A receipt that a sender believes must be of its file.
 ///
@@ -147,7 +147,7 @@ fn forged_receiver(data: &[u8]) -> Vec<Event> {
     alice.events
 }
 
-/// A sender against well sealed messages, until it ends.
+/// Runs a sender against well sealed messages, until it ends.
 fn forge_answers<S: Source>(alice: &mut Alice<S>, content: &[u8], choices: &mut Choices<'_>) {
     let mut forger = Forger::receiver(content);
     let mut now = Duration::ZERO;
@@ -171,14 +171,16 @@ fn forge_answers<S: Source>(alice: &mut Alice<S>, content: &[u8], choices: &mut 
     }
 }
 
-/// Whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between, or of none.
+/// Runs whole sessions over lines that are cut, stalled, flipped and slowed, with restarts of either side in between,
+/// or of none.
 ///
 /// No name ever shows anything but what it held before or what was sent; every session ends; a session that nothing
 /// is done to is a success, whatever was before it; and all receipts are true.
 ///
 /// The end of an input may say what is wrong with the store: it has few file descriptors, its commits take a while, its
-/// calls fail. And it may say what else is done: commits end late and twice, files cannot be read, a restarted sender goes on
-/// with a transfer and offers it by time, another transfer comes to the same store, and somebody moves files about in that.
+/// calls fail. And it may say what else is done: commits end late and twice, files cannot be read, a restarted sender
+/// goes on with a transfer and offers it by time, another transfer comes to the same store, and somebody moves files
+/// about in that.
 ///
 /// # Panics
 ///
@@ -209,7 +211,7 @@ pub fn names(data: &[u8]) {
     assert!(!path.to_string().chars().any(char::is_control));
 }
 
-/// The plain wire: what is sent arrives, in whatever pieces.
+/// Runs the plain wire: what is sent arrives, in whatever pieces.
 ///
 /// # Panics
 ///
@@ -229,8 +231,8 @@ pub fn plain(data: &[u8]) {
     assert!(received.is_ok_and(|received| received.hash == root));
 }
 
-/// Ends of a [`Line`](crate::transport::Line): against any bytes and any frames, and against one another over a line that
-/// loses, doubles, adds and changes bytes.
+/// Ends of a [`Line`](crate::transport::Line): against any bytes and any frames, and against one another over a line
+/// that loses, doubles, adds and changes bytes.
 ///
 /// What is read is what was written; little damage is repaired; and what an end holds is bounded.
 ///
@@ -254,7 +256,7 @@ pub const TARGETS: [(&str, Body); 6] = [
     ("session", session),
 ];
 
-/// A core against bytes as they are, in pieces, until it ends.
+/// Runs a core against bytes as they are, in pieces, until it ends.
 fn raw(mut data: &[u8], mut step: impl FnMut(Duration, &[u8], &mut Vec<u8>) -> Progress) {
     let (mut now, mut shown, mut said) = (Duration::ZERO, 0, Vec::new());
     loop {
@@ -270,7 +272,7 @@ fn raw(mut data: &[u8], mut step: impl FnMut(Duration, &[u8], &mut Vec<u8>) -> P
     }
 }
 
-/// Time passes to a deadline, which cannot have passed already.
+/// Lets time pass to a deadline, which cannot have passed already.
 fn later(now: Duration, until: Duration) -> Duration {
     assert!(until > now, "a wait without end");
     until
@@ -314,7 +316,7 @@ fn config(choices: &mut Choices<'_>) -> Config {
         .deadlines(deadlines)
 }
 
-/// Content without regularity that a test could miss, save a run of zeros in it.
+/// Returns content without regularity that a test could miss, save a run of zeros in it.
 fn content(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);

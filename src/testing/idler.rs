@@ -1,7 +1,7 @@
 //! A sender that wants nothing but a place: it greets, and passes the floor again and again, without an offer.
 //!
-//! Every byte of it is as it should be, so that nothing but what a server bears can end it. It moves no bytes itself: who has the
-//! stream does, so that one thread can play many.
+//! Every byte of it is as it should be, so that nothing but what a server bears can end it. It moves no bytes itself:
+//! who has the stream does, so that one thread can play many.
 //!
 //! ```
 //! use haul::testing::idler::Idler;
@@ -21,13 +21,13 @@ use crate::types::TransferId;
 #[derive(Debug)]
 pub struct Idler {
     forger: Forger<'static>,
-    /// What the receiver said, until it has greeted.
+    /// Bytes of the receiver, until it has greeted.
     heard: Vec<u8>,
     has_met: bool,
 }
 
 impl Idler {
-    /// A sender with a transfer of its own.
+    /// Returns a sender with a transfer of its own.
     #[must_use]
     pub fn new(transfer: TransferId) -> Self {
         Self { forger: Forger::sender(&[]).of(transfer), heard: Vec::new(), has_met: false }
@@ -42,7 +42,7 @@ impl Idler {
         out
     }
 
-    /// Takes what the receiver said. Of that nothing is looked at but its greeting.
+    /// Takes bytes of the receiver. Nothing is looked at but its greeting.
     pub fn hear(&mut self, bytes: &[u8]) {
         if !self.has_met {
             self.heard.extend_from_slice(bytes);
@@ -56,7 +56,7 @@ impl Idler {
         self.has_met
     }
 
-    /// Returns a turn in which nothing is said; `None` until the receiver has greeted.
+    /// Returns an empty turn; `None` until the receiver has greeted.
     #[must_use]
     pub fn pass(&mut self) -> Option<Vec<u8>> {
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! What embedders run, in tests of their own, against a transport or store of their own.
+//! Tests for embedders to run against a transport or store of their own.
 
 pub(crate) mod choices;
 pub mod driver;

@@ -52,7 +52,7 @@ pub struct Pair<S: Source, T: Store> {
     attempt: u32,
 }
 
-/// How one side's session ended.
+/// End of one side's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
@@ -64,7 +64,7 @@ pub enum Ended {
     Lost,
 }
 
-/// What a side did in one step.
+/// Result of one step of a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
@@ -77,7 +77,7 @@ pub enum Progress {
 }
 
 impl<S: Source, T: Store> Pair<S, T> {
-    /// A first connection, at time zero.
+    /// Creates a first connection, at time zero.
     pub fn new(ours: &Config, source: S, theirs: &Config, store: T) -> Self {
         Self {
             alice: Alice::new(ours, source),
@@ -90,7 +90,8 @@ impl<S: Source, T: Store> Pair<S, T> {
         }
     }
 
-    /// A further connection of the same sender, to a receiver that knows nothing of the former one but its store.
+    /// Begins a further connection of the same sender, to a receiver that knows nothing of the former one but its
+    /// store.
     ///
     /// Both lines are new, and whole.
     pub fn reconnect(&mut self, store: T) {
@@ -100,8 +101,8 @@ impl<S: Source, T: Store> Pair<S, T> {
         self.bob.store = store;
     }
 
-    /// A further connection of the same sender, to a receiver that [takes over](Receiver::adopt) what the former one
-    /// knew, with its store and its open files.
+    /// Begins a further connection of the same sender, to a receiver that [takes over](Receiver::adopt) what the
+    /// former one knew, with its store and its open files.
     ///
     /// Both lines are new, and whole.
     pub fn resume(&mut self) {
@@ -127,14 +128,14 @@ impl<S: Source, T: Store> Pair<S, T> {
         [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 
-    /// The same after the sender was restarted too.
+    /// Does the same after the sender was restarted too.
     pub fn restart(&mut self, source: S, store: T) {
         self.reconnect(store);
         self.alice.restart(source, self.transfer, self.now);
     }
 
-    /// A further connection of the same transfer by a sender that was restarted and knows nothing of it, to a receiver that
-    /// [takes over](Receiver::adopt) what the former one knew.
+    /// Begins a further connection of the same transfer by a sender that was restarted and knows nothing of it, to a
+    /// receiver that [takes over](Receiver::adopt) what the former one knew.
     pub fn restart_sender(&mut self, source: S) {
         self.resume();
         let (attempt, nonce) = (self.attempt, self.nonce());
@@ -142,7 +143,8 @@ impl<S: Source, T: Store> Pair<S, T> {
         self.alice.sender.reconnect(self.transfer, attempt, nonce, self.now);
     }
 
-    /// Another transfer, of another source, to the store that there is, with the commits that it has under way.
+    /// Begins another transfer, of another source, to the store that there is, with the commits that it has
+    /// under way.
     pub fn call_with(&mut self, source: S, transfer: TransferId) {
         self.connect_again();
         self.bob.suspend_all();
@@ -151,7 +153,7 @@ impl<S: Source, T: Store> Pair<S, T> {
         self.alice.restart(source, transfer, self.now);
     }
 
-    /// Both sides are called once more, with the objects that they have: the source from its start, the store with the
+    /// Calls both sides once more, with the objects that they have: the source from its start, the store with the
     /// commits that it has under way, and nothing else that was known.
     ///
     /// # Errors
@@ -164,17 +166,18 @@ impl<S: Source, T: Store> Pair<S, T> {
         self.alice.call_again(self.transfer, self.now)
     }
 
-    /// The time.
+    /// Returns the time.
     pub const fn now(&self) -> Duration {
         self.now
     }
 
-    /// Runs until both sides have ended, and says how. When neither can go on, time passes to the next deadline.
+    /// Runs until both sides have ended, and returns both ends. When neither can go on, time passes to the next
+    /// deadline.
     pub fn run(&mut self) -> (Ended, Ended) {
         self.run_with(|_| ())
     }
 
-    /// As [`run`](Pair::run), and calls `between` after each step of both sides.
+    /// Works as [`run`](Pair::run), and calls `between` after each step of both sides.
     pub fn run_with(&mut self, mut between: impl FnMut(&mut Self)) -> (Ended, Ended) {
         let mut last = None;
         loop {
@@ -192,7 +195,7 @@ impl<S: Source, T: Store> Pair<S, T> {
         }
     }
 
-    /// One step of the sender.
+    /// Does one step of the sender.
     pub fn step_alice(&mut self) -> Progress {
         self.pass_lines();
         let before = self.down.bytes.len();
@@ -208,7 +211,7 @@ impl<S: Source, T: Store> Pair<S, T> {
         progress
     }
 
-    /// One step of the receiver.
+    /// Does one step of the receiver.
     pub fn step_bob(&mut self) -> Progress {
         self.pass_lines();
         let before = self.up.bytes.len();
@@ -224,7 +227,7 @@ impl<S: Source, T: Store> Pair<S, T> {
         progress
     }
 
-    /// Lines that are slow carry on, and both sides hear what they take.
+    /// Lets slow lines carry on, and informs both sides of what they take.
     fn pass_lines(&mut self) {
         if let Some((took, left)) = self.down.pass(self.now) {
             self.alice.hear_taken(self.now, took, left);
@@ -234,10 +237,10 @@ impl<S: Source, T: Store> Pair<S, T> {
         }
     }
 
-    /// When something happens next, to a side that waits until then.
+    /// Returns the time of the next event, for a side that waits until then.
     fn next(&self, until: Duration) -> Duration {
         let arrives = [self.down.next(), self.up.next()].into_iter().flatten();
-        // A driver whose stream takes nothing says so every now and then.
+        // A driver whose stream takes nothing reports it every now and then.
         let is_blocked = [&self.down, &self.up].iter().any(|line| line.is_blocked());
         let told = is_blocked.then(|| self.now.saturating_add(Duration::from_secs(1)));
         arrives.chain(told).fold(until, Duration::min)
@@ -255,7 +258,7 @@ impl<S: Source, T: Store> Pair<S, T> {
         };
         match progress {
             Progress::Moved(consumed) => heard.consume(consumed),
-            // Nobody hears of it through a black hole.
+            // Nobody learns of it through a black hole.
             Progress::Ended(_) => spoken.ended |= !(spoken.stalls && spoken.is_cut()),
             Progress::Idle(_) => {}
         }
@@ -266,7 +269,7 @@ impl<S: Source, T: Store> Pair<S, T> {
     }
 }
 
-/// Whose step it was.
+/// Side whose step it was.
 #[derive(Clone, Copy)]
 enum Side {
     Alice,

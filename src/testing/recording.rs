@@ -1,4 +1,4 @@
-//! What travelled in a session, taken apart.
+//! Messages that travelled in a session, taken apart.
 //!
 //! A recording of both directions can be read as a list of messages, to see in a test what a session cost, and laid out
 //! as bytes again, to measure what that costs.
@@ -57,23 +57,23 @@ impl<'a> Recording<'a> {
         })
     }
 
-    /// What the sender said: each message's name, and how many bytes its frame has.
+    /// Returns the sender's messages: each one's name, and the number of bytes of its frame.
     pub fn sender(&self) -> impl Iterator<Item = (Name, usize)> {
         self.sender.iter().map(|said| (said.message.name(), said.len))
     }
 
-    /// What the receiver said.
+    /// Returns the receiver's messages, likewise.
     pub fn receiver(&self) -> impl Iterator<Item = (Name, usize)> {
         self.receiver.iter().map(|said| (said.message.name(), said.len))
     }
 
-    /// The messages of the sender, and those of the receiver.
+    /// Returns the messages of the sender, and those of the receiver.
     #[cfg(test)]
     pub(crate) fn messages(&self) -> [Vec<&Message>; 2] {
         [&self.sender, &self.receiver].map(|said| said.iter().map(|said| &said.message).collect())
     }
 
-    /// Appends what the sender and what the receiver said to these, as it travelled.
+    /// Appends the bytes of the sender and those of the receiver to these, as they travelled.
     pub fn encode(&self, sender: &mut Vec<u8>, receiver: &mut Vec<u8>) {
         let hello = |said: &[Said<'_>]| {
             let mut hello = Vec::new();
@@ -92,7 +92,7 @@ impl<'a> Recording<'a> {
 /// The control parts of the greetings of sender and receiver, as far as they are known.
 type Hellos<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// The control part of a direction's greeting, if all of it is there.
+/// Returns the control part of a direction's greeting, if all of it is there.
 fn hello(bytes: &[u8]) -> Result<Option<&[u8]>, Failure> {
     if !frame::preface(bytes)? {
         return Ok(None);
@@ -150,7 +150,7 @@ fn encode(said: &[Said<'_>], speaker: Speaker, hellos: Hellos<'_>, out: &mut Vec
 struct Keys<'h> {
     seal: Seal,
     speaker: Speaker,
-    /// What they will depend on, until they do.
+    /// Greetings that they will depend on, once they are known.
     hellos: Option<Hellos<'h>>,
 }
 
@@ -159,8 +159,8 @@ impl<'h> Keys<'h> {
         Self { seal: Seal::initial(), speaker, hellos: Some(hellos) }
     }
 
-    /// After a message: the keys of the session hold from the end of the sender's first turn, and of the receiver's
-    /// greeting, on (W-6). `false` if they are not known.
+    /// Takes note of a message: the keys of the session hold from the end of the sender's first turn, and of the
+    /// receiver's greeting, on (W-6). `false` if they are not known.
     fn go_on(&mut self, name: Name) -> bool {
         let last = match self.speaker {
             Speaker::Sender => Name::Over,

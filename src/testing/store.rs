@@ -1,4 +1,5 @@
-//! Conformance suites for [`Source`](crate::store::Source) and [`Store`], and stores and a source that fail, or are late, when they are told to.
+//! Conformance suites for [`Source`](crate::store::Source) and [`Store`], and stores and a source that fail, or are
+//! late, when they are told to.
 //!
 //! A suite panics with what was broken, as a test does:
 //!
@@ -38,14 +39,15 @@ pub use source::check_source;
 /// Checks a store against each sentence of its contract that can be checked from outside.
 ///
 /// What the contract leaves to a store is left to it: whether it takes folders ([`Refusal::Kind`]), has names
-/// [beside](Place::Beside) others and which, holds names of a transfer against one another ([`Refusal::Collision`]), and tidies up.
-/// [`check_clones`] is for one that serves several sessions.
+/// [beside](Place::Beside) others and which, holds names of a transfer against one another ([`Refusal::Collision`]),
+/// and tidies up. [`check_clones`] is for one that serves several sessions.
 ///
 /// `make` gives a new and empty store each time, which has room for a few MiB.
 ///
 /// # Panics
 ///
-/// If a sentence is broken: the message says which. If no commit ends for 30 s, or a call waits 10 s longer than it was told to.
+/// If a sentence is broken: the message names it. If no commit ends for 30 s, or a call waits 10 s longer than it was
+/// told to.
 pub fn check_store<S: Store>(make: impl FnMut() -> S) {
     check_store_by(make, &SystemClock::new());
 }
@@ -81,15 +83,15 @@ fn check_store_by<'c, S: Store>(mut make: impl FnMut() -> S, clock: &'c dyn Cloc
     check(Checked::standing_is_what_stands_or_nothing);
 }
 
-/// Checks that a store knows each commit by its ticket, where it serves one session while commits of another one end, and
-/// that of two commits which give one name the later one has it.
+/// Checks that a store knows each commit by its ticket, where it serves one session while commits of another one end,
+/// and that of two commits which give one name the later one has it.
 ///
 /// [`check_store`] does that too, and all else. This is for a store that is being written.
 ///
 /// # Panics
 ///
-/// If a ticket comes back with the end of another commit, twice, or not at all; if what was committed first has the name in
-/// the end.
+/// If a ticket comes back with the end of another commit, twice, or not at all; if what was committed first has the
+/// name in the end.
 pub fn check_tickets(store: impl Store) {
     let clock = SystemClock::new();
     let mut checked = Checked::new(store, Durability::Synced, &clock);
@@ -102,7 +104,7 @@ struct Checked<'c, S: Store> {
     clock: &'c dyn Clock,
     durability: Durability,
     next: u32,
-    /// What the tickets of its session begin with, and how many were given out.
+    /// Beginning of the tickets of its session, and number of those that were given out.
     session: [u8; 16],
     tickets: u64,
     /// Commits that were started and have not ended, with the last ticket of each entry.
@@ -135,7 +137,7 @@ impl<'c, S: Store> Checked<'c, S> {
         self.offer(Meta::file(path(name), Some(length(size))))
     }
 
-    /// A file that is not there yet, nor any of it.
+    /// Returns a file that is not there yet, nor any of it.
     fn fresh(&mut self, offer: &Offer, place: Place) -> S::File {
         match self.store.begin(offer, place) {
             Ok(Begun::Fresh(file)) => file,
@@ -291,7 +293,8 @@ impl<'c, S: Store> Checked<'c, S> {
         }
     }
 
-    /// A store need not look; one that does tells the truth of files, and nothing of anything else.
+    /// Checks that a store which answers reports the truth of files, and nothing of anything else. A
+    /// store need not look.
     fn standing_is_what_stands_or_nothing(&mut self) {
         let modified = Timestamp::new(1_234_567_890, 123_456_789);
         let mut offer = self.file("folder/x", 7);
@@ -466,7 +469,7 @@ impl<'c, S: Store> Checked<'c, S> {
     }
 }
 
-/// Content that differs at every place, and between lengths.
+/// Returns content that differs at every place, and between lengths.
 fn content(len: usize) -> Vec<u8> {
     let byte =
         |at: usize| at.wrapping_mul(31).wrapping_add(at >> 8).wrapping_add(len).to_le_bytes()[0];
@@ -481,19 +484,19 @@ fn length(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// How often a source may have nothing to give in a row.
+/// Most times in a row that a source may have nothing to give.
 const POLLS: u32 = 30;
 
-/// How long a commit is waited for at a time.
+/// Time that a commit is waited for at a time.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// How long a store is left alone that says at once that no commit has ended.
+/// Pause before a store is asked again that answers at once that no commit has ended.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// After how long without the end of any commit the next one hangs.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// How much longer than it was told to a store may wait: a machine that has other things to do is not its fault.
+/// Time beyond its limit that a store may wait: a machine that has other things to do is not its fault.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

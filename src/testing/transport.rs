@@ -8,8 +8,9 @@
 //! ```
 //!
 //! [`check`] does everything that concerns any transport, and takes some seconds: most of it waiting for ticks.
-//! [`check_one_at_a_time`] does so for those that carry one connection at a time. Each check is also a function of its own, for streams that cannot be had from a connector and an acceptor. All panic, as
-//! tests do, and say what was broken.
+//! [`check_one_at_a_time`] does so for those that carry one connection at a time. Each check is also a function of its
+//! own, for streams that cannot be had from a connector and an acceptor. All panic, as tests do, and say what was
+//! broken.
 #![expect(clippy::disallowed_methods, reason = "a check of ticks looks at the clock")]
 #![expect(clippy::panic, reason = "a check fails like a test: by panicking")]
 
@@ -53,14 +54,14 @@ where
     check_within(make_pair, LONGEST, Connections::OneAtATime);
 }
 
-/// How many connections there may be at a time.
+/// Number of connections that there may be at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connections {
     Many,
     OneAtATime,
 }
 
-/// How long a check of [`check`] may take: 60 s, where all but the ticks take milliseconds.
+/// Longest time of a check of [`check`]: 60 s, where all but the ticks take milliseconds.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
 fn check_within<C, A>(
@@ -141,7 +142,8 @@ fn run_all<C, A>(
     }
 }
 
-/// All bytes arrive, in order and unchanged, in either direction, however they are cut into reads and writes.
+/// Checks that all bytes arrive, in order and unchanged, in either direction, however they are cut into reads
+/// and writes.
 ///
 /// # Panics
 ///
@@ -169,8 +171,8 @@ where
     });
 }
 
-/// What was written and flushed arrives although nothing follows, and a read gives what is there without waiting for its
-/// buffer to be full. Both streams work from threads that did not make them.
+/// Checks that bytes written and flushed arrive although nothing follows, and that a read gives what is there without
+/// waiting for its buffer to be full. Both streams work from threads that did not make them.
 ///
 /// # Panics
 ///
@@ -200,7 +202,8 @@ where
     });
 }
 
-/// When one end is dropped, the other reads what was written and flushed, then 0 bytes, and nothing else from then on.
+/// Checks that, when one end is dropped, the other reads what was written and flushed, then 0 bytes, and nothing else
+/// from then on.
 ///
 /// # Panics
 ///
@@ -228,10 +231,11 @@ where
     });
 }
 
-/// As [`end_comes_after_the_last_byte`], although the end that is dropped has not read what was sent to it.
+/// Checks the same as [`end_comes_after_the_last_byte`], although the end that is dropped has not read what
+/// was sent to it.
 ///
-/// The contract does not ask for it, so [`check`] leaves it out; but with a stream that fails this (a plain TCP socket does), a
-/// peer may see an error of the connection in place of the message that says why it was ended.
+/// The contract does not ask for it, so [`check`] leaves it out; but with a stream that fails this (a plain TCP socket
+/// does), a peer may see an error of the connection in place of the message with the reason.
 ///
 /// # Panics
 ///
@@ -246,7 +250,8 @@ where
     end_comes_after_the_last_byte(leaving, staying);
 }
 
-/// When one end is dropped, writes of the other fail sooner or later, and with an error that is no tick.
+/// Checks that, when one end is dropped, writes of the other fail sooner or later, and with an error
+/// that is no tick.
 ///
 /// # Panics
 ///
@@ -267,8 +272,8 @@ where
     }
 }
 
-/// A read without data and a write without room return in time with `WouldBlock` or `TimedOut`, and take or give no byte
-/// when they do.
+/// Checks that a read without data and a write without room return in time with `WouldBlock` or `TimedOut`, and
+/// take or give no byte when they do.
 ///
 /// A stream with no bound to what it takes passes too: after 32 MiB.
 ///
@@ -309,7 +314,8 @@ where
     });
 }
 
-/// `accept` returns in time with `WouldBlock` or `TimedOut` when nobody comes, and goes on to work.
+/// Checks that `accept` returns in time with `WouldBlock` or `TimedOut` when nobody comes, and goes
+/// on to work.
 ///
 /// # Panics
 ///
@@ -332,8 +338,8 @@ where
     turns_pass_to_and_fro(near, far);
 }
 
-/// A connector connects as often as it is asked to, one stream after another and several at a time, and each stream leads
-/// to an other end of its own.
+/// Checks that a connector connects as often as it is asked to, one stream after another and several at a time, and
+/// that each stream leads to an other end of its own.
 ///
 /// # Panics
 ///
@@ -374,8 +380,8 @@ where
     }
 }
 
-/// A connector connects as often as it is asked to, whether the former stream is dropped or not. If it is not, both its ends
-/// fail from then on or give the end of the stream; nothing of one stream arrives at another.
+/// Checks that a connector connects as often as it is asked to, whether the former stream is dropped or not. If it is
+/// not, both its ends fail from then on or give the end of the stream; nothing of one stream arrives at another.
 ///
 /// This is for transports that carry one connection at a time.
 ///
@@ -402,7 +408,7 @@ where
     }
 }
 
-/// Nothing can be read from this stream, nor written to it.
+/// Checks that nothing can be read from this stream, nor written to it.
 fn is_over<S: Read + Write>(stream: &mut S) {
     match read(stream, &mut [0; 16]) {
         Ok(0) | Err(_) => {}
@@ -444,7 +450,8 @@ where
     })
 }
 
-/// The longest that a call may take. The contract says about a second; the rest is for busy machines.
+/// The longest that a call may take. The contract gives about a second; the rest is for busy
+/// machines.
 pub const TICK_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Writes so many bytes of this stream of content, in pieces of many sizes, and flushes.
@@ -531,12 +538,14 @@ fn believable(count: usize, length: usize) -> usize {
     count
 }
 
-/// A tick of the clock: nothing happened, for as long as the stream waits.
+/// Returns whether the error is a tick of the clock: nothing happened, for as long as the stream
+/// waits.
 fn is_tick(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::Interrupted && crate::transport::is_tick(error)
 }
 
-/// Content is a function of a seed and the offset, so that a byte at a wrong place is noticed, and which.
+/// Returns content as a function of a seed and the offset, so that a byte at a wrong place is noticed,
+/// and which.
 fn content(seed: usize, range: std::ops::Range<usize>) -> Vec<u8> {
     range
         .map(|offset| {
@@ -558,15 +567,15 @@ const fn next_piece(piece: usize) -> usize {
     }
 }
 
-/// Enough to go around the buffer of a small stream many times, and little enough for one that moves a byte at a time. The
-/// check of ticks fills large ones.
+/// Enough to go around the buffer of a small stream many times, and little enough for one that moves a byte at a time.
+/// The check of ticks fills large ones.
 const LENGTH: usize = 20_000;
 
 const ROUNDS: usize = 40;
 
 const LARGEST_PIECE: usize = 65_536;
 
-/// How long anything may take that is to happen.
+/// Longest time for anything that is to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -50,10 +50,12 @@ pub fn line(bytes_per_second: u32) -> (Uart, Uart) {
     (Uart { shared: Arc::clone(&shared), end: 0 }, Uart { shared, end: 1 })
 }
 
-/// How many bytes wait at either end of a line, in each direction. A terminal of Linux holds as many.
+/// Number of bytes that wait at either end of a line, in each direction. A terminal of Linux holds as
+/// many.
 pub const BUFFER: usize = 4096;
 
-/// One end of a line. A clone is the same end, for one that takes the place of another; one thread at a time may use it.
+/// One end of a line. A clone is the same end, for one that takes the place of another; one thread at a time may use
+/// it.
 #[derive(Debug)]
 pub struct Uart {
     shared: Arc<Shared>,
@@ -61,7 +63,7 @@ pub struct Uart {
 }
 
 impl Uart {
-    /// The time of the line. The thread that uses this end may wait with it.
+    /// Returns the time of the line. The thread that uses this end may wait with it.
     #[must_use]
     pub fn clock(&self) -> UartClock {
         UartClock { shared: Arc::clone(&self.shared), end: self.end }
@@ -148,9 +150,9 @@ struct State {
     now: Duration,
     /// Until when each end waits, if it does and has found nothing at this time.
     waiting: [Option<Duration>; 2],
-    /// How many there are of each end: one that is gone is not waited for.
+    /// Number of handles of each end: one that is gone is not waited for.
     handles: [usize; 2],
-    /// What each end has sent.
+    /// Bytes that each end has sent.
     lanes: [Lane; 2],
     dead: Option<(Duration, Duration)>,
 }
@@ -260,10 +262,10 @@ impl State {
     }
 }
 
-/// How long a call waits.
+/// Longest wait of a call.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How many bytes come at a time.
+/// Number of bytes that come at a time.
 const CHUNK: usize = 16;
 
 /// After how long, in earnest, somebody is held to be stuck.

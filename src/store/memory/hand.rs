@@ -1,4 +1,5 @@
-//! Somebody else who has access to what a [`MemoryStore`] holds, as to a folder: files are swapped, removed and renamed.
+//! Somebody else who has access to what a [`MemoryStore`] holds, as to a folder: files are swapped, removed and
+//! renamed.
 
 use super::length;
 use super::store::{MemoryEntry, MemoryStore, Partial, Shared};
@@ -79,7 +80,7 @@ impl MemoryStore {
 }
 
 impl Shared {
-    /// Whether a file can get this name.
+    /// Returns whether a file can get this name.
     fn may_stand(&self, path: &RelPath) -> bool {
         let is_free = self.entries.get(path).is_none_or(|entry| entry.kind == Kind::File);
         is_free && self.check_parents(path).is_ok()

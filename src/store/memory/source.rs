@@ -24,7 +24,7 @@ pub struct MemorySource {
 }
 
 impl MemorySource {
-    /// With no entries.
+    /// Creates a source with no entries.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -50,7 +50,7 @@ impl MemorySource {
         self.entry(Meta::symlink(path, target.into()), Vec::new())
     }
 
-    /// Adds any entry. What `meta` says of the size need not be true: a test may want that.
+    /// Adds any entry. The size in `meta` need not be true: a test may want that.
     #[must_use]
     pub fn entry(mut self, meta: Meta, bytes: impl Into<Vec<u8>>) -> Self {
         self.entries.push((meta, bytes.into().into()));

@@ -25,7 +25,7 @@ pub struct MemoryStore {
     taken: Taken,
 }
 
-/// What stands under a name in a [`MemoryStore`].
+/// Entry under a name in a [`MemoryStore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryEntry {
@@ -55,13 +55,13 @@ pub(super) struct Shared {
     pub(super) entries: BTreeMap<RelPath, MemoryEntry>,
     /// By final name and a number, which is not 0 where two sessions write to one name.
     pub(super) partials: BTreeMap<(RelPath, u32), Partial>,
-    /// How many partial files there ever were.
+    /// Number of partial files that there ever were.
     pub(super) made: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Partial {
-    /// Which file it is, under whatever name. None is 0.
+    /// Identity of the file, under whatever name. None is 0.
     pub(super) id: u64,
     pub(super) bytes: Vec<u8>,
     pub(super) busy: bool,
@@ -77,17 +77,17 @@ enum What {
 }
 
 impl MemoryStore {
-    /// What a store takes if nothing else is said: 1 GiB.
+    /// Capacity of a store unless set otherwise: 1 GiB.
     pub const CAPACITY: u64 = 1 << 30;
 
-    /// An empty store, of [`MemoryStore::CAPACITY`].
+    /// Returns an empty store, of [`MemoryStore::CAPACITY`].
     #[must_use]
     pub fn new() -> Self {
         Self::with_capacity(Self::CAPACITY)
     }
 
-    /// An empty store that takes `bytes` in all files and partial files together. A hole in a file counts
-    /// like its bytes.
+    /// Returns an empty store that takes `bytes` in all files and partial files together. A hole in a
+    /// file counts like its bytes.
     #[must_use]
     pub fn with_capacity(bytes: u64) -> Self {
         let shared = Shared { capacity: bytes, ..Shared::default() };
@@ -108,13 +108,13 @@ impl MemoryStore {
         self.lock().capacity = bytes;
     }
 
-    /// Everything that stands under a final name.
+    /// Returns everything that stands under a final name.
     #[must_use]
     pub fn entries(&self) -> BTreeMap<RelPath, MemoryEntry> {
         self.lock().entries.clone()
     }
 
-    /// The content of every file that stands under its final name.
+    /// Returns the content of every file that stands under its final name.
     #[must_use]
     pub fn files(&self) -> BTreeMap<RelPath, Arc<[u8]>> {
         let shared = self.lock();
@@ -122,14 +122,14 @@ impl MemoryStore {
         files.map(|(path, entry)| (path.clone(), Arc::clone(&entry.bytes))).collect()
     }
 
-    /// What stands under a final name.
+    /// Returns the entry under a final name.
     #[must_use]
     pub fn get(&self, path: impl AsRef<[u8]>) -> Option<MemoryEntry> {
         let path = RelPath::parse(path.as_ref()).ok()?;
         self.lock().entries.get(&path).cloned()
     }
 
-    /// The final name and the content of every partial file.
+    /// Returns the final name and the content of every partial file.
     #[must_use]
     pub fn partials(&self) -> Vec<(RelPath, Vec<u8>)> {
         let shared = self.lock();
@@ -177,7 +177,8 @@ impl MemoryStore {
             },
             &What::Partial { slot, id, .. } => {
                 let key = (file.path.clone(), slot);
-                // `haul_canary` is a bug that is planted for `.ci/canaries`, which must find it; no build has one otherwise.
+                // `haul_canary` is a bug that is planted for `.ci/canaries`, which must find it; no build has one
+                // otherwise.
                 if shared.partial(&key, id).is_none() && cfg!(not(haul_canary = "unproved-name")) {
                     return Err(Refusal::Tampered.into());
                 }
@@ -249,8 +250,8 @@ impl Shared {
         bytes
     }
 
-    /// Removes what nobody writes to of the partial files for a name that is settled with a file of this length. What is
-    /// longer is an attempt at something else, and stays for that.
+    /// Removes what nobody writes to of the partial files for a name that is settled with a file of this length. What
+    /// is longer is an attempt at something else, and stays for that.
     fn sweep(&mut self, path: &RelPath, len: u64) {
         let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
         let idle = slots.filter(|(_, partial)| !partial.busy && length(&partial.bytes) <= len);
@@ -260,7 +261,8 @@ impl Shared {
         }
     }
 
-    /// Takes the longest partial file of this name that nobody writes to and the entry may go on with; with what it holds.
+    /// Takes the longest partial file of this name that nobody writes to and the entry may go on with; with what it
+    /// holds.
     fn take(&mut self, path: &RelPath, offer: &Offer) -> (u32, u64, u64) {
         let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
         let may_continue = |bytes: &[u8]| offer.may_continue(length(bytes));
@@ -513,12 +515,13 @@ impl Drop for MemoryFile {
     }
 }
 
-/// A panic of another thread leaves nothing half-done here: every change is made of one step.
+/// Locks the shared state. A panic of another thread leaves nothing half-done here: every change is
+/// made of one step.
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What it is asked for can be done with no entry that it has given out.
+/// Returns the refusal of a request that no entry of this store can fulfil.
 const fn failed(operation: StoreOperation) -> Refusal {
     Refusal::Store { code: 0, operation }
 }

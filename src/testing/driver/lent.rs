@@ -1,4 +1,4 @@
-//! A store that says what is done to it, and takes its time.
+//! A store that logs what is done to it, and takes its time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,14 +8,14 @@ use super::log::Log;
 use crate::store::{Begun, Ended, Store, Uncommitted};
 use crate::types::{Commit, FileStat, Offer, Place, Refusal, RelPath, Ticket, TransferId};
 
-/// A store that tells a log, above all of the files that are out.
+/// A store that writes to a log, above all of the files that are out.
 #[derive(Debug)]
 pub(super) struct Lent<S: Store> {
     inner: S,
     log: Log,
-    /// How long a commit takes.
+    /// Time that a commit takes.
     takes: Duration,
-    /// When those that have ended are said to have.
+    /// Times at which ended commits are to be reported.
     due: VecDeque<(Duration, Ticket, Ended<S::File>)>,
     under_way: VecDeque<(Ticket, RelPath)>,
 }
@@ -43,7 +43,7 @@ impl<S: Store> Lent<S> {
         held.file
     }
 
-    /// The next commit that has ended, if its time has come, or nothing need go on.
+    /// Returns the next commit that has ended, if its time has come, or nothing need go on.
     fn next(&mut self) -> Option<(Ticket, Ended<S::File>)> {
         let now = self.log.time();
         while let Some((ticket, ended)) = self.inner.poll_committed(Duration::ZERO) {

@@ -1,4 +1,4 @@
-//! What is seen of one side of a session, and the time that passes for it.
+//! Observation of one side of a session, and the time that passes for it.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::drive::Clock;
 use crate::types::{Event, RelPath, TransferId};
 
-/// What a driver did on one side, as its stream, its source or store, and its clock saw it.
+/// Record of a driver's acts on one side, as its stream, its source or store, and its clock saw
+/// them.
 ///
 /// It is the clock of that side: time passes where the stream, the source or the store takes some, and nowhere else.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub(super) struct Log(Arc<Mutex<State>>);
 struct State {
     side: Side,
     now: Duration,
-    /// How often the driver asked for the time.
+    /// Number of times that the driver asked for the time.
     asked: u32,
     /// The first mistake.
     fault: Option<String>,
@@ -27,31 +28,32 @@ struct State {
     served: Option<TransferId>,
     /// Of which entries something is open, each as often as there is.
     open: Vec<RelPath>,
-    /// Entries that the application was told the end of.
+    /// Entries whose end was reported to the application.
     settled: BTreeSet<RelPath>,
-    /// How long the side has waited in the store since it wrote last, and how often it has asked there without waiting.
+    /// Time that the side has waited in the store since it wrote last, and number of questions there without waiting.
     quiet: Duration,
     vain: u32,
     /// Bytes of content that were read from the source.
     read: u64,
-    /// What was delivered, and how much had been read by then.
+    /// Names that were delivered, and the number of bytes that had been read by then.
     delivered: Vec<(RelPath, u64)>,
 }
 
-/// Which half a driver runs.
+/// Half that a driver runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Sender,
     Receiver,
 }
 
-/// How long a side that has the floor may be without a heartbeat: two are lost then, and a little is for what runs them.
+/// Longest time that a side with the floor may be without a heartbeat: two are lost then, and a little is for what runs
+/// them.
 const QUIET: Duration = Duration::from_secs(15);
 
 /// A wait in the store is for a second at most; this is a little more.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// How often a store may be asked in a row whether a commit has ended, without time for it, while nothing else is done.
+/// Most questions in a row whether a commit has ended, without time for it, while nothing else is done.
 const VAIN: u32 = 10_000;
 
 impl Log {
@@ -82,22 +84,22 @@ impl Log {
         state.now = state.now.saturating_add(time);
     }
 
-    /// The time, for those who are not the driver.
+    /// Returns the time, for those who are not the driver.
     pub(super) fn time(&self) -> Duration {
         self.state().now
     }
 
-    /// A mistake was seen.
+    /// Notes a mistake.
     pub(super) fn fault(&self, fault: impl Display) {
         self.state().fault.get_or_insert_with(|| fault.to_string());
     }
 
-    /// Whether a mistake was seen: nothing need go on then.
+    /// Returns whether a mistake was seen: nothing need go on then.
     pub(super) fn has_fault(&self) -> bool {
         self.state().fault.is_some()
     }
 
-    /// The first mistake that was seen, once the driver has returned.
+    /// Returns the first mistake that was seen, once the driver has returned.
     pub(super) fn verdict(&self) -> Option<String> {
         let State { side, asked, fault, greeted, served, open, .. } = &*self.state();
         if *asked <= 1 {
@@ -119,7 +121,7 @@ impl Log {
         None
     }
 
-    /// The application is told.
+    /// Takes note of an event for the application.
     pub(super) fn tell(&self, event: &Event) {
         let mut state = self.state();
         match event {
@@ -136,17 +138,18 @@ impl Log {
         }
     }
 
-    /// What was delivered, and how much had been read of the source by then.
+    /// Returns the names that were delivered, and the number of bytes that had been read of the
+    /// source by then.
     pub(super) fn delivered(&self) -> Vec<(RelPath, u64)> {
         self.state().delivered.clone()
     }
 
-    /// Something of an entry was opened.
+    /// Notes that something of an entry was opened.
     pub(super) fn open(&self, path: RelPath) {
         self.state().open.push(path);
     }
 
-    /// Something of an entry was closed.
+    /// Notes that something of an entry was closed.
     pub(super) fn close(&self, path: &RelPath) {
         let mut state = self.state();
         if let Some(at) = state.open.iter().position(|open| open == path) {
@@ -154,7 +157,7 @@ impl Log {
         }
     }
 
-    /// The side reads from its stream: it has done what was asked of it.
+    /// Notes that the side reads from its stream: it has done what was asked of it.
     pub(super) fn listens(&self) {
         let mut state = self.state();
         state.vain = 0;
@@ -173,18 +176,18 @@ impl Log {
         }
     }
 
-    /// All that was written has gone to the peer.
+    /// Notes that all that was written has gone to the peer.
     pub(super) fn speaks(&self) {
         let mut state = self.state();
         (state.quiet, state.vain) = (Duration::ZERO, 0);
     }
 
-    /// The store was told which transfer it serves.
+    /// Takes note of the transfer that the store is told to serve.
     pub(super) fn serve(&self, transfer: TransferId) {
         self.state().served = Some(transfer);
     }
 
-    /// The store is asked for an entry.
+    /// Notes that the store is asked for an entry.
     pub(super) fn begins(&self, path: &RelPath) {
         let mut state = self.state();
         state.vain = 0;
@@ -194,7 +197,7 @@ impl Log {
         }
     }
 
-    /// The store is asked for commits that ended, and given so much time.
+    /// Notes that the store is asked for commits that ended, and given so much time.
     pub(super) fn asks(&self, wait: Duration) {
         let mut state = self.state();
         if wait > WAIT {
@@ -204,7 +207,7 @@ impl Log {
         }
     }
 
-    /// None had ended after this time.
+    /// Notes that no commit had ended after this time.
     pub(super) fn asked_in_vain(&self, waited: Duration) {
         let mut state = self.state();
         state.now = state.now.saturating_add(waited);
@@ -222,7 +225,7 @@ impl Log {
         }
     }
 
-    /// The source is asked for content, and takes so long to give it.
+    /// Notes that the source is asked for content, and takes so long to give it.
     pub(super) fn asks_source(&self, takes: Duration) {
         let mut state = self.state();
         if state.quiet > QUIET {
@@ -234,7 +237,7 @@ impl Log {
         state.quiet = state.quiet.saturating_add(takes);
     }
 
-    /// The source gave so many bytes.
+    /// Notes that the source gave so many bytes.
     pub(super) fn reads(&self, bytes: usize) {
         let mut state = self.state();
         state.read = state.read.saturating_add(bytes as u64);

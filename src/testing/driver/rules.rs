@@ -36,7 +36,7 @@ pub(super) fn all<D: Driver + Sync>(driver: &D) {
     last_words(driver);
 }
 
-/// A few blocks to a turn.
+/// Returns a few blocks to a turn.
 fn short_turns<'d, D: Driver + Sync>(driver: &'d D, name: &'static str) -> Stage<'d, D> {
     let mut stage = Stage::new(driver, CAPACITY, name);
     let few = 3 * BLOCK as u64;

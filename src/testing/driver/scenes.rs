@@ -21,25 +21,25 @@ pub(super) const BLOCK: usize = 4096;
 /// Four blocks and a piece.
 pub(super) const LONG: usize = 4 * BLOCK + 100;
 
-/// What a driver is given, over and over.
+/// Setting that a driver is given, over and over.
 pub(super) struct Stage<'d, D> {
     pub(super) driver: &'d D,
     capacity: NonZeroUsize,
     name: &'static str,
     pub(super) store: MemoryStore,
     pub(super) config: Config,
-    /// Where the receiver's stream is cut: after so many bytes were read.
+    /// Number of read bytes after which the receiver's stream is cut.
     cut: Option<usize>,
-    /// How often the store is asked in vain whether a commit has ended.
+    /// Number of times that the store is asked in vain whether a commit has ended.
     polls: u32,
-    /// How long a commit takes.
+    /// Time that a commit takes.
     pub(super) commits: Duration,
-    /// How the lines of both sides take their time.
+    /// Pace of the lines of both sides.
     pub(super) sending: Pace,
     pub(super) receiving: Pace,
 }
 
-/// How a session ended, for both sides.
+/// Outcome of a session, for both sides.
 pub(super) struct Session {
     pub(super) sent: Result<Summary, String>,
     pub(super) received: Result<Summary, String>,
@@ -47,7 +47,7 @@ pub(super) struct Session {
     pub(super) sender: Log,
 }
 
-/// Content that differs in every block, and by seed.
+/// Returns content that differs in every block, and by seed.
 pub(super) fn content(seed: u8, len: usize) -> Vec<u8> {
     let block = |number: u8| [seed.wrapping_mul(31).wrapping_add(number); BLOCK];
     (0..).flat_map(block).take(len).collect()
@@ -60,7 +60,7 @@ pub(super) fn path(name: &str) -> RelPath {
     }
 }
 
-/// A file that was changed at some time.
+/// Returns a file that was changed at some time.
 fn dated(source: MemorySource, name: &str, bytes: Vec<u8>) -> MemorySource {
     let mut meta = Meta::file(path(name), Some(bytes.len() as u64));
     meta.modified = Timestamp::new(1_000_000, 0);

@@ -1,4 +1,4 @@
-//! A peer that greets, and then says nothing where an answer is due.
+//! A peer that greets, and then sends nothing where an answer is due.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -12,26 +12,26 @@ pub(super) struct Script {
     peer: Forger<'static>,
     side: Side,
     act: Act,
-    /// What was written and flushed; what was written since.
+    /// Bytes that were written and flushed; bytes that were written since.
     heard: Vec<u8>,
     kept: Vec<u8>,
-    /// What the peer said and was not read.
+    /// Bytes of the peer that were not read.
     said: Vec<u8>,
-    /// How much had been heard when the peer broke a rule.
+    /// Number of bytes received when the peer broke a rule.
     before: Option<usize>,
 }
 
-/// What the peer does next.
+/// Next act of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Greet,
-    /// Gives the floor back with nothing said, which it must not.
+    /// Gives the floor back with nothing sent, which it must not.
     Break,
     Leave,
 }
 
 impl Script {
-    /// A peer of a driver that runs this side.
+    /// Returns a peer of a driver that runs this side.
     pub(super) fn against(side: Side) -> Self {
         let peer = match side {
             Side::Sender => Forger::receiver(&[]),
@@ -41,7 +41,7 @@ impl Script {
         Self { peer, side, act: Act::Greet, heard, kept, said, before: None }
     }
 
-    /// Whether anything was said to the peer after it broke the rule.
+    /// Returns whether anything was sent to the peer after it broke the rule.
     pub(super) fn has_heard_why(&self) -> bool {
         self.before.is_some_and(|before| self.heard.len() > before)
     }

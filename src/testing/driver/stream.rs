@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use super::log::Log;
 use crate::transport::memory::Pipe;
 
-/// How long a session may last, before its streams fail: far longer than any needs.
+/// Longest time of a session, before its streams fail: far longer than any needs.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// What a call takes in which nothing moved.
+/// Time of a call in which nothing moved.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often a call may be repeated on a stream that moves nothing: ten minutes.
+/// Most repetitions of a call on a stream that moves nothing: ten minutes.
 const PATIENCE: u32 = 600;
 
-/// How often a side may read before it flushes what it wrote.
+/// Most reads of a side before it flushes what it wrote.
 const DRY: u32 = 3;
 
-/// How many ticks each call takes, once the peer has said something.
+/// Number of ticks of each call, once the peer has sent something.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     /// Before a write takes a piece.
@@ -32,8 +32,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A line of which each piece takes 10 s, and its end 25 s to drain, with an answer 7 s later: too long together, for
-    /// whoever counts from the poll.
+    /// A line of which each piece takes 10 s, and its end 25 s to drain, with an answer 7 s later: too long together,
+    /// for whoever counts from the poll.
     pub(super) const SLOW: Self = Self { write: 10, flush: 25, read: 7 };
     /// A peer that takes nothing any more.
     pub(super) const STUCK: Self = Self { write: u32::MAX, flush: 0, read: 0 };
@@ -50,7 +50,7 @@ pub(super) struct Watched {
     /// After so many bytes were read it is cut.
     left: usize,
     began: Instant,
-    /// How many bytes are kept until there is a flush.
+    /// Number of bytes that are kept until there is a flush.
     capacity: usize,
     kept: Vec<u8>,
     /// Something was written since the last flush.
@@ -102,7 +102,7 @@ impl Watched {
         if is_lost { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 
-    /// Whether the call is to end with a tick.
+    /// Returns whether the call is to end with a tick.
     fn is_slow(&mut self, ticks: u32) -> bool {
         if !self.has_heard || self.ticks >= ticks {
             self.ticks = 0;
@@ -132,7 +132,7 @@ impl Watched {
         }
     }
 
-    /// A call of the pipe that waited for a second.
+    /// Counts a call of the pipe that waited for a second.
     fn count(&self, error: &io::Error) {
         if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) {
             self.log.pass(TICK);

@@ -1,4 +1,4 @@
-//! A source that says what is done to it, has nothing now and then, takes its time, and fails.
+//! A source that logs what is done to it, has nothing now and then, takes its time, and fails.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -7,20 +7,20 @@ use super::log::Log;
 use crate::store::{Source, Unsendable};
 use crate::types::{Meta, RelPath, Withdrawal};
 
-/// A source that tells a log.
+/// A source that writes to a log.
 #[derive(Debug)]
 pub(super) struct Told<S> {
     inner: S,
     log: Log,
-    /// It was rewound, and no entry was asked for before that.
+    /// Set once it was rewound, before any entry was asked for.
     is_rewound: bool,
-    /// How often it was read. At each fourth time it has nothing yet.
+    /// Number of reads. At each fourth of them it has nothing yet.
     reads: u32,
-    /// It cannot begin again.
+    /// Set if it cannot begin again.
     pub(super) refuses: bool,
-    /// How long each read takes.
+    /// Time that each read takes.
     pub(super) takes: Duration,
-    /// How many bytes of an entry of unknown size it gives again.
+    /// Number of bytes of an entry of unknown size that it gives again.
     pub(super) window: Option<u64>,
     /// The entry that is not there any more, and where it ends.
     pub(super) vanishes: Option<(RelPath, u64)>,
@@ -37,7 +37,7 @@ pub(super) struct Reader<R> {
     has_window: bool,
 }
 
-/// How long it takes to find that there is nothing yet.
+/// Time that it takes to find that there is nothing yet.
 const TICK: Duration = Duration::from_secs(1);
 
 impl<R> Drop for Reader<R> {
@@ -60,7 +60,7 @@ impl<S> Told<S> {
         }
     }
 
-    /// The next session has a log of its own.
+    /// Begins the next session, with a log of its own.
     pub(super) fn again(&mut self, log: &Log) {
         (self.log, self.is_rewound) = (log.clone(), false);
     }

@@ -15,7 +15,8 @@ fn content(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * 7 + 1).to_le_bytes()[0]).collect()
 }
 
-/// What becomes of the content in this direction, and how it ended, through calls of this size.
+/// Carries the content in this direction through calls of this size; returns what became of it, and
+/// how it ended.
 fn carry(
     direction: Direction,
     content: &[u8],
@@ -74,7 +75,7 @@ impl Write for Half {
     }
 }
 
-/// The simplest thing that damage can mean.
+/// Returns the simplest thing that damage can mean.
 fn damaged(content: &[u8], script: &[Fault]) -> Vec<u8> {
     let mut result = Vec::new();
     for (place, &byte) in (0..).zip(content) {
@@ -93,7 +94,7 @@ fn damaged(content: &[u8], script: &[Fault]) -> Vec<u8> {
     result
 }
 
-/// Every fault of this kind at every place, in either direction, through calls of every size.
+/// Tries every fault of this kind at every place, in either direction, through calls of every size.
 fn everywhere(misdeed: Misdeed, check: impl Fn(Direction, u64, (Vec<u8>, Result<(), ErrorKind>))) {
     let content = content(9);
     for direction in DIRECTIONS {

@@ -1,5 +1,5 @@
-//! There is no message that deletes anything: whatever a peer says, in whatever order, what was there stays as it is, byte for
-//! byte, unless a file that was receipted has taken its place and the receiver allows that.
+//! There is no message that deletes anything: whatever a peer sends, in whatever order, what was there stays as it is,
+//! byte for byte, unless a file that was receipted has taken its place and the receiver allows that.
 #![expect(clippy::disallowed_methods, reason = "folders are made and looked at")]
 
 use std::collections::BTreeMap;
@@ -23,14 +23,14 @@ struct Old {
     content: Vec<u8>,
 }
 
-/// What stands in a folder, by its name.
+/// Content of a folder, by name.
 type Stock = BTreeMap<String, Old>;
 
 const POLICIES: [IfExists; 4] =
     [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
-/// What is there: files of the names that are offered, some with the content that is, what is no file, and files that look
-/// like haul's own.
+/// Fills a folder: files of the names that are offered, some with the content that is, things that are no files, and
+/// files that look like haul's own.
 fn stock(root: &Path, choices: &mut Choices<'_>, content: &[u8]) -> Stock {
     let mut names = vec!["mine", ".hidden", "f/g/h", ".haul-0000000000000000.part", "a (1)"];
     names.extend(["a", "b", "e"].into_iter().filter(|_| choices.flag()));
@@ -73,7 +73,8 @@ fn walk(folder: &Path, prefix: &str, stock: &mut Stock) {
     }
 }
 
-/// What was there is there, and as it was; what was sent, whole, may stand in the place of a file, and a link in that of a link.
+/// Checks that old content is there, and as it was; sent content, whole, may stand in the place of a file, and a link
+/// in that of a link.
 fn check(root: &Path, stock: &Stock, sent: &[u8], existing: IfExists, case: &str) {
     for (name, old) in stock {
         let stands = fs::symlink_metadata(root.join(name));
@@ -110,7 +111,7 @@ fn check(root: &Path, stock: &Stock, sent: &[u8], existing: IfExists, case: &str
     }
 }
 
-/// Old inputs of a fuzzer that get far, and noise.
+/// Returns old inputs of a fuzzer that get far, and noise.
 fn inputs(target: &str) -> Vec<Vec<u8>> {
     let runs = if std::env::var_os("HAUL_LONG").is_some() { 5000 } else { 120 };
     let noise = (0..runs).map(|seed| noise(seed, 200 + 4 * (seed as usize % 400)));

@@ -1,5 +1,5 @@
-//! The ends of a line: against any bytes, against frames that nobody would send, and against one another over a line that
-//! damages what it carries.
+//! The ends of a line: against any bytes, against frames that nobody would send, and against one another over a line
+//! that damages what it carries.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::testing::choices::Choices;
 use crate::testing::fault_stream::{Direction, Fault, Misdeed};
 use crate::transport::line::play::{Play, Step, against, content, forged};
 
-/// The body of the target; see [`super::line`].
+/// Runs the body of the target; see [`super::line`].
 pub(super) fn line(data: &[u8]) {
     let mut choices = Choices::new(data);
     match choices.below(3) {
@@ -22,7 +22,7 @@ pub(super) fn line(data: &[u8]) {
     }
 }
 
-/// Each role against these bytes: it ends, or waits, and holds no more than it may.
+/// Runs each role against these bytes: it ends, or waits, and holds no more than it may.
 fn alone(bytes: &[u8]) {
     let uses = [Step::Read(100), Step::Write(5000), Step::Flush, Step::Read(100_000), Step::Close];
     for first in [Step::Accept, Step::Dial(1)] {
@@ -36,8 +36,8 @@ fn alone(bytes: &[u8]) {
     }
 }
 
-/// Turns of both ends, one of which may begin anew, with damage at some places of the line: what is read is what was written, and as long as the damage is
-/// little, all of it is.
+/// Turns of both ends, one of which may begin anew, with damage at some places of the line: what is read is what was
+/// written, and as long as the damage is little, all of it is.
 fn together(choices: &mut Choices<'_>) {
     let mut scripts = [Vec::new(), Vec::new()];
     let faults = choices.below(12);

@@ -1,4 +1,4 @@
-//! What else is done in sessions, as the end of an input says.
+//! Further acts in sessions, chosen by the end of an input.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use super::path;
 use super::session::{NAMES, Troubled};
 use crate::store::{Foul, MemorySource};
 
-/// Nothing, unless an input says so.
+/// Nothing, unless an input chooses so.
 #[derive(Debug)]
 pub(super) struct Moves<'a> {
     how: u8,
-    /// How often a store is asked in vain whether a commit ended.
+    /// Number of times that a store is asked in vain whether a commit ended.
     polls: u32,
     faults: Vec<Fault<SourceOperation>>,
     choices: Choices<'a>,
 }
 
-/// Who comes after a connection.
+/// Successor of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// As the rest of the input says.
+    /// As the rest of the input chooses.
     Said,
     /// A sender that was restarted, with the same transfer.
     Sender,
@@ -32,7 +32,7 @@ pub(super) enum Way {
 }
 
 impl<'a> Moves<'a> {
-    /// What is left of an input, and what it says.
+    /// Splits an input into its beginning and the moves that its end chooses.
     pub(super) fn of(data: &'a [u8]) -> (&'a [u8], Self) {
         let Some((rest, [said @ .., MARK])) = data.split_last_chunk::<LEN>() else {
             let choices = Choices::new(&[]);
@@ -49,18 +49,18 @@ impl<'a> Moves<'a> {
         &mut self.choices
     }
 
-    /// Whether files have times, and are offered by them.
+    /// Returns whether files have times, and are offered by them.
     pub(super) const fn trusts_times(&self) -> bool {
         self.how & 1 == 1
     }
 
-    /// A source whose files cannot all be read.
+    /// Returns a source whose files cannot all be read.
     pub(super) fn source(&self, source: &MemorySource) -> FaultSource<MemorySource> {
         let source = FaultSource::new(source.clone());
         self.faults.iter().fold(source, |source, fault| source.fault(*fault))
     }
 
-    /// A store whose commits end late, twice, and among those of others.
+    /// Returns a store whose commits end late, twice, and among those of others.
     pub(super) fn late(&self, store: Troubled) -> LateStore<Troubled> {
         let mut late = LateStore::new(store, self.polls);
         if self.how & 2 != 0 {
@@ -97,8 +97,8 @@ impl<'a> Moves<'a> {
         }
     }
 
-    /// What somebody else does to the files of the store during a connection: after each step of both sides one thing, or
-    /// nothing.
+    /// Returns the acts of somebody else on the files of the store during a connection: after each step of both sides
+    /// one thing, or nothing.
     pub(super) fn fouls(&mut self) -> Fouls {
         let count = if self.how & 8 == 0 { 0 } else { self.choices.below(12) };
         let mut after = 0;
@@ -138,7 +138,7 @@ pub(super) struct Fouls {
 }
 
 impl Fouls {
-    /// A step was done: gives what follows it.
+    /// Takes note of a step; returns the act that follows it.
     pub(super) fn next(&mut self) -> Option<Foul> {
         self.steps += 1;
         let steps = self.steps;
@@ -158,8 +158,8 @@ fn fault(choices: &mut Choices<'_>) -> Fault<SourceOperation> {
     }
 }
 
-/// What an input ends with that says something; what stands before it keeps its meaning.
+/// End of an input that chooses moves; what stands before it keeps its meaning.
 const MARK: u8 = b'^';
 
-/// How many bytes that takes, with the mark.
+/// Number of bytes of that end, with the mark.
 const LEN: usize = 64;

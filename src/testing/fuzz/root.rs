@@ -1,5 +1,5 @@
-//! The folder that a store was given belongs to somebody: no session changes its mode, its owner or its attributes, nor gives it
-//! another time than names do that come and go in it.
+//! The folder that a store was given belongs to somebody: no session changes its mode, its owner or its attributes, nor
+//! gives it another time than names do that come and go in it.
 #![expect(clippy::disallowed_methods, reason = "folders are made and looked at")]
 
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ struct Hash {
     before: Held,
 }
 
-/// What its owner alone may change.
+/// State that its owner alone may change.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     inode: u64,
@@ -88,7 +88,7 @@ const OLD: u64 = 1_000_000_001;
 /// Before this was written: what is offered here is of earlier years.
 const BUILT: u64 = 1_700_000_000;
 
-/// Names of the folder itself, and of what it is in, as no honest sender says them.
+/// Names of the folder itself, and of what it is in, as no honest sender sends them.
 const NAMES: [&[u8]; 14] = [
     b"", b".", b"./", b"/", b"//", b"./.", b"..", b"../", b"d/..", b"d/.", b"./d", b"/d", b".\\",
     b"\0",
@@ -149,8 +149,8 @@ fn root_keeps_its_metadata_whatever_a_peer_says() {
     assert!(stored > 20, "{stored}");
 }
 
-/// Folders, files and links in the root with modes and times of their own; some of them are there before, and the connection is
-/// lost somewhere.
+/// Folders, files and links in the root with modes and times of their own; some of them are there before, and the
+/// connection is lost somewhere.
 #[test]
 fn root_keeps_its_metadata_in_whole_sessions() {
     let time = Timestamp::new(1_200_000_000, 0);

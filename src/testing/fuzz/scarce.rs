@@ -17,7 +17,7 @@ pub(super) struct Scarce<S> {
     descriptor: Arc<()>,
     most: usize,
     committing: BTreeMap<Ticket, Option<Arc<()>>>,
-    /// How often it is asked in vain before it says that a commit ended, and how often it was.
+    /// Number of vain questions before it reports that a commit ended, and number of those so far.
     delay: u8,
     asked: u8,
 }
@@ -30,7 +30,8 @@ pub(super) struct Lent<F> {
 }
 
 impl<S> Scarce<S> {
-    /// With room for so many files, and so often asked in vain for each commit.
+    /// Creates a store with room for so many files, which is asked so often in vain for each
+    /// commit.
     pub(super) fn new(inner: S, most: usize, delay: u8) -> Self {
         let (descriptor, committing) = (Arc::default(), BTreeMap::new());
         Self { inner, descriptor, most, committing, delay, asked: 0 }

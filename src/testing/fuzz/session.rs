@@ -16,7 +16,7 @@ use crate::config::{Compare, Config, IfExists};
 use crate::store::{Foul, MemorySource, MemoryStore};
 use crate::types::{Event, Meta, RelPath, Summary, Timestamp, TransferId};
 
-/// The body of the target.
+/// Runs the body of the target.
 pub(super) fn session(data: &[u8]) {
     let (data, mut moves) = Moves::of(data);
     let (data, trouble) = Trouble::of(data);
@@ -96,23 +96,23 @@ pub(super) fn session(data: &[u8]) {
 /// Both sides of a session.
 type Course = Pair<FaultSource<MemorySource>, LateStore<Troubled>>;
 
-/// What a session stores into, before its commits end late.
+/// Store of a session, before its commits end late.
 pub(super) type Troubled = FaultStore<Scarce<MemoryStore>>;
 
-/// What is sent in one call.
+/// Entries that are sent in one call.
 struct Tree {
     source: MemorySource,
     /// Of each entry: its name, and its content.
     files: Vec<(RelPath, Vec<u8>)>,
 }
 
-/// What may stand where, over all sessions.
+/// Content that may stand under each name, over all sessions.
 struct World<'a> {
     store: &'a MemoryStore,
     existing: IfExists,
     before: BTreeMap<RelPath, Arc<[u8]>>,
     sent: Vec<Vec<u8>>,
-    /// What somebody else put under a name.
+    /// Content that somebody else put under a name.
     put: Vec<Vec<u8>>,
     /// Somebody moved files about: a receipt is of what stood there when it was committed.
     is_meddled: bool,
@@ -121,7 +121,7 @@ struct World<'a> {
 }
 
 impl Tree {
-    /// What an input says, with older files in the way.
+    /// Builds the world that an input chooses, with older files in the way.
     fn first(choices: &mut Choices<'_>, store: &MemoryStore, moves: &Moves<'_>) -> Self {
         let mut tree = Self { source: MemorySource::new(), files: Vec::new() };
         for number in 0..choices.below(6) {
@@ -206,7 +206,8 @@ impl<'a> World<'a> {
         self.last = self.store.files();
     }
 
-    /// No name shows anything but what it held before, what was sent, or what somebody put there; and receipts are true.
+    /// Checks that no name shows anything but what it held before, what was sent, or what somebody put there; and that
+    /// receipts are true.
     fn check(&self, tree: &Tree, events: &[Event]) {
         let moved = |bytes: &[u8]| {
             let before = self.before.values().any(|old| **old == *bytes);
@@ -245,7 +246,7 @@ fn settled(sum: &Summary) -> u64 {
     sum.delivered + sum.skipped + sum.refused + sum.withdrawn + sum.trusted
 }
 
-/// The content of a file: up to 10 KiB, in part zeros.
+/// Returns the content of a file: up to 10 KiB, in part zeros.
 fn file(choices: &mut Choices<'_>) -> Vec<u8> {
     let len = usize::from(choices.word() % 10_240);
     let mut bytes = content(len);
@@ -258,7 +259,7 @@ fn file(choices: &mut Choices<'_>) -> Vec<u8> {
     bytes
 }
 
-/// An older version of a file.
+/// Returns an older version of a file.
 fn older(bytes: &[u8], choices: &mut Choices<'_>) -> Vec<u8> {
     let mut old = bytes.to_vec();
     match choices.below(4) {
@@ -275,7 +276,7 @@ fn older(bytes: &[u8], choices: &mut Choices<'_>) -> Vec<u8> {
     old
 }
 
-/// What is done to one connection.
+/// Disturbs one connection.
 fn disturb(pair: &mut Course, store: &MemoryStore, choices: &mut Choices<'_>) {
     for line in [&mut pair.down, &mut pair.up] {
         let kind = choices.below(8);

@@ -8,7 +8,7 @@ use super::moves::Moves;
 use super::trouble::Trouble;
 use super::*;
 
-/// Bytes that look random and are the same each time.
+/// Returns bytes that look random and are the same each time.
 pub(super) fn noise(seed: u32, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
@@ -23,7 +23,7 @@ pub(super) fn corpus(name: &str) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// The kinds of events that a corpus leads to.
+/// Returns the kinds of events that a corpus leads to.
 fn reached(name: &str, body: fn(&[u8]) -> Vec<Event>) -> BTreeSet<String> {
     let events = corpus(name).into_iter().flat_map(|input| body(&input));
     events.map(|event| format!("{event:?}").split(' ').next().unwrap().to_owned()).collect()
@@ -59,7 +59,7 @@ fn sessions_with_noise_and_all_moves_keep_all_promises() {
     }
 }
 
-/// Noise that says everything there is to say.
+/// Returns noise that chooses everything there is to choose.
 fn moving(seed: u32) -> Vec<u8> {
     let mut input = noise(seed, 100 + seed as usize % 400);
     if seed.is_multiple_of(2) {
@@ -70,7 +70,7 @@ fn moving(seed: u32) -> Vec<u8> {
     input
 }
 
-/// What an input said before there was trouble it says now.
+/// An input chooses the same now as before there was trouble.
 #[test]
 fn trouble_takes_nothing_from_an_input_that_does_not_end_with_its_mark() {
     for input in [&b""[..], b"~", b"0123456789", b"0123456789ab"] {

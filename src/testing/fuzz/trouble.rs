@@ -1,4 +1,4 @@
-//! What is wrong with a store, as the end of an input says.
+//! Faults of a store, chosen by the end of an input.
 
 use super::super::choices::Choices;
 use super::super::store::{Failure, Fault, FaultStore, Operation};
@@ -7,21 +7,21 @@ use super::session::Troubled;
 use crate::store::MemoryStore;
 use crate::types::Refusal;
 
-/// Nothing, unless an input says so.
+/// Nothing, unless an input chooses so.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     /// A bit for each store that has some.
     stores: u8,
     descriptors: Option<usize>,
-    /// How often a store is asked in vain whether a commit ended.
+    /// Number of times that a store is asked in vain whether a commit ended.
     delay: u8,
-    /// Where both sides begin anew, they do so with the source and the store that they have.
+    /// Set if both sides, where they begin anew, keep the source and the store that they have.
     calls_again: bool,
     faults: Vec<Fault>,
 }
 
 impl Trouble {
-    /// What an input says, and what is left of it.
+    /// Returns the trouble that an input chooses, and the rest of the input.
     pub(super) fn of(data: &[u8]) -> (&[u8], Self) {
         let Some((rest, [said @ .., MARK])) = data.split_last_chunk::<LEN>() else {
             return (data, Self::default());
@@ -44,7 +44,7 @@ impl Trouble {
         self.stores == 0 && self.descriptors.is_none() && self.faults.is_empty()
     }
 
-    /// The store with this number, over another one.
+    /// Returns the store with this number, over another one.
     pub(super) fn store(&self, store: &MemoryStore, number: usize) -> Troubled {
         if self.stores >> number & 1 == 0 {
             return FaultStore::new(Scarce::new(store.clone(), usize::MAX, 0));
@@ -54,7 +54,8 @@ impl Trouble {
         self.faults.iter().fold(FaultStore::new(scarce), |store, fault| store.fault(*fault))
     }
 
-    /// A store whose calls do not fail for any other reason than that it has few descriptors, but some.
+    /// Returns a store whose calls do not fail for any other reason than that it has few descriptors,
+    /// but some.
     pub(super) fn scarce_store(&self, store: &MemoryStore) -> Troubled {
         let most = self.descriptors.map_or(usize::MAX, |most| most.max(1));
         FaultStore::new(Scarce::new(store.clone(), most, self.delay))
@@ -82,8 +83,8 @@ const FAILURES: [Failure; 5] = [
     Failure::Refusal(Refusal::Sync { code: 5 }),
 ];
 
-/// What an input ends with that says something. Inputs from before stores had trouble do not, and keep their meaning.
+/// End of an input that chooses trouble. Inputs from before stores had trouble have none, and keep their meaning.
 const MARK: u8 = b'~';
 
-/// How many bytes that takes, with the mark: four, and three for each of two faults.
+/// Number of bytes of that end, with the mark: four, and three for each of two faults.
 const LEN: usize = 11;

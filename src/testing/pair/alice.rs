@@ -13,7 +13,7 @@ use crate::types::{Event, TransferId};
 pub struct Alice<S: Source> {
     /// The core.
     pub sender: Sender,
-    /// What it sends from.
+    /// Source that it sends from.
     pub source: S,
     /// All events so far, over all connections.
     pub events: Vec<Event>,
@@ -23,7 +23,7 @@ pub struct Alice<S: Source> {
 }
 
 impl<S: Source> Alice<S> {
-    /// The first connection of a transfer.
+    /// Creates the first connection of a transfer.
     pub fn new(config: &Config, source: S) -> Self {
         Self {
             sender: Sender::new(config.clone(), TRANSFER, [1; 16], Duration::ZERO),
@@ -108,7 +108,7 @@ impl<S: Source> Alice<S> {
         Ok(Progress::Moved(0))
     }
 
-    /// The line took so many bytes of what was said, and so many are left.
+    /// Handles that the line took so many bytes of the output, and that so many are left.
     pub(super) fn hear_taken(&mut self, now: Duration, took: u64, left: u64) {
         let took = usize::try_from(took).unwrap_or(usize::MAX);
         let heard = match took {

@@ -14,7 +14,7 @@ use crate::types::Event;
 pub struct Bob<T: Store> {
     /// The core.
     pub receiver: Receiver,
-    /// What it stores into.
+    /// Store that it stores into.
     pub store: T,
     /// All events so far, over all connections.
     pub events: Vec<Event>,
@@ -93,9 +93,11 @@ impl<T: Store> Bob<T> {
         Ok(Progress::Moved(0))
     }
 
-    /// After each step, what is open belongs to an entry of the session, or of the former one until that is adopted.
+    /// Checks, after each step, that what is open belongs to an entry of the session, or of the former one until
+    /// that is adopted.
     ///
-    /// A check looks at every entry: of more than 64, one step in so many is checked that a step costs as much as with 64.
+    /// A check looks at every entry: of more than 64, one step in so many is checked that a step costs as much as with
+    /// 64.
     fn check(&mut self) {
         self.steps = self.steps.wrapping_add(1);
         let machines = [Some(&self.receiver), self.former.as_ref()].into_iter().flatten();
@@ -127,7 +129,7 @@ impl<T: Store> Bob<T> {
         self.files.suspend(&mut self.store);
     }
 
-    /// The line took so many bytes of what was said, and so many are left.
+    /// Handles that the line took so many bytes of the output, and that so many are left.
     pub(super) fn hear_taken(&mut self, now: Duration, took: u64, left: u64) {
         let took = usize::try_from(took).unwrap_or(usize::MAX);
         let heard = match took {

@@ -1,4 +1,4 @@
-//! What is between both sides: bytes that can be cut, flipped and slowed.
+//! Line between both sides: bytes that can be cut, flipped and slowed.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -8,11 +8,11 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default)]
 pub struct Line {
     pub(super) bytes: Vec<u8>,
-    /// What was consumed of `bytes`.
+    /// Number of consumed bytes of `bytes`.
     start: usize,
-    /// How many bytes were ever written.
+    /// Number of bytes that were ever written.
     written: u64,
-    /// How many bytes the reader may see.
+    /// Number of bytes that the reader may see.
     shown: usize,
     piece: Option<NonZeroUsize>,
     flips: BTreeMap<u64, u8>,
@@ -44,7 +44,7 @@ impl Line {
         (self.cut, self.stalls) = (Some(position), false);
     }
 
-    /// Lets no byte through from this position on, and says nothing: a black hole.
+    /// Lets no byte through from this position on, without a notice: a black hole.
     pub const fn stall(&mut self, position: u64) {
         (self.cut, self.stalls) = (Some(position), true);
     }
@@ -71,7 +71,8 @@ impl Line {
         });
     }
 
-    /// Its reader stops at this position, if it is [slow](Line::slow): the buffer fills up, and then takes nothing more.
+    /// Stops its reader at this position, if it is [slow](Line::slow): the buffer fills up, and then takes nothing
+    /// more.
     pub const fn jam(&mut self, position: u64) {
         if let Some(pace) = &mut self.pace {
             pace.jam = Some(position);
@@ -83,13 +84,14 @@ impl Line {
         self.record.get_or_insert_default();
     }
 
-    /// What was written since [`keep_record`](Line::keep_record), before anything was done to it.
+    /// Returns the bytes written since [`keep_record`](Line::keep_record), before anything was done
+    /// to them.
     #[must_use]
     pub fn record(&self) -> &[u8] {
         self.record.as_deref().unwrap_or_default()
     }
 
-    /// How many bytes were ever written to it.
+    /// Returns the number of bytes that were ever written to it.
     #[must_use]
     pub const fn written(&self) -> u64 {
         self.written
@@ -122,8 +124,8 @@ impl Line {
         self.written > first
     }
 
-    /// Lets through what came through by now; gives how many bytes the buffer took of those that were written, and how many
-    /// it has not taken.
+    /// Lets through what came through by now; gives how many bytes the buffer took of those that were written, and how
+    /// many it has not taken.
     pub(super) fn pass(&mut self, now: Duration) -> Option<(u64, u64)> {
         let all = self.dropped.saturating_add(self.bytes.len() as u64);
         // What is lost in a black hole is taken.
@@ -146,7 +148,7 @@ impl Line {
         Some((took, written - taken))
     }
 
-    /// When more will be through, if bytes are on their way.
+    /// Returns the time at which more will be through, if bytes are on their way.
     pub(super) fn next(&self) -> Option<Duration> {
         let pace = self.pace.as_ref()?;
         let all = self.dropped.saturating_add(self.bytes.len() as u64);
@@ -158,12 +160,12 @@ impl Line {
         (left > 0).then(|| pace.since.saturating_add(Duration::from_millis(millis)))
     }
 
-    /// Whether its buffer has not taken all that was written.
+    /// Returns whether its buffer has not taken all that was written.
     pub(super) fn is_blocked(&self) -> bool {
         self.pace.as_ref().is_some_and(|pace| pace.taken < self.written)
     }
 
-    /// Whether its writer has ended, and nothing of what it wrote is on its way.
+    /// Returns whether its writer has ended, and nothing of what it wrote is on its way.
     pub(super) fn is_over(&self) -> bool {
         self.ended && self.next().is_none()
     }

@@ -78,7 +78,7 @@ fn pair_with_a_black_hole_ends_by_the_deadline_for_silence() {
     let mut pair = pair(&MemoryStore::new());
     pair.down.stall(100_000);
     let stall = Ended::Failed(Failure::Stalled(Stall::Silence { after: Duration::from_secs(30) }));
-    // Alice, whose bytes may still be under way, waits longer; and hears that Bob has gone.
+    // Alice, whose bytes may still be under way, waits longer; and learns that Bob has gone.
     assert_eq!(pair.run(), (Ended::Lost, stall));
     assert_eq!(pair.now(), Duration::from_secs(30));
 }

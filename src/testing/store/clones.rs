@@ -11,13 +11,14 @@ use crate::types::{Durability, EntryId, Meta, Offer, Place, Refusal, TransferId}
 /// Checks that the clones of a store are sessions of their own over the same files: for one that a
 /// [`Server`](crate::Server) is to use, or [`Transfer::receive_via`](crate::Transfer::receive_via).
 ///
-/// `store` is new and empty. Each clone must be given the ends of its own commits and no others, also while all of them commit
-/// entries of the same numbers; what one has committed must be there for all; names that differ by case must not be held against
-/// those of another clone, which serves another transfer; and what a clone has open must outlive the other clones.
+/// `store` is new and empty. Each clone must be given the ends of its own commits and no others, also while all of them
+/// commit entries of the same numbers; what one has committed must be there for all; names that differ by case must not
+/// be held against those of another clone, which serves another transfer; and what a clone has open must outlive the
+/// other clones.
 ///
 /// # Panics
 ///
-/// If a sentence of this is broken: the message says which.
+/// If a sentence of this is broken: the message names it.
 pub fn check_clones<S: Store + Clone>(store: S) {
     let clock = SystemClock::new();
     let mut clones: Vec<_> =
@@ -69,7 +70,7 @@ pub fn check_clones<S: Store + Clone>(store: S) {
     open_file_outlives_the_clones(clones.remove(0), clones);
 }
 
-/// The names of one transfer are not those of another.
+/// Checks that the names of one transfer are not held against those of another.
 fn names_of_clones_do_not_collide<S: Store>(clones: &mut [Checked<'_, S>]) {
     for (checked, name) in clones.iter_mut().zip(["Name", "NAME"]) {
         let meta = Meta::file(path(&format!("n/{name}")), Some(1));

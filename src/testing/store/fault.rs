@@ -1,4 +1,4 @@
-//! A store and a source that fail when they are told to.
+//! A store and a source that fail on demand.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,9 +30,9 @@ pub enum Operation {
     /// [`Store::poll_committed`] with a commit that ended. An entry that has its name keeps it, and is not vouched for,
     /// as where a folder cannot be synced; one whose name is taken is suspended.
     Settle,
-    /// [`Store::suspend`]: nobody hears of it, and what was written is gone.
+    /// [`Store::suspend`]: nobody is informed, and what was written is gone.
     Suspend,
-    /// [`Store::discard`]: nobody hears of it, and what was written stays.
+    /// [`Store::discard`]: nobody is informed, and what was written stays.
     Discard,
 }
 
@@ -52,7 +52,7 @@ pub enum SourceOperation {
     Finish,
 }
 
-/// How an operation fails.
+/// Way in which an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
@@ -65,7 +65,7 @@ pub enum Failure {
     Refusal(Refusal),
 }
 
-/// Which call of an operation fails, and how.
+/// Call of an operation that fails, and the way in which it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault<O = Operation> {
     operation: O,
@@ -92,7 +92,7 @@ pub struct FaultSource<S> {
     plan: Plan<SourceOperation, 5>,
 }
 
-/// What is to fail, and what was called so far: one count for each operation.
+/// Calls that are to fail, and calls so far: one count for each operation.
 #[derive(Debug)]
 struct Plan<O, const OPERATIONS: usize> {
     faults: Vec<Fault<O>>,
@@ -116,7 +116,7 @@ impl Operation {
 }
 
 impl Operation {
-    /// How a [`Refusal`] names it.
+    /// Returns the name of the operation in a [`Refusal`].
     const fn named(self) -> StoreOperation {
         match self {
             Self::Stat => StoreOperation::Stat,
@@ -136,13 +136,13 @@ impl SourceOperation {
 }
 
 impl<O> Fault<O> {
-    /// The call with this number fails, counted from 0, and no other.
+    /// Fails the call with this number, counted from 0, and no other.
     #[must_use]
     pub const fn once(operation: O, call: u64, failure: Failure) -> Self {
         Self { operation, first: call, last: call, failure }
     }
 
-    /// The call with this number fails, counted from 0, and all after it.
+    /// Fails the call with this number, counted from 0, and all after it.
     #[must_use]
     pub const fn from(operation: O, call: u64, failure: Failure) -> Self {
         Self { operation, first: call, last: u64::MAX, failure }
@@ -150,7 +150,7 @@ impl<O> Fault<O> {
 }
 
 impl Failure {
-    /// What a store that fails so in this operation refuses an entry with.
+    /// Returns the refusal of an entry by a store that fails so in this operation.
     #[must_use]
     pub fn refusal(self, operation: Operation) -> Refusal {
         match self {
@@ -159,7 +159,7 @@ impl Failure {
         }
     }
 
-    /// What a source that fails so withdraws an entry with.
+    /// Returns the withdrawal of an entry by a source that fails so.
     #[must_use]
     pub fn withdrawal(self) -> Withdrawal {
         withdrawal_of(&self.error())
@@ -211,19 +211,19 @@ impl<S> FaultStore<S> {
         self
     }
 
-    /// How many times an operation was called.
+    /// Returns the number of calls of an operation.
     #[must_use]
     pub const fn calls(&self, operation: Operation) -> u64 {
         self.plan.calls[operation as usize]
     }
 
-    /// How many calls were made to fail: a test that expects one should see it.
+    /// Returns the number of calls that were made to fail: a test that expects one should see it.
     #[must_use]
     pub const fn failed(&self) -> u64 {
         self.plan.failed
     }
 
-    /// The store behind.
+    /// Returns the store behind.
     #[must_use]
     pub const fn inner(&self) -> &S {
         &self.inner
@@ -248,13 +248,13 @@ impl<S> FaultSource<S> {
         self
     }
 
-    /// How many times an operation was called.
+    /// Returns the number of calls of an operation.
     #[must_use]
     pub const fn calls(&self, operation: SourceOperation) -> u64 {
         self.plan.calls[operation as usize]
     }
 
-    /// How many calls were made to fail: a test that expects one should see it.
+    /// Returns the number of calls that were made to fail: a test that expects one should see it.
     #[must_use]
     pub const fn failed(&self) -> u64 {
         self.plan.failed

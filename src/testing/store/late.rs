@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
 use crate::types::{Commit, FileStat, Offer, Place, Refusal, Ticket, TransferId};
 
-/// A store that says late that a commit of another store ended, and, where it is told to, starts it late, says its end
-/// twice, or says what nobody asked for.
+/// A store that reports late that a commit of another store ended, and, where it is set to, starts it late, reports
+/// its end twice, or reports ends that nobody asked for.
 ///
 /// To say a thing twice is against the contract of a [`Store`]. A receiver does not rely on that: neither changes what
 /// it does. To start commits in another order than they were given is against it too.
@@ -22,14 +22,14 @@ pub struct LateStore<S: Store> {
     start: Start,
     commits: u64,
     under_way: u64,
-    /// What is said before the next commit that ended.
+    /// Ends to report before the next commit that ended.
     stray: VecDeque<(Ticket, Ended<S::File>)>,
     strays: u64,
-    /// What was given to it, and not yet to the other store.
+    /// Commits that were given to it, and not yet to the other store.
     held: VecDeque<(S::File, Commit)>,
 }
 
-/// When the other store is given a commit.
+/// Time at which the other store is given a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
     AtOnce,
@@ -38,7 +38,8 @@ enum Start {
 }
 
 impl<S: Store> LateStore<S> {
-    /// Passes everything on to `inner`, and is asked `polls` times in vain before it says that a commit ended.
+    /// Passes everything on to `inner`, and is asked `polls` times in vain before it reports that a commit
+    /// ended.
     #[must_use]
     pub const fn new(inner: S, polls: u32) -> Self {
         Self {
@@ -56,15 +57,15 @@ impl<S: Store> LateStore<S> {
         }
     }
 
-    /// Gives each commit to the other store only when it is about to say that it ended: until then what was there before
-    /// has the name.
+    /// Gives each commit to the other store only when it is about to say that it ended: until then what was there
+    /// before has the name.
     #[must_use]
     pub const fn held(mut self) -> Self {
         self.start = Start::Late;
         self
     }
 
-    /// The same, the newest of them first.
+    /// Returns the same store, which reports the newest of them first.
     #[must_use]
     pub const fn newest_first(mut self) -> Self {
         self.start = Start::NewestFirst;
@@ -85,12 +86,13 @@ impl<S: Store> LateStore<S> {
         self
     }
 
-    /// The store behind it.
+    /// Returns the store behind it.
     pub fn into_inner(self) -> S {
         self.inner
     }
 
-    /// How many ends of commits were said that nobody asked for: a test that expects some should see them.
+    /// Returns the number of reported ends of commits that nobody asked for: a test that expects some
+    /// should see them.
     #[must_use]
     pub const fn strays(&self) -> u64 {
         self.strays
@@ -194,5 +196,5 @@ impl<S: Store> Store for LateStore<S> {
     }
 }
 
-/// What the tickets of no session begin with.
+/// Beginning of the tickets of no session.
 const STRANGER: [u8; 16] = *b"another session!";

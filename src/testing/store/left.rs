@@ -6,7 +6,8 @@ use crate::store::{Begun, Store};
 use crate::types::{Meta, Offer, Place};
 
 impl<S: Store> Checked<'_, S> {
-    /// What no session writes to is of no use once the name is settled. Stores that come along remove it; no other one must.
+    /// Checks that content no session writes to is removed once the name is settled: it is of no use then. Stores that
+    /// come along remove it; no other one must.
     #[cfg(test)]
     pub(super) fn partial_of_a_name_that_is_settled_is_removed(&mut self) {
         for by in ["commit", "held"] {
@@ -36,7 +37,8 @@ impl<S: Store> Checked<'_, S> {
         }
     }
 
-    /// Somebody else, or the same sender at an earlier time, sends something else under the name.
+    /// Checks that somebody else, or the same sender at an earlier time, can send something else
+    /// under the name.
     pub(super) fn longer_partial_of_another_attempt_outlives_a_small_entry(&mut self) {
         let large = self.file("x", 5000);
         let mut file = self.fresh(&large, Place::Offered);
@@ -68,7 +70,8 @@ impl<S: Store> Checked<'_, S> {
         );
     }
 
-    /// A pipe cannot give again what its receiver said to keep.
+    /// Checks that zeros at the end are found by a later attempt: a pipe cannot give again what its
+    /// receiver keeps.
     pub(super) fn zeros_at_the_end_are_found_by_a_later_attempt(&mut self) {
         let offer = self.offer(Meta::file(path("x"), None));
         let mut file = self.fresh(&offer, Place::Offered);

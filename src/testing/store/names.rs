@@ -6,7 +6,8 @@ use crate::store::{Begun, Committed, Store};
 use crate::types::{EntryId, Meta, Offer, Place, Refusal, TransferId};
 
 impl<S: Store> Checked<'_, S> {
-    /// What the names beside another are is the store's matter, as is whether it has any.
+    /// Checks that a name beside another is another name. Its form is the store's matter, as is
+    /// whether it has any.
     pub(super) fn beside_is_another_name(&mut self) {
         self.put("a/x.y", b"first");
         let offer =
@@ -56,7 +57,8 @@ impl<S: Store> Checked<'_, S> {
         }
     }
 
-    /// A store that holds names against one another does so for those of one transfer, over all of its connections.
+    /// Checks that a store which holds names against one another does so for those of one transfer, over all of its
+    /// connections.
     pub(super) fn names_collide_within_one_transfer(&mut self) {
         for (number, name) in (0..).zip(["Name", "name", "NAME"]) {
             let transfer = 10 * number + 1;
@@ -77,7 +79,7 @@ impl<S: Store> Checked<'_, S> {
         }
     }
 
-    /// Whether a name is held against one of the same transfer.
+    /// Returns whether a name is held against one of the same transfer.
     fn collides(&mut self, transfer: u8, name: &str) -> bool {
         self.store.serve(TransferId::new([transfer; 16]));
         let offer = self.file(name, 1);

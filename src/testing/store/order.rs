@@ -6,7 +6,7 @@ use crate::store::{Begun, Store, Uncommitted};
 use crate::types::{EntryId, Meta, Offer, Place, Refusal, Ticket, TransferId};
 
 impl<S: Store> Checked<'_, S> {
-    /// A session is given up while its commits are under way, and the next one replaces the same files.
+    /// Gives a session up while its commits are under way; the next one replaces the same files.
     pub(super) fn later_of_two_commits_of_one_name_has_it(&mut self) {
         let names: Vec<_> = (0..20).map(|number| format!("o/f{number}")).collect();
         let (mut older, mut newer) = (Vec::new(), Vec::new());

@@ -5,11 +5,12 @@ use crate::hash::BlockSize;
 use crate::store::{Begun, Committed, Store, Uncommitted};
 use crate::types::{Meta, Offer, Place, Refusal, RelPath, TransferId};
 
-/// What has the name of a file that was handed back.
+/// File that has the name of a file that was handed back.
 type Rival<S> = Option<(<S as Store>::File, u64)>;
 
 impl<S: Store> Checked<'_, S> {
-    /// Two files that were begun under one free name, of which the first has got it; with what was handed back.
+    /// Begins two files under one free name, of which the first gets it; returns them with what was handed
+    /// back.
     fn race(&mut self, name: &str) -> (Offer, S::File, Rival<S>) {
         let offer = self.file(name, 6);
         let mut first = self.fresh(&offer, Place::Offered);
@@ -22,7 +23,7 @@ impl<S: Store> Checked<'_, S> {
         (offer, second, rival)
     }
 
-    /// A commit whose name is taken: the file, and what has its name.
+    /// Returns a commit whose name is taken: the file, and what has its name.
     fn lose(
         &mut self,
         file: S::File,

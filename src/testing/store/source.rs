@@ -15,7 +15,7 @@ use crate::types::{Meta, RelPath, Withdrawal};
 ///
 /// # Panics
 ///
-/// If a sentence is broken: the message says which.
+/// If a sentence is broken: the message names it.
 pub fn check_source<S: Source>(mut make: impl FnMut() -> S, expected: &HashMap<RelPath, Vec<u8>>)
 where
     S::Key: Debug,
@@ -36,7 +36,7 @@ where
     }
 }
 
-/// How far an entry came before its source was rewound.
+/// Progress of an entry before its source was rewound.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Begun {
     Yielded,
@@ -63,8 +63,8 @@ fn begin<S: Source>(source: &mut S, entries: usize, begun: Begun) {
     }
 }
 
-/// After whatever went before, a source yields everything again or says that it cannot, and does so as often as it is
-/// asked: never less than everything.
+/// Checks that, after whatever went before, a source yields everything again or reports that it cannot, and does so
+/// as often as it is asked: never less than everything.
 fn check_again<S: Source>(source: &mut S, expected: &HashMap<RelPath, Vec<u8>>)
 where
     S::Key: Debug,

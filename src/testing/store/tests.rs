@@ -75,7 +75,7 @@ struct SharedEnds {
     ended: Arc<Mutex<Ends>>,
 }
 
-/// Waits for a minute where it is told to wait for less, in a time of its own.
+/// Waits for a minute where it is asked to wait for less, in a time of its own.
 struct Overstays {
     inner: MemoryStore,
     clock: Rc<Cell<Duration>>,
@@ -269,7 +269,7 @@ fn source_that_is_borrowed_or_boxed_keeps_the_contract() {
 #[test]
 #[should_panic(expected = "every entry is yielded")]
 fn source_that_is_empty_the_second_time_breaks_the_contract() {
-    /// Says that it went back, and did not.
+    /// A source that reports a rewind, and did not rewind.
     struct Once(MemorySource);
     impl Source for Once {
         type Key = usize;
@@ -349,7 +349,8 @@ fn suite_notices_a_store_that_gives_a_ticket_of_its_own() {
     check_store(|| LateStore::new(MemoryStore::new(), 0).strangers());
 }
 
-/// It remembers its commits by their entries, as if no other session had entries of the same numbers.
+/// The store remembers its commits by their entries, as if no other session had entries of the same
+/// numbers.
 #[test]
 #[should_panic(expected = "the end of the commit")]
 fn suite_notices_a_store_that_knows_its_commits_by_their_entries() {

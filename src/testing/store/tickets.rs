@@ -6,7 +6,7 @@ use crate::store::{Committed, Store};
 use crate::types::{EntryId, Meta, Offer, Place, TransferId};
 
 impl<S: Store> Checked<'_, S> {
-    /// A session is given up with commits under way, and the same store serves the next one, whose entries have the same
+    /// Gives a session up with commits under way; the same store serves the next one, whose entries have the same
     /// numbers and other names.
     pub(super) fn tickets_of_two_sessions_are_given_back_with_their_own_ends(&mut self) {
         let mut started = Vec::new();

@@ -99,7 +99,8 @@ fn line_conforms_at_any_capacity() {
     });
 }
 
-/// Ends whose calls block for ever, as those of a serial port do: the threads stay, and take nothing of the next connection.
+/// Ends whose calls block for ever, as those of a serial port do: the threads stay, and take nothing of the next
+/// connection.
 #[test]
 fn line_conforms_over_threads_that_it_keeps() {
     use crate::transport::Line;
