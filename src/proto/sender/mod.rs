@@ -346,7 +346,8 @@ impl Sender {
         for outgoing in self.entries.iter() {
             let reached = outgoing.reached_bytes().max(outgoing.arrived);
             let already = reached.saturating_sub(outgoing.sent);
-            progress.pending = progress.pending.saturating_add(reached - outgoing.arrived);
+            progress.pending =
+                progress.pending.saturating_add(reached.saturating_sub(outgoing.arrived));
             progress.already = progress.already.saturating_add(already);
         }
         progress
