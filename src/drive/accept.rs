@@ -1,8 +1,8 @@
-//! What an error of an acceptor means for whoever calls it.
+//! Meaning of an acceptor's errors for its caller.
 
 use std::io::{self, ErrorKind};
 
-/// Whether an error of `accept` says nothing about the acceptor itself.
+/// Returns whether an error of `accept` is no sign of trouble with the acceptor itself.
 pub(super) fn is_passing(error: &io::Error) -> bool {
     use ErrorKind as Kind;
     matches!(
@@ -15,8 +15,9 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the system lacks something that comes back as sessions end: descriptors (`EMFILE`, `ENFILE`), memory
-/// (`ENOMEM`), or buffers (`ENOBUFS` of Linux). The first three numbers are the same on all Unix systems.
+/// Returns whether the system lacks something that comes back as sessions end: descriptors (`EMFILE`,
+/// `ENFILE`), memory (`ENOMEM`), or buffers (`ENOBUFS` of Linux). The first three numbers are the same on all
+/// Unix systems.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23 | 12 | 105))
 }

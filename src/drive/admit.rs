@@ -1,4 +1,4 @@
-//! Who is admitted to a transfer.
+//! Admission of peers to a transfer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,15 +9,16 @@ use std::sync::{Mutex, PoisonError};
 use crate::transport::secure::TicketSecret;
 use crate::types::{PublicKey, TransferId};
 
-/// Decides who is admitted: asked once for each connection, when the peer has greeted, and before anything is looked at for it.
+/// Decides who is admitted: asked once for each connection, when the peer has greeted, and before anything is looked at
+/// for it.
 ///
-/// A peer that is not admitted is told so by [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted), in which this side ends
-/// too; it holds no place of a [`Server`](crate::Server), and of a transfer nobody offers it anything. Any
+/// A peer that is not admitted is told so by [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted), in which this
+/// side ends too; it holds no place of a [`Server`](crate::Server), and of a transfer nobody offers it anything. Any
 /// `Fn(&Greeting) -> bool` will do; [`AllowList`] is one by keys and tickets. By default everybody is admitted.
 ///
 /// It is called in the thread of the session: others are not kept waiting by it.
 pub trait Admit: Send + Sync {
-    /// Whether this peer is admitted.
+    /// Returns whether this peer is admitted.
     fn admits(&self, greeting: &Greeting) -> bool;
 }
 
@@ -27,7 +28,7 @@ impl<F: Fn(&Greeting) -> bool + Send + Sync> Admit for F {
     }
 }
 
-/// What is known of a peer that has greeted.
+/// Identity of a peer that has greeted.
 #[derive(Clone, Copy)]
 pub struct Greeting {
     pub(super) channel: Option<([u8; 32], PublicKey)>,
@@ -37,37 +38,40 @@ pub struct Greeting {
 }
 
 impl Greeting {
-    /// The key that the peer has proved to have; `None` on a stream that knows nothing of its ends.
+    /// Returns the key that the peer has proved to have; `None` on a stream that knows nothing of
+    /// its ends.
     #[must_use]
     pub fn key(&self) -> Option<PublicKey> {
         self.channel.map(|(_, key)| key)
     }
 
-    /// The transfer, as the sender named it.
+    /// Returns the transfer, as the sender named it.
     #[must_use]
     pub const fn transfer(&self) -> TransferId {
         self.transfer
     }
 
-    /// What only both ends of the channel know; `None` as for [`key`](Greeting::key).
+    /// Returns a secret that only both ends of the channel know; `None` as for
+    /// [`key`](Greeting::key).
     #[must_use]
     pub fn binding(&self) -> Option<[u8; 32]> {
         self.channel.map(|(binding, _)| binding)
     }
 
-    /// Whether the peer is a sender.
+    /// Returns whether the peer is a sender.
     #[must_use]
     pub const fn is_of_sender(&self) -> bool {
         self.is_of_sender
     }
 
-    /// What came as the proof of a secret, for whoever has secrets of another kind than tickets.
+    /// Returns the peer's proof of a secret, for whoever has secrets of another kind than tickets.
     #[must_use]
     pub const fn proof(&self) -> Option<[u8; 32]> {
         self.proof
     }
 
-    /// Whether the peer has proved, on this very channel and for this transfer, that it has the secret of a ticket.
+    /// Returns whether the peer has proved, on this very channel and for this transfer, that it has the secret of a
+    /// ticket.
     #[cfg(feature = "secure")]
     #[must_use]
     pub fn proves(&self, secret: &TicketSecret) -> bool {
@@ -89,8 +93,8 @@ impl fmt::Debug for Greeting {
 
 /// Admits by keys, and by the secret of a ticket.
 ///
-/// The first key that proves the secret claims it: its owner may come again, as often as it likes, and whoever comes with the
-/// same ticket and another key is not admitted. Clones share what was claimed.
+/// The first key that proves the secret claims it: its owner may come again, as often as it likes, and whoever comes
+/// with the same ticket and another key is not admitted. Clones share what was claimed.
 #[cfg(feature = "secure")]
 #[derive(Debug, Clone, Default)]
 pub struct AllowList {
@@ -102,7 +106,7 @@ pub struct AllowList {
 
 #[cfg(feature = "secure")]
 impl AllowList {
-    /// One that admits nobody.
+    /// Creates a set that admits nobody.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -129,7 +133,7 @@ impl AllowList {
         self
     }
 
-    /// The key that has claimed the ticket.
+    /// Returns the key that has claimed the ticket.
     #[must_use]
     pub fn claimed(&self) -> Option<PublicKey> {
         *self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,7 +155,7 @@ impl Admit for AllowList {
     }
 }
 
-/// What a transfer knows of its channel, whom it admits, and what it can prove.
+/// A transfer's channel, the peers that it admits, and the secret that it can prove.
 #[derive(Clone, Default)]
 pub(super) struct Access {
     /// The channel of the next connection.
@@ -166,7 +170,8 @@ impl Access {
         self.admit.as_ref().is_none_or(|admit| admit.admits(greeting))
     }
 
-    /// The proof for a greeting of this side, if it has a secret, and a channel to prove it on.
+    /// Returns the proof for a greeting of this side, if it has a secret, and a channel to prove it
+    /// on.
     pub(super) fn proof(&self, is_of_sender: bool, transfer: TransferId) -> Option<[u8; 32]> {
         #[cfg(feature = "secure")]
         {
@@ -180,7 +185,7 @@ impl Access {
         }
     }
 
-    /// What the peer has shown, `proof` among it.
+    /// Returns the identity that the peer has shown, `proof` among it.
     pub(super) fn greeting(
         &self,
         is_of_sender: bool,

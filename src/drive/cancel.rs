@@ -8,9 +8,9 @@ use crate::error::Error;
 use crate::proto::{Failure, Stall};
 use crate::types::AbortCode;
 
-/// Tells a transfer to stop. Clones tell the same transfer.
+/// Switch that stops a transfer. Clones stop the same transfer.
 ///
-/// The transfer looks at it between messages, and whenever a call on its stream returns. It then tells the peer,
+/// The transfer looks at it between messages, and whenever a call on its stream returns. It then informs the peer,
 /// if it can do so without delay, leaves what has arrived for a later attempt, and ends in
 /// [`Error::Cancelled`](crate::Error::Cancelled).
 #[derive(Debug, Clone, Default)]
@@ -24,7 +24,7 @@ const LEAVING: u8 = 4;
 const FORSAKEN: u8 = 5;
 
 impl CancelToken {
-    /// A token that nobody has used yet.
+    /// Returns a token that nobody has used yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -35,33 +35,33 @@ impl CancelToken {
         self.set(CANCELLED);
     }
 
-    /// Tells the transfer to stop because this side goes away, and may come back: a sender is told so, and comes again for
-    /// as long as its [`Retry`](crate::Retry) says, where [`cancel`](CancelToken::cancel) of a receiving
+    /// Tells the transfer to stop because this side goes away, and may come back: a sender is informed, and comes again
+    /// for as long as its [`Retry`](crate::Retry) allows, where [`cancel`](CancelToken::cancel) of a receiving
     /// [`Transfer`](crate::Transfer) ends it for good. A [`Server`](crate::Server) goes away in either case.
     ///
-    /// A sender that leaves says that it is cancelled: what is wanted of it is for a later call to say.
+    /// A sender that leaves announces that it is cancelled: the rest is for a later call.
     pub fn leave(&self) {
         self.set(LEAVING);
     }
 
-    /// Whether somebody told the transfer to stop.
+    /// Returns whether somebody told the transfer to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.code().is_some()
     }
 
-    /// A newer attempt at the same transfer takes over.
+    /// Hands over to a newer attempt at the same transfer.
     pub(super) fn supersede(&self) {
         self.set(SUPERSEDED);
     }
 
-    /// There is no room for the transfer now.
+    /// Turns the transfer away: there is no room for it now.
     pub(super) fn turn_away(&self) {
         self.set(BUSY);
     }
 
-    /// The sender has been silent for so long that somebody else is served in its place. This holds for one that was turned
-    /// away, too, and does not go.
+    /// Ends the session of a sender that has been silent for so long that somebody else is served in its place. This
+    /// holds for one that was turned away, too, and does not go.
     pub(super) fn forsake(&self) {
         self.set(FORSAKEN);
         let _ = self.0.compare_exchange(BUSY, FORSAKEN, Ordering::Relaxed, Ordering::Relaxed);
@@ -79,7 +79,7 @@ impl CancelToken {
         }
     }
 
-    /// What a session ends in that is told to stop while it cannot say so to its peer.
+    /// Returns the error of a session that is told to stop while it cannot inform its peer.
     pub(super) fn error(&self) -> Option<Error> {
         self.code().map(|code| match code {
             AbortCode::Cancelled => Error::Cancelled,
@@ -88,7 +88,7 @@ impl CancelToken {
         })
     }
 
-    /// The first word counts.
+    /// Sets the reason, of which the first counts.
     fn set(&self, code: u8) {
         let _ = self.0.compare_exchange(GO, code, Ordering::Relaxed, Ordering::Relaxed);
     }

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Tells the time, and waits.
+/// Source of the time, and of waits.
 pub trait Clock {
-    /// The time since some fixed moment. It never goes back.
+    /// Returns the time since some fixed moment. It never goes back.
     fn now(&self) -> Duration;
 
     /// Waits for that long.
@@ -17,7 +17,7 @@ pub trait Clock {
 pub struct SystemClock(Instant);
 
 impl SystemClock {
-    /// A clock that starts at zero now.
+    /// Returns a clock that starts at zero now.
     #[must_use]
     pub fn new() -> Self {
         Self(Instant::now())

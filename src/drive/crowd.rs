@@ -1,8 +1,9 @@
-//! Who comes to a sender that listens: the first that greets is sent to, whoever else is connected and says nothing.
+//! Connections to a sender that listens: the first that greets is sent to, whoever else is connected and sends
+//! nothing.
 //!
-//! The sender speaks first. So each connection is told the greeting in a thread of its own, and waited on there for the
-//! receiver's. Both are repeated to the transfer's own core, which so finds a connection as if it had been the only one: what it
-//! says first depends on nothing but its configuration, the attempt and the nonce.
+//! The sender greets first. So each connection gets the greeting in a thread of its own, and waited on there for the
+//! receiver's. Both are repeated to the transfer's own core, which so finds a connection as if it had been the only
+//! one: what it sends first depends on nothing but its configuration, the attempt and the nonce.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
@@ -27,7 +28,7 @@ use crate::types::TransferId;
 /// The connections of a sender that listens, on which nobody has greeted.
 pub(super) struct Crowd<T> {
     state: Mutex<State<T>>,
-    /// There is more room, or something to tell.
+    /// There is more room, or something to report.
     changed: Condvar,
     /// By which connections wait for one another, whatever the clock of the transfer.
     clock: SystemClock,
@@ -59,7 +60,7 @@ pub(super) struct Greeted<T> {
     pub(super) nonce: [u8; 16],
 }
 
-/// What greets each connection in the same way.
+/// Greeting that is the same on each connection.
 pub(super) struct Greeter<'s, C> {
     config: Config,
     transfer: TransferId,
@@ -94,8 +95,8 @@ impl<T> Crowd<T> {
         self.lock().dismiss(|_| true);
     }
 
-    /// Gives a connection on which somebody greeted, or why one failed before. Fails with [`ErrorKind::WouldBlock`] if there
-    /// is neither yet.
+    /// Gives a connection on which somebody greeted, or why one failed before. Fails with [`ErrorKind::WouldBlock`] if
+    /// there is neither yet.
     pub(super) fn next<'s, A, C>(
         &'s self,
         scope: &'s Scope<'s, '_>,
@@ -151,8 +152,8 @@ impl<T> Crowd<T> {
         Some(Ok(greeted))
     }
 
-    /// As [`take`](Self::take), after the time in which somebody who came alone greets: whose answer comes while others are
-    /// accepted is heard at the end of that call.
+    /// Works as [`take`](Self::take), after the time in which somebody who came alone greets: an answer that comes
+    /// while others are accepted is received at the end of that call.
     fn take_soon(&self) -> Option<Result<Greeted<T>, Error>> {
         let is_alone = |state: &mut State<T>| {
             state.silent.len() == 1 && state.failed.is_empty() && state.greeted.is_none()
@@ -161,7 +162,8 @@ impl<T> Crowd<T> {
         self.take()
     }
 
-    /// Whether another connection may be accepted, for which the oldest goes if there are too many; if not, waits a moment.
+    /// Returns whether another connection may be accepted, for which the oldest goes if there are too many; if not,
+    /// waits a moment.
     fn has_room(&self) -> bool {
         let mut state = self.lock();
         let now = self.clock.now();
@@ -179,8 +181,8 @@ impl<T> Crowd<T> {
         false
     }
 
-    /// For a system that lacks something: lets those go that have been there for a while, and waits a moment. `false` if there
-    /// is no connection by whose end it would come back.
+    /// Makes do without what the system lacks: lets those go that have been there for a while, and waits a moment.
+    /// `false` if there is no connection by whose end it would come back.
     fn make_do(&self) -> bool {
         let mut state = self.lock();
         let now = self.clock.now();
@@ -269,7 +271,7 @@ impl<T> State<T> {
 }
 
 impl Silent {
-    /// Whether it had the time to greet.
+    /// Returns whether it had the time to greet.
     fn is_ripe(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) >= YOUNG
     }
@@ -282,7 +284,8 @@ struct Thread<'c, T> {
 }
 
 impl<T> Thread<'_, T> {
-    /// Passes on what came of the connection. Of those that were told to go nothing is, and of those that greet only the first.
+    /// Passes on what came of the connection. Of those that were told to go nothing is, and of those that greet only
+    /// the first.
     fn heard(&self, greeted: Result<Greeted<T>, Error>) {
         let mut state = self.crowd.lock();
         let late = match (state.leave(self.attempt), greeted) {
@@ -313,8 +316,8 @@ impl<T> Drop for Thread<'_, T> {
     }
 }
 
-/// A stream of which everything is kept that was said and heard. A peer that has not greeted says no more than one read takes, and
-/// a greeting is 1 KiB at most.
+/// A stream of which everything is kept that was sent and received. A peer that has not greeted sends no more than one
+/// read takes, and a greeting is 1 KiB at most.
 struct Recorded<T> {
     stream: T,
     said: Vec<u8>,
@@ -352,12 +355,12 @@ impl<T: Write> Write for Recorded<T> {
     }
 }
 
-/// A stream that begins anew: what was said is taken once more and goes nowhere, and what was heard is heard again.
+/// A stream that begins anew: sent bytes are taken once more and go nowhere, and received bytes are received again.
 pub(super) struct Replayed<T> {
     stream: T,
-    /// What is still to be said again.
+    /// Bytes that are still to be sent again.
     said: VecDeque<u8>,
-    /// What is still to be heard again.
+    /// Bytes that are still to be received again.
     heard: VecDeque<u8>,
 }
 
@@ -385,13 +388,13 @@ impl<T: Write> Write for Replayed<T> {
     }
 }
 
-/// How many connections there may be on which nobody has greeted, before the oldest goes for another.
+/// Most connections on which nobody has greeted, before the oldest goes for another.
 const STRANGERS: usize = 64;
 
-/// How many threads there may be: those that were told to go are there until their streams return and are closed.
+/// Most threads: those that were told to go are there until their streams return and are closed.
 const THREADS: usize = 3 * STRANGERS;
 
-/// How long each connection has to greet, however many others come.
+/// Time in which each connection has to greet, however many others come.
 const YOUNG: Duration = Duration::from_millis(100);
 
 /// After how long one looks again for room.

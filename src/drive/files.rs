@@ -1,7 +1,7 @@
 //! The files that a receiving session has open, and what its machine asks to be done to them.
 //!
-//! Whoever runs a [`Receiver`] does this alike: the driver over a stream, a simulated pair in virtual time, and a driver of
-//! somebody else's. So that what the one is tested with is what the others run, it is done here.
+//! Whoever runs a [`Receiver`] does this alike: the driver over a stream, a simulated pair in virtual time, and a
+//! driver of somebody else's. So that what the one is tested with is what the others run, it is done here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -18,15 +18,16 @@ use crate::types::{Commit, EntryId, Offer, Place, Refusal, StoreOperation, Ticke
 ///
 /// - an action of [`Receiver::poll`] to [`act`](Files::act),
 /// - a step of [`Receiver::handle_input`] to [`answer`](Files::answer), and then polls again,
-/// - before each poll, and on [`ReceiveAction::AwaitCommit`]: the commits that have ended, by [`collect`](Files::collect),
+/// - before each poll, and on [`ReceiveAction::AwaitCommit`]: the commits that have ended, by
+///   [`collect`](Files::collect),
 /// - when the session is over, however it ended: whatever is left, by [`suspend`](Files::suspend).
 ///
-/// A session that lost its connection and is to be [adopted](Receiver::adopt) keeps its files: they go on with the receiver
-/// that adopts it.
+/// A session that lost its connection and is to be [adopted](Receiver::adopt) keeps its files: they go on with the
+/// receiver that adopts it.
 ///
-/// Invariant: its [entries](Files::entries) are exactly those that the invariant of the [`Receiver`] names, as soon as the actions
-/// that the receiver has queued are done. It holds as long as every action and every step is given to it, in the order in
-/// which the receiver gives them, with the same store.
+/// Invariant: its [entries](Files::entries) are exactly those that the invariant of the [`Receiver`] names, as soon as
+/// the actions that the receiver has queued are done. It holds as long as every action and every step is given to it,
+/// in the order in which the receiver gives them, with the same store.
 #[derive(Debug)]
 pub struct Files<F> {
     open: BTreeMap<EntryId, Open<F>>,
@@ -38,7 +39,7 @@ pub struct Files<F> {
 #[derive(Debug)]
 struct Open<F> {
     file: F,
-    /// What has its name, where it was handed back for that.
+    /// Existing file of its name, where it was handed back for that.
     rival: Option<F>,
 }
 
@@ -57,14 +58,14 @@ impl<F> Files<F> {
 
     /// Does what an action asks of the store, and tells the receiver what came of it.
     ///
-    /// [`Event`](ReceiveAction::Event), [`AwaitCommit`](ReceiveAction::AwaitCommit), [`Await`](ReceiveAction::Await) and
-    /// [`Closed`](ReceiveAction::Closed) are the caller's: nothing is done for them. Errors of the store refuse the entry, and
-    /// are not errors of this call.
+    /// [`Event`](ReceiveAction::Event), [`AwaitCommit`](ReceiveAction::AwaitCommit), [`Await`](ReceiveAction::Await)
+    /// and [`Closed`](ReceiveAction::Closed) are the caller's: nothing is done for them. Errors of the store refuse the
+    /// entry, and are not errors of this call.
     ///
     /// # Errors
     ///
-    /// [`Failure::Misuse`] if the action is not the last one that this receiver gave; any other [`Failure`] is that of the
-    /// session, as for [`Receiver::poll`].
+    /// [`Failure::Misuse`] if the action is not the last one that this receiver gave; any other [`Failure`] is that of
+    /// the session, as for [`Receiver::poll`].
     pub fn act<S: Store<File = F>>(
         &mut self,
         store: &mut S,
@@ -116,8 +117,8 @@ impl<F> Files<F> {
 
     /// Does what a step asks of the store, and tells the receiver what came of it.
     ///
-    /// `Some` says how much of the input is consumed. `None`: nothing is yet. Poll again, and give the same input at the next
-    /// [`ReceiveAction::Await`].
+    /// `Some` is the number of consumed bytes of the input. `None`: nothing is yet. Poll again, and give the same input
+    /// at the next [`ReceiveAction::Await`].
     ///
     /// # Errors
     ///
@@ -131,7 +132,7 @@ impl<F> Files<F> {
         self.answer_by(store, receiver, step, S::begin)
     }
 
-    /// As [`answer`](Files::answer), entries being begun by `begin`.
+    /// Works as [`answer`](Files::answer), entries being begun by `begin`.
     pub(crate) fn answer_by<S: Store<File = F>>(
         &mut self,
         store: &mut S,
@@ -182,9 +183,9 @@ impl<F> Files<F> {
 
     /// Takes in commits that ended, waiting for the first one if asked to; `false` if none did.
     ///
-    /// With a `wait` of zero it only looks. On [`ReceiveAction::AwaitCommit`] the caller waits here, for a second at most, so that
-    /// heartbeats are said in time. A commit of another session, or one that ended before, is nothing to this one: what comes
-    /// back with it is suspended.
+    /// With a `wait` of zero it only looks. On [`ReceiveAction::AwaitCommit`] the caller waits here, for a second at
+    /// most, so that heartbeats are sent in time. A commit of another session, or one that ended before, is nothing to
+    /// this one: what comes back with it is suspended.
     ///
     /// # Errors
     ///
@@ -214,7 +215,7 @@ impl<F> Files<F> {
                             self.open.insert(entry, Open { file, rival });
                             receiver.handle_taken(ticket, len)?;
                         }
-                        // Of another session; or a rival, which is not the store's to hand back.
+                        // Of another session; or an existing file, which is not the store's to hand back.
                         None => {
                             close(store, file, rival);
                             receiver.handle_committed(ticket, Err(Refusal::Exists))?;
@@ -239,8 +240,8 @@ impl<F> Files<F> {
 
     /// Closes all that is open, and keeps it for a later attempt.
     ///
-    /// It is called once nobody goes on with the receiver: after success there is nothing left, and after a failure a later
-    /// session finds what arrived. What the store has handed back of commits by then is closed, too.
+    /// It is called once nobody goes on with the receiver: after success there is nothing left, and after a failure a
+    /// later session finds what arrived. What the store has handed back of commits by then is closed, too.
     pub fn suspend(&mut self, store: &mut impl Store<File = F>) {
         while let Some((_, Open { file, rival })) = self.open.pop_first() {
             close(store, file, rival);
@@ -248,8 +249,8 @@ impl<F> Files<F> {
         self.take_back(store);
     }
 
-    /// Takes in the commits that have ended, of whatever session, and closes what is handed back; says how many are under
-    /// way. For a session that is no more.
+    /// Takes in the commits that have ended, of whatever session, and closes what is handed back; returns how many are
+    /// under way. For a session that is no more.
     pub(crate) fn take_back(&mut self, store: &mut impl Store<File = F>) -> usize {
         while !self.committing.is_empty()
             && let Some(ended) = store.poll_committed(Duration::ZERO)
@@ -292,12 +293,12 @@ impl<F> Files<F> {
         store.copy_held(self.file(entry, StoreOperation::Copy)?, offset, len)
     }
 
-    /// What is open of an entry, for an operation on it.
+    /// Returns the open file of an entry, for an operation on it.
     fn file(&mut self, entry: EntryId, operation: StoreOperation) -> Result<&mut F, Refusal> {
         self.open.get_mut(&entry).map(|open| &mut open.file).ok_or(failed(operation))
     }
 
-    /// What is open of an entry, to be closed; its rival is.
+    /// Takes the open file of an entry, to be closed; its existing file is closed here.
     fn take(&mut self, store: &mut impl Store<File = F>, entry: EntryId) -> Option<F> {
         let Open { file, rival } = self.open.remove(&entry)?;
         rival.into_iter().for_each(|rival| store.suspend(rival));
@@ -348,10 +349,12 @@ fn fill<S: Store>(
     Ok(read)
 }
 
-/// A store, or a caller of it, that does what it must not, for which the system has no number.
+/// Returns the refusal for a store, or a caller of it, that does what it must not, for which the
+/// system has no number.
 const fn failed(operation: StoreOperation) -> Refusal {
     Refusal::Store { code: 0, operation }
 }
 
-/// How a commit ends of which no file is open. That breaks the invariant of [`Files`], and nothing else would ever end it.
+/// Refusal of a commit of which no file is open. That breaks the invariant of [`Files`], and nothing else would ever
+/// end the commit.
 const NOT_OPEN: Refusal = failed(StoreOperation::Commit);

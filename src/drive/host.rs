@@ -1,4 +1,4 @@
-//! Where a receiving session stands: by itself, or in a server.
+//! Place of a receiving session: by itself, or in a server.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::store::Store;
 /// A session that runs alone in its process, and what an earlier connection left it, with its store.
 pub(super) struct Alone<S: Store> {
     pub(super) left: Option<(S, Parked<S>)>,
-    /// How often it may still wait.
+    /// Number of pauses that are left.
     pub(super) pauses: u32,
 }
 
@@ -43,7 +43,8 @@ impl<S: Store> Host<S> for Alone<S> {
         Ok(Some(parked))
     }
 
-    /// Another process has it. Of one that serves a killed sender by the same command, that is over soon.
+    /// Waits for another process that has the file. If that serves a killed sender by the same command,
+    /// it ends soon.
     fn make_way(&mut self, _: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool {
         let may_wait = self.pauses > 0 && !cancel.is_cancelled();
         if may_wait {
@@ -54,16 +55,16 @@ impl<S: Store> Host<S> for Alone<S> {
     }
 }
 
-/// How often a session waits in all for files that other processes have open: for 5 s, half of what its sender waits for a
-/// greeting.
+/// Most pauses of a session for files that other processes have open: 5 s in all, half of the time that its sender
+/// waits for a greeting.
 pub(super) const PAUSES: u32 = 50;
 
-/// What a receiving session tells those who run it, and gets from them, beside its observer.
+/// Reports of a receiving session to those who run it, and their answers, beside its observer.
 pub(super) struct Hooks<'h, S: Store> {
     pub(super) host: &'h mut dyn Host<S>,
-    /// What it hears of the sender.
+    /// Liveness of the sender.
     pub(super) pulse: Pulse,
-    /// What a connection left that was lost, if that is of use to another one.
+    /// Remains of a connection that was lost, if they are of use to another one.
     pub(super) left: Option<Parked<S>>,
     /// By how much this connection let the receiver's [progress](Receiver::progress) grow.
     pub(super) progress: u64,
@@ -72,11 +73,11 @@ pub(super) struct Hooks<'h, S: Store> {
 /// A sender that is not the one whose transfer it names.
 pub(super) struct Stranger;
 
-/// Who runs a session, and knows of others.
+/// Runner of a session, which knows of others.
 pub(super) trait Host<S: Store> {
     /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
-    /// It may put the store to which that belongs in the place of the session's own. [`Stranger`]: the transfer is that of
-    /// another key.
+    /// It may put the store to which that belongs in the place of the session's own. [`Stranger`]: the transfer is that
+    /// of another key.
     fn greeted(
         &mut self,
         store: &mut S,
@@ -85,28 +86,29 @@ pub(super) trait Host<S: Store> {
         cancel: &CancelToken,
     ) -> Result<Option<Parked<S>>, Stranger>;
 
-    /// Whether the sender may go on after its greeting; if not, waits for at most so long until it may. Meanwhile the sender
-    /// hears that the session lives.
+    /// Returns whether the sender may go on after its greeting; if not, waits for at most so long until it may.
+    /// Meanwhile the sender gets heartbeats.
     fn admits(&mut self, wait: Duration, cancel: &CancelToken) -> bool {
         let _ = (wait, cancel);
         true
     }
 
-    /// The sender has offered something, so that from now on the session needs files, memory and time. `false`: it cannot have
-    /// them.
+    /// Handles that the sender has offered something, so that from now on the session needs files, memory and time.
+    /// `false`: it cannot have them.
     fn seats(&mut self, cancel: &CancelToken) -> bool {
         let _ = cancel;
         true
     }
 
-    /// Whether to end the session for one that waits for its place, as its sender has had nothing to send for so long.
+    /// Returns whether to end the session for one that waits for its place, as its sender has had nothing to send for
+    /// so long.
     fn yields(&mut self, quiet: Duration) -> bool {
         let _ = quiet;
         false
     }
 
-    /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it is
-    /// to do without.
+    /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it
+    /// is to do without.
     fn make_way(&mut self, tries: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool;
 }
 

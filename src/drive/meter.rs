@@ -1,31 +1,32 @@
-//! How far a transfer is, told to its observer every now and then.
+//! Progress of a transfer, reported to its observer every now and then.
 
 use std::time::Duration;
 
 use super::observer::Observer;
 use crate::types::{EntryId, Progress};
 
-/// Tells an observer how far a transfer is, no more often than every [`Meter::PAUSE`], and only what is new.
+/// Reporter of a transfer's progress to an observer, no more often than every [`Meter::PAUSE`], and only
+/// where it is new.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Meter {
-    /// When it is told next.
+    /// Time of the next report.
     due: Duration,
-    /// What was told last.
+    /// Progress in the last report.
     last: Progress,
     /// The entry whose content went over the stream last.
     pub(super) entry: Option<EntryId>,
 }
 
 impl Meter {
-    /// How often an observer hears of it at most.
+    /// Shortest time between two reports.
     pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
-    /// Another transfer begins.
+    /// Begins another transfer.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns whether it is time to tell.
+    /// Returns whether it is time to report.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         now >= self.due
     }
@@ -44,7 +45,7 @@ impl Meter {
     }
 }
 
-/// How far a transfer is, but for so much content that is to be written.
+/// Returns the progress of a transfer without so much content that is to be written.
 pub(super) fn less(mut progress: Progress, left: usize) -> Progress {
     let left = left as u64;
     progress.sent = progress.sent.saturating_sub(left);
@@ -52,7 +53,7 @@ pub(super) fn less(mut progress: Progress, left: usize) -> Progress {
     progress
 }
 
-/// How far a transfer is, with so much content that came and is not dealt with.
+/// Returns the progress of a transfer with so much content that came and is not dealt with.
 pub(super) fn more(mut progress: Progress, came: usize) -> Progress {
     let came = came as u64;
     progress.sent = progress.sent.saturating_add(came);
@@ -60,7 +61,7 @@ pub(super) fn more(mut progress: Progress, came: usize) -> Progress {
     progress
 }
 
-/// The share of `whole` that `part` is of `all`.
+/// Returns the share of `whole` that `part` is of `all`.
 pub(super) fn share(whole: usize, part: usize, all: usize) -> usize {
     let share = (whole as u128).saturating_mul(part as u128) / (all as u128).max(1);
     usize::try_from(share).unwrap_or(whole)

@@ -1,5 +1,5 @@
-//! Runs the core over streams: [`Transfer`] for one sender or receiver, [`Server`] for many; and [`Files`], for a driver of
-//! your own.
+//! Runs the core over streams: [`Transfer`] for one sender or receiver, [`Server`] for many; and [`Files`], for a
+//! driver of your own.
 //!
 //! Everything here works in the caller's thread, except that a [`Server`] gives each session a thread of its own, and
 //! [`Transfer::send_listening`] each connection on which nobody has greeted.
@@ -48,7 +48,7 @@ pub use transfer::Transfer;
 
 /// Sends all entries of `source` over `stream`, with everything at its default.
 ///
-/// `Ok` says that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
+/// `Ok` means that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
 ///
 /// # Errors
 ///

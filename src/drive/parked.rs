@@ -1,4 +1,4 @@
-//! What a receiving session leaves behind when it loses its connection, for the next one to take up.
+//! Remains of a receiving session that lost its connection, for the next one to take up.
 
 use super::admit::Greeting;
 use super::files::Files;
@@ -6,7 +6,7 @@ use crate::proto::Receiver;
 use crate::store::Store;
 use crate::types::{PublicKey, Summary, TransferId};
 
-/// What is left of a session that lost its connection: the machine, and the files that are open.
+/// Remains of a session that lost its connection: the machine, and the files that are open.
 pub(super) struct Parked<S: Store> {
     pub(super) receiver: Receiver,
     pub(super) files: Files<S::File>,
@@ -26,26 +26,26 @@ impl<S: Store> Parked<S> {
         Self { receiver, files, key: None }
     }
 
-    /// Whether this attempt at a transfer may go on with it.
+    /// Returns whether this attempt at a transfer may go on with it.
     pub(super) fn serves(&self, transfer: TransferId, attempt: u32) -> bool {
         let former = self.receiver.transfer();
         former.is_some_and(|(served, older)| served == transfer && older < attempt)
     }
 
-    /// Whether it is of the same transfer, but came with another key.
+    /// Returns whether it is of the same transfer, but came with another key.
     pub(super) fn is_of_another(&self, greeting: &Greeting) -> bool {
         let former = self.receiver.transfer();
         self.key != greeting.key()
             && former.is_some_and(|(served, _)| served == greeting.transfer())
     }
 
-    /// The sum, if nothing that was offered is left to be done.
+    /// Returns the sum, if nothing that was offered is left to be done.
     pub(super) fn settled(&self) -> Option<Summary> {
         self.receiver.is_settled().then(|| self.receiver.summary())
     }
 
-    /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way end by themselves: by their
-    /// tickets, whatever the store serves next knows them for those of another session.
+    /// Keeps what is open for a later attempt, of whatever transfer. Commits that are under way end by themselves: by
+    /// their tickets, whatever the store serves next knows them for those of another session.
     pub(super) fn let_go(mut self, store: &mut S) {
         self.files.suspend(store);
     }
@@ -60,7 +60,7 @@ impl<S: Store> Parked<S> {
 }
 
 impl<S: Store> Ending<S> {
-    /// Whether all commits have ended by now.
+    /// Returns whether all commits have ended by now.
     pub(super) fn is_over(&mut self) -> bool {
         self.files.take_back(&mut self.store) == 0
     }

@@ -3,8 +3,8 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-/// 16 bytes that differ from call to call and from process to process. They need not be secret: nothing is
-/// protected by them but one transfer from being taken for another.
+/// Returns 16 bytes that differ from call to call and from process to process. They need not be secret:
+/// nothing is protected by them but one transfer from being taken for another.
 pub(super) fn random_bytes() -> [u8; 16] {
     // The standard library seeds each `RandomState` from the system's random numbers.
     let word = || RandomState::new().build_hasher().finish();

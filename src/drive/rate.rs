@@ -8,14 +8,14 @@ use super::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hash::BlockSize;
 
-/// How many bytes of content may pass in a second, for all that share it: clones are one limit.
+/// Limit of the bytes of content per second, for all that share it: clones are one limit.
 ///
-/// It counts what a sender writes and what a receiver reads: the direction of the content. Over any time `t`, no more than
-/// `rate × t` pass, and [`RateLimit::BURST`] and for each session [`RateLimit::PIECE`] worth of bytes beyond that. What a
-/// pause of the stream leaves unused is lost but for that burst.
+/// It counts what a sender writes and what a receiver reads: the direction of the content. Over any time `t`, no more
+/// than `rate × t` pass, and [`RateLimit::BURST`] and for each session [`RateLimit::PIECE`] worth of bytes beyond that.
+/// What a pause of the stream leaves unused is lost but for that burst.
 ///
-/// A slow rate makes nobody look silent: bytes move in small pieces, and with a limit a transfer takes blocks and turns that
-/// last [`RateLimit::TURN`] at most; the other side hears of these in the greeting, and keeps to them too.
+/// A slow rate makes nobody look silent: bytes move in small pieces, and with a limit a transfer takes blocks and turns
+/// that last [`RateLimit::TURN`] at most; the other side learns these from the greeting, and keeps to them too.
 ///
 /// ```
 /// use haul::drive::RateLimit;
@@ -34,33 +34,33 @@ pub struct RateLimit {
 
 struct Shared {
     clock: Box<dyn Clock + Send + Sync>,
-    /// When all that has passed is paid for.
+    /// Time at which all that has passed is paid for.
     paid: Mutex<Duration>,
 }
 
 impl RateLimit {
-    /// The lowest rate, in bytes per second: below it, greetings and the smallest blocks would come too late for a peer's
-    /// [`Deadlines`](crate::config::Deadlines).
+    /// The lowest rate, in bytes per second: below it, greetings and the smallest blocks would come too late for a
+    /// peer's [`Deadlines`](crate::config::Deadlines).
     pub const MIN: u64 = 256;
 
-    /// How long a pause may be made up for: 100 ms. It hides that a thread wakes up late.
+    /// Longest pause that may be made up for: 100 ms. It hides that a thread wakes up late.
     pub const BURST: Duration = Duration::from_millis(100);
 
-    /// How much passes at a time: what takes 20 ms, and at least a byte.
+    /// Time worth of bytes that pass at once: 20 ms, and at least a byte.
     pub const PIECE: Duration = Duration::from_millis(20);
 
-    /// How long a turn lasts at most: 5 s, well under a peer's deadlines; and as long as the head and the name of its last
-    /// message beyond. Where sessions share a limit so that each has less than [`RateLimit::MIN`], it is longer: they wait
-    /// for one another, each with a block of 1 KiB.
+    /// Longest time of a turn: 5 s, well under a peer's deadlines; and as long as the head and the name of its last
+    /// message beyond. Where sessions share a limit so that each has less than [`RateLimit::MIN`], it is longer: they
+    /// wait for one another, each with a block of 1 KiB.
     pub const TURN: Duration = Duration::from_secs(5);
 
-    /// A limit of so many bytes per second; `None` if that is less than [`RateLimit::MIN`].
+    /// Returns a limit of so many bytes per second; `None` if that is less than [`RateLimit::MIN`].
     #[must_use]
     pub fn per_second(bytes: u64) -> Option<Self> {
         Self::with_clock(bytes, SystemClock::new())
     }
 
-    /// As [`per_second`](RateLimit::per_second), by another clock: for tests.
+    /// Works as [`per_second`](RateLimit::per_second), by another clock: for tests.
     #[must_use]
     pub fn with_clock(bytes: u64, clock: impl Clock + Send + Sync + 'static) -> Option<Self> {
         let paid = Mutex::new(clock.now());
@@ -68,19 +68,19 @@ impl RateLimit {
         (bytes >= Self::MIN).then(|| Self { rate: bytes, shared: Arc::new(shared) })
     }
 
-    /// Bytes per second.
+    /// Returns the limit in bytes per second.
     #[must_use]
     pub const fn bytes_per_second(&self) -> u64 {
         self.rate
     }
 
-    /// The most bytes to move before [`spend`](RateLimit::spend) is asked.
+    /// Returns the most bytes to move before [`spend`](RateLimit::spend) is asked.
     #[must_use]
     pub fn piece(&self) -> usize {
         usize::try_from(self.bytes_in(Self::PIECE)).unwrap_or(usize::MAX).max(1)
     }
 
-    /// So many bytes have passed: how long to wait before the next.
+    /// Counts bytes that have passed, and returns the time to wait before the next.
     #[must_use = "the limit holds only if the caller waits"]
     pub fn spend(&self, bytes: usize) -> Duration {
         let mut paid = self.shared.paid.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +106,7 @@ impl RateLimit {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// Rounded up, so that the limit holds.
+    /// Returns the time for so many bytes, rounded up, so that the limit holds.
     fn time_for(&self, bytes: u64) -> Duration {
         let nanos = u128::from(bytes).saturating_mul(1_000_000_000).div_ceil(self.rate.into());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -169,8 +169,8 @@ mod tests {
     }
 
     proptest! {
-        /// Sessions by turns, with pauses of the line between: the limit holds from any moment to any other, and what is
-        /// waited is never so long that somebody would look silent.
+        /// Sessions by turns, with pauses of the line between: the limit holds from any moment to any other, and what
+        /// is waited is never so long that somebody would look silent.
         #[test]
         fn spend_keeps_to_the_rate_between_any_two_moments(
             rate in prop_oneof![256_u64..5000, 5000_u64..(1 << 40)],

@@ -84,7 +84,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         loop {
             let now = self.clock.now();
             if let Some(code) = self.cancel.code() {
-                // Nobody need hear of it where the peer has given this connection up, or is taken for dead.
+                // Nobody need learn of it where the peer has given this connection up, or is taken for dead.
                 let is_told = match code {
                     AbortCode::Superseded => is_outdated,
                     AbortCode::Stalled => false,
@@ -146,7 +146,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 ReceiveAction::Await { .. } => {
                     let quiet = receiving.receiver.quiet_since();
                     if quiet.is_some_and(|since| hooks.host.yields(now.saturating_sub(since))) {
-                        // It is told with the floor, and comes again.
+                        // It is informed with the floor, and comes again.
                         self.cancel.turn_away();
                     }
                     // What came is given to the core before it looks at a deadline.
@@ -169,7 +169,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     }
                     if !is_seated && !matches!(step, Step::Consumed(_)) {
                         if !hooks.host.seats(&self.cancel) {
-                            // It cannot be told, as it speaks: a lost connection makes it come again, too.
+                            // It cannot be informed, as it has the floor: a lost connection makes it come again, too.
                             return Err(Error::Policy(AbortCode::Busy));
                         }
                         is_seated = true;
@@ -203,8 +203,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         self.meter.tell(self.clock.now(), progress, &mut self.observer);
     }
 
-    /// Decides whether the sender is admitted, before anything of the store is looked at, and gives what an earlier connection
-    /// of its transfer left. `None`: it is not.
+    /// Decides whether the sender is admitted, before anything of the store is looked at, and gives what an earlier
+    /// connection of its transfer left. `None`: it is not.
     fn admit_sender<S: Store>(
         &self,
         receiving: &mut Receiving<'_, S>,
@@ -232,7 +232,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
-/// Whether the peer should hear first what is to be said to it.
+/// Returns whether the action may take long, so that output should reach the peer first.
 const fn may_take_long(action: &ReceiveAction) -> bool {
     !matches!(
         action,
@@ -243,7 +243,7 @@ const fn may_take_long(action: &ReceiveAction) -> bool {
     )
 }
 
-/// Whether the sender may come again after this, with its transfer.
+/// Returns whether the sender may come again after this, with its transfer.
 fn can_come_again(error: &Error) -> bool {
     // What one without descriptors has open would keep them from all others, and what one leaves that is to make room
     // for others would have the place that they need.
@@ -255,7 +255,8 @@ impl<S: Store> Receiving<'_, S> {
     /// Goes on with what an earlier connection left.
     fn adopt(&mut self, left: Parked<S>) {
         let before = left.receiver.progress();
-        // It is of this transfer, has the same configuration, and nothing was offered yet: nothing can be wrong with it.
+        // It is of this transfer, has the same configuration, and nothing was offered yet: nothing can be wrong with
+        // it.
         if self.receiver.adopt(left.receiver).is_ok() {
             (self.files, self.before) = (left.files, before);
         }

@@ -1,21 +1,21 @@
-//! Whether a transfer that lost its connection gets on.
+//! Progress of a transfer over lost connections.
 
 use super::parked::Parked;
 use crate::store::Store;
 use crate::types::Summary;
 
-/// What shows whether a connection was of any use.
+/// Measure of whether a connection was of any use.
 pub(super) trait HasProgress {
     /// Grows with each step that no later connection takes again.
     fn progress(&self) -> u64;
 
-    /// The sum, if all receipts are in: then nothing but the goodbye was lost.
+    /// Returns the sum, if all receipts are in: then nothing but the goodbye was lost.
     fn settled(&self) -> Option<Summary>;
 }
 
-/// What a receiver got over all connections.
+/// Content that a receiver got over all connections.
 pub(super) struct Arrived<S: Store> {
-    /// What the last connection left, with the store in which its files are open.
+    /// Remains of the last connection, with the store in which its files are open.
     pub(super) left: Option<(S, Parked<S>)>,
     pub(super) steps: u64,
 }

@@ -1,28 +1,30 @@
-//! When and for how long a lost connection is made anew.
+//! Times at which a lost connection is made anew, and for how long.
 
 use std::time::Duration;
 
-/// How a lost connection is made anew: with pauses that double from [`Retry::first`] to [`Retry::most`], each
-/// shortened at random by up to half, until nothing has advanced for [`Retry::patience`].
+/// Policy by which a lost connection is made anew: with pauses that double from [`Retry::first`] to
+/// [`Retry::most`], each shortened at random by up to half, until nothing has advanced for
+/// [`Retry::patience`].
 ///
-/// What advances is what no later connection does again: content that arrives, files that are hashed to compare them with what
-/// the receiver holds, entries that are settled. A comparison of large files may so take many connections.
+/// What advances is what no later connection does again: content that arrives, files that are hashed to compare them
+/// with what the receiver holds, entries that are settled. A comparison of large files may so take many connections.
 ///
 /// Only errors that [`Error::is_transient`](crate::Error::is_transient) are tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// How long to go on without any progress. Default: 60 s. Zero: no second attempt.
+    /// Longest time without any progress. Default: 60 s. Zero: no second attempt.
     ///
-    /// A receiver that is busy ([`AbortCode::Busy`](crate::types::AbortCode::Busy)) is there, and others are served: it is asked
-    /// again for up to [`Deadlines::idle`](crate::Deadlines), 15 min, that do not count, as a sender that waits in its line would.
+    /// A receiver that is busy ([`AbortCode::Busy`](crate::types::AbortCode::Busy)) is there, and others are served: it
+    /// is asked again for up to [`Deadlines::idle`](crate::Deadlines), 15 min, that do not count, as a sender that
+    /// waits in its line would.
     pub patience: Duration,
     /// The first pause. Default: 250 ms. At least [`Retry::LEAST`]: less counts as that.
     pub first: Duration,
     /// The longest pause. Default: 10 s. At least [`Retry::LEAST`], likewise.
     pub most: Duration,
-    /// Whether connections are tried again before any peer has greeted. Default: no, so that a wrong address, or a
-    /// program there that does not speak haul, is known at once.
+    /// Set if connections are tried again before any peer has greeted. Default: no, so that a wrong address, or a
+    /// program there that is not a haul peer, is known at once.
     pub initial: bool,
 }
 
@@ -31,7 +33,7 @@ impl Retry {
     /// connection is so asked 200 times a second at most.
     pub const LEAST: Duration = Duration::from_millis(10);
 
-    /// No second attempt.
+    /// Makes no second attempt.
     #[must_use]
     pub const fn never() -> Self {
         Self {
@@ -76,7 +78,7 @@ impl Retry {
         self
     }
 
-    /// The pause before retry number `retry`, counted from 0; `random` shortens it.
+    /// Returns the pause before retry number `retry`, counted from 0; `random` shortens it.
     pub(super) fn pause(&self, retry: u32, random: u64) -> Duration {
         let first = self.first.max(Self::LEAST);
         let doubled = first.saturating_mul(1_u32.checked_shl(retry).unwrap_or(u32::MAX));

@@ -1,4 +1,4 @@
-//! What comes before the first word of a session on a stream that knows its ends: the handshake.
+//! Handshake before the first byte of a session on a stream that knows its ends.
 
 use std::io::{Read, Write};
 
@@ -10,8 +10,8 @@ use crate::error::{Error, Operation};
 use crate::proto::Stall;
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
-    /// Ends the handshake, within the deadline of greetings, and gives what binds the session to its channel. `None`: the stream
-    /// knows nothing of its ends.
+    /// Ends the handshake, within the deadline of greetings, and gives what binds the session to its channel. `None`:
+    /// the stream knows nothing of its ends.
     pub(super) fn secure<T: Read + Write>(
         &mut self,
         wire: &mut Wire<T>,

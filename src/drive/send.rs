@@ -118,7 +118,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         }
     }
 
-    /// Greets the receiver, and returns once it has greeted too, and is admitted. Nothing else is said.
+    /// Greets the receiver, and returns once it has greeted too, and is admitted. Nothing else is sent.
     pub(super) fn greet<T: Read + Write>(
         &mut self,
         transfer: TransferId,
@@ -187,12 +187,12 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
-/// How much input the core lacks.
+/// Input that the core lacks.
 #[derive(Default)]
 struct Hunger {
-    /// How many bytes its next message needs, as far as is known.
+    /// Number of bytes that its next message needs, as far as is known.
     needed: usize,
-    /// It needs more input than there is.
+    /// Set if it needs more input than there is.
     is_starved: bool,
 }
 

@@ -1,12 +1,12 @@
-//! How much is said of strangers: whoever can connect could have any number of lines written otherwise.
+//! Limit on reports of strangers: whoever can connect could have any number of lines written otherwise.
 
 use std::time::Duration;
 
-/// Decides of which strangers something is told: of [`Strangers::FIRST`] at once, of one more every [`Strangers::EVERY`], and
+/// Decides which strangers are reported: [`Strangers::FIRST`] at once, one more every [`Strangers::EVERY`], and
 /// how many the others are.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Strangers {
-    /// When all that was told is made up for.
+    /// Time at which all reports are made up for.
     due: Duration,
     unheard: u64,
 }
@@ -15,8 +15,8 @@ impl Strangers {
     const FIRST: u32 = 16;
     const EVERY: Duration = Duration::from_secs(10);
 
-    /// Counts one that was there now. `Some`: it is told of, and with it how many there were since the last one of which
-    /// nothing was told.
+    /// Counts one that was there now. `Some`: it is reported, with the number of those since the last one that
+    /// was reported.
     pub(super) fn count(&mut self, now: Duration) -> Option<u64> {
         let due = self.due.max(now).saturating_add(Self::EVERY);
         if due.saturating_sub(now) > Self::EVERY.saturating_mul(Self::FIRST) {
@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(told.len(), 16 + 9, "{told:?}");
         assert_eq!(told[..16], [0; 16]);
         assert!(told[17..].iter().all(|unheard| *unheard == 9999), "{told:?}");
-        // After a while they are told of again, each.
+        // After a while they are reported again, each.
         let later = Duration::from_secs(100 + 160);
         assert!(strangers.count(later).is_some_and(|unheard| unheard > 0));
         assert_eq!((0..20).filter_map(|_| strangers.count(later)).count(), 15);

@@ -20,9 +20,9 @@ pub(super) struct Wire<T> {
     output: Vec<u8>,
     /// The part of `output` that is to be written.
     filled: usize,
-    /// How many bytes of that are content.
+    /// Number of those bytes that are content.
     content: usize,
-    /// What a core appends to.
+    /// Buffer that a core appends to.
     control: Vec<u8>,
     /// The most bytes of a call.
     piece: usize,
@@ -30,29 +30,29 @@ pub(super) struct Wire<T> {
     batch: usize,
 }
 
-/// What came of a call on the stream.
+/// Outcome of a call on the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
     /// So many bytes.
     Bytes(usize),
-    /// Nothing within the stream's timeout, or before it was interrupted: a stream that is interrupted for ever must not
-    /// keep a session for ever.
+    /// Nothing within the stream's timeout, or before it was interrupted: a stream that is interrupted for ever must
+    /// not keep a session for ever.
     Tick,
 }
 
 /// Output is written once there is this much, so that small files share a system call: unless it takes long to write.
 const BATCH: usize = 64 * 1024;
 
-/// How much of it is written at first, when nothing is known of the line.
+/// Bytes of the first write, when nothing is known of the line.
 const FIRST: usize = 4096;
 
-/// What takes less to write says nothing against a larger piece.
+/// Time of a write below which a larger piece may be tried.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// Input is asked for in pieces of this size, unless a larger message is known to come.
 const READ: usize = 64 * 1024;
 
-/// How much more than a large message is asked for: the head of the one after it, which then needs no
+/// Bytes that are asked for beyond a large message: the head of the one after it, which then needs no
 /// system call of its own. More would have to be moved to the front of the buffer.
 const AHEAD: usize = 128;
 
@@ -76,7 +76,7 @@ impl<T: Read + Write> Wire<T> {
         self.stream
     }
 
-    /// What was read and is not consumed.
+    /// Returns the bytes that were read and are not consumed.
     pub(super) fn input(&self) -> &[u8] {
         &self.input[self.start..self.end]
     }
@@ -112,7 +112,7 @@ impl<T: Read + Write> Wire<T> {
         }
     }
 
-    /// Where a core appends what it says.
+    /// Returns the buffer that a core appends its output to.
     pub(super) fn control(&mut self) -> &mut Vec<u8> {
         &mut self.control
     }
@@ -129,31 +129,32 @@ impl<T: Read + Write> Wire<T> {
         self.control.clear();
     }
 
-    /// Room for a frame behind what is to be written. What is kept of it is said to [`keep`](Wire::keep).
+    /// Returns room for a frame behind what is to be written. The number of bytes to keep of it is passed
+    /// to [`keep`](Wire::keep).
     pub(super) fn frame(&mut self, len: usize) -> &mut [u8] {
         let end = self.filled + len;
         self.reserve(end);
         &mut self.output[self.filled..end]
     }
 
-    /// `content`: how many of these bytes are.
+    /// Keeps these bytes, of which `content` are content.
     pub(super) fn keep(&mut self, bytes: usize, content: usize) {
         self.content += content;
         self.filled = (self.filled + bytes).min(self.output.len());
     }
 
-    /// How much is to be written.
+    /// Returns the number of bytes to be written.
     pub(super) const fn output(&self) -> usize {
         self.filled
     }
 
-    /// How many bytes of content are to be written.
+    /// Returns the number of bytes of content to be written.
     pub(super) const fn content(&self) -> usize {
         self.content
     }
 
-    /// To write so many bytes took so long. What a core says is written before a second of the line's time has gathered: the core
-    /// knows how long its turn takes by what was written.
+    /// Adapts to the time that it took to write so many bytes. A core's output is written before a second of the line's
+    /// time has gathered: the core knows how long its turn takes by what was written.
     pub(super) fn took(&mut self, bytes: usize, time: Duration) {
         let in_second = (bytes as u128).saturating_mul(1000) / time.as_millis().max(1);
         if time >= SLOW {
@@ -163,13 +164,13 @@ impl<T: Read + Write> Wire<T> {
         }
     }
 
-    /// Whether enough is to be written to make a call worth while.
+    /// Returns whether enough is to be written to make a call worth while.
     pub(super) fn is_full(&self) -> bool {
         self.filled >= self.batch.min(self.piece)
     }
 
-    /// Writes all of the output. `took` hears of every call that the stream took bytes in, or did not; and at the end of no
-    /// bytes more, once the stream's flush has ended.
+    /// Writes all of the output. `took` is given every call that the stream took bytes in, or did not; and at the end
+    /// of no bytes more, once the stream's flush has ended.
     pub(super) fn flush(
         &mut self,
         mut took: impl FnMut(Moved) -> Result<(), Error>,
@@ -236,13 +237,13 @@ fn lie() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the stream claims more bytes than it was given")
 }
 
-/// How long the longest wait is after which the cancel token is looked at.
+/// Longest wait after which the cancel token is looked at.
 pub(super) const TICK: Duration = Duration::from_millis(200);
 
-/// How long a peer may take for the last words, which say why a session failed.
+/// Longest time of a peer for the last message, the reason why a session failed.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What a core hears of the stream that is written to.
+/// Reports to a core about the stream that is written to.
 pub(super) trait Core {
     fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure>;
 
@@ -250,11 +251,11 @@ pub(super) trait Core {
 
     fn write_resumed(&mut self, now: Duration);
 
-    /// How far the transfer is, as if all output were written.
+    /// Returns the progress of the transfer as if all output were written.
     fn progress(&self) -> Progress;
 }
 
-/// What is written: a limit on the rate holds for content alone.
+/// Kind of bytes that are written: a limit on the rate holds for content alone.
 #[derive(Clone, Copy)]
 pub(super) enum Direction {
     Content,

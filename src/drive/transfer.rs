@@ -31,7 +31,7 @@ use crate::transport::secure::TicketSecret;
 use crate::transport::{Acceptor, Channel, Connector};
 use crate::types::{AbortCode, Progress, Summary, TransferId};
 
-/// One side of a transfer: its configuration, who hears of it, who may stop it, and how it reconnects.
+/// One side of a transfer: its configuration, its observer, who may stop it, and how it reconnects.
 ///
 /// ```
 /// use std::thread;
@@ -63,12 +63,12 @@ pub struct Transfer<O = (), C = SystemClock> {
     pub(super) clock: C,
     pub(super) access: Access,
     pub(super) meter: Meter,
-    /// The peer of this connection has greeted: it speaks haul, so that a lost connection is worth another.
+    /// The peer of this connection has greeted: it is a haul peer, so that a lost connection is worth another.
     pub(super) greeted: bool,
 }
 
 impl Transfer {
-    /// A transfer with this configuration, that nobody hears of.
+    /// Creates a transfer with this configuration, that nobody observes.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self { config, ..Self::default() }
@@ -76,44 +76,45 @@ impl Transfer {
 }
 
 impl<O, C> Transfer<O, C> {
-    /// Who hears of what happens; see [`Observer`].
+    /// Sets the observer of the transfer; see [`Observer`].
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> Transfer<P, C> {
         let Self { config, cancel, retry, limit, clock, access, meter, greeted, .. } = self;
         Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted }
     }
 
-    /// Who may stop the transfer.
+    /// Sets the token by which others may stop the transfer.
     #[must_use]
     pub fn cancel(mut self, cancel: CancelToken) -> Self {
         self.cancel = cancel;
         self
     }
 
-    /// How [`send_via`](Transfer::send_via) and [`receive_via`](Transfer::receive_via) reconnect.
+    /// Sets how [`send_via`](Transfer::send_via) and [`receive_via`](Transfer::receive_via) reconnect.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// How many bytes may pass in a second. Default: as many as can. Clones of one limit share it.
+    /// Sets the most bytes that may pass in a second. Default: no limit. Clones of one limit share it.
     #[must_use]
     pub fn limit_rate(mut self, limit: RateLimit) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// What the stream knows of its other end that [`send`](Transfer::send) or [`receive`](Transfer::receive) is given next.
-    /// Connectors say so by themselves. A peer whose stream is a channel does not talk to one that has none.
+    /// Sets the identity of the other end of the stream that [`send`](Transfer::send) or [`receive`](Transfer::receive)
+    /// is given next. Connectors give it by themselves. A peer whose stream is a channel does not talk to one that has
+    /// none.
     #[must_use]
     pub fn channel(mut self, channel: Channel) -> Self {
         self.access.channel = Some(channel);
         self
     }
 
-    /// Who may be at the other end. Default: anybody. Whoever is not admitted is told so, and the transfer ends with
-    /// [`AbortCode::NotAdmitted`]; but one that [waits](Connector::is_waiting) for its peer goes on waiting.
+    /// Sets who may be at the other end. Default: anybody. A peer that is not admitted is told so, and the transfer
+    /// ends with [`AbortCode::NotAdmitted`]; but one that [waits](Connector::is_waiting) for its peer goes on waiting.
     #[must_use]
     pub fn admit(mut self, admit: impl Admit + 'static) -> Self {
         self.access.admit = Some(Arc::new(admit));
@@ -128,14 +129,14 @@ impl<O, C> Transfer<O, C> {
         self
     }
 
-    /// Another clock, for tests.
+    /// Sets another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Transfer<O, D> {
         let Self { config, observer, cancel, retry, limit, access, meter, greeted, .. } = self;
         Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted }
     }
 
-    /// The observer, for what it has gathered.
+    /// Returns the observer, for what it has gathered.
     pub fn into_observer(self) -> O {
         self.observer
     }
@@ -144,9 +145,9 @@ impl<O, C> Transfer<O, C> {
 impl<O: Observer, C: Clock> Transfer<O, C> {
     /// Sends all entries of `source` over one stream.
     ///
-    /// `Ok` says that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them
-    /// all. The source is [rewound](Source::rewind) first, so that the same source can be sent again, whatever came of
-    /// the call before: what the receiver holds by then is not sent again.
+    /// `Ok` means that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
+    /// The source is [rewound](Source::rewind) first, so that the same source can be sent again, whatever came of the
+    /// call before: what the receiver holds by then is not sent again.
     ///
     /// # Errors
     ///
@@ -186,20 +187,20 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         })
     }
 
-    /// Sends all entries of `source` to the first receiver that comes to `acceptor` and greets, over as many connections as it
-    /// takes.
+    /// Sends all entries of `source` to the first receiver that comes to `acceptor` and greets, over as many
+    /// connections as it takes.
     ///
-    /// It is waited for as long as it takes, and after a lost connection for as long as [`Retry::patience`] says; the
-    /// [observer](Observer::connected) hears who it is. Who comes and does not greet, a stranger, keeps no receiver out: while nobody
-    /// has greeted, and is [admitted](Transfer::admit), there may be 64 such connections, each in a thread of its own, and the one that has been there longest goes
-    /// when one more comes, once it had 0.1 s to greet. There are never more than 192 of these threads and connections,
-    /// those that are being closed among them; when somebody greets, all others go. Where others are connected, an answer is heard when
-    /// the acceptor returns. Of strangers that had to go nothing is heard,
-    /// and the others are [counted](Observer::unheard) beyond a few.
+    /// It is waited for as long as it takes, and after a lost connection for as long as [`Retry::patience`] allows; the
+    /// [observer](Observer::connected) learns who it is. A caller that does not greet, a stranger, keeps no receiver
+    /// out: while nobody has greeted, and is [admitted](Transfer::admit), there may be 64 such connections, each in a
+    /// thread of its own, and the one that has been there longest goes when one more comes, once it had 0.1 s to greet.
+    /// There are never more than 192 of these threads and connections, those that are being closed among them; when
+    /// somebody greets, all others go. Where others are connected, an answer is received when the acceptor returns.
+    /// Strangers that had to go are not reported, and the others are [counted](Observer::unheard) beyond a few.
     ///
     /// A lack of descriptors or memory is waited out while there are strangers, by whose end it may pass.
-    /// [`send_via`](Transfer::send_via) with [`Listening`](crate::transport::Listening) needs no threads, and lets a stranger keep others
-    /// out until its deadline.
+    /// [`send_via`](Transfer::send_via) with [`Listening`](crate::transport::Listening) needs no threads, and lets a
+    /// stranger keep others out until its deadline.
     ///
     /// # Errors
     ///
@@ -238,11 +239,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 
     /// Receives into `store` what one sender sends over one stream.
     ///
-    /// The store may serve any number of transfers so, one after the other: what stands is there for each of them, and names
-    /// that must not differ by case alone are those of one transfer.
+    /// The store may serve any number of transfers so, one after the other: what stands is there for each of them, and
+    /// names that must not differ by case alone are those of one transfer.
     ///
-    /// The stream is for this session alone: more is read than the session needs, so that what the sender's program writes behind
-    /// it is lost.
+    /// The stream is for this session alone: more is read than the session needs, so that what the sender's program
+    /// writes behind it is lost.
     ///
     /// # Errors
     ///
@@ -302,8 +303,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         ended
     }
 
-    /// Connects, runs, and does so again for as long as that can help.
-    /// `is_waiting`: as of a [`Connector`].
+    /// Connects, runs, and does so again for as long as that can help. `is_waiting`: as of a [`Connector`].
     fn keep_connecting<T, P: HasProgress>(
         &mut self,
         is_waiting: bool,
@@ -352,7 +352,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             if progress.progress() > before || (self.greeted && !known) {
                 (since, retries, spared) = (now, 0, Duration::ZERO);
             } else if matches!(error, Error::Aborted(AbortCode::Busy)) {
-                // Whoever says so serves others, and may serve this one next.
+                // A peer that sends this serves others, and may serve this one next.
                 let left = self.config.deadlines.idle.saturating_sub(spared);
                 let waited = now.saturating_sub(since).min(left);
                 since = since.saturating_add(waited);
@@ -463,7 +463,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         });
     }
 
-    /// The configuration of a session.
+    /// Returns the configuration of a session.
     pub(super) fn session_config(&self) -> Config {
         let mut config = self.config.clone();
         if let Some(limit) = &self.limit {
@@ -472,13 +472,13 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         config
     }
 
-    /// How much may be moved at a time.
+    /// Returns the number of bytes that may be moved at a time.
     pub(super) fn piece(&self) -> usize {
         self.limit.as_ref().map_or(usize::MAX, RateLimit::piece)
     }
 
-    /// Content has passed: waits until more may. `false` if there is no limit. Whoever stops the transfer stops this too, and
-    /// is heard elsewhere.
+    /// Waits, after content has passed, until more may. `false` if there is no limit. A cancel ends this wait too, and
+    /// is handled elsewhere.
     pub(super) fn throttle(&self, bytes: usize) -> bool {
         let Some(limit) = &self.limit else { return false };
         let _ = self.wait(limit.spend(bytes));
@@ -506,14 +506,14 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
-/// Connects, and says what the stream knows of its ends.
+/// Connects, and returns what the stream knows of its ends.
 fn with_channel<K: Connector>(connector: &mut K) -> io::Result<(K::Stream, Option<Channel>)> {
     let stream = connector.connect()?;
     let channel = connector.channel(&stream);
     Ok((stream, channel))
 }
 
-/// Tells all strangers to go when it is dropped, also by a panic: their threads are waited for.
+/// Guard that tells all strangers to go when it is dropped, also by a panic: their threads are waited for.
 struct Gone<'c, T>(&'c Crowd<T>);
 
 impl<T> Drop for Gone<'_, T> {
@@ -571,7 +571,7 @@ mod tests {
         }
     }
 
-    /// How a session ends that is told to stop while it writes: by that, its board decides what stays.
+    /// A session that is told to stop while it writes ends by that: its board decides what stays.
     #[test]
     fn session_told_to_stop_while_it_writes_ends_as_it_was_told() {
         let told = |tell: fn(&CancelToken)| {
