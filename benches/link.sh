@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# A long link: what does haul reach of what a bare copy over TCP reaches, and what does a round trip cost a tree?
+# A long link: what does haul reach of what a bare copy over TCP reaches, what does a round trip cost a tree, and how many
+# of them does the handshake cost?
 #
 #   NEAR='ip netns exec a' FAR='ip netns exec b' benches/link.sh HOST large [ROUNDS]    bare copy and haul by turns
+#   NEAR=... FAR=... benches/link.sh HOST handshake [ROUNDS]    1 KiB in clear and encrypted by turns
 #   NEAR=... FAR=... SHORT_NEAR=... SHORT_FAR=... benches/link.sh HOST tree [ROUNDS]     100,000 files of 1 KiB
 #
 # NEAR and FAR are put before the commands of the sender and of the receiver; HOST is the receiver's address. Both see the
@@ -10,7 +12,7 @@
 set -euo pipefail
 
 host=${1:?the address of the receiver}
-what=${2:?large or tree}
+what=${2:?large, tree or handshake}
 rounds=${3:-3}
 cd "$(dirname "$0")/.."
 [ -n "${HAUL:-}" ] || cargo build --release --locked --quiet
@@ -85,8 +87,20 @@ case $what in
     done
     echo "100,000 files of 1 KiB: $(median <"$dir/differences") s more over the long link (median of $rounds by turns)"
     ;;
+  handshake)
+    export HAUL_CONFIG_DIR=$dir/keys
+    head -c 1024 /dev/urandom >"$dir/in/file"
+    for _ in $(seq "$rounds"); do
+      for keys in --insecure ''; do
+        haul_once "$dir/in/file"
+        cat "$dir/seconds" >>"$dir/${keys:-encrypted}.seconds"
+        cmp "$dir/in/file" "$dir/out/file"
+      done
+    done
+    echo "1 KiB: in clear $(median <"$dir/--insecure.seconds") s, encrypted $(median <"$dir/encrypted.seconds") s (medians of $rounds by turns)"
+    ;;
   *)
-    echo "large or tree, not $what" >&2
+    echo "large, tree or handshake, not $what" >&2
     exit 2
     ;;
 esac
