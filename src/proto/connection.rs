@@ -1,4 +1,4 @@
-//! What both machines share of one connection: preface, greetings, seals, and the count of the peer's turn.
+//! One connection, as both machines need it: preface, greetings, seals, and the count of the peer's turn.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ const FEATURES: u32 = ROOTS | TIMES;
 /// The receiver holds files already: small ones are better offered by their root than with their content (F-1).
 const ROOTS: u32 = 1;
 
-/// The receiver says of its files whether they have the size and the time that were offered (F-2).
+/// Feature: the receiver reports of its files whether they have the size and the time that were
+/// offered (F-2).
 const TIMES: u32 = 2;
 
 /// One connection, as one side sees it.
@@ -37,13 +38,13 @@ pub(super) struct Connection {
     /// The largest block that the peer may send: what this side announced.
     block: u64,
     turn_limit: u64,
-    /// Bytes that this side said in its turn.
+    /// Number of bytes of this side's turn.
     said: u64,
     /// Bytes of a message that is not complete, as of the last call.
     partial: usize,
 }
 
-/// What the input begins with.
+/// Beginning of the input.
 #[derive(Debug)]
 pub(super) enum Heard<'a> {
     /// Nothing whole yet; `needed` bytes in total are, as far as is known.
@@ -52,17 +53,18 @@ pub(super) enum Heard<'a> {
     Skip { len: usize },
     /// A message.
     Message { message: Message, payload: &'a [u8], len: usize },
-    /// A frame that breaks a rule, though where it ends is known: the peer can be heard out.
+    /// A frame that breaks a rule, though where it ends is known: the rest of its turn can be
+    /// received.
     Broken { error: ProtocolError, len: usize },
 }
 
-/// How much of the input a core took.
+/// Number of input bytes that a core took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Consumed {
     /// Bytes from the start of the input that are dealt with.
     pub bytes: usize,
-    /// If none were: how many bytes the input needs in all, as far as is known.
+    /// Number of bytes that the input needs in all, if none were consumed, as far as is known.
     pub needed: usize,
 }
 
@@ -144,7 +146,7 @@ impl Connection {
         Ok(out.len().saturating_sub(before))
     }
 
-    /// Greets.
+    /// Appends this side's greeting.
     pub(super) fn greet(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<usize, Failure> {
         let hello = Message::Hello(self.ours.clone());
         self.say(now, &hello, out)
@@ -167,12 +169,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the peer listens to another message in this turn (T-3).
+    /// Returns whether the peer listens to another message in this turn (T-3).
     pub(super) fn may_say(&self) -> bool {
         self.said < self.turn_limit
     }
 
-    /// Whether it does so after a frame of this length.
+    /// Returns whether the peer does so after a frame of this length.
     pub(super) fn may_say_after(&self, head: usize, payload: u64) -> bool {
         self.said.saturating_add(head as u64).saturating_add(payload) < self.turn_limit
     }
@@ -230,7 +232,7 @@ impl Connection {
         self.timer.message(now);
     }
 
-    /// Judges the peer's greeting, and binds what it says from now on to both greetings.
+    /// Judges the peer's greeting, and binds the peer's frames from now on to both greetings.
     ///
     /// The caller has [`take`](Connection::take)n the message before.
     pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Failure> {
@@ -246,12 +248,12 @@ impl Connection {
         judged
     }
 
-    /// Says in the greeting that files are held already; too late once it was said.
+    /// Announces in the greeting that files are held already; too late once that was sent.
     pub(super) fn prefer_roots(&mut self) {
         self.ours.offered |= ROOTS;
     }
 
-    /// Says in the greeting that sizes and times can be compared; too late once it was said.
+    /// Announces in the greeting that sizes and times can be compared; too late once that was sent.
     pub(super) fn compare_times(&mut self) {
         self.ours.offered |= TIMES;
     }
@@ -261,78 +263,79 @@ impl Connection {
         self.ours.binding = binding;
     }
 
-    /// Proves in the greeting to have a secret; too late once it was said.
+    /// Proves in the greeting to have a secret; too late once that was sent.
     pub(super) fn prove(&mut self, proof: [u8; 32]) {
         self.ours.proof = proof;
     }
 
-    /// The peer's proof, if its greeting came with one.
+    /// Returns the peer's proof, if its greeting came with one.
     pub(super) fn peer_proof(&self) -> Option<[u8; 32]> {
         self.peer.as_ref().map(|hello| hello.proof).filter(|proof| *proof != [0; 32])
     }
 
-    /// Whether this side said so.
+    /// Returns whether this side announced that it compares times.
     pub(super) fn compares_times(&self) -> bool {
         self.ours.offered & TIMES != 0
     }
 
-    /// Whether the peer said so.
+    /// Returns whether the peer announced that it compares times.
     pub(super) fn peer_compares_times(&self) -> bool {
         self.peer.as_ref().is_some_and(|hello| hello.offered & TIMES != 0)
     }
 
-    /// The transfer and the attempt that this side named.
+    /// Returns the transfer and the attempt that this side named.
     pub(super) fn ours(&self) -> (TransferId, u32) {
         (self.ours.transfer, self.ours.attempt)
     }
 
-    /// Whether the peer said so.
+    /// Returns whether the peer announced that it prefers hashes.
     pub(super) fn peer_prefers_roots(&self) -> bool {
         self.peer.as_ref().is_some_and(|hello| hello.offered & ROOTS != 0)
     }
 
-    /// The peer's greeting, once it came.
+    /// Returns the peer's greeting, once it came.
     pub(super) fn peer(&self) -> Option<&Hello> {
         self.peer.as_ref()
     }
 
-    /// The floor comes to this side.
+    /// Handles that the floor comes to this side.
     pub(super) fn gain_floor(&mut self, now: Duration) {
         self.timer.gain_floor(now);
     }
 
-    /// The floor passes to the peer. `moves`: this side's turn moved an entry.
+    /// Handles that the floor passes to the peer. `moves`: this side's turn moved an entry.
     pub(super) fn pass(&mut self, now: Duration, moves: bool) {
         (self.turn, self.said) = (0, 0);
         self.timer.pass(now, moves);
     }
 
-    /// Whether this side said anything but heartbeats in its turn.
+    /// Returns whether this side sent anything but heartbeats in its turn.
     pub(super) fn has_said(&self) -> bool {
         self.said > 0
     }
 
-    /// Whether this side said nothing at all in its turn.
+    /// Returns whether this side sent nothing at all in its turn.
     pub(super) fn is_silent(&self) -> bool {
         self.timer.is_silent()
     }
 
-    /// The most bytes of a turn that both sides agree to.
+    /// Returns the most bytes of a turn that both sides agree to.
     pub(super) fn turn_limit(&self) -> u64 {
         self.turn_limit
     }
 
-    /// The deadlines.
+    /// Returns the deadlines.
     pub(super) fn timer(&mut self) -> &mut Timer {
         &mut self.timer
     }
 
-    /// The peer has the floor: is it past a deadline? If not, when is the next one?
+    /// Returns the next deadline while the peer has the floor; an error if it is past one.
     pub(super) fn check(&mut self, now: Duration) -> Result<Duration, Stall> {
         self.timer.check(now)
     }
 
-    /// When this side, having the floor and nothing to say, must say so.
+    /// Returns the time at which this side, having the floor and nothing to send, must send a
+    /// heartbeat.
     pub(super) fn heartbeat_due(&self) -> Duration {
         self.timer.heartbeat_due()
     }
@@ -345,7 +348,8 @@ impl Connection {
         }
     }
 
-    /// A receiver greets second: it knows both greetings once it has said its own (W-6).
+    /// Binds the frames to both greetings (W-6). A receiver greets second: it knows both once it
+    /// has sent its own.
     fn bind_spoken(&mut self) {
         if self.speaker == Speaker::Receiver && self.peer.is_some() {
             let (ours, peers) = (&self.our_hello, &self.peer_hello);

@@ -1,4 +1,4 @@
-//! What a peer can do wrong: one variant for each broken rule, with the numbers that show it.
+//! Faults of a peer: one variant for each broken rule, with the numbers that show it.
 
 use std::time::Duration;
 
@@ -51,11 +51,11 @@ pub enum ProtocolError {
         /// The number of the link.
         link: u16,
     },
-    /// A sender that does not say which connection of its transfer this is.
+    /// A sender that does not number this connection of its transfer.
     #[error("the greeting is for attempt 0, and attempts are counted from 1")]
     NoAttempt,
-    /// A greeting that was said on another channel than it came by: somebody stands between both sides, or passes on what was
-    /// recorded.
+    /// A greeting that was sent on another channel than it came by: somebody stands between both sides, or passes on
+    /// what was recorded.
     #[error("the greeting belongs to another channel than it came by")]
     OtherChannel,
     /// An entry that was never offered, or that is settled.
@@ -72,7 +72,7 @@ pub enum ProtocolError {
         /// The entry.
         entry: EntryId,
     },
-    /// More entries pending, or open, than this side said it takes.
+    /// More entries pending, or open, than this side announced that it takes.
     #[error("entry {entry} is offered past the limit of {limit} pending ones")]
     TooManyPending {
         /// The entry.
@@ -80,7 +80,7 @@ pub enum ProtocolError {
         /// The limit.
         limit: u32,
     },
-    /// Names of pending entries take more than this side said it takes.
+    /// Names of pending entries take more than this side announced that it takes.
     #[error("the names of pending entries take more than {limit} bytes")]
     TooManyNames {
         /// The limit.
@@ -93,7 +93,7 @@ pub enum ProtocolError {
         entry: EntryId,
         /// The first block past the end.
         index: u64,
-        /// How many blocks the file has.
+        /// Number of blocks of the file.
         blocks: u64,
     },
     /// A block that is not as long as its place asks for.
@@ -116,7 +116,7 @@ pub enum ProtocolError {
         /// The block.
         index: u64,
     },
-    /// Blocks said to be the same as those held, which were never reported as held.
+    /// Blocks announced as equal to those held, which were never reported as held.
     #[error("block {index} of entry {entry} is called the same, but was not reported as held")]
     NotHeld {
         /// The entry.
@@ -187,7 +187,7 @@ pub enum Damage {
     },
 }
 
-/// Why no session came about with whoever is at the other end.
+/// Reason why no session came about with the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Incompatible {
@@ -197,7 +197,7 @@ pub enum Incompatible {
         /// The first bytes, as far as they came; zero beyond.
         first: [u8; 8],
     },
-    /// The peer speaks other versions of the protocol.
+    /// The peer supports other versions of the protocol.
     #[error("the peer speaks versions {min} to {max} of the protocol, we {our_min} to {our_max}")]
     Version {
         /// The peer's oldest.
@@ -223,7 +223,7 @@ pub enum Incompatible {
     },
 }
 
-/// Which deadline passed; see [`Deadlines`](crate::config::Deadlines).
+/// Deadline that passed; see [`Deadlines`](crate::config::Deadlines).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stall {
@@ -248,7 +248,7 @@ pub enum Stall {
     /// The peer took bytes, but too few in the time.
     #[error("the peer took only {bytes} bytes in {} s", after.as_secs())]
     Drip {
-        /// How many it took.
+        /// Number of bytes that it took.
         bytes: u64,
         /// The deadline.
         after: Duration,
@@ -295,7 +295,7 @@ pub enum Misuse {
     OtherInput,
 }
 
-/// Why a core ended without success. It stays: every later call gives the same.
+/// Reason why a core ended without success. It stays: every later call gives the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -314,10 +314,10 @@ pub enum Failure {
     /// A deadline passed.
     #[error(transparent)]
     Stalled(#[from] Stall),
-    /// This side was told to stop.
+    /// This side was stopped.
     #[error("cancelled")]
     Cancelled,
-    /// This side ended the session, and said so to the peer.
+    /// This side ended the session, and informed the peer.
     #[error("ended by this side: it {0}")]
     Ended(AbortCode),
     /// The API was called in a way that makes no sense.
@@ -326,7 +326,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The code that tells the peer, if telling it makes sense.
+    /// Returns the code that tells the peer, if telling it makes sense.
     #[must_use]
     pub const fn abort_code(&self) -> Option<AbortCode> {
         match self {
@@ -341,7 +341,7 @@ impl Failure {
         }
     }
 
-    /// Whether a new connection can help.
+    /// Returns whether a new connection can help.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {

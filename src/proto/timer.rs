@@ -1,4 +1,4 @@
-//! The deadlines of one connection: of every wait for the peer, to speak and to listen.
+//! The deadlines of one connection: of every wait for the peer, to send and to listen.
 //!
 //! | wait | since | for | ends in |
 //! | --- | --- | --- | --- |
@@ -47,10 +47,11 @@ pub(super) struct Timer {
     writing: Writing,
 }
 
-/// What the stream takes of what this side says.
+/// Progress of the stream with the output of this side.
 #[derive(Debug)]
 struct Writing {
-    /// The caller says what the stream takes. One that never does has a stream that takes all of it at once.
+    /// Set once the caller reports what the stream takes. One that never does has a stream that takes all of
+    /// it at once.
     is_told: bool,
     /// The stream took a byte at some time.
     has_begun: bool,
@@ -58,7 +59,7 @@ struct Writing {
     left: u64,
     /// The last byte that was taken, or when writing began.
     taken: Duration,
-    /// When [`LEAST`] bytes were last taken, or writing began; and how many were since.
+    /// Time at which [`LEAST`] bytes were last taken, or writing began; and number of bytes since.
     pace: (Duration, u64),
     /// The last that was heard of the stream, or when writing began. To say more changes nothing of it: what was said before may wait
     /// for the caller, who says so when it [resumes](Timer::resume).
@@ -92,12 +93,12 @@ impl Timer {
         }
     }
 
-    /// The peer has greeted.
+    /// Handles that the peer has greeted.
     pub(super) fn greet(&mut self) {
         self.greeted = true;
     }
 
-    /// Bytes came.
+    /// Handles that bytes came.
     pub(super) fn bytes(&mut self, now: Duration) {
         self.heard = now;
         self.message.get_or_insert(now);
@@ -108,24 +109,24 @@ impl Timer {
         }
     }
 
-    /// A message, or something to skip, was taken.
+    /// Handles that a message, or something to skip, was taken.
     pub(super) fn message(&mut self, now: Duration) {
         self.listen(now);
         self.message = None;
         self.heard = now;
     }
 
-    /// Something moved an entry.
+    /// Handles that something moved an entry.
     pub(super) fn moved(&mut self, now: Duration) {
         self.moved = now;
     }
 
-    /// This side does not listen from now on, as it has work of its own.
+    /// Stops listening, as this side has work of its own.
     pub(super) fn pause(&mut self, now: Duration) {
         self.paused.get_or_insert(now);
     }
 
-    /// This side listens from now on: the time since a [`pause`](Timer::pause) began was its own.
+    /// Listens from now on: the time since a [`pause`](Timer::pause) began was this side's own.
     fn listen(&mut self, now: Duration) {
         let Some(since) = self.paused.take() else { return };
         let own = now.saturating_sub(since);
@@ -134,7 +135,7 @@ impl Timer {
         self.message = self.message.map(later);
     }
 
-    /// This side waits for its own work: until when it may, unless that has passed.
+    /// Returns until when this side may wait for its own work, unless that has passed.
     pub(super) fn check_pause(&mut self, now: Duration) -> Result<Duration, Stall> {
         self.pause(now);
         let after = self.deadlines.idle;
@@ -142,14 +143,14 @@ impl Timer {
         if now >= due { Err(Stall::Idle { after }) } else { Ok(due) }
     }
 
-    /// The floor comes to this side.
+    /// Handles that the floor comes to this side.
     pub(super) fn gain_floor(&mut self, now: Duration) {
         self.listen(now);
         self.floor = Some(now);
         self.turn = 0;
     }
 
-    /// The floor passes to the peer. `moves`: this side's turn moved an entry.
+    /// Handles that the floor passes to the peer. `moves`: this side's turn moved an entry.
     pub(super) fn pass(&mut self, now: Duration, moves: bool) {
         let own = self.floor.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
         self.moved = if moves { now } else { self.moved.saturating_add(own) };
@@ -159,7 +160,7 @@ impl Timer {
         self.answered = None;
     }
 
-    /// Bytes of this side are to be written.
+    /// Handles that bytes of this side are to be written.
     pub(super) fn say(&mut self, now: Duration, bytes: u64) {
         self.said = now;
         self.turn = self.turn.saturating_add(bytes);
@@ -170,7 +171,7 @@ impl Timer {
         writing.left = writing.left.saturating_add(bytes);
     }
 
-    /// The stream took so many bytes.
+    /// Handles that the stream took so many bytes.
     pub(super) fn take(&mut self, now: Duration, bytes: u64) -> Result<(), Stall> {
         let writing = &mut self.writing;
         (writing.is_told, writing.has_begun) = (true, writing.has_begun || bytes > 0);
@@ -189,7 +190,7 @@ impl Timer {
         self.judge(now, [self.drip()])
     }
 
-    /// This side writes on after a pause of its own making.
+    /// Handles that this side writes on after a pause of its own making.
     pub(super) fn resume(&mut self, now: Duration) {
         let writing = &mut self.writing;
         let pause = now.saturating_sub(writing.told);
@@ -198,7 +199,7 @@ impl Timer {
         writing.told = now;
     }
 
-    /// The stream takes no bytes at the moment.
+    /// Handles that the stream takes no bytes at the moment.
     pub(super) fn check_blocked(&mut self, now: Duration) -> Result<(), Stall> {
         self.writing.is_told = true;
         self.writing.told = now;
@@ -211,29 +212,32 @@ impl Timer {
         self.judge(now, [(due, stall)])
     }
 
-    /// The peer has the floor, and this side listens: the next deadline, unless one has passed.
+    /// Returns the next deadline while the peer has the floor and this side listens, unless one has
+    /// passed.
     pub(super) fn check(&mut self, now: Duration) -> Result<Duration, Stall> {
         self.listen(now);
         let (due, stall) = self.next();
         if now >= due { Err(stall) } else { Ok(due) }
     }
 
-    /// Whether this side said nothing in its turn.
+    /// Returns whether this side sent nothing in its turn.
     pub(super) fn is_silent(&self) -> bool {
         self.turn == 0
     }
 
-    /// When this side, having the floor and nothing to say, must say so.
+    /// Returns the time at which this side, having the floor and nothing to send, must send a
+    /// heartbeat.
     pub(super) fn heartbeat_due(&self) -> Duration {
         self.said.saturating_add(Deadlines::HEARTBEAT)
     }
 
-    /// When the stream took the last byte of this side's turn, and when the first byte of the answer came.
+    /// Returns the time at which the stream took the last byte of this side's turn, and that at which the
+    /// first byte of the answer came.
     pub(super) fn answer(&self) -> (Duration, Option<Duration>) {
         (self.writing.taken, self.answered)
     }
 
-    /// The next deadline while the peer has the floor.
+    /// Returns the next deadline while the peer has the floor.
     fn next(&self) -> (Duration, Stall) {
         if self.writing.is_told && self.writing.left > 0 {
             return earlier(self.begin(), earlier(self.write(), self.drip()));
@@ -256,7 +260,8 @@ impl Timer {
         next
     }
 
-    /// How long what this side said in its turn may stay in the buffers of a line, in whole seconds.
+    /// Returns the longest time that this side's turn may stay in the buffers of a line, in whole
+    /// seconds.
     fn drain(&self) -> Duration {
         let held = self.turn.min(Deadlines::BUFFERS);
         Duration::from_secs(held.checked_div(self.deadlines.rate).unwrap_or(held))
@@ -267,7 +272,8 @@ impl Timer {
         (self.writing.taken.saturating_add(after), Stall::Write { after })
     }
 
-    /// Never due once the stream took a byte: one that shakes hands below takes none before.
+    /// Returns the deadline for the first byte, never due once the stream took one: one that shakes
+    /// hands below takes none before.
     fn begin(&self) -> (Duration, Stall) {
         let after = self.deadlines.hello;
         let is_begun = self.greeted || self.writing.has_begun;
@@ -275,7 +281,7 @@ impl Timer {
         (due, Stall::Hello { after })
     }
 
-    /// Never due once all is taken.
+    /// Returns the deadline for a slow stream, never due once all is taken.
     fn drip(&self) -> (Duration, Stall) {
         let (after, (since, bytes)) = (self.deadlines.progress, self.writing.pace);
         let due = if self.writing.left > 0 { since.saturating_add(after) } else { Duration::MAX };
@@ -292,11 +298,12 @@ impl Timer {
     }
 }
 
-/// The one that is due first; the first of two that are due at once.
+/// Returns the deadline that is due first; the first of two that are due at once.
 fn earlier(first: (Duration, Stall), second: (Duration, Stall)) -> (Duration, Stall) {
     if second.0 < first.0 { second } else { first }
 }
 
-/// What a peer that listens must take within [`Deadlines::progress`]. Without it, one that takes a byte now and then would be
-/// waited for as long as there is something to say. It is the smallest block that is advised for slow lines.
+/// Bytes that a peer that listens must take within [`Deadlines::progress`]. Without it, one that takes a byte now and
+/// then would be waited for as long as there is something to send. It is the smallest block that is advised for slow
+/// lines.
 const LEAST: u64 = 4096;

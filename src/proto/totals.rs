@@ -3,7 +3,7 @@
 use crate::config::Limits;
 use crate::types::{Event, Outcome, Progress, Refusal, Summary, Withdrawal};
 
-/// What was offered, what of it arrived, and what became of it.
+/// Sums of what was offered, what of it arrived, and what became of it.
 ///
 /// Invariant: no connection starts anew with any of these. A receiver that adopts a suspended one takes them over.
 #[derive(Debug, Default)]
@@ -14,7 +14,8 @@ pub(super) struct Totals {
     offered: u64,
     /// Bytes that the receiver holds, verified.
     arrived: u64,
-    /// The work of hashing: bytes that were hashed for the first time, and blocks that the peer says it hashed.
+    /// The work of hashing: bytes that were hashed for the first time, and blocks that the peer reports as
+    /// hashed.
     hashed: u64,
     summary: Summary,
 }

@@ -26,45 +26,46 @@ pub(super) struct Bob {
     pub(super) ended: Option<Result<Summary, Failure>>,
     /// Bytes of content that were given to be written.
     pub(super) written: u64,
-    /// How many bytes of each call were to be made zeros.
+    /// Number of bytes of each call that were to be made zeros.
     pub(super) zeroed: Vec<u64>,
     /// Somebody writes to the file that is replaced.
     pub(super) changes_before_copy: bool,
     /// The n-th write fails.
     pub(super) fail_write: Option<u64>,
-    /// Which pieces were read: of which name, whether of the file that stands there, and from which offset.
+    /// Pieces that were read: of which name, whether of the file that stands there, and from which offset.
     pub(super) reads: Vec<(RelPath, bool, u64)>,
     pub(super) writes: u64,
-    /// How long each write takes.
+    /// Time that each write takes.
     pub(super) write_time: Duration,
     /// Before each commit in turn, somebody puts a file under the name that is asked for, or takes away what has it.
     pub(super) others: VecDeque<Option<Vec<u8>>>,
-    /// What stands under these names before they are given for the first time.
+    /// Content that appears under these names before they are given for the first time.
     pub(super) late: BTreeMap<RelPath, Vec<u8>>,
-    /// How many files may be open, with those that are being committed.
+    /// Number of files that may be open, with those that are being committed.
     pub(super) descriptors: Option<usize>,
-    /// How many times there is none for what is to take the place of a file, while others are open.
+    /// Number of times that there is no descriptor for what is to take the place of a file, while
+    /// others are open.
     pub(super) lacks_to_replace: usize,
-    /// How many times there was none left, and how many files were open at most.
+    /// Number of times that there was none left, and most files that were open.
     pub(super) lacked: usize,
     pub(super) most_open: usize,
     /// Commits end only when they are waited for.
     pub(super) is_lazy: bool,
-    /// What somebody puts in the place of a file that was found equal, before its commit.
+    /// Content that somebody puts in the place of a file that was found equal, before its commit.
     pub(super) changed: Option<Vec<u8>>,
     /// As `others`, before each look at what has a name.
     pub(super) arrivals: VecDeque<Option<Vec<u8>>>,
-    /// What has the name of an entry that was handed back.
+    /// Existing files of entries that were handed back.
     pub(super) rivals: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
-    /// How long it takes to read a block of that, or of what an entry is compared with.
+    /// Time that it takes to read a block of that, or of a file that an entry is compared with.
     pub(super) rival_time: Duration,
-    /// How often that was done.
+    /// Number of those reads.
     pub(super) rival_reads: usize,
     /// The most of them at a time.
     pub(super) most_rivals: usize,
 }
 
-/// How a commit of [`Bob`] ended: with a name or a refusal, or for want of the name.
+/// End of a commit of [`Bob`]: with a name or a refusal, or for lack of the name.
 #[derive(Debug, Clone)]
 pub(super) enum Ended {
     Committed(Result<RelPath, Refusal>),

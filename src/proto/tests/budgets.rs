@@ -13,7 +13,7 @@ fn limits(change: impl FnOnce(Limits) -> Limits) -> Config {
     Config::default().block_size(BlockSize::MIN).limits(change(Limits::default()))
 }
 
-/// A rogue sender that has offered a stream, and has the floor.
+/// Returns a rogue sender that has offered a stream, and has the floor.
 fn offered_to(bob: Bob, config: &Config) -> Rogue {
     let mut rogue = Rogue::sender(config, bob).greeted();
     rogue.say(&Message::Offer(wire(0, b"f0", None)));
@@ -50,7 +50,7 @@ fn stream_past_a_limit_leaves_nothing() {
     }
 }
 
-/// What a receiver holds that is sent 3000 bytes as a stream, of which it had these.
+/// Returns what a receiver holds that is sent 3000 bytes as a stream, of which it had these.
 fn stream_over(held: &[u8], standing: bool, config: &Config) -> (Vec<Message>, Bob) {
     let bytes = content(1, 3000);
     let mut bob = Bob::default();

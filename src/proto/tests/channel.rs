@@ -20,17 +20,17 @@ pub(super) struct Channel {
     /// At most so many bytes are delivered at a time.
     pub(super) piece: Option<usize>,
     delivered: usize,
-    /// How many bytes, all told, are through where it takes them time.
+    /// Total number of bytes that are through, where it takes them time.
     pub(super) arrived: Option<usize>,
 }
 
-/// What happens to one byte of a channel beside a flip.
+/// Change of one byte of a channel beside a flip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edit {
     Delete(usize),
     Double(usize),
     Insert(usize, u8),
-    /// It changes places with the next one.
+    /// The byte changes places with the next one.
     Swap(usize),
 }
 
@@ -64,7 +64,7 @@ impl Channel {
         }
     }
 
-    /// How many bytes are delivered, all told, of those under way.
+    /// Returns the total number of bytes that are delivered, of those under way.
     pub(super) fn available(&mut self) -> usize {
         let all = self.bytes.len();
         if let Some(arrived) = self.arrived {
@@ -86,7 +86,7 @@ impl Channel {
         self.delivered
     }
 
-    /// Whether anything happened.
+    /// Takes this many bytes; returns whether anything happened.
     pub(super) fn consume(&mut self, bytes: usize) -> bool {
         self.bytes.drain(..bytes);
         self.taken += bytes;

@@ -308,8 +308,8 @@ fn operation_of_a_store_has_its_number_and_an_unknown_one_is_unspecified() {
     }
 }
 
-/// Whether the encoding is the one that was decoded. A later version may add to a greeting, and may know codes and
-/// sizes that this one takes for others: these alone are read in more than one form.
+/// Returns whether the encoding is the one that was decoded. A later version may add to a greeting, and may know
+/// codes and sizes that this one takes for others: these alone are read in more than one form.
 fn is_canonical(message: &Message, control: &[u8]) -> bool {
     let again = encoded(message);
     match message {

@@ -21,7 +21,7 @@ fn config() -> Config {
     Config::default().block_size(BlockSize::MIN)
 }
 
-/// What a sender may say after its offer, to find something out.
+/// Messages that a sender may send after its offer, to find something out.
 #[derive(Debug, Clone, Copy)]
 enum Guess {
     Nothing,
@@ -34,7 +34,7 @@ enum Guess {
     Withdraw,
 }
 
-/// All that a sender hears and meets that offers this, and then guesses.
+/// Returns all that a sender receives that offers this, and then guesses.
 fn heard(
     existing: IfExists,
     stands: &[u8],
@@ -139,7 +139,7 @@ fn content_of_a_file_that_may_not_be_replaced_is_told_by_nothing_but_its_whole_h
     assert!(matches!(rogue.turn()[0], Message::Receipt { outcome: Outcome::Held, .. }));
 }
 
-/// How the content of a file comes.
+/// Way in which the content of a file comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     Sized,
@@ -160,7 +160,7 @@ fn pair(existing: IfExists, way: Way, bytes: &[u8]) -> Pair {
     Pair::with(&config, &config, alice, Bob::default())
 }
 
-/// What stands under the name: nothing, the same, and all that differs in one respect.
+/// Returns files that stand under the name: nothing, the same, and all that differs in one respect.
 fn standing(bytes: &[u8]) -> Vec<(&'static str, Option<Vec<u8>>)> {
     let mut all = vec![("nothing", None), ("equal", Some(bytes.to_vec())), ("empty", Some(vec![]))];
     all.push(("longer by a byte", Some([bytes, b"x"].concat())));

@@ -1,4 +1,4 @@
-//! What ends when nobody asked any more, and what cannot be done at all.
+//! Operations that end when nobody asks any more, and those that cannot be done at all.
 
 use std::time::Duration;
 

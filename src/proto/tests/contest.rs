@@ -15,7 +15,7 @@ use crate::types::{AbortCode, Activity, EntryId, Event, Outcome, Place, Refusal,
 const POLICIES: [IfExists; 4] =
     [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
-/// How the content of a file comes.
+/// Way in which the content of a file comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     /// In its offer, or in blocks: by its length alone.
@@ -38,7 +38,7 @@ fn pair(existing: IfExists, way: Way, bytes: &[u8]) -> Pair {
     pair
 }
 
-/// Every length that matters, and every way that is one for it.
+/// Returns every length that matters, and every way that is one for it.
 fn cases() -> Vec<(Way, Vec<u8>)> {
     let mut cases = Vec::new();
     for len in [0, 1, 1024, 1025, 5000, 8192] {
@@ -83,7 +83,7 @@ fn stands(files: &[(&str, &[u8])]) -> BTreeMap<crate::types::RelPath, Vec<u8>> {
     files.iter().map(|(name, bytes)| (path(name), bytes.to_vec())).collect()
 }
 
-/// Nothing is open, and nothing is left that was written.
+/// Checks that nothing is open, and that nothing is left that was written.
 fn assert_clean(pair: &Pair, case: &str) {
     let bob = &pair.bob;
     assert!(bob.open.is_empty() && bob.rivals.is_empty() && bob.partial.is_empty(), "{case}");

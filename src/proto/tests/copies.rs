@@ -1,4 +1,4 @@
-//! What stays the same of a file that is replaced is copied to its place with the floor, however long that takes.
+//! Equal parts of a file that is replaced are copied to its place with the floor, however long that takes.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ fn config() -> Config {
     Config::default().block_size(BlockSize::MIN).if_exists(IfExists::Replace)
 }
 
-/// A file of which all but these blocks are as they stand there, and in which each copy takes so many seconds.
+/// Returns a file of which all but these blocks are as they stand there, and in which each copy takes so many
+/// seconds.
 fn pair(differing: &[usize], seconds: u64, is_sized: bool) -> Pair {
     let bytes = content(1, BLOCKS * 1024 - 100);
     let mut old = bytes.clone();

@@ -13,7 +13,8 @@ use super::scenes::{self, Scene};
 const RECOVERIES: [Recovery; 3] =
     [Recovery::SenderGoesOn, Recovery::BothRestart, Recovery::BothGoOn];
 
-/// What can be seen of a session: what was said, what stands there, and how often the store was asked.
+/// Returns all that can be seen of a session: what was sent, what stands there, and how often the
+/// store was asked.
 fn seen(pair: &Pair) -> impl PartialEq + use<> {
     let records = (pair.down.record.clone(), pair.up.record.clone());
     (records, pair.bob.visible.clone(), pair.bob.reads.clone(), pair.bob.written)

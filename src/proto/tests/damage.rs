@@ -12,7 +12,7 @@ use super::scenes::{self, Scene};
 use crate::proto::Failure;
 use crate::proto::wire::frame::{CHECK, HEADER, PREFACE};
 
-/// Where the payloads stand in what was said.
+/// Returns the ranges of the payloads in a recording.
 fn payloads(record: &[u8]) -> Vec<Range<usize>> {
     let mut payloads = Vec::new();
     let mut at = PREFACE.len();

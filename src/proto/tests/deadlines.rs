@@ -28,7 +28,8 @@ fn alice() -> Alice {
     Alice { files: vec![(Meta::file(path("a"), Some(3000)), content(1, 3000))], ..Alice::default() }
 }
 
-/// Both kinds of machine with the floor at the rogue: a receiver that hears, a sender that waits.
+/// Returns both kinds of machine with the floor at the rogue: a receiver that listens, a sender
+/// that waits.
 fn both() -> [Rogue; 2] {
     let sender = Rogue::sender(&config(), Bob::default()).greeted();
     let mut receiver = Rogue::receiver(&config(), alice()).greeted();
@@ -36,7 +37,8 @@ fn both() -> [Rogue; 2] {
     [sender, receiver]
 }
 
-/// The machine ends with this stall `after` from now: at that instant, and not a moment before.
+/// Checks that the machine ends with this stall `after` from now: at that instant, and not a moment
+/// before.
 #[track_caller]
 fn stalls(mut rogue: Rogue, after: Duration, stall: Stall) {
     rogue.wait(after - STEP);

@@ -35,7 +35,7 @@ impl Clock for Still {
 }
 
 impl Moody {
-    /// How many bytes to move of `most`, or what else happens.
+    /// Returns how many bytes to move of `most`, or what else happens.
     fn whim(&mut self, most: usize) -> io::Result<usize> {
         // A linear congruence (Knuth's MMIX) is random enough for whims.
         self.mood = self
@@ -89,7 +89,7 @@ impl Write for Moody {
     }
 }
 
-/// The greeting at the start of what one side said.
+/// Returns the greeting at the start of what one side said.
 fn greeting(record: &[u8]) -> Hello {
     let control = &record[PREFACE.len() + HEADER..][..72];
     let Some(Message::Hello(hello)) = Message::decode(Name::Hello, control) else { panic!() };

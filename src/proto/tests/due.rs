@@ -20,7 +20,7 @@ fn config() -> Config {
     Config::default().block_size(BlockSize::at_most(4096)).if_exists(IfExists::Replace)
 }
 
-/// Four blocks of its own each.
+/// Returns four blocks that differ.
 fn content() -> Vec<u8> {
     (0..4).flat_map(|block| [block; 4096]).collect()
 }
@@ -30,7 +30,7 @@ struct Alice {
     sender: Sender,
     source: MemorySource,
     readers: Readers<MemorySource>,
-    /// How often input was given while an action was queued.
+    /// Number of times that input was given while an action was queued.
     early: u32,
 }
 
@@ -190,7 +190,8 @@ fn input_before_an_answer_to_a_poll_is_told_and_changes_nothing() {
     assert_eq!(asked, [EntryId::new(0); 4]);
 }
 
-/// A receiver that was just offered small content, which came inside its offer, and the bytes of that.
+/// Returns a receiver that was just offered small content, which came inside its offer, and the bytes
+/// of that.
 fn offered() -> (Receiver, Vec<u8>) {
     let mut rogue = Rogue::sender(&config(), bob::Bob::default()).greeted();
     rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");

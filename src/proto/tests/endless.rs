@@ -40,7 +40,8 @@ fn block(entry: EntryId, index: u64) -> Message {
     Message::Block { entry, index, hash }
 }
 
-/// A sender that offers something, sends some of it, and from then on says whatever moves nothing.
+/// Acts as a sender that offers something, sends some of it, and from then on sends whatever moves
+/// nothing.
 fn say_nothing_new(rogue: &mut Rogue, choices: &mut Choices, is_due: bool, breaks: bool) {
     let entry = EntryId::new(u32::try_from(choices.below(2)).unwrap());
     let index = choices.below(BLOCKS);

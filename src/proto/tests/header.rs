@@ -11,7 +11,7 @@ use crate::proto::wire::message::Name;
 
 const BLOCK: u64 = BlockSize::MIN.bytes();
 
-/// The rule table, written a second time.
+/// Returns the rule table, written a second time.
 fn admitted(kind: u8, control: u32, payload: u32) -> bool {
     let (low, high, carries) = match kind {
         1 => (72, 1024, None),
@@ -103,7 +103,7 @@ fn header_with_every_payload_length_of_a_block_is_judged_by_the_table() {
     assert_eq!(accepted as u64, BLOCK);
 }
 
-/// A sealed header without anything behind it.
+/// Returns a sealed header without anything behind it.
 fn sealed(seal: &mut Seal, kind: u8, control: usize, payload: usize) -> Vec<u8> {
     let check = if control == 0 { 0 } else { CHECK };
     let mut head = vec![0; HEADER + control + check];

@@ -153,7 +153,7 @@ fn time_of_the_receivers_own_turns_is_not_the_senders() {
     assert_eq!(borne(rogue, &[]), IDLE);
 }
 
-/// The sender is told at once that it broke this rule.
+/// Checks that the sender is informed at once that it broke this rule.
 #[track_caller]
 fn is_told(mut rogue: Rogue, error: ProtocolError) {
     rogue.settle();

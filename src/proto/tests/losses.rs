@@ -14,7 +14,7 @@ use super::pair::{Alice, Pair};
 use super::scenes::Scene;
 use crate::proto::Failure;
 
-/// Who knows of the former connection after a cut.
+/// Side that knows of the former connection after a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Recovery {
     /// The sender; of the receiver only the store.
@@ -39,7 +39,7 @@ pub(super) struct Loss {
     recovery: Recovery,
 }
 
-/// How many histories were met, by how many runs.
+/// Number of histories that were met, by the number of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Met {
     pub(super) histories: u64,
@@ -47,7 +47,7 @@ pub(super) struct Met {
 }
 
 impl Cut {
-    /// All places at which a session can be cut whose two directions are so long.
+    /// Returns all places at which a session can be cut whose two directions are so long.
     pub(super) fn all((down, up): (usize, usize)) -> impl Iterator<Item = Self> {
         let down = (0..down).map(|at| Self { down: true, at });
         down.chain((0..up).map(|at| Self { down: false, at }))
@@ -79,13 +79,13 @@ impl Recovery {
     }
 }
 
-/// The scenes that end with everything delivered.
+/// Returns the scenes that end with everything delivered.
 pub(super) fn complete(scenes: Vec<Scene>) -> impl Iterator<Item = Scene> {
     let is_complete = |scene: &Scene| !["refused", "link", "abort"].contains(&scene.name);
     scenes.into_iter().filter(is_complete)
 }
 
-/// Whether the sender took it for a success: then it must be one.
+/// Returns whether the sender took it for a success: then it must be one.
 pub(super) fn is_done(pair: &Pair, scene: &Scene) -> bool {
     let done = matches!(pair.alice.ended, Some(Ok(_)));
     if done {
@@ -116,7 +116,7 @@ pub(super) fn check(pair: &Pair, scene: &Scene, what: &impl Fn() -> String) {
     }
 }
 
-/// A hash of all that a lost connection leaves behind, and of what the checks ask for.
+/// Returns a hash of all that a lost connection leaves behind, and of what the checks ask for.
 pub(super) fn left(pair: &Pair) -> u64 {
     let mut hasher = DefaultHasher::new();
     // A machine's side of its connection dies with it, save that the receiver remembers whose it was.

@@ -51,7 +51,7 @@ fn is_set(switch: &str) -> bool {
     std::env::var_os(switch).is_some()
 }
 
-/// Whether there is time for all of it.
+/// Returns whether there is time for all of it.
 fn long() -> bool {
     is_set("HAUL_LONG")
 }

@@ -10,7 +10,7 @@ use crate::types::{EntryId, Event, Meta, RelPath, Summary, Ticket, TransferId, W
 pub(super) use super::bob::{Bob, Ended};
 pub(super) use super::channel::{Channel, Edit};
 
-/// What both sides have, and the bytes between them.
+/// Both sides, and the bytes between them.
 pub(super) struct Pair {
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
@@ -22,7 +22,7 @@ pub(super) struct Pair {
     pub(super) now: Duration,
     transfer: TransferId,
     compares_times: bool,
-    /// How many receivers there were: each has a nonce of its own.
+    /// Number of receivers so far: each has a nonce of its own.
     receivers: u8,
     steps: u64,
     /// The receiver of the former connection, to be taken over once the sender has greeted.
@@ -42,9 +42,9 @@ pub(super) struct Alice {
     pub(super) released: BTreeMap<EntryId, u64>,
     /// The source has nothing for now, and takes a second to say so.
     pub(super) is_stuck: bool,
-    /// How long each read takes.
+    /// Time that each read takes.
     pub(super) read_time: Duration,
-    /// Which pieces were read, by the number of the file and the offset.
+    /// Pieces that were read, by the number of the file and the offset.
     pub(super) reads: Vec<(usize, u64)>,
 }
 
@@ -52,7 +52,8 @@ pub(super) fn path(name: &str) -> RelPath {
     RelPath::parse(name.as_bytes()).unwrap()
 }
 
-/// Content that is a function of the name and the offset, without regularity that a test could miss.
+/// Returns content that is a function of the name and the offset, without regularity that a test
+/// could miss.
 pub(super) fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
@@ -97,14 +98,15 @@ impl Pair {
         }
     }
 
-    /// The sizes of files are not said before their ends.
+    /// Hides the sizes of files until their ends.
     pub(super) fn unsized_files(mut self, window: Option<u64>) -> Self {
         self.alice.files.iter_mut().for_each(|(meta, _)| meta.size = None);
         self.alice.window = window;
         self
     }
 
-    /// The same transfer over a new connection, to a receiver that knows nothing of the former one but its store.
+    /// Begins the same transfer over a new connection, to a receiver that knows nothing of the former one but its
+    /// store.
     pub(super) fn reconnect(&mut self, config: &Config, attempt: u32) {
         drop(self.connect_again(config, attempt));
     }
@@ -117,7 +119,8 @@ impl Pair {
         self.put_receiver(config)
     }
 
-    /// The same transfer over a new connection, to a receiver that takes over what the former one knows.
+    /// Begins the same transfer over a new connection, to a receiver that takes over what the former one
+    /// knows.
     pub(super) fn reconnect_parked(&mut self, config: &Config, attempt: u32) {
         let (open, rivals) = (self.bob.open.clone(), self.bob.rivals.clone());
         let commits = self.bob.commits.clone();
@@ -128,20 +131,20 @@ impl Pair {
         self.former = former.or(Some(left).filter(|left| left.transfer().is_some()));
     }
 
-    /// Both sides were restarted.
+    /// Restarts both sides.
     pub(super) fn restart(&mut self, config: &Config) {
         self.sender = Sender::new(config.clone(), self.transfer, [3; 16], self.now);
         self.alice.next = 0;
         self.restart_receiver(config);
     }
 
-    /// Both sides were restarted, each with its own settings.
+    /// Restarts both sides, each with its own settings.
     pub(super) fn restart_as(&mut self, ours: &Config, theirs: &Config) {
         self.restart(theirs);
         self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
     }
 
-    /// The sender was restarted, and goes on with the same transfer; the receiver takes over what the former one knows.
+    /// Restarts the sender, which goes on with the same transfer; the receiver takes over what the former one knows.
     pub(super) fn restart_sender(&mut self, ours: &Config, theirs: &Config, attempt: u32) {
         self.reconnect_parked(theirs, attempt);
         self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
@@ -149,7 +152,7 @@ impl Pair {
         self.alice.next = 0;
     }
 
-    /// Both sides are called with another transfer, over a store whose commits are under way.
+    /// Calls both sides with another transfer, over a store whose commits are under way.
     pub(super) fn call_with(
         &mut self,
         ours: &Config,
@@ -297,7 +300,7 @@ impl Pair {
         moved
     }
 
-    /// After each step, what is open belongs to an entry. A check looks at every entry: of more than 64, one step in so
+    /// Checks after each step that what is open belongs to an entry. A check looks at every entry: of more than 64, one step in so
     /// many is checked that a step costs as much as with 64. What is planted is met with few.
     fn check_receiver(&mut self) {
         self.steps += 1;

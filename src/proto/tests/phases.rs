@@ -36,7 +36,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The messages that the document lets come in a phase, by the table of this side.
+/// Returns the messages that the document lets come in a phase, by the table of this side.
 fn documented(side: &str, phases: &[&str], phase: &str) -> BTreeSet<String> {
     let document = read("src/proto/wire.md");
     let (_, section) = document.split_once("# States of an entry").unwrap();
@@ -59,7 +59,8 @@ fn documented(side: &str, phases: &[&str], phase: &str) -> BTreeSet<String> {
     said
 }
 
-/// The messages about an entry that has been offered which the machine takes in one of these states.
+/// Returns the messages about an entry that has been offered which the machine takes in one of these
+/// states.
 fn taken(table: &str, states: &[&str]) -> BTreeSet<String> {
     let mut kinds = BTreeSet::new();
     for state in states {

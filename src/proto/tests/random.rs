@@ -39,12 +39,12 @@ struct Plan {
     store: Trouble,
 }
 
-/// What is wrong with the store until the last connection.
+/// Trouble of the store until the last connection.
 #[derive(Debug, Clone, Copy)]
 struct Trouble {
     descriptors: Option<usize>,
     is_lazy: bool,
-    /// Which write fails.
+    /// Number of the write that fails.
     fails: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ enum Fault {
     Flip(u8),
 }
 
-/// Who remembers the former connection.
+/// Side that remembers the former connection.
 #[derive(Debug, Clone, Copy)]
 enum Recovery {
     Both,
@@ -297,8 +297,9 @@ fn run(plan: &Plan) {
     }
 }
 
-/// Whether a session ended as its sender goes on with a transfer of which it knows nothing: it is told of what it does not
-/// know, or offers again what was settled. The receiver has to bear it, and owes it no success.
+/// Returns whether a session ended as its sender goes on with a transfer of which it knows nothing: it gets answers
+/// about entries that it does not know, or offers again what was settled. The receiver has to bear it, and owes it no
+/// success.
 fn forgot(pair: &Pair) -> bool {
     let breaches = |ended| matches!(ended, Some(Err(Failure::Protocol(_))));
     breaches(pair.alice.ended) || breaches(pair.bob.ended)
@@ -315,7 +316,8 @@ fn others(attempt: u32) -> Vec<(Meta, Vec<u8>)> {
     (0..).zip([5, 3000, 700]).map(file).collect()
 }
 
-/// What was refused for the trouble of the store on an earlier connection, and not offered again since.
+/// Returns what was refused for the trouble of the store on an earlier connection, and not offered
+/// again since.
 fn failed(pair: &Pair) -> BTreeSet<RelPath> {
     let mut failed = BTreeSet::new();
     for event in &pair.alice.events {

@@ -24,12 +24,12 @@ pub(super) struct Rogue {
 }
 
 impl Rogue {
-    /// A rogue sender to a real receiver.
+    /// Returns a rogue sender to a real receiver.
     pub(super) fn sender(theirs: &Config, bob: Bob) -> Self {
         Self::new(Pair::with(theirs, theirs, Alice::default(), bob), true)
     }
 
-    /// A rogue receiver to a real sender.
+    /// Returns a rogue receiver to a real sender.
     pub(super) fn receiver(theirs: &Config, alice: Alice) -> Self {
         Self::new(Pair::with(theirs, theirs, alice, Bob::default()), false)
     }
@@ -64,7 +64,7 @@ impl Rogue {
         }
     }
 
-    /// The same over a new connection, to a machine that remembers the former one.
+    /// Returns the same over a new connection, to a machine that remembers the former one.
     pub(super) fn again(self, theirs: &Config, attempt: u32) -> Self {
         let Self { mut pair, is_sender, mut hello, .. } = self;
         pair.reconnect_parked(theirs, attempt);
@@ -109,7 +109,7 @@ impl Rogue {
         }
     }
 
-    /// Bytes as they are.
+    /// Sends bytes as they are.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         let channel = if self.is_sender { &mut self.pair.down } else { &mut self.pair.up };
         channel.write(bytes);
@@ -128,14 +128,14 @@ impl Rogue {
         self.say_raw(message.name().kind(), &control, payload);
     }
 
-    /// A frame of any kind, rightly sealed.
+    /// Sends a frame of any kind, rightly sealed.
     pub(super) fn say_raw(&mut self, kind: u8, control: &[u8], payload: &[u8]) {
         let frame = self.sealed(kind, control, payload.len());
         self.raw(&frame);
         self.raw(payload);
     }
 
-    /// A frame without the payload that it announces.
+    /// Returns a frame without the payload that it announces.
     pub(super) fn sealed(&mut self, kind: u8, control: &[u8], payload: usize) -> Vec<u8> {
         let mut frame = vec![0; HEADER];
         frame.extend_from_slice(control);
@@ -157,7 +157,7 @@ impl Rogue {
         self.hear()
     }
 
-    /// The same, by a sender that could go on without an answer.
+    /// Returns the same, by a sender that could go on without an answer.
     pub(super) fn turn_without_waiting(&mut self) -> Vec<Message> {
         self.over(false);
         self.settle();
@@ -182,7 +182,7 @@ impl Rogue {
         self.settle();
     }
 
-    /// All that the real machine has said.
+    /// Returns all that the real machine has sent.
     pub(super) fn hear(&mut self) -> Vec<Message> {
         let mut heard = Vec::new();
         loop {
@@ -221,14 +221,14 @@ impl Rogue {
         self.heard.bind(heard, first, second);
     }
 
-    /// How the real machine ended, if it did.
+    /// Returns how the real machine ended, if it did.
     pub(super) fn ended(&self) -> Option<Result<(), Failure>> {
         let ended = if self.is_sender { self.pair.bob.ended } else { self.pair.alice.ended };
         ended.map(|ended| ended.map(drop))
     }
 }
 
-/// An offer of a file, in the smallest blocks.
+/// Returns an offer of a file, in the smallest blocks.
 pub(super) fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
     WireOffer {
         entry: EntryId::new(entry),
@@ -245,7 +245,7 @@ pub(super) fn wire(entry: u32, name: &[u8], size: Option<u64>) -> WireOffer {
     }
 }
 
-/// An offer of a file whose content stands in the payload.
+/// Returns an offer of a file whose content stands in the payload.
 pub(super) fn inline(entry: u32, name: &[u8], bytes: &[u8]) -> WireOffer {
     let (root, inline) = (Some(Hash::of(bytes)), true);
     WireOffer { root, inline, ..wire(entry, name, Some(bytes.len() as u64)) }

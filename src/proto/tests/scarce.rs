@@ -17,7 +17,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
     (0..).zip(lens).map(file).collect()
 }
 
-/// How it is offered.
+/// Way in which it is offered.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     Sized,
@@ -61,7 +61,7 @@ fn files_all_arrive_however_few_descriptors_there_are() {
     }
 }
 
-/// What stands is not known before the content has come.
+/// The content of the existing file is not known before that of the entry has come.
 #[test]
 fn file_that_was_put_off_is_settled_by_the_policy_when_it_gets_its_name() {
     for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
@@ -117,8 +117,8 @@ fn store_without_any_descriptor_ends_the_session_and_another_attempt_may_help() 
     }
 }
 
-/// The first of two files, of so many blocks, is to replace another one, and is compared with that; then there is room for one
-/// file, which is the second one's.
+/// Returns the first of two files, of so many blocks, is to replace another one, and is compared with that; then there
+/// is room for one file, which is the second one's.
 fn replacing(way: Way, old: Vec<u8>, new: Vec<u8>) -> Pair {
     let files = [("a".to_owned(), new), ("b".to_owned(), content(2, 5000))];
     let mut pair = pair(&config().if_exists(IfExists::Replace), way, &files);
@@ -177,7 +177,7 @@ fn stream_that_ends_before_what_it_replaces_is_put_off_until_others_are_closed()
     }
 }
 
-/// What has the name of an entry is compared when the floor is next had; until then both are open.
+/// An existing file is compared when the floor is next had; until then both files are open.
 #[test]
 fn file_that_cannot_wait_for_its_content_waits_until_what_has_a_name_is_compared() {
     let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, 5000))];

@@ -5,7 +5,7 @@ use crate::config::{Compare, Config, IfExists};
 use crate::hash::BlockSize;
 use crate::types::{Meta, RelPath, Timestamp};
 
-/// What stands where before and after.
+/// Content of names before and after.
 #[derive(Clone)]
 pub(super) struct Scene {
     pub(super) name: &'static str,
@@ -34,7 +34,8 @@ impl Scene {
         self
     }
 
-    /// A file with a time, and whether the receiver has one of this time and other content of the same size.
+    /// Returns a file with a time, and whether the receiver has one of this time and other content of the
+    /// same size.
     fn dated(mut self, name: &str, bytes: &[u8], is_held: bool) -> Self {
         let time = Timestamp::new(7, 8).unwrap();
         self.config = self.config.compare(Compare::SizeAndTime);
@@ -76,7 +77,7 @@ impl Scene {
         pair
     }
 
-    /// Whether a visible name holds what it may: the sender's bytes, or what it held before.
+    /// Checks that a visible name holds what it may: the sender's bytes, or what it held before.
     pub(super) fn check_visible(&self, bob: &Bob) -> Result<(), RelPath> {
         for (name, bytes) in &bob.visible {
             let before = self.bob.visible.get(name) == Some(bytes);
@@ -92,7 +93,7 @@ impl Scene {
         lost.map_or(Ok(()), |name| Err(name.clone()))
     }
 
-    /// Whether everything arrived, once and under its name.
+    /// Checks that everything arrived, once and under its name.
     pub(super) fn check_complete(&self, bob: &Bob) {
         for (meta, content) in &self.alice.files {
             let beside = path(&format!("{}-1", String::from_utf8_lossy(meta.path.as_bytes())));
@@ -104,7 +105,8 @@ impl Scene {
     }
 }
 
-/// A modest range of what can happen. All entries of all but `refused`, `link` and `abort` arrive.
+/// Returns a modest range of what can happen. All entries of all but `refused`, `link` and `abort`
+/// arrive.
 pub(super) fn all() -> Vec<Scene> {
     let long = content(1, 2058);
     let time = Timestamp::new(-1, 999_999_999);

@@ -13,10 +13,10 @@ use crate::proto::{Failure, Stall};
 use crate::store::{MemorySource, MemoryStore};
 use crate::types::{Event, Meta, Summary};
 
-/// How finely time passes.
+/// Step in which time passes.
 const STEP: Duration = Duration::from_millis(20);
 
-/// What a driver gathers before it writes.
+/// Bytes that a driver gathers before it writes.
 const BATCH: usize = 64 << 10;
 
 /// One direction of a line: a buffer that takes what fits, and is emptied at a rate.
@@ -37,12 +37,12 @@ impl Way {
         Self { rate, buffer, taken: 0, through: 0, rest: 0, is_dead: false }
     }
 
-    /// Bytes that were said and not taken.
+    /// Returns the number of bytes that were sent and not taken.
     fn left(&self, channel: &Channel) -> usize {
         channel.record.len() - self.taken
     }
 
-    /// The buffer takes what fits.
+    /// Takes what fits into the buffer.
     fn take(&mut self, channel: &mut Channel) -> usize {
         let room = self.buffer - (self.taken - self.through);
         let takes = room.min(self.left(channel));
@@ -51,7 +51,7 @@ impl Way {
         takes
     }
 
-    /// Time passes: gives how many bytes the buffer took meanwhile.
+    /// Lets time pass: returns how many bytes the buffer took meanwhile.
     fn pass(&mut self, channel: &mut Channel) -> usize {
         if self.is_dead {
             return 0;
@@ -103,7 +103,7 @@ impl Slow {
         down + up > 0
     }
 
-    /// Both cores hear what was taken of what they say.
+    /// Reports to both cores what was taken of their output.
     fn tell(&mut self, down: usize, up: usize) {
         let (now, pair) = (self.pair.now, &mut self.pair);
         let sender = match down {
@@ -151,7 +151,7 @@ fn files(sizes: &[usize]) -> Alice {
     Alice { files: (0..).zip(sizes).map(file).collect(), ..Alice::default() }
 }
 
-/// The settings that the documentation names for a line, with blocks of at most this size.
+/// Returns the settings that the documentation names for a line, with blocks of at most this size.
 fn documented(rate: u64, block: BlockSize) -> Config {
     let config = if rate < Deadlines::default().rate * 2 {
         Config::for_rate(rate)
@@ -191,7 +191,7 @@ fn line_of_any_rate_with_any_buffer_moves_files_without_a_stall() {
     }
 }
 
-/// What a receiver holds is reported in pieces that a slow line carries in the time of a turn.
+/// A partial file is reported in pieces that a slow line carries in the time of a turn.
 #[test]
 fn line_that_is_slow_goes_on_with_a_partial_file_without_a_stall() {
     for (rate, buffer) in [(300, 16), (300, 8 << 20), (960, 16), (960, 8 << 20)] {
@@ -262,7 +262,8 @@ impl Stream {
         Err(ErrorKind::WouldBlock.into())
     }
 
-    /// The core at the other end goes on, and hears what the line takes of it, beside what it took before.
+    /// Lets the core at the other end go on, and reports what the line takes of it, beside what it took
+    /// before.
     fn far(&self, slow: &mut Slow, mut took: usize) {
         loop {
             let now = slow.pair.now;
@@ -334,7 +335,7 @@ impl Clock for Stream {
     }
 }
 
-/// When progress was seen.
+/// Times at which progress was seen.
 struct Seen(Stream, Vec<Duration>);
 
 impl Observer for Seen {
@@ -345,7 +346,7 @@ impl Observer for Seen {
     }
 }
 
-/// The longest time without progress, up to the end.
+/// Returns the longest time without progress, up to the end.
 fn longest(seen: Seen) -> Duration {
     let Seen(clock, mut at) = seen;
     at.push(clock.now());
@@ -353,7 +354,7 @@ fn longest(seen: Seen) -> Duration {
     starts.zip(&at).map(|(from, to)| *to - from).max().unwrap()
 }
 
-/// The settings for a line of 9600 baud that are documented for it.
+/// Returns the settings for a line of 9600 baud that are documented for it.
 fn serial() -> [Config; 2] {
     [Config::default().block_size(BlockSize::at_most(4096)), Config::for_rate(960)]
 }
@@ -431,7 +432,7 @@ impl Write for Late {
     }
 }
 
-/// What has come is looked at before the clock is.
+/// Input is looked at before the clock is.
 #[test]
 fn driver_gives_the_core_what_has_come_before_a_deadline_is_judged() {
     let patient = Deadlines::default().hello(Duration::from_secs(100));

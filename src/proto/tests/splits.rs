@@ -1,4 +1,4 @@
-//! How reads are split does not matter: the same events, the same bytes on the wire, the same files.
+//! Splits of reads do not matter: the same events, the same bytes on the wire, the same files.
 //!
 //! With `HAUL_LONG=1`: all splits of windows of 20 bytes instead of 9, and all pairs of splits of more sessions.
 
@@ -54,7 +54,7 @@ fn reads_of_one_byte_give_the_same_session() {
     }
 }
 
-/// What is hashed to check frames in this.
+/// Returns the number of bytes that are hashed to check frames in this.
 fn checked(run: impl FnOnce()) -> u64 {
     let before = CHECKED.get();
     run();

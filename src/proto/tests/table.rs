@@ -20,7 +20,7 @@ fn config() -> Config {
     Config::default().block_size(BlockSize::MIN)
 }
 
-/// An offer by time.
+/// Returns an offer by time.
 fn asking(entry: u32, name: &[u8]) -> WireOffer {
     let modified = Timestamp::new(1, 2);
     WireOffer { modified, by_time: true, ..wire(entry, name, Some(LEN as u64)) }
@@ -41,7 +41,8 @@ fn block(index: u64) -> (Message, Vec<u8>) {
 /// A message and its payload.
 type Said = (Message, Vec<u8>);
 
-/// Every kind of message: right somewhere, at its boundaries, repeated, of an unknown entry.
+/// Returns every kind of message: right somewhere, at its boundaries, repeated, of an unknown
+/// entry.
 fn messages() -> Vec<(String, Vec<Said>)> {
     let hello = Rogue::sender(&config(), Bob::default()).greeting().clone();
     let reason = Reason { code: 1, first: 0, second: 0 };
@@ -147,7 +148,7 @@ fn messages() -> Vec<(String, Vec<Said>)> {
     cases
 }
 
-/// One line for what the machine says in answer, or how it ends.
+/// Returns one line for the machine's answer, or its end.
 fn outcome(rogue: &mut Rogue) -> String {
     rogue.over(true);
     rogue.settle();
@@ -215,8 +216,8 @@ fn table(states: &[(&str, &dyn Fn() -> Rogue)]) -> String {
     table
 }
 
-/// No message removes anything: what had a final name has it still, with its content or, where replacing is allowed, the one
-/// that was offered; and of partial files, that of the entry itself may go, no other.
+/// Checks that no message removes anything: what had a final name has it still, with its content or, where replacing is
+/// allowed, the one that was offered; and of partial files, that of the entry itself may go, no other.
 fn assert_removes_nothing(before: &Bob, after: &Bob, what: &str) {
     let offered = path("a");
     for (name, bytes) in &before.visible {

@@ -67,7 +67,7 @@ fn shown(message: &Message) -> String {
     }
 }
 
-/// What travelled on a connection, a line for each turn.
+/// Returns what travelled on a connection, a line for each turn.
 fn transcript(pair: &Pair) -> String {
     let recording = Recording::parse(&pair.down.record, &pair.up.record).unwrap();
     let [sender, receiver] = recording.messages();
@@ -95,7 +95,7 @@ fn transcript(pair: &Pair) -> String {
     }
 }
 
-/// Each with what is special about it.
+/// Returns each session with what is special about it.
 fn sessions() -> Vec<(&'static str, String)> {
     let (long, other) = (content(1, 2058), content(2, 2058));
     let ran = |scene: &Scene| {

@@ -28,7 +28,7 @@ fn pair(files: Vec<(Meta, Vec<u8>)>) -> Pair {
     Pair::with(&config(), &config(), Alice { files, ..Alice::default() }, Bob::default())
 }
 
-/// The receiver has such a file.
+/// Gives the receiver such a file.
 fn hold(pair: &mut Pair, name: &str, bytes: &[u8], modified: Option<Timestamp>) {
     pair.bob.visible.insert(path(name), bytes.to_vec());
     pair.bob.times.extend(modified.map(|time| (path(name), time)));
@@ -55,7 +55,7 @@ fn unchanged_tree_is_neither_read_nor_sent_and_takes_two_turns() {
     assert!(pair.bob.open.is_empty() && pair.bob.commits.is_empty());
 }
 
-/// What the receiver has under the name, against what is offered: another byte, size, time; under every policy.
+/// The receiver's file differs from what is offered by a byte, the size or the time; under every policy.
 #[test]
 fn only_a_file_of_the_same_size_and_time_is_taken_for_unchanged() {
     for len in [10, 5 * KIB] {
@@ -294,7 +294,8 @@ fn breach_of(message: &Message, error: ProtocolError) {
     breach(rogue, error);
 }
 
-/// A rogue receiver that was asked about one file; or not asked, as it does not have the feature.
+/// Returns a rogue receiver that was asked about one file; or not asked, as it does not have the
+/// feature.
 fn receiver(features: u32) -> Rogue {
     let alice = Alice { files: vec![dated("a", &content(1, 3000), time(1))], ..Alice::default() };
     Rogue::receiver(&config(), alice).hello(|hello| hello.offered = features).greeted()

@@ -12,7 +12,8 @@ fn config() -> Config {
     Config::default().block_size(BlockSize::MIN).if_exists(IfExists::Replace).turn(turn)
 }
 
-/// A stream of which the source gives a block at a time, and a receiver to which that much of it has travelled.
+/// Returns a stream of which the source gives a block at a time, and a receiver to which that much of it has
+/// travelled.
 fn streamed(bytes: &[u8], bob: Bob, blocks: u64) -> Pair {
     let files = vec![(Meta::file(path("a"), None), bytes.to_vec())];
     let alice = Alice { files, window: Some(1024), ..Alice::default() };
@@ -24,7 +25,8 @@ fn streamed(bytes: &[u8], bob: Bob, blocks: u64) -> Pair {
     pair
 }
 
-/// The receiver knows no more than its store: the stream cannot be sent again, and the session is well.
+/// Checks a receiver that knows no more than its store: the stream cannot be sent again, and the
+/// session is well.
 fn is_withdrawn_alone(mut pair: Pair) {
     let before = pair.bob.visible.clone();
     pair.reconnect(&config(), 2);

@@ -127,7 +127,8 @@ impl Message {
 }
 
 impl Name {
-    /// The lengths that control part and payload may have (W-7), where blocks have at most `block` bytes.
+    /// Returns the lengths that control part and payload may have (W-7), where blocks have at most
+    /// `block` bytes.
     pub(crate) fn lengths(self, block: u64) -> (RangeInclusive<u32>, RangeInclusive<u64>) {
         const NONE: RangeInclusive<u64> = 0..=0;
         match self {
@@ -175,8 +176,8 @@ impl Hello {
         }
     }
 
-    /// Bytes beyond the layout of version 1 are skipped: they belong to a later one. Binding and proof are zeros
-    /// where both are left out.
+    /// Decodes a greeting. Bytes beyond the layout of version 1 are skipped: they belong to a later one. Binding
+    /// and proof are zeros where both are left out.
     fn decode(control: &[u8]) -> Option<Self> {
         let mut take = Take(control);
         let mut hello = Self {
@@ -335,12 +336,12 @@ impl<'a> Take<'a> {
         Some(Reason { code: self.u16()?, first: self.u64()?, second: self.u64()? })
     }
 
-    /// A range of at least one block.
+    /// Returns a range of at least one block.
     fn range(&mut self) -> Option<Range<u64>> {
         Some(self.u64()?..self.u64()?).filter(|range| !range.is_empty())
     }
 
-    /// Ascending ranges that do not touch.
+    /// Reads ascending ranges that do not touch.
     fn ranges(&mut self) -> Option<Vec<Range<u64>>> {
         let mut ranges: Vec<Range<u64>> = Vec::with_capacity(self.0.len() / 16);
         while !self.0.is_empty() {

@@ -42,7 +42,7 @@ impl From<Refusal> for Reason {
 }
 
 impl From<Reason> for Refusal {
-    /// A code that a later version adds is a refusal all the same: by policy.
+    /// Decodes a reason. A code that a later version adds is a refusal all the same: by policy.
     fn from(reason: Reason) -> Self {
         let Reason { code, first, second } = reason;
         match code {
@@ -91,7 +91,8 @@ impl StoreOperation {
         }
     }
 
-    /// One that a later version adds is as good as none: the reason says enough without it.
+    /// Decodes an operation. One that a later version adds is as good as none: the reason is enough
+    /// without it.
     const fn from_code(code: u64) -> Self {
         match code {
             1 => Self::Open,
@@ -130,7 +131,8 @@ impl From<Withdrawal> for Reason {
 }
 
 impl From<Reason> for Withdrawal {
-    /// A code that a later version adds is a withdrawal all the same: of an unreadable entry.
+    /// Decodes a reason. A code that a later version adds is a withdrawal all the same: of an
+    /// unreadable entry.
     fn from(reason: Reason) -> Self {
         match reason.code {
             1 => Self::Vanished,
@@ -167,7 +169,7 @@ impl AbortCode {
         }
     }
 
-    /// A code that a later version adds is a failure of the peer.
+    /// Decodes a reason. A code that a later version adds is a failure of the peer.
     pub(crate) const fn from_code(code: u16) -> Self {
         match code {
             1 => Self::Cancelled,
@@ -195,7 +197,8 @@ impl Durability {
         }
     }
 
-    /// An unknown level is no level that could be reported: the receipt is malformed.
+    /// Decodes a level. An unknown level is no level that could be reported: the receipt is
+    /// malformed.
     pub(crate) const fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Received),
@@ -233,7 +236,8 @@ impl Activity {
         }
     }
 
-    /// What an unknown number says does not matter: the peer lives.
+    /// Returns an activity for any number, as the meaning of an unknown one does not matter: the
+    /// peer lives.
     pub(crate) const fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Verifying,

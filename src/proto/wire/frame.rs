@@ -39,7 +39,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) len: usize,
 }
 
-/// What stands at the start of the input.
+/// Content at the start of the input.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Parsed<'a> {
     /// The start of a frame; all of it will be this long, as far as is known yet.
@@ -58,14 +58,14 @@ pub(crate) fn payload_so_far(input: &[u8]) -> usize {
     rest.len().saturating_sub(control.saturating_add(check)).min(payload)
 }
 
-/// The checks of one direction of a session: which side speaks, and the number of the next frame.
+/// The checks of one direction of a session: the side that sends, and the number of the next frame.
 #[derive(Clone)]
 pub(crate) struct Seal {
     key: [u8; 32],
     number: u64,
 }
 
-/// Who speaks in a direction.
+/// Sender of the frames of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaker {
     Sender,
@@ -73,7 +73,7 @@ pub(crate) enum Speaker {
 }
 
 impl Seal {
-    /// The seal of a direction before the greetings are known (W-5).
+    /// Returns the seal of a direction before the greetings are known (W-5).
     pub(crate) fn initial() -> Self {
         Self { key: blake3::derive_key("haul wire 1: greetings", &[]), number: 0 }
     }
@@ -169,8 +169,8 @@ impl Seal {
 }
 
 impl Header {
-    /// The length of the whole frame. It cannot overflow where `usize` has 64 bits; elsewhere, frames that
-    /// were admitted are far shorter.
+    /// Returns the length of the whole frame. It cannot overflow where `usize` has 64 bits; elsewhere,
+    /// frames that were admitted are far shorter.
     pub(crate) fn frame_len(self) -> usize {
         let check = if self.control == 0 { 0 } else { CHECK };
         HEADER
@@ -210,14 +210,14 @@ thread_local! {
     pub(crate) static CHECKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// The fields of a header before its check.
+/// Returns the fields of a header before its check.
 const fn fields(kind: u8, control: u32, payload: u32) -> [u8; 8] {
     let [c0, c1, c2, _] = control.to_le_bytes();
     let [p0, p1, p2, p3] = payload.to_le_bytes();
     [kind, c0, c1, c2, p0, p1, p2, p3]
 }
 
-/// Whether `input` begins with the preface; `Ok(false)` if it is too short to tell (W-1).
+/// Returns whether `input` begins with the preface; `Ok(false)` if it is too short to tell (W-1).
 pub(crate) fn preface(input: &[u8]) -> Result<bool, Incompatible> {
     let mut first = [0; PREFACE.len()];
     let mut matches = true;
@@ -231,7 +231,7 @@ pub(crate) fn preface(input: &[u8]) -> Result<bool, Incompatible> {
     Ok(input.len() >= PREFACE.len())
 }
 
-/// Whether a kind that nobody here knows may be skipped (W-8).
+/// Returns whether a kind that is not known here may be skipped (W-8).
 pub(crate) const fn is_optional(kind: u8) -> bool {
     kind & 0x80 != 0
 }

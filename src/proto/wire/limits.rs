@@ -8,7 +8,7 @@ pub(crate) const HAVE_MAX: usize = 4096;
 /// The most ranges in one [`Message::Missing`] or [`Message::Kept`] (M-10, M-11).
 pub(crate) const RANGES_MAX: usize = 1024;
 
-/// The versions of the protocol that this code speaks (M-1).
+/// The versions of the protocol that this code supports (M-1).
 pub(crate) const VERSIONS: RangeInclusive<u16> = 1..=1;
 
 /// The most names beside the offered one that are tried.

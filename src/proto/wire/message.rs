@@ -1,4 +1,5 @@
-//! The messages: what they say. Rules M-1 to M-20 of the wire document; their bytes are in [`super::codec`].
+//! The messages and their content. Rules M-1 to M-20 of the wire document; their bytes are in
+//! [`super::codec`].
 
 use std::ops::{Range, RangeInclusive};
 
@@ -7,7 +8,7 @@ use crate::types::{
     AbortCode, Activity, Durability, EntryId, Kind, Meta, Outcome, RelPath, Timestamp, TransferId,
 };
 
-/// What one side says to the other. Payload, where there is any, stands behind the message.
+/// Message of one side to the other. Payload, where there is any, stands behind the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     Hello(Hello),
@@ -74,7 +75,7 @@ pub(crate) enum Message {
         entry: EntryId,
         reason: Reason,
     },
-    /// The floor passes; `waiting` says that the speaker cannot go on before it gets an answer.
+    /// The floor passes; `waiting` means that its sender cannot go on before it gets an answer.
     Over {
         waiting: bool,
     },
@@ -89,7 +90,8 @@ pub(crate) enum Message {
     Unchanged {
         entry: EntryId,
     },
-    /// It has not, or there is none: the entry is to be offered again.
+    /// The receiver's file differs in size or time, or there is none: the entry is to be offered
+    /// again.
     Changed {
         entry: EntryId,
     },
@@ -102,7 +104,7 @@ pub(crate) struct Hello {
     pub(crate) sender: bool,
     /// The largest block that this side accepts.
     pub(crate) block: BlockSize,
-    /// Which of the streams of the transfer this is; 0 is the first.
+    /// Number of this stream among those of the transfer; 0 is the first.
     pub(crate) link: u16,
     pub(crate) attempt: u32,
     pub(crate) transfer: TransferId,
@@ -116,7 +118,7 @@ pub(crate) struct Hello {
     pub(crate) open_entries: u32,
     pub(crate) pending_entries: u32,
     pub(crate) pending_names: u32,
-    /// What binds the session to its channel; zeros where nothing does.
+    /// Value that binds the session to its channel; zeros where nothing does.
     pub(crate) binding: [u8; 32],
     /// The proof that its speaker has the secret of a ticket; zeros where there is none.
     pub(crate) proof: [u8; 32],
@@ -129,19 +131,19 @@ pub(crate) struct WireOffer {
     pub(crate) kind: Kind,
     pub(crate) block_size: BlockSize,
     pub(crate) size: Option<u64>,
-    /// How many bytes of it are no holes, where that is fewer.
+    /// Number of bytes of it that are not in holes, where that is fewer.
     pub(crate) data: Option<u64>,
     pub(crate) modified: Option<Timestamp>,
     pub(crate) mode: Option<u32>,
     pub(crate) root: Option<Hash>,
     /// The whole content stands in the payload.
     pub(crate) inline: bool,
-    /// It is asked whether the receiver has a file of this size and time.
+    /// Set if the receiver is asked for a file of this size and time.
     pub(crate) by_time: bool,
     pub(crate) name: Box<[u8]>,
 }
 
-/// A reason as it stands on the wire: its code, and two numbers that say more.
+/// A reason as it stands on the wire: its code, and two numbers that give details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) code: u16,
@@ -158,23 +160,23 @@ pub enum Name {
     Hello = 1,
     /// Offers an entry.
     Offer = 2,
-    /// Says which blocks of an entry the receiver holds, by their hashes.
+    /// Report of the blocks of an entry that the receiver holds, by their hashes.
     Have = 3,
     /// Does not take an entry, or could not keep it.
     Refuse = 4,
     /// Carries a block.
     Block = 5,
-    /// Says that blocks are equal to those held.
+    /// Notice that blocks are equal to those held.
     Same = 6,
-    /// Says that blocks are zeros.
+    /// Notice that blocks are zeros.
     Zeros = 7,
-    /// Says the hash of the whole content before any of it travels.
+    /// Hash of the whole content before any of it travels.
     Claim = 8,
-    /// Says that an entry was sent whole, its size and root.
+    /// Notice that an entry was sent whole, with its size and root.
     End = 9,
     /// Asks for blocks again.
     Missing = 10,
-    /// Says which blocks were verified and written.
+    /// Report of the blocks that were verified and written.
     Kept = 11,
     /// Vouches for an entry.
     Receipt = 12,
@@ -188,14 +190,14 @@ pub enum Name {
     Abort = 17,
     /// Shows that the speaker lives.
     Heartbeat = 18,
-    /// Says that a file has the size and the time that were offered.
+    /// Notice that a file has the size and the time that were offered.
     Unchanged = 19,
-    /// Says that it has not.
+    /// Notice that it has not.
     Changed = 20,
 }
 
 impl Message {
-    /// The kind.
+    /// Returns the kind.
     pub(crate) const fn name(&self) -> Name {
         match self {
             Self::Hello(_) => Name::Hello,
@@ -220,7 +222,7 @@ impl Message {
         }
     }
 
-    /// The entry of which the message speaks.
+    /// Returns the entry that the message is about.
     pub(crate) const fn entry(&self) -> Option<EntryId> {
         match self {
             Self::Offer(offer) => Some(offer.entry),
@@ -270,7 +272,7 @@ impl Name {
         Self::Changed,
     ];
 
-    /// Whether a sender may say it of an entry.
+    /// Returns whether a sender may send it for an entry.
     pub(crate) const fn is_of_sender(self) -> bool {
         matches!(
             self,
@@ -284,20 +286,20 @@ impl Name {
         )
     }
 
-    /// The number on the wire.
+    /// Returns the number on the wire.
     #[must_use]
     pub const fn kind(self) -> u8 {
         self as u8
     }
 
-    /// The kind of this number.
+    /// Returns the kind of this number.
     #[must_use]
     pub fn from_kind(kind: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|name| name.kind() == kind)
     }
 }
 
-/// What an offer says of its entry.
+/// Returns the description of an entry in an offer.
 pub(crate) fn meta_of(wire: &WireOffer, path: RelPath) -> Meta {
     Meta {
         path,

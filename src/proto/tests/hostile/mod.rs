@@ -36,7 +36,7 @@ fn offer(entry: u32, size: Option<u64>) -> Message {
     Message::Offer(wire(entry, format!("f{entry}").as_bytes(), size))
 }
 
-/// A rogue sender with one entry of this size offered, and the floor.
+/// Returns a rogue sender with one entry of this size offered, and the floor.
 fn offered(size: Option<u64>) -> Rogue {
     offered_to(Bob::default(), &config(), size)
 }
@@ -58,7 +58,8 @@ fn say_block(rogue: &mut Rogue, index: u64, bytes: &[u8]) {
     rogue.say_with(&block(index, bytes), bytes);
 }
 
-/// The receiver ends with this breach, has told the sender, and holds nothing under a final name.
+/// Checks that the receiver ends with this breach, has informed the sender, and holds nothing under
+/// a final name.
 #[track_caller]
 fn breach(mut rogue: Rogue, error: ProtocolError) {
     let said = rogue.turn();
@@ -68,7 +69,7 @@ fn breach(mut rogue: Rogue, error: ProtocolError) {
     assert!(rogue.pair.bob.visible.is_empty());
 }
 
-/// The machine ends at once: there is no floor to tell it with.
+/// Checks that the machine ends at once: there is no floor to send a reason with.
 #[track_caller]
 fn ends(mut rogue: Rogue, failure: impl Into<Failure>) {
     rogue.settle();
@@ -76,7 +77,7 @@ fn ends(mut rogue: Rogue, failure: impl Into<Failure>) {
     assert!(rogue.pair.bob.visible.is_empty());
 }
 
-/// The entry is refused, and the session goes on.
+/// Checks that the entry is refused, and that the session goes on.
 #[track_caller]
 fn refused(mut rogue: Rogue, expected: Refusal) {
     let said = rogue.turn();

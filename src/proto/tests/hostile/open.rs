@@ -7,7 +7,7 @@ use crate::hash::Hash;
 const FILES: u32 = 50;
 const BYTES: &[u8] = &[7; 600];
 
-/// A rogue sender with this many small files wanted, of which nothing is held.
+/// Returns a rogue sender with this many small files wanted, of which nothing is held.
 fn wanted(files: u32, offers: impl Fn(u32) -> (Message, &'static [u8])) -> Rogue {
     let config = limits(|limits| limits.open_entries(2));
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
@@ -22,14 +22,14 @@ fn wanted(files: u32, offers: impl Fn(u32) -> (Message, &'static [u8])) -> Rogue
     rogue
 }
 
-/// Offered by the root alone.
+/// Returns an offer by the root alone.
 fn by_root(entry: u32) -> (Message, &'static [u8]) {
     let mut offer = wire(entry, format!("f{entry}").as_bytes(), Some(600));
     offer.root = Some(Hash::of(BYTES));
     (Message::Offer(offer), &[])
 }
 
-/// Offered with its content, which comes damaged.
+/// Returns an offer with its content, which comes damaged.
 fn damaged(entry: u32) -> (Message, &'static [u8]) {
     (Message::Offer(inline(entry, format!("f{entry}").as_bytes(), BYTES)), &[8; 600])
 }

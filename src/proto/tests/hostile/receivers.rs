@@ -15,7 +15,7 @@ fn alice(len: usize) -> Alice {
     Alice { files, ..Alice::default() }
 }
 
-/// A rogue receiver of one file; it was offered, and the floor is the rogue's.
+/// Returns a rogue receiver of one file; it was offered, and the floor is the rogue's.
 fn receiver(len: usize) -> Rogue {
     let mut rogue = Rogue::receiver(&config(), alice(len)).greeted();
     assert!(rogue.hear().iter().any(|message| message.name() == Name::Offer));
@@ -27,7 +27,7 @@ fn have(first: u64, count: usize, more: bool) -> Message {
     Message::Have { entry: ZERO, first, hashes, more, compare: false }
 }
 
-/// A rogue receiver that was sent all of a file of 3000 bytes.
+/// Returns a rogue receiver that was sent all of a file of 3000 bytes.
 fn sent() -> Rogue {
     let mut rogue = receiver(3000);
     rogue.say(&have(0, 0, false));

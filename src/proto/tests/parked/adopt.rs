@@ -1,4 +1,4 @@
-//! Which former receiver is taken over, and that its entries count against the limits.
+//! Adoption of former receivers, whose entries count against the limits.
 
 use std::time::Duration;
 

@@ -7,7 +7,8 @@ use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::wire::message::{Message, Reason, WireOffer};
 use crate::types::{Event, Timestamp};
 
-/// A rogue sender of which an entry is being committed, which takes until the test says so; it comes again.
+/// Returns a rogue sender of which an entry is being committed, which takes until the test says so; it
+/// comes again.
 fn with_a_commit() -> Rogue {
     with_a_commit_under(&config())
 }
@@ -80,7 +81,8 @@ fn entry_that_is_being_committed_is_offered_by_time_without_harm() {
     assert_eq!(rogue.pair.receiver.commits(), 0);
 }
 
-/// It was open on a connection that was lost, and is now offered by time: what was open is closed, whatever follows.
+/// A file was open on a connection that was lost, and is now offered by time: what was open is closed, whatever
+/// follows.
 #[test]
 fn file_that_is_offered_again_by_time_is_closed_and_kept() {
     let config = config().compare(Compare::SizeAndTime);

@@ -14,7 +14,7 @@ use crate::proto::wire::frame::{CHECK, HEADER, PREFACE};
 use crate::proto::wire::message::{Message, Name};
 use crate::types::{EntryId, Event, Refusal};
 
-/// The messages that stand wholly in a record, and where each ends.
+/// Returns the messages that stand wholly in a record, and where each ends.
 pub(in crate::proto::tests) fn messages(record: &[u8]) -> Vec<(usize, Message)> {
     let number =
         |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
@@ -32,7 +32,7 @@ pub(in crate::proto::tests) fn messages(record: &[u8]) -> Vec<(usize, Message)> 
     found
 }
 
-/// The blocks that messages up to a place of the stream sent, or called the same or zeros.
+/// Returns the blocks that messages up to a place of the stream sent, or called the same or zeros.
 fn blocks(channel: &Channel, before: usize) -> BTreeMap<EntryId, BTreeSet<u64>> {
     let mut found = BTreeMap::<_, BTreeSet<u64>>::new();
     for (_, message) in messages(&channel.record).into_iter().filter(|(end, _)| *end <= before) {
@@ -49,12 +49,12 @@ fn blocks(channel: &Channel, before: usize) -> BTreeMap<EntryId, BTreeSet<u64>> 
     found
 }
 
-/// What was delivered before a cut of what the sender said.
+/// Returns what was delivered before a cut of the sender's bytes.
 fn delivered(cut: Cut, pair: &Pair) -> BTreeMap<EntryId, BTreeSet<u64>> {
     blocks(&pair.down, if cut.down { cut.at } else { usize::MAX })
 }
 
-/// Those of the other tests, and longer ones.
+/// Returns the scenes of the other tests, and longer ones.
 fn scenes() -> Vec<Scene> {
     let mut all: Vec<_> = losses::complete(scenes::all()).collect();
     let long = content(1, 9 * KIB + 10);

@@ -1,4 +1,4 @@
-//! What a receiver keeps of an entry that was not complete, and what a sender may still say of it.
+//! Parts of incomplete entries that a receiver keeps, and messages of a sender about them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::wire::message::{Message, Name, WireOffer};
 
-/// A rogue sender that has sent three of four blocks of `a`, and comes again.
+/// Returns a rogue sender that has sent three of four blocks of `a`, and comes again.
 fn with_three_blocks(bytes: &[u8]) -> Rogue {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
     rogue.say(&Message::Offer(offer(0, "a", Some(bytes.len() as u64))));
@@ -107,7 +107,8 @@ fn entry_that_is_passed_over_or_left_at_the_end_is_let_go() {
     assert!(rogue.pair.bob.open.is_empty() && rogue.pair.bob.partial.contains_key(&path("a")));
 }
 
-/// A rogue sender whose file is offered again, after a connection on which every second of its 2100 blocks was sent.
+/// Returns a rogue sender whose file is offered again, after a connection on which every second of its 2100 blocks
+/// was sent.
 fn with_every_second_block(bytes: &[u8]) -> Rogue {
     let mut rogue = Rogue::sender(&of_many_ranges(), Bob::default()).greeted();
     let whole = offer(0, "a", Some(bytes.len() as u64));
@@ -122,7 +123,7 @@ fn with_every_second_block(bytes: &[u8]) -> Rogue {
     rogue
 }
 
-/// More ranges of one entry may be there than one message can say.
+/// Returns settings by which more ranges of one entry may be there than one message can carry.
 fn of_many_ranges() -> Config {
     config().limits(Limits::default().holes(2048))
 }

@@ -9,7 +9,8 @@ use crate::proto::wire::message::{Message, Name};
 use crate::proto::{Failure, ProtocolError};
 use crate::types::Meta;
 
-/// A rogue receiver to which two of five blocks of a file have travelled, and to which the sender comes again.
+/// Returns a rogue receiver to which two of five blocks of a file have travelled, and to which the sender
+/// comes again.
 fn with_two_blocks() -> Rogue {
     let turn = Turn::default().initial_bytes(2000).max_bytes(2000);
     let config = config().turn(turn);

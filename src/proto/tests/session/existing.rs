@@ -1,4 +1,4 @@
-//! What is done about a file that the receiver has under its name.
+//! Treatment of a file that the receiver has under the name of an entry.
 
 use super::{KIB, config, file, sizes};
 use crate::config::{IfExists, Limits};
@@ -40,7 +40,7 @@ fn equal_file_is_receipted_as_held_under_every_policy() {
     }
 }
 
-/// A held file that differs in its first, a middle or its last block, or in its length.
+/// Returns a held file that differs in its first, a middle or its last block, or in its length.
 fn variants(len: usize) -> Vec<Vec<u8>> {
     let whole = content(1, len);
     let mut variants = vec![[&whole[..], b"x"].concat(), [&whole[..], &[7; 3000]].concat()];

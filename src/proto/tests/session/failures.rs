@@ -1,4 +1,4 @@
-//! What refuses an entry, and what ends a session.
+//! Causes that refuse an entry, and causes that end a session.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What an earlier attempt left, and content that is zeros.
+//! Partial files of earlier attempts, and content that is zeros.
 
 use super::{KIB, config, file};
 use crate::config::IfExists;

@@ -1,4 +1,4 @@
-//! How sessions divide into turns, windows, blocks and pieces, of whatever size.
+//! Sessions in turns, windows, blocks and pieces of any size.
 
 use super::{KIB, config, file};
 use crate::config::{Config, Limits, Turn};
