@@ -57,7 +57,7 @@ fn codec(c: &mut Criterion) {
     });
 }
 
-/// What both sides say about files of no bytes.
+/// Returns the frames of both sides about files of no bytes.
 fn session() -> (Vec<u8>, Vec<u8>) {
     let mut source = MemorySource::new();
     for number in 0..FILES {

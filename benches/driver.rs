@@ -43,7 +43,7 @@ fn driver(c: &mut Criterion) {
     group.finish();
 }
 
-/// The decision itself: all blocks against that of `Config::default`, by turns.
+/// Measures for the decision itself: all blocks against that of `Config::default`, by turns.
 fn ratios(_: &mut Criterion) {
     let source = source(CONTENT);
     let blocks = [256, 16, 64, 128, 512, 1024, 4096];

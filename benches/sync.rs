@@ -20,13 +20,13 @@ use haul::store::fs::FsStore;
 use haul::transport::memory;
 use haul::{Config, Durability, RelPath, Transfer};
 
-/// What the store takes for a batch.
+/// Number of files that the store takes for a batch.
 const BATCH: usize = 64;
 
 /// Files of a transfer.
 const FILES: usize = 512;
 
-/// How a batch is synced.
+/// Way in which a batch is synced.
 #[derive(Clone, Copy)]
 enum Sync {
     Each { threads: usize },

@@ -48,7 +48,7 @@ fn tcp(c: &mut Criterion) {
     group.finish();
 }
 
-/// The decision itself: bare sockets and all blocks, by turns.
+/// Measures for the decision itself: bare sockets and all blocks, by turns.
 fn ratios(_: &mut Criterion) {
     let content: Vec<u8> = (1..=251).cycle().take(CONTENT).collect();
     let source = source(CONTENT);
@@ -61,7 +61,7 @@ fn ratios(_: &mut Criterion) {
     });
 }
 
-/// What the sockets alone can do: nothing is checked, named or answered.
+/// Moves the content by the sockets alone: nothing is checked, named or answered.
 fn bare(content: &[u8], buffer: usize) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback does not fail");
     let address = listener.local_addr().expect("loopback does not fail");

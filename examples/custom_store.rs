@@ -87,7 +87,7 @@ impl<'a> Source for Settings<'a> {
 struct Objects {
     objects: BTreeMap<Hash, Vec<u8>>,
     names: BTreeMap<RelPath, Hash>,
-    /// What an earlier attempt left, for the next one to go on with.
+    /// Content of an earlier attempt, for the next one to go on with.
     drafts: BTreeMap<RelPath, Vec<u8>>,
     ended: VecDeque<(Ticket, Ended<Open>)>,
 }

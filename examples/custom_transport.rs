@@ -39,11 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 struct Radio {
     say: mpsc::Sender<String>,
     hear: mpsc::Receiver<String>,
-    /// What was heard and not yet read: a line may hold more than the caller has room for.
+    /// Bytes that were received and not yet read: a line may hold more than the caller has room
+    /// for.
     heard: VecDeque<u8>,
 }
 
-/// How many bytes a line carries.
+/// Number of bytes that a line carries.
 const LINE: usize = 16;
 
 impl Read for Radio {
@@ -79,10 +80,10 @@ impl Write for Radio {
     }
 }
 
-/// Who calls. haul asks it for a stream again whenever one was lost.
+/// Calling side. haul asks it for a stream again whenever one was lost.
 struct Caller(mpsc::Sender<Radio>);
 
-/// Who is called.
+/// Called side.
 struct Station(mpsc::Receiver<Radio>);
 
 fn network() -> (Caller, Station) {

@@ -1,4 +1,4 @@
-//! A progress display. An `Observer` hears what happens, in the thread of the transfer.
+//! A progress display. An `Observer` receives events, in the thread of the transfer.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 #![expect(clippy::disallowed_methods, reason = "the two ends live in two threads")]
 
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a display needs to know. It could as well send all of it to a user interface through a channel.
+/// State of a display. It could as well send all of it to a user interface through a channel.
 struct Bar {
     /// Bytes of all entries, if the source knows them beforehand.
     total: Option<u64>,
@@ -48,7 +48,7 @@ impl Bar {
         Self { total, shown: 0, delivered: 0, refused: 0 }
     }
 
-    /// `bytes` never goes back, not even over a lost connection.
+    /// Shows the progress. `bytes` never goes back, not even over a lost connection.
     fn show(&mut self, bytes: u64, offered: u64) {
         let total = self.total.unwrap_or(offered).max(1);
         let percent = bytes.saturating_mul(100) / total;

@@ -24,7 +24,7 @@ use proptest::sample;
 const POLICIES: [IfExists; 4] =
     [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
-/// How the content of a file comes.
+/// Way in which the content of a file comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     Inline,
@@ -57,14 +57,14 @@ fn config(existing: IfExists) -> Config {
         .durability(Durability::Received)
 }
 
-/// Content that is a function of the seed and the offset.
+/// Returns content that is a function of the seed and the offset.
 fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
-/// Every name in a folder, partial files too, and its content.
+/// Returns every name in a folder, partial files too, and its content.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let file = |entry: io::Result<fs::DirEntry>| {
@@ -75,7 +75,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(file).collect()
 }
 
-/// What must come of two sessions, whichever of them is faster.
+/// Checks what must come of two sessions, whichever of them is faster.
 fn assert_settled(
     existing: IfExists,
     [first, second]: [&[u8]; 2],
@@ -393,8 +393,8 @@ proptest! {
     }
 }
 
-/// Two transfers into one store, the second of which brings a name of the first under another number, and one that differs
-/// from it by case alone.
+/// Makes two transfers into one store, the second of which brings a name of the first under another number, and one
+/// that differs from it by case alone.
 fn receive_twice<S: Store + Send>(store: S) -> S
 where
     S::File: Send,

@@ -48,20 +48,20 @@ const ERRORS: [Failure; 10] = [
 const EIO: Failure = Failure::Os(5);
 const EMFILE: Failure = Failure::Os(24);
 
-/// What stands where before, and what is sent.
+/// Content that stands before, and content that is sent.
 struct Scene {
     name: &'static str,
     config: Config,
     sent: Vec<(Meta, Vec<u8>)>,
     visible: Vec<(Meta, Vec<u8>)>,
     partial: Vec<(Meta, Vec<u8>)>,
-    /// What another program puts in place once the receiver writes.
+    /// Files that another program puts in place once the receiver writes.
     rivals: Vec<(RelPath, Vec<u8>)>,
 }
 
 type Simulated = Pair<FaultSource<MemorySource>, FaultStore<MemoryStore>>;
 
-/// What is to fail.
+/// Faults that are to happen.
 #[derive(Debug, Clone, Default)]
 struct Faults {
     store: Vec<(Operation, u64, Failure)>,
@@ -70,13 +70,13 @@ struct Faults {
 }
 
 impl Faults {
-    /// What is begun does not get a descriptor.
+    /// Returns whether an entry that is begun does not get a descriptor.
     fn lack_descriptors(&self) -> bool {
         self.store.iter().any(|fault| (fault.0, fault.2) == (Operation::Begin, EMFILE))
     }
 }
 
-/// What a session without a cut has to say of each entry in the end.
+/// Fate of each entry that a session without a cut has to report in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Delivered(Receipt),
@@ -142,7 +142,7 @@ impl Scene {
         vec![replace, contest, by_time, Self::tiny()]
     }
 
-    /// Two blocks, of which one is held; and a file that travels in its offer.
+    /// Returns two blocks, of which one is held; and a file that travels in its offer.
     fn tiny() -> Self {
         let mut tiny = Self::new("tiny", IfExists::Refuse);
         tiny.sent = vec![file("part", &content(3, 1100)), file("inline", b"five!")];
@@ -268,7 +268,8 @@ impl Scene {
         is_ended
     }
 
-    /// Both sides say the same of each entry, and once; a receipt is of what stands, whole.
+    /// Checks that both sides report the same of each entry, and once; and that a receipt is of
+    /// what stands, whole.
     fn check_told(
         &self,
         pair: &Simulated,
@@ -335,7 +336,7 @@ impl Scene {
         self.sent.iter().find(|(meta, _)| meta.path == *name).expect("nobody sent it")
     }
 
-    /// A visible name holds what was sent, or what it held before.
+    /// Checks that a visible name holds what was sent, or what it held before.
     fn check_visible(&self, store: &MemoryStore) {
         let standing = store.entries();
         for (name, entry) in &standing {
@@ -363,7 +364,7 @@ impl Scene {
         self.config.if_exists == IfExists::Rename && name.as_bytes() == beside
     }
 
-    /// Everything stands, once, and no partial file is left.
+    /// Checks that everything stands, once, and that no partial file is left.
     fn check_complete(&self, store: &MemoryStore, faults: &Faults) {
         // What cannot be read is not known to be equal: then the same stands beside it.
         let is_unread = faults.store.iter().any(|fault| fault.0 == Operation::Read);
@@ -382,7 +383,7 @@ impl Scene {
     }
 }
 
-/// What an entry is refused with: the operation is named where the system's error is not one that says enough.
+/// Returns the refusal of an entry: the operation is named where the system's error does not give enough.
 fn refusal(operation: Operation, failure: Failure) -> Refusal {
     let named = match operation {
         Operation::Begin => StoreOperation::Open,
@@ -441,7 +442,7 @@ fn fates(events: &[Event]) -> BTreeMap<EntryId, Fate> {
     fates
 }
 
-/// How often each operation was called, and how many calls failed.
+/// Number of calls of each operation, and number of calls that failed.
 struct Counts {
     store: [u64; Operation::ALL.len()],
     source: [u64; Reading::ALL.len()],
@@ -457,7 +458,7 @@ impl Counts {
         }
     }
 
-    /// One fault for each call.
+    /// Returns one fault for each call.
     fn faults(&self, failure: Failure) -> Vec<Faults> {
         let store = Operation::ALL.into_iter().zip(self.store).flat_map(|(operation, calls)| {
             (0..calls).map(move |call| Faults {
@@ -517,7 +518,7 @@ fn each_operation_that_fails_is_told_to_both_sides_and_the_next_session_complete
     assert!(met.iter().all(|calls| *calls > 0), "{met:?}: an operation was not asked for");
 }
 
-/// What is passing refuses nothing if it can be waited for.
+/// A passing failure refuses nothing if it can be waited for.
 #[test]
 fn entry_that_cannot_be_begun_for_want_of_descriptors_is_put_off_or_ends_the_session() {
     // Put off, and ended.

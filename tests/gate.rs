@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// A package from the registry has neither gate nor targets; that there is a README, cargo checks.
+/// Reads a file of the repository. A package from the registry has neither gate nor targets; that there is a README,
+/// cargo checks.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -52,7 +53,7 @@ fn fuzz_bodies_are_those_of_the_targets() {
     assert_eq!(bodies.collect::<BTreeSet<_>>(), corpora);
 }
 
-/// Every Rust file below these folders, by its path.
+/// Returns every Rust file below these folders, by its path.
 fn rust_files(folders: &[&str]) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut folders: Vec<_> = folders.iter().map(std::path::PathBuf::from).collect();
@@ -71,7 +72,7 @@ fn rust_files(folders: &[&str]) -> Vec<(String, String)> {
     files
 }
 
-/// What Unix systems do not share is called in one file, where each call has its stand-in.
+/// System calls that Unix systems do not share stand in one file, where each has its stand-in.
 #[test]
 fn system_calls_that_differ_stand_in_one_file() {
     let apart = ["fdatasync", "fcntl_fullfsync", "renameat_with", "fallocate", "fs::SeekFrom"];
@@ -180,7 +181,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("drive", &["hash", "types", "config", "proto", "error", "store", "transport"]),
 ];
 
-/// The modules of a file that are compiled for tests alone.
+/// Returns the modules of a file that are compiled for tests alone.
 fn test_modules(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().zip(text.lines().skip(1));
     lines.filter(|(cfg, _)| cfg.starts_with("#[cfg(") && cfg.contains("test")).filter_map(
@@ -188,7 +189,8 @@ fn test_modules(text: &str) -> impl Iterator<Item = &str> {
     )
 }
 
-/// What a line names of the root of the crate, in a file whose module is so many levels below it.
+/// Returns what a line names of the root of the crate, in a file whose module is so many levels
+/// below it.
 fn named_of_root(line: &str, depth: usize) -> impl Iterator<Item = &str> {
     let up = "super::".repeat(depth);
     let code = line.split("//").next().unwrap_or_default();

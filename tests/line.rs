@@ -17,12 +17,12 @@ use haul::testing::uart::{self, Uart};
 use haul::transport::{Line, Listening};
 use haul::{BlockSize, Config, Error, Event, Observer, RelPath, Retry, Transfer};
 
-/// What 9600 baud carry in a second.
+/// Bytes per second of 9600 baud.
 const RATE: u32 = 960;
 
 const SIZE: usize = 10_000;
 
-/// What a wrong or late byte may cost.
+/// Longest time that a wrong or late byte may cost.
 const RECOVERY: Duration = Duration::from_secs(3);
 
 fn content() -> Vec<u8> {
@@ -64,11 +64,11 @@ impl<C: Clock> Observer for Retries<C> {
     }
 }
 
-/// What came of a transfer.
+/// Outcome of a transfer.
 struct Ran {
     took: Duration,
     retries: u32,
-    /// When the sender was greeted on its last connection.
+    /// Time at which the sender was greeted on its last connection.
     greeted: Duration,
 }
 
@@ -103,7 +103,7 @@ fn run(lines: (Uart, Uart), scripts: [Vec<Fault>; 2]) -> Ran {
     Ran { took, retries: retries.load(Ordering::Relaxed), greeted }
 }
 
-/// How long it takes over a good line.
+/// Returns how long it takes over a good line.
 fn clean() -> Duration {
     let ran = run(uart::line(RATE), [vec![], vec![]]);
     assert_eq!(ran.retries, 0);

@@ -58,7 +58,7 @@ impl Source for Endless {
     }
 }
 
-/// The most memory that this process had at a time, in bytes.
+/// Returns the most memory that this process had at a time, in bytes.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("a kernel that says so");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");

@@ -1,4 +1,5 @@
-//! What an embedder of the paved path names stands at the root of the crate: this program uses nothing else.
+//! Names that an embedder of the paved path needs stand at the root of the crate: this program uses nothing
+//! else.
 #![expect(clippy::disallowed_methods, reason = "a transfer has two sides")]
 
 use std::num::NonZeroUsize;

@@ -58,10 +58,10 @@ impl Receiver for LibraryBob {
     }
 }
 
-/// How long a read or write may take before the observer is asked.
+/// Longest wait of a read or write before the observer is asked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// An observer that bounds the whole transfer, so that a broken peer fails the test.
+/// Returns an observer that bounds the whole transfer, so that a broken peer fails the test.
 fn patience() -> impl FnMut(Event) -> ControlFlow<()> {
     let deadline = Instant::now() + PATIENCE;
     move |_| {
@@ -85,8 +85,8 @@ fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// An image as large as the original chunk allows to go wrong: nothing, one byte, around one chunk
-/// and two.
+/// Returns an image as large as the original chunk allows to go wrong: nothing, one byte, around
+/// one chunk and two.
 fn small_images() -> impl Iterator<Item = Vec<u8>> {
     let photo = photo();
     [0, 1, 1023, 1024, 1025, 2047, 2048, 2049].into_iter().map(move |size| photo[..size].to_vec())
@@ -173,7 +173,7 @@ fn python_with_nc_image_arrives() {
     pair(&NcAlice, &PythonBob, &photo());
 }
 
-/// What the module says in its first lines, on a real connection.
+/// A cut connection looks like an end on a real connection, as the module's first lines state.
 #[test]
 fn sender_gone_in_the_middle_looks_like_an_end() {
     let photo = photo();

@@ -44,7 +44,7 @@ fn store_and_source_leave_no_descriptor_thread_or_file() {
     }
 }
 
-/// Every way that an entry can end.
+/// Ends entries in every way that there is.
 fn drive(store: &mut FsStore) {
     let mut pending = 0;
     for n in 0..12_u32 {

@@ -19,7 +19,7 @@ use haul::{
     CancelToken, Config, Connector, Deadlines, RelPath, Retry, Server, Transfer, TransferId,
 };
 
-/// What strangers do, once they are connected.
+/// Behaviour of strangers, once they are connected.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stranger {
     Silent,
@@ -43,16 +43,17 @@ const ALL: [Stranger; 6] = [
     Stranger::PassesTheFloor,
 ];
 
-/// How many of them there are.
+/// Number of strangers.
 const MANY: usize = 500;
 
-/// What the docs of [`Server`] state, with its defaults: connections, and with them threads and sockets.
+/// Number that the docs of [`Server`] state, with its defaults: connections, and with them threads and
+/// sockets.
 const CONNECTIONS: usize = 200;
 
 /// Far more than it takes on a machine that is busy with other things, and far less than all the strangers' deadlines.
 const SOON: Duration = Duration::from_secs(20);
 
-/// What the docs of [`Transfer::send_listening`] state.
+/// Number that the docs of [`Transfer::send_listening`] state.
 const UNGREETED: usize = 192;
 
 /// Threads that were joined are seen for a moment longer, where the machine is busy.
@@ -92,7 +93,7 @@ impl Write for Recorder {
     }
 }
 
-/// The first turn of a sender.
+/// Returns the first turn of a sender.
 fn greeting() -> Vec<u8> {
     let mut recorder = Recorder::default();
     let ended = Transfer::new(Config::default()).send(&mut MemorySource::new(), &mut recorder);

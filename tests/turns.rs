@@ -1,4 +1,5 @@
-//! How many turns a tree of small files takes: each costs a round trip, so their number must not grow by one for each file.
+//! Number of turns that a tree of small files takes: each costs a round trip, so their number must not grow by one for
+//! each file.
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -55,7 +56,7 @@ fn send(config: &Config, is_lazy: bool) -> Summary {
     sent
 }
 
-/// The formula of `docs/verification.md`.
+/// Returns the formula of `docs/verification.md`.
 fn most_turns(config: &Config, bytes: u64) -> u64 {
     let limits = &config.limits;
     let settled = u64::from(limits.pending_entries.saturating_sub(limits.commits).max(1));

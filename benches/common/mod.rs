@@ -76,7 +76,7 @@ pub(crate) fn compare(group: &str, names: &[String], mut run: impl FnMut(usize))
     }
 }
 
-/// One file of so many bytes.
+/// Returns one file of so many bytes.
 pub(crate) fn source(bytes: usize) -> MemorySource {
     #[expect(clippy::expect_used, reason = "the name is the one in this line")]
     let path = RelPath::parse(b"content").expect("the name is safe");

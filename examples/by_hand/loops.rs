@@ -11,7 +11,7 @@ use haul::proto::{ReceiveAction, Receiver, SendAction, Sender};
 use haul::store::{Readers, Source, Store};
 use haul::{Event, Summary};
 
-/// How long a step of the receiver waits in the store, at most: a heartbeat is said in time.
+/// Longest wait of a step of the receiver in the store: a heartbeat is sent in time.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The sending half: the core, and what it reads from.
@@ -28,7 +28,7 @@ pub(crate) struct Bob<'s, S: Store> {
     pub(crate) files: Files<S::File>,
 }
 
-/// What is to be done next. Before that, what the step appended is written, also where it fails.
+/// Next task. Before it, the bytes that the step appended are written, also where it fails.
 pub(crate) enum Progress {
     /// Another step: so many bytes of the input are consumed.
     Again(usize),
@@ -93,7 +93,7 @@ impl<S: Source> Alice<S> {
 }
 
 impl<S: Store> Bob<'_, S> {
-    /// As [`Alice::step`].
+    /// Does a step, as [`Alice::step`].
     pub(crate) fn step(
         &mut self,
         now: Duration,

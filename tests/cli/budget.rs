@@ -23,7 +23,7 @@ fn send_tree(address: &str) -> Finished {
     run(["send", "--json", tree.to_str().unwrap(), address])
 }
 
-/// The names that both sides call refused, and why.
+/// Returns the names that both sides call refused, and why.
 fn refused(alice: &Finished, bob: &Finished) -> Vec<(String, String)> {
     let of = |side: &Finished| {
         let events = side.events().into_iter().filter(|event| event["event"] == "refused");
@@ -34,7 +34,7 @@ fn refused(alice: &Finished, bob: &Finished) -> Vec<(String, String)> {
     of(alice)
 }
 
-/// What is refused under a budget, and what is there then.
+/// Returns what is refused under a budget, and what is there then.
 fn under(budget: &[&str]) -> (Vec<(String, String)>, Vec<String>) {
     let inbox = tempdir().unwrap();
     let (bob, address) = Haul::receive(inbox.path(), &[&["--once", "--json"], budget].concat());

@@ -50,7 +50,7 @@ fn wait_for_both(inbox: &Path) {
     });
 }
 
-/// What both said, and what stands: as the policy has it, whoever was faster.
+/// Checks the reports of both, and what stands: as the policy has it, whoever was faster.
 fn assert_settled(policy: &str, contents: &[Vec<u8>; 2], inbox: &Path, sent: [Finished; 2]) {
     let is_same = contents[0] == contents[1];
     let found = tree(inbox);

@@ -1,5 +1,5 @@
-//! How many system calls a small file costs at either end, counted by `strace`: time on a machine that others use says
-//! little.
+//! Number of system calls that a small file costs at either end, counted by `strace`: time on a machine that others
+//! use tells little.
 //!
 //! Counted over two trees, so that what a session costs whatever it carries falls out of the difference.
 
@@ -22,8 +22,8 @@ fn outbox(files: usize) -> TempDir {
     outbox
 }
 
-/// The calls that the summary of `strace -c` counts. Left out are how often threads wait for one another, which is the
-/// machine's matter, and what the standard library of a debug build asks before each `close`.
+/// Returns the calls that the summary of `strace -c` counts. Left out are how often threads wait for one another,
+/// which is the machine's matter, and what the standard library of a debug build asks before each `close`.
 fn calls(log: &Path) -> usize {
     let summary = fs::read_to_string(log).unwrap();
     assert!(summary.ends_with("total\n"), "{summary}");

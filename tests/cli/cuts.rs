@@ -16,24 +16,25 @@ use crate::common::{assert_same, is_long};
 use crate::haul::{Haul, content, names};
 use crate::proxy::{Cut, IN_PROXY, Proxy};
 
-/// The size of the file, and how many bytes a connection carries.
+/// Returns the size of the file, and how many bytes a connection carries.
 fn sizes() -> (usize, u64) {
     if is_long() { (1 << 30, 50 << 20) } else { (64 << 20, 16 << 20) }
 }
 
-/// What a process has of its own of a connection: at the sender a frame that is not full and the one that filled
-/// it, at the receiver a frame of which the end did not come.
+/// Bytes of a connection that a process holds itself: at the sender a frame that is not full and the one that
+/// filled it, at the receiver a frame of which the end did not come.
 const IN_PROCESSES: u64 = 64 * 1024 + 2 * BLOCK;
 
 /// A block in its frame, generously.
 const BLOCK: u64 = 256 * 1024 + 1024;
 
-/// The most that a cut can cost: all that the sender gave away and the receiver did not get.
+/// Returns the most that a cut can cost: all that the sender gave away and the receiver did not
+/// get.
 const fn in_flight(send_buffer: u64) -> u64 {
     send_buffer + IN_PROXY + IN_PROCESSES
 }
 
-/// The largest send buffer that the system gives a connection by itself.
+/// Returns the largest send buffer that the system gives a connection by itself.
 fn largest_send_buffer() -> u64 {
     let limits = fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").expect("this is Linux");
     limits.split_whitespace().last().and_then(|most| most.parse().ok()).expect("a number")
@@ -53,7 +54,7 @@ fn check(proxy: &Proxy, resent: u64, send_buffer: u64) {
     assert!(carried.content <= bound, "{bound} at most; {carried:?}");
 }
 
-/// Both sides as processes. Neither knows that the connection goes through anything.
+/// Runs both sides as processes. Neither knows that the connection goes through anything.
 fn command_survives(cut: Cut) {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let (size, every) = sizes();

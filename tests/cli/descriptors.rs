@@ -24,7 +24,7 @@ fn deep(root: &Path, depth: usize, branches: usize) {
     }
 }
 
-/// The command, and a receiver that it starts, with this limit.
+/// Returns the command, and a receiver that it starts, with this limit.
 fn limited(kind: &str, limit: usize, arguments: &[&str]) -> Command {
     let mut command = quiet("sh");
     let script = format!("ulimit {kind} {limit} && exec \"$0\" \"$@\"");

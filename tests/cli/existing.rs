@@ -1,4 +1,4 @@
-//! What exists already, under each policy.
+//! Existing files, under each policy.
 
 use std::fs;
 

@@ -17,8 +17,9 @@ struct Folding {
 }
 
 impl Folding {
-    /// `None`, with the reason on standard error, where such a file system cannot be had, and need not be: without FUSE, or
-    /// where its programs are missing. A gate that runs where there is no FUSE says so by `HAUL_NO_FUSE`.
+    /// Mounts a file system; `None`, with the reason on standard error, where such a one cannot be had, and need not
+    /// be: without FUSE, or where its programs are missing. A gate that runs where there is no FUSE says so by
+    /// `HAUL_NO_FUSE`.
     fn new() -> Option<Self> {
         let fuse = fs::File::open("/dev/fuse").map_err(|error| format!("/dev/fuse: {error}"));
         let is_excused = fuse.is_err() && std::env::var_os("HAUL_NO_FUSE").is_some();
@@ -85,7 +86,7 @@ print([entry.outcome[:2] for entry in sender.entries])";
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Every file by its name in lower case: how a name is written is the file system's to say.
+/// Returns every file by its name in lower case: the file system decides how a name is written.
 fn folded(folder: &Path) -> Vec<(String, String)> {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     tree(folder).into_iter().map(|(name, bytes)| (name.to_lowercase(), text(bytes))).collect()
@@ -136,7 +137,8 @@ fn folding_partial_file_is_not_reached_by_a_peer_in_any_case() {
     alice.finish().code(0);
     bob.interrupt();
     bob.finish();
-    // A name that is removed while its file is open stays as another one, until that is closed: this is told after the fact.
+    // A name that is removed while its file is open stays as another one, until that is closed: this is told after the
+    // fact.
     poll(Instant::now() + PATIENCE, "one file", || (names(&inbox) == ["x"]).then_some(()));
     assert!(fs::read(inbox.join("x")).unwrap() == whole, "it was written to");
 }

@@ -37,13 +37,13 @@ impl Peer {
         Self { stream, said: 0, heard: 0, key, their_key: key }
     }
 
-    /// W-5.
+    /// Greets: W-5.
     fn greet(&mut self, hello: &[u8]) {
         self.stream.write_all(&PREFACE).unwrap();
         self.say(HELLO, hello);
     }
 
-    /// W-2, W-4: a frame without payload.
+    /// Sends a frame without payload: W-2, W-4.
     fn say(&mut self, kind: u8, control: &[u8]) {
         let control_len = u32::try_from(control.len()).unwrap().to_le_bytes();
         let mut frame = vec![kind, control_len[0], control_len[1], control_len[2], 0, 0, 0, 0];
@@ -64,7 +64,7 @@ impl Peer {
         assert_eq!(preface, PREFACE);
     }
 
-    /// The next frame's kind and control part, both held against their checks.
+    /// Returns the next frame's kind and control part, both held against their checks.
     fn hear(&mut self) -> (u8, Vec<u8>) {
         let mut header = [0; 16];
         self.stream.read_exact(&mut header).unwrap();
@@ -85,7 +85,7 @@ impl Peer {
         (kind, control)
     }
 
-    /// W-6, for a sender.
+    /// Binds the frames to both greetings: W-6, for a sender.
     fn bind(&mut self, ours: &[u8], theirs: &[u8]) {
         let len = |hello: &[u8]| (hello.len() as u64).to_le_bytes();
         let both = [&len(ours), ours, &len(theirs), theirs].concat();
@@ -98,7 +98,7 @@ fn check(key: &[u8; 32], bytes: &[u8]) -> [u8; 8] {
     *blake3::keyed_hash(key, bytes).as_bytes().first_chunk().unwrap()
 }
 
-/// M-1, with what a later version has appended.
+/// Builds a greeting (M-1), with what a later version has appended.
 fn hello(is_receiver: bool, versions: RangeInclusive<u16>, required: u32) -> Vec<u8> {
     let mut hello = Vec::new();
     hello.extend_from_slice(&versions.start().to_le_bytes());
@@ -119,7 +119,8 @@ fn hello(is_receiver: bool, versions: RangeInclusive<u16>, required: u32) -> Vec
     hello
 }
 
-/// A receiver of a later version, which takes one connection and hears what the sender says to its greeting.
+/// Returns a receiver of a later version, which takes one connection and receives the answer of the sender to its
+/// greeting.
 fn receiver(versions: RangeInclusive<u16>, required: u32) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -48,7 +48,7 @@ pub(crate) struct Haul {
     stderr_ended: Option<JoinHandle<()>>,
 }
 
-/// How it ended, and what it said.
+/// Exit of a command, and its output.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
@@ -87,7 +87,7 @@ impl Haul {
         Self { child, lines, stdout: String::new(), stderr, stderr_ended }
     }
 
-    /// `haul receive` into this folder, on a free port of loopback.
+    /// Starts `haul receive` into this folder, on a free port of loopback.
     pub(crate) fn receive(folder: &Path, more: &[&str]) -> (Self, String) {
         let mut arguments: Vec<OsString> =
             ["receive", "--listen", "127.0.0.1:0"].map(Into::into).into();
@@ -98,12 +98,12 @@ impl Haul {
         (haul, address)
     }
 
-    /// The same in clear, where a test looks at the bytes.
+    /// Returns the same in clear, where a test looks at the bytes.
     pub(crate) fn receive_in_clear(folder: &Path, more: &[&str]) -> (Self, String) {
         Self::receive(folder, &[more, &["--insecure"]].concat())
     }
 
-    /// Where it listens, once it does.
+    /// Returns the address that it listens on, once it does.
     pub(crate) fn address(&mut self) -> String {
         let line = self.line(|line| line.contains("listening"));
         match serde_json::from_str::<Value>(&line) {
@@ -146,17 +146,17 @@ impl Haul {
         self.child.stdin.take().expect("the command has its standard input as a pipe")
     }
 
-    /// The number of its process.
+    /// Returns the number of its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What Ctrl-C does.
+    /// Sends the signal of Ctrl-C.
     pub(crate) fn interrupt(&self) {
         self.signal("-INT");
     }
 
-    /// What a power cut does.
+    /// Kills it, as a power cut does.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was killed");
@@ -216,8 +216,8 @@ impl Finished {
         self
     }
 
-    /// The lines on standard error, without the warnings of who can reach a listener, or be between; and without how far it
-    /// is: that is said each second, so that it depends on the machine whether it is.
+    /// Returns the lines on standard error, without the warnings of who can reach a listener, or be between; and
+    /// without how far it is: that is said each second, so that it depends on the machine whether it is.
     pub(crate) fn faults(&self) -> Vec<&str> {
         let warnings = ["haul: warning: listening on ", "haul: warning: --insecure"];
         let is_warning = |line: &str| warnings.iter().any(|warning| line.starts_with(warning));
@@ -225,7 +225,7 @@ impl Finished {
         self.stderr.lines().filter(|line| !is_warning(line) && !is_progress(line)).collect()
     }
 
-    /// The events of `--json`.
+    /// Returns the events of `--json`.
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
         self.stdout
@@ -235,7 +235,7 @@ impl Finished {
     }
 }
 
-/// All files below a folder, by their names; folders have a slash at their end.
+/// Returns all files below a folder, by their names; folders have a slash at their end.
 ///
 /// What vanishes meanwhile is left out: a receiver that still runs gives files their names, and removes folders that it
 /// made for files that did not come.
@@ -260,7 +260,7 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// What was read of a place, or `None` where there is nothing any more.
+/// Returns what was read of a place, or `None` where there is nothing any more.
 fn unless_gone<T>(read: io::Result<T>, path: &Path) -> Option<T> {
     match read {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -268,17 +268,17 @@ fn unless_gone<T>(read: io::Result<T>, path: &Path) -> Option<T> {
     }
 }
 
-/// The names below a folder.
+/// Returns the names below a folder.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     tree(folder).into_keys().collect()
 }
 
-/// Bytes that do not repeat in any short period: what stands where, and nothing else.
+/// Returns bytes that do not repeat in any short period, so that each place has its own.
 pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| ((i ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
-/// The address by which the command receives into a folder as a child of the sender.
+/// Returns the address by which the command receives into a folder as a child of the sender.
 pub(crate) fn exec(folder: &Path, more: &str) -> String {
     format!("exec:'{HAUL}' receive --stdio {more} '{}'", folder.display())
 }

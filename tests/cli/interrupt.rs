@@ -159,7 +159,7 @@ fn receiver_that_is_restarted_in_good_order_is_found_again() {
     assert_same(&fs::read(inbox.path().join("stream")).unwrap(), &bytes);
 }
 
-/// What nohup does: a signal that is ignored from the start stays ignored.
+/// A signal that is ignored from the start stays ignored, as under nohup.
 #[cfg(target_os = "linux")]
 #[test]
 fn ignored_signal_stays_ignored() {

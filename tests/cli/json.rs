@@ -213,7 +213,8 @@ fn json_progress_of_a_large_file_is_limited_and_complete() {
     assert!(count as f64 <= 10.0 * seconds + 2.0, "{count} in {seconds} s");
 }
 
-/// A receiver with this many small files on their way to it, whose standard output nobody reads yet.
+/// Returns a receiver with this many small files on their way to it, whose standard output nobody
+/// reads yet.
 fn unread(count: usize) -> (tempfile::TempDir, std::process::Child, Haul) {
     let place = tempdir().unwrap();
     let (outbox, inbox) = (place.path().join("outbox"), place.path().join("inbox"));

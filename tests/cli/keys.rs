@@ -1,4 +1,4 @@
-//! Who is who: keys, tickets, and those who are not admitted.
+//! Identity: keys, tickets, and peers that are not admitted.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -13,7 +13,7 @@ use crate::common::is_long;
 use crate::haul::{Haul, content, tree};
 use crate::proxy::{Cut, IN_PROXY, Proxy, SOCKET};
 
-/// What a process that is killed takes with it: at the sender what is read and not yet written to the stream, at the
+/// Bytes that a killed process takes with it: at the sender what is read and not yet written to the stream, at the
 /// receiver what is read of the stream and not yet written to the file; and what the buffers of two Unix sockets hold.
 const IN_FLIGHT: u64 = 2 * (64 * 1024 + 2 * 257 * 1024) + 2 * SOCKET + IN_PROXY;
 
@@ -21,7 +21,7 @@ fn kills() -> u64 {
     if is_long() { 100 } else { 10 }
 }
 
-/// What two commands and the proxy between them need, with one seed for all that is random.
+/// Two commands and the proxy between them, with one seed for all that is random.
 struct Scene {
     outbox: TempDir,
     inbox: TempDir,
@@ -29,7 +29,7 @@ struct Scene {
     random: u64,
 }
 
-/// When a side is killed.
+/// Moment at which a side is killed.
 struct Moment {
     /// Bytes on the wire since the kill before.
     after: u64,
@@ -42,7 +42,7 @@ enum Side {
     Receiver,
 }
 
-/// How often a side was killed, and how much content travelled in all.
+/// Number of times that a side was killed, and content that travelled in all.
 struct Told {
     kills: u64,
     content: u64,
@@ -57,7 +57,7 @@ impl Scene {
         Self { outbox, inbox, more, random: seed }
     }
 
-    /// A number below `end`, by SplitMix64.
+    /// Returns a number below `end`, by SplitMix64.
     fn random(&mut self, end: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.random;
@@ -127,7 +127,7 @@ impl Scene {
     }
 }
 
-/// All that is whole has its name, and what is not has none but that of a partial file.
+/// Checks that all that is whole has its name, and what is not has none but that of a partial file.
 pub(crate) fn whole_or_partial(folder: &Path, sent: &BTreeMap<String, Vec<u8>>) {
     for (name, bytes) in tree(folder) {
         let last = name.trim_end_matches('/').rsplit('/').next().unwrap();

@@ -12,14 +12,14 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::common::PATIENCE;
 
-/// How a connection ends.
+/// Way in which a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// Both sides hear that the other closed; who writes on is told that nobody reads.
     Fin,
     /// Both sides hear that the connection is void, and what the system still held of it is lost.
     Rst,
-    /// Nobody hears anything any more; what is written fills the buffers.
+    /// Nothing is received any more; what is written fills the buffers.
     Silence,
     /// Nothing goes on until the test has done what it wants to do: see [`Proxy::held`].
     Hold,
@@ -27,7 +27,7 @@ pub(crate) enum Cut {
 
 /// Carries connections to a receiver, and cuts them.
 pub(crate) struct Proxy {
-    /// Where senders go instead.
+    /// Address for senders.
     pub(crate) address: String,
     shared: Arc<Shared>,
     held: Receiver<Held>,
@@ -37,7 +37,7 @@ pub(crate) struct Proxy {
 /// A connection that waits to be closed, which happens when this is dropped.
 pub(crate) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Sender<()>);
 
-/// What all connections carried towards the receiver.
+/// Bytes that all connections carried towards the receiver.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Carried {
     /// Bytes that the proxy took from senders.
@@ -62,9 +62,9 @@ struct State {
     carried: Carried,
     /// The bytes before each cut that is to come.
     limits: Box<dyn Iterator<Item = u64> + Send>,
-    /// How many are left before the next one; it spans connections that end by themselves.
+    /// Number of bytes before the next cut; it spans connections that end by themselves.
     left: Option<u64>,
-    /// Connections that nobody hears of any more.
+    /// Connections that nothing is received of any more.
     silent: Vec<Arc<Socket>>,
     connections: Vec<JoinHandle<()>>,
 }
@@ -72,17 +72,18 @@ struct State {
 /// The system's buffers of the proxy: it asks for so much, and Linux takes twice that.
 const BUFFER: usize = 128 * 1024;
 
-/// What the proxy takes at a time.
+/// Bytes that the proxy takes at a time.
 const PIECE: usize = 64 * 1024;
 
-/// What a Unix socket holds of what was written to it.
+/// Bytes that a Unix socket holds of what was written to it.
 pub(crate) const SOCKET: u64 = 208 * 1024;
 
 /// The most that is lost inside the proxy when a connection is cut.
 pub(crate) const IN_PROXY: u64 = (4 * BUFFER + PIECE) as u64;
 
 impl Proxy {
-    /// One that listens as the receiver does: on a socket file beside its own, or on a port of loopback.
+    /// Creates a proxy that listens as the receiver does: on a socket file beside its own, or on a port
+    /// of loopback.
     pub(crate) fn new(
         to: &str,
         cut: Cut,
@@ -173,7 +174,7 @@ fn accept(listener: &Socket, shared: &Arc<Shared>) {
     }
 }
 
-/// One connection, from its beginning to its end.
+/// Carries one connection, from its beginning to its end.
 fn carry(near: Arc<Socket>, far: Arc<Socket>, shared: &Shared) {
     for socket in [&near, &far] {
         socket.set_read_timeout(Some(TICK)).unwrap();
@@ -280,7 +281,7 @@ fn take(mut from: &Socket, buffer: &mut [u8], stop: &dyn Fn() -> bool) -> Option
     }
 }
 
-/// A socket for this address, and the address as the system has it.
+/// Returns a socket for this address, and the address as the system has it.
 fn socket(address: &str) -> (Socket, SockAddr) {
     let (domain, address) = match address.strip_prefix("unix:") {
         Some(path) => (Domain::UNIX, SockAddr::unix(path).unwrap()),
@@ -310,7 +311,7 @@ impl Frames {
         Self { part: Part::Preface, left: 8, header: Vec::new() }
     }
 
-    /// How many of these bytes are content.
+    /// Returns how many of these bytes are content.
     fn feed(&mut self, mut bytes: &[u8]) -> u64 {
         let mut content = 0;
         while !bytes.is_empty() {
@@ -343,5 +344,5 @@ impl Frames {
     }
 }
 
-/// How often a waiting call looks up.
+/// Interval at which a waiting call looks up.
 const TICK: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! Who dials is independent of who sends: a sender that listens, and a receiver that connects.
+//! Dialling is independent of sending: a sender that listens, and a receiver that connects.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ fn photo_name() -> String {
     photo_path().to_str().unwrap().to_owned()
 }
 
-/// `haul send --listen` on a free port of loopback.
+/// Starts `haul send --listen` on a free port of loopback.
 fn listening(paths: &[&str], more: &[&str]) -> (Haul, String) {
     let listen = ["send", "--insecure", "--listen", "127.0.0.1:0"];
     let mut alice = Haul::start(listen.iter().chain(paths).chain(more));

@@ -7,7 +7,8 @@ use tempfile::tempdir;
 
 use crate::haul::{HAUL, Haul, run, run_with, tree};
 
-/// The commands of all console blocks, without comments and without what comes before or behind a pipe.
+/// Returns the commands of all console blocks, without comments and without what comes before or behind
+/// a pipe.
 fn commands() -> Vec<String> {
     let readme = include_str!("../../README.md");
     let mut commands = Vec::new();

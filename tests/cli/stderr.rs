@@ -11,7 +11,7 @@ use tempfile::tempdir;
 use crate::common::{PATIENCE, photo_path, poll, quiet};
 use crate::haul::{HAUL, exec, names};
 
-/// A pipe that takes no byte more, and whose reader does not read.
+/// Returns a pipe that takes no byte more, and whose reader does not read.
 fn full() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
@@ -42,7 +42,7 @@ impl Unread {
         Self { child: command.spawn().unwrap(), _reader: reader }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     fn address(&mut self) -> String {
         let out = self.child.stdout.take().unwrap();
         let (sender, line) = mpsc::channel();
@@ -51,7 +51,7 @@ impl Unread {
         line.trim_start_matches("listening on ").to_owned()
     }
 
-    /// Its exit code.
+    /// Returns its exit code.
     fn end(mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         poll(deadline, "the command", || self.child.try_wait().unwrap()).code()

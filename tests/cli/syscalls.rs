@@ -17,7 +17,7 @@ use crate::haul::{Finished, HAUL, Haul, content, run, tree};
 use crate::kills::whole_or_partial;
 use crate::proxy::{Cut, Proxy};
 
-/// What a receiver asks of the system for its store.
+/// System calls of a receiver for its store.
 const STORE: &[&str] = &[
     "openat",
     "openat2",
@@ -41,14 +41,14 @@ const STORE: &[&str] = &[
     "getdents64",
 ];
 
-/// What a sender asks of it for its source.
+/// System calls of a sender for its source.
 const SOURCE: &[&str] =
     &["openat", "newfstatat", "fstat", "statx", "pread64", "read", "lseek", "getdents64"];
 
-/// What both ask of it for the connection, and for themselves.
+/// System calls of both for the connection, and for themselves.
 const REST: &[&str] = &["recvfrom", "sendto", "shutdown", "close", "write", "clone3"];
 
-/// What each call can fail with here.
+/// Errors that each call can fail with here.
 const ERRORS: &[&str] = &[
     "EIO",
     "ENOSPC",
@@ -78,7 +78,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A file of three blocks, one that fits into its offer, an empty one, and a folder.
+    /// Returns a file of three blocks, one that fits into its offer, an empty one, and a folder.
     fn new() -> Self {
         let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
         let what = outbox.path().join("what");
@@ -90,7 +90,7 @@ impl Scene {
         Self { outbox, inbox, sent }
     }
 
-    /// One file of two blocks.
+    /// Returns one file of two blocks.
     fn tiny() -> Self {
         let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
         fs::write(outbox.path().join("what"), content(2, 5000)).unwrap();
@@ -109,7 +109,8 @@ impl Scene {
         self.outbox.path().join("log")
     }
 
-    /// One transfer with `strace` at one side, told this; how the sender and the receiver ended.
+    /// Runs one transfer with `strace` at one side, with these options; returns how the sender and
+    /// the receiver ended.
     fn transfer(&self, side: Side, told: &[String]) -> (Finished, Finished) {
         let (bob, address) = Haul::receive_in_clear(self.inbox.path(), &[]);
         let mut strace = quiet("strace");
@@ -133,7 +134,8 @@ impl Scene {
         (alice, bob)
     }
 
-    /// All calls of these kinds that a transfer makes on one side, from when it looks at the first file on.
+    /// Returns all calls of these kinds that a transfer makes on one side, from when it looks at the first
+    /// file on.
     fn calls(&self, side: Side, kinds: &[&'static str]) -> Vec<Call> {
         let (alice, _) = self.transfer(side, &[]);
         alice.code(0);
@@ -156,7 +158,8 @@ impl Scene {
         calls.into_iter().collect()
     }
 
-    /// What must hold whatever happened: what has a name is whole, and what was vouched for is there.
+    /// Checks what must hold whatever happened: what has a name is whole, and what was vouched for is
+    /// there.
     fn check(&self, alice: &Finished) {
         whole_or_partial(self.inbox.path(), &self.sent);
         let held = tree(self.inbox.path());
@@ -168,7 +171,7 @@ impl Scene {
         }
     }
 
-    /// The same command again, undisturbed: all arrives, and nothing else is left.
+    /// Runs the same command again, undisturbed: all arrives, and nothing else is left.
     fn again(&self) {
         let (bob, address) = Haul::receive_in_clear(self.inbox.path(), &["--once"]);
         run(self.send(&address)).code(0);
@@ -205,7 +208,7 @@ fn told((call, k): Call, fault: &str) -> [String; 4] {
     ["-e".into(), format!("trace={call}"), "-e".into(), inject]
 }
 
-/// All of them, or about `some` that are spread evenly.
+/// Returns all of them, or about `some` that are spread evenly.
 fn sample<T: Copy>(all: &[T], some: usize) -> Vec<T> {
     // Nothing in common with the number of errors, so that each of them is among the sample.
     let steps = (all.len() / some).max(1)..;
@@ -390,7 +393,7 @@ struct Operation {
     name: &'static str,
     call: &'static str,
     words: &'static str,
-    /// What the receiver holds under the name `what`, and what is sent.
+    /// Content that the receiver holds under the name `what`, and content that is sent.
     held: Option<Vec<u8>>,
     sent: Sent,
     receive: &'static [&'static str],
@@ -449,7 +452,7 @@ impl Operation {
         ]
     }
 
-    /// What both sides say when each such call fails, and the name of the entry.
+    /// Returns the reports of both sides when each such call fails, and the name of the entry.
     fn fail(&self) -> (Finished, Finished, String) {
         let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
         let what = outbox.path().join("what");

@@ -33,7 +33,7 @@ fn send_over_tcp_photo_arrives_and_both_sides_say_so() {
     assert_eq!(tree(inbox.path()), [("photo.jpg".to_owned(), photo)].into());
 }
 
-/// A folder with files around the size of a block, an empty one, and an empty folder.
+/// Makes a folder with files around the size of a block, an empty one, and an empty folder.
 fn make_tree(folder: &Path) {
     fs::create_dir_all(folder.join("tree/deep/er")).unwrap();
     fs::create_dir(folder.join("tree/empty")).unwrap();

@@ -12,7 +12,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::haul::{content, exec, names, run};
 
-/// A folder `t` in a new one.
+/// Returns a folder `t` in a new one.
 fn outbox() -> (TempDir, String) {
     let outbox = tempdir().unwrap();
     let tree = outbox.path().join("t");

@@ -267,7 +267,7 @@ fn receive_folder_that_is_none_is_told() {
 pub(crate) struct Mount(tempfile::TempDir);
 
 impl Mount {
-    /// `None`, with the reason printed, where this user may not mount.
+    /// Mounts a file system; `None`, with the reason printed, where this user may not.
     pub(crate) fn new(options: &str) -> Option<Self> {
         let folder = tempdir().unwrap();
         let mut mount = quiet("mount");

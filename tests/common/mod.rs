@@ -1,5 +1,5 @@
-//! What tests of the plain wire share: other programs as either end, and the pairing of any two
-//! ends.
+//! Shared parts of the tests of the plain wire: other programs as either end, and the pairing of
+//! any two ends.
 //!
 //! An end is a [`Sender`] or a [`Receiver`]; [`pair`] lets one of each meet over TCP on loopback.
 //! Nothing waits for ever: see [`PATIENCE`]. A program that is missing fails its test, where CI is set, and says how
@@ -23,17 +23,17 @@ use std::sync::mpsc::{self, Receiver as Channel, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for anything before it fails. All that is waited for takes milliseconds.
+/// Longest wait of a test for anything before it fails. All that is waited for takes milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether the longer variants of the tests are asked for.
+/// Returns whether the longer variants of the tests are asked for.
 pub(crate) fn is_long() -> bool {
     std::env::var_os("HAUL_LONG").is_some()
 }
 
 /// One that listens on a free port of loopback, and keeps what comes in a file.
 pub(crate) trait Receiver {
-    /// Listens. What is given back knows where, and waits for the end.
+    /// Listens. The result knows the address, and waits for the end.
     fn listen(&self, file: &Path) -> Listening;
 }
 
@@ -71,17 +71,17 @@ pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
     assert_eq!(got.len(), expected.len(), "the length");
 }
 
-/// The image that the tests send.
+/// Returns the image that the tests send.
 pub(crate) fn photo() -> Vec<u8> {
     fs::read(photo_path()).expect("the image is part of the repository")
 }
 
-/// Where the image is.
+/// Returns the path of the image.
 pub(crate) fn photo_path() -> PathBuf {
     manifest().join("tests/data/photo.jpg")
 }
 
-/// A program of the seed, by its name.
+/// Returns a program of the seed, by its name.
 pub(crate) fn seed(name: &str) -> PathBuf {
     manifest().join("tests/seed").join(name)
 }
@@ -147,20 +147,21 @@ impl Receiver for NcBob {
     }
 }
 
-/// Python with a program of the seed.
+/// Returns Python with a program of the seed.
 pub(crate) fn python(name: &str) -> Command {
     let mut python = command("python3", "apt-get install python3");
     python.arg(seed(name));
     python
 }
 
-/// Whether the programs that tests need must be there: where `CI` is set, or the gate has installed them. A test that
-/// lacks one fails then; elsewhere it says so and ends.
+/// Returns whether the programs that tests need must be there: where `CI` is set, or the gate has installed them. A
+/// test that lacks one fails then; elsewhere it prints that and ends.
 pub(crate) fn must_have_programs() -> bool {
     ["CI", "HAUL_PROGRAMS"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
-/// Whether `python3` or OpenBSD's `nc` is not on this machine, and [need not be](must_have_programs).
+/// Returns whether `python3` or OpenBSD's `nc` is not on this machine, and [need not
+/// be](must_have_programs).
 pub(crate) fn lacks_peers() -> bool {
     if must_have_programs() {
         return false;
@@ -177,7 +178,7 @@ pub(crate) fn lacks_peers() -> bool {
     lacks
 }
 
-/// Whether `python3` is not on this machine; as [`lacks_peers`].
+/// Returns whether `python3` is not on this machine; as [`lacks_peers`].
 pub(crate) fn lacks_python() -> bool {
     let lacks = !must_have_programs() && quiet("python3").arg("--version").status().is_err();
     if lacks {
@@ -186,7 +187,7 @@ pub(crate) fn lacks_python() -> bool {
     lacks
 }
 
-/// Whether `strace` is not on this machine; as [`lacks_peers`].
+/// Returns whether `strace` is not on this machine; as [`lacks_peers`].
 pub(crate) fn lacks_strace() -> bool {
     let lacks = !must_have_programs() && quiet("strace").arg("-V").status().is_err();
     if lacks {
@@ -195,8 +196,8 @@ pub(crate) fn lacks_strace() -> bool {
     lacks
 }
 
-/// `nc`, and only the OpenBSD one: others differ in their options, and do not say which port they
-/// took.
+/// Returns `nc`, and only the OpenBSD one: others differ in their options, and do not report which
+/// port they took.
 pub(crate) fn nc() -> Command {
     const HOW: &str = "apt-get install netcat-openbsd";
     let help = command("nc", HOW).arg("-h").output().expect("it was there a moment ago");
@@ -208,7 +209,7 @@ pub(crate) fn nc() -> Command {
     command("nc", HOW)
 }
 
-/// A command whose program is there; a test that needs it must fail without it, not pass.
+/// Returns a command whose program is there; a test that needs it must fail without it, not pass.
 fn command(program: &str, how: &str) -> Command {
     let found = quiet(program).arg("-h").status();
     if let Err(error) = found {
@@ -217,7 +218,7 @@ fn command(program: &str, how: &str) -> Command {
     quiet(program)
 }
 
-/// A command that shares nothing with the test, until it is told otherwise.
+/// Returns a command that shares nothing with the test, until it is told otherwise.
 pub(crate) fn quiet(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -226,7 +227,7 @@ pub(crate) fn quiet(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Where the key of the user stands as whom tests run the command.
+/// Returns the folder with the key of the user as whom tests run the command.
 pub(crate) fn config_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("haul-config")
 }
@@ -252,7 +253,7 @@ impl Program {
         Self { name, child, lines, printed: String::new() }
     }
 
-    /// Its standard input, if the command has it as a pipe.
+    /// Takes its standard input, if the command has it as a pipe.
     pub(crate) fn take_stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("the command has its standard input as a pipe")
     }

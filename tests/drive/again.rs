@@ -40,14 +40,14 @@ impl Connector for Given {
     }
 }
 
-/// How a call is made to end.
+/// Way in which a call is made to end.
 #[derive(Debug, Clone, Copy)]
 enum Until {
     /// Its stream is lost after so many bytes.
     Bytes(usize),
-    /// It is cancelled at the event with this number.
+    /// The call is cancelled at the event with this number.
     Event(u64),
-    /// It is not.
+    /// The call is not cancelled.
     Done,
 }
 
@@ -108,7 +108,7 @@ impl<S: Source> Kept<S> {
         })
     }
 
-    /// A call whose stream holds: everything is there, or the source is spent.
+    /// Makes a call whose stream holds: everything is there, or the source is spent.
     fn call_well(&mut self, expected: &HashMap<RelPath, Vec<u8>>, is_stream: bool, context: &str) {
         match self.call(Until::Done) {
             Ok(sent) => {
@@ -130,7 +130,7 @@ impl<S: Source> Kept<S> {
     }
 }
 
-/// Every way in which a first call ends, and calls after it with the same objects.
+/// Tries every way in which a first call ends, and calls after it with the same objects.
 fn check<S: Source>(
     make: impl Fn() -> S,
     expected: &HashMap<RelPath, Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What stands on the other side of a transfer, a second time: acceptors and connectors, the store, the token, the limit.
+//! Objects that outlive a call, used a second time: acceptors and connectors, the store, the token, the limit.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use haul::{
 
 use crate::scene::{assert_three_files, capacity, small_blocks, three_files};
 
-/// A server is taken by its run, so that none runs twice: the next one is made of what is left, here by reference.
+/// Runs a server, which is taken by its run, so that none runs twice: the next one is made of what is left, here
+/// by reference.
 fn serve<A, S>(acceptor: &mut A, store: S, cancel: &CancelToken) -> Result<Summary, Error>
 where
     A: Acceptor + Send,
@@ -23,8 +24,8 @@ where
     Server::new(acceptor, store).config(small_blocks()).cancel(cancel.clone()).run(|_, _| ())
 }
 
-/// One connector, acceptor, store and limit of the rate in call after call: after an error, after success, and
-/// after a server that was cancelled.
+/// Uses one connector, acceptor, store and limit of the rate in call after call: after an error, after
+/// success, and after a server that was cancelled.
 fn check<C, A, S>(connector: &mut C, acceptor: &mut A, store: &S)
 where
     C: Connector + Send,

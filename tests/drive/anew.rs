@@ -1,4 +1,4 @@
-//! What lost connections leave to a sender that begins anew: partial files go to whoever takes its place, and nothing is
+//! Partial files of lost connections after a sender begins anew: they go to whoever takes its place, and nothing is
 //! left over.
 
 use std::io::{self, Read, Write};
@@ -27,7 +27,7 @@ fn lose(connector: &mut FrailConnector, source: MemorySource) {
     assert!(lost.expect_err("it is lost").is_transient());
 }
 
-/// The large file alone, sent again by another transfer: what is held of it does not travel.
+/// Sends the large file alone, by another transfer: what is held of it does not travel.
 fn send_anew(connector: &MemoryConnector) -> u64 {
     let mut source = MemorySource::new().file(path("large"), content(2, LARGE));
     let stream = connector.clone().connect().expect("a stream");
@@ -94,7 +94,7 @@ impl Write for Ticks {
     }
 }
 
-/// A sender is lost without its end of the stream being closed; time passes, and another transfer begins. Gives how
+/// Loses a sender without its end of the stream being closed; time passes, and another transfer begins. Returns how
 /// many bytes that one sent, and the names in the folder.
 fn send_beside_a_half_dead_one(silence: Duration) -> (u64, Vec<String>) {
     let (connector, acceptor) = memory::network(capacity(CAPACITY));
@@ -380,7 +380,8 @@ impl Clock for Elsewhere {
     }
 }
 
-/// Another process has the first half of the file open for so many pauses. Gives how much was sent.
+/// Sends while another process has the first half of the file open for so many pauses. Returns how
+/// much was sent.
 fn send_beside_another_process(pauses: u32) -> (u64, Duration, Vec<String>) {
     let (folder, mut store) = folder();
     let mut other = FsStore::open(folder.path()).expect("a store");

@@ -1,5 +1,5 @@
-//! What cannot be looked up, read or compared is no permission: whichever call of a store fails, an old file stays where the
-//! receiver does not replace, and nothing is vouched for that nobody has seen.
+//! Content that cannot be looked up, read or compared is no permission: whichever call of a store fails, an old file
+//! stays where the receiver does not replace, and nothing is vouched for that nobody has seen.
 
 use haul::config::{Compare, Config, IfExists};
 use haul::hash::{BlockSize, Hash};
@@ -37,7 +37,7 @@ fn meta(size: usize, nanos: u32) -> Meta {
     Meta::file(path, Some(size as u64)).modified(Timestamp::new(1_000_000, nanos))
 }
 
-/// A store with this file.
+/// Returns a store with this file.
 fn holding(bytes: &[u8]) -> MemoryStore {
     let mut store = MemoryStore::new();
     let meta = meta(bytes.len(), 0);

@@ -19,7 +19,7 @@ use crate::scene::{
 /// Far more than a receiver has to wait on a machine that is busy, and far less than any deadline of a stranger.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Hears who is connected, and of strangers.
+/// Observer of the peer that is connected, and of strangers.
 #[derive(Default)]
 struct Heard {
     connected: Vec<Peer>,
@@ -44,13 +44,13 @@ impl Observer for Heard {
     }
 }
 
-/// No stranger is left for its silence within the time of a test.
+/// Returns settings by which no stranger is left for its silence within the time of a test.
 fn patient() -> Config {
     let long = Duration::from_secs(1_000_000);
     small_blocks().deadlines(Deadlines::default().hello(long).silence(long))
 }
 
-/// Sends three files by `acceptor` while `visit` runs, which must be done soon. Gives what the sender heard.
+/// Sends three files by `acceptor` while `visit` runs, which must be done soon. Returns what the sender received.
 fn send_while(
     mut acceptor: MemoryAcceptor,
     visit: impl FnOnce() + Send,

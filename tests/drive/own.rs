@@ -59,7 +59,7 @@ impl Driver for Blocking {
 /// The loops of the example, over a stream.
 struct ByHand(Flaw);
 
-/// What a driver does wrong.
+/// Fault of a driver.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     None,
@@ -92,7 +92,7 @@ enum Flaw {
     NoPending,
     /// Does not say what the stream took.
     NoTook,
-    /// Says what the stream took, and not that its flush has ended.
+    /// Reports what the stream took, and not that its flush has ended.
     NoFlushTook,
     /// Does not say that the stream takes nothing.
     NoBlocked,
@@ -150,7 +150,7 @@ impl Driver for ByHand {
 
 /// A core, and what it works with.
 trait Half {
-    /// For how long what is said may wait to be written.
+    /// Returns for how long output may wait to be written.
     fn batch(flaw: Flaw) -> Duration;
 
     fn step(
@@ -337,7 +337,8 @@ impl ByHand {
     }
 }
 
-/// The receiver's step: without a poll between an answer and the same input, or with something between a poll and its action.
+/// Does the receiver's step: without a poll between an answer and the same input, or with something between a poll and
+/// its action.
 fn step_wrongly<S: Store>(
     bob: &mut Bob<'_, S>,
     flaw: Flaw,

@@ -1,5 +1,5 @@
-//! What lost connections leave to the next one of the same transfer: within one process nothing is read twice on either
-//! side.
+//! Remains of lost connections for the next one of the same transfer: within one process nothing is read twice on
+//! either side.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

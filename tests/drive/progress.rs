@@ -1,4 +1,4 @@
-//! How far a transfer is, as observers hear it.
+//! Progress of a transfer, as observers receive it.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,7 +12,7 @@ use haul::{Config, Event, Observer, Progress, RateLimit, Retry, Transfer};
 
 use crate::scene::{FrailConnector, Virtual, capacity, content, path, small_blocks, with_sessions};
 
-/// What was told, and when.
+/// Reports, and the times of them.
 #[derive(Clone, Default)]
 struct Told {
     clock: Virtual,

@@ -1,4 +1,4 @@
-//! What a sender has open of its source.
+//! Open files of a sender's source.
 
 use std::sync::Arc;
 use std::{io, thread};
@@ -16,7 +16,7 @@ struct Counted {
     inner: MemorySource,
     open: Arc<()>,
     most: usize,
-    /// How many readers find a file descriptor.
+    /// Number of readers that find a file descriptor.
     descriptors: usize,
 }
 

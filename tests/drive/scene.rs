@@ -1,4 +1,5 @@
-//! What the tests of the driver share: content, pairs of sides, links that fail, servers, and time.
+//! Shared parts of the tests of the driver: content, pairs of sides, links that fail, servers, and
+//! time.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::num::NonZeroUsize;
@@ -19,7 +20,7 @@ pub(crate) fn path(name: &str) -> RelPath {
     RelPath::parse(name.as_bytes()).expect("a good name")
 }
 
-/// Content that is a function of the seed and the offset.
+/// Returns content that is a function of the seed and the offset.
 pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
@@ -146,7 +147,7 @@ pub(crate) struct FrailConnector {
     first: usize,
     step: usize,
     pub(crate) connected: usize,
-    /// Where lost streams go, if they are to be kept.
+    /// Destination of lost streams, if they are to be kept.
     pub(crate) keep: Option<mpsc::Sender<Pipe>>,
 }
 

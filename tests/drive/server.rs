@@ -212,7 +212,7 @@ fn newer_attempt_evicts_a_half_dead_older_one() {
     assert_three_files(&store);
 }
 
-/// Tells of the ends of sessions, and of how many there were that nothing is told of.
+/// Observer of the ends of sessions, and of the number of those that are not reported.
 struct Ends(mpsc::Sender<Option<u64>>);
 
 impl Observer for Ends {

@@ -23,9 +23,9 @@ const KIB: usize = 1024;
 /// Sends one file, and tells by name when it has arrived; while its receipt is looked at, the place is held.
 struct Sending {
     name: &'static str,
-    /// It has greeted.
+    /// Called when it has greeted.
     greeted: mpsc::Sender<&'static str>,
-    /// It waits for its place.
+    /// Called when it waits for its place.
     waits: mpsc::Sender<&'static str>,
     done: mpsc::Sender<&'static str>,
     go: Option<mpsc::Receiver<()>>,
@@ -233,7 +233,7 @@ fn lose_the_goodbye(connector: &mut MemoryConnector) {
     assert!(lost.is_err(), "the goodbye is not taken");
 }
 
-/// Says when a session has ended, and counts what was delivered.
+/// Observer of a session's end, which counts what was delivered.
 struct Ends(mpsc::Sender<()>, Arc<AtomicU32>);
 
 impl Observer for Ends {

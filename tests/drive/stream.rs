@@ -27,7 +27,7 @@ fn session_over_a_pipe_of_any_capacity_arrives() {
 struct HalfDuplex<T> {
     inner: T,
     speaking: bool,
-    /// How often the direction changed.
+    /// Number of times that the direction changed.
     turns: Rc<Cell<u32>>,
 }
 

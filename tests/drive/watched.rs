@@ -13,7 +13,7 @@ use haul::{RelPath, Source, Store};
 
 use crate::scene::{content, path};
 
-/// What was asked of a store or a source.
+/// Requests to a store or a source.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) begun: BTreeMap<RelPath, u32>,
@@ -31,7 +31,7 @@ pub(crate) struct Watched<S> {
     pub(crate) contended: Gate,
 }
 
-/// What somebody waits for.
+/// Gate that somebody waits at.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -163,8 +163,8 @@ pub(crate) fn folder() -> (tempfile::TempDir, Watched<FsStore>) {
     (folder, Watched::new(store))
 }
 
-/// What may be under way when a connection is lost: what the sender gathers for one call, a block more, and what the
-/// pipe holds.
+/// Bytes that may be under way when a connection is lost: what the sender gathers for one call, a block more, and
+/// what the pipe holds.
 pub(crate) const IN_FLIGHT: usize = 64 * KIB + KIB + 100 + CAPACITY;
 
 pub(crate) const LARGE: usize = 600 * KIB + 17;

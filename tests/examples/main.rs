@@ -4,7 +4,8 @@
 
 use std::process::Command;
 
-/// What an example prints. It is run with the features that this test has, so that nothing is built twice.
+/// Returns the output of an example. It is run with the features that this test has, so that nothing is
+/// built twice.
 fn run(name: &str) -> String {
     let output = cargo(name).output().expect("cargo runs");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -12,7 +13,7 @@ fn run(name: &str) -> String {
     String::from_utf8(output.stdout).expect("examples print text")
 }
 
-/// The command that runs it.
+/// Returns the command that runs it.
 fn cargo(name: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--no-default-features", "--features", &features()]);

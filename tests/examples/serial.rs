@@ -36,7 +36,7 @@ fn terminal() -> Terminal {
     Terminal { end: end.into(), path, _held: held }
 }
 
-/// What a line loses, from this byte on.
+/// Loss of a line, from this byte on.
 #[derive(Clone, Copy)]
 enum Loss {
     Byte(usize),
@@ -71,10 +71,10 @@ fn carry(mut from: &File, mut to: &File, loss: Loss, stop: &AtomicBool) {
     }
 }
 
-/// How many ticks without a byte are silence.
+/// Number of ticks without a byte that are silence.
 const QUIET: u32 = 4;
 
-/// One end of the transfer, as a process.
+/// Starts one end of the transfer, as a process.
 fn start(role: &str, path: &std::path::Path, port: &Terminal) -> Child {
     let mut command = cargo("serial");
     command.arg("--").arg(role).arg(path).arg(&port.path);

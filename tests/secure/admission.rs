@@ -1,4 +1,4 @@
-//! Who is admitted, and what those are told who are not.
+//! Admitted peers, and reports to those that are not admitted.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -186,7 +186,7 @@ fn ticket_that_was_claimed_lets_in_its_first_key_again_and_no_other() {
     assert_eq!(names, [name(0), name(1)]);
 }
 
-/// Hears who is there, and whether anything is offered.
+/// Observer of who is there, and of whether anything is offered.
 #[derive(Debug, Clone, Default)]
 struct Heard(Arc<Mutex<(Vec<PublicKey>, usize)>>);
 

@@ -57,7 +57,7 @@ fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Mallory, with a key of his own, between Alice and Bob.
+/// Puts Mallory, with a key of his own, between Alice and Bob.
 fn between(expect: Expect, ticket: &TicketSecret) -> (Result<(), Error>, MemoryStore) {
     let (alice, bob, mallory) = (key(), key(), key());
     let store = MemoryStore::new();
@@ -112,7 +112,7 @@ fn man_in_the_middle_whom_both_ends_admit_cannot_pass_on_the_session_of_another(
     assert!(store.entries().is_empty() && store.partials().is_empty());
 }
 
-/// What a connector's streams wrote.
+/// Record of what a connector's streams wrote.
 #[derive(Clone)]
 struct Recorder {
     inner: MemoryConnector,

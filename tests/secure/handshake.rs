@@ -20,7 +20,7 @@ use haul::{Acceptor, Connector, Error, Peer, Retry, Server, Summary, Transfer};
 use super::admission::{send, serving};
 use super::{config, content, key, name, network};
 
-/// Counts how often something is heard after something was said: round trips.
+/// Counts how often something is received after something was sent: round trips.
 struct Counted {
     inner: Pipe,
     has_said: AtomicBool,
@@ -115,7 +115,7 @@ fn sender_is_served_beside_strangers_by_the_hundred_who_never_end_their_handshak
     assert_eq!(store.files().len(), 1);
 }
 
-/// Bytes that look like records of a handshake, or like nothing.
+/// Returns bytes that look like records of a handshake, or like nothing.
 fn noise(seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; 1000];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
@@ -187,7 +187,7 @@ impl Write for Drip {
     }
 }
 
-/// It answers, and is connected to, as often as one likes.
+/// A peer that answers, and is connected to, as often as one likes.
 struct Dripping(u8);
 
 impl Connector for Dripping {

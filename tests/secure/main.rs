@@ -75,7 +75,7 @@ fn senders_with_keys_of_their_own_are_served_at_once_beside_one_that_never_greet
     }
 }
 
-/// The error below, if the transport of keys gave it.
+/// Returns the error below, if the transport of keys gave it.
 fn reason(error: &io::Error) -> Option<SecureError> {
     error.get_ref()?.downcast_ref().copied()
 }

@@ -11,7 +11,7 @@ use haul::types::{Commit, FileStat, Meta, Offer, Place, Refusal, Ticket, Transfe
 
 use super::Flaw;
 
-/// What a flawed sender does to its source.
+/// Source of a flawed sender.
 pub(super) struct MeddledSource<'s, S: Source> {
     inner: &'s mut S,
     flaw: Flaw,
@@ -73,7 +73,7 @@ impl<S: Source> Source for MeddledSource<'_, S> {
     }
 }
 
-/// What a flawed receiver does to its store.
+/// Store of a flawed receiver.
 pub(super) struct MeddledStore<'s, S: Store> {
     inner: &'s mut S,
     flaw: Flaw,
@@ -86,7 +86,7 @@ impl<'s, S: Store> MeddledStore<'s, S> {
         Self { inner, flaw, kept: Vec::new() }
     }
 
-    /// The session is over.
+    /// Ends the session.
     pub(super) fn end(self) {
         self.kept.into_iter().for_each(|file| self.inner.suspend(file));
     }
