@@ -304,7 +304,7 @@ pub trait Store {
     /// read.
     fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<Self::File>)>;
 
-    /// Closes an entry and keeps what was written, for a later attempt.
+    /// Closes an entry and keeps what was written, for a later attempt. Of an entry of one block at most it need keep nothing.
     fn suspend(&mut self, file: Self::File);
 
     /// Closes an entry and removes what was written since it was begun. What an earlier attempt had left may be kept:

@@ -8,7 +8,6 @@
 //! 5. Each folder in which a name appeared is made durable, and so is its own name in the folder above, once.
 //! 6. Only then the commits have ended.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -28,6 +27,8 @@ use super::partial::{self, Partial};
 use super::pool::Queue;
 use super::reserve::Reserve;
 use super::stat::{self, Stamp};
+use super::unnamed::{self, Given, Unnamed};
+use super::wanted::{Wanted, prove_folders, sync_folders};
 use super::{mode, sys};
 use crate::store::io_error::{code_of, refusal_of};
 use crate::store::{Committed, Ended, Uncommitted};
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) tree: Tree,
     pub(super) umask: u32,
     pub(super) expiry: Expiry,
+    pub(super) unnamed: Unnamed,
     #[cfg(test)]
     pub(super) hook: Arc<super::store::tests::Hook>,
 }
@@ -53,6 +55,8 @@ pub(super) struct Shared {
 pub(super) enum Step {
     Cut,
     SyncFile,
+    /// A file without a name is about to get one. It fails where a system, or a file system, cannot.
+    Link,
     /// The file is about to be proved to be what has the name that is to be renamed.
     Rename,
     /// It fails where a file system cannot.
@@ -91,18 +95,6 @@ pub(super) struct Job {
     pub(super) wanted: Vec<Wanted>,
     /// Since it has its name, the first of them was proved to be where it was.
     pub(super) is_proved: bool,
-}
-
-/// A folder that must be durable. It is not opened for that before its turn: a path may be long, and a batch has many.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    id: FolderId,
-    /// Where it is; `None`: it is the root.
-    path: Option<RelPath>,
-    /// The folder in it that is then known to have a durable name.
-    below: Option<FolderId>,
-    /// Its handle, if the entry has one anyway.
-    held: Option<Folder>,
 }
 
 /// What is to be committed.
@@ -169,7 +161,10 @@ pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
 pub(super) fn run_short(mut job: Job, queue: &Queue) -> Option<Job> {
     job.failed = job.failed.take().or_else(|| job.sync_content().err().map(Trouble::Failed));
     publish(std::slice::from_mut(&mut job));
-    job.is_proved = job.wanted.first().is_some_and(|wanted| wanted.is_there(&job.shared.tree));
+    let tree = &job.shared.tree;
+    if !job.is_proved {
+        job.is_proved = job.wanted.first().is_some_and(|wanted| wanted.is_there(tree));
+    }
     // Nor may the proof of its folder wait for any.
     if job.lacks_descriptors() || job.failed.is_none() && !job.is_proved {
         return Some(job);
@@ -203,11 +198,14 @@ impl Job {
             && matches!(self.file.what, What::Partial { .. } | What::Existing(_))
     }
 
-    fn sync_content(&self) -> Result<(), Refusal> {
+    fn sync_content(&mut self) -> Result<(), Refusal> {
         let durability = self.commit.durability;
         // It has its name, and waited for the proof of its folder alone.
         if !self.wanted.is_empty() {
             return Ok(());
+        }
+        if durability != Durability::Received || self.commit.place == Place::Replacing {
+            self.name()?;
         }
         match &self.file.what {
             What::Folder | What::Link { .. } => Ok(()),
@@ -217,14 +215,14 @@ impl Job {
                 self.shared.sync_file(file, durability).map_err(|error| sync_refusal(&error))
             }
             What::Partial { partial, folder, .. } => {
-                let Partial { file, name, id, .. } = partial;
-                self.cut(file)?;
-                self.dress_file(file, folder);
+                let file = &partial.file;
+                self.cut(partial)?;
+                self.dress_file(partial, folder);
                 set_time(file, self.commit.meta.modified);
                 self.shared.sync_file(file, durability).map_err(|error| {
                     // The system may show from its cache what the device does not hold, and say at the next
                     // sync that all is well: so what was written is not trusted again.
-                    if folder.remove(name.as_bytes(), *id).is_err() {
+                    if partial.remove(folder).is_err() {
                         let _ = file.set_len(0);
                     }
                     self.shared.tree.tidy(self.path.parent().as_ref());
@@ -234,27 +232,51 @@ impl Job {
         }
     }
 
+    /// Gives a file the name of a partial file, if it has none yet.
+    fn name(&mut self) -> Result<(), Refusal> {
+        let end = self.file.end;
+        let What::Partial { partial, folder, .. } = &mut self.file.what else { return Ok(()) };
+        if partial.named.is_some() {
+            return Ok(());
+        }
+        let (tree, parent) = (&self.shared.tree, self.path.parent());
+        if !tree.is_there(parent.as_ref(), folder) {
+            folder.set_astray();
+            *folder = tree.make(parent.as_ref())?.folder;
+        }
+        unnamed::name(&self.shared, folder, partial, self.file.path.file_name(), end)
+    }
+
     /// Gives a file its mode, and its group, which depend on what it is about to replace.
-    fn dress_file(&self, file: &File, folder: &Folder) {
+    fn dress_file(&self, partial: &Partial, folder: &Folder) {
         let is_replacing = self.commit.place == Place::Replacing;
         let old = is_replacing.then(|| folder.look(self.path.file_name()).ok().flatten()).flatten();
         let old = old.filter(stat::is_file);
         let mode = old.as_ref().map(|old| old.st_mode);
         let mode = mode::of_file(self.commit.meta.mode, self.shared.umask, mode);
-        mode::dress(file, mode, old.as_ref());
+        if old.is_some() || partial.mode != Some(mode) {
+            mode::dress(&partial.file, mode, old.as_ref());
+        }
     }
 
     /// Cuts off what is beyond the size; zeros at the end that were not written become a hole.
-    fn cut(&self, file: &File) -> Result<(), Refusal> {
-        let size = self.commit.size;
+    fn cut(&self, partial: &Partial) -> Result<(), Refusal> {
+        let (file, size) = (&partial.file, self.commit.size);
         let failed = |error: io::Error| refusal_of(StoreOperation::Truncate, &error);
         self.shared.step(Step::Cut).map_err(failed)?;
+        // Nobody else has it.
+        if partial.named.is_none() && self.file.end == size {
+            return Ok(());
+        }
         let stat = file.metadata().map_err(|error| stat_refusal(&error))?;
         self.file.prove_length(&stat)?;
         if stat.len() == size { Ok(()) } else { file.set_len(size).map_err(failed) }
     }
 
     fn publish(&mut self) -> Result<(), Trouble> {
+        if self.publish_unnamed()? {
+            return Ok(());
+        }
         let tree = &self.shared.tree;
         let name = self.path.file_name();
         let replacing = self.commit.place == Place::Replacing;
@@ -285,19 +307,48 @@ impl Job {
                 self.sweep(|name| partial::sweep(folder, name, stamp.id, stamp.size));
                 (ids, parent)
             }
-            What::Partial { partial, folder, .. } => {
+            What::Partial { partial: Partial { named: None, .. }, .. } => {
+                return Err(Refusal::Tampered.into());
+            }
+            What::Partial { partial: Partial { file, named: Some(named), .. }, folder, .. } => {
                 let ids = self.prove_folder(parent.as_ref(), folder)?;
                 let size = self.commit.size;
-                let old = name::give(&self.claim, folder, partial, name, size, replacing)?;
+                let old = name::give(&self.claim, folder, named, name, size, replacing)?;
                 if let Some(old) = old {
-                    mode::narrow(&partial.file, &old).during(StoreOperation::Commit)?;
+                    mode::narrow(file, &old).during(StoreOperation::Commit)?;
                 }
-                self.sweep(|name| partial::sweep(folder, name, partial.id, size));
+                self.shared.expiry.forget(folder.id, self.file.path.file_name());
+                self.sweep(|name| partial::sweep(folder, name, named.id, size));
                 (ids, parent)
             }
         };
         self.wanted = self.wants(&ids, path);
         Ok(())
+    }
+
+    /// Gives a file its final name that has none. `false`: it is not one, or has the name of a partial file by now.
+    fn publish_unnamed(&mut self) -> Result<bool, Trouble> {
+        let What::Partial { partial, folder, .. } = &mut self.file.what else { return Ok(false) };
+        if partial.named.is_some() {
+            return Ok(false);
+        }
+        let parent = self.path.parent();
+        match unnamed::give(&self.claim, folder, &partial.file, &self.path)? {
+            Given::Here => {
+                let ids = [folder.id];
+                self.wanted = self.wants(&ids, parent);
+                self.is_proved = true;
+                return Ok(true);
+            }
+            Given::TakenBack => {
+                *folder = self.shared.tree.make(parent.as_ref())?.folder;
+                let (name, end) = (self.file.path.file_name(), self.file.end);
+                unnamed::copy(&self.shared, folder, partial, name, end)?;
+            }
+            Given::Not => self.name()?,
+        }
+        self.sync_content()?;
+        Ok(false)
     }
 
     /// Proves that the folder of this entry stands where it did, and says which are on the way as far as they are to be
@@ -365,7 +416,7 @@ impl Job {
     }
 
     /// The folders that are to be synced for this commit.
-    fn to_sync(&self) -> &[Wanted] {
+    pub(super) fn to_sync(&self) -> &[Wanted] {
         let synced = self.failed.is_none() && self.commit.durability == Durability::Synced;
         if synced && cfg!(not(haul_canary = "no-dirsync")) { &self.wanted } else { &[] }
     }
@@ -476,70 +527,9 @@ impl Shared {
     }
 }
 
-impl Wanted {
-    /// Whether the handle that the entry has of it is seen to be of what stands there.
-    fn is_there(&self, tree: &Tree) -> bool {
-        self.held.as_ref().is_some_and(|held| tree.is_there(self.path.as_ref(), held))
-    }
-
-    fn open(&self, shared: &Shared, own: usize, queue: &Queue) -> Result<Folder, Refusal> {
-        let root = (self.id == shared.tree.root.id).then_some(&shared.tree.root);
-        if let Some(held) = self.held.as_ref().or(root) {
-            return Ok(held.clone());
-        }
-        let open = || shared.tree.open_again(self.path.as_ref(), self.id);
-        let way =
-            queue.patiently(own, shared, open, |refusal| refusal.is_for_want_of_descriptors())?;
-        Ok(way.folder)
-    }
-}
-
 fn publish(jobs: &mut [Job]) {
     for job in jobs.iter_mut().filter(|job| job.failed.is_none() && job.wanted.is_empty()) {
         job.failed = job.publish().err();
-    }
-}
-
-/// Walks once more to each folder in which a name appeared: somebody may have moved it away since, or put another in its
-/// place, and what has its name in there would not be found under the name that a receipt gives.
-fn prove_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
-    let mut proved = HashMap::new();
-    for job in jobs.iter_mut().filter(|job| job.failed.is_none() && !job.is_proved) {
-        let Some(wanted) = job.wanted.first() else { continue };
-        let Wanted { id, path, .. } = wanted;
-        let tree = &job.shared.tree;
-        let prove = || {
-            if wanted.is_there(tree) {
-                return Ok(());
-            }
-            let walk = || tree.open_again(path.as_ref(), *id).map(drop);
-            queue.patiently(own, &job.shared, walk, |refusal| refusal.is_for_want_of_descriptors())
-        };
-        let is_root = *id == tree.root.id;
-        if !is_root && let Err(refusal) = *proved.entry((*id, path.clone())).or_insert_with(prove) {
-            job.failed = Some(Trouble::Failed(refusal));
-        }
-    }
-}
-
-/// Syncs each folder that is wanted once, with one of them open at a time.
-fn sync_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
-    let mut synced = HashMap::new();
-    for job in jobs {
-        let mut failed = None;
-        for wanted in job.to_sync() {
-            let sync = || {
-                let step = job.shared.step(Step::SyncFolder);
-                let folder = wanted.open(&job.shared, own, queue)?;
-                let result = step.and_then(|()| Ok(sys::sync_all(folder)?));
-                result.map_err(|error| sync_refusal(&error))
-            };
-            match synced.entry(wanted.id).or_insert_with(sync) {
-                Err(refusal) => failed = Some(*refusal),
-                Ok(()) => wanted.below.iter().for_each(|id| job.shared.tree.set_named(*id)),
-            }
-        }
-        job.failed = job.failed.take().or(failed.map(Trouble::Failed));
     }
 }
 
@@ -561,6 +551,6 @@ pub(super) fn times(modified: Option<Timestamp>) -> Option<Timestamps> {
 /// The largest file that is committed where that is asked for.
 const SMALL: u64 = 1 << 20;
 
-fn sync_refusal(error: &io::Error) -> Refusal {
+pub(super) fn sync_refusal(error: &io::Error) -> Refusal {
     Refusal::Sync { code: code_of(error) }
 }

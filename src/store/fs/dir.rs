@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
@@ -18,11 +19,18 @@ use crate::types::{Refusal, RelPath, StoreOperation};
 /// A handle of a folder. It stays with the folder wherever that is moved to.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
-    handle: Arc<OwnedFd>,
+    handle: Arc<Handle>,
     pub(super) id: FolderId,
     /// That of the root, for all that is opened from it.
     #[cfg(test)]
     pub(super) hook: Arc<Hook>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    fd: OwnedFd,
+    /// The folder was found not to be where it was.
+    is_astray: AtomicBool,
 }
 
 /// Which folder it is, for as long as something is known of it: its inode alone is that of another one, once it was removed.
@@ -44,7 +52,7 @@ impl Folder {
     pub(super) fn new(handle: OwnedFd) -> Result<Self> {
         let id = FolderId::of(&handle)?;
         Ok(Self {
-            handle: Arc::new(handle),
+            handle: Arc::new(Handle { fd: handle, is_astray: AtomicBool::new(false) }),
             id,
             #[cfg(test)]
             hook: Arc::default(),
@@ -78,6 +86,15 @@ impl Folder {
         }
     }
 
+    /// Says, to all who share the handle, that the folder is not where it was.
+    pub(super) fn set_astray(&self) {
+        self.handle.is_astray.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_astray(&self) -> bool {
+        self.handle.is_astray.load(Ordering::Relaxed)
+    }
+
     /// Removes a name if it still is that of this file.
     pub(super) fn remove(&self, name: &[u8], id: Id) -> rustix::io::Result<()> {
         match self.look(name).map_err(|failed| failed.errno)? {
@@ -92,7 +109,7 @@ impl AsFd for Folder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         #[cfg(test)]
         let _ = self.hook.call(super::commit::Step::Call);
-        self.handle.as_fd()
+        self.handle.fd.as_fd()
     }
 }
 

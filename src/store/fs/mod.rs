@@ -4,6 +4,7 @@
 //! the few system calls that they lack stand in a module of their own, each with what takes its place. On macOS,
 //! [`Durability::Synced`](crate::Durability::Synced) asks the drive itself (`F_FULLFSYNC`).
 
+mod begin;
 mod commit;
 mod dir;
 mod errno;
@@ -26,7 +27,9 @@ mod stat;
 mod store;
 mod sys;
 mod target;
+mod unnamed;
 mod walk;
+mod wanted;
 
 pub use file::FsFile;
 pub use hidden::HiddenNames;

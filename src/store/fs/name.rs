@@ -19,7 +19,7 @@ use super::commit::{Existing, Step, Trouble, times};
 use super::dir::{ATTEMPTS, Folder, NOENT};
 use super::errno::{self, During, Failed};
 use super::order::Claim;
-use super::partial::{self, Partial};
+use super::partial::{self, Named};
 use super::stat::{self, Id};
 use super::sys;
 use crate::store::io_error::refusal_of;
@@ -45,7 +45,7 @@ struct Moved<'a> {
 pub(super) fn give(
     claim: &Claim,
     folder: &Folder,
-    partial: &Partial,
+    partial: &Named,
     to: &[u8],
     size: u64,
     replacing: bool,

@@ -2,7 +2,7 @@
 //!
 //! They stand in the folder of the final name, because a rename is one step within a file system only. The name is
 //! made of the final one, so that a later attempt finds it. It is no secret: what somebody else puts there is
-//! neither followed nor written to.
+//! neither followed nor written to. A small file has none before it is whole: see [`unnamed`](super::unnamed).
 
 use std::fs::{File, TryLockError};
 
@@ -15,12 +15,14 @@ use super::errno::{During, Failed, Result};
 use super::stat::{self, Id};
 use crate::types::{Offer, RelPath, StoreOperation};
 
-/// A partial file, locked.
+/// A partial file.
 #[derive(Debug)]
 pub(super) struct Partial {
     pub(super) file: File,
-    pub(super) name: String,
-    pub(super) id: Id,
+    /// `None`: it has no name yet, and goes with its handle.
+    pub(super) named: Option<Named>,
+    /// The final mode, if it was made with that.
+    pub(super) mode: Option<u32>,
     pub(super) len: u64,
     /// The bytes that it takes on the device, which are fewer than `len` where it has holes.
     pub(super) allocated: u64,
@@ -28,6 +30,21 @@ pub(super) struct Partial {
     pub(super) is_contended: bool,
     /// An earlier attempt made it, maybe of another sender: it is not this session's to remove.
     pub(super) is_adopted: bool,
+}
+
+/// The name of a partial file, which is locked, and which file it is.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) id: Id,
+}
+
+impl Partial {
+    /// Removes its name, if it has one, and that still is its own.
+    pub(super) fn remove(&self, folder: &Folder) -> rustix::io::Result<()> {
+        let Some(Named { name, id }) = &self.named else { return Ok(()) };
+        folder.remove(name.as_bytes(), *id)
+    }
 }
 
 /// Why a file that has the name of a partial file is not taken.
@@ -151,25 +168,29 @@ fn each(folder: &Folder, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) 
 
 /// The name of the n-th partial file for a final name: its BLAKE3 hash, so that it is of one length.
 pub(super) fn name(final_name: &[u8], n: u32) -> String {
-    let hash = blake3::hash(final_name).to_hex();
-    let hash = hash.get(..HASH).unwrap_or_default();
+    let hash = format!("{:016x}", hash(final_name));
     let (prefix, suffix) = (RelPath::PARTIAL_PREFIX, RelPath::PARTIAL_SUFFIX);
     if n == 0 { format!("{prefix}{hash}{suffix}") } else { format!("{prefix}{hash}-{n}{suffix}") }
 }
 
-/// Returns whether a name may be that of a partial file, for whatever final name.
-pub(super) fn is_name(name: &str) -> bool {
-    let inner = name.strip_prefix(RelPath::PARTIAL_PREFIX);
-    let inner = inner.and_then(|rest| rest.strip_suffix(RelPath::PARTIAL_SUFFIX));
-    let Some((hash, number)) = inner.and_then(|inner| inner.split_at_checked(HASH)) else {
-        return false;
-    };
-    let is_hash = hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let number = number.strip_prefix('-').or(number.is_empty().then_some("0"));
-    is_hash && number.and_then(|number| number.parse::<u32>().ok()).is_some_and(|n| n < MOST)
+/// What the names of partial files have of a final name.
+pub(super) fn hash(final_name: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(final_name).as_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn create(folder: &Folder, name: String) -> Result<Partial> {
+/// Returns the [`hash`] of the final name, if this may be the name of a partial file.
+pub(super) fn hash_in(name: &str) -> Option<u64> {
+    let inner = name.strip_prefix(RelPath::PARTIAL_PREFIX);
+    let inner = inner.and_then(|rest| rest.strip_suffix(RelPath::PARTIAL_SUFFIX));
+    let (hash, number) = inner.and_then(|inner| inner.split_at_checked(HASH))?;
+    let is_hash = hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = number.strip_prefix('-').or(number.is_empty().then_some("0"));
+    let is_number = number?.parse::<u32>().is_ok_and(|n| n < MOST);
+    u64::from_str_radix(hash, 16).ok().filter(|_| is_hash && is_number)
+}
+
+pub(super) fn create(folder: &Folder, name: String) -> Result<Partial> {
     let flags = OPEN | OFlags::CREATE | OFlags::EXCL;
     let opened = openat(folder, &*name, flags, Mode::from_raw_mode(OWNER_ALONE));
     let file = File::from(opened.during(StoreOperation::Open)?);
@@ -185,10 +206,11 @@ fn create(folder: &Folder, name: String) -> Result<Partial> {
         // Another session took it over, and removed it again.
         return Err(TAKEN);
     }
+    let named = Some(Named { name, id: Id::of(&stat) });
     Ok(Partial {
         file,
-        name,
-        id: Id::of(&stat),
+        named,
+        mode: None,
         len: 0,
         allocated: 0,
         is_contended: false,
@@ -211,7 +233,8 @@ fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<
     let (id, len, allocated) = (Id::of(&stat), stat::size(&stat), stat::allocated(&stat));
     // An empty one holds nothing of anybody: another session may have made it just now.
     let is_adopted = len > 0;
-    Ok(Partial { file, name, id, len, allocated, is_contended: false, is_adopted })
+    let named = Some(Named { name, id });
+    Ok(Partial { file, named, mode: None, len, allocated, is_contended: false, is_adopted })
 }
 
 /// Opens a partial file and locks it, to write to it if its mode allows that.
@@ -252,7 +275,7 @@ const BUSY: Failed = Failed::new(StoreOperation::Open, Errno::BUSY);
 const TAKEN: Failed = Failed::new(StoreOperation::Open, Errno::EXIST);
 
 /// What is not whole and verified is for nobody else to see.
-const OWNER_ALONE: RawMode = 0o600;
+pub(super) const OWNER_ALONE: RawMode = 0o600;
 
 /// Digits of the hash in a name.
 const HASH: usize = 16;
@@ -262,4 +285,4 @@ const HASH: usize = 16;
 const GAP: u32 = 3;
 
 /// Attempts at one name that write at the same time, or names that are taken by something else.
-const MOST: u32 = 64;
+pub(super) const MOST: u32 = 64;

@@ -21,7 +21,7 @@ pub(super) struct Room {
 
 impl Room {
     /// Returns how many bytes may be taken.
-    fn available(self, folder: &Folder) -> errno::Result<u64> {
+    pub(super) fn available(self, folder: &Folder) -> errno::Result<u64> {
         let free = fstatvfs(folder).during(StoreOperation::Stat)?;
         Ok(free.f_bavail.saturating_mul(free.f_frsize).saturating_sub(self.keep_free))
     }
@@ -76,4 +76,4 @@ impl Room {
 }
 
 /// How much is written before the free space is looked at again: a system call for some milliseconds of writing.
-const LOOK: u64 = 16 << 20;
+pub(super) const LOOK: u64 = 16 << 20;

@@ -13,21 +13,23 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinkat};
 use rustix::io::Errno;
 
+use super::begin::Recent;
 use super::commit::{Existing, Job, Shared, Trouble, What};
-use super::dir::{ATTEMPTS, Folder, Tree};
-use super::errno::{self, During, Failed};
+use super::dir::{Folder, Tree};
+use super::errno::{During, Failed};
 use super::expiry::Expiry;
-use super::file::{FsFile, clash, end_of, room_of, stat_refusal};
+use super::file::{FsFile, clash, end_of, stat_refusal};
 use super::fold::fold;
 use super::hidden::HiddenNames;
 use super::name::Turns;
 use super::options::{Links, Options};
 use super::order::{Claim, Order};
-use super::partial::{self, Partial};
+use super::partial::Partial;
 use super::pool::Pool;
 use super::reserve::Reserve;
 use super::source::about;
 use super::target::stays_inside;
+use super::unnamed::Unnamed;
 use super::{holes, mode, stat};
 use crate::store::names::{Taken, beside};
 use crate::store::{Begun, Ended, Store};
@@ -48,7 +50,8 @@ use crate::types::{
 ///   discard an entry removes what was made for it, and keeps what it went on with.
 /// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
 ///   one that is offered: all partial files for that name that no session has locked and that are no longer than the file,
-///   up to the third number that is missing. One that a session still writes to stays, until the name is settled once
+///   up to the third number that is missing. For a small file they are looked for where some were in the folder when it was
+///   looked through (see below), or have been made by this store since. One that a session still writes to stays, until the name is settled once
 ///   more. Files of another user, with a second name, or which are no regular files, stay. On a file system without locks
 ///   all stay. Once a link is committed, links under those names go in the same way.
 /// - **What nobody comes back for** is removed after 7 days, as [`FsStore::keep_partials`] says.
@@ -84,12 +87,14 @@ use crate::types::{
 /// threads. Options hold for clones that are made afterwards.
 #[derive(Debug)]
 pub struct FsStore {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pool: Arc<Pool>,
-    options: Options,
+    pub(super) options: Options,
     taken: Taken,
-    /// The folder of the entry that was begun last, and where it is: entries that follow in it share its handle.
-    recent: Option<(Option<RelPath>, Folder)>,
+    /// The folder of the entry that was begun last: entries that follow in it share its handle.
+    pub(super) recent: Option<Recent>,
+    /// Bytes that small entries may take before the free space is looked at again.
+    pub(super) room: u64,
     ended: Receiver<(Ticket, Ended<FsFile>)>,
     end: Sender<(Ticket, Ended<FsFile>)>,
 }
@@ -150,6 +155,7 @@ impl FsStore {
             turns: Turns::default(),
             order: Order::default(),
             expiry: Expiry::default(),
+            unnamed: Unnamed::default(),
         };
         let pool = Pool::new(SYNC_THREADS);
         Ok(Self::session(Arc::new(shared), Arc::new(pool), Options::default()))
@@ -157,7 +163,7 @@ impl FsStore {
 
     fn session(shared: Arc<Shared>, pool: Arc<Pool>, options: Options) -> Self {
         let (end, ended) = channel();
-        Self { shared, pool, options, taken: Taken::default(), recent: None, ended, end }
+        Self { shared, pool, options, taken: Taken::default(), recent: None, room: 0, ended, end }
     }
 
     /// Sets how many threads do the commits. Default: 8, so that one batch is gathered and renamed while the device
@@ -181,6 +187,7 @@ impl FsStore {
     #[must_use]
     pub const fn keep_free(mut self, bytes: u64) -> Self {
         self.options.room.keep_free = bytes;
+        self.room = 0;
         self
     }
 
@@ -206,105 +213,6 @@ impl FsStore {
     pub const fn hidden_names(mut self, hidden: HiddenNames) -> Self {
         self.options.hidden = hidden;
         self
-    }
-
-    fn begin_file(
-        &mut self,
-        path: &RelPath,
-        offer: &Offer,
-        place: Place,
-    ) -> Result<Begun<FsFile>, Refusal> {
-        let parent = path.parent();
-        let shared = Arc::clone(&self.shared);
-        for attempt in 0..ATTEMPTS {
-            let still = (attempt > 0).then(|| shared.tree.keep_still());
-            let begun = self.try_begin_file(path, offer, place);
-            drop(still);
-            match begun {
-                // Another session has removed the folder, which held nothing yet.
-                Err(Failed { errno: Errno::NOENT, .. }) => {}
-                Err(failed) => {
-                    self.shared.tree.tidy(parent.as_ref());
-                    return Err(failed.into());
-                }
-                Ok(begun) => {
-                    if begun.is_err() {
-                        self.shared.tree.tidy(parent.as_ref());
-                    }
-                    return begun;
-                }
-            }
-        }
-        Err(Failed::new(StoreOperation::Open, Errno::NOENT).into())
-    }
-
-    /// [`Errno::NOENT`]: a folder on the way was removed meanwhile.
-    fn try_begin_file(
-        &mut self,
-        path: &RelPath,
-        offer: &Offer,
-        place: Place,
-    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
-        let parent = path.parent();
-        let tree = &self.shared.tree;
-        let folder = match self.find_recent(parent.as_ref()) {
-            Some(folder) => folder,
-            None => {
-                let mut way = match tree.open(parent.as_ref()) {
-                    Ok(way) => way,
-                    Err(refusal) => return Ok(Err(refusal)),
-                };
-                if way.depth() + 1 < path.parts().count() {
-                    let needed = room_of(offer).unwrap_or(0);
-                    if let Err(refusal) = self.options.room.check(&way.folder, needed) {
-                        return Ok(Err(refusal));
-                    }
-                    way = tree.try_make(parent.as_ref())?;
-                }
-                self.share(parent, way.folder)
-            }
-        };
-        let begun = self.open_file(path, offer, place, folder.clone());
-        // What was begun is locked by now: it is kept, however old it is.
-        self.shared.expiry.look(&folder, self.options.keep_partials);
-        begun
-    }
-
-    fn open_file(
-        &self,
-        path: &RelPath,
-        offer: &Offer,
-        place: Place,
-        folder: Folder,
-    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
-        let (name, size) = (path.file_name(), room_of(offer));
-        let mut replaced = None;
-        if folder.look(name)?.is_some() {
-            let Some(existing) = Existing::open(&self.shared, &folder, name)? else {
-                return Ok(Err(clash(place)));
-            };
-            if place != Place::Replacing {
-                let len = existing.stamp.size;
-                let what = What::Existing(existing);
-                let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
-                return Ok(Ok(Begun::Existing(file, len)));
-            }
-            replaced = existing.file;
-        }
-        let partial = partial::take(&folder, name, offer)?;
-        let len = partial.len;
-        let held = len.min(partial.allocated);
-        if let Err(refusal) =
-            self.options.room.check(&folder, size.unwrap_or(0).saturating_sub(held))
-        {
-            if len == 0 {
-                let _ = folder.remove(partial.name.as_bytes(), partial.id);
-            }
-            return Ok(Err(refusal));
-        }
-        let what = What::Partial { partial, replaced, folder };
-        let file = FsFile { path: path.clone(), size, what, room: 0, end: len };
-        Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
     }
 
     /// Looks at what stands under a name, without making anything.
@@ -351,26 +259,13 @@ impl FsStore {
         }
     }
 
-    /// The handle of a folder that is open already, if it is the same.
-    fn share(&mut self, path: Option<RelPath>, mut folder: Folder) -> Folder {
-        if let Some((_, recent)) = self.recent.as_ref().filter(|(_, recent)| recent.id == folder.id)
-        {
-            folder = recent.clone();
-        }
-        self.recent = Some((path, folder.clone()));
-        folder
-    }
-
-    /// The folder at `path`, if it is the one that is open already, and stands there still.
-    fn find_recent(&self, path: Option<&RelPath>) -> Option<Folder> {
-        let (at, folder) = self.recent.as_ref().filter(|(at, _)| at.as_ref() == path)?;
-        self.shared.tree.is_there(at.as_ref(), folder).then(|| folder.clone())
-    }
-
     fn remove(&self, path: &RelPath, what: &What) {
         if let What::Partial { partial, folder, .. } = what {
             let _held = self.shared.reserve.keep_off();
-            let _ = folder.remove(partial.name.as_bytes(), partial.id);
+            if partial.named.is_some() {
+                let _ = partial.remove(folder);
+                self.shared.expiry.forget(folder.id, path.file_name());
+            }
             self.shared.tree.tidy(path.parent().as_ref());
         }
     }
@@ -466,8 +361,10 @@ impl Store for FsStore {
         let What::Partial { partial, .. } = &file.what else {
             return Err(Refusal::Store { code: 0, operation: StoreOperation::Write });
         };
-        // What was verified must be there still, if there is more to come.
-        file.prove_length(&partial.file.metadata().map_err(|error| stat_refusal(&error))?)?;
+        // What was verified must be there still, if there is more to come. Without a name it is in nobody else's hand.
+        if partial.named.is_some() {
+            file.prove_length(&partial.file.metadata().map_err(|error| stat_refusal(&error))?)?;
+        }
         let written = partial.file.write_all_at(bytes, offset);
         written
             .map_err(|error| self.options.room.refusal(file, end, StoreOperation::Write, &error))?;
@@ -541,7 +438,8 @@ impl Store for FsStore {
 
     fn suspend(&mut self, file: FsFile) {
         if let What::Partial { partial, .. } = &file.what
-            && partial.file.metadata().is_ok_and(|meta| meta.len() == 0)
+            && (partial.named.is_none()
+                || partial.file.metadata().is_ok_and(|meta| meta.len() == 0))
         {
             self.remove(&file.path, &file.what);
         }

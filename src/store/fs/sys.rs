@@ -7,6 +7,9 @@
 //! | [`rename_if_free`] | `renameat2` | `renameatx_np` | none: the caller links and unlinks | none, likewise |
 //! | [`exchange`] | `renameat2` | `renameatx_np` | none: what is replaced goes with the rename | none, likewise |
 //! | [`open_below`] | `openat2` | none: the caller walks | none, likewise | none, likewise |
+//! | [`find_below`] | `openat2` | none: the caller walks | none, likewise | none, likewise |
+//! | [`open_unnamed`], [`link`] | `openat2`, `linkat` | none: a partial file is made | none, likewise | none, likewise |
+//! | [`sets_modes`] | `fgetxattr` | none: the mode is set | none, likewise | none, likewise |
 //! | [`next_data`], [`next_hole`] | `lseek` | `lseek` | `lseek` | none: all is data |
 //! | [`punch_hole`] | `fallocate` | none: zeros are written | none, likewise | none, likewise |
 //! | [`born`] | `statx` | `fstat` | FreeBSD `fstat`; DragonFly none: the name of a folder is synced each time | none, likewise |
@@ -63,6 +66,79 @@ pub(super) fn open_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
     {
         let _ = (folder, path);
         Err(rustix::io::Errno::NOSYS)
+    }
+}
+
+/// Opens what is below a folder to look at it, with no link on the way; of a link, the link. `NOSYS`: the system has no such call.
+pub(super) fn find_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        openat2(folder, path, flags, Mode::empty(), resolve)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (folder, path);
+        Err(rustix::io::Errno::NOSYS)
+    }
+}
+
+/// Makes a file without a name in a folder below another one, with no link on the way. `NOSYS`: the system has no such call;
+/// `OPNOTSUPP`: the file system has no such files.
+pub(super) fn open_unnamed(folder: impl AsFd, path: &[u8], mode: u32) -> Result<OwnedFd> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        openat2(folder, path, flags, Mode::from_bits_truncate(mode), resolve)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (folder, path, mode);
+        Err(rustix::io::Errno::NOSYS)
+    }
+}
+
+/// Gives an open file a name in a folder, if nothing has that. `NOTSUP`: it cannot be done.
+pub(super) fn link(file: impl AsFd, folder: impl AsFd, name: &[u8]) -> Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::os::fd::AsRawFd;
+
+        use rustix::fs::{AtFlags, CWD, linkat};
+        let file = file.as_fd();
+        let folder = folder.as_fd();
+        match linkat(file, c"", folder, name, AtFlags::EMPTY_PATH) {
+            // Before Linux 6.10 that takes a privilege, and this a file system that may not be there.
+            Err(rustix::io::Errno::NOENT) => {
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                linkat(CWD, path, folder, name, AtFlags::SYMLINK_FOLLOW)
+            }
+            linked => linked,
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (file, folder, name);
+        Err(rustix::io::Errno::NOTSUP)
+    }
+}
+
+/// Returns whether what is made in a folder has the mode that is asked for, less the umask: no list of permissions is
+/// inherited from it.
+pub(super) fn sets_modes(folder: impl AsFd) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let found = rustix::fs::fgetxattr(folder, c"system.posix_acl_default", &mut [0; 0]);
+        matches!(found, Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = folder;
+        false
     }
 }
 

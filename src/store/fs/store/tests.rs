@@ -7,6 +7,7 @@ use rustix::fs::{CWD, FileType, mknodat};
 use tempfile::TempDir;
 
 use super::super::commit::Step;
+use super::super::partial;
 use super::*;
 use crate::hash::BlockSize;
 use crate::store::{Committed, Uncommitted};
@@ -26,6 +27,7 @@ mod races;
 mod short;
 mod sparse;
 mod swaps;
+mod unnamed;
 #[cfg(feature = "testing")]
 mod unreadable;
 
@@ -77,7 +79,17 @@ impl Bench {
         fs::create_dir(dir.path().join("outside")).unwrap();
         fs::write(dir.path().join("outside/sentinel"), "sentinel").unwrap();
         let store = FsStore::open(dir.path().join("root")).unwrap();
+        // All have names, as where a file system has no files without.
+        store.shared.unnamed.set_impossible();
         Self { dir, store, next: 0, place: Place::Offered }
+    }
+
+    /// Small files have no names before they are whole. `None`: this file system has no such files.
+    fn unnamed() -> Option<Self> {
+        let mut bench = Self::new();
+        bench.store = FsStore::open(bench.path("")).unwrap();
+        let probe = super::super::unnamed::make(&bench.store.shared, None, 0o600);
+        probe.is_some().then_some(bench)
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {

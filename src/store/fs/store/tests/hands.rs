@@ -443,6 +443,9 @@ fn run(seed: u64) -> u64 {
     };
     let hand = Arc::new(Mutex::new(hand));
     let store = FsStore::open(&root).unwrap().sync_threads(0).allow_links();
+    if dice.one_in(3) {
+        store.shared.unnamed.set_impossible();
+    }
     let of_commits = Arc::clone(&hand);
     let has_flags = !dice.one_in(5);
     store.shared.hook.set(move |step| {
@@ -462,7 +465,7 @@ fn run(seed: u64) -> u64 {
             }
         }
         drop(hand);
-        let is_flag = matches!(step, Step::RenameNoReplace | Step::RenameExchange);
+        let is_flag = matches!(step, Step::RenameNoReplace | Step::RenameExchange | Step::Link);
         if is_flag && !has_flags { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
     });
     let watched = || Watched::new(&store, &hand);

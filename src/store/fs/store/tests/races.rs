@@ -38,6 +38,16 @@ enum Work {
     Ask,
 }
 
+/// What the file system can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum System {
+    All,
+    /// It knows no flag of a rename, and gives no name to a file that has none.
+    NoFlags,
+    /// It makes no files without names.
+    NoUnnamed,
+}
+
 /// What somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Swap {
@@ -372,8 +382,11 @@ impl Hand {
 
 /// Does some work, and lets the hand act before the step of this number. Gives how many steps there were, and whether a
 /// name that the hand has put there was removed.
-fn race(scene: &Scene, work: Work, has_flags: bool, at: usize, swap: Swap) -> (usize, bool) {
+fn race(scene: &Scene, work: Work, system: System, at: usize, swap: Swap) -> (usize, bool) {
     let mut store = scene.set(work);
+    if system == System::NoUnnamed {
+        store.shared.unnamed.set_impossible();
+    }
     let (dir, planted) = (scene.dir.path().to_owned(), None);
     let hand = Hand { dir, swap, planted, had_stood: false, has_acted: false };
     let hand = Arc::new(Mutex::new(hand));
@@ -385,12 +398,12 @@ fn race(scene: &Scene, work: Work, has_flags: bool, at: usize, swap: Swap) -> (u
             hand.had_stood = work.stands(&root);
             hand.act();
         }
-        let is_flag = matches!(step, Step::RenameNoReplace | Step::RenameExchange);
-        let fails = is_flag && !has_flags || step == Step::SyncFolder;
+        let is_flag = matches!(step, Step::RenameNoReplace | Step::RenameExchange | Step::Link);
+        let fails = is_flag && system == System::NoFlags || step == Step::SyncFolder;
         if fails { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
     });
     let (is_receipted, committing_from) = run(&mut store, work, &steps);
-    let case = case(work, swap, at, has_flags);
+    let case = case(work, swap, at, system);
     let hand = hand.lock().unwrap();
     let stood = hand.has_acted && at >= committing_from && hand.had_stood;
     assert!(!is_receipted || stood || work.stands(&scene.root()), "{case}: a false receipt");
@@ -411,8 +424,8 @@ fn race(scene: &Scene, work: Work, has_flags: bool, at: usize, swap: Swap) -> (u
     (steps.load(Ordering::Relaxed), is_removed)
 }
 
-fn case(work: Work, swap: Swap, at: usize, has_flags: bool) -> String {
-    format!("{work:?}, {swap:?} before step {at}, flags: {has_flags}")
+fn case(work: Work, swap: Swap, at: usize, system: System) -> String {
+    format!("{work:?}, {swap:?} before step {at}, {system:?}")
 }
 
 /// Whether it ends with a receipt if nobody interferes.
@@ -422,18 +435,21 @@ const fn commits(work: Work) -> bool {
 
 fn races(work: Work) {
     let scene = Scene::new();
-    for has_flags in [true, false] {
+    // Where something is there, nothing is made without a name.
+    let is_new = matches!(work, Work::NewInNewFolders | Work::New | Work::Beside | Work::Discard);
+    let systems = [System::All, System::NoFlags, System::NoUnnamed];
+    for system in systems.into_iter().take(if is_new { 3 } else { 2 }) {
         for swap in SWAPS {
             let (mut at, mut was_removed) = (0, false);
             loop {
-                let (steps, is_removed) = race(&scene, work, has_flags, at, swap);
+                let (steps, is_removed) = race(&scene, work, system, at, swap);
                 if steps <= at {
                     break;
                 }
                 // Between the look at a name and its removal there is nothing to be done. Before, it is seen.
                 let is_seen = swap == Swap::Name(Leaf::Partial, Planted::HardLink);
                 let is_wrong = is_seen && was_removed && is_removed;
-                assert!(!is_wrong, "{}: it was removed", case(work, swap, at, has_flags));
+                assert!(!is_wrong, "{}: it was removed", case(work, swap, at, system));
                 was_removed = is_removed;
                 at += 1;
             }

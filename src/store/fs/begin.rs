@@ -1,0 +1,234 @@
+//! How a file is begun: what stands under its name, what an earlier attempt left, and what is made.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::commit::{Existing, Shared, What};
+use super::dir::{ATTEMPTS, Folder};
+use super::errno::{self, Failed};
+use super::file::{FsFile, clash, room_of};
+use super::store::FsStore;
+use super::{expiry, mode, partial, room, sys, unnamed};
+use crate::store::Begun;
+use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
+
+/// A folder that is kept open, and where it is.
+#[derive(Debug)]
+pub(super) struct Recent {
+    path: Option<RelPath>,
+    folder: Folder,
+    /// Whether what is made in it has the mode that is asked for, once that was seen.
+    sets_modes: Option<bool>,
+}
+
+impl FsStore {
+    pub(super) fn begin_file(
+        &mut self,
+        path: &RelPath,
+        offer: &Offer,
+        place: Place,
+    ) -> Result<Begun<FsFile>, Refusal> {
+        let parent = path.parent();
+        let shared = Arc::clone(&self.shared);
+        for attempt in 0..ATTEMPTS {
+            let still = (attempt > 0).then(|| shared.tree.keep_still());
+            let begun = self.try_begin_file(path, offer, place);
+            drop(still);
+            match begun {
+                // Another session has removed the folder, which held nothing yet.
+                Err(Failed { errno: Errno::NOENT, .. }) => {}
+                Err(failed) => {
+                    self.shared.tree.tidy(parent.as_ref());
+                    return Err(failed.into());
+                }
+                Ok(begun) => {
+                    if begun.is_err() {
+                        self.shared.tree.tidy(parent.as_ref());
+                    }
+                    return begun;
+                }
+            }
+        }
+        Err(Failed::new(StoreOperation::Open, Errno::NOENT).into())
+    }
+
+    /// [`Errno::NOENT`]: a folder on the way was removed meanwhile.
+    fn try_begin_file(
+        &mut self,
+        path: &RelPath,
+        offer: &Offer,
+        place: Place,
+    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
+        let parent = path.parent();
+        if let Some(begun) = self.begin_small(path, parent.as_ref(), offer, place) {
+            return Ok(Ok(begun));
+        }
+        let tree = &self.shared.tree;
+        let folder = match self.find_recent(parent.as_ref()) {
+            Some(folder) => folder,
+            None => {
+                let mut way = match tree.open(parent.as_ref()) {
+                    Ok(way) => way,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                if way.depth() + 1 < path.parts().count() {
+                    let needed = room_of(offer).unwrap_or(0);
+                    if let Err(refusal) = self.options.room.check(&way.folder, needed) {
+                        return Ok(Err(refusal));
+                    }
+                    way = tree.try_make(parent.as_ref())?;
+                }
+                self.share(parent, way.folder)
+            }
+        };
+        let keep = self.options.keep_partials;
+        let has_partials = self.shared.expiry.look(&folder, keep);
+        let begun = self.open_file(path, offer, place, folder.clone());
+        // What was begun is locked by now: it is kept, however old it is.
+        if has_partials {
+            expiry::remove_expired(&folder, keep);
+        }
+        begun
+    }
+
+    /// Begins a small file in the folder of the entry before, where nothing has its name. `None`: it is begun in more steps,
+    /// which say what there is.
+    ///
+    /// One call sees that no link is on the way and that nothing has the name, and one makes the file. That the folder
+    /// is the one that was kept is proved when the file has its name.
+    fn begin_small(
+        &mut self,
+        path: &RelPath,
+        parent: Option<&RelPath>,
+        offer: &Offer,
+        place: Place,
+    ) -> Option<Begun<FsFile>> {
+        let recent = self.recent.as_ref().filter(|recent| recent.path.as_ref() == parent)?;
+        let folder = recent.folder.clone();
+        let is_free = !folder.is_astray()
+            && self.is_unnamed(path, offer, place, &folder)
+            && sys::find_below(&self.shared.tree.root, path.as_bytes()).err() == Some(Errno::NOENT);
+        is_free.then(|| self.make_unnamed(path, parent, offer, folder))?
+    }
+
+    /// Returns whether a file is to be made without a name.
+    fn is_unnamed(&self, path: &RelPath, offer: &Offer, place: Place, folder: &Folder) -> bool {
+        let (name, keep) = (path.file_name(), self.options.keep_partials);
+        let Shared { unnamed, expiry, .. } = &*self.shared;
+        unnamed.is_possible()
+            && unnamed::is_small(offer, place)
+            && expiry.holds_none(folder.id, name, keep)
+    }
+
+    /// Makes a file without a name. `None`: that cannot be done, or there is no room.
+    fn make_unnamed(
+        &mut self,
+        path: &RelPath,
+        parent: Option<&RelPath>,
+        offer: &Offer,
+        folder: Folder,
+    ) -> Option<Begun<FsFile>> {
+        let size = offer.meta.size?;
+        if !self.take_room(&folder, size) {
+            return None;
+        }
+        let mut mode = mode::of_file(offer.meta.mode, self.shared.umask, None);
+        let recent = self.recent.as_mut().filter(|recent| recent.folder.id == folder.id);
+        let sets_modes = || sys::sets_modes(&folder);
+        if !recent.is_some_and(|recent| *recent.sets_modes.get_or_insert_with(sets_modes)) {
+            mode = partial::OWNER_ALONE;
+        }
+        let partial = unnamed::make(&self.shared, parent, mode)?;
+        let what = What::Partial { partial, replaced: None, folder };
+        // The room that it takes is taken.
+        Some(Begun::Fresh(FsFile {
+            path: path.clone(),
+            size: Some(size),
+            what,
+            room: size,
+            end: 0,
+        }))
+    }
+
+    /// Takes room for a small file out of what was free when it was looked last.
+    fn take_room(&mut self, folder: &Folder, size: u64) -> bool {
+        let needed = size.saturating_add(PAGE);
+        if self.room < needed {
+            self.room = self.options.room.available(folder).unwrap_or(0).min(room::LOOK);
+        }
+        let rest = self.room.checked_sub(needed);
+        self.room = rest.unwrap_or(self.room);
+        rest.is_some()
+    }
+
+    fn open_file(
+        &mut self,
+        path: &RelPath,
+        offer: &Offer,
+        place: Place,
+        folder: Folder,
+    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
+        let (name, size) = (path.file_name(), room_of(offer));
+        let mut replaced = None;
+        if folder.look(name)?.is_some() {
+            let Some(existing) = Existing::open(&self.shared, &folder, name)? else {
+                return Ok(Err(clash(place)));
+            };
+            if place != Place::Replacing {
+                let len = existing.stamp.size;
+                let what = What::Existing(existing);
+                let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
+                return Ok(Ok(Begun::Existing(file, len)));
+            }
+            replaced = existing.file;
+        }
+        if self.is_unnamed(path, offer, place, &folder)
+            && let Some(begun) =
+                self.make_unnamed(path, path.parent().as_ref(), offer, folder.clone())
+        {
+            return Ok(Ok(begun));
+        }
+        let partial = partial::take(&folder, name, offer)?;
+        let len = partial.len;
+        if len == 0 {
+            self.shared.expiry.note(folder.id, name);
+        }
+        let held = len.min(partial.allocated);
+        if let Err(refusal) =
+            self.options.room.check(&folder, size.unwrap_or(0).saturating_sub(held))
+        {
+            if len == 0 {
+                let _ = partial.remove(&folder);
+                self.shared.expiry.forget(folder.id, name);
+            }
+            return Ok(Err(refusal));
+        }
+        let what = What::Partial { partial, replaced, folder };
+        let file = FsFile { path: path.clone(), size, what, room: 0, end: len };
+        Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
+    }
+
+    /// The handle of a folder that is open already, if it is the same.
+    fn share(&mut self, path: Option<RelPath>, folder: Folder) -> Folder {
+        match &mut self.recent {
+            Some(recent) if recent.folder.id == folder.id && !recent.folder.is_astray() => {
+                recent.path = path;
+                recent.folder.clone()
+            }
+            recent => {
+                *recent = Some(Recent { path, folder: folder.clone(), sets_modes: None });
+                folder
+            }
+        }
+    }
+
+    /// The folder at `path`, if it is the one that is open already, and stands there still.
+    pub(super) fn find_recent(&self, path: Option<&RelPath>) -> Option<Folder> {
+        let recent = self.recent.as_ref().filter(|recent| recent.path.as_ref() == path)?;
+        self.shared.tree.is_there(path, &recent.folder).then(|| recent.folder.clone())
+    }
+}
+
+/// What a file takes beside its content, in round numbers.
+const PAGE: u64 = 4096;
