@@ -1,11 +1,11 @@
-//! What the receiver's machine asks of its caller.
+//! Requests of the receiver's machine to its caller.
 
 use std::time::Duration;
 
 use super::super::connection::Consumed;
 use crate::types::{Commit, EntryId, Event, Offer, Place, Summary};
 
-/// What the caller must do now.
+/// Action that the caller must take now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
@@ -16,11 +16,11 @@ pub enum ReceiveAction {
     Read {
         /// The entry.
         entry: EntryId,
-        /// Which file of it.
+        /// File of the entry.
         which: Which,
-        /// Where they begin.
+        /// Offset of the bytes.
         offset: u64,
-        /// How many.
+        /// Number of bytes.
         len: usize,
     },
     /// Copy `len` bytes from the file that will be replaced to their place, read them there, and call
@@ -28,9 +28,9 @@ pub enum ReceiveAction {
     TakeOver {
         /// The entry.
         entry: EntryId,
-        /// Where they begin.
+        /// Offset of the bytes.
         offset: u64,
-        /// How many.
+        /// Number of bytes.
         len: usize,
     },
     /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`](super::Receiver::handle_begun).
@@ -42,7 +42,7 @@ pub enum ReceiveAction {
     },
     /// Start the commit of a file. What else is open of the entry is kept if it is that of the existing one.
     Commit {
-        /// Which file of the entry.
+        /// File of the entry.
         which: Which,
         /// As what.
         commit: Commit,
@@ -60,7 +60,7 @@ pub enum ReceiveAction {
     /// Wait until a commit ended, and call [`Receiver::handle_committed`](super::Receiver::handle_committed); or until the floor need
     /// not be [kept](super::Receiver::keep_floor); or [`Receiver::poll`](super::Receiver::poll) at `until`.
     AwaitCommit {
-        /// When something else is due.
+        /// Time at which something else is due.
         until: Duration,
     },
     /// Read from the stream, and call [`Receiver::handle_input`](super::Receiver::handle_input); or [`Receiver::poll`](super::Receiver::poll) at `until`, if nothing came.
@@ -82,7 +82,7 @@ pub enum Which {
     Existing,
 }
 
-/// What became of the input, or what the store must do before more becomes of it.
+/// Outcome of the input, or request to the store on which it depends.
 ///
 /// After an answer, [poll](super::Receiver::poll) again and do what that asks: it may close one file of the entry before the next
 /// step needs another. At the next [`ReceiveAction::Await`], give [`handle_input`](super::Receiver::handle_input) the same input.
@@ -108,16 +108,16 @@ pub enum Step<'a> {
     Read {
         /// The entry.
         entry: EntryId,
-        /// Where it begins.
+        /// Offset of the bytes.
         offset: u64,
-        /// How long it is.
+        /// Number of bytes.
         len: usize,
     },
     /// Write verified content, and call [`Receiver::handle_written`](super::Receiver::handle_written).
     Write {
         /// The entry.
         entry: EntryId,
-        /// Where it begins.
+        /// Offset of the content.
         offset: u64,
         /// The content, borrowed from the input.
         bytes: &'a [u8],
@@ -126,9 +126,9 @@ pub enum Step<'a> {
     WriteZeros {
         /// The entry.
         entry: EntryId,
-        /// Where it begins.
+        /// Offset of the run.
         offset: u64,
-        /// How long it is: at most 16 MiB.
+        /// Length of the run: at most 16 MiB.
         len: u64,
     },
 }

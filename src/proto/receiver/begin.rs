@@ -1,4 +1,4 @@
-//! What the store finds under the name of an entry, and what that makes of the entry.
+//! Content that the store finds under the name of an entry, and what follows for the entry.
 
 use super::phase::Phase;
 use super::requests::Task;
@@ -10,7 +10,7 @@ use crate::proto::wire::message::Message;
 use crate::types::{EntryId, Event, FileStat, Found, Kind, Outcome, Place, Refusal};
 
 impl Receiver {
-    /// The store began an entry, or found something else under its name.
+    /// Handles that the store began an entry, or found something else under its name.
     pub(super) fn begun(&mut self, entry: EntryId, place: Place, begun: Result<Found, Refusal>) {
         self.entries.has_begun(entry);
         let Some(incoming) = self.entries.get_mut(entry) else { return };
@@ -59,8 +59,8 @@ impl Receiver {
         }
     }
 
-    /// The store was asked for an earlier attempt to replace the file that has the name. If there was none, the file itself is
-    /// compared.
+    /// Handles that the store was asked for an earlier attempt to replace the file that has the name. If there was
+    /// none, the file itself is compared.
     fn probed(&mut self, entry: EntryId, begun: Result<Found, Refusal>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         if let Ok(Found::Partial(len @ 1..)) = begun {
@@ -74,7 +74,7 @@ impl Receiver {
         self.requests.add_first(Task::Begin { entry, place: Place::Offered });
     }
 
-    /// A file of this length has the name.
+    /// Handles that a file of this length has the name.
     fn found_existing(&mut self, entry: EntryId, len: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let (size, claims) = (incoming.offer.meta.size, incoming.claim.is_some());
@@ -113,7 +113,7 @@ impl Receiver {
         }
     }
 
-    /// Nothing but an entry without content is to be made: a folder or a link.
+    /// Handles that nothing but an entry without content is to be made: a folder or a link.
     fn found_room_for_name(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         if incoming.offer.meta.kind == Kind::Directory {
@@ -125,7 +125,8 @@ impl Receiver {
         }
     }
 
-    /// Nothing has the name of a file, and `left` bytes of an earlier attempt are there.
+    /// Handles that nothing has the name of a file, and that `left` bytes of an earlier attempt are
+    /// there.
     fn found_room(&mut self, entry: EntryId, left: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some((root, size)) = incoming.offer.hash.zip(incoming.offer.meta.size) else {
@@ -146,7 +147,8 @@ impl Receiver {
         }
     }
 
-    /// A file that will be replaced differs from the one that is offered: that one is written now.
+    /// Handles that a file that will be replaced differs from the one that is offered: that one is
+    /// written now.
     fn replaces(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         // What was called the same so far is taken over from the file that will be replaced. A partial
@@ -160,7 +162,7 @@ impl Receiver {
         self.commit_if_complete(entry);
     }
 
-    /// What stands under the name of an entry that was offered by time.
+    /// Handles the file that stands under the name of an entry that was offered by time.
     pub(super) fn looked(&mut self, entry: EntryId, standing: Option<FileStat>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let offered = incoming.offer.meta.size.zip(incoming.offer.meta.modified);
@@ -175,7 +177,8 @@ impl Receiver {
         self.settle(entry, Message::Unchanged { entry });
     }
 
-    /// The content that came inside its offer was compared with the file that has its name.
+    /// Handles that the content that came inside its offer was compared with the file that has its
+    /// name.
     pub(super) fn compared(&mut self, entry: EntryId, read: Result<&[u8], Refusal>) {
         let Some(incoming) = self.entries.get(entry) else { return };
         let (root, len) = match read {
@@ -192,7 +195,7 @@ impl Receiver {
         }
     }
 
-    /// The held file is another one; what now depends on the policy.
+    /// Handles that the held file is another one; what now depends on the policy.
     pub(super) fn differs(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         incoming.restart();

@@ -12,7 +12,8 @@ use crate::proto::wire::message::Message;
 use crate::types::{Commit, EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Ticket};
 
 impl Receiver {
-    /// The store ended a commit. A ticket that is not [one of the session's](Receiver::committing) changes nothing.
+    /// Handles that the store ended a commit. A ticket that is not [one of the session's](Receiver::committing)
+    /// changes nothing.
     ///
     /// A session that has failed takes it in all the same: the one that [adopts](Receiver::adopt) it knows what became of the entry.
     ///
@@ -74,7 +75,7 @@ impl Receiver {
         self.state.map(drop)
     }
 
-    /// A held block was read, to be reported.
+    /// Handles that a held block was read, to be reported.
     pub(super) fn held(
         &mut self,
         entry: EntryId,
@@ -96,7 +97,8 @@ impl Receiver {
         }
     }
 
-    /// A block was copied and read, or could not be: whatever it holds now is what the root will be held against.
+    /// Handles that a block was copied and read, or could not be: whatever it holds now is what the root will be
+    /// held against.
     pub(super) fn copied(&mut self, entry: EntryId, index: u64, read: Result<&[u8], Refusal>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let bytes = match read {
@@ -114,7 +116,7 @@ impl Receiver {
         }
     }
 
-    /// A block was written, or the whole content (which is no `block` of a tree).
+    /// Handles that a block was written, or the whole content (which is no `block` of a tree).
     pub(super) fn written(&mut self, entry: EntryId, block: Option<&Hashed>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some(block) = block else {
@@ -131,7 +133,8 @@ impl Receiver {
         self.commit_if_complete(entry);
     }
 
-    /// More bytes of an entry are held; those that were before, and had to come again, were said.
+    /// Handles that more bytes of an entry are held; those that were before, and had to come again,
+    /// were reported.
     pub(super) fn arrive(&mut self, entry: EntryId, len: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let len = incoming.arrive(len);
@@ -139,9 +142,9 @@ impl Receiver {
         self.tell(progress);
     }
 
-    /// The part of blocks of zeros, as offset and length, which the store is to make zeros: where an earlier attempt may
-    /// have left something else. All of it where the size was not offered: once the sender hears that they are kept, a
-    /// pipe cannot give them again to a receiver that finds no more than what the store holds.
+    /// Returns the part of blocks of zeros, as offset and length, which the store is to make zeros: where an earlier
+    /// attempt may have left something else. All of it where the size was not offered: once the sender knows that they
+    /// are kept, a pipe cannot give them again to a receiver that finds no more than what the store holds.
     pub(super) fn left_at(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
         let incoming = self.entries.get(entry)?;
         if incoming.phase != Phase::Filling {
@@ -198,7 +201,7 @@ impl Receiver {
         }
     }
 
-    /// The bytes that a run of blocks covers.
+    /// Returns the bytes that a run of blocks covers.
     pub(super) fn span(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
         self.entries.get(entry)?.span(blocks)
     }
@@ -229,8 +232,9 @@ impl Receiver {
         }
     }
 
-    /// The entry cannot go on, and the sender will be told. What there is of it is kept, unless it is too large, or another
-    /// file has its name: then it would fill the room that the limit is to keep, for a file that is not wanted.
+    /// Drops an entry that cannot go on, which the sender will learn. What there is of it is kept, unless it is too
+    /// large, or another file has its name: then it would fill the room that the limit is to keep, for a file that is
+    /// not wanted.
     pub(super) fn drop_entry(&mut self, entry: EntryId, reason: Refusal) {
         let is_too_large = matches!(reason, Refusal::TooLarge { .. } | Refusal::TooMuch { .. });
         let is_filling = |incoming: &Incoming| incoming.phase == Phase::Filling;
@@ -252,7 +256,7 @@ impl Receiver {
         }
     }
 
-    /// Says the bad news with the floor, and tells the application.
+    /// Sends the bad news with the floor, and tells the application.
     pub(super) fn report(&mut self, entry: EntryId, reason: Refusal) {
         let Some(incoming) = self.entries.get(entry) else { return };
         let path = Some(incoming.offer.meta.path.clone());
@@ -260,7 +264,7 @@ impl Receiver {
         self.outbox.push(refused);
     }
 
-    /// Counts a refusal and tells the application. Returns what is to be said of it.
+    /// Counts a refusal and tells the application. Returns the message about it.
     pub(super) fn refused(
         &mut self,
         entry: EntryId,
@@ -272,14 +276,14 @@ impl Receiver {
         Message::Refuse { entry, reason: reason.into() }
     }
 
-    /// Takes an entry out of all books: this verdict is what is left of it to say.
+    /// Completes an entry: this verdict is what is left of it to send.
     pub(super) fn settle(&mut self, entry: EntryId, verdict: Message) {
         let identity = self.entries.get(entry).map(Incoming::identity);
         self.forget(entry);
         self.outbox.settle(entry, verdict, identity);
     }
 
-    /// Takes an entry out of all books.
+    /// Completes an entry: removes it from every index.
     pub(super) fn forget(&mut self, entry: EntryId) {
         if self.entries.remove(entry).is_some() {
             self.commit_waiting();
@@ -287,5 +291,5 @@ impl Receiver {
     }
 }
 
-/// What is written for a block of zeros. It takes no room in the program.
+/// Bytes that are written for a block of zeros. They take no room in the program.
 static ZEROS: [u8; BlockSize::MAX.len()] = [0; BlockSize::MAX.len()];

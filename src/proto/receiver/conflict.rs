@@ -1,7 +1,7 @@
 //! Files that have the name of an entry: is the content the same?
 //!
-//! Unless it may be replaced, no hash of an existing file is ever said. Where one of the offered size stands there when the
-//! entry is offered, the sender says the root of its content first, and hears yes or no; it is then hashed here, block by
+//! Unless it may be replaced, no hash of an existing file is ever sent. Where one of the offered size stands there when the
+//! entry is offered, the sender sends the root of its content first, and gets yes or no; it is then hashed here, block by
 //! block between heartbeats. Where the size was not offered, the content is received, and that is found out when the name
 //! is given.
 //!
@@ -19,11 +19,11 @@ use crate::proto::error::{Failure, Misuse};
 use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
 impl Receiver {
-    /// The store did not give the entry its name, as something else has it, and handed the file back, complete. `rival`:
-    /// the length of the regular file that has the name, which can be read.
+    /// Handles that the store did not give the entry its name, as something else has it, and handed the file back,
+    /// complete. `rival`: the length of the regular file that has the name, which can be read.
     ///
-    /// Both stay open until [`ReceiveAction::Commit`], [`ReceiveAction::Suspend`] or [`ReceiveAction::Discard`] says what
-    /// becomes of the entry: any of them means that its rival, if still open, is closed.
+    /// Both stay open until [`ReceiveAction::Commit`], [`ReceiveAction::Suspend`] or [`ReceiveAction::Discard`] decides what
+    /// becomes of the entry: any of them means that its existing file, if still open, is closed.
     ///
     /// A ticket that is not [one of the session's](Receiver::committing) changes nothing: what came with it is to be
     /// suspended.
@@ -67,14 +67,14 @@ impl Receiver {
         self.state.map(drop)
     }
 
-    /// The next block to hash of what has the name of an entry.
+    /// Returns the next block to hash of the existing file.
     pub(super) fn read_rival(&mut self) -> Option<ReceiveAction> {
         let entry = self.entries.conflicts().next()?;
         self.read_rival_of(entry)
     }
 
-    /// The same, if it is a matter of one block: so many entries may be of that size that they cannot wait for the floor
-    /// with their files open.
+    /// Returns the same, if it is a matter of one block: so many entries may be of that size that they cannot wait for
+    /// the floor with their files open.
     pub(super) fn read_small_rival(&mut self) -> Option<ReceiveAction> {
         // What is read for a message is answered first.
         if self.requests.current().is_some() || self.closing.is_some() {
@@ -89,7 +89,7 @@ impl Receiver {
         self.read_rival_of(small?)
     }
 
-    /// What was asked for between messages and is not answered, once more.
+    /// Returns the request that was made between messages and is not answered, once more.
     pub(super) fn ask_once_more(&self) -> Option<ReceiveAction> {
         Some(match self.requests.outstanding()? {
             Outstanding::Begin { entry, place } => {
@@ -131,7 +131,7 @@ impl Receiver {
         self.read(entry, offset, usize::try_from(len).ok()?, what)
     }
 
-    /// A block of what has the name of an entry was read.
+    /// Handles that a block of the existing file was read.
     pub(super) fn rival_read(
         &mut self,
         entry: EntryId,
@@ -178,7 +178,8 @@ impl Receiver {
         }
     }
 
-    /// The sender claims that this is the root of all of an entry, or that it cannot say.
+    /// Handles the sender's claim that this is the root of all of an entry, or its answer that it
+    /// has none.
     pub(super) fn claimed(&mut self, entry: EntryId, root: Option<Hash>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some(root) = root else { return self.existing_differs(entry) };
@@ -187,7 +188,8 @@ impl Receiver {
         self.judge_existing(entry);
     }
 
-    /// What has the name is what was to get it: it is made durable, and then vouched for.
+    /// Handles that the existing file is what was to get the name: it is made durable, and then
+    /// vouched for.
     fn rival_is_same(&mut self, entry: EntryId, size: u64) {
         self.entries.end_conflict(entry);
         if let Some(incoming) = self.entries.get_mut(entry) {
@@ -199,7 +201,8 @@ impl Receiver {
         }
     }
 
-    /// The commit of what has the name ended. `false`: there will be a receipt, or the bad news is to be said.
+    /// Handles that the commit of the existing file ended. `false`: there will be a receipt, or the bad news
+    /// is to be sent.
     pub(super) fn rival_committed(
         &mut self,
         entry: EntryId,
@@ -225,7 +228,7 @@ impl Receiver {
         false
     }
 
-    /// What has the name is something else: that is what the policy is for.
+    /// Handles that the existing file is something else, as the policy has it.
     fn rival_differs(&mut self, entry: EntryId) {
         let Some(place) = self.entries.get(entry).map(|incoming| incoming.place) else { return };
         let place = match self.place_instead(place) {
@@ -254,7 +257,8 @@ impl Receiver {
         }
     }
 
-    /// The entry does not get its name, and the sender will be told. What was written serves no later attempt.
+    /// Drops an entry that does not get its name, which the sender will learn. What was written serves no
+    /// later attempt.
     fn lose(&mut self, entry: EntryId, reason: Refusal) {
         self.requests.push(ReceiveAction::Discard { entry });
         let path = self.entries.get(entry).map(|incoming| incoming.offer.meta.path.clone());
@@ -263,6 +267,6 @@ impl Receiver {
     }
 }
 
-/// How many times in a row a name may be taken away from an entry before that is called a refusal: names that come
-/// and go faster than they can be looked at are nobody's to wait for.
+/// Number of times in a row that a name may be taken away from an entry before that is called a refusal: names
+/// that come and go faster than they can be looked at are nobody's to wait for.
 const LOSSES_MAX: u32 = 16;

@@ -13,7 +13,7 @@ use crate::proto::wire::message::Name;
 use crate::types::{EntryId, Event, Place, Refusal, Withdrawal};
 
 impl Receiver {
-    /// A block came.
+    /// Handles a block.
     pub(super) fn block(
         &mut self,
         entry: EntryId,
@@ -144,7 +144,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// The sender claims a root, or says that it has none.
+    /// Handles the sender's claim of a root, or its answer that it has none.
     pub(super) fn claim(
         &mut self,
         entry: EntryId,
@@ -161,7 +161,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// All of an entry was sent.
+    /// Handles that all of an entry was sent.
     pub(super) fn end_of_content(
         &mut self,
         entry: EntryId,
@@ -201,8 +201,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Whether content leads beyond the limits, wherever it comes from; only where the size was not offered is that not
-    /// known before.
+    /// Returns whether content leads beyond the limits, wherever it comes from; only where the size was not offered is
+    /// that not known before.
     fn over_budget(
         &mut self,
         entry: EntryId,
@@ -234,7 +234,7 @@ impl Receiver {
         self.totals.offer_more(more, limits).err()
     }
 
-    /// The sender takes an entry back.
+    /// Handles that the sender takes an entry back.
     pub(super) fn withdraw(
         &mut self,
         entry: EntryId,

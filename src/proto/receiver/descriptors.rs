@@ -88,8 +88,8 @@ impl Descriptors {
     }
 }
 
-/// How many other files of the session were open when there was no descriptor for an entry, until it is begun, or never will be.
-/// `usize::MAX`: it is to be asked for, whatever is open.
+/// Number of other files of the session that were open when there was no descriptor for an entry, until it is begun, or
+/// never will be. `usize::MAX`: it is to be asked for, whatever is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Lack(Option<usize>);
 

@@ -1,4 +1,4 @@
-//! What each message means to the receiver.
+//! Meaning of each message to the receiver.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Receiver {
             self.meet(now, hello.clone());
             return Ok(());
         }
-        // Before the greeting there is no common ground on which to say more.
+        // Before the greeting there is no common ground for more.
         let misplaced = Failure::from(ProtocolError::Unexpected { kind });
         if !greeted {
             return Err(misplaced);
@@ -45,7 +45,7 @@ impl Receiver {
         } else {
             self.closing.get_or_insert((misplaced, now));
             if message == Message::Out {
-                // Nothing follows: the sender is told at once.
+                // Nothing follows: the sender is informed at once.
                 self.state = Ok(State::Speaking);
             }
         }
@@ -73,7 +73,7 @@ impl Receiver {
             && self.outbox.is_refused(entry)
             && kind != Name::Offer
         {
-            // The sender goes on until it hears the bad news; what it takes back itself needs none.
+            // The sender goes on until it receives the bad news; what it takes back itself needs none.
             if kind == Name::Withdraw {
                 self.outbox.cancel(entry);
             }

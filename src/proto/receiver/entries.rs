@@ -30,7 +30,7 @@ pub(super) struct Entries {
     incomplete: BTreeSet<EntryId>,
     /// Folders that are to be committed once all that was offered before them is complete: their time is set last.
     folders: BTreeSet<EntryId>,
-    /// Entries whose names other files have, which are being hashed: complete ones, and those of which the sender said the
+    /// Entries whose names other files have, which are being hashed: complete ones, and those of which the sender sent the
     /// root.
     conflicts: BTreeSet<EntryId>,
     descriptors: Descriptors,
@@ -246,7 +246,7 @@ impl Entries {
     }
 }
 
-/// What is done where the process has no file descriptor left.
+/// Entries on fd exhaustion of the process.
 impl Entries {
     /// Puts off beginning a file that was just offered until its content comes. Returns whether that can be.
     pub(super) fn defer(&mut self, entry: EntryId, place: Place) -> bool {

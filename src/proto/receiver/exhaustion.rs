@@ -1,4 +1,4 @@
-//! What a session does that has no file descriptor left; see [`Descriptors`](super::descriptors::Descriptors).
+//! Behaviour of a session on fd exhaustion; see [`Descriptors`](super::descriptors::Descriptors).
 
 use super::requests::{Current, Task};
 use super::{ReceiveAction, Receiver};
@@ -7,7 +7,7 @@ use crate::proto::wire::message::Name;
 use crate::types::{AbortCode, EntryId, Place, Refusal};
 
 impl Receiver {
-    /// The store could not begin an entry for want of descriptors.
+    /// Handles that the store could not begin an entry on fd exhaustion.
     pub(super) fn lacks_descriptors(&mut self, entry: EntryId, place: Place, reason: Refusal) {
         if self.commits() > 0 {
             self.commits.wait_for_one();
@@ -40,8 +40,8 @@ impl Receiver {
         self.requests.add(Task::Begin { entry, place });
     }
 
-    /// The sender waits, and there is nothing else to say to it: what was put off is refused after all, or asked for. `false` if
-    /// nothing was.
+    /// Refuses after all what was put off, or asks for it, as the sender waits and there is nothing else to send to it.
+    /// `false` if nothing was.
     pub(super) fn give_up_postponed(&mut self) -> bool {
         if let Some((entry, place, reason)) = self.entries.give_up_postponed() {
             self.begun(entry, place, Err(reason));

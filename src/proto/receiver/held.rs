@@ -1,4 +1,4 @@
-//! What the store holds of an entry before it is sent: hashed and reported piece by piece.
+//! Content that the store holds of an entry before it is sent: hashed and reported piece by piece.
 
 use crate::hash::{BlockHash, Hashed};
 use crate::proto::wire::limits::HAVE_MAX;
@@ -19,7 +19,7 @@ pub(super) struct Hold {
     copied_from: u64,
     /// The piece was reported.
     reported: bool,
-    /// It was reported that another piece follows.
+    /// Set if it was reported that another piece follows.
     promised: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What tells that an entry which is offered again is the same.
+//! Identity of an entry that is offered again.
 
 use crate::hash::{BlockSize, Hash};
 use crate::proto::wire::message::{Message, WireOffer};
@@ -10,7 +10,7 @@ pub(super) struct Identity(Hash);
 
 impl Identity {
     pub(super) fn of(meta: &Meta, block_size: BlockSize) -> Self {
-        // What an offer says of it, save its content.
+        // All that an offer gives of it, save its content.
         let offer = WireOffer {
             entry: EntryId::new(0),
             kind: meta.kind.clone(),

@@ -13,7 +13,7 @@ use super::runs::Runs;
 use crate::hash::{BlockTree, Hash, Hashed};
 use crate::types::{Kind, Offer, Place};
 
-/// An entry from its offer until its receipt, or the bad news, is said.
+/// An entry from its offer until its receipt, or the bad news, is sent.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) offer: Offer,
@@ -29,28 +29,28 @@ pub(super) struct Incoming {
     /// The length of a file that has its name, where the size was not offered: what that means is decided when the name
     /// is given.
     pub(super) occupied: Option<u64>,
-    /// What can be reported as held.
+    /// Blocks that can be reported as held.
     pub(super) hold: Option<Hold>,
     /// Blocks below this were sent, or called equal or zeros, on this connection.
     pub(super) high: u64,
-    /// Where the content ends, as far as a block shorter than the others tells.
+    /// End of the content, as far as a block shorter than the others tells.
     short: Option<u64>,
     /// Bytes that count against the limits, where the size was not offered.
     pub(super) counted: u64,
-    /// What the sender said at the end.
+    /// Size and root that the sender sent at the end.
     pub(super) end: Option<(u64, Hash)>,
     /// A block came damaged since blocks were last asked for again.
     pub(super) damaged: bool,
     /// Blocks that were asked for again and have not come since.
     pub(super) asked: u64,
     pub(super) repairs: u32,
-    /// Blocks were verified since that was last said.
+    /// Blocks were verified since that was last reported.
     pub(super) gained: bool,
     /// Its content came with the offer, whole and right.
     pub(super) is_inline: bool,
-    /// It counts among those with content of their own.
+    /// Set while it counts among those with content of their own.
     is_open: bool,
-    /// It was looked whether an earlier attempt to replace the file left something.
+    /// Set once the store was asked whether an earlier attempt to replace the file left something.
     pub(super) probed: bool,
     /// A file will be replaced, and differs: what is called the same is copied from it.
     pub(super) copies: bool,
@@ -64,23 +64,24 @@ pub(super) struct Incoming {
     pub(super) lack: Lack,
     /// Blocks that were called the same, and are still to be copied from the file that will be replaced.
     pub(super) copying: Runs,
-    /// Bytes that are verified, and the most of which that was said.
+    /// Bytes that are verified, and the most of which that was reported.
     present: u64,
     arrived: u64,
     /// Bytes of it that travelled.
     pub(super) travelled: u64,
-    /// How many times in a row its name was taken when it was to be committed.
+    /// Number of times in a row that its name was taken when it was to be committed.
     pub(super) losses: u32,
-    /// It goes on from a former connection, and the sender is to hear what was kept.
+    /// Set if it goes on from a former connection, and the sender is to be informed of what was
+    /// kept.
     is_resumed: bool,
 }
 
-/// What becomes of a file that has the name of an entry which is complete.
+/// State of the existing file of a complete entry.
 #[derive(Debug)]
 pub(super) enum Rival {
-    /// It is hashed, from its start: is it the same?
+    /// The file is hashed, from its start, to compare it.
     Hashing(BlockTree),
-    /// It is, and is made as durable as the entry was to be.
+    /// The file is the same, and is made as durable as the entry was to be.
     Committing,
 }
 
@@ -120,8 +121,8 @@ impl Incoming {
         }
     }
 
-    /// What was held proved to be another file: the entry begins anew, under another name. What the sender claims still
-    /// holds.
+    /// Begins the entry anew, under another name: what was held proved to be another file. The sender's claims still
+    /// hold.
     pub(super) fn restart(&mut self) {
         self.phase = Phase::Opening;
         self.tree = BlockTree::new();
@@ -141,13 +142,14 @@ impl Incoming {
         Identity::of(&self.offer.meta, self.offer.block_size)
     }
 
-    /// Whether it has files open while it is not being committed: its own, and what is to be compared as it has its name.
+    /// Returns whether it has files open while it is not being committed: its own, and the existing one that is to be
+    /// compared.
     pub(super) const fn has_files(&self) -> bool {
         let is_open = matches!(self.phase, Phase::Comparing | Phase::Replacing | Phase::Filling);
         is_open && !self.lack.is_some() || matches!(self.rival, Some(Rival::Hashing(_)))
     }
 
-    /// Returns whether a message of this kind is to be dealt with. If not, the sender has yet to hear the bad news.
+    /// Returns whether a message of this kind is to be dealt with. If not, the sender has yet to receive the bad news.
     pub(super) const fn admit(&self, kind: Name) -> Result<bool, ProtocolError> {
         match self.phase.admits(kind) {
             Admission::Taken => Ok(true),
@@ -161,7 +163,7 @@ impl Incoming {
         ProtocolError::UnexpectedForEntry { kind, entry: self.offer.entry }
     }
 
-    /// Whether it counts among those with content of their own.
+    /// Returns whether it counts among those with content of their own.
     pub(super) const fn is_open(&self) -> bool {
         self.is_open
     }
@@ -195,13 +197,13 @@ impl Incoming {
         true
     }
 
-    /// Whether the store makes it durable, or what has its name and is the same.
+    /// Returns whether the store makes it durable, or the existing file that is the same.
     pub(super) const fn is_committing(&self) -> bool {
         let is_hashing = matches!(self.rival, Some(Rival::Hashing(_)));
         matches!(self.phase, Phase::Committing { .. }) && !is_hashing
     }
 
-    /// The file that it is to replace is closed: what was called the same stays known, and no more is reported.
+    /// Closes the file that it is to replace: what was called the same stays known, and no more is reported.
     pub(super) fn close_replaced(&mut self) {
         self.damaged = true;
         if let Some(hold) = &mut self.hold {
@@ -209,7 +211,7 @@ impl Incoming {
         }
     }
 
-    /// More bytes are verified. Returns how many of them are to be said.
+    /// Counts verified bytes. Returns how many of them are to be reported.
     pub(super) fn arrive(&mut self, len: u64) -> u64 {
         self.present = self.present.saturating_add(len);
         let more = self.present.saturating_sub(self.arrived);
@@ -217,19 +219,20 @@ impl Incoming {
         more
     }
 
-    /// Bytes of it that arrived without travelling.
+    /// Returns the bytes of it that arrived without travelling.
     pub(super) const fn already(&self) -> u64 {
         self.arrived.saturating_sub(self.travelled)
     }
 
-    /// Its file is closed, and what was written of it is to come again.
+    /// Puts it off: its file is closed, and what was written of it is to come again.
     pub(super) fn put_off(&mut self) {
         self.phase = Phase::Wanted;
         self.tree = BlockTree::new();
         (self.damaged, self.gained, self.asked, self.present) = (true, false, 0, 0);
     }
 
-    /// The entry is offered again on a new connection; `false` if it has to begin anew.
+    /// Handles that the entry is offered again on a new connection; `false` if it has to begin
+    /// anew.
     pub(super) fn resume(&mut self) -> bool {
         if self.phase == Phase::Comparing {
             // What was hashed of the existing file still holds; what is offered now is asked for again.
@@ -239,7 +242,7 @@ impl Incoming {
         if self.is_inline || self.hold.is_none() {
             return false;
         }
-        // All that is kept must be said at once.
+        // All that is kept must be reported at once.
         let known = self.known();
         if let Some(run) = known.get(RANGES_MAX) {
             self.tree.truncate(run.start);
@@ -264,13 +267,13 @@ impl Incoming {
         true
     }
 
-    /// What was kept of a former connection, if that is to be said.
+    /// Returns what was kept of a former connection, if that is to be reported.
     pub(super) fn remembers(&mut self) -> Option<Vec<Range<u64>>> {
         let runs = self.known();
         (std::mem::take(&mut self.is_resumed) && !runs.is_empty()).then_some(runs)
     }
 
-    /// The size and the root that the file should have which has the name, and what is hashed of it; `None` unless it is
+    /// Returns the size and the root that the existing file should have, and what is hashed of it; `None` unless it is
     /// to be hashed.
     pub(super) fn existing(&mut self) -> Option<(u64, Hash, &mut BlockTree)> {
         match (self.phase, &mut self.rival) {
@@ -282,12 +285,12 @@ impl Incoming {
         }
     }
 
-    /// The size, as offered or as it ended.
+    /// Returns the size, as offered or as it ended.
     pub(super) fn size(&self) -> Option<u64> {
         self.offer.meta.size.or(self.end.map(|(size, _)| size))
     }
 
-    /// Where the content ends, as far as is known by now.
+    /// Returns the end of the content, as far as is known by now.
     pub(super) fn known_end(&self) -> Option<u64> {
         self.size().or(self.short)
     }
@@ -307,7 +310,7 @@ impl Incoming {
         end.map(drop).ok_or(past(self.offer.block_size.index(u64::MAX)))
     }
 
-    /// The bytes that a run of blocks covers, as offset and length.
+    /// Returns the bytes that a run of blocks covers, as offset and length.
     pub(super) fn span(&self, blocks: &Range<u64>) -> Option<(u64, u64)> {
         let offset = self.offer.block_size.offset(blocks.start)?;
         let end = self.offer.block_size.offset(blocks.end)?;
@@ -315,7 +318,7 @@ impl Incoming {
         Some((offset, end.checked_sub(offset)?))
     }
 
-    /// How long the block at `index` must be, if the size is known.
+    /// Returns the length that the block at `index` must have, if the size is known.
     pub(super) fn block_len(&self, index: u64) -> Option<u64> {
         let offset = self.offer.block_size.offset(index)?;
         let rest = self.size()?.checked_sub(offset)?;
@@ -341,9 +344,10 @@ impl Incoming {
         Ok(())
     }
 
-    /// A block came whose hash is right: if it is shorter than it could be, the content ends with it.
+    /// Handles a block whose hash is right: if it is shorter than it could be, the content ends with
+    /// it.
     ///
-    /// A damaged one says nothing: another may stand at its place in the end.
+    /// A damaged one proves nothing: another may stand at its place in the end.
     pub(super) fn right_block(&mut self, index: u64, len: u64) {
         if self.size().is_none() && len < self.offer.block_size.bytes() {
             let offset = self.offer.block_size.offset(index);
@@ -358,7 +362,7 @@ impl Incoming {
         self.reach(blocks.end);
     }
 
-    /// A block is verified and, if it had to be, written.
+    /// Handles that a block is verified and, if it had to be, written.
     pub(super) fn gain(&mut self, block: &Hashed) {
         self.tree.insert(block);
         self.gained = true;
@@ -369,7 +373,7 @@ impl Incoming {
         self.high = self.tree.run_end(self.high.max(end));
     }
 
-    /// The sender says that all was sent.
+    /// Handles that the sender has sent all.
     pub(super) fn finish(&mut self, size: u64, root: Hash) -> Result<(), ProtocolError> {
         let entry = self.offer.entry;
         let contradicts = Err(ProtocolError::SizeContradicts { entry, size });
@@ -391,13 +395,13 @@ impl Incoming {
         Ok(())
     }
 
-    /// Whether all blocks are there; then, the size, the root that the sender gave, and the root of what is there.
+    /// Returns, once all blocks are there, the size, the root that the sender gave, and the root of what is there.
     pub(super) fn is_whole(&self) -> Option<(u64, Hash, Hash)> {
         let (size, root) = self.end?;
         Some((size, root, self.tree.root(self.offer.block_size.blocks(size))?))
     }
 
-    /// The blocks to ask for again, at most `most` runs of them.
+    /// Returns the blocks to ask for again, at most `most` runs of them.
     ///
     /// What was asked for and is still to come is not asked for again, unless the sender waits for an answer.
     pub(super) fn missing(&self, most: usize, is_waited_for: bool) -> Vec<Range<u64>> {
@@ -433,25 +437,29 @@ impl Incoming {
         }
     }
 
-    /// What was not reported yet of a file that will be replaced is out of its session's hands: it is copied first.
+    /// Takes over what was not reported yet of a file that will be replaced, which is out of its session's hands:
+    /// it is copied first.
     pub(super) fn take_rest_over(&mut self) {
         if let Some(hold) = &mut self.hold {
             hold.copy_rest();
         }
     }
 
-    /// Whether the held block at this offset is to be copied from the file that will be replaced before it is hashed.
+    /// Returns whether the held block at this offset is to be copied from the file that will be replaced before it is
+    /// hashed.
     pub(super) fn takes_over(&self, offset: u64) -> bool {
         let index = self.offer.block_size.index(offset);
         self.is_copying(offset) || self.hold.as_ref().is_some_and(|hold| hold.copies(index))
     }
 
-    /// Whether what is called the same still has to be copied from the file that will be replaced.
+    /// Returns whether what is called the same still has to be copied from the file that will be
+    /// replaced.
     pub(super) fn is_to_be_copied(&self) -> bool {
         self.copies && self.hold.as_ref().is_some_and(Hold::is_to_be_copied)
     }
 
-    /// The held block to read and hash next, as offset and length, if a piece is due and not complete.
+    /// Returns the held block to read and hash next, as offset and length, if a piece is due and not
+    /// complete.
     ///
     /// A piece has `most` hashes at most, and `HAVE_MAX`.
     pub(super) fn hold_wants(&mut self, most: usize) -> Option<(u64, usize)> {
@@ -486,20 +494,20 @@ impl Incoming {
         self.hold.as_mut()?.report()
     }
 
-    /// The held block at `index`, if it was reported.
+    /// Returns the held block at `index`, if it was reported.
     pub(super) fn held(&self, index: u64) -> Option<Hashed> {
         self.hold.as_ref()?.get(index)
     }
 }
 
-/// Which blocks are known, and which are copied.
+/// Known blocks, and copied ones.
 impl Incoming {
-    /// Whether a block is verified, or was called the same.
+    /// Returns whether a block is verified, or was called the same.
     pub(super) fn knows(&self, index: u64) -> bool {
         self.tree.contains(index) || self.copying.contains(index)
     }
 
-    /// The blocks that are verified or were called the same.
+    /// Returns the blocks that are verified or were called the same.
     pub(super) fn known(&self) -> Vec<Range<u64>> {
         if self.copying.is_empty() {
             return self.tree.runs().collect();
@@ -509,7 +517,8 @@ impl Incoming {
         all.iter().collect()
     }
 
-    /// Whether these blocks, none of which is known, make more holes than may be. What joins blocks that are known does not.
+    /// Returns whether these blocks, none of which is known, make more holes than may be. What joins blocks that are
+    /// known does not.
     pub(super) fn makes_holes(&self, blocks: &Range<u64>, most: u32) -> bool {
         let joins = |index| self.knows(index);
         if joins(blocks.end) || blocks.start.checked_sub(1).is_none_or(joins) {
@@ -527,7 +536,7 @@ impl Incoming {
         holes > most.into()
     }
 
-    /// The blocks before this one that are not known.
+    /// Returns the blocks before this one that are not known.
     pub(super) fn unknown_before(&self, end: u64) -> Vec<Range<u64>> {
         let (mut at, mut unknown) = (0, Vec::new());
         for run in self.known().into_iter().take_while(|run| run.start < end) {
@@ -542,7 +551,7 @@ impl Incoming {
         unknown
     }
 
-    /// Whether the block at this offset is the one to copy next.
+    /// Returns whether the block at this offset is the one to copy next.
     pub(super) fn is_copying(&self, offset: u64) -> bool {
         self.copying.first() == Some(self.offer.block_size.index(offset))
     }

@@ -1,4 +1,4 @@
-//! What holds of a receiver between any two calls: the checkable form of the sentence about open files at [`Receiver`],
+//! Invariants of a receiver between any two calls: the checkable form of the sentence about open files at [`Receiver`],
 //! for everything that simulates a session.
 
 use std::collections::BTreeSet;
@@ -127,7 +127,7 @@ impl Receiver {
     }
 }
 
-/// Whether its file is open for certain.
+/// Returns whether its file is open for certain.
 const fn holds_a_file(incoming: &Incoming) -> bool {
     match incoming.phase {
         Phase::Comparing | Phase::Replacing | Phase::Filling | Phase::Waiting => true,

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
 //! | `Listening` | [`adopt`](Receiver::adopt), once, before the first `Offer` | | `Listening` |
-//! | `Listening` | `Offer`, known from a former connection | goes on with the entry, or says again what became of it | `Listening` |
+//! | `Listening` | `Offer`, known from a former connection | goes on with the entry, or sends its outcome again | `Listening` |
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
 //! | `Listening` | `Offer`, no descriptor left | waits for a commit; or `Begin` with its first block | `Listening` |
 //! | `Listening` | `Offer` by time | `Look` | `Listening` |
@@ -17,14 +17,14 @@
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
 //! | `Listening` | `Out`, nothing pending | | `Closed` |
-//! | `Listening` | `Out`, something pending | | `Speaking`, to say `Abort` |
+//! | `Listening` | `Out`, something pending | | `Speaking`, to send `Abort` |
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, the floor is [kept](Receiver::keep_floor) | `Hello` once, `Heartbeat` when due | `Speaking` |
 //! | `Speaking` | `poll`, a file is being replaced, and some of it stays the same | `TakeOver`, block by block | `Speaking` |
 //! | `Speaking` | `poll`, a claim is to be checked | `Read`; then `Commit` if it is the same, else `Begin` beside or `Refuse` | `Speaking` |
 //! | `Speaking` | `poll`, files were closed since there was no descriptor for an entry | `Begin` | `Speaking` |
-//! | `Speaking` | `poll`, nothing left to say | `Over` | `Listening` |
-//! | `Speaking` | `poll`, nothing to say to a sender that waits, nor under way | `Abort` | failed: `WaitsForNothing` |
+//! | `Speaking` | `poll`, nothing left to send | `Over` | `Listening` |
+//! | `Speaking` | `poll`, nothing to send to a sender that waits, nor under way | `Abort` | failed: `WaitsForNothing` |
 //! | any but `Closed` | a commit ended | `Receipt` or `Refuse`, with the floor | the same |
 //! | any but `Closed` | the name is taken, by a file of this size | `Read` of that; then `Commit` of it if it is the same | the same |
 //! | any but `Closed` | the name is taken, by something else | `Commit` under another name, or `Discard` and `Refuse` | the same |
@@ -84,7 +84,7 @@ pub(super) use crate::types::Found;
 
 /// The receiving half of a session, sans-IO.
 ///
-/// 1. Call [`poll`](Receiver::poll) and do what it says. Bytes that it appended are written to the stream
+/// 1. Call [`poll`](Receiver::poll) and do what it asks. Bytes that it appended are written to the stream
 ///    first, whatever the action; where that takes time, call [`handle_peer_took`](Receiver::handle_peer_took).
 /// 2. After [`ReceiveAction::Await`], give all bytes that are not yet consumed to [`handle_input`](Receiver::handle_input),
 ///    after reading more from the stream if it had too few the last time. It takes one message, or asks for one thing
@@ -126,8 +126,8 @@ enum State {
 }
 
 impl Receiver {
-    /// A receiver that waits for a sender's greeting. `nonce` is random bytes, different for each connection: the tickets
-    /// of commits are made from it.
+    /// Creates a receiver that waits for a sender's greeting. `nonce` is random bytes, different for each connection:
+    /// the tickets of commits are made from it.
     #[must_use]
     pub fn new(config: Config, nonce: [u8; 16], now: Duration) -> Self {
         Self {
@@ -168,13 +168,14 @@ impl Receiver {
         self.connection.prove(proof);
     }
 
-    /// What the sender has proved in its greeting, if it came with a proof.
+    /// Returns what the sender has proved in its greeting, if it came with a proof.
     #[must_use]
     pub fn peer_proof(&self) -> Option<[u8; 32]> {
         self.connection.peer_proof()
     }
 
-    /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
+    /// Returns what must be done now. Bytes to write first are appended to `out`, also where this
+    /// fails.
     ///
     /// # Errors
     ///
@@ -238,7 +239,7 @@ impl Receiver {
         }
     }
 
-    /// The store began an entry, or refused it.
+    /// Handles that the store began an entry, or refused it.
     ///
     /// # Errors
     ///
@@ -255,7 +256,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// What stands under the name of an offer, if it is a file.
+    /// Handles what stands under the name of an offer, if it is a file.
     ///
     /// # Errors
     ///
@@ -268,7 +269,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// A file was read: all that was asked for, or less if there is no more; or it cannot be read.
+    /// Handles that a file was read: all that was asked for, or less if there is no more; or that
+    /// it cannot be read.
     ///
     /// # Errors
     ///
@@ -289,7 +291,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// The store wrote what it was asked to, or could not.
+    /// Handles that the store wrote what it was asked to, or could not.
     ///
     /// # Errors
     ///
@@ -307,21 +309,21 @@ impl Receiver {
         Ok(())
     }
 
-    /// Ends the session for a reason of this side: the sender is heard out to the end of its turn, and told.
+    /// Ends the session for a reason of this side: the sender's turn is drained to its end, and the sender informed.
     pub fn end(&mut self, now: Duration, code: AbortCode) {
         let failure =
             if code == AbortCode::Cancelled { Failure::Cancelled } else { Failure::Ended(code) };
         self.closing.get_or_insert((failure, now));
     }
 
-    /// Whether to keep the floor when it has it: the sender hears the greeting, and from then on heartbeats alone, and waits.
-    /// Meanwhile [`poll`](Receiver::poll) gives [`ReceiveAction::AwaitCommit`]. For a server that has no place for another
-    /// session yet.
+    /// Sets whether to keep the floor when this side has it: the sender gets the greeting, and from then on heartbeats
+    /// alone, and waits. Meanwhile [`poll`](Receiver::poll) gives [`ReceiveAction::AwaitCommit`]. For a server that has
+    /// no place for another session yet.
     pub const fn keep_floor(&mut self, keep: bool) {
         self.turn.keep_floor(keep);
     }
 
-    /// How many commits are under way.
+    /// Returns the number of commits that are under way.
     #[must_use]
     pub fn commits(&self) -> u32 {
         self.commits.count()
@@ -334,33 +336,33 @@ impl Receiver {
         self.commits.entry(ticket)
     }
 
-    /// Whether the sender has greeted, and all that it has offered is settled, on this connection or an earlier one: what became
-    /// of it is at most not said yet.
+    /// Returns whether the sender has greeted, and all that it has offered is settled, on this connection or an earlier
+    /// one: the results are at most not sent yet.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.transfer().is_some() && self.entries.is_empty() && !self.suspended.has_entries()
     }
 
-    /// Whether the session is over, well or not.
+    /// Returns whether the session is over, well or not.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, Ok(State::Closed) | Err(_))
     }
 
-    /// The transfer and the attempt that the sender named, once it has greeted.
+    /// Returns the transfer and the attempt that the sender named, once it has greeted.
     #[must_use]
     pub fn transfer(&self) -> Option<(TransferId, u32)> {
         self.connection.peer().map(|hello| (hello.transfer, hello.attempt))
     }
 
-    /// The sum so far.
+    /// Returns the sum so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.totals.summary()
     }
 
-    /// How far the transfer is, over all connections that this one adopted. It takes time in proportion to the entries that
-    /// are offered and not settled.
+    /// Returns the progress of the transfer, over all connections that this one adopted. It takes time in proportion to
+    /// the entries that are offered and not settled.
     #[must_use]
     pub fn transfer_progress(&self) -> Progress {
         let mut progress = self.totals.transfer_progress();
@@ -369,8 +371,8 @@ impl Receiver {
         progress
     }
 
-    /// The work that no later connection does again, if that one [adopts](Receiver::adopt) this: bytes that travelled,
-    /// bytes of the store that were hashed, and entries that are settled. It never goes back.
+    /// Returns the work that no later connection does again, if that one [adopts](Receiver::adopt) this: bytes that
+    /// travelled, bytes of the store that were hashed, and entries that are settled. It never goes back.
     #[must_use]
     pub fn progress(&self) -> u64 {
         self.totals.progress()

@@ -11,7 +11,7 @@ use crate::proto::wire::message::{Name, WireOffer, meta_of};
 use crate::types::{Event, Kind, NameError, Offer, Place, Refusal, RelPath};
 
 impl Receiver {
-    /// An entry is offered.
+    /// Handles the offer of an entry.
     pub(super) fn offer(&mut self, wire: WireOffer, payload: &[u8]) -> Result<(), ProtocolError> {
         let entry = wire.entry;
         let again = self.offered_by_time(&wire)?;
@@ -173,7 +173,7 @@ impl Receiver {
         }
     }
 
-    /// Judges an offer by name, size and budget, before the store hears of it.
+    /// Judges an offer by name, size and budget, before the store learns of it.
     fn judge(&self, wire: &WireOffer, size: u64) -> Result<RelPath, (Option<RelPath>, Refusal)> {
         let limits = &self.config.limits;
         let path = RelPath::parse(&wire.name).map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! What is to be said of entries, and what was said that the sender may not have heard.
+//! Queued messages about entries, and messages that the sender has not acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,11 +15,11 @@ pub(super) struct Outbox {
     queued: VecDeque<Message>,
     /// Entries that are settled, whose verdict is queued.
     settled: BTreeMap<EntryId, Settled>,
-    /// Verdicts that were said in the last turn, until the sender has heard them.
+    /// Verdicts that were sent in the last turn, until the sender has received them.
     unacknowledged: BTreeMap<EntryId, Verdict>,
 }
 
-/// What became of an entry, where it is not known that the sender has heard it.
+/// Outcome of an entry that the sender may not have received.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) identity: Identity,
@@ -52,7 +52,7 @@ impl Outbox {
         self.queued.pop_front()
     }
 
-    /// Notes that a verdict was said. `identity`: of an entry that was not settled before.
+    /// Notes that a verdict was sent. `identity`: of an entry that was not settled before.
     pub(super) fn say(&mut self, entry: EntryId, verdict: Message, identity: Option<Identity>) {
         let settled = self.settled.remove(&entry).and_then(|settled| settled.identity);
         if let Some(identity) = identity.or(settled) {
@@ -60,7 +60,7 @@ impl Outbox {
         }
     }
 
-    /// Notes that the sender has heard all that was said in the last turn.
+    /// Notes that the sender has received all that was sent in the last turn.
     pub(super) fn acknowledge(&mut self) {
         self.unacknowledged.clear();
     }
@@ -71,7 +71,7 @@ impl Outbox {
         self.queued.retain(|message| message.entry() != Some(entry));
     }
 
-    /// Returns all verdicts of which it is not known that the sender has heard them. `settle` takes an entry that is not
+    /// Returns all verdicts that the sender is not known to have received. `settle` takes an entry that is not
     /// settled yet, and of which a verdict is queued, and returns its identity.
     pub(super) fn into_verdicts(
         mut self,
@@ -91,7 +91,7 @@ impl Outbox {
         self.queued.is_empty()
     }
 
-    /// Returns whether an entry is settled, and the sender has yet to hear that it is refused.
+    /// Returns whether an entry is settled, and the sender has yet to learn that it is refused.
     pub(super) fn is_refused(&self, entry: EntryId) -> bool {
         self.settled.get(&entry).is_some_and(|settled| settled.is_refused)
     }

@@ -1,4 +1,4 @@
-//! Where an entry stands, and which messages have a place there.
+//! Phase of an entry, and the messages that have a place in it.
 //!
 //! | phase | `Block` | `Zeros` | `Same` | `Claim` | `End` | `Withdraw` |
 //! | --- | --- | --- | --- | --- | --- | --- |
@@ -20,21 +20,21 @@ use crate::hash::Hash;
 use crate::proto::wire::message::Name;
 use crate::types::Outcome;
 
-/// Where an entry stands.
+/// Phase of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The store is asked what it holds.
     Opening,
-    /// It was offered by time, and has changed, which is not said yet.
+    /// The entry was offered by time, and has changed, which is not sent yet.
     Stale,
-    /// That was said: it will be offered again.
+    /// That was sent: the entry will be offered again.
     Awaited,
     /// A file has the final name; is it the one that is offered? The sender's claim is awaited, or that file is hashed.
     Comparing,
-    /// A file has the final name that will be replaced: its blocks are reported, and all that was said of them so far is
+    /// A file has the final name that will be replaced: its blocks are reported, and all that was sent of them so far is
     /// that they are the same.
     Replacing,
-    /// It was offered by its root, and is not held: nothing is open until its content comes.
+    /// The entry was offered by its root, and is not held: nothing is open until its content comes.
     Wanted,
     /// Its blocks are being written.
     Filling,
@@ -42,18 +42,18 @@ pub(super) enum Phase {
     Waiting,
     /// The store makes it durable and gives it its name.
     Committing { size: u64, root: Hash, outcome: Outcome },
-    /// There is bad news about it, to be said with the floor; until then the sender goes on about it.
+    /// There is bad news about it, to be sent with the floor; until then the sender goes on about it.
     Dropped,
 }
 
-/// What becomes of a message about an entry.
+/// Treatment of a message about an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It is dealt with.
+    /// The message is dealt with.
     Taken,
-    /// It says nothing: the sender has yet to hear the bad news.
+    /// The message has no effect: the sender has yet to receive the bad news.
     Ignored,
-    /// It breaks a rule.
+    /// The message breaks a rule.
     Misplaced,
 }
 

@@ -1,4 +1,4 @@
-//! What the caller is asked to do, and what of it is not answered.
+//! Requests to the caller, and those of them that are not answered.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::types::{EntryId, Event, Place};
 /// Invariant: at most one request is not answered, be it of the current message or between messages.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// What is handed out before anything else. None of it is answered.
+    /// Actions that are handed out before anything else. None of them is answered.
     queued: VecDeque<ReceiveAction>,
     /// The message that is being dealt with.
     current: Option<Current>,
@@ -24,7 +24,7 @@ pub(super) struct Requests {
     outstanding: Option<Outstanding>,
 }
 
-/// What was asked for between messages.
+/// Request that was made between messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outstanding {
     Begin { entry: EntryId, place: Place },
@@ -40,12 +40,12 @@ pub(super) struct Reading {
     pub(super) what: Content,
 }
 
-/// Which content of an entry is read.
+/// Content of an entry that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// What the store holds of it, to be reported.
+    /// Content that the store holds, to be reported.
     Held,
-    /// What is copied first from the file that will be replaced.
+    /// Content that is copied first from the file that will be replaced.
     Replaced,
     /// The file that has its name, to be compared before anything is received.
     Existing,
@@ -62,14 +62,14 @@ pub(super) struct Current {
     /// The entry that it is about.
     #[cfg(any(test, feature = "testing"))]
     pub(super) entry: Option<EntryId>,
-    /// What it begins with. A step that is asked for later has the same input given again.
+    /// Beginning of the message. A step that is asked for later has the same input given again.
     head: [u8; HEADER],
     pub(super) len: usize,
     payload: Range<usize>,
     tasks: VecDeque<Task>,
     /// The task that was handed out and is not answered.
     asked: Option<Task>,
-    /// When it was received.
+    /// Time at which it was received.
     since: Duration,
 }
 

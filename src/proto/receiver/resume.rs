@@ -1,4 +1,4 @@
-//! What is known from a former connection of the same transfer, so that nothing is read or sent twice (E-4 to E-7).
+//! State known from a former connection of the same transfer, so that nothing is read or sent twice (E-4 to E-7).
 
 use super::super::wire::message::meta_of;
 use super::identity::Identity;
@@ -11,7 +11,7 @@ use crate::proto::error::{Failure, Misuse};
 use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::types::{EntryId, Event, Kind, Place, RelPath};
 
-/// What was known of an entry that is offered again.
+/// State known of an entry that is offered again.
 pub(super) enum Known {
     /// Nothing that can be used, save under which name it is to be begun. The offer may be one that was judged and counted
     /// before, and the entry may be open.
@@ -22,7 +22,7 @@ pub(super) enum Known {
 
 impl Receiver {
     /// Takes over what the receiver of an earlier connection of this transfer knows: what is written, what was hashed,
-    /// what is being committed, and what became of entries that the sender may not have heard of.
+    /// what is being committed, and the outcome of entries that the sender may not know of.
     ///
     /// It is called after [`Event::Greeted`] and before the next [`poll`](Receiver::poll). The caller goes on with the
     /// store and the files that were open for `former`, under the same entries. Those that the sender does not offer
@@ -67,8 +67,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// The sender has settled all entries before this one, as it offers in order: those of a former connection that it
-    /// did not offer again are let go.
+    /// Lets go the entries of a former connection before this one that the sender did not offer again: it offers in
+    /// order, so it has settled them.
     pub(super) fn pass_over(&mut self, before: Option<EntryId>) {
         for entry in self.suspended.pass_over(before) {
             self.requests.push(ReceiveAction::Suspend { entry });
@@ -102,7 +102,7 @@ impl Receiver {
         let goes_on = match incoming.phase {
             Phase::Committing { root, .. } => {
                 if !is_counted || wire.by_time || wire.root.is_some_and(|offered| offered != root) {
-                    // A commit that is under way comes to its end, which says nothing of what is offered now.
+                    // A commit that is under way comes to its end, which has no bearing on what is offered now.
                     self.commits.abandon(entry);
                     false
                 } else {
@@ -148,7 +148,7 @@ impl Receiver {
         true
     }
 
-    /// Takes a lent entry out of all books: what became of it is said once the sender offers it again.
+    /// Completes a lent entry: its outcome is sent once the sender offers it again.
     pub(super) fn keep_verdict(&mut self, entry: EntryId, message: Message) {
         let identity = self.entries.get(entry).map(Incoming::identity);
         self.forget(entry);

@@ -25,7 +25,7 @@ impl Runs {
         self.0.range(..=index).next_back().is_some_and(|(_, end)| index < *end)
     }
 
-    /// The first block.
+    /// Returns the first block.
     pub(super) fn first(&self) -> Option<u64> {
         self.0.first_key_value().map(|(start, _)| *start)
     }
@@ -48,7 +48,7 @@ impl Runs {
         self.0.is_empty()
     }
 
-    /// How many runs there are.
+    /// Returns the number of runs.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

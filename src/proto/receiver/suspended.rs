@@ -1,4 +1,4 @@
-//! What is left of the session of a former connection.
+//! Suspended session of a former connection.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) struct Suspended {
     /// An entry that was to be begun beside what has its name.
     beginning: Option<(EntryId, Place)>,
     entries: Counted,
-    /// What became of entries that were settled.
+    /// Outcomes of entries that were settled.
     verdicts: BTreeMap<EntryId, Verdict>,
     commits: u32,
 }
@@ -77,7 +77,7 @@ impl Suspended {
         (self.entries.len() as u64).saturating_add(self.verdicts.len() as u64)
     }
 
-    /// Whether there are entries that are not settled.
+    /// Returns whether there are entries that are not settled.
     pub(super) fn has_entries(&self) -> bool {
         self.entries.len() > 0
     }
@@ -91,8 +91,8 @@ impl Suspended {
         self.commits
     }
 
-    /// The name of an entry that was being committed is taken: what becomes of it is decided once it is offered again.
-    /// `false` if it is none of these.
+    /// Handles that the name of an entry that was being committed is taken: what becomes of it is decided once it is
+    /// offered again. `false` if it is none of these.
     pub(super) fn was_taken(&mut self, entry: EntryId) -> bool {
         let is_committing =
             |incoming: &Incoming| incoming.is_committing() && incoming.rival.is_none();

@@ -1,4 +1,4 @@
-//! What the receiver says while it has the floor: what it holds, what it misses, what it vouches for.
+//! Messages of the receiver while it has the floor: held blocks, missing blocks, receipts.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Receiver {
         loop {
             self.say_queued(now, out)?;
             if !self.connection.may_say() {
-                // The rest is said in the next turn.
+                // The rest is sent in the next turn.
                 return self.pass(now, out);
             }
             if let Some(action) = self.report_held(is_late) {
@@ -132,7 +132,7 @@ impl Receiver {
         let most = usize::try_from(self.connection.turn_limit() / HASH).unwrap_or(usize::MAX);
         let mut read = None;
         for (entry, incoming) in self.entries.reportable() {
-            // A sender that can go on gets the floor back in time. One that cannot, before the end, waits for what is said below.
+            // A sender that can go on gets the floor back in time. One that cannot, before the end, waits for what is sent below.
             let may_copy = !is_late || self.turn.is_waited_for() && incoming.end.is_some();
             if let Some(index) = incoming.copying.first().filter(|_| may_copy) {
                 let place = incoming.span(&(index..index.saturating_add(1)));
@@ -183,7 +183,7 @@ impl Receiver {
         self.read(entry, offset, len, what)
     }
 
-    /// A block to copy, whatever the time: there is nothing else that a sender which waits could be told.
+    /// Returns a block to copy, whatever the time: there is nothing else to send to a sender that waits.
     pub(super) fn copy_late(&mut self) -> Option<ReceiveAction> {
         let next = self.entries.iter().find_map(|(entry, incoming)| {
             let index = incoming.copying.first()?;
@@ -194,7 +194,7 @@ impl Receiver {
         self.read(entry, offset, len, Content::Replaced)
     }
 
-    /// Asks for damaged blocks again, and says what is kept.
+    /// Asks for damaged blocks again, and reports what is kept.
     pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
         let limit = self.config.limits.repairs;
         let others = self.entries.others_open(None);

@@ -1,4 +1,4 @@
-//! Whose turn it is, what was said in it, and whether the session moves.
+//! Turns: who has the floor, what was sent in it, and whether the session moves.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ pub(super) struct Turn {
     greeted: bool,
     /// The sender is to wait, though there is nothing to wait for here.
     keeps_floor: bool,
-    /// The sender said that it cannot go on without an answer.
+    /// The sender reported that it cannot go on without an answer.
     waited_for: bool,
-    /// Something but heartbeats was said in this turn.
+    /// Something but heartbeats was sent in this turn.
     spoke: bool,
-    /// Something was said in this turn with which the sender can go on. Invariant: then `spoke`, too.
+    /// Something was sent in this turn with which the sender can go on. Invariant: then `spoke`, too.
     advanced: bool,
-    /// The sender said in its turn that it lives, and has nothing else to say.
+    /// The sender sent nothing but heartbeats in its turn.
     is_patient: bool,
     began: Duration,
-    /// What there was of entries when something last moved one.
+    /// State of the entries when something last moved one.
     mark: Mark,
     /// The end of the first turn since then in which the sender neither moved one nor waited.
     quiet_since: Option<Duration>,
 }
 
-/// How far the entries of a session are, all told.
+/// Sums over the entries of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
     pub(super) offered: u32,
@@ -33,7 +33,7 @@ pub(super) struct Mark {
     pub(super) ended: u64,
 }
 
-/// What was said, to the sender.
+/// Message that was sent to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
     /// With this it can go on.
@@ -67,13 +67,13 @@ impl Turn {
         !std::mem::replace(&mut self.greeted, true)
     }
 
-    /// Notes that the sender lives, and has nothing else to say.
+    /// Notes that the sender lives, and has nothing else to send.
     pub(super) const fn hear_heartbeat(&mut self) {
         self.is_patient = true;
     }
 
-    /// Begins a turn of this side. `waiting`: the sender cannot go on without an answer. Returns whether the sender said that it
-    /// lives and has nothing else to say.
+    /// Begins a turn of this side. `waiting`: the sender cannot go on without an answer. Returns whether the sender
+    /// reported that it lives and has nothing else.
     pub(super) fn begin(&mut self, now: Duration, waiting: bool) -> bool {
         // The greeting asks for a greeting.
         self.waited_for = waiting && self.greeted;
@@ -85,7 +85,7 @@ impl Turn {
         std::mem::take(&mut self.is_patient) && !waiting
     }
 
-    /// Notes that something but a heartbeat was said.
+    /// Notes that something but a heartbeat was sent.
     pub(super) const fn say(&mut self, said: Said) {
         self.spoke = true;
         self.advanced |= matches!(said, Said::Advance);
@@ -113,13 +113,13 @@ impl Turn {
         self.waited_for
     }
 
-    /// Returns whether the sender needs an answer and has heard nothing so far.
+    /// Returns whether the sender needs an answer and has received nothing so far.
     pub(super) const fn owes_answer(&self) -> bool {
         self.waited_for && !self.spoke
     }
 
-    /// Returns whether the sender needs more of an answer than it heard so far. `is_late`: a turn that is this long ends with
-    /// whatever was said.
+    /// Returns whether the sender needs more of an answer than it received so far. `is_late`: a turn that is this long
+    /// ends with whatever was sent.
     pub(super) const fn owes_more(&self, is_late: bool) -> bool {
         self.waited_for && !(self.advanced || is_late && self.spoke)
     }

@@ -1,4 +1,4 @@
-//! What the receiver waits for, and how long.
+//! Waits of the receiver, and their deadlines.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::config::Deadlines;
 use crate::proto::error::Failure;
 
 impl Receiver {
-    /// The stream took `bytes` of what is to be written; 0 after a flush of it has ended.
+    /// Handles that the stream took `bytes` of what is to be written; 0 after a flush of it has
+    /// ended.
     ///
     /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
     /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
@@ -21,7 +22,7 @@ impl Receiver {
         taken.map_err(|stall| self.fail(stall.into()))
     }
 
-    /// The stream takes no bytes at the moment, or its flush goes on.
+    /// Handles that the stream takes no bytes at the moment, or that its flush goes on.
     ///
     /// # Errors
     ///
@@ -31,14 +32,14 @@ impl Receiver {
         blocked.map_err(|stall| self.fail(stall.into()))
     }
 
-    /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
-    /// not the peer's.
+    /// Handles that this side writes on after a pause of its own making, as for a limit on the rate: the time since the
+    /// last of these calls is not the peer's.
     pub fn handle_write_resumed(&mut self, now: Duration) {
         self.connection.timer().resume(now);
     }
 
-    /// Since when the sender has moved nothing, though it waited for nothing: its source has nothing at the moment, or it says
-    /// so. `None`: it has ended no such turn since something moved an entry last.
+    /// Returns the time since which the sender has moved nothing, though it waited for nothing: its source has nothing
+    /// at the moment, or it claims so. `None`: it has ended no such turn since something moved an entry last.
     ///
     /// Such a session may go on for ever. One that has what others need may be [ended](Receiver::end).
     #[must_use]
@@ -46,8 +47,8 @@ impl Receiver {
         self.turn.quiet_since()
     }
 
-    /// Whether anything moved an entry since this was asked last: an offer, content, its end in whatever way. What is said again, or
-    /// says nothing, does not.
+    /// Returns whether anything moved an entry since this was asked last: an offer, content, its end in whatever way.
+    /// Repeated messages, and those without effect, do not.
     pub(super) fn has_moved(&mut self) -> bool {
         let (arrived, ended) = (self.totals.arrived(), self.totals.summary().settled());
         self.turn.has_moved(Mark { offered: self.entries.next_id(), arrived, ended })
@@ -60,7 +61,7 @@ impl Receiver {
         }
     }
 
-    /// What is waited for while the sender has the floor.
+    /// Returns what is waited for while the sender has the floor.
     ///
     /// Who does not read learns nothing of the sender: it is not judged before it is listened to again.
     pub(super) fn listen(&mut self, now: Duration) -> Result<ReceiveAction, Failure> {

@@ -1,11 +1,11 @@
-//! What the sender's machine asks of its caller.
+//! Requests of the sender's machine to its caller.
 
 use std::time::Duration;
 
 use crate::types::ReadRequest;
 use crate::types::{EntryId, Event, Summary};
 
-/// What the caller must do now.
+/// Action that the caller must take now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
@@ -21,7 +21,7 @@ pub enum SendAction {
     Release {
         /// The entry.
         entry: EntryId,
-        /// Where what is still needed begins.
+        /// Offset from which content is still needed.
         offset: u64,
     },
     /// Close the entry: it is settled, and will not be asked for again.

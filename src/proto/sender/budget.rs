@@ -1,10 +1,10 @@
-//! How long a turn lasts. Rules T-1 to T-4 of the wire document.
+//! Length of a turn. Rules T-1 to T-4 of the wire document.
 
 use std::time::Duration;
 
 use crate::config::{Deadlines, Turn};
 
-/// The bytes and the time that the sender may still speak in this turn.
+/// The bytes and the time that the sender may still send in this turn.
 ///
 /// A turn costs a round trip, in which the line is idle. The budget starts with what an ordinary file needs
 /// and grows fourfold while the wait for an answer is more than a fiftieth of the turn. It never grows beyond what the line
@@ -16,9 +16,9 @@ pub(super) struct Budget {
     bytes: u64,
     max_bytes: u64,
     max_time: Duration,
-    /// Bytes spoken in this turn.
+    /// Bytes sent in this turn.
     spent: u64,
-    /// When this turn began.
+    /// Time at which this turn began.
     began: Duration,
     /// The last turn is over: whether its bytes were spent.
     passed: Option<bool>,
@@ -27,7 +27,7 @@ pub(super) struct Budget {
 /// A turn should be this many times as long as the wait for an answer to it: 2 % of the line is lost.
 const TURN_PER_WAIT: u32 = 50;
 
-/// How fast the budget grows.
+/// Factor by which the budget grows.
 const GROWTH: u64 = 4;
 
 /// A turn is too long if its answer begins after this many times the time that it may take.
@@ -54,13 +54,13 @@ impl Budget {
         self.bytes = self.bytes.min(self.max_bytes);
     }
 
-    /// The floor came. The stream took the last byte of the turn before at `written`, and the answer to it began at
-    /// `answered`.
+    /// Handles that the floor came. The stream took the last byte of the turn before at `written`, and the answer
+    /// to it began at `answered`.
     pub(super) fn begin(&mut self, now: Duration, written: Duration, answered: Option<Duration>) {
         if let Some(by_bytes) = self.passed.take() {
             let answered = answered.unwrap_or(now).saturating_sub(self.began);
             let moved = self.moved_within_a_turn(answered);
-            // A receiver that is busy says so after a while, whatever the line does.
+            // A receiver that is busy reports it after a while, whatever the line does.
             let turn = self.max_time.max(Deadlines::HEARTBEAT);
             let (length, wait) = (written.saturating_sub(self.began), now.saturating_sub(written));
             if answered > turn.saturating_mul(TOO_LONG) {
@@ -74,7 +74,8 @@ impl Budget {
         self.began = now;
     }
 
-    /// How much the line moves in the time of a turn, if it moved this turn in so long.
+    /// Returns the bytes that the line moves in the time of a turn, if it moved this turn in so
+    /// long.
     fn moved_within_a_turn(&self, time: Duration) -> u64 {
         let (turn, time) = (self.max_time.as_nanos(), time.as_nanos().max(1));
         let moved = u128::from(self.spent).saturating_mul(turn).checked_div(time);
@@ -85,22 +86,22 @@ impl Budget {
         self.spent = self.spent.saturating_add(bytes as u64);
     }
 
-    /// Whether the turn must end.
+    /// Returns whether the turn must end.
     pub(super) fn is_spent(&self, now: Duration) -> bool {
         self.spent >= self.bytes || self.is_late(now)
     }
 
-    /// Whether the turn must end for its length in time alone.
+    /// Returns whether the turn must end for its length in time alone.
     pub(super) fn is_late(&self, now: Duration) -> bool {
         now.saturating_sub(self.began) >= self.max_time
     }
 
-    /// Whether less than half of the bytes are spent.
+    /// Returns whether less than half of the bytes are spent.
     pub(super) fn is_fresh(&self) -> bool {
         self.spent < self.bytes / 2
     }
 
-    /// The floor passes.
+    /// Passes the floor.
     pub(super) fn pass(&mut self) {
         self.passed = Some(self.spent >= self.bytes);
     }
@@ -116,7 +117,7 @@ mod tests {
         Budget::new(&Turn::default().initial_bytes(100).max_bytes(1000).max_time(5 * SECOND))
     }
 
-    /// Turns of all that may be said, one after the other.
+    /// Turns of all that may be sent, one after the other.
     struct Turns {
         budget: Budget,
         at: Duration,
@@ -128,7 +129,8 @@ mod tests {
             Self { budget, at: SECOND, last: (SECOND, SECOND) }
         }
 
-        /// A turn that takes `length` to be written, whose answer begins, and ends, after `wait`; gives its bytes.
+        /// Runs a turn that takes `length` to be written, whose answer begins, and ends, after `wait`; returns its
+        /// bytes.
         fn turn(&mut self, length: Duration, wait: Duration) -> u64 {
             let (written, answered) = self.last;
             self.budget.begin(self.at, written, Some(answered));

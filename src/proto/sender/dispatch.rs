@@ -1,4 +1,4 @@
-//! What each message means to the sender, and how entries leave its books.
+//! Meaning of each message to the sender, and the completion of entries.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -104,7 +104,8 @@ impl Sender {
         Ok(())
     }
 
-    /// The receiver reports what it holds of an entry, or asks for the root of it.
+    /// Handles the receiver's report of what it holds of an entry, or its request for the root of
+    /// it.
     fn have(
         &mut self,
         entry: EntryId,
@@ -140,7 +141,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The receiver asks for blocks again.
+    /// Handles that the receiver asks for blocks again.
     fn missing(&mut self, entry: EntryId, blocks: Vec<Range<u64>>) -> Result<(), Failure> {
         let outgoing = self.entries.pending(entry, Name::Missing)?;
         let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
@@ -153,7 +154,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The receiver keeps these blocks, whatever becomes of the connection.
+    /// Handles that the receiver keeps these blocks, whatever becomes of the connection.
     fn kept(
         &mut self,
         now: Duration,
@@ -172,14 +173,14 @@ impl Sender {
         }
         self.requests.push(SendAction::Release { entry, offset });
         self.arrive(gained);
-        // To say the same again is no answer.
+        // A repeated report is no answer.
         if has_grown {
             self.is_answered(now);
         }
         Ok(())
     }
 
-    /// The receiver vouches for an entry.
+    /// Handles that the receiver vouches for an entry.
     fn receipt(&mut self, entry: EntryId, receipt: Receipt) -> Result<(), ProtocolError> {
         if !self.entries.pending(entry, Name::Receipt)?.vouches(&receipt) {
             return Err(ProtocolError::FalseReceipt { entry });
@@ -188,7 +189,8 @@ impl Sender {
         Ok(())
     }
 
-    /// The receiver said something that moves an entry. How often it can do so is bounded for each.
+    /// Handles a message of the receiver that moves an entry. How often it can do so is bounded for
+    /// each.
     fn is_answered(&mut self, now: Duration) {
         self.turn.answer();
         self.connection.timer().moved(now);
@@ -207,7 +209,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The receiver vouches for an entry.
+    /// Delivers an entry that the receiver vouches for.
     pub(super) fn deliver(&mut self, entry: EntryId, receipt: Receipt) {
         let Some(outgoing) = self.settle(entry) else { return };
         let is_file = outgoing.meta.kind == Kind::File;
@@ -222,7 +224,7 @@ impl Sender {
         self.requests.tell(Event::Delivered { entry, receipt });
     }
 
-    /// The receiver's file is taken for the one that was offered.
+    /// Completes an entry whose file at the receiver is taken for the one that was offered.
     fn trust(&mut self, entry: EntryId) {
         let Some(outgoing) = self.settle(entry) else { return };
         let size = outgoing.meta.size.unwrap_or(0);
@@ -248,7 +250,7 @@ impl Sender {
         self.requests.tell(Event::Withdrawn { entry, path, reason });
     }
 
-    /// Takes an entry out of all books.
+    /// Completes an entry: removes it from every index.
     pub(super) fn settle(&mut self, entry: EntryId) -> Option<Box<Outgoing>> {
         let outgoing = self.entries.remove(entry)?;
         self.requests.push(SendAction::Forget { entry });

@@ -5,7 +5,7 @@
 //! | `Greeting` | `poll` | preface, `Hello`, `Over` | `AwaitHello` |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
 //! | `Listening` | `Have` | the entry streams | `Listening` |
-//! | `Listening` | `Have` to compare | the entry is hashed, and its root said in `Claim` | `Listening` |
+//! | `Listening` | `Have` to compare | the entry is hashed, and its root sent in `Claim` | `Listening` |
 //! | `Listening` | `Refuse` | event `Refused`; the entry is settled | `Listening` |
 //! | `Listening` | `Missing` | blocks are queued again | `Listening` |
 //! | `Listening` | `Kept` | event `Progress`; before the first `Have`, these blocks are passed over | `Listening` |
@@ -14,10 +14,10 @@
 //! | `Listening` | `Changed` | the entry is queued to be offered again | `Listening` |
 //! | `Listening` | `Heartbeat` | event `Waiting` | `Listening` |
 //! | `Listening` | `Over` | | `Speaking` |
-//! | `Listening` | `Over`, the answer that is due was not given | | `Speaking`, to say `Abort` |
+//! | `Listening` | `Over`, the answer that is due was not given | | `Speaking`, to send `Abort` |
 //! | `Speaking` | `poll`, after `end` | `Abort` | failed: `Ended` |
 //! | `Speaking` | `poll`, within the turn | `NextEntry`, `Read`; offers, claims, blocks, ends | `Speaking` |
-//! | `Speaking` | `poll`, nothing left to say or turn spent | `Over` | `Listening` |
+//! | `Speaking` | `poll`, nothing left to send or turn spent | `Over` | `Listening` |
 //! | `Speaking` | `poll`, everything settled | `Out` | `Closed` |
 //! | any but `Closed` | `Abort` | | failed: `Aborted` |
 //! | any but `Closed` | any other message | | failed: `Unexpected` |
@@ -54,7 +54,7 @@ pub use self::action::SendAction;
 
 /// The sending half of a session, sans-IO.
 ///
-/// 1. Call [`poll`](Sender::poll) and do what it says. Bytes that it appended are written to the stream
+/// 1. Call [`poll`](Sender::poll) and do what it asks. Bytes that it appended are written to the stream
 ///    first, whatever the action; where that takes time, call [`handle_peer_took`](Sender::handle_peer_took).
 /// 2. After [`SendAction::Await`], read from the stream and give all bytes that are not yet consumed to
 ///    [`handle_input`](Sender::handle_input), until it asks for more.
@@ -66,10 +66,10 @@ pub struct Sender {
     config: Config,
     connection: Connection,
     state: Result<State, Failure>,
-    /// Set once this side ends the session. The receiver's turn is drained before that is said, unless a user cancelled.
+    /// Set once this side ends the session. The receiver's turn is drained before that is sent, unless a user cancelled.
     closing: Option<Failure>,
     entries: Entries,
-    /// What is to be said before anything else.
+    /// Messages that are sent before anything else.
     outbox: VecDeque<Message>,
     turn: Turn,
     totals: Totals,
@@ -88,7 +88,7 @@ enum State {
 }
 
 impl Sender {
-    /// The first connection of a transfer.
+    /// Creates the first connection of a transfer.
     ///
     /// `transfer` and `nonce` are random bytes, different for each transfer and each connection.
     #[must_use]
@@ -139,13 +139,14 @@ impl Sender {
         self.connection.prove(proof);
     }
 
-    /// What the receiver has proved in its greeting, if it came with a proof.
+    /// Returns what the receiver has proved in its greeting, if it came with a proof.
     #[must_use]
     pub fn peer_proof(&self) -> Option<[u8; 32]> {
         self.connection.peer_proof()
     }
 
-    /// What must be done now. Bytes to write first are appended to `out`, also where this fails.
+    /// Returns what must be done now. Bytes to write first are appended to `out`, also where this
+    /// fails.
     ///
     /// # Errors
     ///
@@ -186,7 +187,7 @@ impl Sender {
         }
     }
 
-    /// The source has an entry. Gives the id by which it goes.
+    /// Handles an entry of the source. Returns the id by which it goes.
     ///
     /// `window` is how many bytes of it the source can give again, if not all: no more than that is read
     /// beyond what is known to have arrived.
@@ -203,7 +204,7 @@ impl Sender {
         Ok(entry)
     }
 
-    /// The source has an entry that cannot be sent.
+    /// Handles an entry of the source that cannot be sent.
     ///
     /// # Errors
     ///
@@ -211,12 +212,12 @@ impl Sender {
     pub fn handle_unsendable(&mut self, reason: Withdrawal) -> Result<(), Failure> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
         self.totals.withdraw(reason);
-        // Of a source that has nothing but such entries the receiver must hear all the same.
+        // A source that has nothing but such entries must be announced all the same.
         self.turn.work();
         Ok(())
     }
 
-    /// The source has no further entry.
+    /// Handles that the source has no further entry.
     ///
     /// # Errors
     ///
@@ -227,8 +228,8 @@ impl Sender {
         Ok(())
     }
 
-    /// `read` bytes of content stand in `frame` behind the head that was asked for. Gives how many bytes of
-    /// `frame` to write now: none, if the receiver has this block already.
+    /// Handles `read` bytes of content that stand in `frame` behind the head that was asked for. Returns
+    /// how many bytes of `frame` to write now: none, if the receiver has this block already.
     ///
     /// # Errors
     ///
@@ -257,7 +258,7 @@ impl Sender {
         sent.map_err(|failure| self.fail(failure))
     }
 
-    /// The source has nothing to give at the moment: it will be asked again.
+    /// Handles that the source has nothing to give at the moment: it will be asked again.
     ///
     /// # Errors
     ///
@@ -268,7 +269,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The content that was asked for cannot be read, or is not what it was.
+    /// Handles that the content that was asked for cannot be read, or is not what it was.
     ///
     /// # Errors
     ///
@@ -281,7 +282,8 @@ impl Sender {
         Ok(())
     }
 
-    /// The stream took `bytes` of what is to be written; 0 after a flush of it has ended.
+    /// Handles that the stream took `bytes` of what is to be written; 0 after a flush of it has
+    /// ended.
     ///
     /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
     /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
@@ -294,7 +296,7 @@ impl Sender {
         taken.map_err(|stall| self.fail(stall.into()))
     }
 
-    /// The stream takes no bytes at the moment, or its flush goes on.
+    /// Handles that the stream takes no bytes at the moment, or that its flush goes on.
     ///
     /// # Errors
     ///
@@ -304,8 +306,8 @@ impl Sender {
         blocked.map_err(|stall| self.fail(stall.into()))
     }
 
-    /// This side writes on after a pause of its own making, as for a limit on the rate: the time since the last of these calls is
-    /// not the peer's.
+    /// Handles that this side writes on after a pause of its own making, as for a limit on the rate: the time since the
+    /// last of these calls is not the peer's.
     pub fn handle_write_resumed(&mut self, now: Duration) {
         self.connection.timer().resume(now);
     }
@@ -315,31 +317,31 @@ impl Sender {
         self.closing = Some(Failure::Cancelled);
     }
 
-    /// Ends the session for a reason of this side: the receiver is heard out to the end of its turn, and told.
+    /// Ends the session for a reason of this side: the receiver's turn is drained to its end, and the receiver informed.
     pub fn end(&mut self, code: AbortCode) {
         self.closing.get_or_insert(Failure::Ended(code));
     }
 
-    /// Whether the session is over, well or not.
+    /// Returns whether the session is over, well or not.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, Ok(State::Closed) | Err(_))
     }
 
-    /// Whether anything would be left to do on a new connection.
+    /// Returns whether anything would be left to do on a new connection.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.entries.are_settled()
     }
 
-    /// The sum so far, over all connections.
+    /// Returns the sum so far, over all connections.
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.totals.summary()
     }
 
-    /// How far the transfer is, over all connections; what was read of the source counts as sent. It takes time in proportion
-    /// to the entries that are offered and not settled.
+    /// Returns the progress of the transfer, over all connections; what was read of the source counts as sent. It takes
+    /// time in proportion to the entries that are offered and not settled.
     #[must_use]
     pub fn transfer_progress(&self) -> Progress {
         let mut progress = self.totals.transfer_progress();
@@ -353,9 +355,9 @@ impl Sender {
         progress
     }
 
-    /// The work that no later connection does again: bytes that travelled or were hashed for the first time, what the receiver
-    /// says that it hashed, and entries that are settled. It never goes back; a connection on which it stays as it is was of
-    /// no use.
+    /// Returns the work that no later connection does again: bytes that travelled or were hashed for the first time,
+    /// blocks that the receiver reports as hashed, and entries that are settled. It never goes back; a connection on
+    /// which it stays as it is was of no use.
     #[must_use]
     pub fn progress(&self) -> u64 {
         self.totals.progress()

@@ -14,25 +14,25 @@ use crate::types::{EntryId, Kind, Meta, Outcome, Receipt};
 pub(super) struct Outgoing {
     pub(super) meta: Meta,
     pub(super) block_size: BlockSize,
-    /// How many bytes of it the source can give again, if not all.
+    /// Number of bytes of it that the source can give again, if not all.
     window: Option<u64>,
-    /// It counts among those for which the receiver holds a file open.
+    /// Set while it counts among those for which the receiver holds a file open.
     pub(super) is_open: bool,
-    /// It was offered by its root, and the receiver has not said whether it holds it.
+    /// Set if it was offered by its root, and the receiver has not answered whether it holds it.
     pub(super) by_root: bool,
     pub(super) trust: Trust,
     pub(super) phase: Phase,
-    /// What was hashed so far, over all connections.
+    /// Blocks that were hashed so far, over all connections.
     pub(super) tree: BlockTree,
-    /// What the receiver reports as held, from an earlier attempt or under the final name.
+    /// Blocks that the receiver reports as held, from an earlier attempt or under the final name.
     have: Have,
-    /// Blocks that the receiver said to keep last, on this connection.
+    /// Blocks that the receiver reported last as kept, on this connection.
     kept: Vec<Range<u64>>,
     /// The most blocks that it kept since it last asked for some again, on this connection: what comes and goes does not grow.
     most_kept: u64,
     /// Blocks below this were kept on some connection: a source with a window need not give them again.
     released: u64,
-    /// Where there is a window: the hashes of the last released block and of those that were read after it.
+    /// Hashes of the last released block and of those that were read after it, where there is a window.
     recent: VecDeque<BlockHash>,
     /// The block of the first of them.
     recent_from: u64,
@@ -46,18 +46,18 @@ pub(super) struct Outgoing {
     travelled: u64,
     /// Blocks below this were dealt with on some connection: no receiver can keep more.
     reached: u64,
-    /// Blocks that the receiver kept from a former connection: they are neither read nor said again.
+    /// Blocks that the receiver kept from a former connection: they are neither read nor reported again.
     skip: Vec<Range<u64>>,
     /// Blocks that the receiver asked for again.
     resend: VecDeque<Range<u64>>,
-    /// Equal, or empty, blocks that are not said yet.
+    /// Equal, or empty, blocks that are not reported yet.
     pub(super) run: Option<Run>,
     /// The final size, once the end was seen.
     size: Option<u64>,
     /// The root, once all is hashed.
     pub(super) root: Option<Hash>,
     repairs: u32,
-    /// Whether its root, and its end, were said on any connection.
+    /// Set once its root, and its end, were sent on any connection.
     said: [bool; 2],
     /// Bytes of it that count as arrived.
     pub(super) arrived: u64,
@@ -65,16 +65,16 @@ pub(super) struct Outgoing {
     pub(super) sent: u64,
 }
 
-/// Where an entry stands.
+/// Phase of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// To be offered, for the first time or again on a new connection.
+    /// Due to be offered, for the first time or again on a new connection.
     Queued,
-    /// Offered; the receiver has to say what it holds.
+    /// Offered; the receiver has to report what it holds.
     Offered,
     /// The receiver asked for the root of all of it: it is being hashed.
     Hashing,
-    /// The root was said; the receiver has to answer.
+    /// The root was sent; the receiver has to answer.
     Claimed,
     /// Its blocks are being sent.
     Streaming,
@@ -82,22 +82,22 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// Whether the receiver is asked to take an entry for unchanged by its size and time.
+/// State of the question whether the receiver takes an entry for unchanged by its size and time.
 ///
 /// That is done with the first offer or never: what has travelled must be receipted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// It was not offered yet.
+    /// The entry was not offered yet.
     Open,
-    /// It was offered by time; the receiver has to answer.
+    /// The entry was offered by time; the receiver has to answer.
     Asked,
-    /// It has changed, and is queued: the receiver waits for it to be offered again.
+    /// The entry has changed, and is queued: the receiver waits for it to be offered again.
     Owed,
-    /// It is, or will be, sent.
+    /// The entry is, or will be, sent.
     Over,
 }
 
-/// What an offer says of the content.
+/// Content of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Carries {
     Nothing,
@@ -120,7 +120,7 @@ struct Have {
     more: bool,
 }
 
-/// What is to be done next for an entry that is streaming.
+/// Next step for an entry that is streaming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Read this block.
@@ -135,18 +135,18 @@ pub(super) enum Step {
     End,
 }
 
-/// What a block that was read asks for.
+/// Treatment of a block that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It must travel.
+    /// The block must travel.
     Send { again: bool },
-    /// It need not: it joins the run.
+    /// The block need not travel: it joins the run.
     Run { zeros: bool },
-    /// It was read for the root of all.
+    /// The block was read for the root of all.
     Hashed,
 }
 
-/// What makes a receiver hash what it holds.
+/// Message that makes a receiver hash what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
     Root,
@@ -190,12 +190,12 @@ impl Outgoing {
         }
     }
 
-    /// Whether its whole content travels inside its offer.
+    /// Returns whether its whole content travels inside its offer.
     pub(super) fn is_inline(&self) -> bool {
         self.meta.size.is_some_and(|size| size <= self.block_size.bytes()) && self.released == 0
     }
 
-    /// The receiver asks again for what was sent.
+    /// Handles that the receiver asks again for what was sent.
     pub(super) fn repair(&mut self, entry: EntryId, limit: u32) -> Result<(), Damage> {
         self.repairs = self.repairs.saturating_add(1);
         // What is asked for again may have been kept, and be kept anew.
@@ -203,13 +203,13 @@ impl Outgoing {
         if self.repairs > limit { Err(Damage::TooOften { entry, rounds: limit }) } else { Ok(()) }
     }
 
-    /// The same entry, cut in other blocks.
+    /// Returns the same entry, cut in other blocks.
     pub(super) fn restart(&self, block_size: BlockSize) -> Self {
         let (arrived, sent, trust) = (self.arrived, self.sent, self.trust);
         Self { arrived, sent, trust, ..Self::new(self.meta.clone(), block_size, self.window) }
     }
 
-    /// Its whole content travels inside its offer; says whether it did before.
+    /// Lets its whole content travel inside its offer; returns whether it did before.
     pub(super) fn travel_whole(&mut self) -> bool {
         let again = self.travelled > 0;
         self.travelled = 1;
@@ -238,7 +238,8 @@ impl Outgoing {
         }
     }
 
-    /// A new connection: what was under way on the old one is forgotten, what was hashed is not.
+    /// Begins a new connection: what was under way on the old one is forgotten, what was hashed is
+    /// not.
     pub(super) fn reconnect(&mut self) {
         self.phase = Phase::Queued;
         self.is_open = false;
@@ -258,13 +259,13 @@ impl Outgoing {
         self.run = None;
     }
 
-    /// Whether the receiver can be asked about its size and time.
+    /// Returns whether the receiver can be asked about its size and time.
     pub(super) fn may_ask(&self) -> bool {
         let known = self.meta.size.is_some() && self.meta.modified.is_some();
         self.trust == Trust::Open && self.meta.kind == Kind::File && known
     }
 
-    /// The receiver reports what it holds; `false` if the report has no place here.
+    /// Handles the receiver's report of what it holds; `false` if the report has no place here.
     pub(super) fn have(&mut self, first: u64, hashes: Vec<BlockHash>, more: bool) -> bool {
         let expected = match self.phase {
             Phase::Offered if self.trust == Trust::Asked => return false,
@@ -289,7 +290,8 @@ impl Outgoing {
         true
     }
 
-    /// The receiver has a file of this size, and asks for the root; `false` if that has no place here.
+    /// Handles that the receiver has a file of this size, and asks for the root; `false` if that has
+    /// no place here.
     pub(super) fn compare(&mut self) -> bool {
         let is_first = match self.phase {
             Phase::Offered => self.trust != Trust::Asked,
@@ -313,7 +315,8 @@ impl Outgoing {
         root
     }
 
-    /// As [`Outgoing::blocks`], when this is said for the first time over all connections, and none after it.
+    /// Returns [`Outgoing::blocks`] when this is sent for the first time over all connections, and 0 after
+    /// it.
     pub(super) fn new_blocks(&mut self, what: Said) -> u64 {
         let [root, end] = &mut self.said;
         let said = match what {
@@ -323,25 +326,26 @@ impl Outgoing {
         if std::mem::replace(said, true) { 0 } else { self.blocks() }
     }
 
-    /// How many blocks it has, as far as is known.
+    /// Returns the number of its blocks, as far as is known.
     pub(super) fn blocks(&self) -> u64 {
         self.size.map_or(0, |size| self.block_size.blocks(size))
     }
 
-    /// Whether all of it can be read for its root, and then once more.
+    /// Returns whether all of it can be read for its root, and then once more.
     fn may_claim(&self) -> bool {
         let fits = |window: u64| self.size.is_some_and(|size| size <= window);
         self.window
             .is_none_or(|window| self.released == 0 && fits(window.max(self.block_size.bytes())))
     }
 
-    /// The receiver keeps these blocks; says whether they are more than before. `None` if they were never sent.
+    /// Handles that the receiver keeps these blocks; returns whether they are more than before. `None` if they
+    /// were never sent.
     pub(super) fn keep(&mut self, blocks: &[Range<u64>]) -> Option<bool> {
         if blocks.last().is_some_and(|last| last.end > self.reached.max(self.travelled)) {
             return None;
         }
         match self.phase {
-            // Kept since a former connection, which is said before anything else is (E-4).
+            // Kept since a former connection, which is reported before anything else is (E-4).
             Phase::Offered => self.skip = blocks.to_vec(),
             // Nothing is kept of what is compared.
             Phase::Hashing | Phase::Claimed => return None,
@@ -350,7 +354,7 @@ impl Outgoing {
         let bytes = blocks.iter().map(|run| self.bytes_of(run)).fold(0, u64::saturating_add);
         self.arrived = self.arrived.max(bytes);
         let prefix = blocks.first().filter(|run| run.start == 0).map_or(0, |run| run.end);
-        // The short block at the end of a stream travels on each connection: it alone says where that is.
+        // The short block at the end of a stream travels on each connection: it alone shows where that is.
         let is_stream = self.meta.size.is_none();
         let whole = self.size.filter(|_| is_stream).map(|size| self.block_size.index(size));
         self.released = self.released.max(prefix.min(whole.unwrap_or(u64::MAX)));
@@ -367,13 +371,13 @@ impl Outgoing {
         Some(has_grown)
     }
 
-    /// The offset before which everything was kept.
+    /// Returns the offset before which everything was kept.
     pub(super) fn released(&self) -> u64 {
         self.released.saturating_mul(self.block_size.bytes()).min(self.size.unwrap_or(u64::MAX))
     }
 
-    /// The receiver asks for blocks again: all that it lacks of those that were sent. `false` if they never were, or
-    /// were kept.
+    /// Handles that the receiver asks for blocks again: all that it lacks of those that were sent. `false` if they
+    /// never were, or were kept.
     pub(super) fn missing(&mut self, blocks: Vec<Range<u64>>) -> bool {
         let sent = blocks.last().is_none_or(|last| last.end <= self.high);
         let streamed = matches!(self.phase, Phase::Streaming | Phase::Ended);
@@ -413,8 +417,8 @@ impl Outgoing {
         Step::Read { index: self.cursor }
     }
 
-    /// Where blocks end that a source with a window need not give again, and that the receiver still reports. That
-    /// they are unchanged shows at the end, by the root.
+    /// Returns the end of the blocks that a source with a window need not give again, and that the receiver still
+    /// reports. That they are unchanged shows at the end, by the root.
     ///
     /// The last block that a receiver reports may be a piece of one, after which a content of unknown size ends: that one
     /// is the same only by its hash.
@@ -428,7 +432,7 @@ impl Outgoing {
         (self.cursor < end && is_known).then_some(end)
     }
 
-    /// The hash of a block, unless one after it was released already.
+    /// Returns the hash of a block, unless one after it was released already.
     fn recent_hash(&self, index: u64) -> Option<BlockHash> {
         let at = usize::try_from(index.checked_sub(self.recent_from)?).ok()?;
         self.recent.get(at).copied()
@@ -443,7 +447,8 @@ impl Outgoing {
         self.advance(end);
     }
 
-    /// The blocks before this one are dealt with, and so are those after it that the receiver kept.
+    /// Takes note that the blocks before this one are dealt with, and so are those after it that
+    /// the receiver kept.
     fn advance(&mut self, to: u64) {
         let kept = self.skip.iter().find(|kept| kept.contains(&to));
         self.cursor = kept.map_or(to, |kept| kept.end);
@@ -451,19 +456,20 @@ impl Outgoing {
         self.reached = self.reached.max(self.high);
     }
 
-    /// Where a block starts and how long it is as far as is known; `None` past the range of `u64`.
+    /// Returns the offset and the length of a block as far as is known; `None` past the range of
+    /// `u64`.
     pub(super) fn place(&self, index: u64) -> Option<(u64, u64)> {
         let offset = self.block_size.offset(index)?;
         let rest = self.size.map_or(u64::MAX, |size| size.saturating_sub(offset));
         Some((offset, rest.min(self.block_size.bytes())))
     }
 
-    /// Whether this is the last block, as far as is known.
+    /// Returns whether this is the last block, as far as is known.
     pub(super) fn is_last(&self, index: u64) -> bool {
         self.size.is_some_and(|size| index.saturating_add(1) >= self.block_size.blocks(size))
     }
 
-    /// The end was seen, at this size.
+    /// Takes note that the end was seen, at this size.
     pub(super) fn ends_at(&mut self, size: u64) {
         self.size = Some(size);
     }
@@ -472,7 +478,7 @@ impl Outgoing {
         self.size
     }
 
-    /// A block was read and hashed.
+    /// Handles that a block was read and hashed.
     pub(super) fn read(&mut self, block: &Hashed, zeros: bool) -> Verdict {
         let index = block.index;
         self.tree.insert(block);
@@ -527,7 +533,7 @@ impl Outgoing {
         Some((size, root))
     }
 
-    /// Whether a receipt speaks of what was sent, all of it.
+    /// Returns whether a receipt is of what was sent, all of it.
     pub(super) fn vouches(&self, receipt: &Receipt) -> bool {
         let known = self.root == Some(receipt.hash) && self.size == Some(receipt.size);
         known
@@ -540,7 +546,8 @@ impl Outgoing {
             }
     }
 
-    /// How many bytes of it this connection has dealt with, as far as this side goes.
+    /// Returns the number of bytes of it that this connection has dealt with, as far as this side
+    /// goes.
     pub(super) fn reached_bytes(&self) -> u64 {
         if self.is_whole {
             return self.size.unwrap_or(0);
@@ -556,7 +563,7 @@ impl Outgoing {
     }
 }
 
-/// Whether any block stands in both of two lists of ascending ranges.
+/// Returns whether any block stands in both of two lists of ascending ranges.
 fn overlap(ours: &[Range<u64>], theirs: &[Range<u64>]) -> bool {
     ours.iter().any(|run| {
         let at = theirs.partition_point(|other| other.end <= run.start);

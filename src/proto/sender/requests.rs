@@ -1,4 +1,4 @@
-//! What the caller is asked to do, and what of it is not answered.
+//! Requests to the caller, and those of them that are not answered.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::types::{Event, ReadRequest};
 /// Invariant: at most one that needs an answer is outstanding; it is repeated until the answer comes.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// What is handed out before anything else. None of it is answered.
+    /// Actions that are handed out before anything else. None of them is answered.
     queued: VecDeque<SendAction>,
     outstanding: Option<Asked>,
 }

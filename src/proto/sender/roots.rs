@@ -1,16 +1,16 @@
-//! Whether small files are offered by their roots first.
+//! Choice whether small files are offered by their roots first.
 
-/// How the receiver answered offers by root so far, over all connections.
+/// Answers of the receiver to offers by root so far, over all connections.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Roots {
-    /// The receiver said in its greeting that it may hold files already.
+    /// The receiver announced in its greeting that it may hold files already.
     preferred: bool,
     held: u64,
     lacking: u64,
 }
 
 impl Roots {
-    /// Notes whether the receiver said that it may hold files already.
+    /// Notes whether the receiver announced that it may hold files already.
     pub(super) const fn prefer(&mut self, preferred: bool) {
         self.preferred = preferred;
     }
@@ -32,5 +32,6 @@ impl Roots {
     }
 }
 
-/// How many more files a receiver may lack than it holds before roots are no longer asked for first.
+/// Number of files more that a receiver may lack than it holds before roots are no longer asked for
+/// first.
 const ROOTS_MISSED: u64 = 16;

@@ -1,4 +1,4 @@
-//! What the sender says while it has the floor: offers, blocks, ends.
+//! Messages of the sender while it has the floor: offers, blocks, ends.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl Sender {
         self.pass(now, true, out)
     }
 
-    /// Whether another entry may be offered within what both sides take.
+    /// Returns whether another entry may be offered within what both sides take.
     pub(super) fn may_offer(&self) -> bool {
         self.connection.peer().is_some_and(|peer| self.entries.may_offer(peer, &self.config.limits))
     }
@@ -137,7 +137,7 @@ impl Sender {
             match outgoing.step() {
                 Step::Read { index } => {
                     let place = outgoing.place(index).ok_or(Misuse::TooMuch)?;
-                    // What is said of the blocks before this one must fit into the turn with it.
+                    // The report of the blocks before this one must fit into the turn with it.
                     if outgoing.run.is_some() && !self.connection.may_say_after(BLOCK_HEAD, place.1)
                     {
                         self.say_run(now, entry, out)?;
@@ -166,7 +166,7 @@ impl Sender {
                 }
                 Step::Park => self.entries.park_first(),
                 Step::End => {
-                    // After a repair the end was said already.
+                    // After a repair the end was sent already.
                     if outgoing.phase == Phase::Ended {
                         self.entries.park_first();
                         continue;
@@ -196,10 +196,10 @@ impl Sender {
             }
         }
         if self.turn.take_starved() && self.connection.is_silent() {
-            // A turn without a word would not be told from one of a peer that only keeps the session.
+            // An empty turn would look like one of a peer that only keeps the session.
             self.connection.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
         }
-        // What it says moves an entry: an offer, content, an end. To say nothing does not.
+        // Its messages move an entry: an offer, content, an end. An empty turn does not.
         let moves = self.connection.has_said();
         self.connection.say(now, &Message::Over { waiting }, out)?;
         self.connection.pass(now, moves);
@@ -209,7 +209,7 @@ impl Sender {
         self.await_input(now)
     }
 
-    /// Says which blocks of an entry need not travel, if any are not said yet.
+    /// Reports which blocks of an entry need not travel, if any are not reported yet.
     pub(super) fn say_run(
         &mut self,
         now: Duration,
@@ -306,7 +306,7 @@ impl Sender {
                 Ok(0)
             }
             Verdict::Hashed => {
-                // The receiver hears that this side lives, where all of a turn goes into this.
+                // The receiver learns that this side lives, where all of a turn goes into this.
                 self.turn.starve();
                 Ok(0)
             }
@@ -338,7 +338,8 @@ fn message_of(entry: EntryId, run: Run) -> Message {
     }
 }
 
-/// Whether there is nothing but zeros. Content that is not empty nearly always shows it in its first bytes.
+/// Returns whether there is nothing but zeros. Content that is not empty nearly always shows it in its
+/// first bytes.
 fn is_zero(bytes: &[u8]) -> bool {
     let (head, rest) = bytes.split_at_checked(16).unwrap_or((bytes, &[]));
     head.iter().all(|byte| *byte == 0) && rest.iter().all(|byte| *byte == 0)

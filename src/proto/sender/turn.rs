@@ -9,12 +9,12 @@ use crate::config;
 #[derive(Debug)]
 pub(super) struct Turn {
     budget: Budget,
-    /// The receiver was told that nothing can go on without an answer of it; and whether it gave one.
+    /// The receiver knows that nothing can go on without an answer of it; and whether it gave one.
     waiting: bool,
     answered: bool,
     /// The receiver passed the floor back without the answer that it owed.
     unanswered: bool,
-    /// Something was said, read or waited for in this turn.
+    /// Something was sent, read or waited for in this turn.
     worked: bool,
     /// The source had nothing to give in this turn, or what it gave was only hashed.
     is_starved: bool,
@@ -39,13 +39,13 @@ impl Turn {
 
     /// Begins a turn of this side; see [`Budget::begin`].
     pub(super) fn begin(&mut self, now: Duration, written: Duration, answered: Option<Duration>) {
-        // If it did not answer, each side would wait for the other for ever. The floor is here to say so with.
+        // If it did not answer, each side would wait for the other for ever. The floor is here to report that with.
         self.unanswered |= self.waiting && !self.answered;
         self.budget.begin(now, written, answered);
         self.worked = false;
     }
 
-    /// Notes that so many bytes were said.
+    /// Notes that so many bytes were sent.
     pub(super) fn spend(&mut self, bytes: usize) {
         self.budget.spend(bytes);
         self.worked = true;
@@ -61,7 +61,7 @@ impl Turn {
         (self.worked, self.is_starved) = (true, true);
     }
 
-    /// Notes that the receiver said something that moves an entry.
+    /// Notes that the receiver sent something that moves an entry.
     pub(super) const fn answer(&mut self) {
         self.answered = true;
     }
@@ -77,7 +77,7 @@ impl Turn {
         self.budget.pass();
     }
 
-    /// Returns whether the turn must end, as enough was said or as it took long enough.
+    /// Returns whether the turn must end, as enough was sent or as it took long enough.
     pub(super) fn is_over(&self, now: Duration) -> bool {
         self.worked && self.budget.is_spent(now)
     }
