@@ -2,6 +2,7 @@
 """Races haul against what is installed of nc, socat, tar over these, rsync, scp, and the first two programs.
 
     benches/peers/race.py [--rounds N] [--scale S] [--job JOB]... [--plot FILE]
+    benches/peers/race.py --growth [--rounds N] [--scale S]       haul alone, with ever more of it
 
 Decides whether haul is the tool to take for a job: each tool moves the same files over loopback, all tools by turns in one
 run, so that a machine that is noisy is so for each of them. A round counts from the start of the sender until both ends
@@ -278,6 +279,29 @@ JOBS = {
 }
 
 
+# What grows: how it is made, what is counted, and how many of it.
+GROWTH = {
+    "bytes in one file": (lambda size: lambda race, folder: write(folder / "file", int(race.scale * size)),
+                          [100 << 20, 1 << 30, 4 << 30]),
+    "files of 4 KiB": (tree, [2_000, 20_000, 200_000]),
+}
+
+
+def growth(race):
+    """The time for each byte and each file should stay level, however many there are."""
+    print("| | how many | seconds | microseconds for 1,000 bytes, or for one file | largest process, MiB |")
+    print("| --- | --- | --- | --- | --- |")
+    for what, (make, counts) in GROWTH.items():
+        for count in counts:
+            JOBS["growth"] = (what, "memory", make(count), False, [CLEAR])
+            _, _, runs = race.job("growth")
+            (taken,) = runs.values()
+            seconds = statistics.median(run.seconds for run in taken)
+            units = race.scale * count / (1000 if what.startswith("bytes") else 1)
+            memory = max(run.memory for run in taken)
+            print(f"| {what} | {race.scale * count:,.0f} | {seconds:.3f} | {1e6 * seconds / units:.3f} | {memory:.0f} |")
+
+
 class Race:
     def __init__(self, arguments, folder, disk):
         self.folder, self.disk, self.rounds, self.scale = folder, disk, arguments.rounds, arguments.scale
@@ -362,6 +386,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default 5)")
     parser.add_argument("--scale", type=float, default=1, help="of the sizes and numbers of files, to try it out")
     parser.add_argument("--job", action="append", choices=JOBS, help="these jobs alone")
+    parser.add_argument("--growth", action="store_true", help="how the cost grows with size and number, of haul alone")
     parser.add_argument("--plot", type=Path, help="write bars as SVG to this file")
     parser.add_argument("--haul", default=REPOSITORY / "target/release/haul", help="the command (default: the release build)")
     arguments = parser.parse_args()
@@ -372,6 +397,8 @@ def main():
     target = REPOSITORY / "target"
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, tempfile.TemporaryDirectory(dir=target) as disk:
         race = Race(arguments, Path(memory), Path(disk))
+        if arguments.growth:
+            return growth(race)
         results = [race.job(name) for name in arguments.job or JOBS]
     print(table(results, arguments.rounds, arguments.scale), end="")
     if arguments.plot:
