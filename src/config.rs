@@ -33,7 +33,7 @@ pub struct Config {
     pub compare: Compare,
     /// Longest waits.
     pub deadlines: Deadlines,
-    /// Length of a turn.
+    /// Length of a turn, in which one side sends before the other may.
     pub turn: Turn,
     /// Limits on the peer.
     pub limits: Limits,

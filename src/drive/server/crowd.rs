@@ -159,7 +159,7 @@ fn send(mut connector: MemoryConnector, number: usize, store: &MemoryStore) -> R
     })
 }
 
-/// The first turn of a sender that has nothing more to say.
+/// Returns the first turn of a sender that has nothing more to send.
 fn greeting(id: u8) -> Vec<u8> {
     let transfer = TransferId::new([id; 16]);
     let mut sender = Sender::new(Config::default(), transfer, [id; 16], Duration::ZERO);

@@ -1,4 +1,4 @@
-//! What the sessions of a server are told apart by.
+//! Identifiers of a server's sessions.
 
 /// The number of a session of one [`Server`](super::Server), counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

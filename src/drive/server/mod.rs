@@ -38,14 +38,14 @@ pub use self::id::SessionId;
 /// - **Strangers** have not greeted, or have offered nothing since. They hold no place of a session. Of at most
 ///   [`Server::strangers`], the one that has been there longest goes when one more comes. A sender that greets as soon as
 ///   it is connected is not kept out by them.
-/// - **Senders that wait** have greeted while all places were taken. They are told so, by heartbeats, and get places in the
+/// - **Senders that wait** have greeted while all places were taken. They get heartbeats, and places in the
 ///   order in which they came. Of their files nothing is open. Beyond [`Server::waiting`], senders are told
 ///   that the server is busy, which [`Transfer::send_via`] takes as a reason to come again: the one that has waited longest, if
 ///   it has for 30 s, else the new one. A place is kept for 0.2 s for the one whose turn it is. Where as many in a row as there
 ///   are places, and at least 4, let that pass, or go, the free places are for those that offer something first, until some do.
 /// - **Sessions** have offered something, and hold one of [`Server::sessions`] places until they end. A place is free
 ///   before the stream of its session is closed. One whose sender has had nothing to send for 60 s gives its place to one that
-///   waits: it is told that the server is busy, and what has arrived of its files is kept for when it comes again.
+///   waits: it gets the answer that the server is busy, and what has arrived of its files is kept for when it comes again.
 ///
 /// So there are never more connections than `sessions + waiting + 2 × strangers`, those that are being closed among them; at
 /// that number the acceptor is not asked. Threads are as many, with the one that runs the server, one that tidies up, and those
@@ -56,15 +56,15 @@ pub use self::id::SessionId;
 /// - **Attempts.** A newer attempt at a transfer ends an older one before it is answered, and goes on with what that one
 ///   left: its files are still open, and nothing is read or hashed again. What a lost connection left is let go when
 ///   another transfer begins, after a [time](Server::remember), and with the server.
-/// - **Senders that come anew.** When a transfer begins, sessions that wait for their sender and have not heard a byte
+/// - **Senders that come anew.** When a transfer begins, sessions that wait for their sender and have not received a byte
 ///   for more than two [heartbeats](crate::config::Deadlines::HEARTBEAT) are ended: the new sender may be what became
 ///   of one of theirs, and finds what it left. A sender that lives all the same connects again.
 /// - **Files in use.** Where a session wants a file that another one has open, what lost connections left is let go, their
 ///   commits have 5 s to end, and so have the other sessions, if they do not show that their senders live: by a tick with
 ///   nothing to read, or by more bytes than a dead sender's buffers hold. Then a second partial file is begun. That is
 ///   waited for once in a session.
-/// - **What was left** by sessions that are over, with files to be closed and commits that have not ended, may be as many lots
-///   as there are places. Beyond that, senders that begin wait, and after 15 s are told that the server is busy.
+/// - **What was left** by sessions that are over, with files to be closed and commits that have not ended, may be as many sessions
+///   as there are places. Beyond that, senders that begin wait, and after 15 s get the answer that the server is busy.
 /// - **The store** is cloned and called in the threads of sessions, and in the one that tidies up: a call that takes long keeps
 ///   no others waiting that do not need what it is about.
 /// - **Panics** of a store, a stream or an observer end their session; the server goes on, and panics at its end.
@@ -83,7 +83,7 @@ pub struct Server<A, S, C = SystemClock> {
 }
 
 impl<A, S> Server<A, S> {
-    /// A server that runs until it is cancelled, with everything at its default.
+    /// Creates a server that runs until it is cancelled, with everything at its default.
     pub fn new(acceptor: A, store: S) -> Self {
         Self {
             acceptor,
@@ -101,16 +101,16 @@ impl<A, S> Server<A, S> {
 }
 
 impl<A, S, C> Server<A, S, C> {
-    /// The configuration of each session.
+    /// Sets the configuration of each session.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// How many sessions there may be at a time, at least 1. Default: 8, which is enough to keep the disk and
-    /// two processors busy (`benches/senders.rs` measures it). Cost: a thread and the memory of a session for each, which the
-    /// [limits](Config::limits) bound. What lost connections left counts among them.
+    /// Sets the most sessions at a time, at least 1. Default: 8, which is enough to keep the disk and two processors
+    /// busy (`benches/senders.rs` measures it). Cost: a thread and the memory of a session for each, which the
+    /// [limits](Config::limits) bound. Suspended sessions count among them.
     ///
     /// Descriptors are shared: a session that finds none free waits for one of its own files to be complete.
     #[must_use]
@@ -119,17 +119,18 @@ impl<A, S, C> Server<A, S, C> {
         self
     }
 
-    /// How many senders may wait for a place, each with its connection. Default: 64. Cost: a thread and a few KiB for each.
+    /// Sets the most senders that wait for a place, each with its connection. Default: 64. Cost: a thread and a few KiB
+    /// for each.
     #[must_use]
     pub fn waiting(mut self, waiting: usize) -> Self {
         self.bounds.waiting = waiting;
         self
     }
 
-    /// How many connections there may be on which nothing was offered, at least 1. Default: 64. Cost: up to two threads and
+    /// Sets the most connections on which nothing was offered, at least 1. Default: 64. Cost: up to two threads and
     /// 128 KiB for each, as those that have to go are still there until their streams return.
     ///
-    /// With more of them, a sender is heard sooner while strangers flood the acceptor: as many as this are dealt with
+    /// With more of them, a sender is received sooner while strangers flood the acceptor: as many as this are dealt with
     /// in each tick of their streams, or in 0.1 s, whichever is longer.
     #[must_use]
     pub fn strangers(mut self, strangers: usize) -> Self {
@@ -137,12 +138,12 @@ impl<A, S, C> Server<A, S, C> {
         self
     }
 
-    /// Whether to end after the first transfer of which this side has dealt with at least one entry: it was delivered, was there
-    /// already, was skipped or refused. One that offers nothing does not count.
+    /// Sets whether to end after the first transfer of which this side has dealt with at least one entry: it was
+    /// delivered, was there already, was skipped or refused. One that offers nothing does not count.
     ///
     /// Nor does a connection that is lost before its end: its sender will come again. Where all that was offered is settled by
     /// then, and nothing but the goodbye may be missing, it is waited for no longer than the server
-    /// [remembers](Server::remember): after that, the transfer counts, and its sum says that it
+    /// [remembers](Server::remember): after that, the transfer counts, and its sum records that it
     /// [lacks the goodbye](Summary::lacks_goodbye).
     #[must_use]
     pub fn once(mut self, once: bool) -> Self {
@@ -150,34 +151,35 @@ impl<A, S, C> Server<A, S, C> {
         self
     }
 
-    /// How many bytes may pass in a second, over all sessions together. Default: as many as can. There are no more sessions
-    /// at a time than get [`RateLimit::MIN`] each.
+    /// Sets the most bytes that may pass in a second, over all sessions together. Default: no limit. There are no more
+    /// sessions at a time than get [`RateLimit::MIN`] each.
     #[must_use]
     pub fn limit_rate(mut self, limit: RateLimit) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// How long what a lost connection left is kept in memory, with its files open, for its sender to come again.
-    /// Default: 60 s, for which senders try by default. After that, a sender that comes again finds what was
-    /// written, but it is read and hashed again. The time is looked at whenever the acceptor returns. Nothing is kept so
-    /// of a session that another one waited for, as both wanted the same file.
+    /// Sets how long a suspended session is kept in memory, with its files open, for its sender to come again. Default:
+    /// 60 s, for which senders try by default. After that, a sender that comes again finds what was written, but it is
+    /// read and hashed again. The time is looked at whenever the acceptor returns. No session is kept so that another
+    /// one waited for, as both wanted the same file.
     #[must_use]
     pub fn remember(mut self, time: Duration) -> Self {
         self.remember = time;
         self
     }
 
-    /// Who may send. Default: anybody. Whoever is not admitted is told so, holds no place, and nothing of the store is looked
-    /// at for it. Where [channels](Acceptor::channel) know their ends, a transfer is that of the key that it came with, for as
-    /// long as anything of it is remembered: another key can neither go on with it nor end it.
+    /// Sets who may send. Default: anybody. A sender that is not admitted is informed, holds no place, and nothing of
+    /// the store is looked at for it. Where [channels](Acceptor::channel) know their ends, a transfer is that of the
+    /// key that it came with, for as long as anything of it is remembered: another key can neither go on with it nor
+    /// end it.
     #[must_use]
     pub fn admit(mut self, admit: impl Admit + 'static) -> Self {
         self.access.admit = Some(Arc::new(admit));
         self
     }
 
-    /// Another clock, for tests.
+    /// Sets another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Server<A, S, D> {
         let Self { acceptor, store, config, bounds, once, limit, remember, cancel, access, .. } =
@@ -185,8 +187,8 @@ impl<A, S, C> Server<A, S, C> {
         Server { acceptor, store, config, bounds, once, limit, remember, cancel, access, clock }
     }
 
-    /// Who may stop the server, and all of its sessions. Their senders are told that it goes away, and come again for as long
-    /// as they have patience; see [`CancelToken::leave`].
+    /// Sets the token that stops the server, and all of its sessions. Their senders learn that it goes away, and come
+    /// again for as long as they have patience; see [`CancelToken::leave`].
     #[must_use]
     pub fn cancel(mut self, cancel: CancelToken) -> Self {
         self.cancel = cancel;
@@ -202,8 +204,8 @@ where
     S::File: Send,
     C: Clock + Clone + Send,
 {
-    /// Serves. `observe` makes an observer for each session, once its sender offers something or it ends; the observer hears
-    /// of its end too. It is called in the thread of the session. Of strangers that had to go for others nothing is heard, and
+    /// Serves. `observe` makes an observer for each session, once its sender offers something or it ends; the observer is told
+    /// of its end too. It is called in the thread of the session. Strangers that had to go for others are not reported, and
     /// the other strangers are [counted](Observer::unheard) beyond a few.
     ///
     /// `Ok` gives the sum of the transfer that ended a server that serves [`once`](Server::once).
@@ -323,7 +325,7 @@ where
     }
 }
 
-/// Tells all threads that the server is done, when it is dropped.
+/// Guard that tells all threads that the server is done, when it is dropped.
 struct Done<'s, S: Store>(&'s Shared<S>);
 
 impl<S: Store> Drop for Done<'_, S> {
@@ -357,5 +359,6 @@ impl Threads<'_> {
     }
 }
 
-/// How many times in a row something may be lacking while there is no connection, a pause apart: for 10 s.
+/// Number of times in a row that something may be lacking while there is no connection, a pause apart: for
+/// 10 s.
 const SHORTAGES: u32 = 100;

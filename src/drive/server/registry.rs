@@ -1,5 +1,5 @@
-//! What the sessions of a server know of one another: who has a place, who serves which transfer, and what lost connections
-//! left.
+//! State that the sessions of a server know of one another: who has a place, who serves which transfer, and the
+//! suspended sessions.
 
 mod places;
 mod tidy;
@@ -22,10 +22,10 @@ use crate::types::{PublicKey, Summary, TransferId};
 
 pub(super) use self::places::{Admission, Bounds};
 
-/// What the threads of a server share.
+/// State that the threads of a server share.
 pub(super) struct Shared<S: Store, K = SystemClock> {
     board: Mutex<Board<S>>,
-    /// What each session clones.
+    /// Store that each session clones.
     store: Mutex<S>,
     /// A session ended, or let go of what it left.
     ended: Condvar,
@@ -37,23 +37,23 @@ pub(super) struct Shared<S: Store, K = SystemClock> {
     clock: K,
 }
 
-/// Invariant: sessions that hold a place and lots of lost connections are together no more than there are places. A lot takes
-/// the place of the session that left it, a session that of the lot with which it goes on, and a transfer without a lot
-/// of its own clears away all others when it takes its place.
+/// Invariant: sessions that hold a place and suspended ones are together no more than there are places. A suspended one
+/// takes the place of the session that left it, a session that of the one with which it goes on, and a transfer without
+/// one of its own clears away all others when it takes its place.
 struct Board<S: Store> {
     places: Places,
     active: HashMap<SessionId, Active>,
-    /// Which session serves a transfer, at which attempt.
+    /// Session that serves a transfer, and its attempt.
     transfers: HashMap<TransferId, (u32, SessionId)>,
     lots: HashMap<TransferId, Lot<S>>,
-    /// What is neither any more, until its files are closed and its commits have ended. While there is as much of it as there
-    /// are places, nobody gets one who begins: a sender that comes and goes cannot make a device that is slow fall behind
-    /// without bound.
+    /// Sessions that are neither any more, until their files are closed and their commits have ended. While there are
+    /// as many of them as places, nobody gets one who begins: a sender that comes and goes cannot make a device that is
+    /// slow fall behind without bound.
     leaving: Leaving<S>,
     /// The first transfer that ended well, and moved or confirmed something.
     done: Option<Summary>,
-    /// Those of which all was settled when their connections were lost, and when that was: nothing but the goodbye may be
-    /// missing. At most [`UNSURE`].
+    /// Those of which all was settled when their connections were lost, and when that was: nothing but the goodbye may
+    /// be missing. At most [`UNSURE`].
     unsure: HashMap<TransferId, (Summary, Duration)>,
     /// Connections whose threads have nothing more to do.
     gone: Vec<SessionId>,
@@ -66,13 +66,14 @@ struct Active {
     /// The key of the sender whose transfer it serves.
     key: Option<PublicKey>,
     waits: Waits,
-    /// It gives up its place for one that waits.
+    /// Set if it gives up its place for one that waits.
     yields: bool,
-    /// Which one waited for it to let go: what it leaves must not stay open as long as that one is served.
+    /// Session that waited for it to let go: what it leaves must not stay open as long as that one is
+    /// served.
     in_the_way_of: Option<SessionId>,
 }
 
-/// Whether a session waits for others to let go of what it wants.
+/// State of a session's wait for others to let go of what it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
     NotYet,
@@ -80,12 +81,12 @@ enum Waits {
     Done,
 }
 
-/// What a session left that lost its connection, with the store in which its files are open.
+/// Suspended session, which lost its connection, with the store in which its files are open.
 pub(super) struct Lot<S: Store> {
     pub(super) store: S,
     pub(super) parked: Parked<S>,
     attempt: u32,
-    /// When it was left.
+    /// Time at which it was suspended.
     since: Duration,
 }
 
@@ -96,15 +97,15 @@ pub(super) enum Room {
     Done(Summary),
 }
 
-/// What becomes of a transfer that has just greeted.
+/// Treatment of a transfer that has just greeted.
 pub(super) enum Greeted<S: Store> {
     /// A newer attempt has been here, or the session was told to leave.
     Superseded,
-    /// It goes on with what an earlier connection of it left, and has its place.
+    /// The transfer goes on with what an earlier connection of it left, and has its place.
     GoesOn(Box<Lot<S>>),
     /// The transfer is that of another key: nothing was done.
     OfAnother,
-    /// It needs a place.
+    /// The transfer needs a place.
     Begins,
 }
 
@@ -121,7 +122,7 @@ impl<S: Store> Shared<S> {
 }
 
 impl<S: Store, K: Clock> Shared<S, K> {
-    /// By another clock, for tests.
+    /// Creates the state by another clock, for tests.
     fn with_clock(bounds: Bounds, store: S, clock: K) -> Self {
         let board = Board {
             places: Places::new(bounds),
@@ -151,11 +152,11 @@ impl<S: Store, K: Clock> Shared<S, K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Board<S>> {
-        // A session that panicked left the board whole: each change of it is made under one lock.
+        // A session that panicked left the registry whole: each change of it is made under one lock.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether another connection may be accepted; if not, waits a moment.
+    /// Returns whether another connection may be accepted; if not, waits a moment.
     pub(super) fn wait_for_room(&self, once: bool) -> Room {
         let board = self.lock();
         if let (true, Some(summary)) = (once, board.done) {
@@ -181,8 +182,8 @@ impl<S: Store, K: Clock> Shared<S, K> {
         }
     }
 
-    /// For a system that lacks something: lets go of what it can. `false` if no connection is left by whose end that would come
-    /// back; else waits a moment.
+    /// Lets go of what it can, for a system that lacks something. `false` if no connection is left by whose end that
+    /// would come back; else waits a moment.
     pub(super) fn make_do(&self) -> bool {
         let lots = self.lock().take_lots(|_| true);
         self.hand_over(lots);
@@ -197,7 +198,8 @@ impl<S: Store, K: Clock> Shared<S, K> {
         may_pass
     }
 
-    /// Whether a sender that has greeted may go on; if not, waits for at most so long until it may.
+    /// Returns whether a sender that has greeted may go on; if not, waits for at most so long until
+    /// it may.
     pub(super) fn admit(&self, id: SessionId, wait: Duration) -> Admission {
         let start = self.clock.now();
         let mut board = self.lock();
@@ -218,8 +220,8 @@ impl<S: Store, K: Clock> Shared<S, K> {
         }
     }
 
-    /// Gives a session the place that it needs from now on, and lets go of what lost connections left; `false` if there is none
-    /// for too long, or it is told to leave.
+    /// Gives a session the place that it needs from now on, and lets go of what lost connections left; `false` if there
+    /// is none for too long, or it is told to leave.
     pub(super) fn seat(&self, id: SessionId, cancel: &CancelToken) -> bool {
         let start = self.clock.now();
         let mut board = self.lock();
@@ -244,7 +246,8 @@ impl<S: Store, K: Clock> Shared<S, K> {
         true
     }
 
-    /// Whether a session is to give up its place, as it does not need it and another one does: no more do so than wait.
+    /// Returns whether a session is to give up its place, as it does not need it and another one does: no more do so
+    /// than wait.
     pub(super) fn yields(&self, id: SessionId) -> bool {
         let mut board = self.lock();
         let yielding = board.active.values().filter(|session| session.yields).count();
@@ -295,9 +298,9 @@ impl<S: Store, K: Clock> Shared<S, K> {
         Greeted::Begins
     }
 
-    /// For a session that finds a file in use which an earlier attempt may have left. Lots let go of theirs, and so do
-    /// commits that end, and sessions whose sender is gone, which they know once they have read what it left behind: that
-    /// is waited for, once in a session.
+    /// Makes way for a session that finds a file in use which an earlier attempt may have left. Suspended sessions let
+    /// go of theirs, and so do commits that end, and sessions whose sender is gone, which they know once they have read
+    /// what it left behind: that is waited for, once in a session.
     pub(super) fn make_way(&self, id: SessionId, cancel: &CancelToken, now: Duration) {
         let lots = self.lock().take_lots(|_| true);
         self.close_all(lots);
@@ -317,7 +320,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
         }
     }
 
-    /// Until something has changed, at most for so long.
+    /// Waits until something has changed, at most for so long.
     fn wait<'b>(
         &self,
         board: MutexGuard<'b, Board<S>>,
@@ -326,8 +329,8 @@ impl<S: Store, K: Clock> Shared<S, K> {
         self.ended.wait_timeout(board, most).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Takes a session off the board, where what it left stays for the next attempt at its transfer. Its connection
-    /// [counts](Shared::close_connection) until it is closed.
+    /// Takes a session out of the registry, where what it left stays for the next attempt at its transfer. Its
+    /// connection [counts](Shared::close_connection) until it is closed.
     pub(super) fn leave(
         &self,
         id: SessionId,
@@ -369,7 +372,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
         }
     }
 
-    /// The stream of a connection is closed, and its thread ends.
+    /// Takes note that the stream of a connection is closed, and its thread ends.
     pub(super) fn close_connection(&self, id: SessionId) {
         let mut board = self.lock();
         board.places.remove(id);
@@ -383,7 +386,8 @@ impl<S: Store, K: Clock> Shared<S, K> {
         std::mem::take(&mut self.lock().gone)
     }
 
-    /// Lets go of what was left that long ago. A sender that could still come again to say goodbye is not waited for any longer.
+    /// Lets go of what was left that long ago. A sender that could still come again to say goodbye is not waited for
+    /// any longer.
     pub(super) fn expire(&self, now: Duration, after: Duration) {
         let is_over = |since: Duration| now.saturating_sub(since) >= after;
         let mut board = self.lock();
@@ -395,7 +399,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
         self.hand_over(lots);
     }
 
-    /// Tells all sessions that the server goes away. To those that have not greeted there is nothing to be told.
+    /// Tells all sessions that the server goes away. To those that have not greeted there is nothing to report.
     pub(super) fn leave_all(&self) {
         let board = self.lock();
         for (id, session) in &board.active {
@@ -409,7 +413,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
 }
 
 impl<S: Store> Board<S> {
-    /// Whether a transfer of this id is served, or left, that came with another key.
+    /// Returns whether a transfer of this id is served, or suspended, that came with another key.
     fn is_of_another(&self, greeting: &Greeting) -> bool {
         let is_left = |lot: &Lot<S>| lot.parked.key != greeting.key();
         let serving = self.transfers.get(&greeting.transfer());
@@ -430,8 +434,8 @@ impl<S: Store> Board<S> {
         self.places.hold_up(self.leaving.len());
     }
 
-    /// Keeps in mind a transfer whose goodbye may be missing. Of too many, the one that has been waited for longest counts
-    /// at once.
+    /// Keeps in mind a transfer whose goodbye may be missing. Of too many, the one that has been waited for longest
+    /// counts at once.
     fn is_unsure(&mut self, transfer: TransferId, summary: Summary, now: Duration) {
         let summary = Summary { lacks_goodbye: true, ..summary };
         self.unsure.insert(transfer, (summary, now));
@@ -444,7 +448,7 @@ impl<S: Store> Board<S> {
         }
     }
 
-    /// Takes lots off the board, to be let go of.
+    /// Takes suspended sessions out of the registry, to be let go of.
     fn take_lots(&mut self, which: impl Fn(&Lot<S>) -> bool) -> Vec<Lot<S>> {
         let lots = self.lots.extract_if(|_, lot| which(lot)).map(|(_, lot)| lot).collect();
         self.hand_out(lots)
@@ -455,8 +459,8 @@ impl<S: Store> Board<S> {
         lots
     }
 
-    /// The other sessions that serve a transfer, and what each has heard up to now. They are in the way of this one.
-    /// `None`: it has waited for others before.
+    /// Returns the other sessions that serve a transfer, and what each has received up to now. They are in the way
+    /// of this one. `None`: it has waited for others before.
     fn look(&mut self, id: SessionId, now: Duration) -> Option<Vec<(SessionId, Heard)>> {
         let session = self.active.get_mut(&id)?;
         if session.waits != Waits::NotYet {
@@ -475,17 +479,17 @@ impl<S: Store> Board<S> {
         Some(others)
     }
 
-    /// Whether a session has left, or has a sender that lives as far as can be known.
+    /// Returns whether a session has left, or has a sender that lives as far as can be known.
     fn is_settled(&self, id: SessionId, before: Heard) -> bool {
         self.active.get(&id).is_none_or(|session| {
-            // Of two that wait for one another, none can hear anything. One that is told to leave does so at a tick, which
-            // says nothing more.
+            // Of two that wait for one another, none can receive anything. One that is told to leave does so at a tick,
+            // which proves nothing more.
             let lives = session.pulse.heard().is_of_one_that_lived(before);
             session.waits == Waits::Now || (lives && !session.cancel.is_cancelled())
         })
     }
 
-    /// Tells sessions to leave that this attempt replaces, and says how many there are; `None` if it is itself
+    /// Tells sessions to leave that this attempt replaces, and returns how many there are; `None` if it is itself
     /// replaced.
     fn evict(&self, transfer: TransferId, attempt: u32, now: Duration) -> Option<usize> {
         let lot = self.lots.get(&transfer).map(|lot| lot.attempt);
@@ -512,24 +516,26 @@ impl<S: Store> Board<S> {
     }
 }
 
-/// Whether a transfer is one with which a server that serves once is done: this side has dealt with at least one entry.
+/// Returns whether a transfer is one with which a server that serves once is done: this side has dealt with at least
+/// one entry.
 const fn counts(summary: &Summary) -> bool {
     let Summary { delivered, trusted, skipped, refused, .. } = summary;
     *delivered > 0 || *trusted > 0 || *skipped > 0 || *refused > 0
 }
 
-/// How long to wait before something is looked at again.
+/// Pause before something is looked at again.
 pub(in crate::drive) const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a session waits for others to leave, whatever the clock of the transfers: half of what a sender waits for a
-/// greeting.
+/// Longest wait of a session for others to leave, whatever the clock of the transfers: half of what a sender waits for
+/// a greeting.
 const EVICTION: Duration = Duration::from_secs(5);
 
-/// How long a sender is kept that was slow to offer something, while others hold the places: well under the time after
-/// which it takes a receiver that reads nothing for dead.
+/// Time that a sender is kept that was slow to offer something, while others hold the places: well under the time
+/// after which it takes a receiver that reads nothing for dead.
 const LATE: Duration = Duration::from_secs(15);
 
-/// How many transfers are kept in mind of which nothing but the goodbye is missing: about 200 KiB of them.
+/// Number of transfers that are kept in mind of which nothing but the goodbye is missing: about 200 KiB of
+/// them.
 const UNSURE: usize = 1024;
 
 #[cfg(test)]

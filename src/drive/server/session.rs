@@ -62,8 +62,8 @@ impl<S: Store> Drop for Connection<'_, S> {
     }
 }
 
-/// The place of a session on the board, which it leaves however it ends: what the store holds for it must be free, or be on
-/// the board, before another one asks for it.
+/// The place of a session in the registry, which it leaves however it ends: what the store holds for it must be free,
+/// or be in the registry, before another one asks for it.
 struct OnBoard<'s, S: Store, C: Clock> {
     id: SessionId,
     shared: &'s Shared<S>,
@@ -127,7 +127,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
     }
 }
 
-/// How long a sender that has nothing to send keeps its place at least, while others wait for one.
+/// Shortest time that a sender that has nothing to send keeps its place, while others wait for one.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
 
 /// Makes the observers of sessions.
@@ -137,8 +137,8 @@ pub(super) struct Observing<F> {
     pub(super) strangers: Strangers,
 }
 
-/// The observer of a session, which is made once there is something to hear: the sender offers something, or the session
-/// ends by itself. Nobody hears of strangers that had to go, nor of more than [a few](Strangers).
+/// The observer of a session, which is made once there is something to report: the sender offers something, or the
+/// session ends by itself. Strangers that had to go are not reported, nor more than [a few](Strangers).
 pub(super) struct Late<'f, F, O, C> {
     id: SessionId,
     peer: Peer,
@@ -189,7 +189,7 @@ impl<F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Observer for Late<'
     }
 
     fn progress(&mut self, progress: &Progress) {
-        // One who has offered nothing is not told of.
+        // One that has offered nothing is not reported.
         if let Some(observer) = &mut self.observer {
             observer.progress(progress);
         }

@@ -15,7 +15,7 @@ use crate::store::MemoryStore;
 use crate::transport::memory::{self, MemoryAcceptor, Pipe};
 use crate::transport::{Acceptor, Peer};
 
-/// What streams that are stuck wait for.
+/// Gate that streams which are stuck wait for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -102,7 +102,7 @@ impl Drop for SlowPipe {
     }
 }
 
-/// How long a stream takes to close that does so by itself.
+/// Time that a stream takes to close which does so by itself.
 const LINGERS: Duration = Duration::from_millis(10);
 
 /// As many connections as there may be, each of them served, and none closed.

@@ -1,6 +1,6 @@
 //! A server among strangers in virtual time: whatever they do, a sender that comes is served soon.
 //!
-//! What the streams and the cores do is scripted here: how long they take, and when they end. The board is the server's own.
+//! What the streams and the cores do is scripted here: how long they take, and when they end. The registry is the server's own.
 
 use std::collections::VecDeque;
 
@@ -24,14 +24,14 @@ impl Clock for Virtual {
     }
 }
 
-/// What comes to the server. Strangers come again as soon as they are gone.
+/// Peer that comes to the server. Strangers come again as soon as they are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Says nothing, or never so much that it has greeted: until its deadline.
+    /// Sends nothing, or never so much that it has greeted: until its deadline.
     Silent,
-    /// Says what is no greeting, so that its session ends.
+    /// Sends what is no greeting, so that its session ends.
     Garbage,
-    /// Greets, and says nothing more.
+    /// Greets, and sends nothing more.
     Greets,
     /// Greets, and passes the floor every 4 s: that moves nothing, and ends nothing before its deadline.
     PassesTheFloor,
@@ -44,7 +44,7 @@ enum Kind {
 const STRANGERS: [Kind; 5] =
     [Kind::Silent, Kind::Garbage, Kind::Greets, Kind::PassesTheFloor, Kind::Leaves];
 
-/// How many of them there are.
+/// Number of them.
 const MANY: usize = 300;
 
 /// The time of a look at everything.
@@ -53,15 +53,15 @@ const STEP: Duration = Duration::from_millis(10);
 /// From one end to the other and back.
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 
-/// How often a stream returns that has nothing, as in the command.
+/// Interval at which a stream returns that has nothing, as in the command.
 const STREAM_TICK: Duration = Duration::from_millis(200);
 
 const HELLO: Duration = Duration::from_secs(10);
 
-/// How often those that offer nothing pass the floor: before they are taken for dead.
+/// Interval at which those that offer nothing pass the floor: before they are taken for dead.
 const TURN: Duration = Duration::from_secs(4);
 
-/// How many bytes a greeting has, and a turn in which nothing is said.
+/// Number of bytes of a greeting, and of an empty turn.
 const GREETING: usize = 150;
 const OVER: usize = 25;
 
@@ -74,7 +74,7 @@ struct Guest {
 }
 
 enum Where {
-    /// It comes at that time.
+    /// Absent, and comes at that time.
     Away(Duration),
     /// The system has it, and the acceptor was not asked.
     Queued,
@@ -82,7 +82,7 @@ enum Where {
     Connected(SessionId, Ear, Duration, Step),
 }
 
-/// By what a session hears of others, and others of it.
+/// By what a session learns of others, and others of it.
 #[derive(Clone, Default)]
 struct Ear {
     cancel: CancelToken,
@@ -93,11 +93,11 @@ struct Ear {
 enum Step {
     New,
     Waits,
-    /// It may offer something, since then.
+    /// Invited since then: may offer something.
     Invited(Duration),
 }
 
-/// What one did in a step.
+/// Act of one peer in a step.
 enum Does {
     Stays(Step),
     /// Its connection is over.
@@ -154,7 +154,7 @@ impl<'c> Flood<'c> {
             let Where::Connected(id, ear, since, step) = &guest.at else { continue };
             let (id, ear, since) = (*id, ear.clone(), *since);
             let does = if ear.cancel.code() == Some(AbortCode::Stalled) {
-                // It hears so at a tick of its stream.
+                // It learns so at a tick of its stream.
                 let is_tick = (now - since).as_millis().is_multiple_of(STREAM_TICK.as_millis());
                 if is_tick { Does::Ends } else { Does::Stays(*step) }
             } else {

@@ -1,4 +1,4 @@
-//! What a board does about stores that panic, that take long, and whose commits do not end.
+//! Behaviour of the registry with stores that panic, that take long, and whose commits do not end.
 
 use std::sync::{Arc, MutexGuard};
 use std::{io, thread};
@@ -7,7 +7,7 @@ use super::*;
 use crate::store::{Begun, Ended, MemoryFile, MemoryStore};
 use crate::types::{Commit, Offer, Place, Refusal, Ticket};
 
-/// A store that does as a test tells it.
+/// A store that obeys a test.
 #[derive(Clone)]
 struct Odd {
     inner: MemoryStore,
@@ -29,7 +29,7 @@ impl Odd {
         Self { inner: MemoryStore::new(), mood: Arc::new(Mutex::new(mood)) }
     }
 
-    /// Whoever holds this lets no commit be asked for.
+    /// Locks the mood: whoever holds this lets no commit be asked for.
     fn mood(&self) -> MutexGuard<'_, Mood> {
         self.mood.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,14 +80,15 @@ impl Store for Odd {
     }
 }
 
-/// What a session left with a commit under way.
+/// Returns the remains of a session with a commit under way.
 fn left_committing(mood: Mood) -> (Odd, Parked<Odd>) {
     let mut store = Odd::new(mood);
     let parked = tests::committing(&mut store);
     (store, parked)
 }
 
-/// A session that gets a place at once, for a transfer of the same number; `false` if it has to wait.
+/// Begins a session that gets a place at once, for a transfer of the same number; `false` if it has
+/// to wait.
 fn begin(shared: &Shared<Odd>, number: u8) -> bool {
     let (session, cancel) = (SessionId(number.into()), CancelToken::new());
     shared.enter(session, &cancel, &Pulse::default());

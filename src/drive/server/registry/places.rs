@@ -1,11 +1,11 @@
-//! Who has a place among the connections of a server: strangers, senders that wait, sessions.
+//! Places among the connections of a server: strangers, senders that wait, sessions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::drive::server::id::SessionId;
 
-/// How many connections a server has at a time, by what they are.
+/// Most connections of a server at a time, by what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::drive) struct Bounds {
     /// Sessions, which hold places. At least 1.
@@ -32,11 +32,11 @@ pub(super) struct Places {
     connections: BTreeMap<SessionId, Connection>,
     /// The number of the next that waits.
     next: u64,
-    /// How many more invitations came to nothing than to something, of late: up to twice [as many](Places::borne) as are borne;
-    /// and when the last one did.
+    /// Number of invitations that came to nothing beyond those that came to something, of late: up to twice [as
+    /// many](Places::borne) as are borne; and time of the last one that did.
     idle: usize,
     idle_since: Duration,
-    /// What was left before is to be dealt with first: nobody gets a place who begins.
+    /// Set while former sessions are to be dealt with first: nobody gets a place who begins.
     is_held_up: bool,
 }
 
@@ -51,35 +51,39 @@ struct Connection {
 /// The way of a connection. It may leave at any stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It has not greeted.
+    /// The connection has not greeted.
     Stranger,
-    /// It has greeted, and waits for those that it replaces to leave. It goes for another one only if no stranger can.
+    /// The connection has greeted, and waits for those that it replaces to leave. It goes for another one only if no
+    /// stranger can.
     Greeted,
-    /// It has greeted, and all places were taken. They get one in the order of these numbers.
+    /// The connection has greeted, and all places were taken. They get one in the order of these
+    /// numbers.
     Waiting(u64),
-    /// It may offer something: a place is kept for it for [`KEPT`].
+    /// The connection may offer something: a place is kept for it for [`KEPT`].
     Invited,
-    /// It may offer something, but no place is kept for it any more: it is no better than a stranger.
+    /// The connection may offer something, but no place is kept for it any more: it is no better than
+    /// a stranger.
     Late,
-    /// It has offered something, and holds a place.
+    /// The connection has offered something, and holds a place.
     Seated,
-    /// It was sent away, or is being closed.
+    /// The connection was sent away, or is being closed.
     Leaving,
 }
 
-/// Whether a sender that has greeted may go on.
+/// Answer to a sender that has greeted and asks to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::drive) enum Admission {
     Yes,
-    /// It waits, and hears that it does.
+    /// The sender waits, under heartbeats.
     NotYet,
     /// Too many wait already.
     Never,
 }
 
 impl Bounds {
-    /// The most connections, and so the most threads and the most sockets. As many strangers as may be there may be on
-    /// their way out besides: each ends within a tick of its stream, or a little later if it is closed gracefully.
+    /// Returns the most connections, and so the most threads and the most sockets. As many strangers as may be there
+    /// may be on their way out besides: each ends within a tick of its stream, or a little later if it is closed
+    /// gracefully.
     pub(in crate::drive) const fn connections(self) -> usize {
         self.sessions.saturating_add(self.waiting).saturating_add(self.strangers.saturating_mul(2))
     }
@@ -97,7 +101,7 @@ impl Places {
         }
     }
 
-    /// Whether another connection may be accepted.
+    /// Returns whether another connection may be accepted.
     pub(super) fn has_room(&self, now: Duration) -> bool {
         self.connections.len() < self.bounds.connections() && self.in_the_way(now).is_some()
     }
@@ -119,7 +123,7 @@ impl Places {
         Some(oldest)
     }
 
-    /// A sender has greeted: it is no stranger any more.
+    /// Handles that a sender has greeted: it is no stranger any more.
     pub(super) fn greet(&mut self, id: SessionId) {
         let connection = self.connections.get_mut(&id);
         if let Some(connection) = connection.filter(|it| it.stage == Stage::Stranger) {
@@ -143,18 +147,18 @@ impl Places {
         Some(oldest)
     }
 
-    /// So many former sessions are still to be dealt with: as long as they are as many as there may be sessions, nobody gets
-    /// a place who begins.
+    /// Sets how many former sessions are still to be dealt with: as long as they are as many as there may be sessions,
+    /// nobody gets a place who begins.
     pub(super) const fn hold_up(&mut self, former: usize) {
         self.is_held_up = former >= self.bounds.sessions;
     }
 
-    /// How many senders wait for a place.
+    /// Returns the number of senders that wait for a place.
     pub(super) fn waiting(&self) -> usize {
         self.connections.values().filter_map(Connection::number).count()
     }
 
-    /// A sender that has greeted asks whether it may go on.
+    /// Decides whether a sender that has greeted may go on.
     pub(super) fn admit(&mut self, id: SessionId, now: Duration) -> Admission {
         self.take_back(now);
         let sessions = self.bounds.sessions;
@@ -198,12 +202,13 @@ impl Places {
         self.idle = self.idle.min(self.borne().saturating_mul(2));
     }
 
-    /// Whether places are kept for those that are invited.
+    /// Returns whether places are kept for those that are invited.
     const fn are_kept(&self) -> bool {
         self.idle < self.borne()
     }
 
-    /// How many invitations in a row may come to nothing: as many as there are places, as they are given all at once.
+    /// Returns how many invitations in a row may come to nothing: as many as there are places, as they are given all
+    /// at once.
     const fn borne(&self) -> usize {
         if self.bounds.sessions > FEW { self.bounds.sessions } else { FEW }
     }
@@ -236,17 +241,17 @@ impl Places {
         is_seated
     }
 
-    /// Whether it holds a place for good.
+    /// Returns whether it holds a place for good.
     pub(super) fn is_seated(&self, id: SessionId) -> bool {
         self.connections.get(&id).is_some_and(|connection| connection.stage == Stage::Seated)
     }
 
-    /// Whether it has not greeted.
+    /// Returns whether it has not greeted.
     pub(super) fn is_stranger(&self, id: SessionId) -> bool {
         self.connections.get(&id).is_some_and(|connection| connection.stage == Stage::Stranger)
     }
 
-    /// Whether it was sent away, or is being closed.
+    /// Returns whether it was sent away, or is being closed.
     pub(super) fn is_leaving(&self, id: SessionId) -> bool {
         self.connections.get(&id).is_none_or(|connection| connection.stage == Stage::Leaving)
     }
@@ -266,7 +271,7 @@ impl Places {
         }
     }
 
-    /// Its thread has ended, and its stream is closed.
+    /// Removes a connection: its thread has ended, and its stream is closed.
     pub(super) fn remove(&mut self, id: SessionId) {
         if cfg!(haul_canary = "place-kept") && self.is_seated(id) {
             return;
@@ -274,24 +279,24 @@ impl Places {
         self.connections.remove(&id);
     }
 
-    /// How many have offered something.
+    /// Returns the number of those that have offered something.
     fn seated(&self) -> usize {
         self.connections.values().filter(|connection| connection.stage == Stage::Seated).count()
     }
 
-    /// How many there are.
+    /// Returns the number of connections.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.connections.len()
     }
 
-    /// How many there may be.
+    /// Returns the most connections of each kind.
     #[cfg(test)]
     pub(super) const fn bounds(&self) -> Bounds {
         self.bounds
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
@@ -301,13 +306,15 @@ impl Places {
         self.connections.values().filter(|connection| connection.holds_place(now)).count()
     }
 
-    /// The strangers that have to go for another one, the oldest; `None` if one of them has had no time to greet.
+    /// Returns the strangers that have to go for another one, the oldest; `None` if one of them has had no time
+    /// to greet.
     fn in_the_way(&self, now: Duration) -> Option<Vec<SessionId>> {
         let excess = (self.guests(now).count() + 1).saturating_sub(self.bounds.strangers);
         self.guests(now).take(excess).map(|(id, it)| it.may_go(now).then_some(id)).collect()
     }
 
-    /// Those that may have to go for others, in this order: the oldest first, and last those that have just greeted.
+    /// Returns those that may have to go for others, in this order: the oldest first, and last those that have just
+    /// greeted.
     fn guests(&self, now: Duration) -> impl Iterator<Item = (SessionId, &Connection)> {
         let these = move |has_greeted: bool| {
             let all = self.connections.iter().map(|(id, it)| (*id, it));
@@ -345,13 +352,13 @@ impl Connection {
         }
     }
 
-    /// Whether it was there for long enough to greet, or to offer something.
+    /// Returns whether it was there for long enough to greet, or to offer something.
     fn may_go(&self, now: Duration) -> bool {
         let least = if self.stage == Stage::Late { KEPT } else { STAY };
         now.saturating_sub(self.since) >= least
     }
 
-    /// Whether nothing was decided yet on its greeting.
+    /// Returns whether nothing was decided yet on its greeting.
     const fn has_just_come(&self) -> bool {
         matches!(self.stage, Stage::Stranger | Stage::Greeted)
     }
@@ -364,21 +371,22 @@ impl Connection {
     }
 }
 
-/// How long a stranger may stay at least: a sender greets as soon as it is connected, so that its greeting is there
-/// or close behind.
+/// Shortest stay of a stranger: a sender greets as soon as it is connected, so that its greeting is there or close
+/// behind.
 const STAY: Duration = Duration::from_millis(100);
 
-/// How long a place is kept for a sender that may go on, and for how long it does not go for another one: a round trip over
-/// most of the world, and what it takes to look at the first file. One that takes longer gets the next place that is free.
+/// Time that a place is kept for a sender that may go on, and for which it does not go for another one: a round trip
+/// over most of the world, and what it takes to look at the first file. One that takes longer gets the next place that
+/// is free.
 const KEPT: Duration = Duration::from_millis(200);
 
 /// So many senders may be slow, or change their minds, one after the other.
 const FEW: usize = 4;
 
-/// How long after the last invitation that came to nothing those before are forgotten.
+/// Time after the last invitation that came to nothing at which those before are forgotten.
 const CALM: Duration = Duration::from_secs(1);
 
-/// How long a sender may wait at least, while others are told that the server is busy: half of the time for which these
+/// Shortest wait of a sender before others get the answer that the server is busy: half of the time for which these
 /// come again by default, so that senders which wait and want nothing do not keep them out.
 pub(super) const BORNE: Duration = Duration::from_secs(30);
 

@@ -10,7 +10,7 @@ use crate::types::{AbortCode, Kind, Meta, RelPath};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A board with sessions that a test makes by number.
+/// A registry with sessions that a test makes by number.
 struct Server {
     shared: Shared<MemoryStore>,
 }
@@ -53,7 +53,8 @@ impl Server {
         Session { id, cancel, pulse }
     }
 
-    /// Whether it found a lot of its own, or else whether it got a place by offering something; `None`: it is superseded.
+    /// Returns whether it found a suspended session of its own, or else whether it got a place by offering something;
+    /// `None`: it is superseded.
     fn take_over(&self, session: &Session, transfer: u8, attempt: u32) -> Option<(bool, bool)> {
         match self.shared.take_over(
             session.id,
@@ -77,7 +78,7 @@ impl Server {
         self.shared.leave(session.id, None, Some(left()), at);
     }
 
-    /// Places that are taken, and lots.
+    /// Returns the number of places that are taken, and of suspended sessions.
     fn weight(&self) -> usize {
         let board = self.shared.lock();
         board.places.taken(self.shared.clock.now()) + board.lots.len()
@@ -282,7 +283,8 @@ fn lots_and_sessions_are_never_more_than_may_be_served() {
     }
 }
 
-/// Each session that ends wakes those up that wait, and says nothing about the one that is waited for.
+/// Each session that ends wakes those up that wait, and proves nothing about the one that is waited
+/// for.
 #[test]
 fn comings_and_goings_of_others_do_not_shorten_the_wait_for_a_session() {
     for is_of_same_transfer in [true, false] {
@@ -380,7 +382,7 @@ fn sender_that_comes_back_gets_its_place_from_one_that_has_offered_nothing() {
     assert_eq!(server.weight(), 1, "what was left is cleared away");
 }
 
-/// A session that has queued a commit, and was given up before it asked for it.
+/// Returns a session that has queued a commit, and was given up before it asked for it.
 fn about_to_commit<S: Store>(store: &mut S) -> (Receiver, Files<S::File>) {
     let (mut receiver, mut files, now) = (receiver(), Files::new(), Duration::ZERO);
     let mut sender = Sender::new(Config::default(), id(1), [1; 16], now);
@@ -422,7 +424,7 @@ fn about_to_commit<S: Store>(store: &mut S) -> (Receiver, Files<S::File>) {
     panic!("nothing is committed");
 }
 
-/// A session that was given up with a commit under way.
+/// Returns a session that was given up with a commit under way.
 pub(super) fn committing<S: Store>(store: &mut S) -> Parked<S> {
     let (mut receiver, mut files) = about_to_commit(store);
     loop {

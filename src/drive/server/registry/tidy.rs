@@ -1,6 +1,6 @@
 //! Letting go of what sessions left: where their files are closed, and their commits come to their end.
 //!
-//! All of it runs code of the store, which may take its time, or panic. So it is done outside of the board's lock, and never in
+//! All of it runs code of the store, which may take its time, or panic. So it is done outside of the registry's lock, and never in
 //! the thread that accepts connections; and a panic there is kept for whoever runs the server, and ends nothing else.
 
 use std::any::Any;
@@ -13,15 +13,16 @@ use crate::drive::clock::Clock;
 use crate::drive::parked::Ending;
 use crate::store::Store;
 
-/// What is to be let go of.
+/// Sessions to be let go of.
 pub(super) struct Leaving<S: Store> {
     /// For the thread that tidies up.
     lots: Vec<Lot<S>>,
-    /// Lots that were taken off the board, whose files may still be open.
+    /// Suspended sessions that were taken out of the registry, whose files may still be open.
     pub(super) open: usize,
-    /// What is left of lots that had commits under way, until these have ended; also for that thread.
+    /// Remains of suspended sessions that had commits under way, until these have ended; also for
+    /// that thread.
     endings: Vec<Ending<S>>,
-    /// How many of these there are, with those that it looks at.
+    /// Number of these, with those that it looks at.
     pub(super) ending: usize,
     /// The server is done.
     is_over: bool,
@@ -41,7 +42,7 @@ impl<S: Store> Leaving<S> {
         }
     }
 
-    /// How much of it there is.
+    /// Returns how much of it there is.
     pub(super) const fn len(&self) -> usize {
         self.open + self.ending
     }
@@ -87,7 +88,7 @@ impl<S: Store, K: Clock> Shared<S, K> {
         }
     }
 
-    /// Hands lots to the thread that tidies up.
+    /// Hands suspended sessions to the thread that tidies up.
     pub(super) fn hand_over(&self, lots: Vec<Lot<S>>) {
         if !lots.is_empty() {
             self.lock().leaving.lots.extend(lots);
@@ -95,8 +96,8 @@ impl<S: Store, K: Clock> Shared<S, K> {
         }
     }
 
-    /// Lets go of lots in this thread: keeps what is open for later attempts, of whatever transfer. Commits that are under way
-    /// come to their end.
+    /// Lets go of suspended sessions in this thread: keeps what is open for later attempts, of whatever transfer.
+    /// Commits that are under way come to their end.
     pub(super) fn close_all(&self, lots: Vec<Lot<S>>) {
         for lot in lots {
             let ending = self.guard(|| lot.let_go()).flatten();
@@ -118,12 +119,13 @@ impl<S: Store, K: Clock> Shared<S, K> {
         self.work.notify_one();
     }
 
-    /// The first panic of a store in what was let go of.
+    /// Returns the first panic of a store in what was let go of.
     pub(in crate::drive) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
         self.lock().leaving.panicked.take()
     }
 
-    /// Until there is something to do. Commits are looked at now and then: stores say nothing when they end.
+    /// Waits until there is something to do. Commits are looked at now and then: stores give no notice when
+    /// they end.
     fn wait_for_work<'b>(
         &self,
         board: MutexGuard<'b, Board<S>>,

@@ -124,7 +124,8 @@ impl Course {
         }
     }
 
-    /// All on which what comes depends, whatever the numbers are that were given and the time.
+    /// Returns all on which what comes depends, whatever the numbers are that were given and the
+    /// time.
     fn state(&self) -> String {
         let Places { connections, idle, idle_since, is_held_up, .. } = &self.places;
         let waiting = |number| {
