@@ -1,4 +1,5 @@
-//! How a file is begun: what stands under its name, what an earlier attempt left, and what is made.
+//! Beginning of a file: the entry under its name, the partial file of an earlier attempt, and what
+//! is made.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
 pub(super) struct Recent {
     path: Option<RelPath>,
     folder: Folder,
-    /// Whether what is made in it has the mode that is asked for, once that was seen.
+    /// True if new files in it get the mode that is asked for, once that was seen.
     sets_modes: Option<bool>,
 }
 
@@ -53,7 +54,7 @@ impl FsStore {
         Err(Failed::new(StoreOperation::Open, Errno::NOENT).into())
     }
 
-    /// [`Errno::NOENT`]: a folder on the way was removed meanwhile.
+    /// Begins a file. [`Errno::NOENT`]: a folder on the way was removed meanwhile.
     fn try_begin_file(
         &mut self,
         path: &RelPath,
@@ -209,7 +210,7 @@ impl FsStore {
         Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
     }
 
-    /// The handle of a folder that is open already, if it is the same.
+    /// Returns the handle of a folder that is open already, if it is the same.
     fn share(&mut self, path: Option<RelPath>, folder: Folder) -> Folder {
         match &mut self.recent {
             Some(recent) if recent.folder.id == folder.id && !recent.folder.is_astray() => {
@@ -223,12 +224,12 @@ impl FsStore {
         }
     }
 
-    /// The folder at `path`, if it is the one that is open already, and stands there still.
+    /// Returns the folder at `path`, if it is the one that is open already, and stands there still.
     pub(super) fn find_recent(&self, path: Option<&RelPath>) -> Option<Folder> {
         let recent = self.recent.as_ref().filter(|recent| recent.path.as_ref() == path)?;
         self.shared.tree.is_there(path, &recent.folder).then(|| recent.folder.clone())
     }
 }
 
-/// What a file takes beside its content, in round numbers.
+/// Bytes that a file takes beside its content, in round numbers.
 const PAGE: u64 = 4096;

@@ -1,4 +1,4 @@
-//! What a commit does, step by step, for a batch of entries at a time.
+//! Steps of a commit, for a batch of entries at a time.
 //!
 //! 1. The content of each file is cut to its size, given its time and mode, and made durable as asked.
 //! 2. Each gets its final name (see [`name`]), or is handed back if something else has that; partial files that nobody
@@ -36,7 +36,7 @@ use crate::types::{
     Commit, Durability, Place, Refusal, RelPath, StoreOperation, Ticket, Timestamp,
 };
 
-/// What all clones of a store share.
+/// State that all clones of a store share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) turns: Turns,
@@ -59,16 +59,16 @@ pub(super) enum Step {
     Link,
     /// The file is about to be proved to be what has the name that is to be renamed.
     Rename,
-    /// It fails where a file system cannot.
+    /// Rename without replacement. It fails where a file system cannot.
     RenameNoReplace,
-    /// It fails where a file system cannot.
+    /// Exchange of two names. It fails where a file system cannot.
     RenameExchange,
     /// The file is about to be proved to be what has the final name. It cannot fail.
     Renamed,
     /// The second half of a rename in two steps.
     Unlink,
     SyncFolder,
-    /// What has a final name is about to be opened to be read.
+    /// An existing file is about to be opened to be read.
     OpenExisting,
     /// A system call is about to be given the handle of a folder. It cannot fail.
     #[cfg(test)]
@@ -88,7 +88,7 @@ pub(super) struct Job {
     pub(super) commit: Commit,
     pub(super) ended: Sender<(Ticket, Ended<FsFile>)>,
     pub(super) failed: Option<Trouble>,
-    /// It is a folder that was made here.
+    /// Set if it is a folder that was made here.
     pub(super) is_made: bool,
     /// The folders that must be durable before this commit has ended. The first is the one that holds the entry, or the
     /// entry itself if it is a folder.
@@ -97,7 +97,7 @@ pub(super) struct Job {
     pub(super) is_proved: bool,
 }
 
-/// What is to be committed.
+/// Entry to commit.
 #[derive(Debug)]
 pub(super) enum What {
     Folder,
@@ -115,7 +115,7 @@ pub(super) struct Existing {
     pub(super) folder: Folder,
 }
 
-/// Why a commit does not go on.
+/// Reason why a commit does not go on.
 #[derive(Debug)]
 pub(super) enum Trouble {
     Failed(Refusal),
@@ -190,7 +190,7 @@ fn finish(mut jobs: Vec<Job>, behind: usize, queue: &Queue) {
 }
 
 impl Job {
-    /// Whether nothing of it takes long: it is small, and nothing is synced.
+    /// Returns whether nothing of it takes long: it is small, and nothing is synced.
     pub(super) fn is_short(&self) -> bool {
         self.commit.durability == Durability::Received
             && self.commit.size <= SMALL
@@ -351,7 +351,7 @@ impl Job {
         Ok(false)
     }
 
-    /// Proves that the folder of this entry stands where it did, and says which are on the way as far as they are to be
+    /// Proves that the folder of this entry stands where it did, and returns which are on the way as far as they are to be
     /// synced.
     fn prove_folder(
         &self,
@@ -365,7 +365,8 @@ impl Job {
         Ok(tree.open_again(path, folder.id)?.ids)
     }
 
-    /// The folders on a way that must be durable: the last one, and each that holds one whose name is not.
+    /// Returns the folders on a way that must be durable: the last one, and each that holds one whose name
+    /// is not.
     fn wants(&self, ids: &[FolderId], mut path: Option<RelPath>) -> Vec<Wanted> {
         let held = match &self.file.what {
             What::Partial { folder, .. } | What::Existing(Existing { folder, .. }) => Some(folder),
@@ -415,7 +416,7 @@ impl Job {
         set_time(&folder, self.commit.meta.modified);
     }
 
-    /// The folders that are to be synced for this commit.
+    /// Returns the folders that are to be synced for this commit.
     pub(super) fn to_sync(&self) -> &[Wanted] {
         let synced = self.failed.is_none() && self.commit.durability == Durability::Synced;
         if synced && cfg!(not(haul_canary = "no-dirsync")) { &self.wanted } else { &[] }
@@ -423,7 +424,7 @@ impl Job {
 
     fn end(self) {
         let Self { shared, path, file, commit, ended, failed, wanted, claim, .. } = self;
-        // Whoever hears of the end may count on the descriptors, and on what has the name.
+        // Whoever learns of the end may count on the descriptors, and on what has the name.
         drop((wanted, claim));
         let result = match failed {
             Some(Trouble::Taken(rival)) => {
@@ -434,7 +435,7 @@ impl Job {
                 });
                 Err(Uncommitted::Taken { file, rival })
             }
-            // Closed, and so unlocked, before anybody hears of it.
+            // Closed, and so unlocked, before anybody learns of it.
             Some(Trouble::Failed(refusal)) => {
                 drop(file);
                 Err(shared.tree.explain(refusal).into())
@@ -533,7 +534,8 @@ fn publish(jobs: &mut [Job]) {
     }
 }
 
-/// The time is kept where the file system can, as is the mode: that it cannot is no reason to lose the content.
+/// Sets the time, which is kept where the file system can, as is the mode: that it cannot is no reason to lose
+/// the content.
 fn set_time(file: impl AsFd, modified: Option<Timestamp>) {
     if let Some(times) = times(modified) {
         let _ = futimens(file, &times);

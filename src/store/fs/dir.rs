@@ -33,11 +33,12 @@ struct Handle {
     is_astray: AtomicBool,
 }
 
-/// Which folder it is, for as long as something is known of it: its inode alone is that of another one, once it was removed.
+/// Identity of a folder, for as long as something is known of it: its inode alone is that of another one, once it was
+/// removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FolderId {
     inode: Id,
-    /// When it was made. `None`: the file system does not tell.
+    /// Time at which it was made. `None`: the file system does not tell.
     born: Option<(i64, u32)>,
 }
 
@@ -69,7 +70,7 @@ impl Folder {
         Ok(below)
     }
 
-    /// Whether it may be one that was just made: it is this user's and holds nothing.
+    /// Returns whether it may be one that was just made: it is this user's and holds nothing.
     fn is_as_made(&self) -> Result<bool> {
         let is_own = fstat(self).during(StoreOperation::Stat)?.st_uid == geteuid().as_raw();
         let mut names =
@@ -77,7 +78,7 @@ impl Folder {
         Ok(is_own && names.all(|name| matches!(name.file_name().to_bytes(), b"." | b"..")))
     }
 
-    /// What stands under a name in this folder; of a link, the link.
+    /// Returns the entry under a name in this folder; of a link, the link.
     pub(super) fn look(&self, name: &[u8]) -> Result<Option<Stat>> {
         match statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -174,7 +175,7 @@ impl Tree {
     /// Returns whether `path` still leads to this folder, in one call or three, however long it is.
     ///
     /// Its handle, which is open, keeps its inode from any other folder: so device and inode prove it. `false` means
-    /// only that it was not proved: [`Tree::open_again`] says why.
+    /// only that it was not proved: [`Tree::open_again`] names the reason.
     pub(super) fn is_there(&self, path: Option<&RelPath>, folder: &Folder) -> bool {
         let Some(path) = path else { return folder.id == self.root.id };
         let is_it = |stat: &Stat| stat::is_folder(stat) && Id::of(stat) == folder.id.inode;
@@ -186,7 +187,7 @@ impl Tree {
         found.and_then(fstat).is_ok_and(|stat| is_it(&stat))
     }
 
-    /// As [`Tree::open`], and makes those that do not exist.
+    /// Works as [`Tree::open`], and makes the folders that do not exist.
     pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Way, Refusal> {
         let _still = self.keep_still();
         self.make_still(path)
@@ -203,7 +204,7 @@ impl Tree {
         Err(Failed::new(StoreOperation::CreateFolder, Errno::NOENT).into())
     }
 
-    /// As [`Tree::make`].
+    /// Works as [`Tree::make`].
     ///
     /// # Errors
     ///
@@ -250,8 +251,8 @@ impl Tree {
         Err(Failed::new(StoreOperation::CreateFolder, Errno::AGAIN))
     }
 
-    /// For as long as this is held, no session of this process removes folders: one that lets go of many entries would
-    /// remove a new one as often as it is made.
+    /// Keeps sessions of this process from removing folders, for as long as this is held: one that lets go of many
+    /// entries would remove a new one as often as it is made.
     pub(super) fn keep_still(&self) -> MutexGuard<'_, ()> {
         self.still.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -294,7 +295,8 @@ impl Tree {
         if is_missing && is_gone() { Refusal::Gone } else { refusal }
     }
 
-    /// As [`Tree::make`], for a folder that is wanted for itself: it is not removed any more. Says whether it was made here.
+    /// Works as [`Tree::make`], for a folder that is wanted for itself: it is not removed any more. Returns whether it
+    /// was made here.
     pub(super) fn make_wanted(&self, path: &RelPath) -> std::result::Result<(Way, bool), Refusal> {
         let _still = self.keep_still();
         let way = self.make_still(Some(path))?;
@@ -329,7 +331,7 @@ impl Way {
         self.folder = below;
     }
 
-    /// How many folders below the root it ends.
+    /// Returns how many folders below the root it ends.
     pub(super) fn depth(&self) -> usize {
         self.ids.len() - 1
     }
@@ -347,7 +349,7 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How often a step is tried again that another session can undo meanwhile.
+/// Number of times that a step is tried again which another session can undo meanwhile.
 pub(super) const ATTEMPTS: usize = 16;
 
 /// As refusals have it. The same on all Unix systems.

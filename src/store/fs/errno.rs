@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation};
 
-/// What failed, and with which error.
+/// Operation that failed, and its error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Failed {
     operation: StoreOperation,

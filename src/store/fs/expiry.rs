@@ -25,7 +25,7 @@ use super::stat::{self, Id};
 #[derive(Debug, Default)]
 pub(super) struct Expiry(Mutex<HashMap<FolderId, Looked>>);
 
-/// What was seen in a folder.
+/// Findings in a folder.
 #[derive(Debug)]
 struct Looked {
     at: Instant,
@@ -107,7 +107,7 @@ impl Expiry {
     }
 }
 
-/// The partial files that are in a folder. `None`: it cannot be listed.
+/// Returns the partial files that are in a folder. `None`: it cannot be listed.
 fn list(folder: &Folder) -> Option<Left> {
     let mut left = Left::default();
     for entry in Dir::read_from(folder).ok()? {
@@ -148,7 +148,8 @@ pub(super) fn remove_expired(folder: &Folder, keep: Duration) {
 /// A folder is listed once in this time: a large one takes a second for that.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// To forget one is to list it once more. 128 bytes each, without what is left in it.
+/// Most folders that are remembered. To forget one is to list it once more. 128 bytes each, without
+/// what is left in it.
 const MOST_KNOWN: usize = 4096;
 
 /// The most final names of one folder of which it is known that there are partial files. With more, there may be some for

@@ -13,7 +13,7 @@ use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
 pub struct FsFile {
     /// The name under which it was begun.
     pub(super) path: RelPath,
-    /// The room that it is to take, as far as the offer says.
+    /// The room that it is to take, as far as the offer tells.
     pub(super) size: Option<u64>,
     pub(super) what: What,
     /// Bytes that may be written before the free space is looked at again.
@@ -25,14 +25,14 @@ pub struct FsFile {
 }
 
 impl FsFile {
-    /// Nobody has made a partial file shorter since it was begun: what is missing then was verified before, and would be
-    /// zeros in the end.
+    /// Proves that nobody has made a partial file shorter since it was begun: what is missing then was verified before,
+    /// and would be zeros in the end.
     pub(super) fn prove_length(&self, meta: &Metadata) -> Result<(), Refusal> {
         if meta.len() < self.end { Err(Refusal::Tampered) } else { Ok(()) }
     }
 }
 
-/// The end of what is to be written, which the system counts in 63 bits.
+/// Returns the end of what is to be written, which the system counts in 63 bits.
 pub(super) fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
     let end = offset.saturating_add(len);
     if end > LARGEST { Err(Refusal::TooLarge { size: end, limit: LARGEST }) } else { Ok(end) }
@@ -41,12 +41,12 @@ pub(super) fn end_of(offset: u64, len: u64) -> Result<u64, Refusal> {
 /// `off_t` has 64 bits, one of them for the sign.
 const LARGEST: u64 = i64::MAX.unsigned_abs();
 
-/// How many bytes an entry is to take, as far as the offer says.
+/// Returns the number of bytes that an entry is to take, as far as the offer tells.
 pub(super) fn room_of(offer: &Offer) -> Option<u64> {
     offer.meta.data.or(offer.meta.size)
 }
 
-/// The reason where something that is no file has the name of a file, or the like.
+/// Returns the reason where something that is no file has the name of a file, or the like.
 pub(super) const fn clash(place: Place) -> Refusal {
     match place {
         // The next number may be free.

@@ -1,11 +1,11 @@
-//! What some system takes for the same name.
+//! Names that some system takes for the same.
 
 use unicode_normalization::UnicodeNormalization;
 
 use crate::store::names::fold_case;
 use crate::types::RelPath;
 
-/// A name in lower case and the composed form of Unicode, as far as it is UTF-8.
+/// Returns a name in lower case and the composed form of Unicode, as far as it is UTF-8.
 pub(super) fn fold(path: &RelPath) -> Vec<u8> {
     composed(&fold_case(&composed(path.as_bytes())))
 }

@@ -2,7 +2,7 @@
 
 use crate::types::{Refusal, RelPath, is_ignorable};
 
-/// Says whether an [`FsStore`](super::FsStore) takes names that begin with a dot.
+/// Policy of an [`FsStore`](super::FsStore) for names that begin with a dot.
 ///
 /// It is the first part of a name that counts: `.ssh/authorized_keys` is hidden, `notes/.gitignore` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,7 +17,7 @@ pub enum HiddenNames {
 }
 
 impl HiddenNames {
-    /// Whether an entry may have this name.
+    /// Checks that an entry may have this name.
     pub(super) fn check(self, path: &RelPath) -> Result<(), Refusal> {
         match self {
             Self::Refuse if is_hidden(path.as_bytes()) => Err(Refusal::HiddenName),

@@ -10,10 +10,10 @@ use rustix::io::Errno;
 
 use super::{stat, sys};
 
-/// What is known of one open file: the extent that was asked for last.
+/// Known extent of one open file: the one that was asked for last.
 ///
 /// A file may change while it is read, and an extent with it. That is noticed when all of it was read, as any other
-/// change is; what an extent says never leads beyond the size that the file had when it was opened.
+/// change is; an extent never leads beyond the size that the file had when it was opened.
 #[derive(Debug, Clone)]
 pub(super) struct Extents {
     size: u64,
@@ -21,7 +21,7 @@ pub(super) struct Extents {
     is_hole: bool,
 }
 
-/// What is asked of a file.
+/// Questions to a file.
 pub(super) trait Device {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
@@ -69,7 +69,7 @@ impl Extents {
         }
     }
 
-    /// The extent from `offset` on, and whether it is a hole.
+    /// Returns the extent from `offset` on, and whether it is a hole.
     fn find(&self, device: &impl Device, offset: u64) -> (Range<u64>, bool) {
         match device.next_data(offset) {
             Ok(data) if data > offset => (offset..data.min(self.size), true),
@@ -168,7 +168,7 @@ fn write_zeros(file: &File, range: &Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// What is written at a time where no hole can be made.
+/// Zeros that are written at a time where no hole can be made.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 const ALL: Range<u64> = 0..u64::MAX;

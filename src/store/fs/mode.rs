@@ -9,7 +9,8 @@ use super::dir::Folder;
 use super::partial;
 use super::stat::Id;
 
-/// The mode of a file, of which one may be offered, and which may replace one that has the mode `old`.
+/// Returns the mode of a file, of which one may be offered, and which may replace one that has the
+/// mode `old`.
 ///
 /// Without an offer a file keeps its mode. What is private stays so: whoever, of group and others, had no permission at all
 /// gets none. The owner can read it in any case, or a later
@@ -23,7 +24,8 @@ pub(super) fn of_file(offered: Option<u32>, umask: u32, old: Option<RawMode>) ->
     mode & old.map_or(ALL, allowed) | 0o400
 }
 
-/// The mode of a folder that was made here with the mode `made`: with the bits that it has from the folder above.
+/// Returns the mode of a folder that was made here with the mode `made`: with the bits that it has from the
+/// folder above.
 pub(super) fn of_folder(offered: Option<u32>, umask: u32, made: RawMode) -> u32 {
     offered.unwrap_or(ALL) & ALL & !umask | OWNER | bits(made) & SETGID
 }
@@ -70,7 +72,8 @@ pub(super) fn set(file: impl AsFd, mode: u32) -> rustix::io::Result<()> {
     fchmod(file, Mode::from_bits_truncate(raw(mode)))
 }
 
-/// The width of a mode differs between systems, so that a cast would be needed here and useless there.
+/// Returns the bits of a mode, whose width differs between systems, so that a cast would be needed
+/// here and useless there.
 pub(super) fn bits(mode: impl TryInto<u32>) -> u32 {
     mode.try_into().unwrap_or_default()
 }
@@ -79,8 +82,8 @@ fn raw<T: TryFrom<u32> + Default>(mode: u32) -> T {
     T::try_from(mode).unwrap_or_default()
 }
 
-/// The umask of the process. To ask the system for it is to change it, for all threads; Linux also tells it in a file.
-/// Elsewhere a file is made in the folder, and shows it.
+/// Returns the umask of the process. To ask the system for it is to change it, for all threads; Linux also tells it in
+/// a file. Elsewhere a file is made in the folder, and shows it.
 pub(super) fn umask(folder: &Folder) -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     told(&status).or_else(|| shown(folder)).unwrap_or(STRICTEST)
@@ -91,7 +94,7 @@ fn told(status: &str) -> Option<u32> {
     u32::from_str_radix(mask.trim(), 8).ok().map(|mask| mask & ALL)
 }
 
-/// What a new file lacks of the permissions that were asked for.
+/// Returns the permissions that a new file lacks of those that were asked for.
 fn shown(folder: &Folder) -> Option<u32> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // The name of a partial file, but of none for any entry.
@@ -105,7 +108,7 @@ fn shown(folder: &Folder) -> Option<u32> {
     Some(!bits(stat.st_mode) & ALL)
 }
 
-/// What is taken for the umask where nothing tells: nobody but the owner may do anything.
+/// Assumed umask where nothing tells: nobody but the owner may do anything.
 const STRICTEST: u32 = 0o077;
 
 const ALL: u32 = 0o777;

@@ -25,15 +25,15 @@ use super::sys;
 use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation, Timestamp};
 
-/// What is to get a final name.
+/// File that is to get a final name.
 struct Moved<'a> {
     claim: &'a Claim,
     folder: &'a Folder,
     from: &'a [u8],
     to: &'a [u8],
-    /// Which file, or link, it is.
+    /// Identity of the file, or link.
     id: Id,
-    /// It replaces this kind of thing; `None`: nothing.
+    /// Kind of thing that it replaces; `None`: nothing.
     replaced: Option<FileType>,
     /// Of a file, how long it is.
     size: Option<u64>,
@@ -41,7 +41,8 @@ struct Moved<'a> {
     target: Option<&'a [u8]>,
 }
 
-/// Gives a partial file its final name, and returns what it replaced. If something has the name, says what.
+/// Gives a partial file its final name, and returns what it replaced. If something has the name, returns
+/// what.
 pub(super) fn give(
     claim: &Claim,
     folder: &Folder,
@@ -312,7 +313,7 @@ impl Moved<'_> {
     }
 }
 
-/// Whether the file system does not know a flag of a rename.
+/// Returns whether the file system does not know a flag of a rename.
 fn is_unknown(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
 }

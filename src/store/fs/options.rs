@@ -1,17 +1,17 @@
-//! What the embedder sets of an [`FsStore`](super::FsStore).
+//! Settings of an [`FsStore`](super::FsStore) by the embedder.
 
 use std::time::Duration;
 
 use super::hidden::HiddenNames;
 use super::room::Room;
 
-/// What the embedder sets.
+/// Settings of the embedder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) links: Links,
     pub(super) hidden: HiddenNames,
     pub(super) room: Room,
-    /// How long a partial file is kept that nobody comes back for.
+    /// Time for which a partial file is kept that nobody comes back for.
     pub(super) keep_partials: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Which of several commits of one name has it in the end: the one that was started last.
+//! Order of several commits of one name: the one that was started last has it in the end.
 //!
 //! Commits are done by several threads, so that a later one may be faster: a commit whose session was given up can come to
 //! its rename after the commit of the session that followed, and would put the older file in the place of the one that
@@ -39,7 +39,7 @@ pub(super) struct Claim {
 }
 
 impl Order {
-    /// Whether a commit of this name has not ended.
+    /// Returns whether a commit of this name has not ended.
     pub(super) fn is_under_way(&self, name: &[u8]) -> bool {
         self.lock().names.contains_key(name)
     }
@@ -50,7 +50,7 @@ impl Order {
 }
 
 impl Claim {
-    /// A commit that starts now, later than all that started before.
+    /// Returns a commit that starts now, later than all that started before.
     pub(super) fn new(shared: Arc<Shared>, name: Vec<u8>) -> Self {
         let name = name.into_boxed_slice();
         let mut state = shared.order.lock();
@@ -61,7 +61,7 @@ impl Claim {
         Self { shared, name, number }
     }
 
-    /// Whether a later commit has given the name already.
+    /// Returns whether a later commit has given the name already.
     pub(super) fn is_overtaken(&self) -> bool {
         let state = self.shared.order.lock();
         let given = state.names.get(&self.name).and_then(|name| name.given);

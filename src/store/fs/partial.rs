@@ -47,11 +47,11 @@ impl Partial {
     }
 }
 
-/// Why a file that has the name of a partial file is not taken.
+/// Reason why a file that has the name of a partial file is not taken.
 enum Untaken {
     /// Another session, of this process or another, has it open.
     Held,
-    /// It is no partial file of this user, or it is gone.
+    /// The file is no partial file of this user, or it is gone.
     Foreign,
 }
 
@@ -150,7 +150,7 @@ pub(super) fn sweep_links(folder: &Folder, final_name: &[u8]) {
     });
 }
 
-/// What stands under the names of partial files for a final name, up to a gap.
+/// Passes on the files under the names of partial files for a final name, up to a gap.
 fn each(folder: &Folder, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) {
     let mut misses = 0;
     for n in 0..MOST {
@@ -166,14 +166,15 @@ fn each(folder: &Folder, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) 
     }
 }
 
-/// The name of the n-th partial file for a final name: its BLAKE3 hash, so that it is of one length.
+/// Returns the name of the n-th partial file for a final name: its BLAKE3 hash, so that it is of one
+/// length.
 pub(super) fn name(final_name: &[u8], n: u32) -> String {
     let hash = format!("{:016x}", hash(final_name));
     let (prefix, suffix) = (RelPath::PARTIAL_PREFIX, RelPath::PARTIAL_SUFFIX);
     if n == 0 { format!("{prefix}{hash}{suffix}") } else { format!("{prefix}{hash}-{n}{suffix}") }
 }
 
-/// What the names of partial files have of a final name.
+/// Returns the part that the names of partial files have of a final name.
 pub(super) fn hash(final_name: &[u8]) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(final_name).as_bytes();
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -259,7 +260,7 @@ fn lock(folder: &Folder, name: &str, seen: &Stat) -> std::result::Result<(File, 
     is_it.then_some((file, stat)).ok_or(Untaken::Foreign)
 }
 
-/// A file with a second name is not taken, as that may be anybody's.
+/// Returns whether it is this user's. A file with a second name is not, as that may be anybody's.
 fn is_ours(stat: &Stat) -> bool {
     stat::is_file(stat) && stat::unsigned(stat.st_nlink) == 1 && stat.st_uid == geteuid().as_raw()
 }
@@ -274,14 +275,14 @@ const BUSY: Failed = Failed::new(StoreOperation::Open, Errno::BUSY);
 /// Another session has the one that was to be made.
 const TAKEN: Failed = Failed::new(StoreOperation::Open, Errno::EXIST);
 
-/// What is not whole and verified is for nobody else to see.
+/// Mode of a partial file: content that is not whole and verified is for nobody else to see.
 pub(super) const OWNER_ALONE: RawMode = 0o600;
 
 /// Digits of the hash in a name.
 const HASH: usize = 16;
 
-/// How many numbers are looked at beyond the last partial file that there is: as sessions end in any order, the numbers
-/// between have gaps.
+/// Number of names that are looked at beyond the last partial file that there is: as sessions end in any order, the
+/// numbers between have gaps.
 const GAP: u32 = 3;
 
 /// Attempts at one name that write at the same time, or names that are taken by something else.

@@ -37,20 +37,20 @@ struct State {
     next: u64,
     /// The numbers of those whose final name does not stand yet.
     unpublished: BTreeSet<u64>,
-    /// How many have ended, of as many as `next` says.
+    /// Number of commits that have ended, of as many as `next` counts.
     ended: u64,
     /// Those that lack file descriptors, and have tried since the last one ended.
     lacking: Halted,
     /// Those that wait for the names of all before a number, by that number.
     behind: BTreeMap<u64, Halted>,
-    /// How many wait for one to end, which may give file descriptors back.
+    /// Number of those that wait for one to end, which may give file descriptors back.
     patient: u64,
-    /// How many threads take commits from `jobs`.
+    /// Number of threads that take commits from `jobs`.
     threads: u64,
     closed: bool,
 }
 
-/// What gives nothing back before others have.
+/// Commits that give nothing back before others have ended.
 #[derive(Debug, Clone, Copy, Default)]
 struct Halted {
     commits: u64,
@@ -58,7 +58,8 @@ struct Halted {
 }
 
 impl Pool {
-    /// With `size` threads, which are started by the first commit. With 0, commits are done where they are asked for.
+    /// Creates a pool of `size` threads, which are started by the first commit. With 0, commits are done where they
+    /// are asked for.
     pub(super) fn new(size: usize) -> Self {
         Self { queue: Arc::default(), threads: Mutex::default(), size }
     }
@@ -87,7 +88,7 @@ impl Pool {
         self.queue.more.notify_one();
     }
 
-    /// How many threads there are, after those that can be started are.
+    /// Starts the threads that can be started, and returns their number.
     fn start(&self) -> u64 {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         while threads.len() < self.size {
@@ -241,12 +242,13 @@ impl Queue {
 }
 
 impl State {
-    /// Whether commits before this one have no final name yet.
+    /// Returns whether commits before this one have no final name yet.
     fn is_behind(&self, number: u64) -> bool {
         self.unpublished.first().is_some_and(|&first| first < number)
     }
 
-    /// Whether there is a commit that can end before those that lack file descriptors, or wait for a name.
+    /// Returns whether there is a commit that can end before those that lack file descriptors, or wait for
+    /// a name.
     ///
     /// What is queued is none of these unless there is a thread to take it.
     fn is_under_way(&self) -> bool {
@@ -262,7 +264,7 @@ impl State {
 }
 
 impl Halted {
-    /// The commits that one thread has.
+    /// Returns the commits that one thread has.
     fn of(commits: usize) -> Self {
         Self { commits: u64::try_from(commits).unwrap_or(u64::MAX), threads: 1 }
     }
@@ -278,15 +280,15 @@ impl Halted {
     }
 }
 
-/// How long a commit waits for a file descriptor while others end: as long as a session in which nothing moves, by
-/// default.
+/// Longest wait of a commit for a file descriptor while others end: as long as a session in which nothing moves,
+/// by default.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// How long before it looks again while none ends.
+/// Pause before it looks again while none ends.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How often it looks again while no other commit is under way: for a second, in which a session that goes on closes what
-/// is complete. A session that waits for this very commit closes nothing.
+/// Number of times that it looks again while no other commit is under way: for a second, in which a session that goes
+/// on closes what is complete. A session that waits for this very commit closes nothing.
 const ALONE: u32 = 50;
 
 /// The most commits of one batch: enough that the sync of a folder is a small part of it, and few enough that the

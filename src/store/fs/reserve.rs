@@ -15,7 +15,7 @@ use super::dir::Folder;
 pub(super) struct Reserve {
     /// Copies of the handle of the folder of the store.
     spare: RwLock<Vec<OwnedFd>>,
-    /// How many are to be kept: fewer where there were fewer from the start.
+    /// Number of descriptors to keep: fewer where there were fewer from the start.
     wanted: usize,
 }
 
@@ -45,7 +45,7 @@ impl Reserve {
         }
     }
 
-    /// As [`Reserve::hold`], for what gives back at once all that it opens.
+    /// Works as [`Reserve::hold`], for what gives back at once all that it opens.
     pub(super) fn keep_off(&self) -> Held<'_> {
         Held(self.spare.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -12,7 +12,7 @@ use super::stat;
 use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation};
 
-/// What may be taken of it.
+/// Space that may be taken of a file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Room {
     /// Bytes of the file system that are to be left free.
@@ -75,5 +75,6 @@ impl Room {
     }
 }
 
-/// How much is written before the free space is looked at again: a system call for some milliseconds of writing.
+/// Bytes that are written before the free space is looked at again: a system call for some milliseconds of
+/// writing.
 pub(super) const LOOK: u64 = 16 << 20;

@@ -1,4 +1,4 @@
-//! Where the size that the system gives for a file says nothing about its content.
+//! Files whose size by the system has no relation to their content.
 //!
 //! File systems that make content when it is read (`/proc`, `/sys`) say 0, or the most that it can be. Their files take no blocks,
 //! so that nothing is asked about files that do.
@@ -9,7 +9,7 @@ use rustix::fs::Stat;
 
 use super::stat::{self, Id};
 
-/// Tells true sizes from others; what it learned last of a device is kept.
+/// Test for true sizes; the last finding about a device is kept.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
     /// A device, and whether sizes on it are true.
@@ -35,7 +35,7 @@ impl Sizes {
     }
 }
 
-/// Whether a file takes room on its device.
+/// Returns whether a file takes room on its device.
 pub(super) fn has_blocks(stat: &Stat) -> bool {
     stat::allocated(stat) > 0
 }

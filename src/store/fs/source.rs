@@ -28,7 +28,7 @@ use crate::types::{Meta, NameError, RelPath, Withdrawal};
 /// travel. Folders are walked while they are sent: for each level, up to 4096 names are in memory. They go in the order
 /// of their names, each 4096 of them in larger folders. A folder is offered after what it holds.
 ///
-/// - A path that is given and is a link is followed. What [`Symlinks`] says holds for links below it.
+/// - A path that is given and is a link is followed. What [`Symlinks`] sets holds for links below it.
 /// - What a [filter](FsSource::filter) does not want is left out without a word.
 /// - FIFOs, sockets and devices are not opened; they are reported with [`Withdrawal::Kind`].
 /// - A name that cannot travel is reported with [`Withdrawal::Name`] or [`Withdrawal::NameTooLong`]; what is below
@@ -49,9 +49,9 @@ pub struct FsSource {
     given: Vec<Given>,
     /// The folders on the way to where the walk is.
     walk: Walk,
-    /// What is open of readers that are alive, or were.
+    /// Open files of readers that are alive, or were.
     readers: Vec<Weak<Mutex<Option<Open>>>>,
-    /// How many of the paths were begun: the last of them is being walked.
+    /// Number of the paths that were begun: the last of them is being walked.
     number: usize,
     symlinks: Symlinks,
     filter: Option<Filter>,
@@ -70,7 +70,7 @@ pub struct Candidate<'a> {
     folder: BorrowedFd<'a>,
 }
 
-/// What a [`Candidate`] is.
+/// Kind of a [`Candidate`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CandidateKind {
@@ -86,7 +86,7 @@ pub enum CandidateKind {
 
 struct Filter(Box<dyn FnMut(&Candidate<'_>) -> bool + Send>);
 
-/// What a source does with symbolic links below the paths that it was given.
+/// Treatment of symbolic links below the paths that a source was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Symlinks {
@@ -101,12 +101,12 @@ pub enum Symlinks {
     Preserve,
 }
 
-/// How [`FsSource`] finds an entry again.
+/// Key by which [`FsSource`] finds an entry again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FsKey {
     path: PathBuf,
     links: Links,
-    /// What the walk saw; `None` for what has no content.
+    /// Stamp that the walk saw; `None` for what has no content.
     stamp: Option<Stamp>,
 }
 
@@ -352,7 +352,7 @@ impl FsSource {
         Some(Ok((FsKey { path: folder.path, links: folder.links, stamp: None }, meta)))
     }
 
-    /// Closes what can be opened again, for want of descriptors. `false`: nothing is open.
+    /// Closes what can be opened again, on fd exhaustion. `false`: nothing is open.
     fn give_back(&mut self, is_walking: bool) -> bool {
         self.walk.close(is_walking) || self.close_reader()
     }
@@ -370,7 +370,7 @@ impl Source for FsSource {
     type Key = FsKey;
     type Reader = FsReader;
 
-    /// The paths that were given are walked anew.
+    /// Walks the paths that were given anew.
     fn rewind(&mut self) -> io::Result<()> {
         self.walk.clear();
         self.number = 0;
@@ -475,7 +475,7 @@ impl Source for FsSource {
 }
 
 impl Candidate<'_> {
-    /// Its place below the path that was given, as bytes: parts that are joined by `/`.
+    /// Returns its place below the path that was given, as bytes: parts that are joined by `/`.
     ///
     /// It may be a name that cannot travel.
     #[must_use]
@@ -483,20 +483,20 @@ impl Candidate<'_> {
         self.path
     }
 
-    /// What it is.
+    /// Returns its kind.
     #[must_use]
     pub const fn kind(&self) -> CandidateKind {
         self.kind
     }
 
-    /// Which of the paths that were given it was found below, counted from 0.
+    /// Returns the number of the given path below which it was found, counted from 0.
     #[must_use]
     pub const fn root(&self) -> usize {
         self.root
     }
 
-    /// The folder that it stands in, open: what is opened relative to that is of the tree that is sent, whatever
-    /// happens to the folders on the way to it.
+    /// Returns the folder that it stands in, open: what is opened relative to that is of the tree that is sent,
+    /// whatever happens to the folders on the way to it.
     #[must_use]
     pub const fn folder(&self) -> BorrowedFd<'_> {
         self.folder
@@ -520,7 +520,7 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// The error of which [`withdrawal_of`] makes this reason.
+/// Returns the error of which [`withdrawal_of`] makes this reason.
 fn error_of(reason: Withdrawal) -> io::Error {
     match reason {
         Withdrawal::Vanished => io::ErrorKind::NotFound.into(),
@@ -533,7 +533,7 @@ fn error_of(reason: Withdrawal) -> io::Error {
     }
 }
 
-/// Whether the process, or the system, has no file descriptor left.
+/// Returns whether the process, or the system, has no file descriptor left.
 fn is_lack(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE)
 }
@@ -542,7 +542,7 @@ fn lock(open: &Mutex<Option<Open>>) -> MutexGuard<'_, Option<Open>> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The size of what is given, if it is a file.
+/// Returns the size of what is given, if it is a file.
 fn look(path: &Path) -> io::Result<Option<u64>> {
     let meta = std::fs::metadata(path).map_err(|error| about(path, &error))?;
     Ok(meta.is_file().then_some(meta.len()))
@@ -562,7 +562,7 @@ fn base_name(path: &Path) -> io::Result<Vec<u8>> {
     base.map(OsString::into_vec).ok_or_else(|| about(path, &unnamed()))
 }
 
-/// An error that names its path, for people to read.
+/// Returns an error that names its path, for people to read.
 pub(super) fn about(path: &Path, error: &io::Error) -> io::Error {
     let mut name = String::new();
     let _ = escape(path.as_os_str().as_bytes(), &mut name);

@@ -1,4 +1,4 @@
-//! What the system says of a file, in types that do not differ between architectures.
+//! State of a file by the system, in types that do not differ between architectures.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::types::Timestamp;
 
-/// Which file it is: device and inode.
+/// Identity of a file: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Id(u64, u64);
 
@@ -61,12 +61,12 @@ pub(super) fn size(stat: &Stat) -> u64 {
     unsigned(stat.st_size)
 }
 
-/// The bytes that a file takes on the device.
+/// Returns the bytes that a file takes on the device.
 pub(super) fn allocated(stat: &Stat) -> u64 {
     unsigned(stat.st_blocks).saturating_mul(512)
 }
 
-/// How many bytes of a file are no holes, where it is worth telling.
+/// Returns the number of bytes of a file that are not in holes, where it is worth sending.
 pub(super) fn data_size(stat: &Stat) -> Option<u64> {
     Some(allocated(stat)).filter(|data| data.saturating_add(WORTH_TELLING) <= size(stat))
 }
@@ -74,7 +74,7 @@ pub(super) fn data_size(stat: &Stat) -> Option<u64> {
 /// Some systems keep small files in the inode, or squeeze them: that is no hole, nor will it be missed.
 const WORTH_TELLING: u64 = 1 << 20;
 
-/// How long ago the inode was changed last. `None`: that lies in the future.
+/// Returns the time since the inode was changed last. `None`: that lies in the future.
 pub(super) fn age(stat: &Stat, now: SystemTime) -> Option<Duration> {
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let changed = Duration::from_secs(unsigned(stat.st_ctime));
@@ -86,7 +86,8 @@ pub(super) fn modified(stat: &Stat) -> Option<Timestamp> {
     Timestamp::new(signed(stat.st_mtime), nanos)
 }
 
-/// The widths of the fields differ between architectures, so that a cast would be needed here and useless there.
+/// Converts a field, whose width differs between architectures, so that a cast would be needed here and useless
+/// there.
 pub(super) fn unsigned(value: impl TryInto<u64>) -> u64 {
     value.try_into().unwrap_or_default()
 }

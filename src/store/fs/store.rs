@@ -54,7 +54,7 @@ use crate::types::{
 ///   looked through (see below), or have been made by this store since. One that a session still writes to stays, until the name is settled once
 ///   more. Files of another user, with a second name, or which are no regular files, stay. On a file system without locks
 ///   all stay. Once a link is committed, links under those names go in the same way.
-/// - **What nobody comes back for** is removed after 7 days, as [`FsStore::keep_partials`] says.
+/// - **What nobody comes back for** is removed after 7 days, as [`FsStore::keep_partials`] sets.
 /// - **Small entries**, of one block at most, leave alone what is longer than they are: that is an attempt at something else.
 /// - **Folders** on the way are made as needed. Those that were made for an entry which was then discarded, or never
 ///   written to, go with it if they hold nothing else.
@@ -65,8 +65,8 @@ use crate::types::{
 ///   the old group had not.
 ///   A folder that was there before keeps its mode, and one that is made in a folder with the bit setgid keeps that.
 /// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
-///   folders; that of a file of up to 1 MiB, of which nothing is synced and which replaces nothing, by [`Store::commit`] itself. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is what is
-///   said. So it does, in a folder that was moved away meanwhile, which is [`Refusal::KindClash`]. A failure before the
+///   folders; that of a file of up to 1 MiB, of which nothing is synced and which replaces nothing, by [`Store::commit`] itself. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is
+///   reported. So it does, in a folder that was moved away meanwhile, which is [`Refusal::KindClash`]. A failure before the
 ///   rename leaves the final name as it was. If the file itself could not be synced, its partial file is removed: the
 ///   system may show from its cache what the device does not hold.
 /// - **File descriptors**: four are kept open for commits, so that these do not lack any while files are open that
@@ -78,7 +78,7 @@ use crate::types::{
 /// - **Existing files** are never written to. One that this user may not read counts as different from what is offered.
 ///   Where one is replaced, that is by exchanging it with the new one, and removing it. A folder or special file, or a link in the place of a file, is never replaced, nor anything but a
 ///   link by a link.
-/// - **Links** are refused unless [`FsStore::allow_links`] says otherwise, and names that begin with a dot unless
+/// - **Links** are refused unless [`FsStore::allow_links`] allows them, and names that begin with a dot unless
 ///   [`FsStore::hidden_names`] does.
 /// - **Collisions**: names that differ by case or Unicode form alone collide within a transfer, on any file
 ///   system.
@@ -180,7 +180,7 @@ impl FsStore {
     }
 
     /// Sets how many bytes of the file system are to be left free. Default: 0. An entry of known size that does not
-    /// fit is refused with [`Refusal::NoSpace`] before anything is written; where the sender says how much of it is no
+    /// fit is refused with [`Refusal::NoSpace`] before anything is written; where the sender sends how much of it is no
     /// holes ([`Meta::data`]), that is what must fit. While content is written, the free space is
     /// looked at every 16 MiB of each entry, so that one of unknown size is refused too where it would take
     /// more; entries that are written at the same time may take 16 MiB each of what was to be left.
@@ -248,7 +248,8 @@ impl FsStore {
         }
     }
 
-    /// The name that `place` makes of that of an entry; `None` if another entry of this session has it.
+    /// Returns the name that `place` makes of that of an entry; `None` if another entry of this session
+    /// has it.
     fn name(&self, meta: &Meta, entry: EntryId, place: Place) -> Result<Option<RelPath>, Refusal> {
         match place {
             Place::Beside(n) if meta.kind != Kind::Directory => {

@@ -1,6 +1,7 @@
 //! Targets of symbolic links: which of them stay inside the folder.
 
-/// Whether a link that stands `depth` folders below the root leads to something below the root.
+/// Returns whether a link that stands `depth` folders below the root leads to something below the
+/// root.
 ///
 /// `..` is taken at the start only, where it is counted from a folder that is no link itself. After a name it
 /// would be counted from wherever that name leads: with `up -> ../..` in `a/b`, the target `a/b/up/..` is outside.

@@ -26,7 +26,7 @@ use super::sys;
 use crate::store::io_error::refusal_of;
 use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
 
-/// Whether files can be made without a name here, as far as is known.
+/// Flag that files can be made without a name here, as far as is known.
 #[derive(Debug)]
 pub(super) struct Unnamed(AtomicBool);
 
@@ -46,12 +46,12 @@ impl Unnamed {
     }
 }
 
-/// What came of giving a file its final name.
+/// Outcome of giving a file its final name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Given {
-    /// It has it.
+    /// The file has its name.
     Here,
-    /// It had it, and it was taken back: the folder is not where it was.
+    /// The file had its name, and it was taken back: the folder is not where it was.
     TakenBack,
     Not,
 }

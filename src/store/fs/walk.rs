@@ -34,12 +34,12 @@ pub(super) struct Folder {
 #[derive(Debug)]
 pub(super) struct Listing {
     batch: vec::IntoIter<OsString>,
-    /// What gives the rest, if there is more.
+    /// Reader of the rest, if there is more.
     rest: Option<Dir>,
     failed: Option<Errno>,
 }
 
-/// Whether the last part of a path may be a link.
+/// Policy for a link as the last part of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Links {
     Followed,
@@ -73,13 +73,13 @@ impl Walk {
         self.0.last_mut()
     }
 
-    /// How many names are in memory.
+    /// Returns the number of names in memory.
     #[cfg(test)]
     pub(super) fn names(&self) -> usize {
         self.0.iter().map(|folder| folder.listing.batch.len()).sum()
     }
 
-    /// How many folders are open.
+    /// Returns the number of open folders.
     #[cfg(test)]
     pub(super) fn open(&self) -> usize {
         self.0.iter().filter(|folder| folder.handle.is_some()).count()
@@ -89,12 +89,12 @@ impl Walk {
         self.0.len()
     }
 
-    /// Whether this is a folder of the way.
+    /// Returns whether this is a folder of the way.
     pub(super) fn contains(&self, id: Id) -> bool {
         self.0.iter().any(|above| above.id == id)
     }
 
-    /// The last folder; the current one where the walk has not begun.
+    /// Returns the last folder; the current one where the walk has not begun.
     pub(super) fn handle(&self) -> BorrowedFd<'_> {
         let last = self.0.last().and_then(|folder| folder.handle.as_ref());
         last.map_or(CWD, OwnedFd::as_fd)
@@ -140,7 +140,7 @@ impl Walk {
 }
 
 impl Folder {
-    /// A folder of this path, which is opened in `parent` by the last part of that.
+    /// Returns a folder of this path, which is opened in `parent` by the last part of that.
     pub(super) fn open(
         parent: BorrowedFd<'_>,
         part: &std::ffi::OsStr,
@@ -161,7 +161,7 @@ impl Folder {
         Self { handle: Some(handle), id, path, links, name, listing }
     }
 
-    /// What the system says of it. [`Errno::BADF`]: it is not open.
+    /// Returns the system's stat of it. [`Errno::BADF`]: it is not open.
     pub(super) fn stat(&self) -> rustix::io::Result<rustix::fs::Stat> {
         fstat(self.handle.as_ref().ok_or(Errno::BADF)?)
     }
@@ -232,7 +232,8 @@ fn open_folder(
     openat(parent, part, flags, Mode::empty())
 }
 
-/// How many folders of the way are kept open: most trees are not deeper, and it is a small part of what a process may have.
+/// Number of folders of the way that are kept open: most trees are not deeper, and it is a small part of what a process
+/// may have.
 pub(super) const KEPT: usize = 16;
 
 /// The most names of one folder in memory: more than most folders have, and 1 MiB of the longest names.

@@ -12,7 +12,7 @@ use crate::types::{Refusal, RelPath};
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) id: FolderId,
-    /// Where it is; `None`: it is the root.
+    /// Path of it; `None`: it is the root.
     pub(super) path: Option<RelPath>,
     /// The folder in it that is then known to have a durable name.
     pub(super) below: Option<FolderId>,
@@ -21,7 +21,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether the handle that the entry has of it is seen to be of what stands there.
+    /// Returns whether the handle that the entry has of it is seen to be of what stands there.
     pub(super) fn is_there(&self, tree: &Tree) -> bool {
         self.held.as_ref().is_some_and(|held| tree.is_there(self.path.as_ref(), held))
     }

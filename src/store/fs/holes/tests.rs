@@ -216,12 +216,12 @@ proptest! {
     }
 }
 
-/// The room that a file takes on its device, in bytes.
+/// Returns the room that a file takes on its device, in bytes.
 fn allocated(file: &File) -> u64 {
     stat::unsigned(fstat(file).unwrap().st_blocks) * 512
 }
 
-/// A file of which some pieces were written, in units of 64 KiB: each with its own byte.
+/// Returns a file of which some pieces were written, in units of 64 KiB: each with its own byte.
 fn pieces(dir: &std::path::Path, name: &str, written: &[(u64, u64)], size: u64) -> File {
     let file =
         File::options().read(true).write(true).create_new(true).open(dir.join(name)).unwrap();

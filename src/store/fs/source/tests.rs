@@ -52,7 +52,8 @@ fn fifo(path: &Path) {
     mknodat(CWD, path, Type::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
 }
 
-/// What `work` gives, which must be within ten seconds: a FIFO that is opened would take for ever.
+/// Returns what `work` gives, which must be within ten seconds: a FIFO that is opened would take
+/// for ever.
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(work()));
@@ -331,7 +332,7 @@ fn changed(meta: &fs::Metadata) -> (i64, i64) {
     (meta.ctime(), meta.ctime_nsec())
 }
 
-/// What happens to a file between the walk and its end, and what is said of it.
+/// A file changes between the walk and its end, in several ways, each with its reason.
 #[test]
 fn source_file_that_changes_is_withdrawn() {
     type Change = fn(&Path);

@@ -63,11 +63,11 @@ struct Bench {
     dir: TempDir,
     store: FsStore,
     next: u32,
-    /// Where the entry that was begun last is to be committed.
+    /// Place to which the entry that was begun last is to be committed.
     place: Place,
 }
 
-/// What somebody put there, and how.
+/// Name of a thing that somebody put there, and its maker.
 type Plant = (&'static str, fn(&Path));
 
 type Ended = Result<Committed, Refusal>;
@@ -84,7 +84,8 @@ impl Bench {
         Self { dir, store, next: 0, place: Place::Offered }
     }
 
-    /// Small files have no names before they are whole. `None`: this file system has no such files.
+    /// Creates a bench in which small files have no names before they are whole. `None`: this file
+    /// system has no such files.
     fn unnamed() -> Option<Self> {
         let mut bench = Self::new();
         bench.store = FsStore::open(bench.path("")).unwrap();
@@ -118,7 +119,7 @@ impl Bench {
         self.ended(offer)
     }
 
-    /// A file that is handed back is discarded.
+    /// Returns the end of a commit; a file that is handed back is discarded.
     fn ended(&mut self, offer: &Offer) -> Ended {
         self.handed_back(offer).map_err(|failed| match *failed {
             Uncommitted::Failed(refusal) => refusal,
@@ -136,7 +137,7 @@ impl Bench {
         ended.map_err(Box::new)
     }
 
-    /// The whole way of one file.
+    /// Takes one file the whole way.
     fn put(&mut self, name: &str, place: Place, bytes: &str) -> Ended {
         let offer = self.file(name, bytes.len());
         let mut file = match self.begin(&offer, place)? {
@@ -147,7 +148,7 @@ impl Bench {
         self.commit(file, &offer, u64::try_from(bytes.len()).unwrap())
     }
 
-    /// Every name below the root, with what it is.
+    /// Returns every name below the root, with what it is.
     fn names(&self) -> BTreeMap<String, String> {
         let mut names = BTreeMap::new();
         list(&self.path(""), "", &mut names);
@@ -548,7 +549,7 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
     }
 }
 
-/// The ticket of an entry, which is committed once at a time.
+/// Returns the ticket of an entry, which is committed once at a time.
 fn ticket(offer: &Offer) -> Ticket {
     Ticket::new([7; 16], offer.entry.get().into())
 }

@@ -1,8 +1,8 @@
-//! What a source has open, and closes where there are too few descriptors.
+//! Open files of a source, which it closes where there are too few descriptors.
 
 use super::*;
 
-/// A file in each of so many folders, one in the other.
+/// Makes a file in each of so many folders, one in the other.
 fn deep(depth: usize) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = dir.path().join("t");

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// What somebody puts in the place of something.
+/// Thing that somebody puts in the place of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     Nothing,
-    /// To what has the same name outside.
+    /// Link to what has the same name outside.
     LinkOut,
-    /// To another name of the tree.
+    /// Link to another name of the tree.
     LinkIn,
     File,
     Folder,
@@ -31,7 +31,7 @@ const PLANTED: [Planted; 6] = [
     Planted::Fifo,
 ];
 
-/// What is exchanged: a file, a link, and folders on the way to them.
+/// Names that are exchanged: a file, a link, and folders on the way to them.
 const NAMES: [&str; 5] = ["d/e/x", "d/e/link", "d/e", "d", "y"];
 
 const INSIDE: &[u8] = b"inside";
@@ -71,7 +71,7 @@ fn exchange(dir: &Path, name: &str, planted: Planted) {
     }
 }
 
-/// What was sent whole, by its name; and how many steps it took.
+/// Returns what was sent whole, by its name; and how many steps it took.
 fn send(mut source: FsSource, steps: &AtomicUsize) -> (Vec<(Meta, Vec<u8>, usize)>, usize) {
     let mut sent = Vec::new();
     while let Some(entry) = source.next_entry() {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// One of `/proc`, which says 0, and one of `/sys`, which says 4096.
+/// One of `/proc`, whose size is given as 0, and one of `/sys`, given as 4096.
 const MADE: [&str; 2] = ["/proc/version", "/sys/devices/system/cpu/online"];
 
 /// Reads an entry as a session does, and gives its content.

@@ -1,4 +1,4 @@
-//! What an attacker can put in the way: names, links, races, and a full device.
+//! Attacks on a store: names, links, races, and a full device.
 
 use super::*;
 
@@ -104,7 +104,7 @@ fn store_final_name_taken_meanwhile_keeps_what_took_it_and_hands_the_file_back()
     }
 }
 
-/// What may stand under the names of partial files when the final name is settled, and whether it stays.
+/// Files under the names of partial files when the final name is settled: some stay, some go.
 #[test]
 fn store_partials_of_a_settled_name_are_removed_if_they_are_idle_and_ours() {
     let things: [(Plant, bool); 9] = [

@@ -11,15 +11,15 @@ struct Scarce {
     /// Dropped: it may go on. Before the store, which waits for that.
     go_on: Option<Sender<()>>,
     bench: Bench,
-    /// Says that the sync was begun.
+    /// Notice that the sync was begun.
     begun: Receiver<()>,
-    /// How often a name could not be given.
+    /// Number of times that a name could not be given.
     tries: Arc<AtomicUsize>,
     pending: BTreeSet<Ticket>,
 }
 
 impl Scarce {
-    /// `lasting`: names cannot be given afterwards either.
+    /// Creates the hand. `lasting`: names cannot be given afterwards either.
     fn new(threads: usize, lasting: bool) -> Self {
         let mut bench = Bench::new();
         bench.store = FsStore::open(bench.path("")).unwrap().sync_threads(threads);
@@ -56,7 +56,7 @@ impl Scarce {
         self.bench.store.commit(file, commit);
     }
 
-    /// All that were started and have not ended, as they end.
+    /// Returns the ends of all that were started and have not ended.
     fn end(&mut self) -> Vec<Ended> {
         let mut all = Vec::new();
         while !self.pending.is_empty() {

@@ -27,7 +27,7 @@ use crate::types::Event;
 struct Dice(u64);
 
 impl Dice {
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -46,29 +46,29 @@ impl Dice {
 
 type Inode = (u64, u64);
 
-/// What the hand put somewhere. It is kept open, so that no other file gets its number.
+/// Thing that the hand put somewhere. It is kept open, so that no other file gets its number.
 #[derive(Debug)]
 struct Foreign {
     file: File,
     content: Vec<u8>,
     /// The name under which it was put.
     name: String,
-    /// It is not under the name of a partial file, and so is nobody else's business.
+    /// Set if it is not under the name of a partial file, and so is nobody else's business.
     is_visible: bool,
     is_removed: bool,
-    /// When, in steps.
+    /// Time of it, in steps.
     since: u64,
 }
 
-/// What somebody with access to the folder does there, and remembers.
+/// Acts of somebody with access to the folder, and the memory of them.
 #[derive(Debug)]
 struct Hand {
     root: PathBuf,
     outside: PathBuf,
     dice: Dice,
-    /// What is sent, and under which names.
+    /// Content that is sent, by name.
     sent: Vec<(Meta, Vec<u8>)>,
-    /// What was there before.
+    /// Content that was there before.
     old: BTreeMap<String, Vec<u8>>,
     foreign: BTreeMap<Inode, Foreign>,
     /// Files of a session that the hand itself moved to another name, or to another folder.
@@ -124,7 +124,7 @@ impl Hand {
         }
     }
 
-    /// A name of the session, or one of its partial files.
+    /// Returns a name of the session, or one of its partial files.
     fn target(&mut self) -> String {
         let (meta, _) = &self.sent[self.dice.below(self.sent.len())];
         let name = meta.path.to_string();
@@ -142,7 +142,7 @@ impl Hand {
         self.outside.join(format!("aside-{}-{}", self.step, self.acts))
     }
 
-    /// A file of the hand's over a name.
+    /// Puts a file of the hand's over a name.
     fn put_file(&mut self, name: &str, path: &Path) {
         let aside = self.aside();
         let len = self.dice.below(4000);
@@ -168,7 +168,7 @@ impl Hand {
         );
     }
 
-    /// Something else over a name.
+    /// Puts something else over a name.
     fn put_other(&mut self, path: &Path, plant: fn(&Path)) {
         let aside = self.aside();
         plant(&aside);
@@ -178,7 +178,7 @@ impl Hand {
         }
     }
 
-    /// What has this name is about to lose it by the hand.
+    /// Forgets what has this name, which is about to lose it by the hand.
     fn forget(&mut self, path: &Path) {
         let Ok(meta) = fs::symlink_metadata(path) else { return };
         if let Some(foreign) = self.foreign.get_mut(&inode(&meta)) {
@@ -229,7 +229,8 @@ impl Hand {
         }
     }
 
-    /// The folder goes elsewhere, with all that is in it; a link or a new folder may take its place.
+    /// Moves the folder elsewhere, with all that is in it; a link or a new folder may take its
+    /// place.
     fn move_folder(&mut self) {
         let (folder, aside) = (self.root.join("d"), self.aside());
         if !folder.is_dir() || folder.is_symlink() {
@@ -309,7 +310,7 @@ impl Hand {
         }
     }
 
-    /// What has just been committed is there.
+    /// Checks that what has just been committed is there.
     fn check_receipt(&self, commit: &Commit, committed: &Committed, begun: Option<u64>) {
         let path = self.root.join(committed.path.to_string());
         let what = format!("{}\nthe receipt for {}", self.context(), committed.path);
@@ -348,7 +349,8 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// What is sent: files of up to a few blocks, some of them below a folder, the folder itself, and a link.
+/// Returns the content that is sent: files of up to a few blocks, some of them below a folder, the folder
+/// itself, and a link.
 fn sent(dice: &mut Dice) -> Vec<(Meta, Vec<u8>)> {
     let mut sent = Vec::new();
     for (number, name) in ["a", "d/b", "c", "d/e"].into_iter().enumerate() {
@@ -389,7 +391,7 @@ fn source(sent: &[(Meta, Vec<u8>)]) -> MemorySource {
     })
 }
 
-/// One transfer, over up to four connections; how often the hand acted.
+/// Runs one transfer, over up to four connections; returns how often the hand acted.
 fn run(seed: u64) -> u64 {
     let mut dice = Dice(seed);
     let dir = tempfile::tempdir().unwrap();

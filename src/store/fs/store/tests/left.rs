@@ -1,8 +1,8 @@
-//! What attempts leave, and for how long.
+//! Partial files of attempts, and the time for which they stay.
 
 use super::*;
 
-/// A partial file of this name that nobody has open, as long as `text`.
+/// Leaves a partial file of this name that nobody has open, as long as `text`.
 fn leave(bench: &mut Bench, name: &str, text: &str) {
     let offer = bench.offer(Meta::file(rel(name), None));
     let mut store = bench.store.clone();

@@ -4,19 +4,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 
-/// What a session that was given up has under way, and what the next one does while that waits.
+/// Commit of a session that was given up, and the next session's acts while that waits.
 struct Overtaking {
     /// Dropped: the first commit goes on. Before the store, which waits for that.
     go_on: Option<Sender<()>>,
     bench: Bench,
-    /// Says that the first commit is about to give its name.
+    /// Notice that the first commit is about to give its name.
     begun: Receiver<()>,
     older: Offer,
     next: FsStore,
 }
 
 impl Overtaking {
-    /// The first commit has everything but its name.
+    /// Begins the first commit, which has everything but its name.
     fn new(meta: Meta, bytes: &str) -> Self {
         let mut bench = Bench::new();
         bench.store = FsStore::open(bench.path("")).unwrap().sync_threads(2).allow_links();
@@ -43,7 +43,7 @@ impl Overtaking {
         this
     }
 
-    /// Why the first commit gives no name, now that it goes on.
+    /// Returns the reason why the first commit gives no name, now that it goes on.
     fn end_of_older(&mut self) -> Option<Uncommitted<FsFile>> {
         drop(self.go_on.take());
         let ended = self.bench.store.poll_committed(Duration::from_secs(60));

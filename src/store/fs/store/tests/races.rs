@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::store::fs::HiddenNames;
 
-/// What the store is told to do with `d/e/x`.
+/// Order to the store about `d/e/x`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
     /// The folders do not exist.
@@ -38,17 +38,17 @@ enum Work {
     Ask,
 }
 
-/// What the file system can.
+/// Abilities of the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum System {
     All,
-    /// It knows no flag of a rename, and gives no name to a file that has none.
+    /// The file system knows no flag of a rename, and gives no name to a file that has none.
     NoFlags,
-    /// It makes no files without names.
+    /// The file system makes no files without names.
     NoUnnamed,
 }
 
-/// What somebody does.
+/// Act of somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Swap {
     /// A folder on the way goes elsewhere, and this takes its place.
@@ -66,9 +66,9 @@ enum Leaf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     Nothing,
-    /// To what has the same name outside of the root.
+    /// Link to what has the same name outside of the root.
     LinkOut,
-    /// To what has the same name in another folder of the root.
+    /// Link to what has the same name in another folder of the root.
     LinkAside,
     Folder,
     File,
@@ -134,7 +134,7 @@ struct Scene {
     before: BTreeMap<PathBuf, Seen>,
 }
 
-/// What happens at one call.
+/// Acts at one call.
 struct Hand {
     dir: PathBuf,
     swap: Swap,
@@ -159,7 +159,8 @@ impl Work {
         }
     }
 
-    /// What a receipt for it says is there, under the name in the folder `d/e`.
+    /// Returns whether that is there which a receipt for it promises, under the name in the folder
+    /// `d/e`.
     fn stands(self, root: &Path) -> bool {
         let folders = ["d", "d/e"].map(|folder| fs::symlink_metadata(root.join(folder)));
         let is_way = folders.into_iter().all(|meta| meta.is_ok_and(|meta| meta.is_dir()));
@@ -358,7 +359,7 @@ impl Hand {
         }
     }
 
-    /// What is put at a path goes to the same name outside, if it is a link.
+    /// Plants something at a path, which goes to the same name outside, if it is a link.
     fn plant(&mut self, planted: Planted, path: &Path, name: &str) {
         let up = "../".repeat(name.split('/').count() - 1);
         match planted {
@@ -428,7 +429,7 @@ fn case(work: Work, swap: Swap, at: usize, system: System) -> String {
     format!("{work:?}, {swap:?} before step {at}, {system:?}")
 }
 
-/// Whether it ends with a receipt if nobody interferes.
+/// Returns whether it ends with a receipt if nobody interferes.
 const fn commits(work: Work) -> bool {
     !matches!(work, Work::Ask | Work::Discard | Work::SuspendEmpty | Work::SyncedFolder)
 }

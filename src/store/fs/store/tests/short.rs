@@ -4,7 +4,8 @@ use std::thread::{self, ThreadId};
 
 use super::*;
 
-/// The threads that gave a file of this size its name, of which the first failed for want of descriptors if that is asked for.
+/// Returns the threads that gave a file of this size its name, of which the first failed on fd exhaustion if that is
+/// asked for.
 fn committers(size: usize, durability: Durability, is_lacking: bool) -> (bool, Vec<ThreadId>) {
     let mut bench = Bench::new();
     let offer = bench.file("x", size);

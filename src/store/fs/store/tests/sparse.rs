@@ -12,7 +12,7 @@ use crate::transport::memory;
 
 const MIB: u64 = 1 << 20;
 
-/// A file of one GiB with 256 KiB of data in the middle, and some more at `also`.
+/// Makes a file of one GiB with 256 KiB of data in the middle, and some more at `also`.
 fn sparse(path: &Path, also: u64) -> File {
     let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
     file.set_len(1024 * MIB).unwrap();

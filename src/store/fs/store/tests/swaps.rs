@@ -14,7 +14,7 @@ const STEPS: [Step; 7] = [
     Step::Unlink,
 ];
 
-/// What is moved to the name of the partial file, or to the final name.
+/// Things that are moved to the name of the partial file, or to the final name.
 const THINGS: [Plant; 5] = [
     ("file", |path| fs::write(path, "foreign").unwrap()),
     ("longer file", |path| fs::write(path, "foreign".repeat(1000)).unwrap()),
@@ -96,7 +96,8 @@ fn store_partial_that_is_swapped_at_any_step_is_tampered_with() {
     }
 }
 
-/// What takes the final name between the rename and its proof did not get it from this store, but is no receipt either.
+/// A thing that takes the final name between the rename and its proof did not get it from this store, but is no receipt
+/// either.
 #[test]
 fn store_final_name_that_is_swapped_before_its_proof_is_tampered_with() {
     for thing in THINGS.into_iter().take(4) {
@@ -178,7 +179,8 @@ fn store_link_replaces_nothing_but_a_link() {
     }
 }
 
-/// What was to be replaced has its name again, and does not stay under that of a partial file, which others go on with.
+/// The file that was to be replaced has its name again, and does not stay under that of a partial file, which others go
+/// on with.
 #[test]
 fn store_file_to_be_replaced_comes_back_if_the_new_one_is_taken_away_before_its_proof() {
     let removals: [fn(&Path, &Path); 2] =

@@ -75,7 +75,7 @@ fn store_small_file_of_which_less_is_written_is_as_long_as_it_was_said() {
     bench.assert_names(&[("x", "\0\0\0")]);
 }
 
-/// What has the name by then is handed back with it; then it may be committed beside, or replace it.
+/// An existing file is handed back with it; then it may be committed beside, or replace it.
 #[test]
 fn store_small_file_whose_name_is_taken_can_be_committed_in_another_place() {
     for place in [Place::Beside(1), Place::Replacing] {

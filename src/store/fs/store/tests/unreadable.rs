@@ -6,7 +6,8 @@ use crate::store::MemorySource;
 use crate::testing::pair::{Ended, Pair};
 use crate::types::Event;
 
-/// Nothing that has a final name can be opened to be read, as if it were of mode 0200.
+/// Returns a store in which nothing that has a final name can be opened to be read, as if it were
+/// of mode 0200.
 fn unreadable(bench: &Bench) -> FsStore {
     let store = FsStore::open(bench.path("")).unwrap().sync_threads(0);
     store.shared.hook.set(|step| match step {

@@ -1,4 +1,4 @@
-//! What is taken: room on the device, and descriptors.
+//! Use of room on the device, and of descriptors.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -7,7 +7,8 @@ use std::path::Path;
 /// A page of the file system, or more than one: what a hole begins and ends at.
 pub(super) const PAGE: usize = 4096;
 
-/// What a file may take beside its data: the tree of its extents, and room that was taken ahead.
+/// Bytes that a file may take beside its data: the tree of its extents, and room that was taken
+/// ahead.
 const SLACK: u64 = 16 * 1024;
 
 /// Writes a file with holes where there is nothing but zeros.
