@@ -1,8 +1,8 @@
-//! How far a transfer is.
+//! Progress of a transfer.
 
 use super::id::EntryId;
 
-/// How far a transfer is, in bytes of content, over all its connections.
+/// Progress of a transfer, in bytes of content, over all its connections.
 ///
 /// Of content that is on its way nobody knows yet whether it arrives: [`pending`](Progress::pending) counts it apart from what
 /// the receiver is known to hold. When a connection is lost, it is forgotten.
@@ -11,7 +11,7 @@ use super::id::EntryId;
 pub struct Progress {
     /// Bytes that the sender's stream took, or that the receiver's gave. Those that travel twice count twice. It never goes back.
     ///
-    /// How fast this grows is the rate of the transfer. A stream with a buffer, such as a socket, takes more at its start than has
+    /// Its growth over time is the rate of the transfer. A stream with a buffer, such as a socket, takes more at its start than has
     /// travelled.
     pub sent: u64,
     /// Bytes that the receiver is known to hold, verified and written. It never goes back.

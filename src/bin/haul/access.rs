@@ -1,4 +1,4 @@
-//! Whom the command talks to over a network: whose key it expects there, and whom it admits.
+//! Peers of the command over a network: the key that it expects there, and the keys that it admits.
 
 use std::fs;
 use std::io;
@@ -16,20 +16,21 @@ use crate::explain::{self, shown};
 use crate::identity::Identity;
 use crate::trust::Trusted;
 
-/// Where to connect to over a network, and as whom.
+/// Address to connect to over a network, and the identity to use.
 pub(crate) struct Target {
     pub(crate) addresses: Vec<HostPort>,
     pub(crate) keys: Option<Keys>,
 }
 
-/// What is used of keys for one connection that is dialed.
+/// Keys of one connection that is dialed.
 pub(crate) struct Keys {
     pub(crate) identity: Identity,
     pub(crate) expect: Expect,
     pub(crate) ticket: Option<TicketSecret>,
 }
 
-/// Whom this user admits: its own key, those that it trusts, and whoever proves the secret of the ticket.
+/// Keys that this user admits: its own, those that it trusts, and whoever proves the secret of the
+/// ticket.
 #[derive(Clone)]
 pub(crate) struct Door {
     own: PublicKey,
@@ -38,14 +39,14 @@ pub(crate) struct Door {
     guests: AllowList,
 }
 
-/// Who owns a key, for people.
+/// Owners of keys, for people.
 #[derive(Clone)]
 pub(crate) struct Owners {
     own: PublicKey,
     folder: PathBuf,
 }
 
-/// How a command speaks over a network.
+/// Security of a command over a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// With keys.
@@ -57,7 +58,7 @@ pub(crate) enum Mode {
 }
 
 impl Target {
-    /// What an address comes to; `None`: it is not of a network.
+    /// Returns the target of an address; `None`: it is not of a network.
     pub(crate) fn of(address: &Address, mode: Mode) -> Result<Option<Self>, Stop> {
         let usage = |text: String| Stop::new(Code::Usage, text);
         let (addresses, known) = match address {
@@ -109,7 +110,7 @@ impl Target {
 }
 
 impl Identity {
-    /// Who owns a key.
+    /// Returns the owners of keys.
     pub(crate) fn owners(&self) -> Owners {
         Owners { own: self.key.public(), folder: self.folder.clone() }
     }
@@ -120,7 +121,7 @@ impl Owners {
         self.own
     }
 
-    /// What this user calls the owner of a key, if it is known.
+    /// Returns this user's name for the owner of a key, if it is known.
     pub(crate) fn name(&self, key: PublicKey) -> Option<String> {
         if key == self.own {
             return Some("this user".into());
@@ -143,7 +144,8 @@ impl Door {
         Ok(Self { own, folder: identity.folder.clone(), secret, guests })
     }
 
-    /// A ticket for who reaches this process at an address, as far as that can be written in one.
+    /// Returns a ticket for who reaches this process at an address, as far as that can be written
+    /// in one.
     pub(crate) fn ticket(&self, address: SocketAddr) -> Option<Ticket> {
         Ticket::new([address.to_string()], self.own, self.secret.clone()).ok()
     }
@@ -159,7 +161,7 @@ impl Admit for Door {
     }
 }
 
-/// Reads a ticket from a file, or from `env:VARIABLE`. What is wrong with it is said without showing it.
+/// Reads a ticket from a file, or from `env:VARIABLE`. What is wrong with it is reported without showing it.
 pub(crate) fn read_ticket(from: &str) -> Result<Ticket, Stop> {
     let usage = |text: String| Stop::new(Code::Usage, text);
     let text = match from.strip_prefix("env:") {
@@ -173,7 +175,8 @@ pub(crate) fn read_ticket(from: &str) -> Result<Ticket, Stop> {
     text.trim().parse().map_err(|error| usage(format!("{from}: {error}")))
 }
 
-/// The addresses by which others reach a listener, as far as the system's routes tell. Nothing is sent.
+/// Returns the addresses by which others reach a listener, as far as the system's routes tell. Nothing
+/// is sent.
 pub(crate) fn reachable(listening: SocketAddr) -> Vec<SocketAddr> {
     let ip = listening.ip().to_canonical();
     if !ip.is_unspecified() {

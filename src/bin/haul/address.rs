@@ -10,7 +10,7 @@ use haul::transport::secure::{Ticket, TicketError};
 use haul::transport::tcp::HostPort;
 use haul::types::Escaped;
 
-/// Where a sender finds its receiver.
+/// Address at which a sender finds its receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     /// `host:port`, `[::1]:port`; `:port` is this machine.
@@ -25,7 +25,7 @@ pub(crate) enum Address {
     Ticket(Box<Ticket>),
 }
 
-/// Where a receiver waits for its senders.
+/// Address at which a receiver waits for its senders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Listen {
     /// `host:port`, `[::1]:port`; `:port` is loopback, as nothing wider is ever chosen unasked.

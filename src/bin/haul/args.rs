@@ -1,4 +1,4 @@
-//! What can be asked of the command.
+//! Arguments of the command. Its help texts are the doc comments here.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::units;
 /// Move files over any ordered byte stream, and know that they have arrived.
 ///
 /// The receiver runs `haul receive`, the sender `haul send`. A file appears at the receiver complete and
-/// verified, or not at all; the sender ends with success only when the receiver has said, file by file, what it
+/// verified, or not at all; the sender ends with success only when the receiver has confirmed, file by file, what it
 /// holds, with which hash, and how durably. A transfer that was interrupted goes on when the same
 /// command is run again.
 #[derive(Debug, Parser)]
@@ -64,9 +64,9 @@ pub(crate) struct Send {
     /// Files and folders to send (- is standard input), and last, without --listen, the address of the receiver.
     ///
     /// ADDR is host:port, the line haul://… that a receiver prints, @NAME of somebody that this user trusts (see haul
-    /// trust), unix:PATH, or exec:COMMAND. At host:port nobody is taken for the right one but this user and whom it trusts.
-    /// Of a command, standard input and output are the stream, and a shell runs it: "exec:ssh host haul receive --stdio
-    /// DIR". A port without a host (:7117) is on this machine.
+    /// trust), unix:PATH, or exec:COMMAND. At host:port nobody is taken for the right one but this user and those whom
+    /// it trusts. Of a command, standard input and output are the stream, and a shell runs it: "exec:ssh host haul
+    /// receive --stdio DIR". A port without a host (:7117) is on this machine.
     // One argument, because clap takes a lone last PATH for ADDR as soon as an option follows it.
     #[arg(value_name = "PATH... ADDR", required = true, num_args = 1.., value_hint = ValueHint::AnyPath)]
     pub(crate) places: Vec<OsString>,
@@ -75,8 +75,9 @@ pub(crate) struct Send {
     pub(crate) name: Option<String>,
     /// Wait for the receiver to connect, at host:port or unix:PATH, instead of connecting to it.
     ///
-    /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback. The files are for
-    /// this user, whom it trusts, and whoever has the line that is printed. At unix:PATH they are for whom the socket lets in.
+    /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback. The files are
+    /// for this user, those whom it trusts, and whoever has the line that is printed. At unix:PATH they are for whom
+    /// the socket lets in.
     #[arg(long, value_name = "ADDR", conflicts_with = "connect_timeout")]
     pub(crate) listen: Option<Listen>,
     /// Keep trying to connect for so long without progress: 30s, 10m, 2h.
@@ -93,37 +94,37 @@ pub(crate) struct Send {
     /// On a slow line take one that needs well under a minute: 4K for 9600 baud.
     #[arg(long, value_name = "SIZE", value_parser = block_size)]
     pub(crate) block_size: Option<BlockSize>,
-    /// How long to wait for each address of the receiver's host [default: 10s].
+    /// Longest wait for each address of the receiver's host [default: 10s].
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) connect_timeout: Option<Duration>,
     /// The congestion control of TCP: cubic, bbr, reno [default: the system's].
     #[arg(long, value_name = "NAME")]
     pub(crate) congestion: Option<String>,
-    /// What to do with links below a PATH; a PATH itself is followed [default: skip].
+    /// Treatment of links below a PATH; a PATH itself is followed [default: skip].
     #[arg(long, value_enum)]
     pub(crate) links: Option<Links>,
     /// Take a file for unchanged where the receiver has one of its size and time, as rsync does.
     ///
-    /// Neither side reads it then, nobody says what it holds, and it gets no receipt: it is listed as unchanged. Without
-    /// this, both sides hash what both have.
+    /// Neither side reads it then, nobody confirms what it holds, and it gets no receipt: it is listed as unchanged.
+    /// Without this, both sides hash what both have.
     #[arg(long)]
     pub(crate) trust_times: bool,
     /// Leave out what matches, below each PATH; may be given several times.
     ///
     /// Patterns are those of gitignore, relative to the PATH: "*.o" and "target/" match at any depth, "/target" and
-    /// "doc/*.pdf" from the PATH on; "!" takes in again what an earlier one left out; the last that matches counts. What
-    /// is below a folder that is left out is not looked at. A PATH itself is always sent.
+    /// "doc/*.pdf" from the PATH on; "!" takes in again what an earlier one left out; the last that matches counts.
+    /// What is below a folder that is left out is not looked at. A PATH itself is always sent.
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
-    /// Leave out what .ignore and .gitignore files below each PATH say, each for its own folder.
+    /// Leave out what .ignore and .gitignore files below each PATH exclude, each for its own folder.
     ///
-    /// Such files above a PATH, and other settings of git, do not count; --exclude counts before them. Where one cannot be
-    /// honoured (a link, no permission, a pattern that is wrong), nothing in its folder is sent, which is an error.
+    /// Such files above a PATH, and other settings of git, do not count; --exclude counts before them. Where one cannot
+    /// be honoured (a link, no permission, a pattern that is wrong), nothing in its folder is sent, which is an error.
     #[arg(long)]
     pub(crate) ignore_files: bool,
-    /// Speak the bare wire: the bytes of one file until the stream ends, as nc does.
+    /// Use the bare wire: the bytes of one file until the stream ends, as nc does.
     ///
-    /// Nobody then says that anything has arrived, and nothing can be resumed.
+    /// Nobody then confirms that anything has arrived, and nothing can be resumed.
     #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "exclude", "ignore_files", "trust_times"])]
     pub(crate) plain: bool,
     /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
@@ -149,11 +150,11 @@ pub(crate) struct Receive {
     /// The folder to receive into [default: the current one]. It must exist.
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
-    /// Where to wait for senders: host:port or unix:PATH [default: [::]:7117, which is all interfaces].
+    /// Address to wait for senders at: host:port or unix:PATH [default: [::]:7117, which is all interfaces].
     ///
     /// With --insecure the default is loopback. Port 0 is any free one; the one taken is printed. A port without a host
-    /// (:7117) is on loopback. Files are taken from this user, from whom it trusts (see haul trust), and from whoever has the
-    /// line that is printed. At unix:PATH they are taken from whom the socket lets in.
+    /// (:7117) is on loopback. Files are taken from this user, from those whom it trusts (see haul trust), and from
+    /// whoever has the line that is printed. At unix:PATH they are taken from whom the socket lets in.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
@@ -164,7 +165,7 @@ pub(crate) struct Receive {
     /// Without it, a connection that was lost is made again for 60 s, and one that never came about is not.
     #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "peer", conflicts_with = "plain")]
     pub(crate) retry_for: Option<Duration>,
-    /// With --connect: how long to wait for each address of the sender's host [default: 10s].
+    /// With --connect: longest wait for each address of the sender's host [default: 10s].
     #[arg(long, value_name = "TIME", value_parser = some_time, requires = "peer")]
     pub(crate) connect_timeout: Option<Duration>,
     /// Serve one sender over standard input and output, as the far end of exec:COMMAND.
@@ -172,10 +173,11 @@ pub(crate) struct Receive {
     pub(crate) stdio: bool,
     /// End with the first transfer of which anything was settled, as --connect, --stdio and --plain do in any case.
     ///
-    /// The exit code is that of the transfer, and 3 where its sender was lost and did not come again for 60 s: there may be more.
+    /// The exit code is that of the transfer, and 3 where its sender was lost and did not come again for 60 s: there
+    /// may be more.
     #[arg(long)]
     pub(crate) once: bool,
-    /// How many senders are served at a time; others wait until it is their turn [default: 8].
+    /// Most senders that are served at a time; others wait until it is their turn [default: 8].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) max_sessions: Option<u16>,
     /// Receive no more bytes per second, from all senders together: 500K, 2M; at least 1K, or 256 for each session.
@@ -185,7 +187,7 @@ pub(crate) struct Receive {
     pub(crate) limit_rate: Option<u64>,
     #[command(flatten)]
     pub(crate) budget: Budget,
-    /// What to do where a different file has the name of one that is sent [default: refuse].
+    /// Policy where a different file has the name of one that is sent [default: refuse].
     ///
     /// Equal content is a success under each of them, and is not written again.
     #[arg(long, value_enum)]
@@ -198,16 +200,16 @@ pub(crate) struct Receive {
     /// Only the first part of a name counts: notes/.gitignore is taken in any case.
     #[arg(long)]
     pub(crate) allow_hidden: bool,
-    /// What must be so before a file is confirmed [default: synced].
+    /// Durability of a file before it is confirmed [default: synced].
     #[arg(long, value_enum)]
     pub(crate) durability: Option<Level>,
-    /// Speak the bare wire: one file, whatever comes until the stream ends, as from nc.
+    /// Use the bare wire: one file, whatever comes until the stream ends, as from nc.
     ///
-    /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error. A connection
-    /// that brings no byte at all, as of somebody who looks whether the port is open, is no file: where it was waited for, the
-    /// waiting goes on.
-    /// What has come stands beside FILE as .haul-plain-*.part until then; what a killed process left there, the next one
-    /// removes.
+    /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error. A
+    /// connection that brings no byte at all, as of somebody who looks whether the port is open, is no file: where it
+    /// was waited for, the waiting goes on.
+    /// What has come stands beside FILE as .haul-plain-*.part until then; what a killed process left there, the next
+    /// one removes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "max_sessions", "allow_links", "allow_hidden"])]
     pub(crate) plain: Option<PathBuf>,
     /// With --plain: take a connection that is closed without a byte for an empty file.
@@ -225,7 +227,7 @@ pub(crate) struct Receive {
     pub(crate) output: Output,
 }
 
-/// What a sender may take. What goes beyond is refused, entry by entry, and the rest goes on.
+/// Limits on a sender. What goes beyond is refused, entry by entry, and the rest goes on.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Budgets")]
 pub(crate) struct Budget {
@@ -237,15 +239,16 @@ pub(crate) struct Budget {
     pub(crate) max_file_bytes: Option<u64>,
     /// The most files and folders of a transfer [default: 1000000].
     ///
-    /// Those that are refused count too. No more of them are listed with --json, and the first 20 of them by name without.
+    /// Those that are refused count too. No more of them are listed with --json, and the first 20 of them by name
+    /// without.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "plain")]
     pub(crate) max_entries: Option<u64>,
     /// The most parts of a name: a/b/c has three [default: 128].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
     pub(crate) max_depth: Option<u32>,
-    /// How much of the file system to leave free [default: 0].
+    /// Space to leave free on the file system [default: 0].
     ///
-    /// It is looked at before a file is begun, and every 16M while one is written.
+    /// The free space is looked at before a file is begun, and every 16M while one is written.
     #[arg(long, value_name = "SIZE", value_parser = units::bytes, conflicts_with = "plain")]
     pub(crate) keep_free: Option<u64>,
 }
@@ -253,19 +256,20 @@ pub(crate) struct Budget {
 /// Trust a key: its owner may send files here, and is sent files.
 ///
 /// Keys are asked of their owners, who see their own by haul key, and not of whoever answers at an address. They stand
-/// in the file trusted, beside the key of this user (see haul key --help). A receiver that runs already sees each change.
+/// in the file trusted, beside the key of this user (see haul key --help). A receiver that runs already sees each
+/// change.
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
     /// The key: 56 characters, as haul key prints it there.
     #[arg(value_name = "KEY", conflicts_with_all = ["list", "remove"])]
     pub(crate) key: Option<String>,
-    /// What this user calls its owner.
+    /// Name of its owner for this user.
     #[arg(value_name = "NAME", conflicts_with_all = ["list", "remove"])]
     pub(crate) name: Option<String>,
-    /// Where its owner listens, as host:port.
+    /// Address at which its owner listens, as host:port.
     #[arg(value_name = "ADDR", conflicts_with_all = ["list", "remove"])]
     pub(crate) address: Option<String>,
-    /// Print whom this user trusts: a line with KEY NAME ADDR for each.
+    /// Print those whom this user trusts: a line with KEY NAME ADDR for each.
     #[arg(long, conflicts_with = "remove")]
     pub(crate) list: bool,
     /// Trust this key, or the one that has this name, no longer.
@@ -273,7 +277,7 @@ pub(crate) struct Trust {
     pub(crate) remove: Option<String>,
 }
 
-/// Who is who, over a network.
+/// Identity of both sides, over a network.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Keys")]
 pub(crate) struct Network {
@@ -282,7 +286,7 @@ pub(crate) struct Network {
     /// So it stands neither in the history of a shell nor in the list of processes.
     #[arg(long, value_name = "FILE", group = "peer", conflicts_with_all = ["listen", "plain"])]
     pub(crate) ticket: Option<String>,
-    /// Speak in clear over the network, and take whoever is there for the right one; the other side has to do so too.
+    /// Send in clear over the network, and take whoever is there for the right one; the other side has to do so too.
     ///
     /// Whoever is between both can read and change everything.
     #[arg(long, conflicts_with = "ticket")]
@@ -294,7 +298,7 @@ impl Network {
         if self.insecure { Mode::Insecure } else { Mode::Secure }
     }
 
-    /// Whom to connect to: the address that was given, or where the ticket leads.
+    /// Returns the address to connect to: the one that was given, or that of the ticket.
     pub(crate) fn peer(&self, address: Option<&Address>) -> Result<Option<Address>, Stop> {
         match &self.ticket {
             None => Ok(address.cloned()),
@@ -316,13 +320,13 @@ pub(crate) struct Demo {
     pub(crate) output: Output,
 }
 
-/// How the command speaks.
+/// Form of the command's output.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Output {
     /// Print one JSON object a line for each event, instead of text for people.
     ///
-    /// A path is what people would read: control characters and the like are \u{1b} or \n in it, bytes that are no UTF-8
-    /// \xff, and a backslash is two. So no two names are the same text.
+    /// A path is what people would read: control characters and the like are \u{1b} or \n in it, bytes that are no
+    /// UTF-8 \xff, and a backslash is two. So no two names are the same text.
     #[arg(long)]
     pub(crate) json: bool,
     /// Print nothing but errors and warnings (and, with --json, events).
@@ -335,7 +339,7 @@ pub(crate) struct Output {
 /// As [`Symlinks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Links {
-    /// Say that they are skipped, which is no failure
+    /// Skip and list them, which is not an error
     Skip,
     /// Send what they lead to, under their name
     Follow,
@@ -359,16 +363,16 @@ pub(crate) enum Policy {
 /// As [`Durability`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {
-    /// It survives the end of the process
+    /// The file survives the end of the process
     Received,
-    /// Its content survives a crash of the system
+    /// The content survives a crash of the system
     Flushed,
     /// Content and name survive a power cut
     Synced,
 }
 
 impl Send {
-    /// What to send, and where to; without an address where it listens.
+    /// Returns what to send, and the address; without one where it listens.
     pub(crate) fn split(&self) -> Result<(Vec<PathBuf>, Option<Address>), String> {
         if self.listen.is_some() || self.network.ticket.is_some() {
             let last = self.places.last().and_then(|last| last.to_str()).unwrap_or_default();

@@ -16,12 +16,12 @@ pub(crate) struct Bars {
 pub(crate) enum Step {
     /// So much has arrived, of a total if that is known.
     Show { bytes: u64, total: Option<u64> },
-    /// It is taken away.
+    /// The bar is taken away.
     End,
 }
 
 impl Bars {
-    /// Those of standard error.
+    /// Creates the bars of standard error.
     pub(crate) fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         Self { all, drawn: HashMap::new() }

@@ -103,7 +103,7 @@ struct Heard {
     receipt: Option<(PathBuf, Hash)>,
 }
 
-/// What went wrong at the receiver.
+/// Failure at the receiver.
 struct Failure<'a>(&'a Mutex<Option<String>>);
 
 impl Observer for Heard {
@@ -129,7 +129,7 @@ impl Observer for Failure<'_> {
     }
 }
 
-/// A new folder among the temporary ones. It is not removed.
+/// Makes a new folder among the temporary ones. It is not removed.
 fn folder() -> Result<PathBuf, Stop> {
     let parent = std::env::temp_dir();
     for number in 0..ATTEMPTS {
@@ -150,7 +150,7 @@ fn make_picture(folder: &Path) -> Result<PathBuf, Stop> {
     Ok(path)
 }
 
-/// The hash of a file as it stands on the disk.
+/// Returns the hash of a file as it stands on the disk.
 fn hash(path: &Path) -> Result<Hash, Stop> {
     let mut file = File::open(path).map_err(|error| about(path, &error))?;
     let go_on = |_| ControlFlow::Continue(());

@@ -1,4 +1,4 @@
-//! How the transfers of a server ended, for the exit code of one that serves a single transfer.
+//! Ends of a server's transfers, for the exit code of one that serves a single transfer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use haul::types::TransferId;
 
 use crate::exit::Code;
 
-/// What the sessions of a server leave for each other, and for the end of the command.
+/// State that the sessions of a server leave for each other, and for the end of the command.
 #[derive(Debug, Default)]
 pub(crate) struct Ends(Mutex<State>);
 
@@ -17,26 +17,26 @@ pub(crate) struct Ends(Mutex<State>);
 struct State {
     /// Transfers whose connection was lost. Invariant: at most [`MOST`].
     lost: VecDeque<(TransferId, Lost)>,
-    /// Transfers whose senders said that they are done. Invariant: at most [`MOST`].
+    /// Transfers whose senders announced that they are done. Invariant: at most [`MOST`].
     ended: VecDeque<(Summary, Code)>,
 }
 
-/// What the earlier connections of a transfer leave for the next one.
+/// State that the earlier connections of a transfer leave for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lost {
     /// The code of what became of the entries.
     pub(crate) entries: Code,
-    /// When the first of them began.
+    /// Time at which the first of them began.
     pub(crate) began: Instant,
 }
 
 impl Ends {
-    /// A connection was lost.
+    /// Takes note that a connection was lost.
     pub(crate) fn lost(&self, transfer: TransferId, lost: Lost) {
         push(&mut self.state().lost, (transfer, lost));
     }
 
-    /// What the earlier connections of a transfer left, if there were any.
+    /// Returns what the earlier connections of a transfer left, if there were any.
     pub(crate) fn take_lost(&self, transfer: TransferId) -> Option<Lost> {
         let lost = &mut self.state().lost;
         let mut left: Option<Lost> = None;
@@ -53,7 +53,7 @@ impl Ends {
         left
     }
 
-    /// A sender has said that it is done.
+    /// Takes note that a sender has announced that it is done.
     pub(crate) fn ended(&self, summary: &Summary, code: Code) {
         // One that offered nothing ends no server, and strangers can do that as often as they like.
         let Summary { delivered, trusted, skipped, refused, .. } = *summary;
@@ -62,8 +62,8 @@ impl Ends {
         }
     }
 
-    /// The code for the transfer of this sum: the worst one, if there are several. `None`: its sender never said that it
-    /// was done.
+    /// Returns the code for the transfer of this sum: the worst one, if there are several. `None`: its sender never
+    /// announced that it was done.
     pub(crate) fn code(&self, summary: &Summary) -> Option<Code> {
         let state = self.state();
         let codes = state.ended.iter().filter(|(ended, _)| ended == summary);

@@ -7,7 +7,7 @@ use haul::transport::secure::SecureError;
 use haul::types::{AbortCode, Refusal, Withdrawal};
 use haul::{Error, Summary};
 
-/// How the command ends.
+/// End of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Code {
     /// All is done.
@@ -25,7 +25,7 @@ pub(crate) enum Code {
     Interrupted = 130,
 }
 
-/// Which side of a transfer this process is.
+/// Side of a transfer that this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Sender,
@@ -44,7 +44,8 @@ impl Code {
         self as u8
     }
 
-    /// The code for a whole transfer; `entries` is that of its entries so far, see [`Code::and`].
+    /// Returns the code for a whole transfer; `entries` is that of its entries so far, see
+    /// [`Code::and`].
     pub(crate) fn of(ended: &Result<Summary, Error>, entries: Self, side: Side) -> Self {
         match ended {
             Err(error) => Self::of_error(error),
@@ -70,7 +71,7 @@ impl Code {
         }
     }
 
-    /// The code for an entry that the receiver does not hold.
+    /// Returns the code for an entry that the receiver does not hold.
     pub(crate) const fn of_refusal(reason: Refusal, side: Side) -> Self {
         match reason {
             Refusal::Skipped => Self::Done,
@@ -90,7 +91,7 @@ impl Code {
         }
     }
 
-    /// The code for an entry that the sender could not send.
+    /// Returns the code for an entry that the sender could not send.
     pub(crate) const fn of_withdrawal(reason: Withdrawal, side: Side) -> Self {
         match side {
             _ if reason.is_skip() => Self::Done,
@@ -99,7 +100,7 @@ impl Code {
         }
     }
 
-    /// The code for two things that happened: the one that a script would rather know of.
+    /// Returns the code for two things that happened: the one that a script would rather know of.
     pub(crate) const fn and(self, other: Self) -> Self {
         if self.weight() < other.weight() { other } else { self }
     }
@@ -116,14 +117,14 @@ impl Code {
     }
 }
 
-/// Whether somebody else is there than is expected.
+/// Returns whether somebody else is there than is expected.
 fn is_unexpected(source: &io::Error) -> bool {
     let secure = source.get_ref().and_then(|inner| inner.downcast_ref::<SecureError>());
     matches!(secure, Some(SecureError::Unexpected { .. }))
 }
 
 impl Side {
-    /// What the other side is called.
+    /// Returns the name of the other side.
     pub(crate) const fn other(self) -> &'static str {
         match self {
             Self::Sender => "receiver",

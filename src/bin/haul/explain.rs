@@ -12,11 +12,11 @@ use haul::{Error, Operation, RelPath};
 
 use crate::exit::Side;
 
-/// What is known of a transfer that failed.
+/// Facts about a transfer that failed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context {
     pub(crate) side: Side,
-    /// The peer has shown that it speaks haul.
+    /// The peer has shown that it is haul.
     pub(crate) greeted: bool,
     /// The key of this user, where keys are used.
     pub(crate) own: Option<PublicKey>,
@@ -25,13 +25,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Of a side that knows nothing of its peer.
+    /// Creates the context of a side that knows nothing of its peer.
     pub(crate) const fn new(side: Side) -> Self {
         Self { side, greeted: false, own: None, peer: None }
     }
 }
 
-/// The error, without a line break.
+/// Returns the error, without a line break.
 pub(crate) fn error(error: &Error, context: Context) -> String {
     match error {
         Error::Transport { operation: Operation::Connect, source } => connect(source, context.side),
@@ -61,13 +61,13 @@ pub(crate) fn error(error: &Error, context: Context) -> String {
     }
 }
 
-/// What the system said, without its number, and what can be done about it here.
+/// Returns the error of the system, without its number, and what can be done about it here.
 pub(crate) fn system(error: &io::Error) -> String {
     let text = said(error);
     if lacks_descriptors(error) { format!("{text}; raise the limit (ulimit -n)") } else { text }
 }
 
-/// Whether this process, or the system, has no file descriptor left.
+/// Returns whether this process, or the system, has no file descriptor left.
 fn lacks_descriptors(error: &io::Error) -> bool {
     let first: &(dyn std::error::Error + 'static) = error;
     let causes = std::iter::successors(Some(first), |error| error.source());
@@ -77,7 +77,7 @@ fn lacks_descriptors(error: &io::Error) -> bool {
         .any(|code| matches!(code, TOO_MANY_FILES | TOO_MANY_OF_ALL))
 }
 
-/// What the system said, without its number.
+/// Returns the error of the system, without its number.
 fn said(error: &io::Error) -> String {
     let mut text = error.to_string();
     while let Some(start) = text.find(" (os error ") {
@@ -87,7 +87,7 @@ fn said(error: &io::Error) -> String {
     text
 }
 
-/// Why the receiver does not hold an entry, and what can be done about it.
+/// Returns why the receiver does not hold an entry, and what can be done about it.
 pub(crate) fn refusal(reason: Refusal, side: Side) -> String {
     let hint = match (reason, side) {
         (Refusal::Exists, Side::Sender) => {
@@ -114,7 +114,7 @@ pub(crate) fn refusal(reason: Refusal, side: Side) -> String {
     }
 }
 
-/// Why an entry was not sent.
+/// Returns why an entry was not sent.
 pub(crate) fn withdrawal(reason: Withdrawal, side: Side) -> String {
     match reason {
         Withdrawal::Kind => {
@@ -136,7 +136,7 @@ pub(crate) fn withdrawal(reason: Withdrawal, side: Side) -> String {
     }
 }
 
-/// What the system said by its number, and what can be done about it.
+/// Returns the error of the system by its number, and what can be done about it.
 fn cause(code: u32, is_ours: bool) -> String {
     let text = i32::try_from(code).map(io::Error::from_raw_os_error).map(|error| said(&error));
     match (code, text) {
@@ -158,12 +158,12 @@ const TOO_MANY_OF_ALL: u32 = 23;
 /// `ERANGE`: up to here, the numbers are the same on all Unix systems, save that of `EAGAIN`, which is no reason.
 const SHARED: u32 = 34;
 
-/// A name of this machine, as it is shown to people and programs.
+/// Returns a name of this machine, as it is shown to people and programs.
 pub(crate) fn shown(path: &Path) -> String {
     Escaped(path.as_os_str().as_encoded_bytes()).to_string()
 }
 
-/// A name for people: escaped, and of one that is long the two ends and how long it is.
+/// Returns a name for people: escaped, and of one that is long the two ends and how long it is.
 pub(crate) fn short(path: &RelPath) -> String {
     let name = path.as_bytes();
     let inside = name.get(END..name.len().saturating_sub(END)).unwrap_or_default();
@@ -179,11 +179,11 @@ pub(crate) fn short(path: &RelPath) -> String {
     format!("{}...{} ({} bytes)", Escaped(first), Escaped(last), name.len())
 }
 
-/// How many bytes of each end of a name are shown, and at least as many are left out.
+/// Number of bytes of each end of a name that are shown, and at least as many are left out.
 const END: usize = 64;
 
-/// The text with everything escaped that could do harm on a terminal. Names in it are [escaped](Escaped) already, and stay as
-/// they are.
+/// Returns the text with everything escaped that could do harm on a terminal. Names in it are [escaped](Escaped)
+/// already, and stay as they are.
 pub(crate) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
@@ -196,8 +196,8 @@ pub(crate) fn clean(text: &str) -> String {
     clean
 }
 
-/// The text with nothing of a ticket but its beginning: what is wrong with an argument is shown with it, and that may be a
-/// ticket in the wrong place, or one with a slip.
+/// Returns the text with nothing of a ticket but its beginning: what is wrong with an argument is shown with it, and
+/// that may be a ticket in the wrong place, or one with a slip.
 pub(crate) fn without_tickets(text: &str) -> String {
     let mut parts = text.split(TICKET);
     let mut shown = parts.next().unwrap_or_default().to_owned();
@@ -210,7 +210,8 @@ pub(crate) fn without_tickets(text: &str) -> String {
     shown
 }
 
-/// As [`clean`] for a line of JSON, which still says the same: such characters stand in strings alone.
+/// Works as [`clean`] for a line of JSON, which still means the same: such characters stand in strings
+/// alone.
 pub(crate) fn clean_json(line: &str) -> String {
     let mut clean = String::with_capacity(line.len());
     for c in line.chars() {
@@ -244,7 +245,7 @@ fn connect(source: &io::Error, side: Side) -> String {
     format!("cannot connect: {}{hint}", system(source))
 }
 
-/// Why nobody is there who is expected, or wants to talk as this side does.
+/// Returns why nobody is there who is expected, or who uses the same security as this side.
 fn insecure(source: &io::Error, context: Context) -> Option<String> {
     let peer = context.side.other();
     match *source.get_ref()?.downcast_ref::<SecureError>()? {
@@ -386,7 +387,7 @@ fn aborted(code: AbortCode, context: Context) -> String {
     }
 }
 
-/// What a ticket begins with.
+/// Beginning of a ticket.
 const TICKET: &str = "haul://";
 
 #[cfg(test)]

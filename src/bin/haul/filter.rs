@@ -1,11 +1,11 @@
-//! Which entries below a PATH are sent: `--exclude` and `--ignore-files`.
+//! Selection of the entries below a PATH that are sent: `--exclude` and `--ignore-files`.
 //!
 //! The rules are those of gitignore, as the crate `ignore` has them. A pattern of `--exclude` is relative to the PATH,
 //! one of an ignore file to the folder that it stands in. Where several match, `--exclude` counts before ignore files, a
 //! deeper folder before those above it, `.ignore` before `.gitignore`, and a later pattern before earlier ones. What is
 //! below an excluded folder is not looked at, so nothing below it can be included again.
 //!
-//! Where an ignore file cannot be honoured in all it says, nothing in its folder is sent: what it would leave out, such as
+//! Where an ignore file cannot be honoured as a whole, nothing in its folder is sent: what it would leave out, such as
 //! keys, must not travel because it could not be read.
 
 use std::ffi::OsStr;
@@ -51,7 +51,7 @@ struct Level {
 }
 
 impl Filter {
-    /// With the patterns of `--exclude`; the error says which of them is wrong.
+    /// Creates a filter with the patterns of `--exclude`; the error names the one that is wrong.
     pub(crate) fn new(patterns: &[String]) -> Result<Self, String> {
         let mut builder = builder();
         for (index, pattern) in patterns.iter().enumerate() {
@@ -86,7 +86,7 @@ impl Filter {
         self
     }
 
-    /// Whether it is sent.
+    /// Returns whether it is sent.
     pub(crate) fn admits(&mut self, found: &Candidate<'_>) -> bool {
         let path = Path::new(OsStr::from_bytes(found.path()));
         let is_folder = found.kind() == CandidateKind::Directory;
@@ -107,7 +107,8 @@ impl Filter {
 }
 
 impl IgnoreFiles {
-    /// The walk is in this folder: it goes down one level at a time, and up any number of them.
+    /// Takes note that the walk is in this folder: it goes down one level at a time, and up any
+    /// number of them.
     fn enter(&mut self, root: usize, folder: &Path, handle: BorrowedFd<'_>) {
         if root != self.root {
             (self.root, self.levels) = (root, Vec::new());
@@ -123,7 +124,7 @@ impl IgnoreFiles {
         }
     }
 
-    /// Whether nothing is sent of the folder that the walk is in.
+    /// Returns whether nothing is sent of the folder that the walk is in.
     fn is_closed(&self) -> bool {
         self.levels.iter().any(|level| level.files.is_none())
     }
@@ -142,7 +143,8 @@ impl IgnoreFiles {
         true
     }
 
-    /// What an ignore file says, if there is one; `None` if it cannot be honoured, which is told.
+    /// Returns the content of an ignore file, if there is one; `None` if it cannot be honoured,
+    /// which is reported.
     fn load(&self, folder: &Path, name: &str, handle: BorrowedFd<'_>) -> Option<Option<Gitignore>> {
         let parsed = read(handle, name)
             .map_err(|error| explain::system(&error))
@@ -162,7 +164,7 @@ impl IgnoreFiles {
     }
 }
 
-/// All that an ignore file says, or what is wrong with it.
+/// Parses all of an ignore file; the error is what is wrong with it.
 fn parse(bytes: &[u8]) -> Result<Gitignore, String> {
     let mut builder = builder();
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
@@ -232,7 +234,8 @@ mod tests {
         entries.map(|entry| entry.unwrap().1.path.as_bytes().to_vec()).collect()
     }
 
-    /// What is sent of these files (and folders, where a name ends in a slash), below `t`; folders are not listed.
+    /// Returns what is sent of these files (and folders, where a name ends in a slash), below `t`; folders are not
+    /// listed.
     fn sent(files: &[(&str, &str)], exclude: &[&str], ignore_files: bool) -> (Vec<String>, bool) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("t");

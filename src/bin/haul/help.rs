@@ -1,4 +1,4 @@
-//! Help, the manual page, completions, and what is said of wrong usage.
+//! Help, the manual page, completions, and the message on wrong usage.
 
 use std::io::{self, Write};
 
@@ -90,7 +90,7 @@ pub(crate) fn print(bytes: &[u8]) -> Result<Code, Stop> {
     }
 }
 
-/// What clap says in several lines, without the usage.
+/// Returns clap's text of several lines as one, without the usage.
 fn one_line(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let end = ["\n\nUsage:", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();

@@ -1,4 +1,4 @@
-//! Who this user is: the key, and the folder that it is kept in.
+//! Identity of this user: the key, and the folder that it is kept in.
 
 use std::env;
 use std::path::PathBuf;
@@ -29,12 +29,12 @@ impl Identity {
     }
 }
 
-/// `haul key`.
+/// Runs `haul key`.
 pub(crate) fn show() -> Result<Code, Stop> {
     help::print(format!("{}\n", Identity::open()?.key.public()).as_bytes())
 }
 
-/// Where keys are kept.
+/// Returns the folder that keys are kept in.
 pub(crate) fn folder() -> Result<PathBuf, Stop> {
     let given = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // A relative one is to be ignored, as the specification of these folders has it.

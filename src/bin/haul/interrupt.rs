@@ -60,7 +60,7 @@ pub(crate) fn outlive_file_limit() -> Result<(), Stop> {
         .map_err(|error| Stop::new(Code::Local, format!("cannot handle SIGXFSZ: {error}")))
 }
 
-/// The signals that are ignored, as bits, where the system tells: Linux does, in a file.
+/// Returns the signals that are ignored, as bits, where the system tells: Linux does, in a file.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// A PNG of some hundred kilobytes: waves of colour under grain.
+/// Returns a PNG of some hundred kilobytes: waves of colour under grain.
 pub(crate) fn png() -> io::Result<Vec<u8>> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, WIDTH, HEIGHT);
@@ -33,7 +33,7 @@ fn pixels() -> Vec<u8> {
     pixels
 }
 
-/// Up and down between 0 and 240, every 480 steps.
+/// Goes up and down between 0 and 240, every 480 steps.
 const fn wave(at: u32) -> u32 {
     let at = at % 480;
     if at < 240 { at } else { 480 - at }

@@ -165,7 +165,7 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Locks a new partial file, and says whether another run has removed it, or is about to.
+/// Locks a new partial file, and returns whether another run has removed it, or is about to.
 fn is_swept(path: &Path, file: &File) -> bool {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => !is_named(path, file),
@@ -175,7 +175,7 @@ fn is_swept(path: &Path, file: &File) -> bool {
     }
 }
 
-/// Whether the path leads to this very file.
+/// Returns whether the path leads to this very file.
 fn is_named(path: &Path, file: &File) -> bool {
     match (fs::symlink_metadata(path), file.metadata()) {
         (Ok(named), Ok(own)) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
@@ -183,7 +183,7 @@ fn is_named(path: &Path, file: &File) -> bool {
     }
 }
 
-/// Whether it is the name of a partial file: `.haul-plain-<process>-<number>.part`.
+/// Returns whether it is the name of a partial file: `.haul-plain-<process>-<number>.part`.
 fn is_partial(name: &OsStr) -> bool {
     let middle = name.as_bytes().strip_prefix(PREFIX.as_bytes());
     let middle = middle.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));

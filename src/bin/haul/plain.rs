@@ -177,7 +177,7 @@ fn take(
     }
 }
 
-/// A connection to a peer, and who that is; `None` if the user does not want it any more.
+/// Returns a connection to a peer, and who that is; `None` if the user does not want it any more.
 fn meet(
     link: &mut Link,
     side: Side,
@@ -217,7 +217,7 @@ fn announce(link: &Link, peer: &str, reporter: &Reporter) {
     reporter.record(&Record::Connected { peer }, None);
 }
 
-/// Whether this is about somebody who sent no byte, and not about this side.
+/// Returns whether this is about somebody who sent no byte, and not about this side.
 fn is_of_stranger(error: &PlainError) -> bool {
     match error {
         PlainError::Io { operation: Operation::Read, source, .. } => {
@@ -228,10 +228,11 @@ fn is_of_stranger(error: &PlainError) -> bool {
     }
 }
 
-/// What comes from the peer, unless it is a haul that does not speak the plain wire.
+/// Stream from the peer, unless it is a haul that does not use the plain wire.
 struct Wary<'s> {
     stream: &'s mut Stream,
-    /// What has come, as long as it may be the beginning of haul's words; `None` once it is something else.
+    /// Bytes so far, as long as they may be the beginning of a haul session; `None` once they are something
+    /// else.
     head: Option<Vec<u8>>,
 }
 
@@ -258,19 +259,19 @@ impl io::Read for Wary<'_> {
     }
 }
 
-/// Whether it is haul's preface, or the hello of TLS by which haul says what it wants to speak.
+/// Returns whether it is haul's preface, or the hello of TLS in which haul names its protocol.
 fn is_haul(head: &[u8]) -> bool {
     head.starts_with(&PREFACE)
         || (head.starts_with(TLS) && head.windows(ALPN.len()).any(|window| window == ALPN))
 }
 
-/// Whether it may become so when more has come.
+/// Returns whether it may become so when more has come.
 fn may_be_haul(head: &[u8]) -> bool {
     let is_tls = head.get(..head.len().min(TLS.len())).is_some_and(|head| TLS.starts_with(head));
     PREFACE.starts_with(head) || (is_tls && head.len() < HEAD)
 }
 
-/// What a hello of TLS begins with: a record of the handshake (RFC 8446, section 5.1).
+/// Beginning of a hello of TLS: a record of the handshake (RFC 8446, section 5.1).
 const TLS: &[u8] = &[0x16, 0x03];
 
 /// The name of haul in it (RFC 7301, section 3.1).
@@ -285,7 +286,7 @@ struct Watch {
     cancel: CancelToken,
     total: u64,
     bytes: u64,
-    /// When the last byte went through.
+    /// Time at which the last byte went through.
     last: Instant,
     limit: Option<RateLimit>,
 }
@@ -384,7 +385,7 @@ fn interrupted(reporter: &Reporter) -> Code {
     code
 }
 
-/// What was asked for, or less where a limit moves less at a time.
+/// Returns the size that was asked for, or less where a limit moves less at a time.
 fn chunk(asked: Option<ChunkSize>, limit: Option<&RateLimit>) -> ChunkSize {
     let asked = asked.unwrap_or_default();
     limit.and_then(|limit| ChunkSize::new(limit.piece())).map_or(asked, |piece| piece.min(asked))

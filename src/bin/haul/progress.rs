@@ -1,4 +1,4 @@
-//! How far a transfer is: a bar, a line a second, or JSON.
+//! Progress of a transfer: a bar, a line a second, or JSON.
 #![expect(clippy::disallowed_methods, reason = "how often to say it is a matter of time")]
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 
 use crate::report::{Bar, Record, Reporter};
 
-/// What one transfer shows of its progress. The count never goes back.
+/// Display of one transfer's progress. The count never goes back.
 pub(crate) struct Progress {
     reporter: Arc<Reporter>,
     session: Option<u64>,
@@ -21,12 +21,12 @@ pub(crate) struct Progress {
     last_shown: Option<Instant>,
     last_line: Instant,
     last_record: Option<Instant>,
-    /// What the last record said.
+    /// Count in the last record.
     recorded: Option<u64>,
 }
 
 impl Progress {
-    /// `total` is what is known of the size from the start.
+    /// Creates a display; `total` is what is known of the size from the start.
     pub(crate) fn new(reporter: Arc<Reporter>, session: Option<u64>, total: u64) -> Self {
         let now = Instant::now();
         Self {
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// `bytes` have arrived, of `total` as far as is known.
+    /// Shows that `bytes` have arrived, of `total` as far as is known.
     pub(crate) fn update(&mut self, bytes: u64, total: u64) {
         self.bytes = self.bytes.max(bytes);
         self.total = self.total.max(total).max(self.bytes);
@@ -56,7 +56,7 @@ impl Progress {
         self.draw(now);
     }
 
-    /// Something is sent whose size is not known before its end.
+    /// Takes note that something is sent whose size is not known before its end.
     pub(crate) const fn set_open_ended(&mut self) {
         self.open_ended = true;
     }
@@ -67,17 +67,17 @@ impl Progress {
         self.bar = None;
     }
 
-    /// An earlier connection of the transfer began at this time.
+    /// Takes note that an earlier connection of the transfer began at this time.
     pub(crate) fn began(&mut self, time: Instant) {
         self.started = self.started.min(time);
     }
 
-    /// When the first connection of the transfer began.
+    /// Returns the time at which the first connection of the transfer began.
     pub(crate) const fn started(&self) -> Instant {
         self.started
     }
 
-    /// How long it has taken so far.
+    /// Returns how long it has taken so far.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }

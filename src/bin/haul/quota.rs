@@ -1,4 +1,4 @@
-//! How much of a log the peers of one address can fill with names that they choose.
+//! Quota of a log: how much of it the peers of one address can fill with names that they choose.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use haul::Peer;
 
-/// What the sessions of a server have left, by the addresses of their peers.
+/// Quotas that the sessions of a server have left, by the addresses of their peers.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     started: Instant,
-    /// When what was written for an address is made up for. Invariant: at most [`MOST`], and one for all others.
+    /// Time at which what was written for an address is made up for. Invariant: at most [`MOST`], and one for
+    /// all others.
     due: Mutex<HashMap<Key, [Duration; 2]>>,
 }
 
-/// What one session shares with others of its address.
+/// Quota that one session shares with others of its address.
 #[derive(Debug, Clone)]
 pub(crate) struct Quota {
     quotas: Arc<Quotas>,
@@ -29,7 +30,7 @@ pub(crate) enum Reader {
     Programs,
 }
 
-/// Whose sessions share a quota.
+/// Sessions that share a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     /// An IPv4 address, or the half of an IPv6 address that names its network.
@@ -43,7 +44,7 @@ impl Quotas {
         Arc::new(Self { started: Instant::now(), due: Mutex::default() })
     }
 
-    /// The quota of whoever has the address of this peer.
+    /// Returns the quota of whoever has the address of this peer.
     pub(crate) fn of(self: &Arc<Self>, peer: &Peer) -> Quota {
         Quota { quotas: Arc::clone(self), key: Key::of(peer) }
     }
@@ -79,7 +80,7 @@ impl Quota {
         self.quotas.spend(self.key, reader, bytes, self.quotas.started.elapsed())
     }
 
-    /// What was spent was for something that is no burden.
+    /// Gives back what was spent for something that is no burden.
     pub(crate) fn give_back(&self, reader: Reader, bytes: usize) {
         self.quotas.give_back(self.key, reader, bytes);
     }
@@ -94,7 +95,7 @@ impl Reader {
         }
     }
 
-    /// How many bytes may be written at once.
+    /// Returns the number of bytes that may be written at once.
     const fn burst(self) -> usize {
         match self {
             Self::People => 32 << 10,
@@ -102,7 +103,7 @@ impl Reader {
         }
     }
 
-    /// After how long so many bytes are made up for: 16 a second, or 1 KiB.
+    /// Returns the time after which so many bytes are made up for: 16 a second, or 1 KiB.
     const fn time(self, bytes: usize) -> Duration {
         let rate = match self {
             Self::People => 16,
@@ -125,7 +126,7 @@ impl Key {
     }
 }
 
-/// How many addresses are told apart.
+/// Number of addresses that are told apart.
 const MOST: usize = 1024;
 
 #[cfg(test)]

@@ -63,14 +63,14 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     }
 }
 
-/// Where somebody is waited for, and who may come.
+/// Listener, and the peers that may come.
 pub(crate) struct Waiting {
     pub(crate) listener: Listener,
     /// Over a network, unless in clear.
     pub(crate) door: Option<(Door, Owners)>,
 }
 
-/// Listens, and says where, and what that means if others can come too.
+/// Listens, and prints where, and what that means if others can come too.
 pub(crate) fn listen(
     address: Option<&Listen>,
     options: TcpOptions,
@@ -259,7 +259,7 @@ fn fetch(
     Ok(session.code())
 }
 
-/// The only transfer of the command.
+/// Runs the only transfer of the command.
 fn transfer(
     config: Config,
     cancel: CancelToken,
@@ -276,7 +276,7 @@ fn transfer(
     }
 }
 
-/// The limit of all sessions together, which must leave each of them enough to stay alive.
+/// Returns the limit of all sessions together, which must leave each of them enough to stay alive.
 fn limit(args: &Receive) -> Result<Option<RateLimit>, Stop> {
     let Some(rate) = args.limit_rate else { return Ok(None) };
     let least = RateLimit::MIN.saturating_mul(args.max_sessions.unwrap_or(1).into());
@@ -289,7 +289,7 @@ fn limit(args: &Receive) -> Result<Option<RateLimit>, Stop> {
     }
 }
 
-/// Where the sender is to be found, and what is used of keys for that.
+/// Returns the address of the sender, and the keys for it.
 pub(crate) fn dial(
     args: &Receive,
     address: &Address,
@@ -314,14 +314,14 @@ fn serve_stdio(mut store: FsStore, mut transfer: Transfer<Session>) -> Result<Co
     Ok(session.code())
 }
 
-/// What the system said, where the text names the address already.
+/// Returns the error of the system, where the text names the address already.
 fn bare(error: &std::io::Error, address: &Listen) -> String {
     let text = explain::system(error);
     let named = format!("{address}: ");
     text.strip_prefix(&named).map(ToOwned::to_owned).unwrap_or(text)
 }
 
-/// Who but its owner may connect to a socket of this mode.
+/// Returns who but its owner may connect to a socket of this mode.
 const fn others(mode: u32) -> Option<&'static str> {
     match mode {
         mode if mode & 0o002 != 0 => Some("any user who reaches its folder"),
@@ -348,7 +348,7 @@ fn hint(error: &std::io::Error) -> &'static str {
 const UNSURE: &str = "the connection was lost before the sender said that it was done, and it has not come again: \
                       there may be more that has not arrived; run both commands again to be sure";
 
-/// Where whoever is not given an address listens: on all interfaces, also without version 6 of the Internet Protocol.
+/// Addresses to listen on where none is given: on all interfaces, also without version 6 of the Internet Protocol.
 const EVERYWHERE: [&str; 2] = ["[::]:7117", "0.0.0.0:7117"];
 
 /// The same in clear, where anybody could come.

@@ -1,4 +1,4 @@
-//! What the command says: text for people, or one JSON object a line.
+//! Output of the command: text for people, or one JSON object a line.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::spool::{Failed, Need, Put, Spool};
 /// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic; one that does not read keeps
 /// nobody waiting for long, see [`Spool`].
 ///
-/// - Nobody reads standard output: that is said on standard error, the transfers go on, and the command does not
+/// - Nobody reads standard output: that is reported on standard error, the transfers go on, and the command does not
 ///   end with success.
 /// - Nobody reads standard error: the transfers go on, and the exit code is what it would be. It says as much as
 ///   the lines did that were lost.
@@ -31,7 +31,7 @@ pub(crate) struct Reporter {
     bars: AtomicU64,
 }
 
-/// What the thread of standard error writes.
+/// Item that the thread of standard error writes.
 enum Item {
     /// A line for standard output.
     Said(String),
@@ -53,7 +53,7 @@ pub(crate) struct Bar {
 pub(crate) enum Record<'a> {
     /// A receiver waits for senders.
     Listening { address: &'a str },
-    /// What lets somebody in whose key is not known, once.
+    /// Ticket that admits somebody whose key is not known, once.
     Ticket { ticket: &'a str },
     /// The other side has proved to have this key; `name` is what this user calls its owner.
     Identified {
@@ -75,7 +75,7 @@ pub(crate) enum Record<'a> {
     Refused {
         path: &'a str,
         reason: &'a str,
-        /// What the receiver's store could not do, if that is the reason.
+        /// Operation that failed at the receiver's store, if that is the reason.
         #[serde(skip_serializing_if = "Option::is_none")]
         operation: Option<&'a str>,
     },
@@ -102,7 +102,7 @@ pub(crate) enum Record<'a> {
     Failed { code: u8, message: &'a str },
 }
 
-/// How many entries were not delivered, by what became of them.
+/// Number of entries that were not delivered, by what became of them.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Others {
     pub(crate) skipped: u64,
@@ -111,7 +111,7 @@ pub(crate) struct Others {
     pub(crate) unchanged: u64,
 }
 
-/// What a receipt says.
+/// Content of a receipt.
 #[derive(Debug, Serialize)]
 pub(crate) struct Held<'a> {
     /// The name that the receiver gave it.
@@ -164,14 +164,14 @@ impl Reporter {
         Self { output, out, err: Arc::new(err), is_drawn, bars: AtomicU64::new(0) }
     }
 
-    /// Information for people.
+    /// Writes information for people.
     pub(crate) fn say(&self, text: &str) {
         if !self.output.quiet && !self.output.json {
             self.write(clean(text), Need::Must);
         }
     }
 
-    /// An event, for `--json`.
+    /// Writes an event, for `--json`.
     pub(crate) fn record(&self, record: &Record<'_>, session: Option<u64>) {
         if self.output.json
             && let Ok(line) = serde_json::to_string(&Line { record, session })
@@ -181,31 +181,32 @@ impl Reporter {
         }
     }
 
-    /// Something that is wrong, on standard error.
+    /// Writes something that is wrong, on standard error.
     pub(crate) fn complain(&self, text: &str) {
         self.tell(&format!("haul: {}", without_tickets(text)), Need::Must);
     }
 
-    /// As [`Reporter::complain`], for who cannot wait at all.
+    /// Works as [`Reporter::complain`], for who cannot wait at all.
     pub(crate) fn mention(&self, text: &str) {
         self.tell(&format!("haul: {text}"), Need::May);
     }
 
-    /// The end of the command, without success.
+    /// Reports the end of the command, without success.
     pub(crate) fn stop(&self, stop: &Stop) {
         self.complain(&stop.message);
         let message = without_tickets(&stop.message);
         self.record(&Record::Failed { code: stop.code.number(), message: &message }, None);
     }
 
-    /// How far it is, on standard error.
+    /// Writes the progress, on standard error.
     pub(crate) fn progress(&self, text: &str) {
         if !self.output.quiet {
             self.tell(text, Need::May);
         }
     }
 
-    /// A bar, where bars are drawn: standard error is a terminal, and nobody asked for quiet.
+    /// Returns a bar, where bars are drawn: standard error is a terminal, and nobody asked for
+    /// quiet.
     pub(crate) fn bar(&self) -> Option<Bar> {
         self.is_drawn.then(|| Bar {
             number: self.bars.fetch_add(1, Ordering::Relaxed),
@@ -254,7 +255,7 @@ fn is_drawn(output: Output) -> bool {
     !output.quiet && io::stderr().is_terminal()
 }
 
-/// The way of all that is for standard error, and for a standard output that is `out`.
+/// Creates the way of all that is for standard error, and for a standard output that is `out`.
 fn errors(mut out: Box<dyn Write + Send>, is_drawn: bool) -> Spool<Item> {
     let mut bars = is_drawn.then(Bars::new);
     let put: Put<Item> = Box::new(move |item| {

@@ -88,7 +88,7 @@ fn filtered(
     Ok(files.filter(move |found| filter.admits(found)))
 }
 
-/// Where the receiver is to be found, or where it is waited for, and what is used of keys for that.
+/// Address of the receiver, or of the listener that waits for it, and the keys for that.
 pub(crate) struct Way {
     pub(crate) link: Link,
     owners: Option<Owners>,
@@ -118,7 +118,7 @@ pub(crate) fn way(
     Ok(Way { link: Link::Awaited(listener), owners, door, ticket: None })
 }
 
-/// The options of TCP that the user set.
+/// Returns the options of TCP that the user set.
 fn tcp_options(args: &Send) -> TcpOptions {
     let mut options = TcpOptions::default().congestion(args.congestion.clone());
     if let Some(timeout) = args.connect_timeout {

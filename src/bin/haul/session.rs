@@ -1,4 +1,4 @@
-//! What is said of one transfer, as it goes.
+//! Reports on one transfer, as it goes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::progress::Progress;
 use crate::quota::{Quota, Reader};
 use crate::report::{Held, Others, Record, Reporter};
 
-/// Hears of a transfer, and tells the user.
+/// Observer of a transfer, which informs the user.
 pub(crate) struct Session {
     reporter: Arc<Reporter>,
     context: Context,
     /// The peer of this connection has greeted.
     heard: bool,
-    /// It was said that the sender waits for its place.
+    /// Set once it was reported that the sender waits for its place.
     is_queued: bool,
-    /// Which one it is, once somebody has greeted.
+    /// Transfer of the session, once somebody has greeted.
     transfer: Option<TransferId>,
-    /// Who is at the other end, where there are several.
+    /// Peer at the other end, where there are several.
     peer: Option<Peer>,
     /// Entries that are not settled. Its size is bounded by the limits of the transfer.
     pending: HashMap<EntryId, Pending>,
@@ -37,7 +37,7 @@ pub(crate) struct Session {
     former: Code,
     ends: Arc<Ends>,
     bad: Bad,
-    /// Who owns which key, where keys are used.
+    /// Owners of keys, where keys are used.
     owners: Option<Owners>,
 }
 
@@ -47,11 +47,11 @@ struct Bad {
     count: u64,
     told: Listed,
     recorded: Listed,
-    /// What is left for the address of the peer, where it matters.
+    /// Quota that is left for the address of the peer, where it matters.
     quota: Option<Quota>,
 }
 
-/// How many of them are listed for people, or for programs.
+/// Number of them that are listed for people, or for programs.
 #[derive(Debug, Clone, Copy)]
 struct Listed {
     most: u64,
@@ -66,17 +66,17 @@ struct Peer {
 struct Pending {
     path: RelPath,
     kind: Kind,
-    /// What its line took from the quota, until it is known that the entry is no burden.
+    /// Bytes that its line took from the quota, until it is known that the entry is no burden.
     spent: usize,
 }
 
 impl Session {
-    /// The only transfer of a command.
+    /// Creates the only transfer of a command.
     pub(crate) fn new(reporter: Arc<Reporter>, side: Side, total: Option<u64>) -> Self {
         Self::with_peer(reporter, side, None, total, Arc::default())
     }
 
-    /// One of the transfers of a server.
+    /// Creates one of the transfers of a server.
     pub(crate) fn of_server(
         reporter: Arc<Reporter>,
         number: u64,
@@ -133,7 +133,7 @@ impl Session {
         self
     }
 
-    /// How it ended, once it did.
+    /// Returns how it ended, once it did.
     pub(crate) const fn code(&self) -> Code {
         self.code
     }
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    /// An entry is settled, with nothing bad.
+    /// Takes note that an entry is settled, with nothing bad.
     fn settled(&mut self, entry: EntryId) -> Option<Pending> {
         let pending = self.pending.remove(&entry)?;
         if let Some(quota) = &self.bad.quota {
@@ -194,7 +194,8 @@ impl Session {
             .say(&format!("{verb} {name} ({size} bytes, blake3 {blake3}, {durability}{already})"));
     }
 
-    /// `path` is the name as programs get it, `shown` as people do.
+    /// Reports an entry that is not sent. `path` is the name as programs get it, `shown` as people
+    /// do.
     fn not_sent(&mut self, path: &str, shown: &str, reason: Withdrawal) {
         let text = reason.to_string();
         if reason.is_skip() {
@@ -425,7 +426,7 @@ impl Observer for Session {
 }
 
 impl Bad {
-    /// Whether one more is listed.
+    /// Returns whether one more is listed.
     fn lists(&mut self, reader: Reader, bytes: usize) -> bool {
         let listed = match reader {
             Reader::People => &mut self.told,
@@ -448,13 +449,13 @@ impl Listed {
     }
 }
 
-/// About how many bytes a line takes with this in it.
+/// Returns about how many bytes a line takes with this in it.
 const fn cost(text: &str) -> usize {
     text.len().saturating_add(LINE)
 }
 
-/// What stands in a line beside a name.
+/// Bytes of a line beside a name.
 const LINE: usize = 100;
 
-/// How many entries that are refused or not sent a person hears of by name.
+/// Number of entries, refused or not sent, that are listed by name for a person.
 const LISTED: u64 = 20;

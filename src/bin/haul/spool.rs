@@ -18,10 +18,10 @@ pub(crate) struct Spool<T> {
     name: &'static str,
     lines: Mutex<Lines<T>>,
     state: Arc<Mutex<State>>,
-    /// What was written, in pieces.
+    /// Count of what was written, in pieces.
     count: Arc<AtomicU64>,
     failed: Failed,
-    /// What a piece does until it is looked again whether there is room.
+    /// Pause of a piece until it is looked again whether there is room.
     pause: fn(),
     /// Is told, in one line, that no thread could be started; whoever is told of other failures needs one as well.
     unstarted: fn(&str),
@@ -41,26 +41,26 @@ pub(crate) type Put<T> = Box<dyn FnMut(T) -> io::Result<()> + Send>;
 /// Is told once, in one line, why nothing more is written; not where the reader went away.
 pub(crate) type Failed = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What becomes of a piece that finds no room.
+/// Need for a piece that finds no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// It waits.
+    /// The piece waits.
     Must,
-    /// It is left out.
+    /// The piece is left out.
     May,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// Whoever read it went away: nothing more is written.
+    /// The reader went away: nothing more is written.
     Closed,
-    /// It could not be written, for a reason that somebody should know.
+    /// The piece could not be written, for a reason that somebody should know.
     Failed,
 }
 
 impl<T: Send + 'static> Spool<T> {
-    /// A queue before the stream that has this name in messages.
+    /// Creates a queue before the stream that has this name in messages.
     pub(crate) fn new(name: &'static str, put: Put<T>, failed: Failed) -> Self {
         let lines = Lines { put: Some(put), queue: None, written: None };
         let state = Arc::new(Mutex::new(State::Open));
@@ -167,7 +167,7 @@ fn state(state: &Mutex<State>) -> State {
     *state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether it had not failed before, nor was closed.
+/// Sets the state to failed; returns whether it had not failed before, nor was closed.
 fn fail(state: &Mutex<State>) -> bool {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let was_open = *state == State::Open;
@@ -180,13 +180,13 @@ fn fail(state: &Mutex<State>) -> bool {
 /// Pieces that may wait to be written: a second of many small files, and 200 KB of memory.
 const QUEUE: usize = 1024;
 
-/// How long a piece waits for room: well under the silence that a peer puts up with.
+/// Longest wait of a piece for room: well under the silence that a peer puts up with.
 const STUCK: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether there is room.
+/// Interval of the looks for room.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How many times that is.
+/// Number of those looks.
 const PAUSES: u128 = STUCK.as_millis() / PAUSE.as_millis();
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// How many pauses this thread has made.
+        /// Number of pauses that this thread has made.
         static WAITED: Cell<u128> = const { Cell::new(0) };
     }
 

@@ -18,7 +18,7 @@ use crate::exit::{Code, Stop};
 use crate::identity::Identity;
 use crate::report::{Record, Reporter};
 
-/// How often a waiting call looks up: what a person waits at most after Ctrl-C.
+/// Interval at which a waiting call looks up: a person's longest wait after Ctrl-C.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
 
 /// Opens streams to an [`Address`].
@@ -39,18 +39,18 @@ pub(crate) enum Listener {
 /// Opens streams to the first of several addresses at which somebody answers.
 pub(crate) struct AnyOf(Vec<TcpConnector>);
 
-/// Who can connect to a [`Listener`].
+/// Peers that can connect to a [`Listener`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Other machines.
     Network,
     /// Any user of this machine.
     Machine,
-    /// Whom a socket of this mode lets in.
+    /// Users that a socket of this mode lets in.
     Mode(u32),
 }
 
-/// How the one peer of a command is come by: it is dialled, or waited for.
+/// Way to the one peer of a command: it is dialled, or waited for.
 pub(crate) enum Link {
     Dialled(Dial),
     Awaited(Listener),
@@ -77,7 +77,7 @@ pub(crate) enum Stream {
 }
 
 impl Dialer {
-    /// `target`: what the address comes to, if it is of a network.
+    /// Creates a connector. `target`: what the address comes to, if it is of a network.
     fn new(address: &Address, target: Option<&Target>, options: TcpOptions) -> io::Result<Self> {
         let options = ticking(options);
         Ok(match (address, target) {
@@ -105,7 +105,7 @@ impl Dialer {
 }
 
 impl Dial {
-    /// Dials an address, and says what is used of keys for that.
+    /// Returns the dialling side for an address, and the keys for it.
     pub(crate) fn to(
         address: &Address,
         mode: Mode,
@@ -128,7 +128,7 @@ impl Dial {
 }
 
 impl Listener {
-    /// `identity`: who this side is, unless it speaks in clear over a network, too.
+    /// Listens. `identity`: who this side is, unless it is in clear over a network, too.
     pub(crate) fn bind(
         address: &Listen,
         options: TcpOptions,
@@ -145,7 +145,8 @@ impl Listener {
         }
     }
 
-    /// The address that is really listened on, for people and programs to connect to: as it is, for it was given as text.
+    /// Returns the address that is really listened on, for people and programs to connect to: as it is, for it was
+    /// given as text.
     pub(crate) fn address(&self) -> io::Result<String> {
         match self {
             Self::Tcp(_) | Self::Secure(_) => {
@@ -156,7 +157,7 @@ impl Listener {
         }
     }
 
-    /// The address, if it is of a network.
+    /// Returns the address, if it is of a network.
     pub(crate) fn socket(&self) -> Option<io::Result<SocketAddr>> {
         match self {
             Self::Tcp(acceptor) => Some(acceptor.local_addr()),
@@ -165,7 +166,7 @@ impl Listener {
         }
     }
 
-    /// Who can connect.
+    /// Returns who can connect.
     pub(crate) fn reach(&self) -> io::Result<Reach> {
         match self {
             Self::Tcp(_) | Self::Secure(_) => {
@@ -260,7 +261,7 @@ impl Acceptor for Listener {
 }
 
 impl Stream {
-    /// What it knows of its other end.
+    /// Returns what it knows of its other end.
     fn channel(&self) -> Option<Channel> {
         match self {
             Self::Secure(stream) => Some(stream.channel()),
@@ -300,7 +301,7 @@ impl Write for Stream {
     }
 }
 
-/// What it means to dial without keys.
+/// Warning about dialling without keys.
 const INSECURE: &str = "warning: --insecure: whoever is between can read and change everything, \
                         and whoever answers is taken for the right one";
 

@@ -1,4 +1,4 @@
-//! Whom this user trusts: the file `trusted`, and `haul trust`.
+//! Trusted keys of this user: the file `trusted`, and `haul trust`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -51,17 +51,17 @@ impl Trusted {
         self.0.iter().map(|entry| entry.key)
     }
 
-    /// What this user calls the owner of a key.
+    /// Returns this user's name for the owner of a key.
     pub(crate) fn name(&self, key: PublicKey) -> Option<&str> {
         self.0.iter().find(|entry| entry.key == key)?.name.as_deref()
     }
 
-    /// Who has this name.
+    /// Returns who has this name.
     pub(crate) fn named(&self, name: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.name.as_deref() == Some(name))
     }
 
-    /// Trusts a key, or says something else of one that is trusted.
+    /// Trusts a key, or changes what is kept of one that is trusted.
     fn add(&mut self, entry: Entry) -> Result<(), String> {
         if let Some(name) = &entry.name
             && let Some(other) = self.named(name).filter(|other| other.key != entry.key)
@@ -153,7 +153,7 @@ impl Entry {
     }
 }
 
-/// `haul trust`.
+/// Runs `haul trust`.
 pub(crate) fn run(args: &Trust) -> Result<Code, Stop> {
     let Identity { folder, key } = Identity::open()?;
     let local = |error: &io::Error| {

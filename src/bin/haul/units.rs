@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A count of bytes: `4096`, `64K`, `1M`, `1MiB`. The letters stand for powers of 1024, unless `B` follows one (`64kB`,
-/// `1MB`): then for powers of 1000, as in dd and other tools.
+/// Parses a count of bytes: `4096`, `64K`, `1M`, `1MiB`. The letters stand for powers of 1024, unless `B` follows one
+/// (`64kB`, `1MB`): then for powers of 1000, as in dd and other tools.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let factor = match unit.to_ascii_lowercase().as_str() {
@@ -22,7 +22,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "the size is too large".into())
 }
 
-/// Bytes, and not none.
+/// Parses a count of bytes that is not 0.
 pub(crate) fn some_bytes(text: &str) -> Result<u64, String> {
     match bytes(text)? {
         0 => Err("it must be more than nothing".into()),
@@ -30,7 +30,7 @@ pub(crate) fn some_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Bytes per second, fast enough to keep a transfer alive.
+/// Parses bytes per second, fast enough to keep a transfer alive.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     match bytes(text)? {
         rate if rate >= SLOWEST => Ok(rate),
@@ -38,10 +38,11 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// What leaves each of four sessions the least that the library takes. A server has no more sessions than the limit leaves that to.
+/// Lowest limit, which leaves each of four sessions the least that the library takes. A server has no more sessions
+/// than the limit leaves that to.
 const SLOWEST: u64 = 4 * haul::RateLimit::MIN;
 
-/// A time: `90`, `90s`, `1500ms`, `10m`, `2h`, `1d`. Without a unit it is seconds.
+/// Parses a time: `90`, `90s`, `1500ms`, `10m`, `2h`, `1d`. Without a unit it is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let number: u64 = number.parse().map_err(|_| "write a time such as 90s, 10m or 2h")?;
