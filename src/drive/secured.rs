@@ -28,7 +28,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             }
         }
         let (Some(binding), Some(key)) = (channel.binding(), channel.peer_key()) else {
-            let source = std::io::Error::other("the stream says nothing of its other end");
+            let source = std::io::Error::other("the stream does not know its other end");
             return Err(Error::Transport { operation: Operation::Write, source });
         };
         self.observer.identified(key);

@@ -198,7 +198,7 @@ pub enum Incompatible {
         first: [u8; 8],
     },
     /// The peer supports other versions of the protocol.
-    #[error("the peer speaks versions {min} to {max} of the protocol, we {our_min} to {our_max}")]
+    #[error("the peer supports versions {min} to {max} of the protocol, we {our_min} to {our_max}")]
     Version {
         /// The peer's oldest.
         min: u16,
@@ -281,7 +281,7 @@ pub enum Misuse {
     #[error("the configuration contradicts itself: {0}")]
     Config(&'static str),
     /// A receiver to take over that is not one of an earlier attempt at the same transfer, or too late.
-    #[error("there is no earlier attempt at the same transfer to be taken over")]
+    #[error("no earlier attempt at the same transfer to adopt")]
     Former,
     /// Input while an action is queued: poll until [`Await`](super::ReceiveAction::Await), do what each action asks, and give
     /// the same input then.
@@ -291,7 +291,7 @@ pub enum Misuse {
     #[error("input while an answer to the last request is due")]
     AnswerDue,
     /// Input that does not begin with the message of which a part is dealt with: give the same input until it is consumed.
-    #[error("input that does not begin with the message that is being dealt with")]
+    #[error("input does not begin with the message in progress")]
     OtherInput,
 }
 

@@ -35,13 +35,13 @@ pub enum Refusal {
         limit: u64,
     },
     /// All entries together are more than the receiver takes.
-    #[error("the transfer is larger than the {limit} bytes that the receiver takes")]
+    #[error("the transfer exceeds the receiver's limit of {limit} bytes")]
     TooMuch {
         /// The limit in bytes.
         limit: u64,
     },
     /// More entries than the receiver takes.
-    #[error("more entries than the {limit} that the receiver takes")]
+    #[error("the transfer exceeds the receiver's limit of {limit} entries")]
     TooMany {
         /// The limit.
         limit: u64,
@@ -84,7 +84,7 @@ pub enum Refusal {
     #[error("the folder to receive into is gone")]
     Gone,
     /// The name is longer, or deeper, than the receiver takes or its file system can hold.
-    #[error("the name is longer or deeper than the receiver takes")]
+    #[error("the name exceeds the receiver's limit of length or depth")]
     NameTooLong,
     /// The name begins with a dot, and the receiver takes none of those.
     #[error("the name begins with a dot")]
@@ -137,7 +137,7 @@ pub enum Withdrawal {
     #[error("what was read from the stream before cannot be read again")]
     Spent,
     /// The entry holds more than the size that the sender's system gives for it.
-    #[error("it holds more than its system says")]
+    #[error("the file holds more than its system reports")]
     FalseSize,
 }
 
@@ -152,7 +152,7 @@ pub enum AbortCode {
     #[error("saw a breach of the protocol")]
     Protocol,
     /// No version, or no required feature, in common.
-    #[error("speaks no version in common")]
+    #[error("supports no common version")]
     Incompatible,
     /// The other side was silent, or made no progress, past a deadline.
     #[error("waited past its deadline")]

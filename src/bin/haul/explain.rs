@@ -311,7 +311,7 @@ fn no_common_ground(incompatible: &Incompatible, context: Context) -> String {
     match incompatible {
         Incompatible::NotHaul { first: [0x16, ..] } => {
             format!(
-                "the {} wants an encrypted connection, and this side speaks in clear (--insecure, or --plain)",
+                "the {} wants an encrypted connection, and this side sends in clear (--insecure, or --plain)",
                 context.side.other()
             )
         }
@@ -373,7 +373,7 @@ fn aborted(code: AbortCode, context: Context) -> String {
         }
         AbortCode::Incompatible => {
             format!(
-                "the {peer} speaks no version of the protocol in common; bring the older side up to date"
+                "the {peer} supports no common version of the protocol; bring the older side up to date"
             )
         }
         AbortCode::NotAdmitted => match context.own {

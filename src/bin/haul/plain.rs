@@ -49,7 +49,7 @@ pub(crate) fn send(
     let cancel = CancelToken::new();
     interrupt::watch(
         interrupt::cancel(&cancel),
-        "the receiver has a part, and nobody will tell it so",
+        "the receiver has a part, and will not learn that it is one",
         reporter,
     )?;
     let mut link = way(args, address, Mode::Plain, reporter)?.link;

@@ -59,13 +59,13 @@ pub enum SecureError {
         key: PublicKey,
     },
     /// The other end uses another protocol: it sent a first byte that no TLS session begins with.
-    #[error("the other end does not speak TLS: its first byte is {byte:#04x}")]
+    #[error("the other end does not use TLS: its first byte is {byte:#04x}")]
     NotTls {
         /// The byte.
         byte: u8,
     },
     /// The other end uses TLS, but has nothing that is common to both: another version, another protocol, no raw keys.
-    #[error("the other end speaks TLS, but not as haul does")]
+    #[error("the other end uses TLS, but not haul's protocol")]
     Incompatible,
     /// The other end has ended the stream with an alert of TLS.
     #[error("the other end refused: TLS alert {alert}")]
@@ -74,7 +74,7 @@ pub enum SecureError {
         alert: u8,
     },
     /// Bytes were changed, left out or added on the way, or somebody who does not have the keys made them.
-    #[error("what came was changed on the way")]
+    #[error("received bytes were changed on the way")]
     Damaged,
     /// The stream below ended without the end that TLS has.
     #[error("the stream was cut")]

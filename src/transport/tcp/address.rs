@@ -133,7 +133,7 @@ pub enum AddressError {
     #[error("the address has an opening bracket and no closing one")]
     OpenBracket,
     /// The text in brackets is not an IPv6 address.
-    #[error("what stands in brackets is not an IPv6 address")]
+    #[error("the text in brackets is not an IPv6 address")]
     BadIpv6,
 }
 
