@@ -1,7 +1,7 @@
 //! Admission of peers to a transfer.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 #[cfg(feature = "secure")]
 use std::sync::{Mutex, PoisonError};
 
@@ -161,6 +161,9 @@ pub(super) struct Access {
     /// The channel of the next connection.
     pub(super) channel: Option<crate::transport::Channel>,
     pub(super) admit: Option<Arc<dyn Admit>>,
+    /// The key of the receiver with which an entry of the transfer was settled: the rest is for it alone, or what is said
+    /// of all entries together would be true of nobody.
+    pub(super) receiver: Arc<OnceLock<PublicKey>>,
     #[cfg(feature = "secure")]
     pub(super) ticket: Option<TicketSecret>,
 }
@@ -168,6 +171,25 @@ pub(super) struct Access {
 impl Access {
     pub(super) fn admits(&self, greeting: &Greeting) -> bool {
         self.admit.as_ref().is_none_or(|admit| admit.admits(greeting))
+    }
+
+    /// Returns whether this receiver is sent to.
+    pub(super) fn admits_receiver(&self, greeting: &Greeting) -> bool {
+        let is_other = self.receiver.get().is_some_and(|key| greeting.key() != Some(*key));
+        !is_other && self.admits(greeting)
+    }
+
+    /// Forgets the receivers of earlier transfers.
+    pub(super) fn begin_sending(&mut self) {
+        self.receiver = Arc::default();
+    }
+
+    /// Something was settled with whoever is at the other end of the channel.
+    pub(super) fn keep_to_receiver(&self) {
+        if let Some(key) = self.channel.as_ref().and_then(|channel| channel.peer_key()) {
+            // The first one stays.
+            let _ = self.receiver.set(key);
+        }
     }
 
     /// Returns the proof for a greeting of this side, if it has a secret, and a channel to prove it

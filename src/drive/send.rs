@@ -22,7 +22,21 @@ pub(super) struct Sending<'s, S: Source> {
 }
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
+    /// Sends what is not settled yet over one stream, and keeps to its receiver if anything is by then.
     pub(super) fn run_sender<S: Source, T: Read + Write>(
+        &mut self,
+        sending: &mut Sending<'_, S>,
+        stream: T,
+    ) -> Result<Summary, Error> {
+        let ended = self.send_over(sending, stream);
+        let Summary { delivered, trusted, skipped, refused, .. } = sending.sender.summary();
+        if [delivered, trusted, skipped, refused].into_iter().any(|count| count > 0) {
+            self.access.keep_to_receiver();
+        }
+        ended
+    }
+
+    fn send_over<S: Source, T: Read + Write>(
         &mut self,
         sending: &mut Sending<'_, S>,
         stream: T,
@@ -54,7 +68,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 SendAction::Event(event) => {
                     if let Event::Greeted { transfer, .. } = event {
                         let proof = sending.sender.peer_proof();
-                        if !self.access.admits(&self.access.greeting(false, transfer, proof)) {
+                        let greeting = self.access.greeting(false, transfer, proof);
+                        if !self.access.admits_receiver(&greeting) {
                             sending.sender.end(AbortCode::NotAdmitted);
                             continue;
                         }
@@ -144,7 +159,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
                 SendAction::Event(Event::Greeted { transfer, .. }) if is_admitted => {
                     let proof = sender.peer_proof();
-                    is_admitted = self.access.admits(&self.access.greeting(false, transfer, proof));
+                    let greeting = self.access.greeting(false, transfer, proof);
+                    is_admitted = self.access.admits_receiver(&greeting);
                     if is_admitted {
                         return Ok(());
                     }

@@ -166,6 +166,9 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 
     /// Sends all entries of `source` over as many connections as it takes.
     ///
+    /// Once an entry is settled, the receiver whose key was proved on that connection is the only one that is admitted: what
+    /// it has settled is offered to nobody else.
+    ///
     /// # Errors
     ///
     /// As for [`send`](Transfer::send): the last error, if it is not transient or patience is at its end.
@@ -189,6 +192,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 
     /// Sends all entries of `source` to the first receiver that comes to `acceptor` and greets, over as many
     /// connections as it takes.
+    ///
+    /// Once an entry is settled, the others are for the same key alone, as for [`send_via`](Transfer::send_via).
     ///
     /// It is waited for as long as it takes, and after a lost connection for as long as [`Retry::patience`] allows; the
     /// [observer](Observer::connected) learns who it is. A caller that does not greet, a stranger, keeps no receiver
@@ -492,6 +497,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 
     fn sending<'s, S: Source>(&mut self, source: &'s mut S) -> Result<Sending<'s, S>, Error> {
+        self.access.begin_sending();
         let rewound = source.rewind();
         rewound.map_err(|source| Error::Local { operation: Operation::Rewind, source })?;
         self.meter.restart();

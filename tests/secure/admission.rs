@@ -236,3 +236,56 @@ fn sender_that_listens_gives_its_files_to_whoever_proves_its_ticket_and_to_nobod
     assert_eq!(keys, [stranger.public(), bob.public()]);
     assert_eq!(store.files().len(), 1);
 }
+
+/// Sends whoever is told of it away once a file is delivered.
+struct Parting(CancelToken);
+
+impl Observer for Parting {
+    fn event(&mut self, event: &Event) {
+        if matches!(event, Event::Delivered { .. }) {
+            self.0.leave();
+        }
+    }
+}
+
+#[test]
+fn rest_of_a_transfer_is_for_the_key_that_has_the_first_file_whoever_else_is_admitted() {
+    let (alice, bob, carol) = (key(), key(), key());
+    let mut config = config();
+    // A turn for each message: the files are not delivered at once.
+    (config.turn.initial_bytes, config.turn.max_bytes) = (1, 1);
+    let fetch = |connector: &MemoryConnector, key: &SecretKey, store: &MemoryStore, cancel| {
+        let expect = Expect::key(alice.public());
+        let connector = Secure::dial(connector.clone(), key, expect).expect("the key is good");
+        let mut transfer = Transfer::new(config.clone()).retry(Retry::never()).cancel(cancel);
+        transfer.receive_via(store, &mut { connector })
+    };
+    for is_crowd in [true, false] {
+        let (connector, acceptor) = network(&alice);
+        let (here, elsewhere) = (MemoryStore::new(), MemoryStore::new());
+        let leaving = CancelToken::new();
+        thread::scope(|scope| {
+            let list = AllowList::new().keys([bob.public(), carol.public()]);
+            let transfer = Transfer::new(config.clone()).observer(Parting(leaving.clone()));
+            let sender = scope.spawn(move || {
+                let mut source = MemorySource::new().file(name(0), content(0));
+                source = source.file(name(1), content(1));
+                let (mut transfer, mut acceptor) = (transfer.admit(list), acceptor);
+                if is_crowd {
+                    transfer.send_listening(&mut source, &mut acceptor)
+                } else {
+                    transfer.send_via(&mut source, &mut Listening::new(acceptor))
+                }
+            });
+            let left = fetch(&connector, &bob, &here, leaving.clone());
+            assert!(left.is_err() && here.files().len() == 1, "{left:?}");
+            let refused = fetch(&connector, &carol, &elsewhere, CancelToken::new());
+            assert!(is_refused(&refused), "{refused:?}");
+            let received = fetch(&connector, &bob, &here, CancelToken::new());
+            assert!(received.is_ok_and(|summary| summary.delivered == 1));
+            let sent = sender.join().expect("it does not panic").expect("it is sent");
+            assert!(sent.is_complete() && sent.delivered == 2, "{sent:?}");
+        });
+        assert_eq!((here.files().len(), elsewhere.entries().len()), (2, 0));
+    }
+}

@@ -33,8 +33,7 @@ pub(crate) struct Keys {
 /// ticket.
 #[derive(Clone)]
 pub(crate) struct Door {
-    own: PublicKey,
-    folder: PathBuf,
+    owners: Owners,
     secret: TicketSecret,
     guests: AllowList,
 }
@@ -121,6 +120,12 @@ impl Owners {
         self.own
     }
 
+    /// Returns whether this user trusts a key, or it is its own.
+    pub(crate) fn knows(&self, key: PublicKey) -> bool {
+        let trusts = |trusted: Trusted| trusted.keys().any(|it| it == key);
+        key == self.own || Trusted::load(&self.folder).is_ok_and(trusts)
+    }
+
     /// Returns this user's name for the owner of a key, if it is known.
     pub(crate) fn name(&self, key: PublicKey) -> Option<String> {
         if key == self.own {
@@ -135,19 +140,19 @@ impl Door {
     pub(crate) fn new(identity: &Identity, is_shared: bool) -> Result<Self, Stop> {
         let secret = TicketSecret::generate()
             .map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
-        let (own, guests) = (identity.key.public(), AllowList::new());
+        let guests = AllowList::new();
         let guests = if is_shared {
             guests.shared_ticket(secret.clone())
         } else {
             guests.ticket(secret.clone())
         };
-        Ok(Self { own, folder: identity.folder.clone(), secret, guests })
+        Ok(Self { owners: identity.owners(), secret, guests })
     }
 
     /// Returns a ticket for who reaches this process at an address, as far as that can be written
     /// in one.
     pub(crate) fn ticket(&self, address: SocketAddr) -> Option<Ticket> {
-        Ticket::new([address.to_string()], self.own, self.secret.clone()).ok()
+        Ticket::new([address.to_string()], self.owners.own, self.secret.clone()).ok()
     }
 }
 
@@ -155,9 +160,7 @@ impl Admit for Door {
     fn admits(&self, greeting: &Greeting) -> bool {
         let Some(key) = greeting.key() else { return false };
         // It is read each time: who has just been trusted is admitted. One that cannot be read admits nobody.
-        key == self.own
-            || Trusted::load(&self.folder).is_ok_and(|trusted| trusted.keys().any(|it| it == key))
-            || self.guests.admits(greeting)
+        self.owners.knows(key) || self.guests.admits(greeting)
     }
 }
 

@@ -22,12 +22,14 @@ pub(crate) struct Context {
     pub(crate) own: Option<PublicKey>,
     /// The key that the peer has proved to have.
     pub(crate) peer: Option<PublicKey>,
+    /// This user trusts that key, or it is its own.
+    pub(crate) is_known: bool,
 }
 
 impl Context {
     /// Creates the context of a side that knows nothing of its peer.
     pub(crate) const fn new(side: Side) -> Self {
-        Self { side, greeted: false, own: None, peer: None }
+        Self { side, greeted: false, own: None, peer: None, is_known: false }
     }
 }
 
@@ -48,6 +50,12 @@ pub(crate) fn error(error: &Error, context: Context) -> String {
                 .into()
         }
         Error::Policy(AbortCode::NotAdmitted) => match context.peer {
+            Some(_) if context.is_known => {
+                let other = context.side.other();
+                format!(
+                    "not admitted: another {other} has a part of this transfer, and the rest is for it alone"
+                )
+            }
             Some(key) => format!(
                 "not admitted: this user does not trust the key of the {}; \
                  if its owner says that it is theirs: haul trust {key}",
@@ -470,6 +478,18 @@ mod tests {
         let line = withdrawal(Withdrawal::NameTooLong, Side::Sender);
         assert!(line.contains("128 folders deep"), "{line}");
         assert!(refusal(Refusal::Gone, Side::Receiver).contains("is gone; make it"));
+    }
+
+    #[test]
+    fn receiver_that_is_known_and_not_admitted_is_not_called_a_stranger() {
+        let (key, refused) =
+            (PublicKey::from_bytes([7; 32]), Error::Policy(AbortCode::NotAdmitted));
+        let context = Context { peer: Some(key), ..Context::new(Side::Sender) };
+        let line = error(&refused, context);
+        assert!(line.contains(&format!("haul trust {key}")), "{line}");
+        let line = error(&refused, Context { is_known: true, ..context });
+        assert!(line.contains("another receiver has a part"), "{line}");
+        assert!(!line.contains("haul trust"), "{line}");
     }
 
     #[test]

@@ -348,6 +348,7 @@ impl Observer for Session {
             return;
         }
         let name = self.owners.as_ref().and_then(|owners| owners.name(key));
+        self.context.is_known = self.owners.as_ref().is_some_and(|owners| owners.knows(key));
         let shown = key.to_string();
         self.record(&Record::Identified { key: &shown, name: name.as_deref() });
         let who = name.map_or_else(|| shown.clone(), |name| format!("{name} ({shown})"));
