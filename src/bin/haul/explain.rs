@@ -205,17 +205,38 @@ pub(crate) fn clean(text: &str) -> String {
 }
 
 /// Returns the text with nothing of a ticket but its beginning: what is wrong with an argument is shown with it, and
-/// that may be a ticket in the wrong place, or one with a slip.
+/// that may be a ticket in the wrong place, or one with a slip, such as another case or no `haul://`.
 pub(crate) fn without_tickets(text: &str) -> String {
-    let mut parts = text.split(TICKET);
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let end = part.find(|c: char| c.is_whitespace() || "'\"".contains(c)).unwrap_or(part.len());
-        shown.push_str(TICKET);
-        shown.push('…');
-        shown.push_str(&part[end..]);
+    let is_end = |c: char| c.is_whitespace() || "'\"".contains(c);
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive(is_end) {
+        let word = part.trim_end_matches(is_end);
+        match secret_of_ticket(word) {
+            Some(start) if word != FORM => {
+                shown.push_str(&word[..start]);
+                shown.push('…');
+            }
+            _ => shown.push_str(word),
+        }
+        shown.push_str(&part[word.len()..]);
     }
     shown
+}
+
+/// Returns where the part of a word begins that is not to be shown: behind `haul://`, or a key and a slash.
+fn secret_of_ticket(word: &str) -> Option<usize> {
+    if let Some(scheme) = word.to_ascii_lowercase().find(TICKET) {
+        return Some(scheme + TICKET.len());
+    }
+    let mut start = 0;
+    for part in word.split('/') {
+        let end = start + part.len() + 1;
+        if end < word.len() && part.parse::<PublicKey>().is_ok() {
+            return Some(end);
+        }
+        start = end;
+    }
+    None
 }
 
 /// Works as [`clean`] for a line of JSON, which still means the same: such characters stand in strings
@@ -398,6 +419,9 @@ fn aborted(code: AbortCode, context: Context) -> String {
 /// Beginning of a ticket.
 const TICKET: &str = "haul://";
 
+/// What a ticket looks like, as errors say it.
+const FORM: &str = "haul://HOST:PORT/KEY/SECRET";
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -506,6 +530,18 @@ mod tests {
         let shown = "invalid value 'haul://…' for haul://… haul://…";
         assert_eq!(without_tickets(line), shown);
         assert_eq!(without_tickets("a haul b"), "a haul b");
+        let key = PublicKey::from_bytes([7; 32]).to_string();
+        let (upper, form) = (key.to_uppercase(), haul::transport::secure::TicketError::Form);
+        for (line, shown) in [
+            (format!("'HAUL://h:1/{upper}/S' is"), "'HAUL://…' is".to_owned()),
+            (format!("h:1/{key}/secret: no"), format!("h:1/{key}/… no")),
+            (format!("'//h:1/{upper}/secret'"), format!("'//h:1/{upper}/…'")),
+            (format!("haul trust {key}\n"), format!("haul trust {key}\n")),
+            (format!("h:1/{key}/ é/é"), format!("h:1/{key}/ é/é")),
+            (format!("bad: {form}"), format!("bad: {form}")),
+        ] {
+            assert_eq!(without_tickets(&line), shown);
+        }
     }
 
     #[test]
