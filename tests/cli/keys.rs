@@ -194,6 +194,19 @@ fn trust_lists_adds_and_removes_and_says_what_is_wrong() {
 }
 
 #[test]
+fn trusted_keys_in_a_fifo_are_an_error_and_nobody_waits_for_its_other_end() {
+    let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());
+    user.key();
+    let fifo = user.0.path().join("haul/trusted");
+    assert!(quiet("mkfifo").args(["-m", "600"]).arg(fifo).status().unwrap().success());
+    user.run(["trust", "--list"]).code(1).one_error(&["it is not a file"]);
+    let (receiver, address, _) = user.receive(inbox.path());
+    User::new().send(&address).code(4);
+    receiver.interrupt();
+    receiver.finish();
+}
+
+#[test]
 fn secrets_of_a_run_stand_in_no_output_and_no_file_but_their_own() {
     let (bob, alice, thief) = (User::new(), User::new(), User::new());
     let inbox = tempfile::tempdir().unwrap();

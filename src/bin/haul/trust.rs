@@ -36,6 +36,10 @@ impl Trusted {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             meta => meta.map_err(|error| local(explain::system(&error)))?,
         };
+        // A FIFO would be waited for.
+        if !meta.is_file() {
+            return Err(local("it is not a file".into()));
+        }
         let mode = meta.permissions().mode() & 0o777;
         if mode & 0o022 != 0 {
             return Err(local(format!(
