@@ -419,7 +419,7 @@ fn aborted(code: AbortCode, context: Context) -> String {
 /// Beginning of a ticket.
 const TICKET: &str = "haul://";
 
-/// What a ticket looks like, as errors say it.
+/// Form of a ticket, as errors show it.
 const FORM: &str = "haul://HOST:PORT/KEY/SECRET";
 
 #[cfg(test)]
