@@ -43,10 +43,12 @@ struct State<T> {
     gone: Vec<u32>,
     failed: VecDeque<Error>,
     greeted: Option<Greeted<T>>,
+    /// Of the next connection; 0 claims one.
+    attempt: u32,
 }
 
 struct Silent {
-    attempt: u32,
+    number: u32,
     since: Duration,
     cancel: CancelToken,
 }
@@ -66,14 +68,14 @@ pub(super) struct Greeter<'s, C> {
     transfer: TransferId,
     clock: C,
     access: Access,
-    /// The number of the next connection's attempt.
-    attempt: u32,
+    /// How many connections there were.
+    connections: u32,
     threads: HashMap<u32, ScopedJoinHandle<'s, ()>>,
 }
 
 impl<C> Greeter<'_, C> {
     pub(super) fn new(config: Config, transfer: TransferId, clock: C, access: Access) -> Self {
-        Self { config, transfer, clock, access, attempt: 1, threads: HashMap::new() }
+        Self { config, transfer, clock, access, connections: 0, threads: HashMap::new() }
     }
 }
 
@@ -85,6 +87,7 @@ impl<T> Crowd<T> {
             gone: Vec::new(),
             failed: VecDeque::new(),
             greeted: None,
+            attempt: 0,
         };
         let (state, clock) = (Mutex::new(state), SystemClock::new());
         Self { state, changed: Condvar::new(), clock }
@@ -93,6 +96,12 @@ impl<T> Crowd<T> {
     /// Tells all to go that have not greeted.
     pub(super) fn dismiss(&self) {
         self.lock().dismiss(|_| true);
+    }
+
+    /// Counts the attempts of further connections from this one on.
+    pub(super) fn count_from(&self, attempt: u32) {
+        let mut state = self.lock();
+        state.attempt = state.attempt.max(attempt);
     }
 
     /// Gives a connection on which somebody greeted, or why one failed before. Fails with [`ErrorKind::WouldBlock`] if
@@ -132,7 +141,7 @@ impl<T> Crowd<T> {
     /// Waits for threads that have nothing more to do, so that there are no more of them than are counted.
     fn join(&self, threads: &mut HashMap<u32, ScopedJoinHandle<'_, ()>>) {
         let gone = mem::take(&mut self.lock().gone);
-        for thread in gone.iter().filter_map(|attempt| threads.remove(attempt)) {
+        for thread in gone.iter().filter_map(|number| threads.remove(number)) {
             if let Err(panic) = thread.join() {
                 panic::resume_unwind(panic);
             }
@@ -205,11 +214,16 @@ impl<T> Crowd<T> {
         T: Read + Write + Send + 's,
         C: Clock + Clone + Send + 's,
     {
-        let (attempt, nonce, cancel) = (greeter.attempt, random_bytes(), CancelToken::new());
-        greeter.attempt = attempt.saturating_add(1);
+        let (number, nonce, cancel) = (greeter.connections, random_bytes(), CancelToken::new());
+        greeter.connections = number.wrapping_add(1);
         let since = self.clock.now();
-        self.lock().silent.push_back(Silent { attempt, since, cancel: cancel.clone() });
-        let thread = Thread { attempt, crowd: self };
+        let mut state = self.lock();
+        state.silent.push_back(Silent { number, since, cancel: cancel.clone() });
+        let attempt = state.attempt;
+        // Whoever hears this one may come again, to be greeted by a later one.
+        state.attempt = attempt.saturating_add(u32::from(attempt > 0));
+        drop(state);
+        let thread = Thread { number, crowd: self };
         let (config, transfer) = (greeter.config.clone(), greeter.transfer);
         let (clock, access) = (greeter.clock.clone(), greeter.access.clone());
         let greet = move || {
@@ -228,8 +242,8 @@ impl<T> Crowd<T> {
             thread.heard(greeted);
         };
         // If it cannot be started, the closure is dropped, and with it the connection.
-        let named = thread::Builder::new().name(format!("haul-greeter-{attempt}"));
-        greeter.threads.insert(attempt, named.spawn_scoped(scope, greet)?);
+        let named = thread::Builder::new().name(format!("haul-greeter-{number}"));
+        greeter.threads.insert(number, named.spawn_scoped(scope, greet)?);
         Ok(())
     }
 
@@ -257,13 +271,13 @@ impl<T> State<T> {
     }
 
     fn dismiss_oldest(&mut self) {
-        let oldest = self.silent.front().map(|silent| silent.attempt);
-        self.dismiss(|silent| Some(silent.attempt) == oldest);
+        let oldest = self.silent.front().map(|silent| silent.number);
+        self.dismiss(|silent| Some(silent.number) == oldest);
     }
 
     /// Takes one out that is not silent any more; `false` if it was told to go before.
-    fn leave(&mut self, attempt: u32) -> bool {
-        let place = self.silent.iter().position(|silent| silent.attempt == attempt);
+    fn leave(&mut self, number: u32) -> bool {
+        let place = self.silent.iter().position(|silent| silent.number == number);
         let was_there = place.and_then(|place| self.silent.remove(place)).is_some();
         self.leaving += usize::from(was_there);
         was_there
@@ -279,7 +293,7 @@ impl Silent {
 
 /// The place of a thread, which is given back however the thread ends.
 struct Thread<'c, T> {
-    attempt: u32,
+    number: u32,
     crowd: &'c Crowd<T>,
 }
 
@@ -288,7 +302,7 @@ impl<T> Thread<'_, T> {
     /// the first.
     fn heard(&self, greeted: Result<Greeted<T>, Error>) {
         let mut state = self.crowd.lock();
-        let late = match (state.leave(self.attempt), greeted) {
+        let late = match (state.leave(self.number), greeted) {
             (true, Err(error)) => {
                 state.failed.push_back(error);
                 None
@@ -309,8 +323,8 @@ impl<T> Thread<'_, T> {
 impl<T> Drop for Thread<'_, T> {
     fn drop(&mut self) {
         let mut state = self.crowd.lock();
-        state.leave(self.attempt);
-        state.gone.push(self.attempt);
+        state.leave(self.number);
+        state.gone.push(self.number);
         drop(state);
         self.crowd.changed.notify_all();
     }

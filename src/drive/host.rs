@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::liveness::Pulse;
 use super::parked::Parked;
 use super::server::registry::PAUSE;
+use crate::proto::Receiver;
 use crate::store::Store;
 
 /// A session that runs alone in its process, and what an earlier connection left it, with its store.
@@ -28,19 +29,26 @@ impl<S: Store> Host<S> for Alone<S> {
         &mut self,
         store: &mut S,
         greeting: &Greeting,
-        attempt: u32,
+        attempt: Option<u32>,
         _: &CancelToken,
-    ) -> Result<Option<Parked<S>>, Stranger> {
+    ) -> Result<Welcome<S>, Stranger> {
         if self.left.as_ref().is_some_and(|(_, parked)| parked.is_of_another(greeting)) {
             return Err(Stranger);
         }
-        let Some((former, parked)) = self.left.take() else { return Ok(None) };
-        if !parked.serves(greeting.transfer(), attempt) {
-            parked.suspend(former);
-            return Ok(None);
+        let Some((former, parked)) = self.left.take() else {
+            return Ok(Welcome {
+                attempt: attempt.unwrap_or(Receiver::next_claim(None)),
+                left: None,
+            });
+        };
+        let known = parked.attempt_at(greeting.transfer());
+        let number = attempt.unwrap_or_else(|| Receiver::next_claim(known));
+        if attempt.is_some() && known.is_some_and(|known| known < number) {
+            *store = former;
+            return Ok(Welcome { attempt: number, left: Some(parked) });
         }
-        *store = former;
-        Ok(Some(parked))
+        parked.suspend(former);
+        Ok(Welcome { attempt: number, left: None })
     }
 
     /// Waits for another process that has the file. If that serves a killed sender by the same command,
@@ -73,18 +81,26 @@ pub(super) struct Hooks<'h, S: Store> {
 /// A sender that is not the one whose transfer it names.
 pub(super) struct Stranger;
 
+/// Answer to a sender that has greeted.
+pub(super) struct Welcome<S: Store> {
+    /// The number of its attempt.
+    pub(super) attempt: u32,
+    /// What an earlier connection of its process left.
+    pub(super) left: Option<Parked<S>>,
+}
+
 /// Runner of a session, which knows of others.
 pub(super) trait Host<S: Store> {
     /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
-    /// It may put the store to which that belongs in the place of the session's own. [`Stranger`]: the transfer is that
-    /// of another key.
+    /// It may put the store to which that belongs in the place of the session's own. `attempt`: that of the sender, if it
+    /// does not claim one. [`Stranger`]: the transfer is that of another key.
     fn greeted(
         &mut self,
         store: &mut S,
         greeting: &Greeting,
-        attempt: u32,
+        attempt: Option<u32>,
         cancel: &CancelToken,
-    ) -> Result<Option<Parked<S>>, Stranger>;
+    ) -> Result<Welcome<S>, Stranger>;
 
     /// Returns whether the sender may go on after its greeting; if not, waits for at most so long until it may.
     /// Meanwhile the sender gets heartbeats.

@@ -11,6 +11,7 @@ mod clock;
 mod crowd;
 mod files;
 mod host;
+mod ids;
 mod liveness;
 mod meter;
 mod observer;

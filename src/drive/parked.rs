@@ -26,10 +26,10 @@ impl<S: Store> Parked<S> {
         Self { receiver, files, key: None }
     }
 
-    /// Returns whether this attempt at a transfer may go on with it.
-    pub(super) fn serves(&self, transfer: TransferId, attempt: u32) -> bool {
-        let former = self.receiver.transfer();
-        former.is_some_and(|(served, older)| served == transfer && older < attempt)
+    /// Returns the number of the attempt that left it, if that was one at this transfer.
+    pub(super) fn attempt_at(&self, transfer: TransferId) -> Option<u32> {
+        let (served, attempt) = self.receiver.transfer()?;
+        (served == transfer).then_some(attempt)
     }
 
     /// Returns whether it is of the same transfer, but came with another key.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::files::{self, Files};
-use super::host::Hooks;
+use super::host::{Hooks, Welcome};
 use super::meter;
 use super::observer::Observer;
 use super::parked::Parked;
@@ -113,17 +113,19 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 self.flush(wire, &mut receiving.receiver, Direction::Answers)?;
             }
             match action {
-                ReceiveAction::Event(event) => {
-                    if let Event::Greeted { transfer, attempt, .. } = event {
-                        let Some(left) = self.admit_sender(receiving, hooks, transfer, attempt)
-                        else {
+                ReceiveAction::Event(mut event) => {
+                    if let Event::Greeted { transfer, attempt, .. } = &mut event {
+                        let transfer = *transfer;
+                        let Some(welcome) = self.admit_sender(receiving, hooks, transfer) else {
                             receiving.is_refused = true;
                             receiving.receiver.end(now, AbortCode::NotAdmitted);
                             continue;
                         };
+                        *attempt = welcome.attempt;
+                        receiving.receiver.number_attempt(welcome.attempt);
                         self.greeted = true;
                         is_outdated = self.cancel.code() == Some(AbortCode::Superseded);
-                        if let Some(left) = left {
+                        if let Some(left) = welcome.left {
                             receiving.adopt(left);
                         }
                         receiving.store.serve(transfer);
@@ -203,15 +205,14 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         self.meter.tell(self.clock.now(), progress, &mut self.observer);
     }
 
-    /// Decides whether the sender is admitted, before anything of the store is looked at, and gives what an earlier
-    /// connection of its transfer left. `None`: it is not.
+    /// Decides whether the sender is admitted, before anything of the store is looked at, and how it goes on.
+    /// `None`: it is not.
     fn admit_sender<S: Store>(
         &self,
         receiving: &mut Receiving<'_, S>,
         hooks: &mut Hooks<'_, S>,
         transfer: TransferId,
-        attempt: u32,
-    ) -> Option<Option<Parked<S>>> {
+    ) -> Option<Welcome<S>> {
         let Receiving { store, receiver, .. } = receiving;
         let greeting = self.access.greeting(true, transfer, receiver.peer_proof());
         if !self.access.admits(&greeting) {
@@ -224,6 +225,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             receiver.prefer_roots();
             receiver.compare_times();
         }
+        let attempt = receiver.transfer().map(|(_, attempt)| attempt);
+        let attempt = attempt.filter(|_| !receiver.is_claimed());
         hooks.host.greeted(store, &greeting, attempt, &self.cancel).ok()
     }
 

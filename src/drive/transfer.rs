@@ -1,6 +1,6 @@
 //! One transfer over blocking streams.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::clock::{Clock, SystemClock};
 use super::crowd::{Crowd, Greeted, Greeter};
 use super::host::Alone;
 use super::host::Hooks;
+use super::ids::Id;
 use super::liveness::Pulse;
 use super::meter::{self, Meter};
 use super::observer::Observer;
-use super::random::{random, random_bytes};
+use super::random::random_bytes;
 use super::rate::RateLimit;
-use super::reconnect::{Arrived, HasProgress};
+use super::reconnect::Arrived;
 use super::retry::Retry;
 use super::send::Sending;
-use super::strangers::Strangers;
 use super::stream::{Core, Direction};
 use super::stream::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
@@ -29,7 +29,7 @@ use crate::store::{Readers, Source, Store};
 #[cfg(feature = "secure")]
 use crate::transport::secure::TicketSecret;
 use crate::transport::{Acceptor, Channel, Connector};
-use crate::types::{AbortCode, Progress, Summary, TransferId};
+use crate::types::{Progress, Summary, TransferId};
 
 /// One side of a transfer: its configuration, its observer, who may stop it, and how it reconnects.
 ///
@@ -65,6 +65,7 @@ pub struct Transfer<O = (), C = SystemClock> {
     pub(super) meter: Meter,
     /// The peer of this connection has greeted: it is a haul peer, so that a lost connection is worth another.
     pub(super) greeted: bool,
+    id: Id,
 }
 
 impl Transfer {
@@ -79,8 +80,8 @@ impl<O, C> Transfer<O, C> {
     /// Sets the observer of the transfer; see [`Observer`].
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> Transfer<P, C> {
-        let Self { config, cancel, retry, limit, clock, access, meter, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted }
+        let Self { config, cancel, retry, limit, clock, access, meter, greeted, id, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted, id }
     }
 
     /// Sets the token by which others may stop the transfer.
@@ -114,7 +115,8 @@ impl<O, C> Transfer<O, C> {
     }
 
     /// Sets who may be at the other end. Default: anybody. A peer that is not admitted is told so, and the transfer
-    /// ends with [`AbortCode::NotAdmitted`]; but one that [waits](Connector::is_waiting) for its peer goes on waiting.
+    /// ends with [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted); but one that
+    /// [waits](Connector::is_waiting) for its peer goes on waiting.
     #[must_use]
     pub fn admit(mut self, admit: impl Admit + 'static) -> Self {
         self.access.admit = Some(Arc::new(admit));
@@ -129,11 +131,28 @@ impl<O, C> Transfer<O, C> {
         self
     }
 
+    /// Sets the id of what is sent, over all processes that send it. Default: random; it stays for all calls of this
+    /// `Transfer`, and no clone shares it.
+    ///
+    /// A process that sends the same again, after the one before has ended, gives the same id. The receiver then goes on
+    /// with what arrived of files that were not complete, and ends the session of the former process if it has not
+    /// noticed its end. Of two processes that send by one id at a time, the one that began last goes on, and the other
+    /// ends with [`AbortCode::Superseded`](crate::AbortCode::Superseded): what is sent at the same time needs ids of
+    /// its own.
+    ///
+    /// Nobody else should be able to guess an id: where no keys tell senders apart, whoever has it is taken for the same
+    /// sender. A keyed hash of what is sent will do. A call that receives ignores it.
+    #[must_use]
+    pub const fn id(mut self, id: TransferId) -> Self {
+        self.id = Id::Given(id);
+        self
+    }
+
     /// Sets another clock, for tests.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Transfer<O, D> {
-        let Self { config, observer, cancel, retry, limit, access, meter, greeted, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted }
+        let Self { config, observer, cancel, retry, limit, access, meter, greeted, id, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted, id }
     }
 
     /// Returns the observer, for what it has gathered.
@@ -180,11 +199,11 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let mut sending = self.sending(source)?;
         let is_waiting = connector.is_waiting();
         let connect = || with_channel(connector);
-        self.keep_connecting(is_waiting, connect, &mut sending, |this, sending, attempt, came| {
+        self.keep_connecting(is_waiting, connect, &mut sending, |this, sending, came| {
             let (stream, channel) = came;
             this.access.channel = channel;
             // The deadlines of a session begin with its connection, however long that took.
-            let now = this.clock.now();
+            let (now, attempt) = (this.clock.now(), sending.sender.next_attempt());
             sending.sender.reconnect(sending.transfer, attempt, random_bytes(), now);
             this.run_sender(sending, stream)
         })
@@ -231,13 +250,15 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let mut greeter = Greeter::new(config, transfer, self.clock.clone(), access);
             let _gone = Gone(&crowd);
             let next = || crowd.next(scope, acceptor, &mut greeter);
-            self.keep_connecting(true, next, &mut sending, |this, sending, _, greeted| {
+            self.keep_connecting(true, next, &mut sending, |this, sending, greeted| {
                 let Greeted { stream, peer, channel, attempt, nonce } = greeted?;
                 this.access.channel = channel;
                 this.observer.connected(&peer);
                 let now = this.clock.now();
                 sending.sender.reconnect(sending.transfer, attempt, nonce, now);
-                this.run_sender(sending, stream)
+                let ended = this.run_sender(sending, stream);
+                crowd.count_from(sending.sender.next_attempt());
+                ended
             })
         })
     }
@@ -287,7 +308,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         self.meter.restart();
         let mut progress = Arrived { left: None, steps: 0 };
         let (is_waiting, connect) = (connector.is_waiting(), || with_channel(connector));
-        let run = |this: &mut Self, progress: &mut Arrived<S>, _, (stream, channel)| {
+        let run = |this: &mut Self, progress: &mut Arrived<S>, (stream, channel)| {
             this.access.channel = channel;
             let Arrived { left, steps } = progress;
             // A store holds the names of one transfer against one another, not against those of another transfer.
@@ -308,101 +329,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         ended
     }
 
-    /// Connects, runs, and does so again for as long as that can help. `is_waiting`: as of a [`Connector`].
-    fn keep_connecting<T, P: HasProgress>(
-        &mut self,
-        is_waiting: bool,
-        mut connect: impl FnMut() -> io::Result<T>,
-        progress: &mut P,
-        mut run: impl FnMut(&mut Self, &mut P, u32, T) -> Result<Summary, Error>,
-    ) -> Result<Summary, Error> {
-        let mut attempt: u32 = 1;
-        let mut retries: u32 = 0;
-        // How much time does not count, as the peer was busy with others.
-        let mut spared = Duration::ZERO;
-        // Whether a peer has greeted, on any of the connections.
-        let mut known = false;
-        let mut since = self.clock.now();
-        // Why the last connection is no more, where none has come about since.
-        let mut lost = None;
-        let mut strangers = Strangers::default();
-        loop {
-            if is_waiting
-                && self.clock.now() > since.saturating_add(self.retry.patience)
-                && let Some(error) = lost.take()
-            {
-                return Err(error);
-            }
-            let before = progress.progress();
-            self.greeted = false;
-            let error = match connect() {
-                Ok(stream) => match run(self, progress, attempt, stream) {
-                    Ok(summary) => return Ok(summary),
-                    Err(error) => error,
-                },
-                Err(tick) if is_waiting && tick.kind() == ErrorKind::WouldBlock => {
-                    // It waits for the peer to come; at first for as long as it takes.
-                    if self.cancel.is_cancelled() {
-                        return Err(Error::Cancelled);
-                    }
-                    let is_over = self.clock.now() > since.saturating_add(self.retry.patience);
-                    if is_over && let Some(error) = lost.take() {
-                        return Err(error);
-                    }
-                    continue;
-                }
-                Err(source) => Error::Transport { operation: Operation::Connect, source },
-            };
-            let now = self.clock.now();
-            if progress.progress() > before || (self.greeted && !known) {
-                (since, retries, spared) = (now, 0, Duration::ZERO);
-            } else if matches!(error, Error::Aborted(AbortCode::Busy)) {
-                // A peer that sends this serves others, and may serve this one next.
-                let left = self.config.deadlines.idle.saturating_sub(spared);
-                let waited = now.saturating_sub(since).min(left);
-                since = since.saturating_add(waited);
-                spared = spared.saturating_add(waited);
-            }
-            known |= self.greeted;
-            attempt = attempt.saturating_add(1);
-            if let Some(summary) = progress.settled() {
-                return Ok(summary);
-            }
-            let end = since.saturating_add(self.retry.patience);
-            let rest = end.saturating_sub(self.clock.now());
-            // Whoever waits for a peer is ready for it soon again.
-            let retry = if is_waiting { 0 } else { retries };
-            let pause = self.retry.pause(retry, random()).min(rest);
-            if is_waiting && !self.greeted && error.is_of_stranger() {
-                if let Some(unheard) = strangers.count(self.clock.now()) {
-                    if unheard > 0 {
-                        self.observer.unheard(unheard);
-                    }
-                    self.observer.retry(attempt, &error, Duration::ZERO);
-                }
-                continue;
-            }
-            let may = error.is_transient() && (known || self.retry.initial);
-            if !may || pause.is_zero() {
-                return Err(error);
-            }
-            // One that fails by itself may do so at once, each time.
-            let has_failed =
-                matches!(error, Error::Transport { operation: Operation::Connect, .. });
-            if is_waiting && !has_failed {
-                self.observer.retry(attempt, &error, Duration::ZERO);
-                lost = Some(error);
-                continue;
-            }
-            self.observer.retry(attempt, &error, pause);
-            self.wait(pause)?;
-            lost = Some(error);
-            retries = retries.saturating_add(1);
-        }
-    }
-
     /// Waits, and looks at the cancel token.
-    fn wait(&self, pause: Duration) -> Result<(), Error> {
+    pub(super) fn wait(&self, pause: Duration) -> Result<(), Error> {
         let end = self.clock.now().saturating_add(pause);
         loop {
             if self.cancel.is_cancelled() {
@@ -501,7 +429,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let rewound = source.rewind();
         rewound.map_err(|source| Error::Local { operation: Operation::Rewind, source })?;
         self.meter.restart();
-        let transfer = TransferId::new(random_bytes());
+        let transfer = self.id.choose();
         let now = self.clock.now();
         Ok(Sending {
             source,
@@ -556,7 +484,10 @@ cores!(Sender, Receiver);
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
+    use crate::types::AbortCode;
 
     /// A stream that takes nothing.
     struct Stuck;

@@ -238,6 +238,9 @@ impl Connection {
     pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Failure> {
         self.timer.greet();
         let judged = self.judge(&hello);
+        if self.speaker == Speaker::Receiver {
+            self.ours.attempt = hello.attempt.max(1);
+        }
         self.turn_limit = self.turn_limit.min(hello.turn_bytes).max(1);
         self.peer = Some(hello);
         if self.speaker == Speaker::Sender {
@@ -283,9 +286,21 @@ impl Connection {
         self.peer.as_ref().is_some_and(|hello| hello.offered & TIMES != 0)
     }
 
-    /// Returns the transfer and the attempt that this side named.
-    pub(super) fn ours(&self) -> (TransferId, u32) {
-        (self.ours.transfer, self.ours.attempt)
+    /// Returns the transfer that this side named.
+    pub(super) const fn our_transfer(&self) -> TransferId {
+        self.ours.transfer
+    }
+
+    /// Returns the attempt that this side named, or will; 0 claims the next one.
+    pub(super) const fn our_attempt(&self) -> u32 {
+        self.ours.attempt
+    }
+
+    /// Numbers the attempt of a sender that claims one; too late once it was said.
+    pub(super) fn number_attempt(&mut self, attempt: u32) {
+        if self.peer.as_ref().is_some_and(|hello| hello.attempt == 0) {
+            self.ours.attempt = attempt.max(1);
+        }
     }
 
     /// Returns whether the peer announced that it prefers hashes.
@@ -380,8 +395,9 @@ impl Connection {
         if hello.link != 0 {
             return Err(ProtocolError::UnknownLink { link: hello.link }.into());
         }
-        if hello.sender && hello.attempt == 0 {
-            return Err(ProtocolError::NoAttempt.into());
+        let said = self.ours.attempt;
+        if !hello.sender && (hello.attempt == 0 || said != 0 && hello.attempt != said) {
+            return Err(ProtocolError::WrongAttempt { said, heard: hello.attempt }.into());
         }
         if hello.binding != self.ours.binding {
             return Err(ProtocolError::OtherChannel.into());

@@ -51,9 +51,14 @@ pub enum ProtocolError {
         /// The number of the link.
         link: u16,
     },
-    /// A sender that does not number this connection of its transfer.
-    #[error("the greeting is for attempt 0, and attempts are counted from 1")]
-    NoAttempt,
+    /// A receiver that numbers the attempt in another way than its sender did, or not at all.
+    #[error("the greeting answers attempt {said} as attempt {heard}")]
+    WrongAttempt {
+        /// What the sender said; 0: it claims one.
+        said: u32,
+        /// What the receiver said.
+        heard: u32,
+    },
     /// A greeting that was sent on another channel than it came by: somebody stands between both sides, or passes on
     /// what was recorded.
     #[error("the greeting belongs to another channel than it came by")]

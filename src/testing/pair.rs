@@ -49,7 +49,7 @@ pub struct Pair<S: Source, T: Store> {
     pub up: Line,
     now: Duration,
     transfer: TransferId,
-    attempt: u32,
+    connections: u32,
 }
 
 /// End of one side's session.
@@ -86,7 +86,7 @@ impl<S: Source, T: Store> Pair<S, T> {
             up: Line::default(),
             now: Duration::ZERO,
             transfer: TRANSFER,
-            attempt: 1,
+            connections: 1,
         }
     }
 
@@ -113,9 +113,9 @@ impl<S: Source, T: Store> Pair<S, T> {
     }
 
     fn connect_again(&mut self) -> Receiver {
-        self.attempt = self.attempt.saturating_add(1);
-        let nonce = self.nonce();
-        self.alice.sender.reconnect(self.transfer, self.attempt, nonce, self.now);
+        self.connections = self.connections.saturating_add(1);
+        let (attempt, nonce) = (self.alice.sender.next_attempt(), self.nonce());
+        self.alice.sender.reconnect(self.transfer, attempt, nonce, self.now);
         (self.alice.ended, self.bob.ended) = (None, None);
         (self.down, self.up) = (Line::default(), Line::default());
         let mut receiver = Receiver::new(self.bob.config.clone(), nonce, self.now);
@@ -124,7 +124,7 @@ impl<S: Source, T: Store> Pair<S, T> {
     }
 
     fn nonce(&self) -> [u8; 16] {
-        let [a, b, c, d] = self.attempt.to_le_bytes();
+        let [a, b, c, d] = self.connections.to_le_bytes();
         [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 
@@ -135,12 +135,10 @@ impl<S: Source, T: Store> Pair<S, T> {
     }
 
     /// Begins a further connection of the same transfer by a sender that was restarted and knows nothing of it, to a
-    /// receiver that [takes over](Receiver::adopt) what the former one knew.
+    /// receiver that has yet to close what was open for the former one.
     pub fn restart_sender(&mut self, source: S) {
         self.resume();
-        let (attempt, nonce) = (self.attempt, self.nonce());
         self.alice.restart(source, self.transfer, self.now);
-        self.alice.sender.reconnect(self.transfer, attempt, nonce, self.now);
     }
 
     /// Begins another transfer, of another source, to the store that there is, with the commits that it has

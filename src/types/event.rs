@@ -14,7 +14,7 @@ pub enum Event {
     Greeted {
         /// The transfer.
         transfer: TransferId,
-        /// Number of this connection of the transfer, counted from 1.
+        /// Number of this connection of the transfer: from 1, and above those of all connections before it.
         attempt: u32,
         /// The version of the protocol that both speak.
         version: u16,

@@ -13,6 +13,7 @@ mod again_serving;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod anew;
 mod cancel;
+mod claims;
 #[cfg(feature = "testing")]
 mod closed;
 mod compared;

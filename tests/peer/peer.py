@@ -88,35 +88,44 @@ class Aborted(Exception):
 class Link:
     """Frames of one connection: rules W-1 to W-8."""
 
-    def __init__(self, stream, is_sender, attempt=1, transfer=b"t" * 16, features=0, block=0):
+    def __init__(self, stream, is_sender, attempt=0, transfer=b"t" * 16, features=0, block=0):
         self.stream, self.is_sender, self.heard, self.pending = stream, is_sender, b"", b""
         key = derive_key("haul wire 1: greetings", b"")
         self.keys, self.numbers = {"say": key, "hear": key}, {"say": 0, "hear": 0}
-        transfer, attempt = (transfer, attempt) if is_sender else (bytes(16), 0)
-        self.hello = GREETING.pack(1, 1, 0 if is_sender else 1, block, 0, attempt, transfer, bytes(range(16)),
-                                   features, 0, 1 << 30, 64, 8192, 1 << 20)
-        self.log = []
+        self.attempt, self.transfer = attempt, transfer if is_sender else bytes(16)
+        self.features, self.block, self.log = features, block, []
 
     def greet(self):
         """T-2. Gives the peer's `Hello`, as a tuple."""
         if self.is_sender:
-            self.pending += PREFACE
-            self.say(HELLO, self.hello)
+            hello = self.say_hello()
             self.over(True)
         assert self.take(8) == PREFACE
         kind, control, _ = self.hear()
         assert kind == HELLO, kind
+        said, heard = self.attempt, GREETING.unpack(control[:GREETING.size])[5]
         if not self.is_sender:
             while self.hear()[0] != OVER:
                 pass
-            self.pending += PREFACE
-            self.say(HELLO, self.hello)
-        hellos = (self.hello, control) if self.is_sender else (control, self.hello)
+            # M-1d. Whoever remembers nothing counts from 1.
+            self.attempt = heard or 1
+            hello = self.say_hello()
+        else:
+            assert heard > 0 and said in (0, heard), (said, heard)
+            self.attempt = heard
+        hellos = (hello, control) if self.is_sender else (control, hello)
         both = b"".join(struct.pack("<Q", len(hello)) + hello for hello in hellos)
         roles = ("sender", "receiver") if self.is_sender else ("receiver", "sender")
         for way, role in zip(("say", "hear"), roles):
             self.keys[way] = derive_key(f"haul wire 1: frames of the {role}", both)
         return GREETING.unpack(control[:GREETING.size])
+
+    def say_hello(self):
+        hello = GREETING.pack(1, 1, 0 if self.is_sender else 1, self.block, 0, self.attempt, self.transfer,
+                              bytes(range(16)), self.features, 0, 1 << 30, 64, 8192, 1 << 20)
+        self.pending += PREFACE
+        self.say(HELLO, hello)
+        return hello
 
     def check(self, way, data):
         return blake3(struct.pack("<Q", self.numbers[way]) + data, self.keys[way], KEYED)[:8]
@@ -210,14 +219,17 @@ class Sender:
 
     def __init__(self, entries, exponent=0):
         self.entries, self.exponent, self.size = entries, exponent, 1024 << exponent
-        self.attempt, self.said, self.log = 0, [], []
+        self.attempt, self.runs, self.said, self.log = 0, 0, [], []
 
     def run(self, stream, cut_after=None, attempt=None):
         """`cut_after`: the connection is lost after so many blocks."""
-        self.attempt = attempt or self.attempt + 1
-        self.link, self.cut_after = Link(stream, True, self.attempt), cut_after
+        if attempt is None:
+            attempt = self.attempt and self.attempt + 1
+        self.runs += 1
+        self.link, self.cut_after = Link(stream, True, attempt), cut_after
         self.log, self.said = self.link.log, []
         hello = self.link.greet()
+        self.attempt = self.link.attempt
         self.features = hello[8]
         self.listen()
         for entry in self.entries:
@@ -236,7 +248,7 @@ class Sender:
         return True
 
     def offer(self, number, entry, again=False):
-        by_time = entry.by_time and not again and self.features & TIMES and self.attempt == 1
+        by_time = entry.by_time and not again and self.features & TIMES and self.runs == 1
         is_file = entry.kind == 0
         known = entry.sized or not is_file
         inline = entry.inline and is_file and not by_time

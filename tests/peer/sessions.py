@@ -275,6 +275,26 @@ def _(haul):
                 assert aborted.args == (6,), aborted
 
 
+@sending("a process that claims the transfer has it from the one before")
+def _(haul):
+    haul.start("receive", haul.root, "--listen", f"unix:{haul.path}")
+    first, later = Sender([Sending("a", LONG)]), Sender([Sending("a", LONG)])
+    with haul.connect() as stream:
+        assert not first.run(stream, 1)
+        with haul.connect() as second:
+            assert not later.run(second, 2)
+            assert first.attempt < later.attempt
+            try:
+                with haul.connect() as third:
+                    first.run(third)
+                raise AssertionError("it was served")
+            except Aborted as aborted:
+                assert aborted.args == (6,), aborted
+        with haul.connect() as fourth:
+            assert later.run(fourth)
+    assert haul.read() == {"a": LONG}, haul.read().keys()
+
+
 def breach(what, say):
     """A sender that breaks a rule hears code 2, wherever it has a floor to hear it with."""
     def run(haul):

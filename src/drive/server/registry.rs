@@ -16,6 +16,7 @@ use super::super::clock::{Clock, SystemClock};
 use super::super::liveness::{Heard, Pulse};
 use super::super::parked::{Ending, Parked};
 use super::id::SessionId;
+use crate::proto::Receiver;
 use crate::store::Store;
 use crate::transport::Waker;
 use crate::types::{PublicKey, Summary, TransferId};
@@ -101,12 +102,12 @@ pub(super) enum Room {
 pub(super) enum Greeted<S: Store> {
     /// A newer attempt has been here, or the session was told to leave.
     Superseded,
-    /// The transfer goes on with what an earlier connection of it left, and has its place.
-    GoesOn(Box<Lot<S>>),
+    /// The transfer goes on with what an earlier connection of its process left, and has its place.
+    GoesOn { attempt: u32, lot: Box<Lot<S>> },
     /// The transfer is that of another key: nothing was done.
     OfAnother,
-    /// The transfer needs a place.
-    Begins,
+    /// The transfer needs a place, unless its sender claims it from a session that had one.
+    Begins { attempt: u32 },
 }
 
 impl<S: Store> Lot<S> {
@@ -256,12 +257,13 @@ impl<S: Store, K: Clock> Shared<S, K> {
         session.map(|session| session.yields = true).is_some()
     }
 
-    /// Makes this session the one that serves a transfer, once those have left that it replaces.
+    /// Makes this session the one that serves a transfer, once those have left that it replaces. `attempt`: that of its sender;
+    /// `None`: it claims the next one.
     pub(super) fn take_over(
         &self,
         id: SessionId,
         greeting: &Greeting,
-        attempt: u32,
+        attempt: Option<u32>,
         now: Duration,
     ) -> Greeted<S> {
         let transfer = greeting.transfer();
@@ -271,20 +273,24 @@ impl<S: Store, K: Clock> Shared<S, K> {
             return Greeted::OfAnother;
         }
         board.places.greet(id);
+        let mut number = 0;
         loop {
             if board.places.is_leaving(id) {
                 // What there is stays for a connection that can use it.
                 return Greeted::Superseded;
             }
-            let Some(leaving) = board.evict(transfer, attempt, now) else {
+            // Meanwhile others may have claimed it, too.
+            let Some((next, leaving)) = board.evict(transfer, attempt, now) else {
                 return Greeted::Superseded;
             };
+            // Of one that left since, and had no place, nothing tells any more.
+            number = next.max(number);
             if leaving == 0 || self.clock.now().saturating_sub(start) >= EVICTION {
                 break;
             }
             board = self.wait(board, PAUSE);
         }
-        board.transfers.insert(transfer, (attempt, id));
+        board.transfers.insert(transfer, (number, id));
         if let Some(session) = board.active.get_mut(&id) {
             session.key = greeting.key();
         }
@@ -293,9 +299,15 @@ impl<S: Store, K: Clock> Shared<S, K> {
             && board.places.seat_again(id, self.clock.now())
             && let Some(lot) = board.lots.remove(&transfer)
         {
-            return Greeted::GoesOn(Box::new(lot));
+            if attempt.is_some() {
+                return Greeted::GoesOn { attempt: number, lot: Box::new(lot) };
+            }
+            // Another process begins anew, with what that one had open: it is closed before the sender gets an answer.
+            let lots = board.hand_out(vec![lot]);
+            drop(board);
+            self.close_all(lots);
         }
-        Greeted::Begins
+        Greeted::Begins { attempt: number }
     }
 
     /// Makes way for a session that finds a file in use which an earlier attempt may have left. Suspended sessions let
@@ -489,17 +501,21 @@ impl<S: Store> Board<S> {
         })
     }
 
-    /// Tells sessions to leave that this attempt replaces, and returns how many there are; `None` if it is itself
+    /// Tells sessions to leave that this attempt replaces, and gives its number and how many there are; `None` if it is itself
     /// replaced.
-    fn evict(&self, transfer: TransferId, attempt: u32, now: Duration) -> Option<usize> {
-        let lot = self.lots.get(&transfer).map(|lot| lot.attempt);
-        let older = self.transfers.get(&transfer);
-        if lot.is_some_and(|newer| newer >= attempt)
-            || older.is_some_and(|(newer, _)| *newer >= attempt)
-        {
+    fn evict(
+        &self,
+        transfer: TransferId,
+        attempt: Option<u32>,
+        now: Duration,
+    ) -> Option<(u32, usize)> {
+        let left = self.lots.get(&transfer).map(|lot| lot.attempt);
+        let known = left.max(self.transfers.get(&transfer).map(|(attempt, _)| *attempt));
+        let number = attempt.unwrap_or_else(|| Receiver::next_claim(known));
+        if attempt.is_some() && known.is_some_and(|known| known >= number) {
             return None;
         }
-        let is_new = lot.is_none() && older.is_none();
+        let is_new = known.is_none();
         let mut count = 0;
         for (served, (_, id)) in &self.transfers {
             let Some(session) = self.active.get(id) else { continue };
@@ -512,7 +528,7 @@ impl<S: Store> Board<S> {
             }
             count += 1;
         }
-        Some(count)
+        Some((number, count))
     }
 }
 

@@ -8,7 +8,7 @@ use super::id::SessionId;
 use crate::drive::admit::Greeting;
 use crate::drive::cancel::CancelToken;
 use crate::drive::clock::Clock;
-use crate::drive::host::{Hooks, Host, Stranger};
+use crate::drive::host::{Hooks, Host, Stranger, Welcome};
 use crate::drive::liveness::Pulse;
 use crate::drive::observer::Observer;
 use crate::drive::parked::Parked;
@@ -83,20 +83,20 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
         &mut self,
         store: &mut S,
         greeting: &Greeting,
-        attempt: u32,
+        attempt: Option<u32>,
         cancel: &CancelToken,
-    ) -> Result<Option<Parked<S>>, Stranger> {
+    ) -> Result<Welcome<S>, Stranger> {
         Ok(match self.shared.take_over(self.id, greeting, attempt, self.clock.now()) {
             Greeted::OfAnother => return Err(Stranger),
             Greeted::Superseded => {
                 cancel.supersede();
-                None
+                Welcome { attempt: attempt.unwrap_or(1), left: None }
             }
-            Greeted::Begins => None,
-            Greeted::GoesOn(lot) => {
+            Greeted::Begins { attempt } => Welcome { attempt, left: None },
+            Greeted::GoesOn { attempt, lot } => {
                 let Lot { store: kept, parked, .. } = *lot;
                 *store = kept;
-                Some(parked)
+                Welcome { attempt, left: Some(parked) }
             }
         })
     }

@@ -53,10 +53,13 @@ impl Receiver {
     }
 
     fn meet(&mut self, now: Duration, hello: Hello) {
-        let (transfer, attempt) = (hello.transfer, hello.attempt);
+        let transfer = hello.transfer;
         self.state = Ok(State::Listening);
         match self.connection.meet(hello) {
-            Ok(version) => self.tell(Event::Greeted { transfer, attempt, version }),
+            Ok(version) => {
+                let attempt = self.connection.our_attempt();
+                self.tell(Event::Greeted { transfer, attempt, version });
+            }
             // The sender learns of it with the floor: greeting, `Over` and `Abort` are the same in all versions.
             Err(failure) => self.closing = Some((failure, now)),
         }

@@ -349,10 +349,32 @@ impl Receiver {
         matches!(self.state, Ok(State::Closed) | Err(_))
     }
 
-    /// Returns the transfer and the attempt that the sender named, once it has greeted.
+    /// Returns the transfer that the sender named, and the number of this attempt at it, once it has greeted.
     #[must_use]
     pub fn transfer(&self) -> Option<(TransferId, u32)> {
-        self.connection.peer().map(|hello| (hello.transfer, hello.attempt))
+        let hello = self.connection.peer()?;
+        Some((hello.transfer, self.connection.our_attempt()))
+    }
+
+    /// Returns whether the sender claims the next attempt: it knows nothing of earlier connections, and gets its
+    /// [number](Receiver::number_attempt) from this side.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        self.connection.peer().is_some_and(|hello| hello.attempt == 0)
+    }
+
+    /// Numbers the attempt of a sender that [claims](Receiver::is_claimed) one: above all that are known of its
+    /// transfer, see [`next_claim`](Receiver::next_claim). Default: 1. It has an effect before the first turn only.
+    pub fn number_attempt(&mut self, attempt: u32) {
+        self.connection.number_attempt(attempt);
+    }
+
+    /// Returns the number for a claim at a transfer of which attempts up to `known` are remembered.
+    ///
+    /// It leaves out those that the process with the last one counts up to by itself, however often it connects.
+    #[must_use]
+    pub fn next_claim(known: Option<u32>) -> u32 {
+        known.map_or(1, |known| known.saturating_add(CLAIM))
     }
 
     /// Returns the sum so far.
@@ -396,3 +418,6 @@ impl Receiver {
         failure
     }
 }
+
+/// How far apart the claims at a transfer are (M-1d): a process that was never answered again for a week counts no further.
+const CLAIM: u32 = 1 << 16;

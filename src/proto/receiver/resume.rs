@@ -24,20 +24,22 @@ impl Receiver {
     /// Takes over what the receiver of an earlier connection of this transfer knows: what is written, what was hashed,
     /// what is being committed, and the outcome of entries that the sender may not know of.
     ///
-    /// It is called after [`Event::Greeted`] and before the next [`poll`](Receiver::poll). The caller goes on with the
+    /// It is called after [`Event::Greeted`] and before the next [`poll`](Receiver::poll), and not for a sender that
+    /// [claims](Receiver::is_claimed) an attempt: that one does not know what an earlier process was told. The caller goes on with the
     /// store and the files that were open for `former`, under the same entries. Those that the sender does not offer
     /// again, or offers as something else, are suspended.
     ///
     /// # Errors
     ///
-    /// [`Misuse::Former`] if it is too late, if one was taken over already, or if `former` served another transfer, a
-    /// newer attempt, or with another configuration. The files that were open for it are then to be suspended.
+    /// [`Misuse::Former`] if it is too late, if one was taken over already, if the sender claims an attempt, or if `former` served
+    /// another transfer, a newer attempt, or with another configuration. The files that were open for it are then to be suspended.
     pub fn adopt(&mut self, former: Self) -> Result<(), Failure> {
         let is_older = match (self.transfer(), former.transfer()) {
             (Some((ours, attempt)), Some((theirs, older))) => ours == theirs && older < attempt,
             _ => false,
         };
         let is_new = self.state? == State::Listening
+            && !self.is_claimed()
             && !self.turn.has_greeted()
             && self.entries.next_id() == 0;
         if !is_older || !is_new || self.suspended.is_adopted() || self.config != former.config {

@@ -198,7 +198,7 @@ impl Sender {
 
     pub(super) fn meet(&mut self, hello: Hello) -> Result<(), Failure> {
         let (block, turn) = (hello.block, hello.turn_bytes);
-        let (transfer, attempt) = self.connection.ours();
+        let (transfer, attempt) = (self.connection.our_transfer(), hello.attempt);
         let version = self.connection.meet(hello)?;
         self.entries.limit_blocks(block);
         self.roots.prefer(self.connection.peer_prefers_roots());

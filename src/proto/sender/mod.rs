@@ -88,13 +88,14 @@ enum State {
 }
 
 impl Sender {
-    /// Creates the first connection of a transfer.
+    /// The first connection of a process: it claims the next attempt at the transfer, above all that earlier processes made.
     ///
-    /// `transfer` and `nonce` are random bytes, different for each transfer and each connection.
+    /// `transfer` is 16 bytes that stay for as long as the transfer is to be taken for the same, and that nobody else can guess;
+    /// `nonce` random bytes, different for each connection.
     #[must_use]
     pub fn new(config: Config, transfer: TransferId, nonce: [u8; 16], now: Duration) -> Self {
         Self {
-            connection: Connection::new(&config, true, transfer, 1, nonce, now),
+            connection: Connection::new(&config, true, transfer, 0, nonce, now),
             state: Ok(State::Greeting),
             closing: None,
             entries: Entries::new(config.block_size),
@@ -108,7 +109,8 @@ impl Sender {
         }
     }
 
-    /// Goes on over a new connection: what is not settled is offered again, what has arrived is not sent again.
+    /// Goes on over a new connection: what is not settled is offered again, what has arrived is not sent again. `attempt` is
+    /// what [`next_attempt`](Sender::next_attempt) gives.
     pub fn reconnect(
         &mut self,
         transfer: TransferId,
@@ -124,6 +126,15 @@ impl Sender {
         self.requests.reconnect();
         self.closing = self.closing.filter(|failure| *failure == Failure::Cancelled);
         self.checks.reconnect();
+    }
+
+    /// The attempt of the next connection: one more than that of this one, or 0, to claim one, until a receiver has answered.
+    #[must_use]
+    pub fn next_attempt(&self) -> u32 {
+        match (self.connection.our_attempt(), self.connection.peer()) {
+            (0, None) => 0,
+            (said, hello) => hello.map_or(said, |hello| hello.attempt).saturating_add(1),
+        }
     }
 
     /// Binds the session to its channel: 32 bytes that both sides know, and that no other channel has, for what is known of

@@ -78,6 +78,13 @@ impl Bob {
         Some(FileStat::new(size, *self.times.get(path)?))
     }
 
+    /// Closes what is open for a session that is no more. Commits come to their end, and what is handed back is closed.
+    pub(super) fn close_all(&mut self) {
+        self.open.clear();
+        self.rivals.clear();
+        self.commits.retain(|(_, ended)| matches!(ended, Ended::Committed(_)));
+    }
+
     pub(super) fn begin(&mut self, offer: &Offer, place: Place) -> Result<Found, Refusal> {
         if let Kind::Symlink(_) = offer.meta.kind {
             return Err(Refusal::Kind);

@@ -144,11 +144,10 @@ impl Pair {
         self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
     }
 
-    /// Restarts the sender, which goes on with the same transfer; the receiver takes over what the former one knows.
+    /// The sender was restarted, and claims the same transfer; the receiver has yet to close what was open for it.
     pub(super) fn restart_sender(&mut self, ours: &Config, theirs: &Config, attempt: u32) {
         self.reconnect_parked(theirs, attempt);
         self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
-        self.sender.reconnect(self.transfer, attempt, [4; 16], self.now);
         self.alice.next = 0;
     }
 
@@ -160,9 +159,8 @@ impl Pair {
         transfer: TransferId,
         files: Vec<(Meta, Vec<u8>)>,
     ) {
-        let mut commits = std::mem::take(&mut self.bob.commits);
-        // What is handed back to nobody is closed.
-        commits.retain(|(_, ended)| matches!(ended, Ended::Committed(_)));
+        self.bob.close_all();
+        let commits = std::mem::take(&mut self.bob.commits);
         self.transfer = transfer;
         self.alice.files = files;
         self.restart_as(ours, theirs);
@@ -344,7 +342,11 @@ impl Pair {
                 if let Event::Greeted { .. } = event
                     && let Some(former) = self.former.take()
                 {
-                    self.receiver.adopt(former).unwrap();
+                    if self.receiver.is_claimed() {
+                        self.bob.close_all();
+                    } else {
+                        self.receiver.adopt(former).unwrap();
+                    }
                 }
                 self.bob.events.push(event);
             }

@@ -209,7 +209,7 @@ fn run(plan: &Plan) {
             assert!(pair.bob.visible.get(&receipt.path) == Some(bytes), "{receipt:?} is false");
         }
     };
-    let (mut restarted, mut forgets) = (false, false);
+    let mut restarted = false;
     for (attempt, (is_up, at, fault, recovery)) in (2..).zip(&plan.faults) {
         let channel = if *is_up { &mut pair.up } else { &mut pair.down };
         let at = if *is_up { at % 800 } else { *at };
@@ -226,10 +226,9 @@ fn run(plan: &Plan) {
         } else {
             let _ = pair.run();
         }
-        let has_forgotten = forgets && forgot(&pair);
         for ended in [pair.alice.ended, pair.bob.ended].into_iter().flatten() {
             let is_wrong = matches!(ended, Err(Failure::Protocol(_) | Failure::Misuse(_)));
-            assert!(!is_wrong || has_forgotten, "{ended:?}");
+            assert!(!is_wrong, "{ended:?}");
         }
         check(&pair, &files, &sent_before);
         if matches!(pair.alice.ended, Some(Ok(_))) {
@@ -238,13 +237,9 @@ fn run(plan: &Plan) {
         // What a stream has released is gone with the process that had it.
         let can_restart = plan.window.is_none();
         match recovery {
-            _ if has_forgotten => {
-                restarted = true;
-                pair.restart_as(&ours, &theirs);
-            }
             Recovery::Both => pair.reconnect_parked(&theirs, attempt),
             Recovery::Receiver if can_restart => {
-                (restarted, forgets) = (true, true);
+                restarted = true;
                 pair.restart_sender(&ours, &theirs, attempt);
             }
             Recovery::Store if can_restart => {
@@ -266,11 +261,7 @@ fn run(plan: &Plan) {
     }
     (pair.down.piece, pair.up.piece) = plan.pieces;
     (pair.bob.descriptors, pair.bob.fail_write) = (None, None);
-    let (mut sent, mut received) = pair.run();
-    if forgets && forgot(&pair) {
-        pair.restart_as(&ours, &theirs);
-        (sent, received) = pair.run();
-    }
+    let (sent, received) = pair.run();
     let (Ok(sent), Ok(_)) = (sent, received) else { panic!("{sent:?} {received:?}") };
     check(&pair, &files, &sent_before);
     let all = files.len() as u64;
@@ -295,14 +286,6 @@ fn run(plan: &Plan) {
             }
         }
     }
-}
-
-/// Returns whether a session ended as its sender goes on with a transfer of which it knows nothing: it gets answers
-/// about entries that it does not know, or offers again what was settled. The receiver has to bear it, and owes it no
-/// success.
-fn forgot(pair: &Pair) -> bool {
-    let breaches = |ended| matches!(ended, Some(Err(Failure::Protocol(_))));
-    breaches(pair.alice.ended) || breaches(pair.bob.ended)
 }
 
 /// Files of another transfer: small ones, and one of several blocks.

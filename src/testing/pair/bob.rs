@@ -67,8 +67,13 @@ impl<T: Store> Bob<T> {
         match self.receiver.poll(now, out)? {
             ReceiveAction::Event(event) => {
                 if let Event::Greeted { transfer, .. } = event {
-                    if let Some(former) = self.former.take() {
-                        self.receiver.adopt(former)?;
+                    match self.former.take() {
+                        // It knows nothing of what its receiver was about to do.
+                        Some(_) if self.receiver.is_claimed() => {
+                            self.files.suspend(&mut self.store)
+                        }
+                        Some(former) => self.receiver.adopt(former)?,
+                        None => {}
                     }
                     self.store.serve(transfer);
                 }

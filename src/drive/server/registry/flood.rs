@@ -205,8 +205,9 @@ impl<'c> Flood<'c> {
             Step::New => {
                 *attempt += 1;
                 pulse.hears(GREETING);
-                match self.shared.take_over(id, &tests::greeting(*transfer, None), *attempt, now) {
-                    Greeted::Begins => self.asks(id, now),
+                let (greeting, attempt) = (tests::greeting(*transfer, None), Some(*attempt));
+                match self.shared.take_over(id, &greeting, attempt, now) {
+                    Greeted::Begins { .. } => self.asks(id, now),
                     _ => Does::Ends,
                 }
             }

@@ -94,8 +94,8 @@ fn begin(shared: &Shared<Odd>, number: u8) -> bool {
     shared.enter(session, &cancel, &Pulse::default());
     let transfer = TransferId::new([number; 16]);
     assert!(matches!(
-        shared.take_over(session, &tests::greeting(transfer, None), 1, SECOND),
-        Greeted::Begins
+        shared.take_over(session, &tests::greeting(transfer, None), None, SECOND),
+        Greeted::Begins { attempt: 1 }
     ));
     let is_seated =
         shared.admit(session, Duration::ZERO) == Admission::Yes && shared.seat(session, &cancel);

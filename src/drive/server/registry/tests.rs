@@ -53,18 +53,18 @@ impl Server {
         Session { id, cancel, pulse }
     }
 
-    /// Returns whether it found a suspended session of its own, or else whether it got a place by offering something;
-    /// `None`: it is superseded.
+    /// Returns whether it found a lot of its own, or else whether it got a place by offering something;
+    /// `None`: it is superseded. An `attempt` of 0 claims the next one.
     fn take_over(&self, session: &Session, transfer: u8, attempt: u32) -> Option<(bool, bool)> {
         match self.shared.take_over(
             session.id,
             &greeting(id(transfer), None),
-            attempt,
+            Some(attempt).filter(|attempt| *attempt > 0),
             100 * SECOND,
         ) {
             Greeted::Superseded | Greeted::OfAnother => None,
-            Greeted::GoesOn(_) => Some((true, true)),
-            Greeted::Begins => Some((false, self.seat(session))),
+            Greeted::GoesOn { .. } => Some((true, true)),
+            Greeted::Begins { .. } => Some((false, self.seat(session))),
         }
     }
 
@@ -92,19 +92,20 @@ fn transfer_of_one_key_is_neither_evicted_nor_gone_on_with_by_another() {
         server.shared.take_over(session.id, &greeting(id(1), key), attempt, 100 * SECOND)
     };
     let (owner, thief) = (server.enter(0), server.enter(1));
-    assert!(matches!(by(&owner, 1, Some(1)), Greeted::Begins) && server.seat(&owner));
-    for key in [Some(2), None] {
-        assert!(matches!(by(&thief, 9, key), Greeted::OfAnother));
+    assert!(matches!(by(&owner, Some(1), Some(1)), Greeted::Begins { .. }) && server.seat(&owner));
+    let thefts = [Some(2), None].map(|key| [(None, key), (Some(9), key)]).concat();
+    for (attempt, key) in thefts.clone() {
+        assert!(matches!(by(&thief, attempt, key), Greeted::OfAnother));
         assert!(!owner.cancel.is_cancelled() && server.shared.lock().places.is_stranger(thief.id));
     }
     let (store, mut parked) = left();
     parked.key = Some(PublicKey::from_bytes([1; 32]));
     server.shared.leave(owner.id, None, Some((store, parked)), 100 * SECOND);
-    for key in [Some(2), None] {
-        assert!(matches!(by(&thief, 9, key), Greeted::OfAnother));
+    for (attempt, key) in thefts {
+        assert!(matches!(by(&thief, attempt, key), Greeted::OfAnother));
     }
     let again = server.enter(2);
-    assert!(matches!(by(&again, 2, Some(1)), Greeted::GoesOn(_)));
+    assert!(matches!(by(&again, Some(2), Some(1)), Greeted::GoesOn { .. }));
 }
 
 #[test]
@@ -120,6 +121,41 @@ fn lost_session_leaves_its_lot_to_the_next_attempt_alone() {
     assert_eq!(server.weight(), 1);
     assert_eq!(server.take_over(&third, 2, 1), Some((false, true)));
     assert_eq!(server.weight(), 1, "another transfer clears it away");
+}
+
+#[test]
+fn process_that_claims_a_transfer_has_the_place_of_the_one_before_which_never_comes_back() {
+    let server = Server::new(1);
+    let [first, again, second, late, third] = [0, 1, 2, 3, 4].map(|number| server.enter(number));
+    let number = |session: &Session, attempt| {
+        let greeting = greeting(id(1), None);
+        match server.shared.take_over(session.id, &greeting, attempt, SECOND) {
+            Greeted::Begins { attempt } => Some((attempt, false)),
+            Greeted::GoesOn { attempt, .. } => Some((attempt, true)),
+            Greeted::Superseded | Greeted::OfAnother => None,
+        }
+    };
+    assert_eq!(number(&first, None), Some((1, false)));
+    assert!(server.seat(&first));
+    server.lose(&first, SECOND);
+    assert_eq!(number(&again, Some(5)), Some((5, true)), "it was not heard four times");
+    thread::scope(|scope| {
+        let claiming = scope.spawn(|| number(&second, None));
+        while again.cancel.code() != Some(AbortCode::Superseded) {
+            thread::yield_now();
+        }
+        server.lose(&again, SECOND);
+        assert_eq!(claiming.join().unwrap(), Some((5 + 65536, false)));
+    });
+    assert!(server.seat(&second), "it waits for nobody");
+    assert_eq!(server.weight(), 1, "nothing is left of the one before");
+    for attempt in [6, 7, 5 + 65536] {
+        assert_eq!(number(&late, Some(attempt)), None, "{attempt}");
+    }
+    assert_eq!(second.cancel.code(), None);
+    server.lose(&second, SECOND);
+    assert_eq!(number(&late, Some(8)), None, "what it left is not for the one before");
+    assert_eq!(number(&third, Some(6 + 65536)), Some((6 + 65536, true)));
 }
 
 #[test]
@@ -163,10 +199,10 @@ fn silence_of_two_heartbeats_evicts_for_a_new_transfer_and_for_no_old_one() {
             // Ticks in between change nothing.
             silent.pulse.waits(now);
         }
-        let _ = server.shared.lock().evict(id(2), 2, now);
+        let _ = server.shared.lock().evict(id(2), Some(2), now);
         let codes = (silent.cancel.code(), known.cancel.code());
         assert_eq!(codes, (None, Some(AbortCode::Superseded)));
-        let _ = server.shared.lock().evict(id(3), 1, now);
+        let _ = server.shared.lock().evict(id(3), Some(1), now);
         let code = is_evicted.then_some(AbortCode::Stalled);
         assert_eq!(silent.cancel.code(), code, "{silence:?}");
     }
@@ -369,8 +405,8 @@ fn sender_that_comes_back_gets_its_place_from_one_that_has_offered_nothing() {
     let (old, other, new) = (server.enter(0), server.enter(1), server.enter(2));
     server.take_over(&old, 1, 1);
     server.lose(&old, SECOND);
-    let begins = server.shared.take_over(other.id, &greeting(id(2), None), 1, SECOND);
-    assert!(matches!(begins, Greeted::Begins));
+    let begins = server.shared.take_over(other.id, &greeting(id(2), None), None, SECOND);
+    assert!(matches!(begins, Greeted::Begins { attempt: 1 }));
     assert_eq!(server.shared.admit(other.id, Duration::ZERO), Admission::Yes);
     assert_eq!(server.take_over(&new, 1, 2), Some((true, true)));
     // It is not waited for here.

@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use super::{config, ends, sender};
+use crate::proto::Receiver;
 use crate::proto::error::{Failure, Incompatible, ProtocolError};
-use crate::proto::tests::pair::{Alice, Bob, content, path};
+use crate::proto::tests::pair::{Alice, Bob, Pair, content, path};
 use crate::proto::tests::rogue::Rogue;
 use crate::proto::wire::frame::PREFACE;
 use crate::proto::wire::message::{Hello, Message, Name};
@@ -63,18 +64,51 @@ fn peer_on_a_link_that_does_not_exist_is_a_breach() {
 }
 
 #[test]
-fn sender_of_attempt_0_is_a_breach_and_receiver_has_no_other() {
-    let mut rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.attempt = 0);
-    rogue.raw(&PREFACE);
-    rogue.say_hello();
-    let said = rogue.turn();
-    assert_eq!(said.last(), Some(&Message::Abort { code: AbortCode::Protocol }), "{said:?}");
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(ProtocolError::NoAttempt))));
-    let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
-    let rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() })
-        .hello(|hello| hello.attempt = 0)
-        .greeted();
-    assert_eq!(rogue.ended(), None);
+fn receiver_numbers_the_attempt_of_a_claim_and_gives_no_other_number_to_others() {
+    let ended = |said: u32, heard: u32| {
+        let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
+        let mut rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() });
+        if said > 0 {
+            rogue.pair.reconnect(&config(), said);
+        }
+        rogue.hello(|hello| hello.attempt = heard).greeted().ended()
+    };
+    for (said, heard) in [(0, 1), (0, 7), (0, u32::MAX), (1, 1), (5, 5)] {
+        assert_eq!(ended(said, heard), None, "{said} {heard}");
+    }
+    for (said, heard) in [(0, 0), (1, 0), (1, 2), (5, 4), (5, 6)] {
+        let error = ProtocolError::WrongAttempt { said, heard };
+        assert_eq!(ended(said, heard), Some(Err(Failure::Protocol(error))), "{said} {heard}");
+    }
+}
+
+#[test]
+fn sender_claims_an_attempt_until_it_is_answered_and_counts_on_from_there() {
+    let mut pair = Pair::new(&config(), &[("a", content(1, 5000))]);
+    let greet = |pair: &mut Pair, number: Option<u32>| {
+        let next = pair.sender.next_attempt();
+        pair.reconnect(&config(), next);
+        // The greeting arrives, and its answer does not, or both do.
+        pair.up.cut = number.is_none().then_some(0);
+        pair.bob.events.clear();
+        while pair.bob.events.is_empty() {
+            assert!(pair.step_sender() | pair.step_receiver());
+        }
+        assert_eq!(pair.receiver.is_claimed(), next == 0);
+        if let Some(number) = number {
+            pair.receiver.number_attempt(number);
+        }
+        let held = pair.receiver.transfer().unwrap().1;
+        pair.run_while_moving();
+        (next, held, pair.sender.next_attempt())
+    };
+    assert_eq!(greet(&mut pair, None), (0, 1, 0));
+    assert_eq!(greet(&mut pair, None), (0, 1, 0), "nobody has answered");
+    let next = Receiver::next_claim(Some(7));
+    assert_eq!(greet(&mut pair, Some(next)), (0, 7 + 65536, 8 + 65536));
+    assert_eq!(greet(&mut pair, None), (8 + 65536, 8 + 65536, 9 + 65536), "it may have been heard");
+    assert_eq!(greet(&mut pair, Some(3)), (9 + 65536, 9 + 65536, 10 + 65536), "it has a number");
+    assert_eq!((Receiver::next_claim(None), Receiver::next_claim(Some(u32::MAX))), (1, u32::MAX));
 }
 
 #[test]

@@ -94,6 +94,9 @@ fn receiver_takes_over_one_older_attempt_of_the_same_transfer_and_nothing_else()
     assert_eq!(new(1).adopt(receiver(&config(), &first)), refused, "the same attempt");
     let other = |hello: &mut Hello| hello.transfer = TransferId::new([3; 16]);
     assert_eq!(new(2).adopt(receiver(&config(), &other)), refused, "another transfer");
+    let mut claimed = new(0);
+    claimed.number_attempt(9);
+    assert_eq!(claimed.adopt(receiver(&config(), &first)), refused, "the sender knows nothing");
     let weaker = config().durability(crate::Durability::Received);
     assert_eq!(new(2).adopt(receiver(&weaker, &first)), refused, "another promise");
     let mut twice = new(3);
