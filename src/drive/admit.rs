@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::transport::secure::TicketSecret;
 use crate::types::{PublicKey, TransferId};
 
-/// Decides who is admitted: asked once for each connection, when the peer has greeted, and before anything is looked at
-/// for it.
+/// Decision about who is admitted: made once for each connection, when the peer has greeted, and before anything is
+/// looked at for it.
 ///
 /// A peer that is not admitted is told so by [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted), in which this
 /// side ends too; it holds no place of a [`Server`](crate::Server), and of a transfer nobody offers it anything. Any
@@ -91,7 +91,7 @@ impl fmt::Debug for Greeting {
     }
 }
 
-/// Admits by keys, and by the secret of a ticket.
+/// Admission by keys, and by the secret of a ticket.
 ///
 /// The first key that proves the secret claims it: its owner may come again, as often as it likes, and whoever comes
 /// with the same ticket and another key is not admitted. Clones share what was claimed.

@@ -1,5 +1,5 @@
-//! Runs the core over streams: [`Transfer`] for one sender or receiver, [`Server`] for many; and [`Files`], for a
-//! driver of your own.
+//! Drivers that run the core over streams: [`Transfer`] for one sender or receiver, [`Server`] for many; and
+//! [`Files`], for a driver of your own.
 //!
 //! Everything here works in the caller's thread, except that a [`Server`] gives each session a thread of its own, and
 //! [`Transfer::send_listening`] each connection on which nobody has greeted.

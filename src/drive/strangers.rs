@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Decides which strangers are reported: [`Strangers::FIRST`] at once, one more every [`Strangers::EVERY`], and
-/// how many the others are.
+/// Choice of the strangers that are reported: [`Strangers::FIRST`] at once, one more every
+/// [`Strangers::EVERY`], and how many the others are.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Strangers {
     /// Time at which all reports are made up for.

@@ -5,7 +5,7 @@ use std::io;
 use super::{Source, Unsendable};
 use crate::types::{Meta, Withdrawal};
 
-/// Sends the entries of one source, and then those of another: files and standard input, say.
+/// Source of the entries of one source, and then those of another: files and standard input, say.
 #[derive(Debug, Clone, Default)]
 pub struct Chain<A, B> {
     first: A,

@@ -29,7 +29,7 @@ pub use memory::{MemoryEntry, MemoryFile, MemorySource, MemoryStore};
 pub use readers::Readers;
 pub use stream::StreamSource;
 
-/// Yields entries one by one, and reads their content.
+/// Source of entries, one by one, and of their content.
 ///
 /// - **Blocking.** Calls may block while a device works. A source whose data comes from elsewhere (a pipe, a
 ///   queue) returns [`io::ErrorKind::WouldBlock`] from [`read_at`](Source::read_at) after about a second
@@ -143,7 +143,7 @@ impl Unsendable {
     }
 }
 
-/// Takes in content, and puts it under its final name once it is complete and verified.
+/// Destination of content, which gets its final name once it is complete and verified.
 ///
 /// An entry goes through `begin` → `write_at` … → `commit` → `poll_committed`; or it is left by `suspend` or
 /// `discard`. Content that is given to `write_at` has been verified. haul never writes the same block twice with

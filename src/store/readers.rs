@@ -298,7 +298,7 @@ mod tests {
         (source, readers)
     }
 
-    /// Gives 1000 bytes a call at most, and every so often nothing yet.
+    /// Source that gives 1000 bytes a call at most, and every so often nothing yet.
     struct Trickle {
         every: u32,
         calls: u32,

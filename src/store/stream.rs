@@ -11,7 +11,7 @@ use super::{Source, Unsendable};
 use crate::types::tick::is_tick;
 use crate::types::{Meta, RelPath, Withdrawal};
 
-/// Sends what is read from a pipe, or anything else that ends sometime, as one file.
+/// Source of one file: the bytes of a pipe, or of anything else that ends sometime.
 ///
 /// A thread reads ahead, so that a quiet pipe does not keep the connection quiet; it starts when the entry is opened.
 /// What was read is kept until the receiver holds it, so that it can be sent again: within the
@@ -266,7 +266,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives what is sent through a channel; the end when the sender is gone.
+    /// Reader of what is sent through a channel; the end when the sender is gone.
     struct Fed(Receiver<io::Result<Vec<u8>>>);
 
     impl Read for Fed {

@@ -1,6 +1,6 @@
 //! Turns the bytes of a fuzzer into decisions.
 
-/// Takes decisions from the front of some bytes. At their end, each decision is the first one.
+/// Decisions, taken from the front of some bytes. At their end, each decision is the first one.
 #[derive(Debug, Clone)]
 pub(crate) struct Choices<'a>(&'a [u8]);
 

@@ -64,7 +64,7 @@ use crate::drive::Clock;
 use crate::store::{Source, Store};
 use crate::types::{Event, Summary};
 
-/// Runs the cores over streams.
+/// Driver that runs the cores over streams.
 ///
 /// - **Streams** are as [`transport`](crate::transport) describes: a call that moves nothing ends after a while with
 ///   [`TimedOut`](std::io::ErrorKind::TimedOut), reads and writes are short, and what is written may be kept until it

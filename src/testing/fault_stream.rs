@@ -321,8 +321,8 @@ impl<S: Write> Write for Faulty<S> {
     }
 }
 
-/// Opens streams of another connector, each with a script of its own: `script` is asked with the number of the
-/// connection, from
+/// Connector for the streams of another one, each with a script of its own: `script` is asked with the number
+/// of the connection, from
 /// 0. All share one log.
 #[derive(Debug)]
 pub struct FaultyConnector<C, F> {

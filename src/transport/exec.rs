@@ -16,7 +16,7 @@ use crate::types::Escaped;
 use crate::types::escape::escape;
 use crate::types::tick::cannot_start;
 
-/// Opens streams by running a command.
+/// Connector that runs a command.
 ///
 /// ```no_run
 /// use haul::transport::Connector;

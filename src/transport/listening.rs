@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind};
 
 use super::{Acceptor, Channel, Connector, Peer};
 
-/// Connects by accepting: for a sender that listens, or a receiver that is to take one transfer from whoever comes.
+/// Connector that accepts: for a sender that listens, or a receiver that is to take one transfer from whoever
+/// comes.
 ///
 /// Who dials is independent of who sends. [`Transfer::send_via`](crate::Transfer::send_via) with this waits for a
 /// receiver as long as it takes, and after a lost connection for as long as [`Retry::patience`](crate::Retry::patience)

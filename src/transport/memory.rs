@@ -107,7 +107,7 @@ impl Drop for Pipe {
     }
 }
 
-/// Opens streams to the [`MemoryAcceptor`] that it was made with. Clone it for several peers.
+/// Connector to the [`MemoryAcceptor`] that it was made with. Clone it for several peers.
 #[derive(Debug)]
 pub struct MemoryConnector {
     network: Arc<Network>,
@@ -159,7 +159,7 @@ impl Drop for MemoryConnector {
     }
 }
 
-/// Takes the streams that its [`MemoryConnector`]s open.
+/// Acceptor of the streams that its [`MemoryConnector`]s open.
 ///
 /// When it is dropped, streams that wait to be accepted end, and further ones are refused.
 #[derive(Debug)]

@@ -65,7 +65,7 @@ pub use self::stdio::Stdio;
 pub use self::threaded::Threaded;
 pub use crate::types::tick::is_tick;
 
-/// Opens a stream to the peer, as often as it is asked to.
+/// Opener of streams to the peer, as often as it is asked to.
 ///
 /// - **Blocking.** `connect` may block, and should fail with [`io::ErrorKind::TimedOut`] after a time of its own. One
 ///   that [waits](Connector::is_waiting) for the peer to come returns within about a second, with
@@ -103,7 +103,7 @@ pub trait Connector {
     }
 }
 
-/// Waits for peers to open streams.
+/// Listener that waits for peers to open streams.
 ///
 /// - **Blocking.** `accept` may block. It should return within about a second, with
 ///   [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] if nobody came, because that is when haul
@@ -138,7 +138,7 @@ pub trait Acceptor {
     }
 }
 
-/// Ends a call of [`Acceptor::accept`]; see [`Acceptor::waker`].
+/// Function that ends a call of [`Acceptor::accept`]; see [`Acceptor::waker`].
 pub type Waker = Box<dyn Fn() + Send + Sync>;
 
 /// Name of the peer at the other end of a stream, for people to read. It proves nothing. It is shown

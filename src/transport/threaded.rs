@@ -1,4 +1,4 @@
-//! Gives a stream without timeouts a clock tick.
+//! Clock ticks for a stream without timeouts.
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;

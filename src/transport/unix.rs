@@ -18,7 +18,7 @@ use super::sync::linger::{Closing, Graceful};
 use super::{Acceptor, Connector, Peer, Waker};
 use crate::types::Escaped;
 
-/// Opens connections to the Unix socket of a path.
+/// Connector to the Unix socket of a path.
 #[derive(Debug, Clone)]
 pub struct UnixConnector {
     path: PathBuf,
@@ -88,7 +88,7 @@ impl Connector for UnixConnector {
     }
 }
 
-/// Listens on a Unix socket, whose file it makes, and removes when it is dropped.
+/// Acceptor on a Unix socket, whose file it makes, and removes when it is dropped.
 #[derive(Debug)]
 pub struct UnixAcceptor {
     listener: UnixListener,
@@ -341,7 +341,7 @@ const WAKING: Duration = Duration::from_millis(100);
 /// A tick of zero would be refused.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
-/// Mirrors `close_wait` of `tcp`.
+/// Longest wait of closing. Mirrors `close_wait` of `tcp`.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

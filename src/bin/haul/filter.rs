@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use crate::explain::{self, shown};
 use crate::report::{Record, Reporter};
 
-/// Judges what the walk finds.
+/// Filter for the entries that the walk finds.
 pub(crate) struct Filter {
     exclude: Gitignore,
     ignore_files: Option<IgnoreFiles>,
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(sent(&tree, &[], false).0.len(), tree.len(), "not unless asked for");
     }
 
-    /// Makes something under the name of an ignore file that cannot be honoured.
+    /// Maker of something under the name of an ignore file that cannot be honoured.
     type Spoil = fn(&Path);
 
     #[test]

@@ -280,7 +280,7 @@ const ALPN: &[u8] = b"\x06haul/1";
 /// As much as a hello of haul has, and more.
 const HEAD: usize = 1024;
 
-/// Looks while a transfer runs: at the clock, and for Ctrl-C.
+/// Watch over a running transfer: for the clock, and for Ctrl-C.
 struct Watch {
     progress: Progress,
     cancel: CancelToken,

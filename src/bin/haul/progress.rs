@@ -118,7 +118,7 @@ impl Progress {
 /// A bar moves twenty times a second at most.
 const SHOW_PAUSE: Duration = Duration::from_millis(50);
 
-/// Programs are told ten times a second at most.
+/// Shortest time between two records for programs.
 const RECORD_PAUSE: Duration = Duration::from_millis(100);
 
 /// People who read a log are told once a second.

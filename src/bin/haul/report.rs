@@ -13,8 +13,8 @@ use crate::exit::Stop;
 use crate::explain::{clean, clean_json, without_tickets};
 use crate::spool::{Failed, Need, Put, Spool};
 
-/// Writes lines, from any thread. A reader that went away is no reason to stop, or to panic; one that does not read keeps
-/// nobody waiting for long, see [`Spool`].
+/// Writer of lines, from any thread. A reader that went away is no reason to stop, or to panic; one that does not read
+/// keeps nobody waiting for long, see [`Spool`].
 ///
 /// - Nobody reads standard output: that is reported on standard error, the transfers go on, and the command does not
 ///   end with success.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::explain::system;
 
-/// Writes from any thread, and keeps none of them waiting for long.
+/// Writer for any thread, which keeps none of them waiting for long.
 ///
 /// A thread of its own writes what stands in the queue. When the queue is full, a [`May`](Need::May) is left out, and a
 /// [`Must`](Need::Must) waits for up to [`STUCK`]. If there is no room even then, nobody reads: nothing more is
@@ -35,7 +35,7 @@ struct Lines<T> {
     written: Option<Receiver<()>>,
 }
 
-/// Writes one piece.
+/// Function that writes one piece.
 pub(crate) type Put<T> = Box<dyn FnMut(T) -> io::Result<()> + Send>;
 
 /// Is told once, in one line, why nothing more is written; not where the reader went away.

@@ -21,7 +21,7 @@ use crate::report::{Record, Reporter};
 /// Interval at which a waiting call looks up: a person's longest wait after Ctrl-C.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
 
-/// Opens streams to an [`Address`].
+/// Connector to an [`Address`].
 pub(crate) enum Dialer {
     Tcp(AnyOf),
     Secure(Box<SecureConnector<AnyOf>>),
@@ -29,14 +29,14 @@ pub(crate) enum Dialer {
     Exec(ExecConnector),
 }
 
-/// Waits on a [`Listen`] address.
+/// Acceptor at a [`Listen`] address.
 pub(crate) enum Listener {
     Tcp(TcpAcceptor),
     Secure(Box<SecureAcceptor<TcpAcceptor>>),
     Unix(UnixAcceptor),
 }
 
-/// Opens streams to the first of several addresses at which somebody answers.
+/// Connector to the first of several addresses at which somebody answers.
 pub(crate) struct AnyOf(Vec<TcpConnector>);
 
 /// Peers that can connect to a [`Listener`].

@@ -31,7 +31,7 @@ use crate::types::Summary;
 
 pub use self::id::SessionId;
 
-/// Receives into clones of one store what all senders send that an [`Acceptor`] brings.
+/// Receiver of all senders that an [`Acceptor`] brings, into clones of one store.
 ///
 /// Each connection has a thread of its own. What it may take depends on what its peer has done:
 ///

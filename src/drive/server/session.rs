@@ -130,7 +130,7 @@ impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
 /// Shortest time that a sender that has nothing to send keeps its place, while others wait for one.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
 
-/// Makes the observers of sessions.
+/// Maker of the observers of sessions.
 pub(super) struct Observing<F> {
     pub(super) make: F,
     /// Of these nothing is made beyond a number.

@@ -1,4 +1,4 @@
-//! Takes messages from the input, and hands out what each asks of the store, one thing at a time.
+//! Messages of the input, taken one by one, with what each asks of the store, one thing at a time.
 
 use std::time::Duration;
 

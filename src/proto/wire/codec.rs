@@ -284,7 +284,7 @@ impl WireOffer {
     }
 }
 
-/// Takes values from the front of a control part.
+/// Reader of values from the front of a control part.
 struct Take<'a>(&'a [u8]);
 
 impl<'a> Take<'a> {

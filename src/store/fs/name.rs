@@ -318,5 +318,6 @@ fn is_unknown(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
 }
 
-/// Links that killed processes left behind are not taken over, but swept once the name is settled; there are few.
+/// Most links of killed processes that are looked at: they are not taken over, but swept once the
+/// name is settled; there are few.
 const MOST_LINKS: u32 = 64;

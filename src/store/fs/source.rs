@@ -22,7 +22,7 @@ use crate::store::{Source, Unsendable};
 use crate::types::escape::escape;
 use crate::types::{Meta, NameError, RelPath, Withdrawal};
 
-/// Sends files and folders of the file system.
+/// Source of files and folders of the file system.
 ///
 /// Each path that it is given is a file or a folder; its base name becomes the first part of the names that
 /// travel. Folders are walked while they are sent: for each level, up to 4096 names are in memory. They go in the order

@@ -38,7 +38,7 @@ use crate::types::{
     TransferId,
 };
 
-/// Stores entries in a folder of the file system, and nothing outside it.
+/// Store of entries in a folder of the file system, which touches nothing outside it.
 ///
 /// The store holds a handle of the folder. All it does is done relative to that, one part of a name at a time, and
 /// never through a link: a link where a folder should be is a [`Refusal::KindClash`].

@@ -55,7 +55,7 @@ fn carry(
     }
 }
 
-/// Gives what it holds, and holds what it is given.
+/// Stream that gives what it holds, and holds what it is given.
 #[derive(Debug)]
 struct Half(VecDeque<u8>);
 

@@ -10,7 +10,7 @@ use crate::types::{
     Commit, FileStat, Kind, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
 };
 
-/// Passes everything on to another store, as long as there are descriptors.
+/// Store that passes everything on to another one, as long as there are descriptors.
 pub(super) struct Scarce<S> {
     inner: S,
     /// One copy is with each file that is open, or being committed.

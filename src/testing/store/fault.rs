@@ -74,7 +74,7 @@ pub struct Fault<O = Operation> {
     failure: Failure,
 }
 
-/// Passes everything on to another store, save the calls that are to fail.
+/// Store that passes everything on to another one, save the calls that are to fail.
 ///
 /// All of what a small session asks of a store can so be made to fail in turn, in microseconds: count the
 /// [`calls`](FaultStore::calls) of a session without faults, then run one for each of them.
@@ -85,7 +85,7 @@ pub struct FaultStore<S> {
     ended: VecDeque<(Ticket, Refusal)>,
 }
 
-/// Passes everything on to another source, save the calls that are to fail.
+/// Source that passes everything on to another one, save the calls that are to fail.
 #[derive(Debug)]
 pub struct FaultSource<S> {
     inner: S,

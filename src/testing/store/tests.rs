@@ -68,14 +68,14 @@ fn contents() -> HashMap<RelPath, Vec<u8>> {
 
 type Ends = VecDeque<(Ticket, Ended<MemoryFile>)>;
 
-/// Clones hand out the ends of whatever commits there are.
+/// Store whose clones hand out the ends of whatever commits there are.
 #[derive(Clone)]
 struct SharedEnds {
     inner: MemoryStore,
     ended: Arc<Mutex<Ends>>,
 }
 
-/// Waits for a minute where it is asked to wait for less, in a time of its own.
+/// Store that waits for a minute where it is asked to wait for less, in a time of its own.
 struct Overstays {
     inner: MemoryStore,
     clock: Rc<Cell<Duration>>,

@@ -263,7 +263,7 @@ fn check_of_streams_that_never_return_fails_in_time_and_says_which() {
     assert!(said.starts_with("bytes_arrive_in_order: no end after 50ms"), "{said}");
 }
 
-/// Connects to a peer of which it keeps the other end to itself.
+/// Connector to a peer of which it keeps the other end to itself.
 struct Stuck(memory::MemoryConnector);
 
 impl Connector for Stuck {

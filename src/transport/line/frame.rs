@@ -147,7 +147,7 @@ fn unstuff(mut stuffed: &[u8], plain: &mut Vec<u8>) -> Option<()> {
 
 const LONGEST_RUN: usize = 254;
 
-/// Finds frames in any stream of bytes.
+/// Decoder that finds frames in any stream of bytes.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// Bytes that came since the last zero. Invariant: at most [`STUFFED`] bytes.

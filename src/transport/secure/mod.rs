@@ -56,7 +56,7 @@ pub use self::ticket::{Ticket, TicketError, TicketSecret};
 use super::{Acceptor, Channel, Connector, Peer, Waker};
 pub use crate::types::{KeyError, PublicKey};
 
-/// Makes secure transports of others.
+/// Maker of secure transports from others.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Secure;

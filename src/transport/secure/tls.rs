@@ -148,7 +148,7 @@ fn unusable(error: Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, error.to_string())
 }
 
-/// Takes the keys that are expected, if the other end proves that it has them.
+/// Verifier that takes the keys that are expected, if the other end proves that it has them.
 #[derive(Debug)]
 struct Verifier {
     expect: Expect,

@@ -1,4 +1,5 @@
-//! Makes a listener's `accept` return in ticks, or when it is woken, and sorts its errors by whose they are.
+//! Ticks of a listener's `accept`, which also returns when it is woken, and a sorting of its errors by whose
+//! they are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

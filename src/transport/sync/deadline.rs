@@ -6,8 +6,8 @@ use std::{io, thread};
 
 use crate::types::tick::cannot_start;
 
-/// Makes a call in a thread of its own, and waits for it for so long only. A call that takes longer goes on, and is
-/// what the next one waits for: there is never more than one.
+/// Call in a thread of its own, which is waited for for so long only. A call that takes longer goes on, and is what
+/// the next one waits for: there is never more than one.
 #[derive(Debug)]
 pub(in crate::transport) struct Within<T>(Option<Receiver<io::Result<T>>>);
 

@@ -13,7 +13,7 @@ use super::{HostPort, TcpError, TcpOptions, TcpStream};
 use crate::transport::sync::accept_timeout::Ticking;
 use crate::transport::{Acceptor, Peer, Waker};
 
-/// Listens on a TCP port.
+/// Acceptor on a TCP port.
 ///
 /// One address is listened on: the first of the host that works. `[::]` is every address of this machine, IPv6 and
 /// (see [`TcpOptions::dual_stack`]) IPv4; `localhost` may be either `::1` or `127.0.0.1`, so write which.

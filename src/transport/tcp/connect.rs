@@ -8,7 +8,7 @@ use super::{HostPort, TcpError, TcpOptions, TcpStream};
 use crate::transport::Connector;
 use crate::transport::sync::deadline::Within;
 
-/// Opens TCP connections to a host and port.
+/// Connector over TCP to a host and port.
 ///
 /// Each [`connect`](Connector::connect) resolves the host anew and tries all of its addresses, IPv6 and IPv4 by turns
 /// and the resolver's favourite first, until one answers.

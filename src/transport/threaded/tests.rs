@@ -20,7 +20,7 @@ fn capacity(bytes: usize) -> NonZeroUsize {
     NonZeroUsize::new(bytes).unwrap()
 }
 
-/// Does as the script says, then ends; reports when it was dropped.
+/// Stream that follows a script, then ends, and reports when it was dropped.
 struct Scripted {
     steps: VecDeque<Step>,
     written: Sender<Vec<u8>>,
@@ -193,8 +193,8 @@ fn write_and_flush_against_a_stuck_writer_tick_and_go_on_without_loss() {
     stream.flush().unwrap();
 }
 
-/// Takes 64 bytes whenever it is told to, and reports how many it has; everything at once when nobody can tell it any
-/// more.
+/// Writer that takes 64 bytes whenever it is told to, and reports how many it has; everything at once when nobody can
+/// tell it any more.
 struct Slow(Receiver<()>, Arc<AtomicUsize>);
 
 impl Write for Slow {
@@ -261,7 +261,7 @@ fn flush_returns_when_the_writer_has_everything() {
     stream.flush().unwrap();
 }
 
-/// Counts its flushes, and holds what was written until then.
+/// Writer that counts its flushes, and holds what was written until then.
 struct Buffered(Vec<u8>, Sender<Vec<u8>>);
 
 impl Write for Buffered {
