@@ -1,4 +1,4 @@
-//! Everything that a user sets, and everything that a peer may influence.
+//! Settings of a user, among them all that a peer may influence.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub enum Error {
     /// Bytes changed on the way, and could not be repaired.
     #[error("damaged on the way: {0}")]
     Damaged(#[from] Damage),
-    /// There is no common ground with whoever is at the other end.
+    /// No common ground with whoever is at the other end.
     #[error(transparent)]
     Incompatible(#[from] Incompatible),
     /// The peer ended the session and gave this reason.

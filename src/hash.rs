@@ -30,7 +30,7 @@ pub struct Hashed {
     pub index: u64,
     /// The check of this block.
     pub hash: BlockHash,
-    /// For block 0, the root of a file that has no other block.
+    /// Root of a file that has no other block, for block 0.
     pub alone: Option<Hash>,
 }
 

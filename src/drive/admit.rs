@@ -184,7 +184,7 @@ impl Access {
         self.receiver = Arc::default();
     }
 
-    /// Something was settled with whoever is at the other end of the channel.
+    /// Takes note that something was settled with whoever is at the other end of the channel.
     pub(super) fn keep_to_receiver(&self) {
         if let Some(key) = self.channel.as_ref().and_then(|channel| channel.peer_key()) {
             // The first one stays.

@@ -28,22 +28,22 @@ use crate::types::TransferId;
 /// The connections of a sender that listens, on which nobody has greeted.
 pub(super) struct Crowd<T> {
     state: Mutex<State<T>>,
-    /// There is more room, or something to report.
+    /// Notice that there is more room, or something to report.
     changed: Condvar,
-    /// By which connections wait for one another, whatever the clock of the transfer.
+    /// Clock by which connections wait for one another, whatever the clock of the transfer.
     clock: SystemClock,
 }
 
 struct State<T> {
-    /// Those that have not greeted, the oldest first. Invariant: at most [`STRANGERS`].
+    /// Connections that have not greeted, the oldest first. Invariant: at most [`STRANGERS`].
     silent: VecDeque<Silent>,
     /// Threads of connections that are none of these any more. Invariant: with those, at most [`THREADS`].
     leaving: usize,
-    /// Those of them that have nothing more to do.
+    /// Connections of these that have nothing more to do.
     gone: Vec<u32>,
     failed: VecDeque<Error>,
     greeted: Option<Greeted<T>>,
-    /// Of the next connection; 0 claims one.
+    /// Attempt of the next connection; 0 claims one.
     attempt: u32,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Greeter<'s, C> {
     transfer: TransferId,
     clock: C,
     access: Access,
-    /// How many connections there were.
+    /// Number of connections so far.
     connections: u32,
     threads: HashMap<u32, ScopedJoinHandle<'s, ()>>,
 }

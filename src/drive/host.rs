@@ -74,7 +74,7 @@ pub(super) struct Hooks<'h, S: Store> {
     pub(super) pulse: Pulse,
     /// Remains of a connection that was lost, if they are of use to another one.
     pub(super) left: Option<Parked<S>>,
-    /// By how much this connection let the receiver's [progress](Receiver::progress) grow.
+    /// Growth of the receiver's [progress](Receiver::progress) by this connection.
     pub(super) progress: u64,
 }
 
@@ -85,15 +85,15 @@ pub(super) struct Stranger;
 pub(super) struct Welcome<S: Store> {
     /// The number of its attempt.
     pub(super) attempt: u32,
-    /// What an earlier connection of its process left.
+    /// Suspended session of an earlier connection of its process.
     pub(super) left: Option<Parked<S>>,
 }
 
 /// Runner of a session, which knows of others.
 pub(super) trait Host<S: Store> {
-    /// Hears which transfer it is before the sender gets any answer, and gives what an earlier connection of it left.
-    /// It may put the store to which that belongs in the place of the session's own. `attempt`: that of the sender, if it
-    /// does not claim one. [`Stranger`]: the transfer is that of another key.
+    /// Handles the transfer's name before the sender gets any answer, and gives what an earlier connection of it left.
+    /// It may put the store to which that belongs in the place of the session's own. `attempt`: that of the sender, if
+    /// it does not claim one. [`Stranger`]: the transfer is that of another key.
     fn greeted(
         &mut self,
         store: &mut S,

@@ -1,21 +1,21 @@
-//! Which transfer is sent.
+//! Identifier of the transfer that is sent.
 
 use super::random::random_bytes;
 use crate::types::TransferId;
 
-/// Which transfer a call that sends is about.
+/// Identifier of the transfer that a call to send is about.
 #[derive(Debug, Default)]
 pub(super) enum Id {
-    /// One that nobody has chosen yet.
+    /// No transfer was chosen yet.
     #[default]
     New,
-    /// One that was chosen at random: that of this object alone, for all of its calls.
+    /// Identifier that was chosen at random: that of this object alone, for all of its calls.
     Random(TransferId),
     Given(TransferId),
 }
 
 impl Id {
-    /// The id, which is chosen by now.
+    /// Returns the id, which is chosen by now.
     pub(super) fn choose(&mut self) -> TransferId {
         match *self {
             Self::Random(id) | Self::Given(id) => id,

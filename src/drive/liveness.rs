@@ -12,7 +12,8 @@ pub(super) struct Pulse(Arc<Beats>);
 
 #[derive(Debug, Default)]
 struct Beats {
-    /// Since when it has been waiting without a byte: in milliseconds, and one more; 0 if it is not.
+    /// Time since which it has been waiting without a byte: in milliseconds, and one more; 0 if it
+    /// is not.
     silent: AtomicU64,
     heard: AtomicU64,
     ticks: AtomicU64,
@@ -66,8 +67,9 @@ impl Heard {
     }
 }
 
-/// More than what a sender that is killed leaves in the buffers of its connection: by default Linux gives up to 4 MiB
-/// to what is written to a TCP socket (`tcp_wmem`), and since 2025 up to 32 MiB to what is to be read (`tcp_rmem`).
+/// Bytes beyond what a sender that is killed leaves in the buffers of its connection: by default Linux gives up to
+/// 4 MiB to what is written to a TCP socket (`tcp_wmem`), and since 2025 up to 32 MiB to what is to be read
+/// (`tcp_rmem`).
 const LEFT_BEHIND: u64 = 64 * 1024 * 1024;
 
 /// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says

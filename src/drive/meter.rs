@@ -31,7 +31,7 @@ impl Meter {
         now >= self.due
     }
 
-    /// Tells how far the transfer is.
+    /// Reports how far the transfer is.
     pub(super) fn tell(&mut self, now: Duration, mut progress: Progress, to: &mut impl Observer) {
         self.due = now.saturating_add(Self::PAUSE);
         // Content that was read for a connection and lost with it is read, and counted, again.

@@ -197,7 +197,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
 }
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
-    /// Tells the observer how far the transfer is, with what has come of a message.
+    /// Reports to the observer how far the transfer is, with what has come of a message.
     fn tell_received(&mut self, receiver: &Receiver, partial: &[u8]) {
         // Before it has greeted, nothing is content.
         let came = if self.greeted { payload_so_far(partial) } else { 0 };

@@ -387,7 +387,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         Ok(())
     }
 
-    /// Says why the session failed, if the stream takes it at once. The failure stands either way.
+    /// Sends the reason why the session failed, if the stream takes it at once. The failure stands
+    /// either way.
     pub(super) fn say_last_words<T: Read + Write>(&self, wire: &mut Wire<T>) {
         let end = self.clock.now().saturating_add(LAST_WORDS);
         let _ = wire.flush(|moved| match moved {
@@ -418,7 +419,8 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         true
     }
 
-    /// Tells the observer how far the transfer is, but for so much content that is not written yet.
+    /// Reports to the observer how far the transfer is, but for so much content that is not written
+    /// yet.
     pub(super) fn tell_progress(&mut self, core: &impl Core, left: usize) {
         let progress = meter::less(core.progress(), left);
         self.meter.tell(self.clock.now(), progress, &mut self.observer);

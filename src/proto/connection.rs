@@ -47,7 +47,7 @@ pub(super) struct Connection {
 /// Beginning of the input.
 #[derive(Debug)]
 pub(super) enum Heard<'a> {
-    /// Nothing whole yet; `needed` bytes in total are, as far as is known.
+    /// Nothing whole yet. `needed`: total bytes, as far as is known.
     Incomplete { needed: usize },
     /// The preface, or an optional message that nobody here knows.
     Skip { len: usize },
@@ -120,7 +120,8 @@ impl Connection {
         }
     }
 
-    /// Says a message without payload: appends its frame, and before the first the preface, to `out`.
+    /// Sends a message without payload: appends its frame, and before the first the preface, to
+    /// `out`.
     pub(super) fn say(
         &mut self,
         now: Duration,

@@ -54,9 +54,9 @@ pub enum ProtocolError {
     /// A receiver that numbers the attempt in another way than its sender did, or not at all.
     #[error("the greeting answers attempt {said} as attempt {heard}")]
     WrongAttempt {
-        /// What the sender said; 0: it claims one.
+        /// Attempt that the sender sent; 0: it claims one.
         said: u32,
-        /// What the receiver said.
+        /// Attempt that the receiver sent.
         heard: u32,
     },
     /// A greeting that was sent on another channel than it came by: somebody stands between both sides, or passes on

@@ -26,13 +26,14 @@ pub(super) struct Timer {
     deadlines: Deadlines,
     began: Duration,
     greeted: bool,
-    /// Since when this side has had the floor, if it has it.
+    /// Time since which this side has had the floor, if it has it.
     floor: Option<Duration>,
     /// The last byte from the peer, or when its turn began.
     heard: Duration,
     /// The first byte of the message that is not complete.
     message: Option<Duration>,
-    /// Since when this side has not listened, though the peer has the floor: it has work of its own.
+    /// Time since which this side has not listened, though the peer has the floor: it has work of
+    /// its own.
     paused: Option<Duration>,
     /// The first byte of the peer's turn.
     answered: Option<Duration>,

@@ -16,9 +16,9 @@ pub struct Chain<A, B> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no third source")]
 pub enum Either<A, B> {
-    /// Of the first.
+    /// Key or reader of the first.
     First(A),
-    /// Of the second.
+    /// Key or reader of the second.
     Second(B),
 }
 

@@ -95,7 +95,7 @@ pub trait Source {
         buffer: &mut [u8],
     ) -> io::Result<usize>;
 
-    /// Says whether the content that was read is still what the entry holds. It is called once all of it was read,
+    /// Checks that the content that was read is still what the entry holds. It is called once all of it was read,
     /// before the sender vouches for it.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ pub trait Source {
     /// [`Withdrawal::Changed`] or [`Withdrawal::Vanished`] if what was read may be a mixture of two versions.
     fn finish(&mut self, reader: &mut Self::Reader, meta: &Meta) -> Result<(), Withdrawal>;
 
-    /// Says that the peer holds every byte before `offset`: they will not be asked for again.
+    /// Notes that the peer holds every byte before `offset`: they will not be asked for again.
     fn release(&mut self, reader: &mut Self::Reader, offset: u64) {
         let _ = (reader, offset);
     }

@@ -19,7 +19,7 @@ use crate::types::{EntryId, Meta, ReadRequest, Withdrawal};
 /// system, has no file descriptor for one more, as long as there is one to be closed.
 pub struct Readers<S: Source> {
     items: BTreeMap<EntryId, Box<Item<S>>>,
-    /// Those whose readers are open, the one that was used last at the end.
+    /// Entries whose readers are open, the one that was used last at the end.
     ///
     /// Invariant: these are the items with a reader, each once, and no more than `most`.
     open: VecDeque<EntryId>,
@@ -115,7 +115,7 @@ impl<S: Source> Readers<S> {
         Ok(Some(read))
     }
 
-    /// Tells the source that everything of an entry before `offset` has arrived.
+    /// Notes in the source that everything of an entry before `offset` has arrived.
     pub fn release(&mut self, source: &mut S, entry: EntryId, offset: u64) {
         let Some(item) = self.items.get_mut(&entry) else { return };
         item.released = item.released.max(offset);

@@ -35,7 +35,7 @@ pub struct StreamSource {
     shared: Arc<Shared>,
 }
 
-/// Not yet given to its thread.
+/// Input that was not yet given to its thread.
 struct Input(Box<dyn Read + Send>);
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ struct State {
     kept: VecDeque<u8>,
     released: u64,
     ended: Option<End>,
-    /// Nobody will read any more.
+    /// Set once nobody will read any more.
     closed: bool,
 }
 

@@ -38,11 +38,11 @@ pub struct Faulty<S> {
     log: FaultLog,
 }
 
-/// One thing that goes wrong at one place.
+/// Fault at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Fault {
-    /// In which direction.
+    /// Direction in which it happens.
     pub direction: Direction,
     /// Before which byte of that direction (or to which, where it happens to a byte).
     pub at: u64,

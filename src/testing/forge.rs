@@ -42,12 +42,12 @@ impl<'c> Forger<'c> {
         Self { seal, speaker, hello, bound: false, transfer, next: 0, content }
     }
 
-    /// Speaks of this transfer.
+    /// Sets the transfer of the messages.
     pub(crate) fn of(self, transfer: TransferId) -> Self {
         Self { transfer, ..self }
     }
 
-    /// Says preface and greeting.
+    /// Sends preface and greeting.
     pub(crate) fn greet(&mut self, choices: &mut Choices<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&PREFACE);
         let hello = self.hello(choices);
@@ -78,7 +78,7 @@ impl<'c> Forger<'c> {
         self.say(&Message::Over { waiting: true }, &[], out);
     }
 
-    /// Says one message, or something like it.
+    /// Sends one message, or something like it.
     pub(crate) fn chat(&mut self, choices: &mut Choices<'_>, out: &mut Vec<u8>) {
         let which = choices.byte();
         if which >= 0xF0 {

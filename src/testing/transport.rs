@@ -567,8 +567,8 @@ const fn next_piece(piece: usize) -> usize {
     }
 }
 
-/// Enough to go around the buffer of a small stream many times, and little enough for one that moves a byte at a time.
-/// The check of ticks fills large ones.
+/// Number of bytes, enough to go around the buffer of a small stream many times, and little enough for one that moves
+/// a byte at a time. The check of ticks fills large ones.
 const LENGTH: usize = 20_000;
 
 const ROUNDS: usize = 40;

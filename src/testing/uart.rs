@@ -148,7 +148,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     now: Duration,
-    /// Until when each end waits, if it does and has found nothing at this time.
+    /// Time until which each end waits, if it does and has found nothing at this time.
     waiting: [Option<Duration>; 2],
     /// Number of handles of each end: one that is gone is not waited for.
     handles: [usize; 2],

@@ -28,8 +28,8 @@ impl Channel {
         Self::default()
     }
 
-    /// Says who is at the other end, and what only both ends of this channel know: 32 bytes that no other channel has.
-    /// The first word counts.
+    /// Establishes who is at the other end, and what only both ends of this channel know: 32 bytes that no other
+    /// channel has. The first call counts.
     pub fn establish(&self, binding: [u8; 32], key: PublicKey) {
         let _ = self.0.set(Ends { binding, key });
     }

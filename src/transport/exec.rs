@@ -320,7 +320,7 @@ impl Process {
         io::Error::new(kind, ExecError { command: self.name.clone(), status, stderr: self.said() })
     }
 
-    /// Says why a write failed, if it is because the command ended.
+    /// Returns the error of a write that failed, with the command's end if that is the reason.
     fn explain(&mut self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::BrokenPipe {
             return error;
@@ -423,7 +423,7 @@ fn mark() -> Mark {
 /// Bytes of standard error that are kept: enough for the last few lines, which give the reason.
 const TAIL: usize = 4096;
 
-/// As long as `ssh` takes to say goodbye over a slow link.
+/// Time that `ssh` takes to say goodbye over a slow link.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Longest wait for the status of a command whose output has ended: a tick.

@@ -54,7 +54,7 @@ pub struct Threaded {
     incoming: Arc<Queue>,
     outgoing: Arc<Queue>,
     timeout: Option<Duration>,
-    /// Something was written that no flush was asked for.
+    /// Set once something was written that no flush was asked for.
     unflushed: bool,
     /// The flush that was asked for and is not known to be done.
     flush: Option<u64>,
@@ -263,7 +263,7 @@ struct Lost;
 #[error("the reader or writer of the stream gave a count beyond its buffer")]
 struct BeyondBuffer;
 
-/// As the contract of streams asks for.
+/// Time that a call waits, as the contract of streams asks for.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Bytes that a thread moves at a time. A pipe of Linux holds as much.

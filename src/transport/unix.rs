@@ -332,7 +332,7 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// As long as `tcp` waits.
+/// Longest wait for a connection: as long as `tcp` waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for waking.

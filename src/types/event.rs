@@ -96,9 +96,9 @@ pub enum Event {
 pub struct Summary {
     /// Entries that the receiver vouched for.
     pub delivered: u64,
-    /// Those among them that are files, and not folders or links.
+    /// Number of those that are files, and not folders or links.
     pub files: u64,
-    /// Those among them that it held already.
+    /// Number of those that it held already.
     pub held: u64,
     /// Bytes of content that the receiver vouched for.
     pub bytes: u64,
@@ -111,11 +111,11 @@ pub struct Summary {
     pub refused: u64,
     /// Entries that the sender could not send, or took back.
     pub withdrawn: u64,
-    /// Those among these bytes that did not travel in this transfer: the receiver had them, or made them itself, as zeros.
+    /// Bytes among these that did not travel in this transfer: the receiver had them, or made them itself, as zeros.
     pub already: u64,
     /// Bytes of content that travelled.
     pub sent: u64,
-    /// Those among them that had travelled before.
+    /// Bytes among them that had travelled before.
     pub resent: u64,
     /// Turns of the sender that gave the floor to the receiver, greetings not counted. Both sides count the same, save
     /// for a turn with which the connection was lost.

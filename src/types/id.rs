@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-/// One transfer, over all the connections that it takes: 16 random bytes, chosen by the sender.
+/// Identifier of one transfer, over all the connections that it takes: 16 random bytes, chosen by
+/// the sender.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransferId([u8; 16]);
 
-/// One entry of a transfer: 0, 1, 2 … in the order in which the sender first offers them.
+/// Identifier of one entry of a transfer: 0, 1, 2 … in the order in which the sender first offers
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(u32);
 
-/// One commit: no other one, of whatever session, has the same ticket.
+/// Identifier of one commit: no other one, of whatever session, has the same ticket.
 ///
 /// A store gives it back as it is; see [`Store::poll_committed`](crate::store::Store::poll_committed).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

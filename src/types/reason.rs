@@ -46,7 +46,7 @@ pub enum Refusal {
         /// The limit.
         limit: u64,
     },
-    /// There is no room. The same command goes on once there is.
+    /// Too little room. The same command goes on once there is more.
     #[error("no space: {needed} bytes needed, {available} available")]
     NoSpace {
         /// Missing bytes to complete the entry.
@@ -279,27 +279,27 @@ pub enum StoreOperation {
     /// The operation is not named, or by a number of a later version.
     #[default]
     Unspecified,
-    /// To open, or create, the file or a folder on the way.
+    /// Opening, or creating, the file or a folder on the way.
     Open,
-    /// To look at what has the name, or at the free space.
+    /// Looking at what has the name, or at the free space.
     Stat,
-    /// To create the folder, or one on the way.
+    /// Creating the folder, or one on the way.
     CreateFolder,
-    /// To create the link.
+    /// Creating the link.
     CreateLink,
-    /// To read what is held.
+    /// Reading what is held.
     Read,
-    /// To write content.
+    /// Writing content.
     Write,
-    /// To copy what stays the same from the file that is replaced.
+    /// Copying what stays the same from the file that is replaced.
     Copy,
-    /// To set the final size.
+    /// Setting the final size.
     Truncate,
-    /// To make it durable.
+    /// Making it durable.
     Sync,
-    /// To give it its final name.
+    /// Giving it its final name.
     Rename,
-    /// To do any of what makes a complete entry a final one.
+    /// Any step of what makes a complete entry a final one.
     Commit,
 }
 

@@ -127,7 +127,7 @@ pub(crate) struct Send {
     /// Nobody then confirms that anything has arrived, and nothing can be resumed.
     #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "exclude", "ignore_files", "trust_times"])]
     pub(crate) plain: bool,
-    /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
+    /// With --plain: most bytes that are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
     pub(crate) chunk: Option<ChunkSize>,
     #[command(flatten)]
@@ -215,7 +215,7 @@ pub(crate) struct Receive {
     /// With --plain: take a connection that is closed without a byte for an empty file.
     #[arg(long, requires = "plain")]
     pub(crate) allow_empty: bool,
-    /// With --plain: how many bytes are read and written at a time, up to 16M [default: 256K].
+    /// With --plain: most bytes that are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
     pub(crate) chunk: Option<ChunkSize>,
     #[command(flatten)]

@@ -14,7 +14,7 @@ pub(crate) struct Bars {
 /// A change of one bar.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
-    /// So much has arrived, of a total if that is known.
+    /// Bytes that have arrived, and the total if that is known.
     Show { bytes: u64, total: Option<u64> },
     /// The bar is taken away.
     End,

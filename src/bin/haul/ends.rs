@@ -82,7 +82,8 @@ fn push<T>(into: &mut VecDeque<T>, item: T) {
     into.push_back(item);
 }
 
-/// As many as there can be sessions: what is forgotten with more of them makes a code less exact, and never a success.
+/// Most transfers that are kept, as many as there can be sessions: what is forgotten with more of them makes a code
+/// less exact, and never a success.
 const MOST: usize = 1024;
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ struct IgnoreFiles {
 struct Level {
     /// The folder, relative to the PATH.
     folder: PathBuf,
-    /// Those that count first stand first; `None` if one of them cannot be honoured.
+    /// Ignore files, of which those that count first stand first; `None` if one of them cannot be
+    /// honoured.
     files: Option<Vec<Gitignore>>,
 }
 
@@ -206,10 +207,10 @@ fn read(folder: BorrowedFd<'_>, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Those that count first stand first.
+/// Names of ignore files, of which those that count first stand first.
 const NAMES: [&str; 2] = [".ignore", ".gitignore"];
 
-/// So that memory does not depend on what lies in the tree.
+/// Largest ignore file, in bytes, so that memory does not depend on what lies in the tree.
 const LARGEST: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ fn meet(
     Ok(None)
 }
 
-/// Says who is at the other end.
+/// Prints who is at the other end.
 fn announce(link: &Link, peer: &str, reporter: &Reporter) {
     if let Link::Awaited(_) = link {
         reporter.say(&format!("connected by {peer}"));
@@ -277,7 +277,7 @@ const TLS: &[u8] = &[0x16, 0x03];
 /// The name of haul in it (RFC 7301, section 3.1).
 const ALPN: &[u8] = b"\x06haul/1";
 
-/// As much as a hello of haul has, and more.
+/// Bytes that are looked at: as many as a hello of haul has, and more.
 const HEAD: usize = 1024;
 
 /// Watch over a running transfer: for the clock, and for Ctrl-C.
@@ -391,7 +391,7 @@ fn chunk(asked: Option<ChunkSize>, limit: Option<&RateLimit>) -> ChunkSize {
     limit.and_then(|limit| ChunkSize::new(limit.piece())).map_or(asked, |piece| piece.min(asked))
 }
 
-/// Of so many connections without a byte each is told.
+/// Number of connections without a byte of which each is reported.
 const TOLD: u64 = 16;
 
 /// Without a byte for so long, either way, the peer is given up.

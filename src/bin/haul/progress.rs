@@ -14,7 +14,7 @@ pub(crate) struct Progress {
     session: Option<u64>,
     bytes: u64,
     total: u64,
-    /// There is more to come than is known.
+    /// Set if there is more to come than is known.
     open_ended: bool,
     started: Instant,
     bar: Option<Bar>,
@@ -61,7 +61,7 @@ impl Progress {
         self.open_ended = true;
     }
 
-    /// Says the last of it, and takes the bar away.
+    /// Prints the last of it, and takes the bar away.
     pub(crate) fn finish(&mut self) {
         self.record();
         self.bar = None;

@@ -23,7 +23,7 @@ pub(crate) struct Quota {
     key: Key,
 }
 
-/// For whom something is written.
+/// Reader for whom something is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     People,

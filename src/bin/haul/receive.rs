@@ -144,7 +144,7 @@ fn cannot_listen(error: &std::io::Error, address: &Listen) -> Stop {
     Stop::new(Code::Local, text)
 }
 
-/// Says what to paste at the other end, for each address by which that may reach this machine.
+/// Prints what to paste at the other end, for each address by which that may reach this machine.
 fn show_tickets(door: &Door, socket: Option<SocketAddr>, side: Side, reporter: &Reporter) {
     let addresses = socket.map(access::reachable).unwrap_or_default();
     let tickets: Vec<_> =
@@ -351,5 +351,5 @@ const UNSURE: &str = "the connection was lost before the sender said that it was
 /// Addresses to listen on where none is given: on all interfaces, also without version 6 of the Internet Protocol.
 const EVERYWHERE: [&str; 2] = ["[::]:7117", "0.0.0.0:7117"];
 
-/// The same in clear, where anybody could come.
+/// Address to listen on in clear where none is given, as anybody could come.
 const HERE: [&str; 1] = ["127.0.0.1:7117"];

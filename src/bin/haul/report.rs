@@ -65,7 +65,7 @@ pub(crate) enum Record<'a> {
     Connected { peer: &'a str },
     /// A file was offered. Without a size it is not known before the end.
     Offered { path: &'a str, size: Option<u64> },
-    /// So much is known to have arrived. It never goes back.
+    /// Bytes that are known to have arrived. The count never goes back.
     Progress { bytes: u64, total: u64 },
     /// The receiver vouches for a file (sender).
     Delivered(Held<'a>),
@@ -81,7 +81,7 @@ pub(crate) enum Record<'a> {
     },
     /// The sender could not send a file.
     Withdrawn { path: &'a str, reason: &'a str },
-    /// So many more entries were refused or not sent than were listed.
+    /// Number of entries that were refused or not sent beyond those that were listed.
     Unlisted { count: u64 },
     /// A file was taken for unchanged by its size and time, and not verified.
     Unchanged { path: &'a str, size: u64 },
@@ -154,7 +154,8 @@ impl Reporter {
         Self { output, out: Some(out), err, is_drawn, bars: AtomicU64::new(0) }
     }
 
-    /// Says everything on standard error, because standard output is the stream.
+    /// Creates a reporter that writes everything to standard error, because standard output is the
+    /// stream.
     pub(crate) fn on_stderr(output: Output) -> Self {
         Self::with(output, None, errors(Box::new(io::stderr()), is_drawn(output)))
     }

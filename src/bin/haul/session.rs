@@ -146,7 +146,7 @@ impl Session {
         self.reporter.record(record, self.number());
     }
 
-    /// Says what is wrong, and with whom.
+    /// Reports what is wrong, and with whom.
     fn complain(&self, text: &str) {
         match &self.peer {
             Some(peer) => self.reporter.complain(&format!("{}: {text}", peer.name)),
@@ -212,7 +212,7 @@ impl Session {
         self.code = self.code.and(Code::of_withdrawal(reason, self.context.side));
     }
 
-    /// Tells of an entry that is refused or not sent, if it is one of the first.
+    /// Reports an entry that is refused or not sent, if it is one of the first.
     fn bad(&mut self, record: &Record<'_>, path: &str, text: &str) {
         self.bad.count = self.bad.count.saturating_add(1);
         if self.bad.lists(Reader::Programs, cost(path)) {

@@ -219,7 +219,7 @@ fn is_name(name: &str) -> bool {
 
 const FILE: &str = "trusted";
 
-/// In the place of a name, where an address follows.
+/// Text in the place of a name, where an address follows.
 const NO_NAME: &str = "-";
 
 #[cfg(test)]

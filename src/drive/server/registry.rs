@@ -30,11 +30,11 @@ pub(super) struct Shared<S: Store, K = SystemClock> {
     store: Mutex<S>,
     /// A session ended, or let go of what it left.
     ended: Condvar,
-    /// There is something for the thread that tidies up.
+    /// Notice that there is something for the thread that tidies up.
     work: Condvar,
     /// Ends the acceptor's call once the server is done.
     waker: Option<Waker>,
-    /// By which connections wait for one another, whatever the clock of the transfers.
+    /// Clock by which connections wait for one another, whatever the clock of the transfers.
     clock: K,
 }
 
@@ -53,8 +53,8 @@ struct Board<S: Store> {
     leaving: Leaving<S>,
     /// The first transfer that ended well, and moved or confirmed something.
     done: Option<Summary>,
-    /// Those of which all was settled when their connections were lost, and when that was: nothing but the goodbye may
-    /// be missing. At most [`UNSURE`].
+    /// Transfers of which all was settled when their connections were lost, and when that was: nothing but the goodbye
+    /// may be missing. At most [`UNSURE`].
     unsure: HashMap<TransferId, (Summary, Duration)>,
     /// Connections whose threads have nothing more to do.
     gone: Vec<SessionId>,
@@ -92,7 +92,7 @@ pub(super) struct Lot<S: Store> {
 }
 
 pub(super) enum Room {
-    /// For another connection.
+    /// Room for another connection.
     Some,
     None,
     Done(Summary),
@@ -441,7 +441,7 @@ impl<S: Store> Board<S> {
         }
     }
 
-    /// Says to the places whether anybody may begin.
+    /// Informs the places whether anybody may begin.
     fn hold_up(&mut self) {
         self.places.hold_up(self.leaving.len());
     }

@@ -133,7 +133,7 @@ pub(super) const QUIET: Duration = Duration::from_secs(60);
 /// Maker of the observers of sessions.
 pub(super) struct Observing<F> {
     pub(super) make: F,
-    /// Of these nothing is made beyond a number.
+    /// Counter of strangers, of which nothing is made beyond a number.
     pub(super) strangers: Strangers,
 }
 

@@ -44,7 +44,7 @@ pub enum ReceiveAction {
     Commit {
         /// File of the entry.
         which: Which,
-        /// As what.
+        /// Order to the store.
         commit: Commit,
     },
     /// Close what is open of an entry, and keep it for a later attempt.

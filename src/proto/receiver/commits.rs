@@ -12,7 +12,7 @@ use crate::types::{EntryId, Ticket};
 pub(super) struct Commits {
     session: [u8; 16],
     next: u64,
-    /// One is to end before the store is asked for anything else.
+    /// Set if one is to end before the store is asked for anything else.
     is_awaited: bool,
     /// `None`: the entry was offered as something else meanwhile, and what becomes of this commit concerns nobody.
     under_way: BTreeMap<Ticket, Option<EntryId>>,

@@ -145,14 +145,14 @@ impl Receiver {
         }
     }
 
-    /// Says in the greeting that the store holds files already, so that small ones are offered by their hash before
-    /// their content travels. It has an effect before the first turn only.
+    /// Advertises in the greeting that the store holds files already, so that small ones are offered by their hash
+    /// before their content travels. It has an effect before the first turn only.
     pub fn prefer_roots(&mut self) {
         self.connection.prefer_roots();
     }
 
-    /// Says in the greeting that the store can [look](crate::store::Store::stat) at sizes and times, so that a sender
-    /// that wants to may ask about these alone. It has an effect before the first turn only.
+    /// Advertises in the greeting that the store can [look](crate::store::Store::stat) at sizes and times, so that a
+    /// sender that wants to may ask about these alone. It has an effect before the first turn only.
     pub fn compare_times(&mut self) {
         self.connection.compare_times();
     }
@@ -419,5 +419,5 @@ impl Receiver {
     }
 }
 
-/// How far apart the claims at a transfer are (M-1d): a process that was never answered again for a week counts no further.
+/// Distance of the claims at a transfer (M-1d): a process that was never answered again for a week counts no further.
 const CLAIM: u32 = 1 << 16;

@@ -27,7 +27,7 @@ pub(super) enum Phase {
     Opening,
     /// The entry was offered by time, and has changed, which is not sent yet.
     Stale,
-    /// That was sent: the entry will be offered again.
+    /// The change was sent: the entry will be offered again.
     Awaited,
     /// A file has the final name; is it the one that is offered? The sender's claim is awaited, or that file is hashed.
     Comparing,
@@ -42,7 +42,7 @@ pub(super) enum Phase {
     Waiting,
     /// The store makes it durable and gives it its name.
     Committing { size: u64, root: Hash, outcome: Outcome },
-    /// There is bad news about it, to be sent with the floor; until then the sender goes on about it.
+    /// Bad news about it is to be sent with the floor; until then the sender goes on about it.
     Dropped,
 }
 

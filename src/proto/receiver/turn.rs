@@ -11,9 +11,10 @@ pub(super) struct Turn {
     keeps_floor: bool,
     /// The sender reported that it cannot go on without an answer.
     waited_for: bool,
-    /// Something but heartbeats was sent in this turn.
+    /// Set once something but heartbeats was sent in this turn.
     spoke: bool,
-    /// Something was sent in this turn with which the sender can go on. Invariant: then `spoke`, too.
+    /// Set once something was sent in this turn with which the sender can go on. Invariant: then
+    /// `spoke`, too.
     advanced: bool,
     /// The sender sent nothing but heartbeats in its turn.
     is_patient: bool,
@@ -36,7 +37,7 @@ pub(super) struct Mark {
 /// Message that was sent to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
-    /// With this it can go on.
+    /// Message with which it can go on.
     Advance,
     /// This ends something.
     Verdict,

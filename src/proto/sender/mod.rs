@@ -88,7 +88,8 @@ enum State {
 }
 
 impl Sender {
-    /// The first connection of a process: it claims the next attempt at the transfer, above all that earlier processes made.
+    /// Creates the first connection of a process: it claims the next attempt at the transfer, above all that earlier
+    /// processes made.
     ///
     /// `transfer` is 16 bytes that stay for as long as the transfer is to be taken for the same, and that nobody else can guess;
     /// `nonce` random bytes, different for each connection.
@@ -128,7 +129,8 @@ impl Sender {
         self.checks.reconnect();
     }
 
-    /// The attempt of the next connection: one more than that of this one, or 0, to claim one, until a receiver has answered.
+    /// Returns the attempt of the next connection: one more than that of this one, or 0, to claim one, until a receiver
+    /// has answered.
     #[must_use]
     pub fn next_attempt(&self) -> u32 {
         match (self.connection.our_attempt(), self.connection.peer()) {

@@ -127,7 +127,7 @@ pub(super) enum Step {
     Read { index: u64 },
     /// Call the blocks before this one the same: they cannot be read again, and the receiver still has them.
     Same { end: u64 },
-    /// Say the root of all of it.
+    /// Send the root of all of it.
     Claim,
     /// Wait for what else the receiver holds.
     Park,
@@ -307,7 +307,7 @@ impl Outgoing {
         true
     }
 
-    /// Says the root of all, or that there is none to be had.
+    /// Returns the root of all, if there is one to be had.
     pub(super) fn claim(&mut self) -> Option<Hash> {
         self.phase = Phase::Claimed;
         let root = self.tree.root(self.block_size.blocks(self.size?)).filter(|_| self.may_claim());

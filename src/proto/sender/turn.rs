@@ -14,7 +14,7 @@ pub(super) struct Turn {
     answered: bool,
     /// The receiver passed the floor back without the answer that it owed.
     unanswered: bool,
-    /// Something was sent, read or waited for in this turn.
+    /// Set once something was sent, read or waited for in this turn.
     worked: bool,
     /// The source had nothing to give in this turn, or what it gave was only hashed.
     is_starved: bool,

@@ -82,8 +82,8 @@ fn heard(
     format!("{heard:?} {:?}", rogue.ended())
 }
 
-/// Whatever a sender offers and says, it hears the same whatever a file of that size holds, unless it names the hash of all
-/// of it.
+/// Whatever a sender offers and sends, it receives the same whatever a file of that size holds, unless it names the
+/// hash of all of it.
 #[test]
 fn content_of_a_file_that_may_not_be_replaced_is_told_by_nothing_but_its_whole_hash() {
     let guesses = [

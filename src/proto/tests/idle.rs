@@ -26,7 +26,8 @@ fn heartbeat() -> Message {
     Message::Heartbeat { activity: Activity::Reading }
 }
 
-/// Says the same every four seconds, in a turn of its own; gives how long the receiver bears it, two hours at most.
+/// Sends the same every four seconds, in a turn of its own; returns how long the receiver bears it, two hours at
+/// most.
 #[track_caller]
 fn borne(mut rogue: Rogue, said: &[Message]) -> Duration {
     let start = rogue.pair.now;

@@ -144,7 +144,7 @@ impl Pair {
         self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
     }
 
-    /// The sender was restarted, and claims the same transfer; the receiver has yet to close what was open for it.
+    /// Restarts the sender, which claims the same transfer; the receiver has yet to close what was open for it.
     pub(super) fn restart_sender(&mut self, ours: &Config, theirs: &Config, attempt: u32) {
         self.reconnect_parked(theirs, attempt);
         self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);

@@ -21,7 +21,7 @@ use crate::types::{Refusal, RelPath, StoreOperation};
 pub(super) struct Folder {
     handle: Arc<Handle>,
     pub(super) id: FolderId,
-    /// That of the root, for all that is opened from it.
+    /// Hook of the root, for all that is opened from it.
     #[cfg(test)]
     pub(super) hook: Arc<Hook>,
 }
@@ -87,7 +87,7 @@ impl Folder {
         }
     }
 
-    /// Says, to all who share the handle, that the folder is not where it was.
+    /// Marks the folder, for all who share the handle, as not where it was.
     pub(super) fn set_astray(&self) {
         self.handle.is_astray.store(true, Ordering::Relaxed);
     }
@@ -288,7 +288,7 @@ impl Tree {
         }
     }
 
-    /// Says of a refusal that the root is gone, where that is the reason.
+    /// Turns a refusal into that of a root that is gone, where that is the reason.
     pub(super) fn explain(&self, refusal: Refusal) -> Refusal {
         let is_missing = matches!(refusal, Refusal::Store { code: NOENT, .. } | Refusal::Tampered);
         let is_gone = || fstat(&self.root).is_ok_and(|stat| stat.st_nlink == 0);
@@ -352,7 +352,7 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 /// Number of times that a step is tried again which another session can undo meanwhile.
 pub(super) const ATTEMPTS: usize = 16;
 
-/// As refusals have it. The same on all Unix systems.
+/// Number of `ENOENT` in refusals. The same on all Unix systems.
 pub(super) const NOENT: u32 = 2;
 
 /// 40 bytes each: 2.5 MiB, and a little more.

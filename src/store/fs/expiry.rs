@@ -37,7 +37,7 @@ struct Looked {
 #[derive(Debug, Default)]
 struct Left {
     counts: HashMap<u64, u32>,
-    /// There may be others.
+    /// Set if there may be others.
     is_unknown: bool,
 }
 

@@ -18,7 +18,7 @@ pub struct FsFile {
     pub(super) what: What,
     /// Bytes that may be written before the free space is looked at again.
     pub(super) room: u64,
-    /// Of a partial file: where what it holds ends.
+    /// End of what a partial file holds.
     ///
     /// Invariant: it is at least this long, unless somebody else has made it shorter.
     pub(super) end: u64,

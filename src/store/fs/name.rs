@@ -35,9 +35,9 @@ struct Moved<'a> {
     id: Id,
     /// Kind of thing that it replaces; `None`: nothing.
     replaced: Option<FileType>,
-    /// Of a file, how long it is.
+    /// Length of a file.
     size: Option<u64>,
-    /// Of a link, where it leads. Nothing keeps it open, so that another may get its inode.
+    /// Target of a link. Nothing keeps a link open, so that another may get its inode.
     target: Option<&'a [u8]>,
 }
 

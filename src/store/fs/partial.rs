@@ -265,7 +265,7 @@ fn is_ours(stat: &Stat) -> bool {
     stat::is_file(stat) && stat::unsigned(stat.st_nlink) == 1 && stat.st_uid == geteuid().as_raw()
 }
 
-/// Not blocking, should a FIFO stand there by now.
+/// Flags to open a partial file: not blocking, should a FIFO stand there by now.
 const OPEN: OFlags =
     OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 

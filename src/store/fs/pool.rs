@@ -39,9 +39,9 @@ struct State {
     unpublished: BTreeSet<u64>,
     /// Number of commits that have ended, of as many as `next` counts.
     ended: u64,
-    /// Those that lack file descriptors, and have tried since the last one ended.
+    /// Commits that lack file descriptors, and have tried since the last one ended.
     lacking: Halted,
-    /// Those that wait for the names of all before a number, by that number.
+    /// Commits that wait for the names of all before a number, by that number.
     behind: BTreeMap<u64, Halted>,
     /// Number of those that wait for one to end, which may give file descriptors back.
     patient: u64,
@@ -131,7 +131,7 @@ impl Queue {
         }
     }
 
-    /// Says that the final names of a batch stand, or never will.
+    /// Notes that the final names of a batch stand, or never will.
     pub(super) fn set_published(&self, jobs: &[Job]) {
         let mut state = self.lock();
         for job in jobs {
@@ -164,7 +164,7 @@ impl Queue {
         state.behind.remove(&number);
     }
 
-    /// Says that a commit ended: its files are closed, or handed back.
+    /// Notes that a commit ended: its files are closed, or handed back.
     pub(super) fn set_ended(&self) {
         let mut state = self.lock();
         state.ended += 1;

@@ -61,7 +61,7 @@ impl Reserve {
     }
 }
 
-/// For as long as this lives, no commit spends what is kept for it.
+/// Guard for as long as which no commit spends what is kept for it.
 #[must_use]
 pub(super) struct Held<'r>(RwLockReadGuard<'r, Vec<OwnedFd>>);
 

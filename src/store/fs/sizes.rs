@@ -51,8 +51,8 @@ const fn makes_content(_: &Path) -> bool {
     false
 }
 
-/// From `linux/magic.h`: proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, configfs, selinuxfs, smackfs,
-/// binfmt_misc, bpf.
+/// File systems that make content when it is read, from `linux/magic.h`: proc, sysfs, cgroup, cgroup2, debugfs,
+/// tracefs, securityfs, configfs, selinuxfs, smackfs, binfmt_misc, bpf.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MAKERS: [u64; 12] = [
     0x9fa0,

@@ -61,7 +61,7 @@ pub struct FsSource {
     hook: Arc<super::store::tests::Hook>,
 }
 
-/// Something that a walk found below a path that it was given, for a [filter](FsSource::filter) to judge.
+/// Entry that a walk found below a path that it was given, for a [filter](FsSource::filter) to judge.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
     root: usize,
@@ -336,7 +336,7 @@ impl FsSource {
         }
     }
 
-    /// Says what became of the folder that is walked to its end.
+    /// Returns what became of the folder that is walked to its end.
     fn leave(&mut self) -> Option<Result<(FsKey, Meta), Unsendable>> {
         let folder = self.walk.leave()?;
         let stat = match folder.stat() {

@@ -26,7 +26,7 @@ struct State {
     /// The transfer that the application was told of, and the one that the store was.
     greeted: Option<TransferId>,
     served: Option<TransferId>,
-    /// Of which entries something is open, each as often as there is.
+    /// Entries of which something is open, each as often as there is.
     open: Vec<RelPath>,
     /// Entries whose end was reported to the application.
     settled: BTreeSet<RelPath>,

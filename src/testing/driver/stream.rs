@@ -53,7 +53,7 @@ pub(super) struct Watched {
     /// Number of bytes that are kept until there is a flush.
     capacity: usize,
     kept: Vec<u8>,
-    /// Something was written since the last flush.
+    /// Set once something was written since the last flush.
     is_dirty: bool,
     /// Ticks of the call that goes on, and of reads before a flush.
     ticks: u32,

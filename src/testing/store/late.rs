@@ -72,14 +72,15 @@ impl<S: Store> LateStore<S> {
         self
     }
 
-    /// Says each end of a commit twice.
+    /// Reports each end of a commit twice.
     #[must_use]
     pub const fn twice(mut self) -> Self {
         self.twice = true;
         self
     }
 
-    /// Says before each end of a commit that one of another session has ended, which had the same number.
+    /// Reports before each end of a commit that one of another session has ended, which had the same
+    /// number.
     #[must_use]
     pub const fn strangers(mut self) -> Self {
         self.strangers = true;

@@ -78,7 +78,7 @@ enum End {
 /// State of an awaited answer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// None is waited for.
+    /// No answer is waited for.
     #[default]
     None,
     /// The poll is not on the line yet.
@@ -93,7 +93,7 @@ struct Incoming {
     received: VecDeque<u8>,
     /// The offset of the first byte that is missing.
     next: u32,
-    /// Nothing follows.
+    /// Set once nothing follows.
     is_ended: bool,
     /// The poll that is to be answered.
     answer: Option<u8>,

@@ -318,5 +318,5 @@ fn beyond_buffer() -> io::Error {
 /// Bytes that are read at a time.
 const READ: usize = 4096;
 
-/// As the contract of streams asks for.
+/// Longest time of a call, as the contract of streams asks for.
 const LONGEST_CALL: Duration = Duration::from_secs(1);

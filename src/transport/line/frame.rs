@@ -152,7 +152,7 @@ const LONGEST_RUN: usize = 254;
 pub(super) struct Decoder {
     /// Bytes that came since the last zero. Invariant: at most [`STUFFED`] bytes.
     stuffed: Vec<u8>,
-    /// More came since then than any frame has.
+    /// Set if more came since then than any frame has.
     is_overlong: bool,
     plain: Vec<u8>,
 }

@@ -316,7 +316,7 @@ struct Shared<S> {
     engine: Mutex<Engine<S>>,
     /// Gate that [`Line::accept`](Acceptor::accept) waits for, without use of the line.
     gate: Arc<Monitor<Gate>>,
-    /// Those of streams of connections.
+    /// Calls of the streams of connections.
     calls: Calls,
 }
 

@@ -265,7 +265,7 @@ pub(crate) fn content(from: usize, length: usize) -> Vec<u8> {
 /// Bytes per second of the line, as far as the ends know. The line takes no time here.
 pub(crate) const RATE: u32 = 960;
 
-/// In milliseconds.
+/// Length of a tick, in milliseconds.
 const TICK: u64 = 50;
 
 /// Runs one end that does as it is told against any bytes, for some seconds.

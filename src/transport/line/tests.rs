@@ -298,7 +298,7 @@ impl Leader {
     }
 }
 
-/// Nothing takes so long, unless it is for ever.
+/// Longest time of a test: nothing takes so long, unless it is for ever.
 const GENEROUS: Duration = Duration::from_secs(60);
 
 /// A line whose clock stands still, with a connection.

@@ -144,7 +144,7 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{path}: {error}"))
 }
 
-/// More than the text of a key with the end of its line.
+/// Upper bound of the text of a key with the end of its line.
 const LONGEST: usize = 128;
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub struct SecureStream<S: Read + Write> {
     phase: Phase,
     /// The stream below has ended.
     is_cut: bool,
-    /// Something was written to the stream below that it may hold back.
+    /// Set once something was written to the stream below that it may hold back.
     is_unflushed: bool,
     /// The last words of the handshake are not written yet; they go with the first bytes of content, if these come
     /// first.
@@ -324,7 +324,8 @@ impl<S: Read + Write> Write for SecureStream<S> {
     }
 }
 
-/// Tells the other end that nothing will follow, if it takes that within a second: so it can tell the end from a cut.
+/// Announces to the other end that nothing will follow, if it takes that within a second: so it can tell the end from
+/// a cut.
 impl<S: Read + Write> Drop for SecureStream<S> {
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Open | Phase::Closed) || self.is_cut {

@@ -126,11 +126,12 @@ fn is_of_one_peer(error: &io::Error) -> bool {
     is_kind || error.raw_os_error().is_some_and(is_named)
 }
 
-/// Of Linux: `EPERM`, `ENONET`, `EPROTO`, `ENOPROTOOPT`, `EOPNOTSUPP`, `ETIMEDOUT`, `EHOSTDOWN`.
+/// Errors of Linux that are about one peer: `EPERM`, `ENONET`, `EPROTO`, `ENOPROTOOPT`,
+/// `EOPNOTSUPP`, `ETIMEDOUT`, `EHOSTDOWN`.
 const OF_ONE_PEER: [i32; 7] = [1, 64, 71, 92, 95, 110, 112];
 
-/// As many connections that are no more may come in a row at full speed. Where each one fails, as something forbids
-/// all of them, more would be asked for without end.
+/// Number of connections that may come in a row at full speed and are no more. Where each one fails, as something
+/// forbids all of them, more would be asked for without end.
 const MANY: u32 = 100;
 
 /// Longest wait of a peer to be accepted, where the kernel does not help: not felt by people, and cheap.

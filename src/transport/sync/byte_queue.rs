@@ -24,7 +24,7 @@ struct State {
     in_hand: usize,
     /// The most bytes that there may be, with those in hand; the capacity, unless it is paced.
     most: usize,
-    /// Something found no room since `most` grew.
+    /// Set once something found no room since `most` grew.
     was_full: bool,
     /// The writing end is done: after `bytes` comes the end of the stream, or this error.
     ended: Option<Option<io::Error>>,
@@ -165,19 +165,19 @@ impl Queue {
         result
     }
 
-    /// Says that everything before that flush is on its way.
+    /// Notes that everything before that flush is on its way.
     pub(in crate::transport) fn flushed(&self, number: u64) {
         self.state.update(|state| state.flushes_done = state.flushes_done.max(number));
     }
 
-    /// Says that the writing end is done. The first word counts.
+    /// Notes that the writing end is done. The first call counts.
     pub(in crate::transport) fn end(&self, error: Option<io::Error>) {
         self.state.update(|state| {
             state.ended.get_or_insert(error);
         });
     }
 
-    /// Says that the reading end is gone. The first word counts. What was not read is lost.
+    /// Notes that the reading end is gone. The first call counts. What was not read is lost.
     pub(in crate::transport) fn break_off(&self, error: Option<io::Error>) {
         self.state.update(|state| {
             state.broken.get_or_insert(error);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Operations on a socket that closing needs.
 pub(in crate::transport) trait Closing {
-    /// Says that nothing will follow.
+    /// Announces that nothing will follow.
     fn finish(&self) -> io::Result<()>;
 
     /// Waits for at most so long for what the peer still sends.
@@ -68,7 +68,8 @@ impl<S: Closing> Drop for Graceful<S> {
     }
 }
 
-/// Says that nothing will follow, then reads and forgets until the peer closes, is silent, or the time is over.
+/// Announces that nothing will follow, then reads and forgets until the peer closes, is silent, or the time is
+/// over.
 ///
 /// Closing a socket that has unread input tells the peer of an error, which can destroy the last bytes on their way to
 /// it.

@@ -111,10 +111,10 @@ impl fmt::Display for HostPort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// There is none.
+    /// The text is empty.
     #[error("the address is empty; write host:port")]
     Empty,
-    /// There is no port after the host.
+    /// No port stands after the host.
     #[error("the address has no port; write host:port")]
     MissingPort,
     /// The text after the colon is not a number from 0 to 65535.

@@ -227,7 +227,7 @@ setters!(TcpOptions {
 });
 setters!(Keepalive { time: Duration, interval: Duration, retries: u32 });
 
-/// Says which option a refusal is about.
+/// Adds to a refusal the option that it is about.
 fn set(name: &'static str, result: io::Result<()>) -> io::Result<()> {
     result.map_err(|source| {
         let kind = source.kind();

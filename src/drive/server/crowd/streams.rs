@@ -36,7 +36,7 @@ impl Gate {
 pub(super) struct Slow {
     inner: MemoryAcceptor,
     gate: Gate,
-    /// No more than so many may be open.
+    /// Most streams that may be open.
     most: usize,
     open: Arc<AtomicUsize>,
     came: usize,

@@ -50,7 +50,7 @@ const MANY: usize = 300;
 /// The time of a look at everything.
 const STEP: Duration = Duration::from_millis(10);
 
-/// From one end to the other and back.
+/// Time from one end to the other and back.
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 
 /// Interval at which a stream returns that has nothing, as in the command.
@@ -78,11 +78,11 @@ enum Where {
     Away(Duration),
     /// The system has it, and the acceptor was not asked.
     Queued,
-    /// Since then.
+    /// Connected since then.
     Connected(SessionId, Ear, Duration, Step),
 }
 
-/// By what a session learns of others, and others of it.
+/// Channels by which a session learns of others, and others of it.
 #[derive(Clone, Default)]
 struct Ear {
     cancel: CancelToken,

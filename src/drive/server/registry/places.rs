@@ -28,7 +28,7 @@ pub(in crate::drive) struct Bounds {
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Places {
     bounds: Bounds,
-    /// By age: identifiers are given in order.
+    /// Connections by age: identifiers are given in order.
     connections: BTreeMap<SessionId, Connection>,
     /// The number of the next that waits.
     next: u64,
@@ -44,7 +44,7 @@ pub(super) struct Places {
 #[cfg_attr(test, derive(Clone))]
 struct Connection {
     stage: Stage,
-    /// Since when it is at this stage.
+    /// Time since which it is at this stage.
     since: Duration,
 }
 
@@ -380,7 +380,7 @@ const STAY: Duration = Duration::from_millis(100);
 /// is free.
 const KEPT: Duration = Duration::from_millis(200);
 
-/// So many senders may be slow, or change their minds, one after the other.
+/// Number of senders that may be slow, or change their minds, one after the other.
 const FEW: usize = 4;
 
 /// Time after the last invitation that came to nothing at which those before are forgotten.

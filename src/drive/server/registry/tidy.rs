@@ -15,7 +15,7 @@ use crate::store::Store;
 
 /// Sessions to be let go of.
 pub(super) struct Leaving<S: Store> {
-    /// For the thread that tidies up.
+    /// Suspended sessions for the thread that tidies up.
     lots: Vec<Lot<S>>,
     /// Suspended sessions that were taken out of the registry, whose files may still be open.
     pub(super) open: usize,
