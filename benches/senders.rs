@@ -55,7 +55,8 @@ fn serve_among(strangers: usize) -> Duration {
         let name = RelPath::parse(b"file").expect("a name");
         let mut source = MemorySource::new().file(name, vec![7; 1024]);
         let mut connector = TcpConnector::new(address.to_string().parse().expect("an address"));
-        let mut transfer = Transfer::new(Config::default()).retry(Retry::default().initial(true));
+        let mut transfer =
+            Transfer::new(Config::default()).retry(Retry::default().before_first_contact());
         let sent = transfer.send_via(&mut source, &mut connector).expect("sent");
         let time = began.elapsed();
         assert_eq!(sent.delivered, 1);
@@ -89,7 +90,7 @@ fn send(sessions: usize, files: usize, bytes: usize) {
                         let name = RelPath::parse(format!("{sender}/{file}").as_bytes());
                         source = source.file(name.expect("a name"), vec![7; bytes]);
                     }
-                    let retry = Retry::default().initial(true);
+                    let retry = Retry::default().before_first_contact();
                     let mut transfer = Transfer::new(Config::default()).retry(retry);
                     transfer.send_via(&mut source, &mut connector).expect("sent")
                 })

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut alice, bob) = network();
 
     let store = MemoryStore::new();
-    let server = Server::new(bob, store.clone()).once(true);
+    let server = Server::new(bob, store.clone()).run_once();
     let bob = thread::spawn(move || server.run(|_, peer| println!("called by {peer}")));
 
     let mut source = MemorySource::new().file(RelPath::parse(b"weather.txt")?, "fog, over");

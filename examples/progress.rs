@@ -13,7 +13,7 @@ use haul::{Config, Event, Observer, RelPath, Server, Transfer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut connector, acceptor) = memory::network((64 * 1024).try_into()?);
-    let server = Server::new(acceptor, MemoryStore::new()).once(true);
+    let server = Server::new(acceptor, MemoryStore::new()).run_once();
     let bob = thread::spawn(move || server.run(|_, _| ()));
 
     let mut source = MemorySource::new();

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let acceptor = TcpAcceptor::bind(&"127.0.0.1:0".parse()?, TcpOptions::default())?;
     let address = acceptor.local_addr()?;
 
-    let server = Server::new(acceptor, FsStore::open(&folder)?).once(true);
+    let server = Server::new(acceptor, FsStore::open(&folder)?).run_once();
     let bob = thread::spawn(move || server.run(|_, peer| println!("called from {peer}")));
 
     // Should the connection be lost, `send_via` connects again and goes on where it was.

@@ -224,6 +224,13 @@ impl BlockSize {
         if exponent <= Self::MAX.0 { Some(Self(exponent)) } else { None }
     }
 
+    /// Returns the block of `kib` KiB; `None` unless that is a power of two, within [`BlockSize::MIN`] and [`BlockSize::MAX`].
+    #[must_use]
+    pub const fn from_kib(kib: u64) -> Option<Self> {
+        let size = Self::at_most(kib.saturating_mul(1024));
+        if size.bytes() == kib.saturating_mul(1024) { Some(size) } else { None }
+    }
+
     /// Returns the largest block size that is not above `bytes`, within [`BlockSize::MIN`] and
     /// [`BlockSize::MAX`].
     #[must_use]

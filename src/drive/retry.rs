@@ -71,10 +71,10 @@ impl Retry {
         self
     }
 
-    /// Sets [`Retry::initial`](Retry#structfield.initial).
+    /// Retries also where the peer was never reached; sets [`Retry::initial`](Retry#structfield.initial).
     #[must_use]
-    pub const fn initial(mut self, initial: bool) -> Self {
-        self.initial = initial;
+    pub const fn before_first_contact(mut self) -> Self {
+        self.initial = true;
         self
     }
 
@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn retry_setters_set_their_fields() {
         let [patience, first, most] = [1, 2, 3].map(Duration::from_secs);
-        let retry = Retry::never().patience(patience).first(first).most(most).initial(true);
+        let retry =
+            Retry::never().patience(patience).first(first).most(most).before_first_contact();
         assert_eq!(retry, Retry { patience, first, most, initial: true });
     }
 }

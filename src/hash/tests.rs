@@ -131,6 +131,11 @@ fn block_size_at_most_is_the_largest_power_that_fits() {
     assert_eq!(BlockSize::at_most(2047), BlockSize::MIN);
     assert_eq!(BlockSize::at_most(2048).bytes(), 2048);
     assert_eq!(BlockSize::at_most(u64::MAX), BlockSize::MAX);
+    for kib in (0..20_000).chain([u64::MAX, u64::MAX / 1024, 1 << 54]) {
+        let is_size = kib.is_power_of_two() && kib <= 8192;
+        let size = BlockSize::from_kib(kib);
+        assert_eq!(size.map(BlockSize::bytes), is_size.then(|| kib * 1024), "{kib}");
+    }
     for exponent in 0..=13 {
         let size = BlockSize::from_exponent(exponent).unwrap();
         assert_eq!(BlockSize::at_most(size.bytes()), size);

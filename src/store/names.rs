@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::{BuildHasher, Hasher};
 
-use crate::types::{EntryId, Kind, Refusal, RelPath, TransferId};
+use crate::types::{EntryId, Kind, Refusal, TransferId};
 
 /// The names that a session was offered, to find those that would be one on some system.
 ///
@@ -78,110 +78,9 @@ impl Taken {
     }
 }
 
-/// Returns the n-th name beside one: `photo (1).jpg`. Where that would be too long, the stem is
-/// cut.
-pub(super) fn beside(path: &RelPath, n: u32) -> Result<RelPath, Refusal> {
-    let name = path.file_name();
-    let count = format!(" ({n})");
-    let (stem, extension) = match name.iter().rposition(|&byte| byte == b'.') {
-        // A dot at the start hides the file; it does not begin an extension.
-        Some(dot) if dot > 0 => name.split_at(dot),
-        _ => (name, &[][..]),
-    };
-    let (stem, extension) = if extension.len() + count.len() < RelPath::MAX_PART_BYTES {
-        (stem, extension)
-    } else {
-        (name, &[][..])
-    };
-    let room = RelPath::MAX_PART_BYTES - count.len() - extension.len();
-    let mut beside = cut(stem, room).to_vec();
-    beside.extend_from_slice(count.as_bytes());
-    beside.extend_from_slice(extension);
-    path.with_file_name(&beside).map_err(|_| Refusal::Name)
-}
-
-/// Returns the first `most` bytes, or a few less so that no character is cut in two.
-fn cut(bytes: &[u8], most: usize) -> &[u8] {
-    let Some(head) = bytes.get(..most) else { return bytes };
-    let is_inner = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
-    if !bytes.get(most).is_some_and(is_inner) {
-        return head;
-    }
-    // A character has at most three inner bytes; more are not UTF-8, and then any cut is as good.
-    match head.iter().rev().take(4).position(|byte| !is_inner(byte)) {
-        Some(inner) => head.get(..head.len() - inner - 1).unwrap_or(head),
-        None => head,
-    }
-}
-
-/// Returns a name with its case folded in full, so that `ß` is as `ss`, as far as it is UTF-8.
-///
-/// Lower case alone does not bring together all that some system takes for one letter; that of the upper case does. The
-/// dotless `ı` is left out: its upper case is `I`, but no file system takes it for `i`.
-pub(super) fn fold_case(name: &[u8]) -> Vec<u8> {
-    let mut folded = Vec::with_capacity(name.len());
-    for chunk in name.utf8_chunks() {
-        let lower = chunk.valid().chars().flat_map(char::to_lowercase);
-        let upper = |c: char| {
-            if c == 'ı' { [c].into_iter().collect() } else { c.to_uppercase().collect::<String>() }
-        };
-        let folds: String = lower.map(upper).collect();
-        let lower: String = folds.chars().flat_map(char::to_lowercase).collect();
-        folded.extend_from_slice(lower.as_bytes());
-        folded.extend_from_slice(chunk.invalid());
-    }
-    folded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn path(name: &str) -> RelPath {
-        RelPath::parse(name.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn beside_names_are_numbered_before_the_extension() {
-        for (name, expected) in [
-            ("photo.jpg", "photo (1).jpg"),
-            ("a/b/photo.jpg", "a/b/photo (1).jpg"),
-            ("photo", "photo (1)"),
-            (".bashrc", ".bashrc (1)"),
-            (".a.b", ".a (1).b"),
-            ("a.tar.gz", "a.tar (1).gz"),
-            ("photo (1).jpg", "photo (1) (1).jpg"),
-        ] {
-            assert_eq!(beside(&path(name), 1).unwrap(), path(expected), "{name}");
-        }
-        assert_eq!(beside(&path("a.b"), u32::MAX).unwrap(), path("a (4294967295).b"));
-    }
-
-    #[test]
-    fn beside_long_names_are_cut_between_characters() {
-        for letter in ["x", "é", "€", "😀"] {
-            for extension in ["", ".jpg", &format!(".{}", "y".repeat(120))] {
-                for stem in 40..=255 - extension.len() {
-                    let mut name = letter.repeat(stem / letter.len());
-                    name.push_str(&"z".repeat(stem % letter.len()));
-                    name.push_str(extension);
-                    for n in [1, 10, 4_294_967_295] {
-                        let beside = beside(&path(&name), n).unwrap();
-                        let text = str::from_utf8(beside.as_bytes()).unwrap();
-                        assert!(text.len() <= 255 && text.ends_with(&format!(" ({n}){extension}")));
-                        let kept = text.len() - extension.len() - format!(" ({n})").len();
-                        assert!(name.as_bytes().starts_with(&text.as_bytes()[..kept]));
-                        assert!(kept == stem || text.len() > 255 - letter.len());
-                    }
-                }
-            }
-        }
-        let dotted = format!("a.{}", "b".repeat(253));
-        assert_eq!(beside(&path(&dotted), 1).unwrap().as_bytes().len(), 255);
-        let bytes = [0x80; 255];
-        let odd = beside(&RelPath::parse(&bytes).unwrap(), 7).unwrap();
-        assert_eq!(odd.as_bytes(), [&bytes[..251], b" (7)"].concat());
-    }
 
     #[test]
     fn claim_of_every_pair_of_names_is_as_the_table_says() {
@@ -211,31 +110,6 @@ mod tests {
             assert_eq!(found, expected, "{first} {second}");
             assert!(!taken.is_another(first.as_bytes(), EntryId::new(0)));
             assert!(taken.is_another(first.as_bytes(), EntryId::new(9)));
-        }
-    }
-
-    #[test]
-    fn fold_case_keeps_what_is_not_text_and_folds_in_full() {
-        assert_eq!(fold_case(b"A\xffB\xfe"), b"a\xffb\xfe");
-        for (one, other) in [
-            ("ÄÖ/ẞ", "äö/ss"),
-            ("Straße", "STRASSE"),
-            ("ﬁle", "FILE"),
-            ("ς", "Σ"),
-            ("ŉ", "ʼN"),
-            ("\u{212a}", "k"),
-            ("ſ", "S"),
-            ("µ", "μ"),
-        ] {
-            assert_eq!(fold_case(one.as_bytes()), fold_case(other.as_bytes()), "{one} {other}");
-        }
-        assert_ne!(fold_case("ı".as_bytes()), fold_case(b"i"));
-        // Whatever the letter, its cases are one, and folding again changes nothing.
-        for c in ('\0'..=char::MAX).filter(|c| *c != 'ı') {
-            let folded = fold_case(c.to_string().as_bytes());
-            assert_eq!(fold_case(&folded), folded, "{c:?}");
-            assert_eq!(fold_case(c.to_uppercase().to_string().as_bytes()), folded, "{c:?}");
-            assert_eq!(fold_case(c.to_lowercase().to_string().as_bytes()), folded, "{c:?}");
         }
     }
 }

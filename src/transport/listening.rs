@@ -15,7 +15,7 @@ use super::{Acceptor, Channel, Connector, Peer};
 /// Peers are served one after the other, in the caller's thread: one that sends nothing keeps the others waiting until
 /// [`Deadlines::hello`](crate::Deadlines). A sender among strangers uses
 /// [`Transfer::send_listening`](crate::Transfer::send_listening), and a receiver a [`Server`](crate::Server) that
-/// serves [`once`](crate::Server::once): there a peer that greets is served whoever else is connected.
+/// serves [one transfer](crate::Server::run_once): there a peer that greets is served whoever else is connected.
 #[derive(Debug, Clone)]
 pub struct Listening<A> {
     acceptor: A,

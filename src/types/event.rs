@@ -122,7 +122,7 @@ pub struct Summary {
     pub turns: u64,
     /// The sender never said that this was all: its connection was lost when all that it had offered was settled, and
     /// it did not come again. There may be more that it has not offered. It concerns a [`Server`](crate::Server) that
-    /// serves [`once`](crate::Server::once).
+    /// serves [one transfer](crate::Server::run_once).
     pub lacks_goodbye: bool,
 }
 

@@ -19,9 +19,9 @@ pub use escape::{Escaped, is_unsafe, unescape};
 pub use event::{Activity, Event, Summary};
 pub use id::{EntryId, Ticket, TransferId};
 pub use key::{KeyError, PublicKey};
-#[cfg(all(feature = "fs", unix))]
-pub(crate) use path::is_ignorable;
 pub use path::{NameError, RelPath};
+#[cfg(all(feature = "fs", unix))]
+pub(crate) use path::{fold_case, is_ignorable};
 pub use progress::Progress;
 pub use reason::{AbortCode, Refusal, StoreOperation, Withdrawal};
 pub use receipt::{Durability, Outcome, Receipt};

@@ -128,6 +128,73 @@ impl RelPath {
         bytes.extend_from_slice(name);
         Self::parse(&bytes)
     }
+
+    /// Returns the n-th name beside this one: `photo (1).jpg`. Where that would be too long, the stem is cut, between two
+    /// characters.
+    ///
+    /// # Errors
+    ///
+    /// As [`RelPath::parse`]: the last part may be short enough, and the name too long.
+    pub fn beside(&self, n: u32) -> Result<Self, NameError> {
+        let name = self.file_name();
+        let count = format!(" ({n})");
+        let (stem, extension) = match name.iter().rposition(|&byte| byte == b'.') {
+            // A dot at the start hides the file; it does not begin an extension.
+            Some(dot) if dot > 0 => name.split_at(dot),
+            _ => (name, &[][..]),
+        };
+        let (stem, extension) = if extension.len() + count.len() < Self::MAX_PART_BYTES {
+            (stem, extension)
+        } else {
+            (name, &[][..])
+        };
+        let room = Self::MAX_PART_BYTES - count.len() - extension.len();
+        let mut beside = cut(stem, room).to_vec();
+        beside.extend_from_slice(count.as_bytes());
+        beside.extend_from_slice(extension);
+        self.with_file_name(&beside)
+    }
+
+    /// Returns this name with its case folded in full, so that `ß` is as `ss`, as far as it is UTF-8: two names that are
+    /// equal then are one to a file system that folds case. A store that knows no case need not compare
+    /// them; what a system does with composed letters beside that is its own.
+    ///
+    /// Lower case alone does not bring together all that some system takes for one letter; that of the upper case does. The
+    /// dotless `ı` is left out: its upper case is `I`, but no file system takes it for `i`.
+    #[must_use]
+    pub fn fold_case(&self) -> Vec<u8> {
+        fold_case(&self.0)
+    }
+}
+
+/// Returns the first `most` bytes, or a few less so that no character is cut in two.
+fn cut(bytes: &[u8], most: usize) -> &[u8] {
+    let Some(head) = bytes.get(..most) else { return bytes };
+    let is_inner = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+    if !bytes.get(most).is_some_and(is_inner) {
+        return head;
+    }
+    // A character has at most three inner bytes; more are not UTF-8, and then any cut is as good.
+    match head.iter().rev().take(4).position(|byte| !is_inner(byte)) {
+        Some(inner) => head.get(..head.len() - inner - 1).unwrap_or(head),
+        None => head,
+    }
+}
+
+/// As [`RelPath::fold_case`].
+pub(crate) fn fold_case(name: &[u8]) -> Vec<u8> {
+    let mut folded = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        let lower = chunk.valid().chars().flat_map(char::to_lowercase);
+        let upper = |c: char| {
+            if c == 'ı' { [c].into_iter().collect() } else { c.to_uppercase().collect::<String>() }
+        };
+        let folds: String = lower.map(upper).collect();
+        let lower: String = folds.chars().flat_map(char::to_lowercase).collect();
+        folded.extend_from_slice(lower.as_bytes());
+        folded.extend_from_slice(chunk.invalid());
+    }
+    folded
 }
 
 fn check_part(part: &[u8]) -> Result<(), NameError> {

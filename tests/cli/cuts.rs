@@ -126,7 +126,7 @@ fn connection_silent_again_and_again_transfer_finishes_by_itself() {
     let acceptor = TcpAcceptor::bind(&"127.0.0.1:0".parse().unwrap(), options()).unwrap();
     let address: SocketAddr = acceptor.local_addr().unwrap();
     let server = Server::new(acceptor, FsStore::open(inbox.path()).unwrap());
-    let server = server.config(config()).once(true);
+    let server = server.config(config()).run_once();
     let bob = thread::spawn(move || server.run(|_, _| ()));
     let proxy = Proxy::new(&address.to_string(), Cut::Silence, std::iter::repeat(every));
     let connector = TcpConnector::new(proxy.address.parse().unwrap());

@@ -490,7 +490,7 @@ fn sender_comes_again_to_a_server_that_went_away_but_not_to_one_that_cancelled_i
         let (second, acceptor) = memory::network(capacity(4096));
         let mut acceptor = acceptor;
         acceptor.set_timeout(Some(Duration::from_millis(1)));
-        let server = Server::new(acceptor, store.clone()).once(true);
+        let server = Server::new(acceptor, store.clone()).run_once();
         let back = scope.spawn(move || server.run(|_, _| ()));
         let (hold, held) = mpsc::channel();
         let config = Config::default().turn(Turn::default().max_time(Duration::from_millis(10)));

@@ -45,7 +45,7 @@ fn server_outlives_a_lack_of_descriptors_and_peers_that_vanish() {
         },
     });
     let store = MemoryStore::new();
-    let server = Server::new(listen, store.clone()).config(small_blocks()).once(true);
+    let server = Server::new(listen, store.clone()).config(small_blocks()).run_once();
     thread::scope(|scope| {
         let server = scope.spawn(move || server.run(|_, _| ()));
         let sent = Transfer::new(small_blocks()).send(&mut three_files(), alice).expect("sent");
@@ -59,7 +59,7 @@ fn server_outlives_a_lack_of_descriptors_and_peers_that_vanish() {
 fn server_whose_session_panics_has_room_for_the_next() {
     let (mut connector, acceptor) = memory::network(capacity(4096));
     let store = MemoryStore::new();
-    let server = Server::new(acceptor, store.clone()).config(small_blocks()).sessions(1).once(true);
+    let server = Server::new(acceptor, store.clone()).config(small_blocks()).sessions(1).run_once();
     thread::scope(|scope| {
         let observe = |id: SessionId, _: &Peer| {
             move |_: &Event| assert!(id.to_string() != "0", "an observer panics")

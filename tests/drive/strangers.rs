@@ -155,7 +155,7 @@ fn server_that_serves_once_does_not_count_a_transfer_of_nothing_and_ends_at_once
     // It would wait for ever for another one to come.
     acceptor.set_timeout(None);
     let store = MemoryStore::new();
-    let server = Server::new(acceptor, store.clone()).config(small_blocks()).once(true);
+    let server = Server::new(acceptor, store.clone()).config(small_blocks()).run_once();
     thread::scope(|scope| {
         let server = scope.spawn(move || server.run(|_, _| ()));
         for _ in 0..3 {
@@ -180,7 +180,7 @@ fn server_that_serves_once_ends_well_though_the_goodbye_is_lost() {
         let clock = Virtual::default();
         let server = Server::new(acceptor, store.clone())
             .config(small_blocks())
-            .once(true)
+            .run_once()
             .remember(remember)
             .clock(clock.clone());
         thread::scope(|scope| {
@@ -300,7 +300,7 @@ fn server_that_serves_once_remembers_each_transfer_whose_goodbye_is_lost() {
     let remember = Duration::from_secs(60);
     let server = Server::new(acceptor, store)
         .config(small_blocks())
-        .once(true)
+        .run_once()
         .remember(remember)
         .cancel(cancel.clone())
         .clock(clock.clone());

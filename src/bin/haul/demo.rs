@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     reporter.say(&format!("a sender connects to it, and sends {}", shown(&file)));
 
     let stop_server = CancelToken::new();
-    let server = Server::new(acceptor, store).once(true).cancel(stop_server.clone());
+    let server = Server::new(acceptor, store).run_once().cancel(stop_server.clone());
     let mut source = FsSource::new([&file]).map_err(|error| about(&file, &error))?;
     let heard = Heard {
         session: Session::new(Arc::clone(reporter), Side::Sender, source.total()),

@@ -195,7 +195,10 @@ fn serve(
     let Waiting { listener, door } = waiting;
     let ends = Arc::<Ends>::default();
     let entries = config.limits.entries;
-    let mut server = Server::new(listener, store).config(config).once(args.once).cancel(cancel);
+    let mut server = Server::new(listener, store).config(config).cancel(cancel);
+    if args.once {
+        server = server.run_once();
+    }
     if let Some(sessions) = args.max_sessions {
         server = server.sessions(sessions.into());
     }

@@ -138,16 +138,16 @@ impl<A, S, C> Server<A, S, C> {
         self
     }
 
-    /// Sets whether to end after the first transfer of which this side has dealt with at least one entry: it was
-    /// delivered, was there already, was skipped or refused. One that offers nothing does not count.
+    /// Ends after the first transfer of which this side has dealt with at least one entry: it was delivered, was there
+    /// already, was skipped or refused. One that offers nothing does not count.
     ///
     /// Nor does a connection that is lost before its end: its sender will come again. Where all that was offered is settled by
     /// then, and nothing but the goodbye may be missing, it is waited for no longer than the server
     /// [remembers](Server::remember): after that, the transfer counts, and its sum records that it
     /// [lacks the goodbye](Summary::lacks_goodbye).
     #[must_use]
-    pub fn once(mut self, once: bool) -> Self {
-        self.once = once;
+    pub fn run_once(mut self) -> Self {
+        self.once = true;
         self
     }
 
@@ -208,7 +208,7 @@ where
     /// of its end too. It is called in the thread of the session. Strangers that had to go for others are not reported, and
     /// the other strangers are [counted](Observer::unheard) beyond a few.
     ///
-    /// `Ok` gives the sum of the transfer that ended a server that serves [`once`](Server::once).
+    /// `Ok` gives the sum of the transfer that ended a server that serves [one transfer](Server::run_once).
     ///
     /// # Errors
     ///

@@ -2,8 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::store::names::fold_case;
-use crate::types::RelPath;
+use crate::types::{RelPath, fold_case};
 
 /// Returns a name in lower case and the composed form of Unicode, as far as it is UTF-8.
 pub(super) fn fold(path: &RelPath) -> Vec<u8> {

@@ -31,7 +31,7 @@ use super::source::about;
 use super::target::stays_inside;
 use super::unnamed::Unnamed;
 use super::{holes, mode, stat};
-use crate::store::names::{Taken, beside};
+use crate::store::names::Taken;
 use crate::store::{Begun, Ended, Store};
 use crate::types::{
     Commit, EntryId, FileStat, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation, Ticket,
@@ -253,7 +253,7 @@ impl FsStore {
     fn name(&self, meta: &Meta, entry: EntryId, place: Place) -> Result<Option<RelPath>, Refusal> {
         match place {
             Place::Beside(n) if meta.kind != Kind::Directory => {
-                let path = beside(&meta.path, n)?;
+                let path = meta.path.beside(n).map_err(|_| Refusal::Name)?;
                 Ok(Some(path).filter(|path| !self.taken.is_another(&fold(path), entry)))
             }
             Place::Offered | Place::Replacing | Place::Beside(_) => Ok(Some(meta.path.clone())),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{copy_at, length};
-use crate::store::names::{Taken, beside, fold_case};
+use crate::store::names::Taken;
 use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
 use crate::types::{
     Commit, EntryId, FileStat, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation, Ticket,
@@ -145,7 +145,9 @@ impl MemoryStore {
         let mut shared = self.lock();
         let meta = &commit.meta;
         let path = match (&file.what, commit.place) {
-            (What::Partial { .. } | What::Link, Place::Beside(n)) => beside(&meta.path, n)?,
+            (What::Partial { .. } | What::Link, Place::Beside(n)) => {
+                meta.path.beside(n).map_err(|_| Refusal::Name)?
+            }
             (What::Existing(_), _) => file.path.clone(),
             _ => meta.path.clone(),
         };
@@ -214,7 +216,7 @@ impl MemoryStore {
     }
 
     fn is_anothers(&self, path: &RelPath, entry: EntryId) -> bool {
-        self.taken.is_another(&fold_case(path.as_bytes()), entry)
+        self.taken.is_another(&path.fold_case(), entry)
     }
 }
 
@@ -349,7 +351,7 @@ impl Store for MemoryStore {
     fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
         let meta = &offer.meta;
         // It has its name in this session, though nothing is done for it.
-        self.taken.claim(&fold_case(meta.path.as_bytes()), offer.entry, &meta.kind).ok()?;
+        self.taken.claim(&meta.path.fold_case(), offer.entry, &meta.kind).ok()?;
         let shared = self.lock();
         let entry = shared.entries.get(&meta.path).filter(|entry| entry.kind == Kind::File)?;
         Some(FileStat::new(length(&entry.bytes), entry.modified?))
@@ -357,10 +359,10 @@ impl Store for MemoryStore {
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
         let meta = &offer.meta;
-        self.taken.claim(&fold_case(meta.path.as_bytes()), offer.entry, &meta.kind)?;
+        self.taken.claim(&meta.path.fold_case(), offer.entry, &meta.kind)?;
         let path = match place {
             Place::Beside(n) if meta.kind != Kind::Directory => {
-                let path = beside(&meta.path, n)?;
+                let path = meta.path.beside(n).map_err(|_| Refusal::Name)?;
                 if self.is_anothers(&path, offer.entry) {
                     return Err(Refusal::Exists);
                 }

@@ -175,3 +175,74 @@ fn parent_and_file_name_take_a_name_apart() {
     assert_eq!(path.with_file_name(b"c (1).jpg").unwrap().as_bytes(), b"a/b/c (1).jpg");
     assert_eq!(path.with_file_name(b".."), Err(NameError::Dots));
 }
+
+#[test]
+fn beside_names_are_numbered_before_the_extension() {
+    for (name, expected) in [
+        ("photo.jpg", "photo (1).jpg"),
+        ("a/b/photo.jpg", "a/b/photo (1).jpg"),
+        ("photo", "photo (1)"),
+        (".bashrc", ".bashrc (1)"),
+        (".a.b", ".a (1).b"),
+        ("a.tar.gz", "a.tar (1).gz"),
+        ("photo (1).jpg", "photo (1) (1).jpg"),
+    ] {
+        assert_eq!(path(name).beside(1).unwrap(), path(expected), "{name}");
+    }
+    assert_eq!(path("a.b").beside(u32::MAX).unwrap(), path("a (4294967295).b"));
+}
+
+#[test]
+fn beside_long_names_are_cut_between_characters() {
+    for letter in ["x", "é", "€", "😀"] {
+        for extension in ["", ".jpg", &format!(".{}", "y".repeat(120))] {
+            for stem in 40..=255 - extension.len() {
+                let mut name = letter.repeat(stem / letter.len());
+                name.push_str(&"z".repeat(stem % letter.len()));
+                name.push_str(extension);
+                for n in [1, 10, 4_294_967_295] {
+                    let beside = path(&name).beside(n).unwrap();
+                    let text = str::from_utf8(beside.as_bytes()).unwrap();
+                    assert!(text.len() <= 255 && text.ends_with(&format!(" ({n}){extension}")));
+                    let kept = text.len() - extension.len() - format!(" ({n})").len();
+                    assert!(name.as_bytes().starts_with(&text.as_bytes()[..kept]));
+                    assert!(kept == stem || text.len() > 255 - letter.len());
+                }
+            }
+        }
+    }
+    let dotted = format!("a.{}", "b".repeat(253));
+    assert_eq!(path(&dotted).beside(1).unwrap().as_bytes().len(), 255);
+    let bytes = [0x80; 255];
+    let odd = RelPath::parse(&bytes).unwrap().beside(7).unwrap();
+    assert_eq!(odd.as_bytes(), [&bytes[..251], b" (7)"].concat());
+}
+
+#[test]
+fn fold_case_keeps_what_is_not_text_and_folds_in_full() {
+    assert_eq!(fold_case(b"A\xffB\xfe"), b"a\xffb\xfe");
+    for (one, other) in [
+        ("ÄÖ/ẞ", "äö/ss"),
+        ("Straße", "STRASSE"),
+        ("ﬁle", "FILE"),
+        ("ς", "Σ"),
+        ("ŉ", "ʼN"),
+        ("\u{212a}", "k"),
+        ("ſ", "S"),
+        ("µ", "μ"),
+    ] {
+        assert_eq!(fold_case(one.as_bytes()), fold_case(other.as_bytes()), "{one} {other}");
+    }
+    assert_ne!(fold_case("ı".as_bytes()), fold_case(b"i"));
+    // Whatever the letter, its cases are one, and folding again changes nothing.
+    for c in ('\0'..=char::MAX).filter(|c| *c != 'ı') {
+        let folded = fold_case(c.to_string().as_bytes());
+        assert_eq!(fold_case(&folded), folded, "{c:?}");
+        assert_eq!(fold_case(c.to_uppercase().to_string().as_bytes()), folded, "{c:?}");
+        assert_eq!(fold_case(c.to_lowercase().to_string().as_bytes()), folded, "{c:?}");
+    }
+}
+
+fn path(name: &str) -> RelPath {
+    RelPath::parse(name.as_bytes()).unwrap()
+}
