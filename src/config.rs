@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::hash::BlockSize;
 use crate::types::Durability;
 
-/// Settings of a user. [`Config::default`] serves everyone; each field says when to change it.
+/// Settings of a user. [`Config::default`] serves everyone; each field tells when to change it.
 ///
 /// Setters take and give back the value and are named like the field:
 ///
@@ -53,13 +53,13 @@ pub struct Config {
 /// A file that cannot be read while it is compared counts as different: under `Rename` the entry stands beside
 /// it, and nothing is lost.
 ///
-/// Unless files may be replaced, a sender is told nothing of a file but whether it has the size that is offered and the
-/// hash of all that is offered: the sender hashes its content first, and says that hash. This takes one reading at
+/// Unless files may be replaced, a sender learns nothing of a file but whether it has the size that is offered and the
+/// hash of all that is offered: the sender hashes its content first, and sends that hash. This takes one reading at
 /// either side, and no content travels where both are equal. Content of unknown size, as from a pipe, travels before it
 /// is compared: up to the length of the file that has the name under `Refuse` and `Skip`, which its sender so learns,
 /// and whole under `Rename`.
 ///
-/// Under `Replace`, the hashes of the blocks of the old file are told to whoever offers one of its name.
+/// Under `Replace`, the hashes of the blocks of the old file are sent to whoever offers one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum IfExists {
@@ -90,8 +90,8 @@ pub enum Compare {
     /// file holds is not verified, nor how durably. A file that was changed and given its old time is
     /// taken for unchanged. One that differs in either is sent as ever, under the receiver's policy.
     ///
-    /// There is no such setting for the receiver: it says no more than a sender could find out in other ways, and what
-    /// it does not write cannot hurt it. A store that does not want to be asked does not implement
+    /// There is no such setting for the receiver: it reveals no more than a sender could find out in other ways, and
+    /// what it does not write cannot hurt it. A store that does not want to be asked does not implement
     /// [`stat`](crate::store::Store::stat).
     SizeAndTime,
 }
@@ -125,8 +125,8 @@ pub struct Deadlines {
     /// that a device may take to sync. The wait counts over all turns of the peer; heartbeats, unknown messages and
     /// empty turns do not extend it.
     ///
-    /// One thing does: a sender whose source has nothing at the moment, such as a pipe, says a heartbeat in each of its
-    /// turns while content of a pending entry is due. Neither side ends such a session: it goes on until the source
+    /// One thing does: a sender whose source has nothing at the moment, such as a pipe, sends a heartbeat in each of
+    /// its turns while content of a pending entry is due. Neither side ends such a session: it goes on until the source
     /// does, somebody [cancels](crate::CancelToken), or the stream is lost. A [server](crate::Server) ends it after 60
     /// s if another sender waits for a place, and it comes again.
     pub idle: Duration,
@@ -208,7 +208,7 @@ impl Config {
     /// buffers take. Both sides use it.
     ///
     /// Blocks and turns take 5 s at most, if they are as large as that allows, so that progress is seen and bad news
-    /// heard; and deadlines are as long as the largest message takes. From 51 KiB/s on [`Config::default`] does as
+    /// received; and deadlines are as long as the largest message takes. From 51 KiB/s on [`Config::default`] does as
     /// well.
     ///
     /// | bytes per second | block | turn | `hello` | `silence` | `rate` | `progress` | `drain` |

@@ -45,7 +45,7 @@ pub enum Error {
     /// A deadline passed.
     #[error(transparent)]
     Stalled(#[from] Stall),
-    /// This side was told to stop; see [`CancelToken`](crate::CancelToken).
+    /// This side was stopped; see [`CancelToken`](crate::CancelToken).
     #[error("cancelled")]
     Cancelled,
     /// The caller violated the API contract.

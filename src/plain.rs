@@ -1,6 +1,6 @@
-//! The bare wire: bytes until the stream ends, in chunks, as `nc` speaks it.
+//! The bare wire: bytes until the stream ends, in chunks, as `nc` sends it.
 //!
-//! This is what two small programs spoke that haul grew out of, and what `nc` speaks. There is no
+//! This is the wire of two small programs that haul grew out of, and of `nc`. There is no
 //! name, no size, no check and no answer, and so there is much that nobody can know:
 //!
 //! - **A cut connection cannot be told from an end.** If the sender dies in the middle and its
@@ -10,7 +10,7 @@
 //! - **Damage is not noticed.** Both functions give the BLAKE3 hash of what passed, so that two
 //!   people can compare.
 //!
-//! Use it with peers that speak nothing else. Between two ends of haul, a
+//! Use it with peers that know nothing else. Between two ends of haul, a
 //! [`Receipt`](crate::types::Receipt) answers all three.
 //!
 //! ```

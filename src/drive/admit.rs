@@ -12,7 +12,7 @@ use crate::types::{PublicKey, TransferId};
 /// Decision about who is admitted: made once for each connection, when the peer has greeted, and before anything is
 /// looked at for it.
 ///
-/// A peer that is not admitted is told so by [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted), in which this
+/// A peer that is not admitted gets [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted), in which this
 /// side ends too; it holds no place of a [`Server`](crate::Server), and of a transfer nobody offers it anything. Any
 /// `Fn(&Greeting) -> bool` will do; [`AllowList`] is one by keys and tickets. By default everybody is admitted.
 ///

@@ -220,7 +220,7 @@ impl<T> Crowd<T> {
         let mut state = self.lock();
         state.silent.push_back(Silent { number, since, cancel: cancel.clone() });
         let attempt = state.attempt;
-        // Whoever hears this one may come again, to be greeted by a later one.
+        // Whoever receives this one may come again, to be greeted by a later one.
         state.attempt = attempt.saturating_add(u32::from(attempt > 0));
         drop(state);
         let thread = Thread { number, crowd: self };

@@ -72,6 +72,6 @@ impl Heard {
 /// (`tcp_rmem`).
 const LEFT_BEHIND: u64 = 64 * 1024 * 1024;
 
-/// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives says
+/// After how long a silence a sender that is waited for is taken for dead, when another one comes. One that lives sends
 /// something at least every [`Deadlines::HEARTBEAT`].
 pub(super) const HALF_DEAD: Duration = Deadlines::HEARTBEAT.saturating_mul(2);

@@ -114,7 +114,7 @@ impl<O, C> Transfer<O, C> {
         self
     }
 
-    /// Sets who may be at the other end. Default: anybody. A peer that is not admitted is told so, and the transfer
+    /// Sets who may be at the other end. Default: anybody. A peer that is not admitted is informed, and the transfer
     /// ends with [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted); but one that
     /// [waits](Connector::is_waiting) for its peer goes on waiting.
     #[must_use]

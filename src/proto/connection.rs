@@ -297,7 +297,7 @@ impl Connection {
         self.ours.attempt
     }
 
-    /// Numbers the attempt of a sender that claims one; too late once it was said.
+    /// Numbers the attempt of a sender that claims one; too late once it was sent.
     pub(super) fn number_attempt(&mut self, attempt: u32) {
         if self.peer.as_ref().is_some_and(|hello| hello.attempt == 0) {
             self.ours.attempt = attempt.max(1);

@@ -62,8 +62,8 @@ struct Writing {
     taken: Duration,
     /// Time at which [`LEAST`] bytes were last taken, or writing began; and number of bytes since.
     pace: (Duration, u64),
-    /// The last that was heard of the stream, or when writing began. To say more changes nothing of it: what was said before may wait
-    /// for the caller, who says so when it [resumes](Timer::resume).
+    /// Time of the last progress of the stream, or of the beginning. To send more changes nothing of it: what was sent
+    /// before may wait for the caller, who reports it when it [resumes](Timer::resume).
     told: Duration,
 }
 
@@ -105,7 +105,7 @@ impl Timer {
         self.message.get_or_insert(now);
         if self.floor.is_none() {
             self.answered.get_or_insert(now);
-            // A peer that answers has all of this side's turn, whatever the caller says.
+            // A peer that answers has all of this side's turn, whatever the caller reports.
             self.writing.left = 0;
         }
     }

@@ -114,7 +114,7 @@ pub trait Driver {
 /// Over pipes of 1, 100 and 65,536 bytes they are: new files, folders and links, of no, one and several blocks; files
 /// that are replaced by equal and by different ones of several blocks; a name that is taken, with each policy; files
 /// that are unchanged by their time; a session that is cut at several places and resumed; a store that is full; and one
-/// whose commits end late. Of each it checks what stands in the store, what the sender was told, and that both sides
+/// whose commits end late. Of each it checks what stands in the store, what the sender was told of, and that both sides
 /// count the same.
 ///
 /// Of these, and of sessions for one rule each, it checks that
@@ -134,7 +134,7 @@ pub trait Driver {
 /// 8. a line that takes bytes slowly is no silent peer (`handle_peer_took`, also for a flush),
 /// 9. a stream that takes nothing any more ends the session (`handle_write_blocked`); a source that takes its time does
 ///    not (`handle_write_resumed`), nor keeps the output from the peer,
-/// 10. the peer is told why a session failed: what a poll appended with its error is written and flushed.
+/// 10. the peer receives the reason why a session failed: what a poll appended with its error is written and flushed.
 ///
 /// # Panics
 ///

@@ -7,7 +7,7 @@ use super::Threaded;
 
 /// Standard input and output as one stream.
 ///
-/// They have no timeouts, so this is a [`Threaded`] stream, with all that its doc says of ticks, flush and drop.
+/// They have no timeouts, so this is a [`Threaded`] stream, with ticks, flush and drop as its doc describes.
 ///
 /// - Have one at a time: standard input is read ahead.
 /// - Nothing else may print to standard output: it would stand in the midst of the peer's messages.

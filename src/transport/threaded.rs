@@ -26,7 +26,7 @@ use crate::types::tick::cannot_start;
 ///   dropped.
 /// - **A write takes what the writer takes in about a second**, from 1 KiB to the capacity: it begins with 4 KiB, takes
 ///   twice as much whenever the writer had to wait for it, and half when a call ended in a tick. So a
-///   slow writer is seen to be slow, and a call that ends in a tick says that it takes nothing, or next to nothing.
+///   slow writer is seen to be slow, and a call that ends in a tick means that it takes nothing, or next to nothing.
 /// - A flush waits until the writer has taken and flushed everything. After a tick, call it again: it goes on to wait
 ///   for the same, and for what was written meanwhile.
 /// - The end and errors of the reader come after its bytes, those of the writer with the next write or flush. A reader

@@ -120,9 +120,9 @@ pub struct Summary {
     /// Turns of the sender that gave the floor to the receiver, greetings not counted. Both sides count the same, save
     /// for a turn with which the connection was lost.
     pub turns: u64,
-    /// The sender never said that this was all: its connection was lost when all that it had offered was settled, and
-    /// it did not come again. There may be more that it has not offered. It concerns a [`Server`](crate::Server) that
-    /// serves [one transfer](crate::Server::run_once).
+    /// The sender never announced that all was sent: its connection was lost when all that it had offered was settled,
+    /// and it did not come again. There may be more that it has not offered. It concerns a [`Server`](crate::Server)
+    /// that serves [one transfer](crate::Server::run_once).
     pub lacks_goodbye: bool,
 }
 

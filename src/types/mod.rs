@@ -1,4 +1,4 @@
-//! The vocabulary of a transfer, which every layer speaks: ids, names, entries, receipts, reasons, events, and what a
+//! The vocabulary of a transfer, which every layer uses: ids, names, entries, receipts, reasons, events, and what a
 //! core asks of a store.
 
 pub(crate) mod base32;

@@ -31,7 +31,7 @@ pub enum Refusal {
     TooLarge {
         /// The size offered, or reached.
         size: u64,
-        /// The limit, 0 where the receiver's system does not say which it enforces.
+        /// The limit, 0 where the receiver's system does not report which it enforces.
         limit: u64,
     },
     /// All entries together are more than the receiver takes.

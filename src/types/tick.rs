@@ -5,7 +5,7 @@ use std::io;
 /// Returns whether a call on a stream that failed may be made again: it was interrupted, or nothing happened within
 /// its timeout.
 ///
-/// On Unix a timeout that the system reports by itself (`ETIMEDOUT`) is none of these: it says that the connection is
+/// On Unix a timeout that the system reports by itself (`ETIMEDOUT`) is none of these: it means that the connection is
 /// dead, once, and the next read gives 0 bytes. What a socket's own timeout gives is `EAGAIN`, which is
 /// [`WouldBlock`](io::ErrorKind::WouldBlock).
 #[must_use]
@@ -19,8 +19,8 @@ pub fn is_tick(error: &io::Error) -> bool {
 
 /// Returns the error of a thread or process that did not start, which is no [tick](is_tick).
 ///
-/// A system that has none to give says `EAGAIN` on Unix, as it does of a call that is to be made again. Whoever takes
-/// it for that asks for the next thread at once, without end. The text and the number of the system stay in the
+/// A system that has none to give reports `EAGAIN` on Unix, as it does of a call that is to be made again. Whoever
+/// takes it for that asks for the next thread at once, without end. The text and the number of the system stay in the
 /// message.
 pub(crate) fn cannot_start(error: io::Error) -> io::Error {
     if is_tick(&error) || error.kind() == io::ErrorKind::TimedOut {

@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
         if result.is_err() {
             stop_server.cancel();
         }
-        // What the receiver says of its end is told by the sender's.
+        // The receiver's end is reported by the sender's.
         let _ = server.join();
         heard
     });

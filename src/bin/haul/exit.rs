@@ -50,7 +50,7 @@ impl Code {
         match ended {
             Err(error) => Self::of_error(error),
             Ok(summary) if summary.is_complete() || entries != Self::Done => entries,
-            // Unheard of: the events tell of each entry. But success must not be said.
+            // Unheard of: the events tell of each entry. But success must not be reported.
             Ok(summary) if summary.refused > 0 => Self::of_refusal(Refusal::Policy, side),
             Ok(_) => Self::of_withdrawal(Withdrawal::Changed, side),
         }

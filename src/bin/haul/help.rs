@@ -12,7 +12,7 @@ use crate::exit::{Code, Stop};
 use crate::explain::{clean, system};
 use crate::report::Reporter;
 
-/// Prints what clap has to say: help that was asked for, or one line on wrong usage.
+/// Prints the output of clap: help that was asked for, or one line on wrong usage.
 pub(crate) fn answer(error: &Error) -> Code {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {

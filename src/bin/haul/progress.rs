@@ -121,5 +121,5 @@ const SHOW_PAUSE: Duration = Duration::from_millis(50);
 /// Shortest time between two records for programs.
 const RECORD_PAUSE: Duration = Duration::from_millis(100);
 
-/// People who read a log are told once a second.
+/// Interval of reports to people who read a log: a second.
 const LINE_PAUSE: Duration = Duration::from_secs(1);

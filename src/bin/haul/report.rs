@@ -220,7 +220,7 @@ impl Reporter {
     }
 
     /// Waits until all is written, for as long as somebody reads. Whether something was lost on standard output that
-    /// should have been said, and nobody went away from hearing it.
+    /// should have been reported, and nobody went away from reading it.
     pub(crate) fn finish(&self) -> bool {
         let is_lost = self.out.as_ref().is_some_and(Spool::finish);
         self.err.finish();
@@ -275,7 +275,7 @@ fn errors(mut out: Box<dyn Write + Send>, is_drawn: bool) -> Spool<Item> {
             None => put(to, &line),
         }
     });
-    // Where this cannot be said, nothing can.
+    // Where this cannot be reported, nothing can.
     Spool::new("standard error", put, Arc::new(|_| {}))
 }
 

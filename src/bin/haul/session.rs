@@ -278,7 +278,7 @@ impl Observer for Session {
                         }
                     }
                     Some(former) if former != *transfer => {
-                        // A sender that was restarted says everything anew.
+                        // A sender that was restarted sends everything anew.
                         self.pending.clear();
                         self.code = Code::Done;
                     }
@@ -332,7 +332,7 @@ impl Observer for Session {
                 self.pending.remove(entry);
                 self.not_sent(&path.to_string(), &short(path), *reason);
             }
-            // It is said again by each heartbeat.
+            // It is sent again by each heartbeat.
             Event::Waiting { activity: Activity::Queued } if !self.is_queued => {
                 self.is_queued = true;
                 self.reporter.progress("waiting for a place at the receiver");
@@ -343,7 +343,7 @@ impl Observer for Session {
     }
 
     fn identified(&mut self, key: PublicKey) {
-        // It is said anew where another one comes.
+        // It is reported anew where another one comes.
         if self.context.peer.replace(key) == Some(key) {
             return;
         }

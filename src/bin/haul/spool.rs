@@ -23,7 +23,7 @@ pub(crate) struct Spool<T> {
     failed: Failed,
     /// Pause of a piece until it is looked again whether there is room.
     pause: fn(),
-    /// Is told, in one line, that no thread could be started; whoever is told of other failures needs one as well.
+    /// Function that gets, in one line, that no thread could be started; whoever gets other failures needs one as well.
     unstarted: fn(&str),
 }
 
@@ -38,7 +38,7 @@ struct Lines<T> {
 /// Function that writes one piece.
 pub(crate) type Put<T> = Box<dyn FnMut(T) -> io::Result<()> + Send>;
 
-/// Is told once, in one line, why nothing more is written; not where the reader went away.
+/// Function that gets once, in one line, why nothing more is written; not where the reader went away.
 pub(crate) type Failed = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Need for a piece that finds no room.
@@ -87,8 +87,8 @@ impl<T: Send + 'static> Spool<T> {
         }
     }
 
-    /// Waits until all is written, for as long as somebody reads. Whether something was lost that should have been said,
-    /// and nobody went away from hearing it.
+    /// Waits until all is written, for as long as somebody reads. Returns whether something was lost that should have
+    /// been reported, and nobody went away from reading it.
     pub(crate) fn finish(&self) -> bool {
         let written = {
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);

@@ -39,7 +39,7 @@ pub use self::id::SessionId;
 ///   [`Server::strangers`], the one that has been there longest goes when one more comes. A sender that greets as soon as
 ///   it is connected is not kept out by them.
 /// - **Senders that wait** have greeted while all places were taken. They get heartbeats, and places in the
-///   order in which they came. Of their files nothing is open. Beyond [`Server::waiting`], senders are told
+///   order in which they came. Of their files nothing is open. Beyond [`Server::waiting`], senders get the answer
 ///   that the server is busy, which [`Transfer::send_via`] takes as a reason to come again: the one that has waited longest, if
 ///   it has for 30 s, else the new one. A place is kept for 0.2 s for the one whose turn it is. Where as many in a row as there
 ///   are places, and at least 4, let that pass, or go, the free places are for those that offer something first, until some do.

@@ -20,7 +20,7 @@ use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
 impl Receiver {
     /// Handles that the store did not give the entry its name, as something else has it, and handed the file back,
-    /// complete. `rival`: the length of the regular file that has the name, which can be read.
+    /// complete. `rival`: the length of the existing file, if it is regular and can be read.
     ///
     /// Both stay open until [`ReceiveAction::Commit`], [`ReceiveAction::Suspend`] or [`ReceiveAction::Discard`] decides what
     /// becomes of the entry: any of them means that its existing file, if still open, is closed.

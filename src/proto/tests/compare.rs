@@ -1,4 +1,4 @@
-//! Files that are compared by one hash of all of them: what a sender hears of one that it may not replace, and that
+//! Files that are compared by one hash of all of them: what a sender learns of one that it may not replace, and that
 //! each comparison ends.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
 //! The blocking driver over streams that do all that a stream may do (short reads and writes, interruptions, ticks)
-//! says, byte for byte, what the bare machines say. More scripts with `HAUL_LONG=1`.
+//! sends, byte for byte, what the bare machines send. More scripts with `HAUL_LONG=1`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Write for Moody {
     }
 }
 
-/// Returns the greeting at the start of what one side said.
+/// Returns the greeting at the start of what one side sent.
 fn greeting(record: &[u8]) -> Hello {
     let control = &record[PREFACE.len() + HEADER..][..72];
     let Some(Message::Hello(hello)) = Message::decode(Name::Hello, control) else { panic!() };

@@ -106,7 +106,7 @@ fn sender_that_moves_nothing_in_whatever_way_is_left_after_the_idle_deadline() {
     }
 }
 
-/// A receiver that says at random what it may say of entries, and vouches for none.
+/// A receiver that sends at random what it may send of entries, and vouches for none.
 #[test]
 fn receiver_that_settles_nothing_in_whatever_way_is_left_in_the_end() {
     for seed in 1..seeds() {

@@ -1,4 +1,4 @@
-//! A peer that says whatever it is told to, sealed as it should be, to a real machine.
+//! A peer that sends whatever it is told to, sealed as it should be, to a real machine.
 
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ impl Rogue {
         self.say(&Message::Over { waiting });
     }
 
-    /// Passes the floor, lets the other side speak, and gives what it said.
+    /// Passes the floor, lets the other side send, and returns what it sent.
     pub(super) fn turn(&mut self) -> Vec<Message> {
         self.over(true);
         self.settle();

@@ -1,5 +1,5 @@
-//! A source with a window, which cannot give again what the receiver said to keep, and a receiver that comes back with
-//! less than that.
+//! A source with a window, which cannot give again what the receiver reported to keep, and a receiver that comes back
+//! with less than that.
 
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::{Config, IfExists, Turn};

@@ -12,7 +12,7 @@ use super::message::Name;
 /// The first bytes of either direction of a stream (W-1).
 ///
 /// As in PNG, a byte with its top bit set and line ends of both kinds tell a stream that is not clean for
-/// eight bits, or that a terminal translates, from a peer that does not speak haul.
+/// eight bits, or that a terminal translates, from a peer that is not haul.
 pub const PREFACE: [u8; 8] = *b"\x89haul\r\n\x1a";
 
 /// The length of a header in bytes (W-2).

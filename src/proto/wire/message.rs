@@ -13,7 +13,7 @@ use crate::types::{
 pub(crate) enum Message {
     Hello(Hello),
     Offer(WireOffer),
-    /// Hashes of blocks that the receiver holds, from block `first`. None at all: send everything; or, to compare, say
+    /// Hashes of blocks that the receiver holds, from block `first`. None at all: send everything; or, to compare, send
     /// the root of everything first.
     Have {
         entry: EntryId,

@@ -68,7 +68,7 @@ impl Claim {
         given.is_some_and(|given| given > self.number)
     }
 
-    /// Notes that what has the name is what this commit gave it to, or vouches for. Whoever says so has the
+    /// Notes that what has the name is what this commit gave it to, or vouches for. Whoever notes it has the
     /// [turn](super::name::Turns) of the name.
     pub(super) fn set_given(&self) {
         if let Some(name) = self.shared.order.lock().names.get_mut(&self.name) {

@@ -1,7 +1,7 @@
 //! Files whose size by the system has no relation to their content.
 //!
-//! File systems that make content when it is read (`/proc`, `/sys`) say 0, or the most that it can be. Their files take no blocks,
-//! so that nothing is asked about files that do.
+//! File systems that make content when it is read (`/proc`, `/sys`) report 0, or the most that it can be. Their files
+//! take no blocks, so that nothing is asked about files that do.
 
 use std::path::Path;
 

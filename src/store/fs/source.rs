@@ -458,7 +458,7 @@ impl Source for FsSource {
         if Stamp::of(&named) != *stamp {
             return Err(Withdrawal::Changed);
         }
-        // What takes no blocks may hold more than its system says, as where content is made when it is read.
+        // What takes no blocks may hold more than its system reports, as where content is made when it is read.
         match meta.size {
             Some(size) if !has_blocks(&named) => match self.read_at(reader, size, &mut [0]) {
                 Ok(0) => Ok(()),

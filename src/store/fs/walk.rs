@@ -104,7 +104,7 @@ impl Walk {
     ///
     /// # Errors
     ///
-    /// [`Errno::STALE`] if it, or one on the way, is another one by now; what the system says.
+    /// [`Errno::STALE`] if it, or one on the way, is another one by now; any error of the system.
     pub(super) fn reach(&mut self, kept: usize) -> rustix::io::Result<()> {
         let len = self.0.len();
         let open = self.0.iter().rposition(|folder| folder.handle.is_some());

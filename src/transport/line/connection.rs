@@ -149,7 +149,7 @@ impl Connection {
         is_empty
     }
 
-    /// Ends the connection after what was written; whether nothing is left to say.
+    /// Ends the connection after what was written; returns whether nothing is left to send.
     pub(super) fn close(&mut self) -> bool {
         if self.incoming.is_ended {
             // The other side receives no more.
@@ -263,7 +263,7 @@ impl Connection {
             (Kind::Data, State::Open) => self.incoming.handle(frame),
             (Kind::Fin, State::Open) => {
                 self.incoming.handle(frame);
-                // The other side answers no more: what it would say stands here.
+                // The other side answers no more: what it would answer stands here.
                 if let Some(next) = frame.content.first_chunk() {
                     self.outgoing.acknowledge(u32::from_le_bytes(*next), 0);
                 }

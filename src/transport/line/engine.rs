@@ -172,7 +172,7 @@ impl<S: Read + Write> Engine<S> {
         }
     }
 
-    /// Writes and reads until there is something to say.
+    /// Writes and reads until there is something to return.
     ///
     /// # Errors
     ///

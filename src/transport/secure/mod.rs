@@ -35,9 +35,9 @@
 //!
 //! Version 1.3 alone (RFC 8446); Ed25519 keys, without certificates (RFC 7250); AES-128-GCM where the processor has
 //! instructions for it, else ChaCha20-Poly1305. There are no tickets, no resumption and no early data, and a listening
-//! end says nothing of itself after the handshake: a line that carries one direction at a time will do, and so will one
-//! thread. The handshake is done by the first calls of the stream, one round trip before the first byte, and so falls
-//! under the deadlines of the session.
+//! end sends nothing of itself after the handshake: a line that carries one direction at a time will do, and so will
+//! one thread. The handshake is done by the first calls of the stream, one round trip before the first byte, and so
+//! falls under the deadlines of the session.
 
 mod keep;
 mod key;

@@ -162,8 +162,8 @@ impl<S: Read + Write> SecureStream<S> {
         }
         let start = Instant::now();
         while self.tls.is_handshaking() {
-            // Whoever dials has two things to say: its greeting, and its proof once all of the answer is there. What it
-            // has to say between these waits, or both ends would write at once.
+            // Whoever dials has two things to send: its greeting, and its proof once all of the answer is there. What
+            // it has to send between these waits, or both ends would write at once.
             if self.phase == Phase::Fresh || matches!(self.tls, Connection::Server(_)) {
                 self.write_out()?;
                 self.flush_io()?;
@@ -193,7 +193,7 @@ impl<S: Read + Write> SecureStream<S> {
         if self.phase == Phase::Fresh && !self.is_cut {
             match self.input.first() {
                 Some(&byte) if !RECORDS.contains(&byte) => {
-                    // Whoever dialed in another language waits for an answer, and can say what it is.
+                    // Whoever dialed with another protocol waits for an answer, and can show it.
                     if matches!(self.tls, Connection::Server(_)) {
                         let _ = self.io.write(ALERT).and_then(|_| self.io.flush());
                     }
@@ -211,7 +211,7 @@ impl<S: Read + Write> SecureStream<S> {
             Ok(_) => Ok(()),
             Err(error) => {
                 let error = self.explain(&error);
-                // The other end is told, as far as it takes that at once.
+                // The other end is informed, as far as it takes that at once.
                 let _ = self.write_out().and_then(|()| self.io.flush());
                 Err(self.fail(error))
             }
@@ -292,7 +292,7 @@ impl<S: Read + Write> Read for SecureStream<S> {
                 }
                 read => return read,
             }
-            // Whatever `tls` has to say meanwhile, such as a new key, waits for what is written next: a line may be
+            // Whatever `tls` has to send meanwhile, such as a new key, waits for what is written next: a line may be
             // used in turns, and this is the turn of the other end.
             self.take_in()?;
             tick_after(start)?;

@@ -41,7 +41,7 @@ struct State {
 pub(in crate::transport) enum Next {
     /// So many bytes were taken.
     Bytes(usize),
-    /// Every byte before it was taken: flush, and say [`Queue::flushed`] with this number.
+    /// Every byte before it was taken: flush, and call [`Queue::flushed`] with this number.
     Flush(u64),
     /// Nothing will follow.
     End,

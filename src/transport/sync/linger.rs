@@ -93,7 +93,7 @@ fn gracefully(socket: &mut impl Closing, at_most: Duration) {
     }
 }
 
-/// Silence after which a peer is taken to have nothing more to say. Longer than most round trips, within which a peer
+/// Silence after which a peer is taken to have nothing more to send. Longer than most round trips, within which a peer
 /// that is in the middle of something sends again; short enough not to be felt where the peer is slow to close.
 const QUIET: Duration = Duration::from_millis(200);
 

@@ -1,4 +1,4 @@
-//! Connecting: resolve, try every address, say what failed.
+//! Connecting: resolve, try every address, report what failed.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -91,7 +91,7 @@ impl Connector for TcpConnector {
     /// All hold a [`TcpError`], which names the address.
     ///
     /// - [`io::ErrorKind::NotFound`]: there is no such host.
-    /// - [`io::ErrorKind::HostUnreachable`]: the name could not be asked for now; or what the system says so of.
+    /// - [`io::ErrorKind::HostUnreachable`]: the name could not be asked for now; or the system's error means that.
     /// - [`io::ErrorKind::TimedOut`]: nobody answered within [`TcpOptions::connect_timeout`], the resolver or the host.
     /// - Any other error of the system for the address whose failure tells most.
     fn connect(&mut self) -> io::Result<TcpStream> {

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::TcpError;
 
-/// Settings by which connections are made and tuned. [`TcpOptions::default`] serves everyone; each field says when
+/// Settings by which connections are made and tuned. [`TcpOptions::default`] serves everyone; each field tells when
 /// to change it.
 ///
 /// Setters take and give back the value and are named like the field.

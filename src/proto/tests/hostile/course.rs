@@ -69,7 +69,7 @@ fn sender_that_says_more_than_its_greeting_in_its_first_turn_is_a_breach() {
         assert_eq!(rogue.ended(), None, "it is heard out, and greeted");
         breach(rogue, ProtocolError::Unexpected { kind: message.name() });
     }
-    // Nobody speaks after it.
+    // Nobody sends after it.
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
     rogue.say_hello();

@@ -1,4 +1,5 @@
-//! Senders that would have more files open at the receiver than it said: by what does not count when it is offered.
+//! Senders that would have more files open at the receiver than it announced: by what does not count when it is
+//! offered.
 
 use super::super::rogue::{inline, wire};
 use super::*;

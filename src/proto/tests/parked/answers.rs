@@ -1,4 +1,4 @@
-//! Answers that the sender may not have heard: they are said again, and counted once.
+//! Answers that the sender may not have received: they are sent again, and counted once.
 
 use super::{KIB, ZERO, config, offer, say_block};
 use crate::config::{Compare, Config};

@@ -1,4 +1,4 @@
-//! Whole sessions: what arrives, what travels, what is said.
+//! Whole sessions: what arrives, what travels, what is reported.
 
 mod existing;
 mod failures;

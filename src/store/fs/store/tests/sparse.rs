@@ -1,4 +1,4 @@
-//! Holes: what is cheap to say must not be dear to keep.
+//! Holes: what is cheap to send must not be dear to keep.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
