@@ -141,7 +141,7 @@ impl<O, C> Transfer<O, C> {
     /// its own.
     ///
     /// Nobody else should be able to guess an id: where no keys tell senders apart, whoever has it is taken for the same
-    /// sender. A keyed hash of what is sent will do. A call that receives ignores it.
+    /// sender. A keyed hash of what is sent will do, as `SecretKey::transfer_id` gives. A call that receives ignores it.
     #[must_use]
     pub const fn id(mut self, id: TransferId) -> Self {
         self.id = Id::Given(id);

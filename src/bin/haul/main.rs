@@ -13,6 +13,7 @@ mod filter;
 mod help;
 mod identity;
 mod interrupt;
+mod origin;
 mod picture;
 mod place;
 mod plain;

@@ -14,6 +14,7 @@ use haul::store::fs::{FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
 use haul::transport::secure::TicketSecret;
 use haul::transport::tcp::TcpOptions;
+use haul::types::TransferId;
 use haul::{CancelToken, Config, Observer, RateLimit, RelPath, Retry, Source, Transfer};
 use rustix::fs::{OFlags, fcntl_getfl};
 
@@ -27,7 +28,7 @@ use crate::receive::{Waiting, listen};
 use crate::report::Reporter;
 use crate::session::Session;
 use crate::stream::{Dial, Link};
-use crate::{interrupt, plain};
+use crate::{interrupt, origin, plain};
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;
@@ -56,12 +57,13 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let files = files.symlinks(args.links.map_or_else(Symlinks::default, Symlinks::from));
     let failed = Arc::<AtomicBool>::default();
     let files = filtered(args, files, &paths, reporter, &failed)?;
+    let id = origin::id(args, &paths);
     let code = if stdin == 0 {
-        transfer(args, address.as_ref(), files, reporter)
+        transfer(args, address.as_ref(), id, files, reporter)
     } else {
         let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
         let source = Chain::new(files, StreamSource::new(name, io::stdin()));
-        transfer(args, address.as_ref(), source, reporter)
+        transfer(args, address.as_ref(), id, source, reporter)
     };
     let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
     code.map(|code| code.and(failed))
@@ -169,6 +171,7 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 fn transfer<S: Source>(
     args: &Send,
     address: Option<&Address>,
+    id: Option<TransferId>,
     mut source: S,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
@@ -186,6 +189,9 @@ fn transfer<S: Source>(
     let session = Session::new(Arc::clone(reporter), Side::Sender, source.total()).owners(owners);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
+    if let Some(id) = id {
+        transfer = transfer.id(id);
+    }
     if let Some(limit) = args.limit_rate.and_then(RateLimit::per_second) {
         transfer = transfer.limit_rate(limit);
     }

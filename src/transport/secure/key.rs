@@ -7,7 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use zeroize::Zeroizing;
 
-use crate::types::{KeyError, PublicKey, base32};
+use crate::types::{KeyError, PublicKey, TransferId, base32};
 
 /// The secret half of an identity: an Ed25519 key. Whoever has it is taken for its owner.
 ///
@@ -63,6 +63,21 @@ impl SecretKey {
         text
     }
 
+    /// Derives the id of a transfer, for [`Transfer::id`](crate::Transfer::id), from this key and from `parts` that say what
+    /// is sent, such as absolute paths. The same parts in the same order give the same id, and nobody without the key can
+    /// tell it.
+    #[must_use]
+    pub fn transfer_id<'p>(&self, parts: impl IntoIterator<Item = &'p [u8]>) -> TransferId {
+        let key = Zeroizing::new(blake3::derive_key(TRANSFER, &*self.seed));
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        TransferId::new(id)
+    }
+
     fn from_seed(seed: Zeroizing<[u8; KEY]>) -> io::Result<Self> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&*seed)
             .map_err(|_| io::Error::new(ErrorKind::InvalidData, "no Ed25519 key has this seed"))?;
@@ -113,6 +128,9 @@ const PKCS8: &[u8] = &[
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
+/// Context of the key from which ids of transfers are derived.
+const TRANSFER: &str = "haul transfer id 1";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +167,19 @@ mod tests {
         let error = SecretKey::from_text(&key.public().to_string()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
         assert_eq!(text.parse::<PublicKey>(), Err(KeyError::Check));
+    }
+
+    #[test]
+    fn transfer_id_depends_on_the_key_and_on_each_part() {
+        let (key, other) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        let parts: [&[&[u8]]; 5] = [&[], &[b""], &[b"ab"], &[b"a", b"b"], &[b"b", b"a"]];
+        let id = |key: &SecretKey, parts: &[&[u8]]| key.transfer_id(parts.iter().copied());
+        let ids = [&key, &other].map(|key| parts.map(|parts| id(key, parts))).concat();
+        let all: std::collections::BTreeSet<_> = ids.iter().copied().collect();
+        assert_eq!(all.len(), ids.len());
+        assert_eq!(parts.map(|parts| id(&key, parts))[..], ids[..5]);
+        let again = SecretKey::from_text(&key.to_text()).unwrap();
+        assert_eq!(id(&again, parts[2]), ids[2]);
     }
 
     #[test]
