@@ -141,8 +141,8 @@ impl Deadlines {
     /// all, so that nobody need ask for it.
     pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-    /// Bytes of a turn that the buffers between both sides are taken to hold at most: 8 MiB, twice the send buffer of a
-    /// TCP socket on Linux.
+    /// Bytes of a turn that the buffers between both sides are taken to hold at most: 8 MiB, twice the largest send
+    /// buffer that Linux gives a TCP socket by itself.
     pub const BUFFERS: u64 = 8 << 20;
 }
 

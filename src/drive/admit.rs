@@ -51,7 +51,7 @@ impl Greeting {
         self.transfer
     }
 
-    /// Returns a secret that only both ends of the channel know; `None` as for
+    /// Returns the 32 bytes that only both ends of the channel know; `None` as for
     /// [`key`](Greeting::key).
     #[must_use]
     pub fn binding(&self) -> Option<[u8; 32]> {

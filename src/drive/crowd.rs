@@ -62,7 +62,7 @@ pub(super) struct Greeted<T> {
     pub(super) nonce: [u8; 16],
 }
 
-/// Greeting that is the same on each connection.
+/// Greeter of all connections, which sends each the same.
 pub(super) struct Greeter<'s, C> {
     config: Config,
     transfer: TransferId,

@@ -41,7 +41,7 @@ impl Channel {
         self.0.get().map(|ends| ends.key)
     }
 
-    /// Returns a secret that both ends share; `None` before the handshake has ended.
+    /// Returns the 32 bytes that only both ends know; `None` before the handshake has ended.
     #[must_use]
     pub fn binding(&self) -> Option<[u8; 32]> {
         self.0.get().map(|ends| ends.binding)

@@ -15,7 +15,7 @@ pub(super) struct Lent<S: Store> {
     log: Log,
     /// Time that a commit takes.
     takes: Duration,
-    /// Times at which ended commits are to be reported.
+    /// Ended commits, with the times at which they are to be reported.
     due: VecDeque<(Duration, Ticket, Ended<S::File>)>,
     under_way: VecDeque<(Ticket, RelPath)>,
 }
