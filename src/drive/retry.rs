@@ -1,4 +1,4 @@
-//! Times at which a lost connection is made anew, and for how long.
+//! Policy by which a lost connection is made anew: when, and for how long.
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ use crate::types::Summary;
 
 pub use self::id::SessionId;
 
-/// Receiver of all senders that an [`Acceptor`] brings, into clones of one store.
+/// Receiver of the entries of all senders that an [`Acceptor`] brings, into clones of one store.
 ///
 /// Each connection has a thread of its own. What it may take depends on what its peer has done:
 ///
@@ -130,7 +130,7 @@ impl<A, S, C> Server<A, S, C> {
     /// Sets the most connections on which nothing was offered, at least 1. Default: 64. Cost: up to two threads and
     /// 128 KiB for each, as those that have to go are still there until their streams return.
     ///
-    /// With more of them, a sender is received sooner while strangers flood the acceptor: as many as this are dealt with
+    /// With more of them, a sender is noticed sooner while strangers flood the acceptor: as many as this are dealt with
     /// in each tick of their streams, or in 0.1 s, whichever is longer.
     #[must_use]
     pub fn strangers(mut self, strangers: usize) -> Self {

@@ -341,7 +341,7 @@ impl Sender {
         matches!(self.state, Ok(State::Closed) | Err(_))
     }
 
-    /// Returns whether anything would be left to do on a new connection.
+    /// Returns whether nothing would be left to do on a new connection.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.entries.are_settled()
