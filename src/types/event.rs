@@ -111,7 +111,7 @@ pub struct Summary {
     pub refused: u64,
     /// Entries that the sender could not send, or took back.
     pub withdrawn: u64,
-    /// Bytes among these that did not travel in this transfer: the receiver had them, or made them itself, as zeros.
+    /// Bytes among these that the receiver had before this transfer. Zeros that it made itself are none of them.
     pub already: u64,
     /// Bytes of content that travelled.
     pub sent: u64,

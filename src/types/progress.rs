@@ -19,7 +19,7 @@ pub struct Progress {
     /// Bytes beyond those that were sent on this connection, or that the receiver has as the sender found; a receiver counts what
     /// has come of a block.
     pub pending: u64,
-    /// Bytes among both that did not travel in this transfer.
+    /// Bytes among both that the receiver had before this transfer.
     pub already: u64,
     /// Bytes of all entries offered so far, as far as their sizes are known, without those that are taken for unchanged by their
     /// times.

@@ -94,7 +94,7 @@ fn receiver_that_refused_says_so_though_a_stranger_sent_nothing_before() {
     let stream = TcpConnector::new(address.parse().unwrap()).connect().unwrap();
     let nothing = Transfer::new(Config::default()).send(&mut MemorySource::new(), stream).unwrap();
     assert!(nothing.is_complete());
-    bob.line(|line| line.starts_with("received 0 files"));
+    bob.line(|line| line.starts_with("0 files, 0 B received"));
     run(["send", "--insecure", file.to_str().unwrap(), &address]).code(4);
     bob.finish().code(4);
 }

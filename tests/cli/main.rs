@@ -36,6 +36,7 @@ mod readme;
 mod second;
 mod stderr;
 mod syscalls;
+mod terminal;
 mod transfer;
 mod trees;
 mod wrong;

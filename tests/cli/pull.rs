@@ -157,7 +157,7 @@ fn listening_sender_whose_receiver_is_lost_waits_for_as_long_as_was_asked() {
     let (alice, address) = listening(&[file.to_str().unwrap()], &["--retry-for", "1s"]);
     let (relay, _) = cut_once(address, size * 3 / 4);
     let mut bob = fetch(inbox.path(), &relay, &["--json"]);
-    bob.line(|line| line.contains("\"progress\""));
+    bob.line(|line| line.contains("\"progress\"") && !line.contains("\"acknowledged\":0,"));
     let start = Instant::now();
     bob.kill();
     alice.says("waiting for the receiver to come again");
@@ -300,7 +300,7 @@ fn receiver_whose_sender_is_restarted_counts_each_file_once() {
     alice.finish().code(0);
     let bob = bob.finish().code(0);
     assert!(bob.stdout.contains("there already"), "{bob:?}");
-    assert!(bob.stdout.lines().last().unwrap().starts_with("received 2 files, "), "{bob:?}");
+    assert!(bob.stdout.lines().last().unwrap().starts_with("2 files, "), "{bob:?}");
     assert_eq!(names(inbox.path()), ["a", "b"]);
 }
 

@@ -76,7 +76,7 @@ fn send_over_each_transport_tree_arrives_whole() {
         for block in ["4K", "256K"] {
             let sent = run(["send", source, &address, "--block-size", block]);
             let sent = sent.code(0);
-            assert!(sent.stdout.contains("sent 7 files"), "{sent:?}");
+            assert!(sent.stdout.contains("\n7 files, "), "{sent:?}");
             assert_eq!(tree(inbox.path()), tree(outbox.path()), "{transport}");
             // The second time all is there already, by another command.
             if bob.is_some() {

@@ -139,7 +139,7 @@ fn send_tree_with_fifo_and_links_sends_the_rest_and_names_them() {
     let sent = run(["send", tree.to_str().unwrap(), &exec(inbox.path(), "")]).code(1);
     let sent = sent.one_error(&["tree/fifo is not sent"]);
     assert!(sent.stdout.contains("tree/link is skipped"), "{sent:?}");
-    assert!(sent.stdout.contains("sent 1 file,"), "{sent:?}");
+    assert!(sent.stdout.contains("\n1 file, 1 B sent ("), "{sent:?}");
     assert!(sent.stdout.contains("1 skipped; 1 not sent"), "{sent:?}");
     assert_eq!(names(inbox.path()), ["tree/", "tree/file"]);
 }

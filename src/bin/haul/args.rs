@@ -334,6 +334,33 @@ pub(crate) struct Output {
     /// A connection that is lost and made again is neither, as long as it can be.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// On a terminal, print a row for each file that was not there yet; elsewhere that is so in any case, with hashes.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// On a terminal, too, print the whole receipt of each file: its size, hash, and how durable it is.
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) hashes: bool,
+    /// Say each second how far it is, also where there is no terminal to draw a bar on.
+    #[arg(long, conflicts_with_all = ["quiet", "no_progress"])]
+    pub(crate) progress: bool,
+    /// Draw no bar.
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+    /// Use colours: auto, always or never; auto uses none where NO_COLOR is set or the terminal is a dumb one.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto, hide_default_value = true, hide_possible_values = true)]
+    pub(crate) color: When,
+}
+
+/// Use of colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
 }
 
 /// As [`Symlinks`].

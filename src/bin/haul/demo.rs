@@ -12,13 +12,16 @@ use haul::hash::Hash;
 use haul::plain::{self, ChunkSize};
 use haul::store::fs::FsSource;
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
-use haul::{CancelToken, Config, Error, Event, Observer, Server, Source, Summary, Transfer};
+use haul::{
+    CancelToken, Config, Error, Event, Observer, Progress, Server, Source, Summary, Transfer,
+};
 
 use crate::args::Demo;
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
 use crate::report::{Record, Reporter};
-use crate::session::Session;
+use crate::session::{Session, Start};
+use crate::status::Phase;
 use crate::stream::TICK;
 use crate::{interrupt, picture, receive, send};
 
@@ -57,10 +60,13 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let stop_server = CancelToken::new();
     let server = Server::new(acceptor, store).run_once().cancel(stop_server.clone());
     let mut source = FsSource::new([&file]).map_err(|error| about(&file, &error))?;
-    let heard = Heard {
-        session: Session::new(Arc::clone(reporter), Side::Sender, source.total()),
-        receipt: None,
+    let start = Start {
+        phase: Phase::Connecting { to: address.to_string() },
+        peer: Some(address.to_string()),
+        total: source.total().map(|total| (total, 1)),
     };
+    let heard =
+        Heard { session: Session::new(Arc::clone(reporter), Side::Sender, start), receipt: None };
     let mut transfer = Transfer::new(Config::default()).observer(heard).cancel(cancel);
     let mut connector = TcpConnector::new(address.into()).options(options);
     let failure = Mutex::new(None);
@@ -113,6 +119,10 @@ impl Observer for Heard {
             self.receipt = Some((name.into(), receipt.hash));
         }
         self.session.event(event);
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.session.progress(progress);
     }
 }
 

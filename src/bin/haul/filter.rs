@@ -226,7 +226,7 @@ mod tests {
     use crate::args::Output;
 
     fn quiet() -> Arc<Reporter> {
-        Arc::new(Reporter::new(Output { json: false, quiet: true }))
+        Arc::new(Reporter::new(Output { quiet: true, ..Output::default() }))
     }
 
     fn walk(source: FsSource) -> Vec<Vec<u8>> {

@@ -18,12 +18,14 @@ use crate::address::Address;
 use crate::args::{Receive, Send};
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
+use crate::figures::{average, took};
 use crate::interrupt;
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::receive::{dial, listen};
 use crate::report::{Held, Others, Record, Reporter};
 use crate::send::{check, is_stdin, way};
+use crate::status::{Phase, Status};
 use crate::stream::{Link, Stream, TICK};
 
 /// Sends one file, or standard input.
@@ -59,19 +61,21 @@ pub(crate) fn send(
     announce(&link, &peer, reporter);
     let limit = args.limit_rate.and_then(RateLimit::per_second);
     let chunk = chunk(args.chunk, limit.as_ref());
-    let mut watch = Watch::new(reporter, cancel, size, limit);
+    let mut watch = Watch::new(reporter, Side::Sender, cancel, size, limit);
+    watch.progress.status().name = Some(shown(path));
     let sent = plain::send(&mut source, &mut stream, chunk, |event| watch.see(event));
     let sent = sent.map_err(|error| watch.stop(error, "took no byte"))?;
     // This is how the receiver learns that it was all.
     drop(stream);
     watch.progress.finish();
-    let seconds = watch.progress.elapsed().as_secs_f64();
-    let (bytes, others) = (sent.bytes, Others::default());
-    reporter.record(&Record::Finished { files: 1, bytes, resent: 0, seconds, others }, None);
+    let time = watch.progress.elapsed();
+    finished(sent.bytes, time, &peer, reporter);
     let shown = shown(path);
     reporter.say(&format!(
-        "sent {shown} ({} bytes, blake3 {}) in {seconds:.2} s",
-        sent.bytes, sent.hash
+        "sent {shown} ({} bytes, blake3 {}) in {}",
+        sent.bytes,
+        sent.hash,
+        took(time)
     ));
     reporter.say("on the plain wire nobody says whether it has arrived, or all of it");
     Ok(Code::Done)
@@ -96,14 +100,14 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
         }
     };
     let mut strangers = 0;
-    let (received, mut watch) = loop {
+    let (received, mut watch, peer) = loop {
         let Some((stream, peer)) = meet(&mut link, Side::Receiver, &cancel)? else {
             return Ok(interrupted(reporter));
         };
         let greet = || announce(&link, &peer, reporter);
-        let watch = Watch::new(reporter, cancel.clone(), 0, None);
+        let watch = Watch::new(reporter, Side::Receiver, cancel.clone(), 0, None);
         match take(args, stream, &mut place.file, watch, greet)? {
-            Some(taken) => break taken,
+            Some((received, watch)) => break (received, watch, peer),
             None if cancel.is_cancelled() => return Ok(interrupted(reporter)),
             // Somebody who looks whether a port is open sends no file.
             None if matches!(link, Link::Awaited(_)) => {}
@@ -134,11 +138,11 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
         offered: None,
     };
     reporter.record(&Record::Received(held), None);
-    let seconds = watch.progress.elapsed().as_secs_f64();
-    let (bytes, others) = (received.bytes, Others::default());
-    reporter.record(&Record::Finished { files: 1, bytes, resent: 0, seconds, others }, None);
+    let time = watch.progress.elapsed();
+    finished(received.bytes, time, &peer, reporter);
     reporter.say(&format!(
-        "received and saved as {shown} ({bytes} bytes, blake3 {blake3}, {durability})"
+        "received and saved as {shown} ({} bytes, blake3 {blake3}, {durability})",
+        received.bytes
     ));
     reporter.say("on the plain wire a cut connection cannot be told from an end: compare size or hash with the sender's");
     Ok(Code::Done)
@@ -209,7 +213,23 @@ fn meet(
     Ok(None)
 }
 
-/// Prints who is at the other end.
+/// Records the end of a transfer that went well.
+fn finished(bytes: u64, time: Duration, peer: &str, reporter: &Reporter) {
+    let finished = Record::Finished {
+        files: 1,
+        bytes,
+        travelled: bytes,
+        already: 0,
+        resent: 0,
+        seconds: time.as_secs_f64(),
+        rate: average(bytes, time),
+        peer: Some(peer),
+        others: Others::default(),
+    };
+    reporter.record(&finished, None);
+}
+
+/// Says who is at the other end.
 fn announce(link: &Link, peer: &str, reporter: &Reporter) {
     if let Link::Awaited(_) = link {
         reporter.say(&format!("connected by {peer}"));
@@ -283,8 +303,8 @@ const HEAD: usize = 1024;
 /// Watch over a running transfer: for the clock, and for Ctrl-C.
 struct Watch {
     progress: Progress,
+    side: Side,
     cancel: CancelToken,
-    total: u64,
     bytes: u64,
     /// Time at which the last byte went through.
     last: Instant,
@@ -294,23 +314,30 @@ struct Watch {
 impl Watch {
     fn new(
         reporter: &Arc<Reporter>,
+        side: Side,
         cancel: CancelToken,
         total: u64,
         limit: Option<RateLimit>,
     ) -> Self {
-        let mut progress = Progress::new(Arc::clone(reporter), None, total);
-        if total == 0 {
-            progress.set_open_ended();
-        }
-        Self { progress, cancel, total, bytes: 0, last: Instant::now(), limit }
+        let mut status = Status::new(side, Phase::Moving);
+        status.total = Some(total).filter(|total| *total > 0);
+        let progress = Progress::new(Arc::clone(reporter), None, status);
+        Self { progress, side, cancel, bytes: 0, last: Instant::now(), limit }
     }
 
     fn see(&mut self, event: Event) -> ControlFlow<()> {
         let silent = match event {
             Event::Passed { bytes } => {
+                if self.bytes == 0 {
+                    self.progress.greet();
+                }
                 self.pace(bytes.saturating_sub(self.bytes));
                 (self.bytes, self.last) = (bytes, Instant::now());
-                self.progress.update(bytes, self.total);
+                // Nobody acknowledges anything on this wire.
+                match self.side {
+                    Side::Sender => self.progress.update(bytes, 0, bytes),
+                    Side::Receiver => self.progress.update(bytes, bytes, 0),
+                }
                 false
             }
             // An input may take its time: this is not about the peer.

@@ -18,7 +18,8 @@ use crate::exit::{Code, Side, Stop};
 use crate::identity::Identity;
 use crate::quota::Quotas;
 use crate::report::{Record, Reporter};
-use crate::session::Session;
+use crate::session::{Session, Start};
+use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
 use crate::{explain, interrupt, plain};
 
@@ -57,7 +58,8 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
             "what has arrived is kept for when the sender comes again",
             reporter,
         )?;
-        serve_stdio(store, transfer(config, cancel, limit, None, reporter))
+        let start = Start { phase: Phase::Waiting, peer: None, total: None };
+        serve_stdio(store, transfer((config, cancel, limit), start, None, reporter))
     } else {
         serve(args, store, config, cancel, limit, reporter)
     }
@@ -252,7 +254,9 @@ fn fetch(
     let mut dial = dial.reporting(reporter);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let owners = keys.as_ref().map(|keys| keys.identity.owners());
-    let mut transfer = transfer(config, cancel, limit, owners, reporter).retry(retry);
+    let phase = Phase::Connecting { to: dial.to().to_owned() };
+    let start = Start { phase, peer: Some(dial.to().to_owned()), total: None };
+    let mut transfer = transfer((config, cancel, limit), start, owners, reporter).retry(retry);
     if let Some(ticket) = keys.and_then(|keys| keys.ticket) {
         transfer = transfer.ticket(ticket);
     }
@@ -264,13 +268,12 @@ fn fetch(
 
 /// Runs the only transfer of the command.
 fn transfer(
-    config: Config,
-    cancel: CancelToken,
-    limit: Option<RateLimit>,
+    (config, cancel, limit): (Config, CancelToken, Option<RateLimit>),
+    start: Start,
     owners: Option<Owners>,
     reporter: &Arc<Reporter>,
 ) -> Transfer<Session> {
-    let session = Session::new(Arc::clone(reporter), Side::Receiver, None);
+    let session = Session::new(Arc::clone(reporter), Side::Receiver, start);
     let session = session.owners(owners).limit(config.limits.entries, None);
     let transfer = Transfer::new(config).observer(session).cancel(cancel);
     match limit {

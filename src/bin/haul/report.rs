@@ -1,17 +1,20 @@
 //! Output of the command: text for people, or one JSON object a line.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use haul::Summary;
 use serde::Serialize;
 
-use crate::args::Output;
-use crate::bars::{Bars, Step};
+use crate::args::{Output, When};
+use crate::bars::{Bars, REDRAW, Step};
 use crate::exit::Stop;
 use crate::explain::{clean, clean_json, without_tickets};
+use crate::screen::{Colour, Style};
 use crate::spool::{Failed, Need, Put, Spool};
+use crate::status::Status;
 
 /// Writer of lines, from any thread. A reader that went away is no reason to stop, or to panic; one that does not read
 /// keeps nobody waiting for long, see [`Spool`].
@@ -26,9 +29,26 @@ pub(crate) struct Reporter {
     /// one terminal has both.
     out: Option<Spool<String>>,
     err: Arc<Spool<Item>>,
+    /// Bars are drawn on standard error.
     is_drawn: bool,
+    /// Set if a person at a terminal reads what is said.
+    is_watched: bool,
+    /// Looks of what is said, and of what is told.
+    said: Style,
+    told: Style,
     /// Bars so far.
     bars: AtomicU64,
+}
+
+/// Amount of what is said of a file that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Nothing: there is a bar, and a sum at the end.
+    None,
+    /// A row for a terminal.
+    Row,
+    /// A line with the whole receipt.
+    Receipt,
 }
 
 /// Item that the thread of standard error writes.
@@ -39,6 +59,8 @@ enum Item {
     Told(String),
     /// A change of the bar that has this number.
     Bar(u64, Step),
+    /// Nothing happened for a while: bars are drawn anew.
+    Tick,
 }
 
 /// A bar on the terminal. It is taken away when it is dropped.
@@ -65,8 +87,19 @@ pub(crate) enum Record<'a> {
     Connected { peer: &'a str },
     /// A file was offered. Without a size it is not known before the end.
     Offered { path: &'a str, size: Option<u64> },
-    /// Bytes that are known to have arrived. The count never goes back.
-    Progress { bytes: u64, total: u64 },
+    /// Progress of the transfer. What is acknowledged never goes back.
+    Progress {
+        /// Bytes of content that went over the stream, those that went twice counted twice.
+        sent: u64,
+        /// Bytes of content that the receiver holds.
+        acknowledged: u64,
+        /// Bytes of all content, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        /// Bytes a second, over the last three; not at the start of a connection.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate: Option<u64>,
+    },
     /// The receiver vouches for a file (sender).
     Delivered(Held<'a>),
     /// A file was vouched for (receiver).
@@ -93,8 +126,18 @@ pub(crate) enum Record<'a> {
     Finished {
         files: u64,
         bytes: u64,
+        /// Bytes of content that went over the stream.
+        travelled: u64,
+        /// Bytes of these files that did not have to.
+        already: u64,
         resent: u64,
+        /// Since the peer has greeted.
         seconds: f64,
+        /// Bytes a second, of those that went over the stream.
+        rate: u64,
+        /// Name of the other end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer: Option<&'a str>,
         #[serde(flatten)]
         others: Others,
     },
@@ -142,27 +185,33 @@ struct Line<'a> {
 impl Reporter {
     pub(crate) fn new(output: Output) -> Self {
         let is_drawn = is_drawn(output);
-        if is_drawn && io::stdout().is_terminal() {
-            return Self::with(output, None, errors(Box::new(io::stdout()), is_drawn));
+        let is_watched = io::stdout().is_terminal();
+        if is_drawn && is_watched {
+            return Self::with(output, None, errors(Box::new(io::stdout()), output));
         }
-        let err = Arc::new(errors(Box::new(io::stderr()), is_drawn));
-        let told = Arc::clone(&err);
+        let err = errors(Box::new(io::stderr()), output);
+        let mut reporter = Self::with(output, None, err);
+        let told = Arc::clone(&reporter.err);
         let failed: Failed =
             Arc::new(move |text| told.write(Item::Told(format!("haul: {text}")), Need::Must));
         let put: Put<String> = Box::new(|line| put(&mut io::stdout(), &line));
-        let out = Spool::new("standard output", put, failed);
-        Self { output, out: Some(out), err, is_drawn, bars: AtomicU64::new(0) }
+        reporter.out = Some(Spool::new("standard output", put, failed));
+        reporter.is_watched = is_watched;
+        reporter.said = style(output, is_watched);
+        reporter
     }
 
     /// Creates a reporter that writes everything to standard error, because standard output is the
     /// stream.
     pub(crate) fn on_stderr(output: Output) -> Self {
-        Self::with(output, None, errors(Box::new(io::stderr()), is_drawn(output)))
+        Self::with(output, None, errors(Box::new(io::stderr()), output))
     }
 
     fn with(output: Output, out: Option<Spool<String>>, err: Spool<Item>) -> Self {
-        let is_drawn = is_drawn(output);
-        Self { output, out, err: Arc::new(err), is_drawn, bars: AtomicU64::new(0) }
+        let is_watched = io::stderr().is_terminal();
+        let told = style(output, is_watched);
+        let (is_drawn, bars) = (is_drawn(output), AtomicU64::new(0));
+        Self { output, out, err: Arc::new(err), is_drawn, is_watched, said: told, told, bars }
     }
 
     /// Writes information for people.
@@ -184,7 +233,10 @@ impl Reporter {
 
     /// Writes something that is wrong, on standard error.
     pub(crate) fn complain(&self, text: &str) {
-        self.tell(&format!("haul: {}", without_tickets(text)), Need::Must);
+        let text = without_tickets(text);
+        let colour = if text.starts_with("warning: ") { Colour::Yellow } else { Colour::Red };
+        let line = self.told.paint(colour, &clean(&format!("haul: {text}")));
+        self.err.write(Item::Told(line), Need::Must);
     }
 
     /// Works as [`Reporter::complain`], for who cannot wait at all.
@@ -199,20 +251,59 @@ impl Reporter {
         self.record(&Record::Failed { code: stop.code.number(), message: &message }, None);
     }
 
-    /// Writes the progress, on standard error.
-    pub(crate) fn progress(&self, text: &str) {
-        if !self.output.quiet {
+    /// Says what a transfer waits for, on standard error: where there is a bar, it says so.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.output.quiet && !self.is_drawn {
             self.tell(text, Need::May);
         }
     }
 
-    /// Returns a bar, where bars are drawn: standard error is a terminal, and nobody asked for
-    /// quiet.
-    pub(crate) fn bar(&self) -> Option<Bar> {
-        self.is_drawn.then(|| Bar {
-            number: self.bars.fetch_add(1, Ordering::Relaxed),
-            err: Arc::clone(&self.err),
-        })
+    /// Says how far a transfer is, once a second: where that was asked for, or somebody looks at a terminal that has no bars.
+    pub(crate) fn progress(&self, text: &str) {
+        self.tell(text, Need::May);
+    }
+
+    /// Returns whether that is said.
+    pub(crate) fn wants_progress(&self) -> bool {
+        let Output { quiet, progress, no_progress, .. } = self.output;
+        !quiet && !no_progress && !self.is_drawn && (progress || io::stderr().is_terminal())
+    }
+
+    /// Returns whether anybody is told how far a transfer is.
+    pub(crate) fn shows_progress(&self) -> bool {
+        self.output.json || self.is_drawn || self.wants_progress()
+    }
+
+    /// Makes a bar for this transfer, where bars are drawn. It is taken away when it is dropped.
+    pub(crate) fn bar(&self, status: &Arc<Mutex<Status>>) -> Option<Bar> {
+        if !self.is_drawn {
+            return None;
+        }
+        let number = self.bars.fetch_add(1, Ordering::Relaxed);
+        let begin = Step::Begin(Arc::clone(status));
+        self.err.write(Item::Bar(number, begin), Need::Must);
+        Some(Bar { number, err: Arc::clone(&self.err) })
+    }
+
+    /// Returns how much is said of a file that is held.
+    pub(crate) const fn detail(&self) -> Detail {
+        match self.output {
+            Output { json: true, .. } | Output { quiet: true, .. } => Detail::None,
+            Output { hashes: true, .. } => Detail::Receipt,
+            _ if !self.is_watched => Detail::Receipt,
+            Output { verbose: true, .. } => Detail::Row,
+            _ => Detail::None,
+        }
+    }
+
+    /// Returns whether a person at a terminal reads what is said.
+    pub(crate) const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Returns how what is said may look.
+    pub(crate) const fn style(&self) -> Style {
+        self.said
     }
 
     pub(crate) const fn wants_json(&self) -> bool {
@@ -239,26 +330,40 @@ impl Reporter {
     }
 }
 
-impl Bar {
-    /// Shows how far it is.
-    pub(crate) fn show(&self, bytes: u64, total: Option<u64>) {
-        self.err.write(Item::Bar(self.number, Step::Show { bytes, total }), Need::May);
-    }
-}
-
 impl Drop for Bar {
     fn drop(&mut self) {
         self.err.write(Item::Bar(self.number, Step::End), Need::Must);
     }
 }
 
+/// Returns whether bars are drawn: standard error is a terminal that can move its cursor, and nobody asked for quiet.
 fn is_drawn(output: Output) -> bool {
-    !output.quiet && io::stderr().is_terminal()
+    !output.quiet && !output.no_progress && io::stderr().is_terminal() && !is_dumb()
+}
+
+/// Returns whether the terminal is like a typewriter, or nobody knows what it is.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
+fn style(output: Output, is_terminal: bool) -> Style {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_coloured = match output.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => is_terminal && !is_dumb() && !is_set("NO_COLOR"),
+    };
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|name| is_set(name));
+    let locale = locale.and_then(std::env::var_os).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    let is_unicode = locale.contains("utf-8") || locale.contains("utf8");
+    Style { is_unicode, is_coloured, start: Instant::now() }
 }
 
 /// Creates the way of all that is for standard error, and for a standard output that is `out`.
-fn errors(mut out: Box<dyn Write + Send>, is_drawn: bool) -> Spool<Item> {
-    let mut bars = is_drawn.then(Bars::new);
+fn errors(mut out: Box<dyn Write + Send>, output: Output) -> Spool<Item> {
+    let is_drawn = is_drawn(output);
+    let mut bars = is_drawn.then(|| Bars::new(style(output, true)));
     let put: Put<Item> = Box::new(move |item| {
         let (to, line): (&mut dyn Write, _) = match item {
             Item::Said(line) => (&mut *out, line),
@@ -269,14 +374,21 @@ fn errors(mut out: Box<dyn Write + Send>, is_drawn: bool) -> Spool<Item> {
                 }
                 return Ok(());
             }
+            Item::Tick => {
+                if let Some(bars) = &mut bars {
+                    bars.tick();
+                }
+                return Ok(());
+            }
         };
-        match &bars {
+        match &mut bars {
             Some(bars) => bars.aside(|| put(to, &line)),
             None => put(to, &line),
         }
     });
     // Where this cannot be reported, nothing can.
-    Spool::new("standard error", put, Arc::new(|_| {}))
+    let spool = Spool::new("standard error", put, Arc::new(|_| {}));
+    if is_drawn { spool.idle(REDRAW, || Item::Tick) } else { spool }
 }
 
 fn put(to: &mut dyn Write, line: &str) -> io::Result<()> {

@@ -26,7 +26,8 @@ use crate::explain::{self, shown};
 use crate::filter::Filter;
 use crate::receive::{Waiting, listen};
 use crate::report::Reporter;
-use crate::session::Session;
+use crate::session::{Session, Start};
+use crate::status::Phase;
 use crate::stream::{Dial, Link};
 use crate::{interrupt, origin, plain};
 
@@ -58,12 +59,13 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let failed = Arc::<AtomicBool>::default();
     let files = filtered(args, files, &paths, reporter, &failed)?;
     let id = origin::id(args, &paths);
+    let count = u64::try_from(paths.len()).unwrap_or(u64::MAX);
     let code = if stdin == 0 {
-        transfer(args, address.as_ref(), id, files, reporter)
+        transfer(args, address.as_ref(), id, (files, count), reporter)
     } else {
         let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
         let source = Chain::new(files, StreamSource::new(name, io::stdin()));
-        transfer(args, address.as_ref(), id, source, reporter)
+        transfer(args, address.as_ref(), id, (source, count), reporter)
     };
     let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
     code.map(|code| code.and(failed))
@@ -104,7 +106,7 @@ pub(crate) fn way(
     mode: Mode,
     reporter: &Reporter,
 ) -> Result<Way, Stop> {
-    let options = tcp_options(args);
+    let options = tcp_options(args, reporter);
     if args.listen.is_none()
         && let Some(address) = args.network.peer(address)?
     {
@@ -121,10 +123,15 @@ pub(crate) fn way(
 }
 
 /// Returns the options of TCP that the user set.
-fn tcp_options(args: &Send) -> TcpOptions {
+fn tcp_options(args: &Send, reporter: &Reporter) -> TcpOptions {
     let mut options = TcpOptions::default().congestion(args.congestion.clone());
     if let Some(timeout) = args.connect_timeout {
         options = options.connect_timeout(timeout);
+    }
+    // Where somebody looks, and the system can, little of what it took waits to be sent: what is shown as sent has left this
+    // machine, but for that.
+    if cfg!(target_os = "linux") && reporter.shows_progress() {
+        options = options.notsent_low_water(Some(UNSENT));
     }
     options
 }
@@ -172,7 +179,7 @@ fn transfer<S: Source>(
     args: &Send,
     address: Option<&Address>,
     id: Option<TransferId>,
-    mut source: S,
+    (mut source, files): (S, u64),
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let mut config = Config::default();
@@ -186,7 +193,16 @@ fn transfer<S: Source>(
     let cancel = CancelToken::new();
     interrupt::watch(interrupt::cancel(&cancel), "run the same command again to go on", reporter)?;
     let Way { link, owners, door, ticket } = way(args, address, args.network.mode(), reporter)?;
-    let session = Session::new(Arc::clone(reporter), Side::Sender, source.total()).owners(owners);
+    let (phase, peer) = match &link {
+        Link::Dialled(dial) => {
+            (Phase::Connecting { to: dial.address.clone() }, Some(dial.address.clone()))
+        }
+        Link::Awaited(_) => (Phase::Waiting, None),
+    };
+    // Of a source that knows its bytes, each path is a file.
+    let total = source.total().map(|total| (total, files));
+    let start = Start { phase, peer, total };
+    let session = Session::new(Arc::clone(reporter), Side::Sender, start).owners(owners);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
     if let Some(id) = id {
@@ -209,6 +225,9 @@ fn transfer<S: Source>(
     session.ended(&result);
     Ok(session.code())
 }
+
+/// Most bytes that may wait in a socket to be sent.
+const UNSENT: u32 = 128 * 1024;
 
 fn parse_name(name: &[u8]) -> Result<RelPath, Stop> {
     RelPath::parse(name).map_err(|error| Stop::new(Code::Usage, format!("--name: {error}")))

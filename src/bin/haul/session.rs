@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haul::store::Unsendable;
-use haul::types::{Activity, EntryId, Kind, Outcome, PublicKey, TransferId, Withdrawal};
-use haul::{Error, Event, Observer, Receipt, RelPath, Summary, transport};
-use indicatif::HumanBytes;
+use haul::types::{Activity, EntryId, Kind, Outcome, PublicKey, Refusal, TransferId, Withdrawal};
+use haul::{Durability, Error, Event, Observer, Receipt, RelPath, Summary, transport};
 
 use crate::access::Owners;
 use crate::ends::{Ends, Lost};
 use crate::exit::{Code, Side};
 use crate::explain::{self, Context, short};
+use crate::failures::{Failed, Failures};
+use crate::figures::{average, count, rate, size, took};
 use crate::progress::Progress;
-use crate::quota::{Quota, Reader};
-use crate::report::{Held, Others, Record, Reporter};
+use crate::quota::Quota;
+use crate::report::{Detail, Held, Others, Record, Reporter};
+use crate::status::{Phase, Status};
 
 /// Observer of a transfer, which informs the user.
 pub(crate) struct Session {
@@ -36,44 +38,50 @@ pub(crate) struct Session {
     /// The code of entries that earlier connections of the transfer had, where each has a session of its own.
     former: Code,
     ends: Arc<Ends>,
-    bad: Bad,
+    failures: Failures,
+    /// The first file that was offered, and whether there was another one.
+    first: Option<RelPath>,
+    is_many: bool,
+    /// Durability of the least durable of what is held.
+    durability: Option<Durability>,
+    /// Lines of single files, after the first of those that failed.
+    rows: u64,
     /// Owners of keys, where keys are used.
     owners: Option<Owners>,
 }
 
-/// Entries that a peer had refused or took back: it chooses how many, and their names.
-struct Bad {
-    /// All so far.
-    count: u64,
-    told: Listed,
-    recorded: Listed,
-    /// Quota that is left for the address of the peer, where it matters.
-    quota: Option<Quota>,
-}
-
-/// Number of them that are listed for people, or for programs.
-#[derive(Debug, Clone, Copy)]
-struct Listed {
-    most: u64,
-    count: u64,
+/// Begin of a transfer.
+pub(crate) struct Start {
+    pub(crate) phase: Phase,
+    /// Peer, as far as that is known.
+    pub(crate) peer: Option<String>,
+    /// All bytes, and all files, where they are known.
+    pub(crate) total: Option<(u64, u64)>,
 }
 
 struct Peer {
     name: String,
-    number: u64,
+    /// Set where there are several.
+    number: Option<u64>,
 }
 
 struct Pending {
     path: RelPath,
     kind: Kind,
+    size: u64,
     /// Bytes that its line took from the quota, until it is known that the entry is no burden.
     spent: usize,
 }
 
 impl Session {
     /// Creates the only transfer of a command.
-    pub(crate) fn new(reporter: Arc<Reporter>, side: Side, total: Option<u64>) -> Self {
-        Self::with_peer(reporter, side, None, total, Arc::default())
+    pub(crate) fn new(reporter: Arc<Reporter>, side: Side, start: Start) -> Self {
+        let mut status = Status::new(side, start.phase);
+        (status.total, status.total_files) = start.total.unzip();
+        let peer = start.peer.map(|name| Peer { name, number: None });
+        let mut session = Self::with_peer(reporter, side, peer, status, Arc::default());
+        session.progress.show();
+        session
     }
 
     /// Creates one of the transfers of a server.
@@ -83,19 +91,21 @@ impl Session {
         name: String,
         ends: Arc<Ends>,
     ) -> Self {
-        let peer = Some(Peer { name, number });
-        Self::with_peer(reporter, Side::Receiver, peer, None, ends)
+        let mut status = Status::new(Side::Receiver, Phase::Comparing);
+        status.peer = Some(name.clone());
+        let peer = Some(Peer { name, number: Some(number) });
+        Self::with_peer(reporter, Side::Receiver, peer, status, ends)
     }
 
     fn with_peer(
         reporter: Arc<Reporter>,
         side: Side,
         peer: Option<Peer>,
-        total: Option<u64>,
+        status: Status,
         ends: Arc<Ends>,
     ) -> Self {
-        let number = peer.as_ref().map(|peer| peer.number);
-        let progress = Progress::new(Arc::clone(&reporter), number, total.unwrap_or(0));
+        let number = peer.as_ref().and_then(|peer| peer.number);
+        let progress = Progress::new(Arc::clone(&reporter), number, status);
         Self {
             reporter,
             context: Context::new(side),
@@ -108,12 +118,11 @@ impl Session {
             code: Code::Done,
             former: Code::Done,
             ends,
-            bad: Bad {
-                count: 0,
-                told: Listed::at_most(u64::MAX),
-                recorded: Listed::at_most(u64::MAX),
-                quota: None,
-            },
+            failures: Failures::all(),
+            first: None,
+            is_many: false,
+            durability: None,
+            rows: 0,
             owners: None,
         }
     }
@@ -128,8 +137,7 @@ impl Session {
     /// Lists no more entries that are refused or not sent than this for programs, and the first few for people: what a
     /// peer can have written must be bounded. Of a server, over all sessions of its address by a `quota`.
     pub(crate) fn limit(mut self, entries: u64, quota: Option<Quota>) -> Self {
-        let (told, recorded) = (Listed::at_most(LISTED), Listed::at_most(entries));
-        self.bad = Bad { count: 0, told, recorded, quota };
+        self.failures = Failures::new(entries, quota);
         self
     }
 
@@ -139,7 +147,12 @@ impl Session {
     }
 
     fn number(&self) -> Option<u64> {
-        self.peer.as_ref().map(|peer| peer.number)
+        self.peer.as_ref().and_then(|peer| peer.number)
+    }
+
+    /// Returns who is at the other end, where that must be said of each line.
+    fn one_of_many(&self) -> Option<&str> {
+        self.peer.as_ref().filter(|peer| peer.number.is_some()).map(|peer| peer.name.as_str())
     }
 
     fn record(&self, record: &Record<'_>) {
@@ -148,8 +161,8 @@ impl Session {
 
     /// Reports what is wrong, and with whom.
     fn complain(&self, text: &str) {
-        match &self.peer {
-            Some(peer) => self.reporter.complain(&format!("{}: {text}", peer.name)),
+        match self.one_of_many() {
+            Some(peer) => self.reporter.complain(&format!("{peer}: {text}")),
             None => self.reporter.complain(text),
         }
     }
@@ -157,10 +170,34 @@ impl Session {
     /// Takes note that an entry is settled, with nothing bad.
     fn settled(&mut self, entry: EntryId) -> Option<Pending> {
         let pending = self.pending.remove(&entry)?;
-        if let Some(quota) = &self.bad.quota {
-            quota.give_back(Reader::Programs, pending.spent);
-        }
+        self.failures.give_back(pending.spent);
+        self.count_file(&pending);
         Some(pending)
+    }
+
+    /// Notes that an entry will not come, so that it is none of the bytes that are to come.
+    fn dropped(&mut self, entry: EntryId) -> Option<Pending> {
+        let pending = self.pending.remove(&entry)?;
+        self.count_file(&pending);
+        let mut status = self.progress.status();
+        status.total = status.total.map(|total| total.saturating_sub(pending.size));
+        drop(status);
+        Some(pending)
+    }
+
+    fn count_file(&self, pending: &Pending) {
+        if pending.kind == Kind::File {
+            self.progress.status().files += 1;
+        }
+    }
+
+    /// Prints a line about a single file.
+    fn row(&mut self, line: &str) {
+        self.rows += u64::from(!self.failures.first().is_empty());
+        match self.one_of_many() {
+            Some(peer) => self.reporter.say(&format!("{line}, from {peer}")),
+            None => self.reporter.say(line),
+        }
     }
 
     fn delivered(&mut self, entry: EntryId, receipt: &Receipt) {
@@ -184,14 +221,31 @@ impl Session {
             Side::Receiver => (Record::Received(held), "received"),
         };
         self.record(&record);
+        self.durability = Some(match self.durability {
+            Some(durability) => durability.min(receipt.durability),
+            None => receipt.durability,
+        });
+        let is_there = receipt.outcome == Outcome::Held;
         let name = match pending {
             Some(offered) => format!("{} as {}", short(&offered), short(&receipt.path)),
             None => short(&receipt.path),
         };
-        let already = if receipt.outcome == Outcome::Held { ", there already" } else { "" };
-        let size = receipt.size;
-        self.reporter
-            .say(&format!("{verb} {name} ({size} bytes, blake3 {blake3}, {durability}{already})"));
+        match self.reporter.detail() {
+            Detail::Receipt => {
+                let already = if is_there { ", there already" } else { "" };
+                let size = receipt.size;
+                let facts = format!("{size} bytes, blake3 {blake3}, {durability}{already}");
+                self.row(&format!("{verb} {name} ({facts})"));
+            }
+            Detail::Row if !is_there => {
+                let style = self.reporter.style();
+                let end = format!("  {}  {}", size(receipt.size), blake3.get(..8).unwrap_or(""));
+                let room = ROW.saturating_sub(end.len() + 2);
+                let row = format!("{} {}{end}", style.tick(), style.fit_end(&name, room));
+                self.row(&row);
+            }
+            Detail::Row | Detail::None => {}
+        }
     }
 
     /// Reports an entry that is not sent. `path` is the name as programs get it, `shown` as people
@@ -200,49 +254,84 @@ impl Session {
         let text = reason.to_string();
         if reason.is_skip() {
             self.record(&Record::Skipped { path, reason: &text });
-            self.reporter.say(&format!(
-                "{shown} is skipped: {}",
-                explain::withdrawal(reason, self.context.side)
-            ));
+            let said = explain::withdrawal(reason, self.context.side);
+            self.told_skip(&format!("{shown} is skipped: {said}"));
         } else {
             let said = explain::withdrawal(reason, self.context.side);
             let record = Record::Withdrawn { path, reason: &text };
-            self.bad(&record, path, &format!("{shown} is not sent: {said}"));
+            self.bad(&record, path, None, format!("{shown} is not sent: {said}"));
         }
         self.code = self.code.and(Code::of_withdrawal(reason, self.context.side));
     }
 
+    /// Says that something is left out as a user wished: of interest to whoever wants to hear of each file.
+    fn told_skip(&mut self, line: &str) {
+        if self.reporter.detail() != Detail::None {
+            self.row(line);
+        }
+    }
+
+    /// Notes that a file is offered.
+    fn offered(&mut self, path: &RelPath, size: Option<u64>) {
+        // On another connection it is offered again.
+        self.is_many |= self.first.get_or_insert_with(|| path.clone()) != path;
+        let mut status = self.progress.status();
+        status.name = Some(short(path));
+        if self.context.side == Side::Receiver {
+            // Of several nobody knows whether they are all.
+            status.total = size.filter(|_| !self.is_many);
+        }
+    }
+
     /// Reports an entry that is refused or not sent, if it is one of the first.
-    fn bad(&mut self, record: &Record<'_>, path: &str, text: &str) {
-        self.bad.count = self.bad.count.saturating_add(1);
-        if self.bad.lists(Reader::Programs, cost(path)) {
+    fn bad(&mut self, record: &Record<'_>, path: &str, failed: Option<Failed<'_>>, text: String) {
+        if self.failures.record(path) {
             self.record(record);
         }
-        if self.bad.lists(Reader::People, cost(text)) {
-            self.complain(text);
+        for text in self.failures.tell(failed, text) {
+            self.rows += 1;
+            self.complain(&text);
         }
     }
 
     fn finished(&self, summary: &Summary) {
-        let seconds = self.progress.elapsed();
+        let time = self.progress.elapsed();
+        let speed = average(summary.sent, time);
         self.record(&Record::Finished {
             files: summary.files,
             bytes: summary.bytes,
+            travelled: summary.sent,
+            already: summary.already,
             resent: summary.resent,
-            seconds: seconds.as_secs_f64(),
+            seconds: time.as_secs_f64(),
+            rate: speed,
+            peer: self.peer.as_ref().map(|peer| peer.name.as_str()),
             others: Others::from(summary),
         });
         let verb = match self.context.side {
             Side::Sender => "sent",
             Side::Receiver => "received",
         };
-        let mut line = format!(
-            "{verb} {} {}, {} in {:.2} s",
-            summary.files,
-            if summary.files == 1 { "file" } else { "files" },
-            HumanBytes(summary.bytes),
-            seconds.as_secs_f64(),
-        );
+        let first = summary.sent.saturating_sub(summary.resent);
+        let mut line = format!("{}, {}", count(summary.files, "file"), size(summary.bytes));
+        match (first, summary.already) {
+            (first, 0) if first == summary.bytes => line.push_str(&format!(" {verb}")),
+            (0, _) => line.push_str(": all of it was there"),
+            (first, 0) => line.push_str(&format!(": {} {verb}", size(first))),
+            (first, already) => {
+                line.push_str(&format!(": {} {verb}, {} were there", size(first), size(already)));
+            }
+        }
+        line.push_str(&format!(" ({}", took(time)));
+        // In less time than is shown, a rate says nothing.
+        if summary.sent > 0 && time >= Duration::from_millis(100) {
+            line.push_str(&format!(", {}", rate(speed)));
+        }
+        line.push(')');
+        if let Some(durability) = self.durability {
+            let place = if self.context.side == Side::Sender { " at the receiver" } else { "" };
+            line.push_str(&format!(", {durability}{place}"));
+        }
         for (count, what) in [
             (summary.trusted, "unchanged by size and time, not verified"),
             (summary.skipped, "skipped"),
@@ -254,12 +343,22 @@ impl Session {
             }
         }
         if summary.resent > 0 {
-            line.push_str(&format!("; {} sent again", HumanBytes(summary.resent)));
+            line.push_str(&format!("; {} sent again", size(summary.resent)));
         }
-        if let Some(peer) = &self.peer {
-            line.push_str(&format!(" (from {})", peer.name));
+        if let Some(peer) = self.one_of_many() {
+            line.push_str(&format!("; from {peer}"));
         }
         self.reporter.say(&line);
+    }
+
+    /// Says the first failures once more, where they may have left the screen by now.
+    fn repeat_failures(&self) {
+        let first = self.failures.first();
+        if self.reporter.is_watched() && self.rows > SCREEN {
+            for text in first {
+                self.complain(text);
+            }
+        }
     }
 }
 
@@ -270,6 +369,7 @@ impl Observer for Session {
                 self.context.greeted = true;
                 self.heard = true;
                 self.is_queued = false;
+                self.progress.greet();
                 match self.transfer.replace(*transfer) {
                     None => {
                         if let Some(lost) = self.ends.take_lost(*transfer) {
@@ -289,57 +389,79 @@ impl Observer for Session {
                 let mut spent = 0;
                 if *kind == Kind::File && self.reporter.wants_json() {
                     let path = path.to_string();
-                    if self.bad.spend(Reader::Programs, cost(&path)) {
-                        spent = cost(&path);
+                    if let Some(bytes) = self.failures.spend(&path) {
+                        spent = bytes;
                         self.record(&Record::Offered { path: &path, size: *size });
                     }
                 }
-                if size.is_none() {
-                    self.progress.set_open_ended();
+                if *kind == Kind::File {
+                    self.offered(path, *size);
                 }
-                let pending = Pending { path: path.clone(), kind: kind.clone(), spent };
+                let (size, kind) = (size.unwrap_or(0), kind.clone());
+                let pending = Pending { path: path.clone(), kind, size, spent };
                 self.pending.insert(*entry, pending);
             }
-            Event::Progress { bytes, offered } => self.progress.update(*bytes, *offered),
             Event::Delivered { entry, receipt } => self.delivered(*entry, receipt),
             Event::Trusted { entry, path, size } => {
-                self.settled(*entry);
-                let (text, shown) = (path.to_string(), short(path));
-                self.record(&Record::Unchanged { path: &text, size: *size });
-                let size = format!("{size} bytes, by size and time");
-                self.reporter.say(&format!("unchanged {shown} ({size}, not verified)"));
+                self.dropped(*entry);
+                self.record(&Record::Unchanged { path: &path.to_string(), size: *size });
             }
             Event::Refused { entry, path, reason } => {
                 let shown = path.as_ref().map_or_else(|| entry.to_string(), short);
+                let name = path.clone();
                 let path = path.as_ref().map_or_else(|| entry.to_string(), RelPath::to_string);
                 let code = Code::of_refusal(*reason, self.context.side);
                 let operation = reason.operation().map(|operation| operation.to_string());
                 let text = reason.to_string();
                 let operation = operation.as_deref();
                 let record = Record::Refused { path: &path, reason: &text, operation };
+                let dropped = self.dropped(*entry);
                 if code == Code::Done {
-                    self.settled(*entry);
-                    self.record(&record);
-                    self.reporter.say(&format!("{shown} is {reason}"));
+                    self.failures.give_back(dropped.map_or(0, |pending| pending.spent));
+                    self.record(&Record::Skipped { path: &path, reason: &text });
+                    self.told_skip(&format!("{shown} is {reason}"));
                 } else {
-                    self.pending.remove(entry);
+                    let is_folder = dropped.is_some_and(|pending| pending.kind == Kind::Directory);
+                    let failed = name.as_ref().filter(|_| is_of_place(*reason));
+                    let failed = failed.map(|path| Failed { path, is_folder, reason: *reason });
                     let reason = explain::refusal(*reason, self.context.side);
-                    self.bad(&record, &path, &format!("{shown} is refused: {reason}"));
+                    self.bad(&record, &path, failed, format!("{shown} is refused: {reason}"));
                 }
                 self.code = self.code.and(code);
             }
             Event::Withdrawn { entry, path, reason } => {
-                self.pending.remove(entry);
+                self.dropped(*entry);
                 self.not_sent(&path.to_string(), &short(path), *reason);
             }
             // It is sent again by each heartbeat.
             Event::Waiting { activity: Activity::Queued } if !self.is_queued => {
                 self.is_queued = true;
-                self.reporter.progress("waiting for a place at the receiver");
+                self.progress.status().phase = Phase::Queued;
+                self.reporter.note("waiting for a place at the receiver");
             }
-            // Repairs and signs of life are of no interest as long as they work.
+            Event::Waiting { activity: Activity::Verifying } => {
+                self.progress.status().phase = Phase::Comparing;
+            }
+            Event::Waiting { activity: Activity::Syncing } => {
+                self.progress.status().phase = Phase::Syncing;
+            }
+            // Repairs and other signs of life are of no interest as long as they work.
             _ => {}
         }
+    }
+
+    fn progress(&mut self, progress: &haul::Progress) {
+        if let Some(pending) = progress.entry.and_then(|entry| self.pending.get(&entry)) {
+            let name = short(&pending.path);
+            self.progress.status().name = Some(name);
+        }
+        if self.context.side == Side::Receiver {
+            // An earlier connection had more files.
+            let known = progress.acknowledged.saturating_add(progress.pending);
+            let mut status = self.progress.status();
+            status.total = status.total.filter(|total| known <= *total);
+        }
+        self.progress.update(progress.sent, progress.acknowledged, progress.pending);
     }
 
     fn identified(&mut self, key: PublicKey) {
@@ -352,8 +474,8 @@ impl Observer for Session {
         let shown = key.to_string();
         self.record(&Record::Identified { key: &shown, name: name.as_deref() });
         let who = name.map_or_else(|| shown.clone(), |name| format!("{name} ({shown})"));
-        match &self.peer {
-            Some(peer) => self.reporter.say(&format!("{} is {who}", peer.name)),
+        match self.one_of_many() {
+            Some(peer) => self.reporter.say(&format!("{peer} is {who}")),
             None => self.reporter.say(&format!("the {} is {who}", self.context.side.other())),
         }
     }
@@ -362,6 +484,7 @@ impl Observer for Session {
         let peer = peer.to_string();
         self.reporter.say(&format!("connected by {peer}"));
         self.record(&Record::Connected { peer: &peer });
+        self.peer = Some(Peer { name: peer, number: None });
     }
 
     fn unsendable(&mut self, entry: &Unsendable) {
@@ -375,14 +498,20 @@ impl Observer for Session {
         let text = explain::error(cause, Context { greeted, ..self.context });
         let cause = text.split(';').next().unwrap_or_default();
         self.record(&Record::Retry { attempt, cause });
+        if !is_stranger {
+            let next = (!pause.is_zero()).then(|| Instant::now() + pause);
+            let mut status = self.progress.status();
+            status.pending = 0;
+            status.phase = Phase::Reconnecting { attempt, cause: cause.to_owned(), next };
+        }
         if is_stranger {
             self.complain(&text);
         } else if pause.is_zero() {
             let other = self.context.side.other();
-            self.reporter.progress(&format!("{cause}; waiting for the {other} to come again"));
+            self.reporter.note(&format!("{cause}; waiting for the {other} to come again"));
         } else {
             let pause = pause.as_secs_f64();
-            self.reporter.progress(&format!("{cause}; trying again in {pause:.1} s"));
+            self.reporter.note(&format!("{cause}; trying again in {pause:.1} s"));
         }
     }
 
@@ -392,13 +521,15 @@ impl Observer for Session {
 
     fn ended(&mut self, result: &Result<Summary, Error>) {
         self.progress.finish();
-        let unlisted = self.bad.count.saturating_sub(self.bad.told.count);
-        if unlisted > 0 {
-            self.complain(&format!("{unlisted} more are refused or not sent; --json lists them"));
+        if let Some(text) = self.failures.close() {
+            self.complain(&text);
         }
-        let unlisted = self.bad.count.saturating_sub(self.bad.recorded.count);
-        if unlisted > 0 {
-            self.record(&Record::Unlisted { count: unlisted });
+        let (untold, unrecorded) = self.failures.unlisted();
+        if untold > 0 {
+            self.complain(&format!("{untold} more are refused or not sent; --json lists them"));
+        }
+        if unrecorded > 0 {
+            self.record(&Record::Unlisted { count: unrecorded });
         }
         let entries = self.code.and(self.former);
         match result {
@@ -408,6 +539,7 @@ impl Observer for Session {
                 self.code = Code::of(result, entries, self.context.side);
                 self.ends.ended(summary, self.code);
                 self.finished(summary);
+                self.repeat_failures();
             }
             Err(error) => {
                 if let Some(transfer) = self.transfer {
@@ -426,37 +558,20 @@ impl Observer for Session {
     }
 }
 
-impl Bad {
-    /// Returns whether one more is listed.
-    fn lists(&mut self, reader: Reader, bytes: usize) -> bool {
-        let listed = match reader {
-            Reader::People => &mut self.told,
-            Reader::Programs => &mut self.recorded,
-        };
-        let may = listed.count < listed.most
-            && self.quota.as_ref().is_none_or(|quota| quota.spend(reader, bytes));
-        listed.count += u64::from(may);
-        may
-    }
-
-    fn spend(&self, reader: Reader, bytes: usize) -> bool {
-        self.quota.as_ref().is_none_or(|quota| quota.spend(reader, bytes))
-    }
+/// Returns whether an entry is refused for what stands at its place, so that those beside it are as well.
+const fn is_of_place(reason: Refusal) -> bool {
+    matches!(
+        reason,
+        Refusal::KindClash
+            | Refusal::Denied
+            | Refusal::ReadOnly
+            | Refusal::Gone
+            | Refusal::Store { .. }
+    )
 }
 
-impl Listed {
-    const fn at_most(most: u64) -> Self {
-        Self { most, count: 0 }
-    }
-}
+/// Width of a row of a file at most, on any terminal.
+const ROW: usize = 79;
 
-/// Returns about how many bytes a line takes with this in it.
-const fn cost(text: &str) -> usize {
-    text.len().saturating_add(LINE)
-}
-
-/// Bytes of a line beside a name.
-const LINE: usize = 100;
-
-/// Number of entries, refused or not sent, that are listed by name for a person.
-const LISTED: u64 = 20;
+/// Lines after which the first may have left the screen.
+const SCREEN: u64 = 15;

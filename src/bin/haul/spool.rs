@@ -25,6 +25,8 @@ pub(crate) struct Spool<T> {
     pause: fn(),
     /// Function that gets, in one line, that no thread could be started; whoever gets other failures needs one as well.
     unstarted: fn(&str),
+    /// Piece that is put where nothing else is for so long.
+    idle: Option<(Duration, fn() -> T)>,
 }
 
 /// The queue, and the thread that empties it. Both are made by the first line.
@@ -67,7 +69,13 @@ impl<T: Send + 'static> Spool<T> {
         let pause = || thread::sleep(PAUSE);
         let unstarted = |text: &str| drop(writeln!(io::stderr(), "haul: {text}"));
         let (lines, count) = (Mutex::new(lines), Arc::default());
-        Self { name, lines, state, count, failed, pause, unstarted }
+        Self { name, lines, state, count, failed, pause, unstarted, idle: None }
+    }
+
+    /// Puts this, too, whenever nothing else came for so long after the first piece.
+    pub(crate) fn idle(mut self, pause: Duration, piece: fn() -> T) -> Self {
+        self.idle = Some((pause, piece));
+        self
     }
 
     pub(crate) fn write(&self, mut piece: T, need: Need) {
@@ -132,10 +140,10 @@ impl<T: Send + 'static> Spool<T> {
         let (queue, queued) = sync_channel::<T>(QUEUE);
         let (done, written) = sync_channel::<()>(0);
         let (state, count) = (Arc::clone(&self.state), Arc::clone(&self.count));
-        let (name, failed) = (self.name, Arc::clone(&self.failed));
+        let (name, failed, idle) = (self.name, Arc::clone(&self.failed), self.idle);
         let run = move || {
             let _done = done;
-            for piece in queued {
+            while let Some(piece) = next(&queued, idle) {
                 let Err(error) = put(piece) else {
                     // No other memory depends on it: relaxed is enough.
                     count.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +168,16 @@ impl<T: Send + 'static> Spool<T> {
                 }
             }
         }
+    }
+}
+
+/// Returns the next piece; `None` at the end.
+fn next<T>(queued: &Receiver<T>, idle: Option<(Duration, fn() -> T)>) -> Option<T> {
+    let Some((pause, piece)) = idle else { return queued.recv().ok() };
+    match queued.recv_timeout(pause) {
+        Ok(piece) => Some(piece),
+        Err(RecvTimeoutError::Timeout) => Some(piece()),
+        Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 

@@ -216,6 +216,13 @@ impl Connector for Dialer {
     }
 }
 
+impl Reporting<'_> {
+    /// Returns the address that it dials.
+    pub(crate) fn to(&self) -> &str {
+        &self.dial.address
+    }
+}
+
 impl Connector for Reporting<'_> {
     type Stream = Stream;
 

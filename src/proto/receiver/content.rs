@@ -66,6 +66,7 @@ impl Receiver {
             return Err(ProtocolError::BlockAgain { entry, index });
         }
         incoming.came(&blocks);
+        incoming.travelled = incoming.travelled.saturating_add(len);
         if incoming.phase == Phase::Replacing {
             self.requests.add(Task::Begin { entry, place: Place::Replacing });
         }

@@ -67,7 +67,7 @@ pub(super) struct Incoming {
     /// Bytes that are verified, and the most of which that was reported.
     present: u64,
     arrived: u64,
-    /// Bytes of it that travelled.
+    /// Bytes of it that travelled, or were called zeros.
     pub(super) travelled: u64,
     /// Number of times in a row that its name was taken when it was to be committed.
     pub(super) losses: u32,

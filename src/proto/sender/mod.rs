@@ -360,9 +360,9 @@ impl Sender {
         let mut progress = self.totals.transfer_progress();
         for outgoing in self.entries.iter() {
             let reached = outgoing.reached_bytes().max(outgoing.arrived);
+            let pending = reached.saturating_sub(outgoing.arrived);
             let already = reached.saturating_sub(outgoing.sent);
-            progress.pending =
-                progress.pending.saturating_add(reached.saturating_sub(outgoing.arrived));
+            progress.pending = progress.pending.saturating_add(pending);
             progress.already = progress.already.saturating_add(already);
         }
         progress

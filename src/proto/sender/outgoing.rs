@@ -61,7 +61,7 @@ pub(super) struct Outgoing {
     said: [bool; 2],
     /// Bytes of it that count as arrived.
     pub(super) arrived: u64,
-    /// Bytes of it that travelled, those that travelled again not counted.
+    /// Bytes of it that travelled, or were called zeros, those that travelled again not counted.
     pub(super) sent: u64,
 }
 

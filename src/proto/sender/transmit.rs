@@ -300,6 +300,8 @@ impl Sender {
                 Ok(frame.len())
             }
             Verdict::Run { zeros } => {
+                // The receiver does not have zeros; it is told to make them.
+                outgoing.count_sent(if zeros { payload.len() } else { 0 }, false);
                 if let Some(run) = outgoing.join(index, zeros) {
                     self.outbox.push_back(message_of(entry, run));
                 }
