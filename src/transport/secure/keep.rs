@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
+#[cfg(unix)]
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use super::key::SecretKey;
@@ -19,8 +21,8 @@ impl SecretKey {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::PermissionDenied`], if folder or file are open to others than their owner, or closed to this
-    ///   process.
+    /// - [`ErrorKind::PermissionDenied`], if folder or file belong to another user, are open to others than their owner, or
+    ///   closed to this process.
     /// - [`ErrorKind::InvalidData`], if the file holds no key. It stays as it is.
     /// - Any other error of the system; the text names the file.
     pub fn load_or_create(folder: &Path) -> io::Result<Self> {
@@ -109,9 +111,14 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Checks that nobody but the owner may read or write the file.
+/// Checks that it belongs to the user of this process, and that nobody but its owner may read or write it.
 #[cfg(unix)]
 fn is_private(meta: &fs::Metadata, path: &Path, wanted: &str) -> io::Result<()> {
+    let (owner, user) = (std::os::unix::fs::MetadataExt::uid(meta), geteuid().as_raw());
+    if owner != user {
+        let text = format!("it belongs to another user ({owner}), and not to this one ({user})");
+        return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+    }
     let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
@@ -206,6 +213,30 @@ mod tests {
             set_mode(&path, right);
         }
         assert_eq!(SecretKey::load_or_create(&folder).unwrap().public(), key.public());
+    }
+
+    #[test]
+    fn key_of_another_user_is_refused_with_who_that_is() {
+        use std::os::unix::fs::chown;
+        if !geteuid().is_root() {
+            eprintln!("left out: nobody else can give a file away");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("haul");
+        SecretKey::load_or_create(&folder).unwrap();
+        for path in [folder.join("key"), folder.clone()] {
+            chown(&path, Some(65_534), None).unwrap();
+            let error = SecretKey::load_or_create(&folder).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains("another user (65534)"), "{error}");
+            chown(&path, Some(0), None).unwrap();
+        }
+        // Nor is one made where the folder is somebody else's.
+        fs::remove_file(folder.join("key")).unwrap();
+        chown(&folder, Some(65_534), None).unwrap();
+        SecretKey::load_or_create(&folder).unwrap_err();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
 
     #[test]
