@@ -194,6 +194,25 @@ fn trust_lists_adds_and_removes_and_says_what_is_wrong() {
 }
 
 #[test]
+fn trusted_keys_that_another_user_keeps_let_nobody_in() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: nobody else can give a file away");
+        return;
+    }
+    let (bob, other, inbox) = (User::new(), User::new(), tempfile::tempdir().unwrap());
+    bob.run(["trust", &other.key(), "other"]).code(0);
+    let trusted = bob.0.path().join("haul/trusted");
+    std::os::unix::fs::chown(&trusted, Some(65_534), None).unwrap();
+    bob.run(["trust", "--list"]).code(1).one_error(&["another user (65534)"]);
+    other.run(["trust", &bob.key(), "bob"]).code(0);
+    let (receiver, address, _) = bob.receive(inbox.path());
+    other.send(&address).code(4).one_error(&["does not admit"]);
+    receiver.interrupt();
+    receiver.finish();
+    assert!(is_empty(inbox.path()));
+}
+
+#[test]
 fn trusted_keys_in_a_fifo_are_an_error_and_nobody_waits_for_its_other_end() {
     let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());
     user.key();

@@ -1,13 +1,14 @@
 //! Trusted keys of this user: the file `trusted`, and `haul trust`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use haul::transport::secure::PublicKey;
 use haul::transport::tcp::HostPort;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 
 use crate::args::Trust;
 use crate::exit::{Code, Stop};
@@ -40,6 +41,15 @@ impl Trusted {
         if !meta.is_file() {
             return Err(local("it is not a file".into()));
         }
+        let mut file = File::open(&path).map_err(|error| local(explain::system(&error)))?;
+        let meta = file.metadata().map_err(|error| local(explain::system(&error)))?;
+        // The administrator may write here in any case.
+        let (owner, user) = (meta.uid(), geteuid().as_raw());
+        if owner != user && owner != 0 {
+            return Err(local(format!(
+                "it belongs to another user ({owner}), and not to this one ({user})"
+            )));
+        }
         let mode = meta.permissions().mode() & 0o777;
         if mode & 0o022 != 0 {
             return Err(local(format!(
@@ -47,7 +57,8 @@ impl Trusted {
                 shown(&path)
             )));
         }
-        let text = fs::read_to_string(&path).map_err(|error| local(explain::system(&error)))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|error| local(explain::system(&error)))?;
         text.parse().map_err(local)
     }
 
