@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::common::{PATIENCE, config_folder, is_long, poll, quiet};
+use crate::schema;
 
 /// The command's file.
 pub(crate) const HAUL: &str = env!("CARGO_BIN_EXE_haul");
@@ -229,12 +230,12 @@ impl Finished {
         self.stderr.lines().filter(|line| !is_warning(line) && !is_progress(line)).collect()
     }
 
-    /// Returns the events of `--json`.
+    /// Returns the events of `--json`, each of which is as its page says.
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
         self.stdout
             .lines()
-            .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+            .map(|line| schema::checked(serde_json::from_str(line).expect("each line is JSON")))
             .collect()
     }
 }

@@ -33,6 +33,7 @@ mod plain;
 mod proxy;
 mod pull;
 mod readme;
+mod schema;
 mod second;
 mod stderr;
 mod syscalls;

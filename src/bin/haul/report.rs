@@ -176,6 +176,8 @@ impl From<&Summary> for Others {
 
 #[derive(Serialize)]
 struct Line<'a> {
+    /// The version of `docs/json.md`.
+    v: u8,
     #[serde(flatten)]
     record: &'a Record<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,7 +226,7 @@ impl Reporter {
     /// Writes an event, for `--json`.
     pub(crate) fn record(&self, record: &Record<'_>, session: Option<u64>) {
         if self.output.json
-            && let Ok(line) = serde_json::to_string(&Line { record, session })
+            && let Ok(line) = serde_json::to_string(&Line { v: 1, record, session })
         {
             let is_progress = matches!(record, Record::Progress { .. });
             self.write(clean_json(&line), if is_progress { Need::May } else { Need::Must });
