@@ -4,7 +4,9 @@
 //! the few system calls that they lack stand in a module of their own, each with what takes its place. On macOS,
 //! [`Durability::Synced`](crate::Durability::Synced) asks the drive itself (`F_FULLFSYNC`).
 
+mod ahead;
 mod begin;
+mod candidate;
 mod commit;
 mod dir;
 mod errno;
@@ -31,7 +33,8 @@ mod unnamed;
 mod walk;
 mod wanted;
 
+pub use candidate::{Candidate, CandidateKind};
 pub use file::FsFile;
 pub use hidden::HiddenNames;
-pub use source::{Candidate, CandidateKind, FsKey, FsReader, FsSource, Symlinks};
+pub use source::{FsKey, FsReader, FsSource, Symlinks};
 pub use store::FsStore;

@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::{fmt, io};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
+use super::ahead::{self, Ahead};
+use super::candidate::{Candidate, CandidateKind, Filter};
 use super::holes::Extents;
 use super::mode;
 use super::sizes::{Sizes, has_blocks};
@@ -57,34 +58,10 @@ pub struct FsSource {
     filter: Option<Filter>,
     total: Option<u64>,
     sizes: Sizes,
+    ahead: Ahead,
     #[cfg(test)]
     hook: Arc<super::store::tests::Hook>,
 }
-
-/// Entry that a walk found below a path that it was given, for a [filter](FsSource::filter) to judge.
-#[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
-    root: usize,
-    path: &'a [u8],
-    kind: CandidateKind,
-    folder: BorrowedFd<'a>,
-}
-
-/// Kind of a [`Candidate`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CandidateKind {
-    /// A regular file, or a link to one that is followed.
-    File,
-    /// A folder, or a link to one that is followed.
-    Directory,
-    /// A link that is not followed, or leads nowhere.
-    Symlink,
-    /// A FIFO, a socket or a device, which is not sent in any case.
-    Special,
-}
-
-struct Filter(Box<dyn FnMut(&Candidate<'_>) -> bool + Send>);
 
 /// Treatment of symbolic links below the paths that a source was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -123,6 +100,8 @@ pub struct FsReader {
 struct Open {
     file: File,
     extents: Extents,
+    /// True if it was opened when the walk found it.
+    is_ahead: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -172,6 +151,7 @@ impl FsSource {
             filter: None,
             total,
             sizes: Sizes::default(),
+            ahead: Ahead::default(),
             #[cfg(test)]
             hook: Arc::default(),
         }
@@ -207,6 +187,7 @@ impl FsSource {
         path: PathBuf,
         name: Vec<u8>,
         mut links: Links,
+        may_open: bool,
     ) -> Result<Option<(FsKey, Meta)>, Unsendable> {
         // What is given is looked up from the current folder, all else from the folder that it is in, so that no
         // part of the way can be exchanged.
@@ -217,8 +198,22 @@ impl FsSource {
         };
         let unsendable = |reason| Unsendable::new(escaped(&name), reason);
         let failed = |errno: Errno| unsendable(withdrawal_of(&errno.into()));
+        let mut asked = false;
+        let mut opened = None;
+        if may_open {
+            let kind = FileType::RegularFile;
+            if !admits(&mut self.filter, &self.walk, self.number, &name, kind) {
+                return Ok(None);
+            }
+            asked = true;
+            self.step();
+            opened = ahead::open(parent, part, || self.step());
+        }
         self.step();
-        let mut stat = statat(parent, part, links.at()).map_err(failed)?;
+        let mut stat = match &opened {
+            Some((_, stat)) => *stat,
+            None => statat(parent, part, links.at()).map_err(failed)?,
+        };
         let mut astray = None;
         if stat::kind(&stat) == FileType::Symlink && self.symlinks == Symlinks::Follow {
             links = Links::Followed;
@@ -228,12 +223,9 @@ impl FsSource {
                 Err(errno) => astray = Some(errno),
             }
         }
-        if let (Some(root), Some(Filter(admits))) = (self.walk.first(), &mut self.filter) {
-            let path = name.get(root.name.as_bytes().len() + 1..).unwrap_or_default();
-            let (root, kind) = (self.number - 1, CandidateKind::of(&stat));
-            if !admits(&Candidate { root, path, kind, folder: parent }) {
-                return Ok(None);
-            }
+        let kind = stat::kind(&stat);
+        if !asked && !admits(&mut self.filter, &self.walk, self.number, &name, kind) {
+            return Ok(None);
         }
         if let Some(errno) = astray {
             return Err(failed(errno));
@@ -267,7 +259,9 @@ impl FsSource {
                     .data(stat::data_size(&stat))
                     .modified(stat::modified(&stat))
                     .mode(Some(mode::bits(stat.st_mode)));
-                Ok(Some((FsKey { path, links, stamp: Some(Stamp::of(&stat)) }, meta)))
+                let stamp = Stamp::of(&stat);
+                self.ahead.found(stamp, opened);
+                Ok(Some((FsKey { path, links, stamp: Some(stamp) }, meta)))
             }
             FileType::Directory => {
                 self.step();
@@ -309,7 +303,7 @@ impl FsSource {
         self.step();
         let stat = fstat(&file).map_err(failed)?;
         check(&stat)?;
-        Ok(Open { file: File::from(file), extents: Extents::of(&stat) })
+        Ok(Open { file: File::from(file), extents: Extents::of(&stat), is_ahead: false })
     }
 
     #[cfg(not(test))]
@@ -354,7 +348,7 @@ impl FsSource {
 
     /// Closes what can be opened again, on fd exhaustion. `false`: nothing is open.
     fn give_back(&mut self, is_walking: bool) -> bool {
-        self.walk.close(is_walking) || self.close_reader()
+        self.ahead.close() || self.walk.close(is_walking) || self.close_reader()
     }
 
     /// Closes the file that was opened first, of those that are read.
@@ -378,6 +372,7 @@ impl Source for FsSource {
     }
 
     fn next_entry(&mut self) -> Option<Result<(FsKey, Meta), Unsendable>> {
+        let may_open = self.ahead.go_on();
         loop {
             if let Err(reason) = self.reach() {
                 let gone = self.walk.leave()?;
@@ -387,16 +382,17 @@ impl Source for FsSource {
                 None => {
                     let Given { path, name } = self.given.get(self.number)?.clone();
                     self.number += 1;
-                    self.visit(path, name, Links::Followed)
+                    self.visit(path, name, Links::Followed, false)
                 }
                 Some(folder) => match folder.listing.next() {
                     Some(Err(errno)) => {
                         Err(Unsendable::new(folder.name.to_string(), withdrawal_of(&errno.into())))
                     }
-                    Some(Ok(part)) => {
+                    Some(Ok((part, kind))) => {
                         let name = [folder.name.as_bytes(), b"/", part.as_bytes()].concat();
                         let path = folder.path.join(part);
-                        self.visit(path, name, Links::Refused)
+                        let may_open = may_open && kind == FileType::RegularFile;
+                        self.visit(path, name, Links::Refused, may_open)
                     }
                     None => self.leave().transpose(),
                 },
@@ -409,7 +405,12 @@ impl Source for FsSource {
 
     fn open(&mut self, key: &FsKey, _meta: &Meta) -> Result<FsReader, Withdrawal> {
         let FsKey { path, links, stamp } = key;
+        let ahead = stamp.and_then(|stamp| self.ahead.take(stamp));
         let open = match stamp {
+            Some(stamp) if let Some((file, stat)) = ahead => {
+                let open = Open { file, extents: Extents::of(&stat), is_ahead: true };
+                Some((Arc::new(Mutex::new(Some(open))), *stamp))
+            }
             Some(stamp) => loop {
                 match self.open_file(path, *links, stamp) {
                     // Its caller closes readers in the order in which it does not need them.
@@ -436,7 +437,7 @@ impl Source for FsSource {
         let Some((open, stamp)) = &reader.open else { return Ok(0) };
         self.step();
         let mut open = lock(open);
-        let Open { file, extents } = match &mut *open {
+        let Open { file, extents, .. } = match &mut *open {
             Some(open) => open,
             closed => loop {
                 match self.open_file(&reader.path, reader.links, stamp) {
@@ -453,14 +454,18 @@ impl Source for FsSource {
         let Some((_, stamp)) = &reader.open else { return Ok(()) };
         let failed = |errno: Errno| withdrawal_of(&errno.into());
         self.step();
-        // What is open is the file that the walk saw: if that has the name, this says how both are.
-        let named = statat(CWD, &reader.path, reader.links.at()).map_err(failed)?;
-        if Stamp::of(&named) != *stamp {
+        let found = match reader.read_ahead() {
+            Some(found) => found,
+            // What is open is the file that the walk saw: if that has the name, this says how both are.
+            None => statat(CWD, &reader.path, reader.links.at()),
+        };
+        let found = found.map_err(failed)?;
+        if Stamp::of(&found) != *stamp {
             return Err(Withdrawal::Changed);
         }
         // What takes no blocks may hold more than its system reports, as where content is made when it is read.
         match meta.size {
-            Some(size) if !has_blocks(&named) => match self.read_at(reader, size, &mut [0]) {
+            Some(size) if !has_blocks(&found) => match self.read_at(reader, size, &mut [0]) {
                 Ok(0) => Ok(()),
                 Ok(_) => Err(Withdrawal::FalseSize),
                 Err(error) => Err(withdrawal_of(&error)),
@@ -474,50 +479,28 @@ impl Source for FsSource {
     }
 }
 
-impl Candidate<'_> {
-    /// Returns its place below the path that was given, as bytes: parts that are joined by `/`.
-    ///
-    /// It may be a name that cannot travel.
-    #[must_use]
-    pub const fn path(&self) -> &[u8] {
-        self.path
-    }
-
-    /// Returns its kind.
-    #[must_use]
-    pub const fn kind(&self) -> CandidateKind {
-        self.kind
-    }
-
-    /// Returns the number of the given path below which it was found, counted from 0.
-    #[must_use]
-    pub const fn root(&self) -> usize {
-        self.root
-    }
-
-    /// Returns the folder that it stands in, open: what is opened relative to that is of the tree that is sent,
-    /// whatever happens to the folders on the way to it.
-    #[must_use]
-    pub const fn folder(&self) -> BorrowedFd<'_> {
-        self.folder
+impl FsReader {
+    /// Looks at what is open, if it was opened when the walk found it. It was read within moments: a name that it lost in these
+    /// shows in the time at which its inode changed, as does what was written to it.
+    fn read_ahead(&self) -> Option<rustix::io::Result<Stat>> {
+        let (open, _) = self.open.as_ref()?;
+        let open = lock(open);
+        open.as_ref().filter(|open| open.is_ahead).map(|open| fstat(&open.file))
     }
 }
 
-impl CandidateKind {
-    fn of(stat: &Stat) -> Self {
-        match stat::kind(stat) {
-            FileType::RegularFile => Self::File,
-            FileType::Directory => Self::Directory,
-            FileType::Symlink => Self::Symlink,
-            _ => Self::Special,
-        }
-    }
-}
-
-impl fmt::Debug for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Filter")
-    }
+/// Asks the filter about an entry below a path that was given.
+fn admits(
+    filter: &mut Option<Filter>,
+    walk: &Walk,
+    number: usize,
+    name: &[u8],
+    kind: FileType,
+) -> bool {
+    let (Some(root), Some(Filter(admits))) = (walk.first(), filter) else { return true };
+    let path = name.get(root.name.as_bytes().len() + 1..).unwrap_or_default();
+    let kind = CandidateKind::of(kind);
+    admits(&Candidate { root: number - 1, path, kind, folder: walk.handle() })
 }
 
 /// Returns the error of which [`withdrawal_of`] makes this reason.

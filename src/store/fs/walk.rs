@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::vec;
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use super::stat::Id;
@@ -33,7 +33,7 @@ pub(super) struct Folder {
 /// The names of a folder, a batch of them at a time. Invariant: the batch that is begun is sorted.
 #[derive(Debug)]
 pub(super) struct Listing {
-    batch: vec::IntoIter<OsString>,
+    batch: vec::IntoIter<(OsString, FileType)>,
     /// Reader of the rest, if there is more.
     rest: Option<Dir>,
     failed: Option<Errno>,
@@ -186,18 +186,18 @@ impl Listing {
                 Some(Ok(entry)) => {
                     let name = entry.file_name().to_bytes();
                     if name != b"." && name != b".." {
-                        names.push(OsString::from_vec(name.to_vec()));
+                        names.push((OsString::from_vec(name.to_vec()), entry.file_type()));
                     }
                 }
             }
         }
-        names.sort_unstable();
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         self.batch = names.into_iter();
     }
 }
 
 impl Iterator for Listing {
-    type Item = rustix::io::Result<OsString>;
+    type Item = rustix::io::Result<(OsString, FileType)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.batch.len() == 0 {

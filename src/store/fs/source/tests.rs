@@ -13,6 +13,7 @@ use super::super::walk::BATCH;
 use super::*;
 use crate::types::Kind;
 
+mod ahead;
 mod descriptors;
 mod races;
 mod sizes;
