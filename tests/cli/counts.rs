@@ -63,6 +63,21 @@ fn receiver_makes_no_more_system_calls_for_a_small_file_than_it_did() {
 }
 
 #[test]
+fn receiver_makes_no_more_system_calls_for_a_file_that_it_has_by_its_time_than_it_did() {
+    if lacks_strace() {
+        return;
+    }
+    assert_ten_cost_at_most(UNCHANGED, |what, inbox, log| {
+        let send =
+            |address: &str| run(["send", "-q", "--trust-times", what.to_str().unwrap(), address]);
+        let address = exec(inbox, "-q --durability received");
+        send(&address).code(0);
+        let strace = format!("exec:strace -f -c -o '{}' ", log.display());
+        send(&address.replacen("exec:", &strace, 1)).code(0);
+    });
+}
+
+#[test]
 fn sender_makes_no_more_system_calls_for_a_small_file_than_it_did() {
     if lacks_strace() {
         return;
@@ -81,6 +96,9 @@ fn sender_makes_no_more_system_calls_for_a_small_file_than_it_did() {
 /// Calls at the receiver for ten files two folders down: to see that nothing has the name, to make a file without one, write to
 /// it, give it its time and its name, prove its folder (three), and close it.
 const RECEIVER: usize = 92;
+
+/// Calls at the receiver for ten files that it has by their times: to find each, with no link on the way, and to look at it.
+const UNCHANGED: usize = 31;
 
 /// Calls at the sender for ten files: to open a file, look at it, read it, look again, and close it.
 const SENDER: usize = 51;

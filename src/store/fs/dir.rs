@@ -187,6 +187,22 @@ impl Tree {
         found.and_then(fstat).is_ok_and(|stat| is_it(&stat))
     }
 
+    /// Returns what stands under a name, with no link on the way to it, in one call or three, however long that is.
+    ///
+    /// # Errors
+    ///
+    /// Also where the system has no such call: the way is there for all that.
+    pub(super) fn look(&self, path: &RelPath) -> rustix::io::Result<Option<Stat>> {
+        if path.parts().count() == 1 {
+            return self.root.look(path.as_bytes()).map_err(|failed| failed.errno);
+        }
+        match sys::find_below(&self.root, path.as_bytes()).and_then(fstat) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Works as [`Tree::open`], and makes the folders that do not exist.
     pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Way, Refusal> {
         let _still = self.keep_still();

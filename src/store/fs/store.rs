@@ -302,7 +302,11 @@ impl Store for FsStore {
             return None;
         }
         let _held = self.shared.reserve.keep_off();
-        let (_, stat) = self.look(&offer.meta.path).ok()??;
+        let stat = match self.shared.tree.look(&offer.meta.path) {
+            Ok(found) => found?,
+            // Step by step, the way may be there for all that.
+            Err(_) => self.look(&offer.meta.path).ok()??.1,
+        };
         let modified = stat::modified(&stat).filter(|_| stat::is_file(&stat))?;
         Some(FileStat::new(stat::size(&stat), modified))
     }
