@@ -1,5 +1,6 @@
 //! The command before a person: what stands on a terminal while it works, and what is left there.
 
+mod picture;
 mod screen;
 mod throttle;
 
