@@ -59,8 +59,14 @@ fn completions_and_man_are_printed() {
     }
     run(["man", "fetch"]).code(2).one_error(&["fetch"]);
     let page = run(["man"]).code(0);
-    for words in [".TH haul 1", ".SH \"HAUL SEND\"", ".SH \"HAUL RECEIVE\"", "retry", "Exit codes"]
-    {
+    for words in [
+        ".TH haul 1",
+        ".SH \"HAUL SEND\"",
+        ".SH \"HAUL RECEIVE\"",
+        "retry",
+        "EXIT STATUS",
+        "EXAMPLES",
+    ] {
         assert!(page.stdout.contains(words), "{words}");
     }
 }

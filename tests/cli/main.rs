@@ -40,4 +40,5 @@ mod syscalls;
 mod terminal;
 mod transfer;
 mod trees;
+mod usage;
 mod wrong;

@@ -248,7 +248,7 @@ fn receive_folder_that_is_none_is_told() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
-    let missing = folder.path().join("missing");
+    let missing = folder.path().join("missing/folder");
     for (path, words) in [(&file, "Not a directory"), (&missing, "No such file")] {
         let path = path.to_str().unwrap();
         let failed = run(["receive", "--insecure", path, "--listen", "127.0.0.1:0"]).code(1);

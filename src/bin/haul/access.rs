@@ -61,7 +61,7 @@ impl Target {
     pub(crate) fn of(address: &Address, mode: Mode) -> Result<Option<Self>, Stop> {
         let usage = |text: String| Stop::new(Code::Usage, text);
         let (addresses, known) = match address {
-            Address::Unix(_) | Address::Exec(_) => return Ok(None),
+            Address::Unix(_) | Address::Exec(_) | Address::Ssh { .. } => return Ok(None),
             Address::Tcp(address) => (vec![address.clone()], None),
             Address::Named(name) => {
                 let folder = crate::identity::folder()?;

@@ -19,6 +19,8 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// `exec:COMMAND`: what a shell makes of it.
     Exec(String),
+    /// `ssh:USER@HOST:DIR`, and the command for a shell that it stands for.
+    Ssh { text: String, command: String },
     /// `@NAME`: where somebody is that this user trusts.
     Named(String),
     /// `haul://HOST:PORT/KEY/SECRET`.
@@ -43,6 +45,10 @@ impl FromStr for Address {
                 "" => Err("exec: needs a command".into()),
                 _ => Ok(Self::Exec(command.into())),
             };
+        }
+        if let Some(place) = text.strip_prefix("ssh:") {
+            let command = ssh(place)?;
+            return Ok(Self::Ssh { text: text.into(), command });
         }
         if let Some(name) = text.strip_prefix('@') {
             return match name {
@@ -84,12 +90,34 @@ impl FromStr for Listen {
     }
 }
 
+/// Returns the command that receives into a folder of another machine, over ssh. The folder is below the home there, unless
+/// it begins with a slash.
+fn ssh(place: &str) -> Result<String, String> {
+    let (host, folder) = place.split_once(':').ok_or("ssh: needs a folder: ssh:USER@HOST:DIR")?;
+    // An option would be one of ssh.
+    if host.is_empty() || host.starts_with('-') {
+        return Err("ssh: needs a host: ssh:USER@HOST:DIR".into());
+    }
+    let folder = match folder.strip_prefix("~/").unwrap_or(folder) {
+        "" | "~" => ".",
+        folder => folder,
+    };
+    let remote = format!("haul receive --stdio -- {}", quoted(folder));
+    Ok(format!("ssh {} {}", quoted(host), quoted(&remote)))
+}
+
+/// Returns a text as one word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", shown(path)),
             Self::Exec(command) => write!(f, "exec:{command}"),
+            Self::Ssh { text, .. } => f.write_str(text),
             Self::Named(name) => write!(f, "@{}", Escaped(name.as_bytes())),
             // Without the secret.
             Self::Ticket(ticket) => f.write_str(&ticket.addresses().join(",")),
@@ -123,6 +151,23 @@ mod tests {
     fn address_without_host_is_this_machine() {
         assert_eq!(":7117".parse::<Address>().unwrap().to_string(), "127.0.0.1:7117");
         assert_eq!(":0".parse::<Listen>().unwrap().to_string(), "127.0.0.1:0");
+    }
+
+    #[test]
+    fn address_over_ssh_is_a_command_whose_words_no_shell_takes_apart() {
+        for (text, command) in [
+            ("ssh:me@host:in box", r"ssh 'me@host' 'haul receive --stdio -- '\''in box'\'''"),
+            ("ssh:host:", r"ssh 'host' 'haul receive --stdio -- '\''.'\'''"),
+            ("ssh:host:~/in", r"ssh 'host' 'haul receive --stdio -- '\''in'\'''"),
+        ] {
+            let Ok(Address::Ssh { command: made, text: kept }) = text.parse() else {
+                panic!("{text}")
+            };
+            assert_eq!((made.as_str(), kept.as_str()), (command, text));
+        }
+        for text in ["ssh:", "ssh:host", "ssh::in", "ssh:-oProxyCommand=x:in"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
     }
 
     #[test]

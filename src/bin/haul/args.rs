@@ -15,7 +15,7 @@ use haul::{Durability, IfExists};
 use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
 use crate::exit::Stop;
-use crate::units;
+use crate::{examples, units, usage};
 
 /// Move files over any ordered byte stream, and know that they have arrived.
 ///
@@ -24,7 +24,7 @@ use crate::units;
 /// holds, with which hash, and how durably. A transfer that was interrupted goes on when the same
 /// command is run again.
 #[derive(Debug, Parser)]
-#[command(name = "haul", version, after_long_help = EXIT_CODES)]
+#[command(name = "haul", version, after_long_help = examples::HAUL)]
 pub(crate) struct Haul {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -59,12 +59,12 @@ pub(crate) enum Command {
 /// Folders are sent with all that they hold. FIFOs, sockets and devices are not sent, which is an error; what is left
 /// out by an option is none. With --listen it is the receiver that connects: haul receive DIR --connect ADDR.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXIT_CODES, override_usage = SEND_USAGE)]
+#[command(after_long_help = examples::SEND, override_usage = SEND_USAGE)]
 pub(crate) struct Send {
     /// Files and folders to send (- is standard input), and last, without --listen, the address of the receiver.
     ///
     /// ADDR is host:port, the line haul://… that a receiver prints, @NAME of somebody that this user trusts (see haul
-    /// trust), unix:PATH, or exec:COMMAND. At host:port nobody is taken for the right one but this user and those whom
+    /// trust), unix:PATH, ssh:USER@HOST:DIR, or exec:COMMAND. At host:port nobody is taken for the right one but this user and those whom
     /// it trusts. Of a command, standard input and output are the stream, and a shell runs it: "exec:ssh host haul
     /// receive --stdio DIR". A port without a host (:7117) is on this machine.
     // One argument, because clap takes a lone last PATH for ADDR as soon as an option follows it.
@@ -145,7 +145,7 @@ pub(crate) struct Send {
 /// A file that is not complete stands in the folder as .haul-*.part, and is gone once it is complete, or nobody came
 /// back for it in 7 days.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = examples::RECEIVE)]
 pub(crate) struct Receive {
     /// The folder to receive into [default: the current one]. It must exist.
     #[arg(value_name = "DIR")]
@@ -413,10 +413,23 @@ impl Send {
         }
         let (address, paths) = match self.places.split_last() {
             Some((address, paths)) if !paths.is_empty() => (address, paths),
-            _ => return Err("give a PATH and, last, the ADDR to send to".into()),
+            Some((only, _)) => {
+                let is_address = |text: &str| text.parse::<Address>().is_ok();
+                let only = only.to_str().filter(|text| !Path::new(text).exists());
+                return Err(match only.filter(|text| is_address(text)) {
+                    Some(address) => format!("give what to send, too: haul send PATH... {address}"),
+                    None => "give last where to send it: haul send PATH... ADDR, or wait for the \
+                             receiver with --listen ADDR"
+                        .into(),
+                });
+            }
+            None => return Err("give a PATH and, last, the ADDR to send to".into()),
         };
         let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
-        let parsed = text.parse().map_err(|error| format!("invalid ADDR '{text}': {error}"))?;
+        let parsed = text.parse().map_err(|error: String| {
+            usage::address_elsewhere(&self.places)
+                .unwrap_or_else(|| usage::bad_address(text, &error))
+        })?;
         Ok((paths.iter().map(PathBuf::from).collect(), Some(parsed)))
     }
 }
@@ -485,14 +498,6 @@ fn some_time(text: &str) -> Result<Duration, String> {
 
 const SEND_USAGE: &str = "haul send [OPTIONS] PATH... ADDR
        haul send [OPTIONS] PATH... --listen ADDR";
-
-const EXIT_CODES: &str = "Exit codes:
-  0    done: the receiver holds everything, or skipped it as its user wished
-  1    failure on this side: a file, a folder, the disk, an address to listen on
-  2    wrong usage
-  3    failure of the peer or of the connection
-  4    refused by policy: what exists already, names, sizes
-  130  interrupted";
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,9 @@ use clap_mangen::Man;
 
 use crate::args::{Haul, Output};
 use crate::exit::{Code, Stop};
-use crate::explain::{clean, system};
+use crate::explain::system;
 use crate::report::Reporter;
+use crate::usage::one_line;
 
 /// Prints the output of clap: help that was asked for, or one line on wrong usage.
 pub(crate) fn answer(error: &Error) -> Code {
@@ -28,7 +29,7 @@ pub(crate) fn answer(error: &Error) -> Code {
         }
         _ => {
             let reporter = Reporter::new(Output::default());
-            reporter.complain(&one_line(&error.to_string()));
+            reporter.complain(&one_line(error));
             reporter.finish();
             Code::Usage
         }
@@ -87,39 +88,5 @@ pub(crate) fn print(bytes: &[u8]) -> Result<Code, Stop> {
             format!("cannot write to standard output: {}", system(&error)),
         )),
         _ => Ok(Code::Done),
-    }
-}
-
-/// Returns clap's text of several lines as one, without the usage.
-fn one_line(text: &str) -> String {
-    let text = text.strip_prefix("error: ").unwrap_or(text);
-    let end = ["\n\nUsage:", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
-    let text = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    format!("{} (see haul --help)", clean(&words.join(" ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[test]
-    fn wrong_usage_is_one_line() {
-        for (line, expected) in [
-            ("haul send", "the following required arguments were not provided: <PATH... ADDR>..."),
-            (
-                "haul receive --onec",
-                "unexpected argument '--onec' found tip: a similar argument exists: '--once'",
-            ),
-            (
-                "haul receive --existing all",
-                "invalid value 'all' for '--existing <EXISTING>' [possible values: refuse, skip, rename, replace]",
-            ),
-        ] {
-            let error = Haul::try_parse_from(line.split(' ')).unwrap_err();
-            assert_eq!(one_line(&error.to_string()), format!("{expected} (see haul --help)"));
-        }
     }
 }

@@ -7,6 +7,7 @@ mod args;
 mod bars;
 mod demo;
 mod ends;
+mod examples;
 mod exit;
 mod explain;
 mod failures;
@@ -32,6 +33,7 @@ mod status;
 mod stream;
 mod trust;
 mod units;
+mod usage;
 
 use std::process::ExitCode;
 use std::sync::Arc;

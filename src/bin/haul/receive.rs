@@ -21,14 +21,18 @@ use crate::report::{Record, Reporter};
 use crate::session::{Session, Start};
 use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
-use crate::{explain, interrupt, plain};
+use crate::{explain, interrupt, plain, usage};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {
         return plain::receive(args, file, reporter);
     }
     let folder = args.folder.as_deref().unwrap_or(Path::new("."));
+    if let Some(hint) = usage::folder_is_address(folder) {
+        return Err(Stop::new(Code::Usage, hint));
+    }
     let limit = limit(args)?;
+    make(folder, reporter)?;
     let mut store = open(folder)?.keep_free(args.budget.keep_free.unwrap_or(0));
     if args.allow_links {
         store = store.allow_links();
@@ -167,6 +171,25 @@ fn show_tickets(door: &Door, socket: Option<SocketAddr>, side: Side, reporter: &
     }
 }
 
+/// Makes the folder to receive into, if that alone is missing.
+fn make(folder: &Path, reporter: &Reporter) -> Result<(), Stop> {
+    match std::fs::create_dir(folder) {
+        Ok(()) => reporter.say(&format!("made the folder {}", explain::shown(folder))),
+        // To open it says what is wrong.
+        Err(_) if folder.exists() => {}
+        Err(error) => {
+            let hint = match error.kind() {
+                std::io::ErrorKind::NotFound => "; make the folder that it is to be in",
+                _ => "",
+            };
+            let (shown, error) = (explain::shown(folder), explain::system(&error));
+            let text = format!("cannot make the folder {shown}: {error}{hint}");
+            return Err(Stop::new(Code::Local, text));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn open(folder: &Path) -> Result<FsStore, Stop> {
     FsStore::open(folder).map_err(|error| {
         let hint = match error.kind() {
@@ -186,7 +209,7 @@ fn serve(
     limit: Option<RateLimit>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
-    interrupt::watch(
+    let stopped = interrupt::watch(
         interrupt::leave(&cancel),
         "what has arrived is kept for senders that come again",
         reporter,
@@ -228,6 +251,8 @@ fn serve(
             Some(code) => Ok(code),
             None => Err(Stop::new(Code::Peer, UNSURE)),
         },
+        // Whoever runs services ends them so, and means no harm.
+        Err(Error::Cancelled) if stopped.is_by_service() => Ok(Code::Done),
         Err(Error::Cancelled) => {
             let record =
                 Record::Failed { code: Code::Interrupted.number(), message: "interrupted" };

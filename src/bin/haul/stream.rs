@@ -96,7 +96,9 @@ impl Dialer {
             (Address::Unix(path), None) => Self::Unix(
                 UnixConnector::new(path).tick(TICK).connect_timeout(options.connect_timeout),
             ),
-            (Address::Exec(command), None) => Self::Exec(ExecConnector::shell(command)),
+            (Address::Exec(command) | Address::Ssh { command, .. }, None) => {
+                Self::Exec(ExecConnector::shell(command))
+            }
             (Address::Tcp(_) | Address::Named(_) | Address::Ticket(_), None) => {
                 return Err(io::ErrorKind::InvalidInput.into());
             }

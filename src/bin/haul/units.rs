@@ -16,10 +16,10 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
         "tb" => 1_000_000_000_000,
-        _ => return Err("write a size such as 4096, 64K or 1M".into()),
+        _ => return Err("write a size such as 4096, 64K or 1.5G".into()),
     };
-    let number: u64 = number.parse().map_err(|_| "write a size such as 4096, 64K or 1M")?;
-    number.checked_mul(factor).ok_or_else(|| "the size is too large".into())
+    times(number, factor, "write a size such as 4096, 64K or 1.5G")?
+        .ok_or_else(|| "the size is too large".into())
 }
 
 /// Parses a count of bytes that is not 0.
@@ -45,21 +45,34 @@ const SLOWEST: u64 = 4 * haul::RateLimit::MIN;
 /// Parses a time: `90`, `90s`, `1500ms`, `10m`, `2h`, `1d`. Without a unit it is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
-    let number: u64 = number.parse().map_err(|_| "write a time such as 90s, 10m or 2h")?;
     let factor = match unit {
-        "ms" => return Ok(Duration::from_millis(number)),
-        "" | "s" => 1,
-        "m" | "min" => 60,
-        "h" => 60 * 60,
-        "d" => 24 * 60 * 60,
-        _ => return Err("write a time such as 90s, 10m or 2h".into()),
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" | "min" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
+        _ => return Err("write a time such as 90s, 1.5m or 2h".into()),
     };
-    let seconds = number.checked_mul(factor).ok_or("the time is too long")?;
-    Ok(Duration::from_secs(seconds))
+    let millis = times(number, factor, "write a time such as 90s, 1.5m or 2h")?;
+    millis.map(Duration::from_millis).ok_or_else(|| "the time is too long".into())
+}
+
+/// Returns a number, which may have a fraction, times a factor, rounded down; `None` if that is too large.
+fn times(number: &str, factor: u64, help: &str) -> Result<Option<u64>, String> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |digits: &str| digits.chars().all(|char| char.is_ascii_digit());
+    let parsed = |digits: &str| digits.parse::<u64>().map_err(|_| help.to_owned());
+    // More digits than that say nothing.
+    let digits = fraction.get(..fraction.len().min(9)).filter(|_| is_number(fraction));
+    let digits = digits.ok_or_else(|| help.to_owned())?;
+    let scale = 10_u128.pow(u32::try_from(digits.len()).unwrap_or(0));
+    let part = u128::from(parsed(digits)?) * u128::from(factor) / scale;
+    let whole = parsed(whole)?.checked_mul(factor);
+    Ok(whole.and_then(|whole| whole.checked_add(u64::try_from(part).ok()?)))
 }
 
 fn split(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }
@@ -73,7 +86,15 @@ mod tests {
         for (text, expected) in
             [("0", 0), ("4096", 4096), ("64K", 65536), ("1MiB", 1 << 20), ("2 g", 2 << 30)]
                 .into_iter()
-                .chain([("3Ki", 3072), ("1T", 1 << 40), ("64kB", 64_000), ("2GB", 2_000_000_000)])
+                .chain([
+                    ("3Ki", 3072),
+                    ("1.5K", 1536),
+                    ("0.5", 0),
+                    ("1.25GB", 1_250_000_000),
+                    ("1T", 1 << 40),
+                    ("64kB", 64_000),
+                    ("2GB", 2_000_000_000),
+                ])
         {
             assert_eq!(bytes(text), Ok(expected), "{text}");
         }
@@ -81,18 +102,34 @@ mod tests {
 
     #[test]
     fn bytes_that_make_no_sense_are_refused() {
-        for text in
-            ["", "K", "-1", "+1", "1.5M", "1P", "1KB!", "99999999999999999999", "20000000000G"]
-        {
+        for text in [
+            "",
+            "K",
+            "-1",
+            "+1",
+            "1.5.1M",
+            ".5M",
+            "1.M",
+            "1.xM",
+            "1P",
+            "1KB!",
+            "99999999999999999999",
+            "20000000000G",
+        ] {
             assert!(bytes(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn duration_with_and_without_unit_is_understood() {
-        for (text, millis) in
-            [("0", 0), ("90", 90_000), ("1500ms", 1500), ("10m", 600_000), ("2h", 7_200_000)]
-        {
+        for (text, millis) in [
+            ("0", 0),
+            ("90", 90_000),
+            ("1500ms", 1500),
+            ("10m", 600_000),
+            ("1.5m", 90_000),
+            ("2h", 7_200_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
     }
@@ -100,7 +137,7 @@ mod tests {
     #[test]
     fn duration_that_makes_no_sense_is_refused() {
         for text in
-            ["", "s", "-1s", "1.5s", "1y", "999999999999999999999s", "18446744073709551615d"]
+            ["", "s", "-1s", "1.s", ".5s", "1y", "999999999999999999999s", "18446744073709551615d"]
         {
             assert!(duration(text).is_err(), "{text}");
         }

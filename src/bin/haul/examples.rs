@@ -1,0 +1,44 @@
+//! Examples and exit codes, as the help and the manual pages end.
+
+macro_rules! ending {
+    ($examples:literal) => {
+        concat!(
+            "EXAMPLES\n",
+            $examples,
+            "
+
+EXIT STATUS
+  0    done: the receiver holds everything, or skipped it as its user wished
+  1    failure on this side: a file, a folder, the disk, an address to listen on
+  2    wrong usage
+  3    failure of the peer or of the connection
+  4    refused by policy: what exists already, names, sizes
+  130  interrupted"
+        )
+    };
+}
+
+pub(crate) const HAUL: &str = ending!(
+    "  haul receive inbox              receive into the folder inbox, from who has the line that is printed
+  haul send photos haul://…       send a folder there: paste that line
+  haul demo                       see a transfer, both ends on this machine"
+);
+
+pub(crate) const SEND: &str = ending!(
+    "  haul send photo.jpg host:7117              a file, to a receiver whose user trusts this one
+  haul send photos notes.txt haul://…        a folder and a file, to the line that the receiver printed
+  haul send photos/. @alice                  what is inside a folder, to somebody that is trusted by name
+  haul send photos ssh:alice@host:inbox      over ssh, into the folder inbox of alice
+  haul send disk.img --listen :7117          wait for a receiver: haul receive DIR --connect host:7117
+  tar c . | haul send - host:7117 --name all.tar     a stream
+  haul send photos host:7117 --exclude '*.tmp' --limit-rate 2M"
+);
+
+pub(crate) const RECEIVE: &str = ending!(
+    "  haul receive inbox                         from any number of senders, until Ctrl-C
+  haul receive inbox --once                  one transfer, then end with its exit code
+  haul receive inbox --existing rename       keep what is there, and the new file beside it
+  haul receive inbox --listen :7117          from this machine alone
+  haul receive inbox --connect host:7117     from a sender that listens there
+  haul receive inbox --max-bytes 10G --keep-free 5G"
+);

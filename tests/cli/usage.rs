@@ -1,0 +1,146 @@
+//! Wrong uses of the command: one line each, code 2, and what to type instead.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::tempdir;
+
+use crate::common::quiet;
+use crate::haul::{HAUL, Haul, names, run};
+
+#[test]
+fn wrong_use_is_told_with_what_to_type_instead() {
+    let place = tempdir().unwrap();
+    fs::write(place.path().join("file"), "x").unwrap();
+    for (arguments, said) in [
+        (
+            "send",
+            "give what to send, and last where to: haul send PATH... ADDR (see haul send --help)",
+        ),
+        (
+            "send file",
+            "give last where to send it: haul send PATH... ADDR, or wait for the receiver with --listen ADDR",
+        ),
+        ("send host:7117", "give what to send, too: haul send PATH... host:7117"),
+        ("send host:7117 file", "the address comes last: haul send file host:7117"),
+        ("send file host", "'host' is no address: add the port: host:7117"),
+        ("send file 7117", "'7117' is no address: for that port of this machine write :7117"),
+        (
+            "send file me@host:dir",
+            "'me@host:dir' is no address: to reach a folder over ssh: ssh:me@host:dir; to reach a receiver that listens: me@host:7117",
+        ),
+        (
+            "send file host:/srv/in",
+            "'host:/srv/in' is no address: to reach a folder over ssh: ssh:host:/srv/in; to reach a receiver that listens: host:7117",
+        ),
+        (
+            "send file http://host/in",
+            "'http://host/in' is no address: haul speaks its own protocol; write host:port, or the line haul://… that a receiver prints",
+        ),
+        ("send file ssh://host/in", "'ssh://host/in' is no address: haul speaks its own protocol"),
+        (
+            "send file ::1:7117",
+            "'::1:7117' is no address: an IPv6 address has brackets: [::1]:7117",
+        ),
+        (
+            "send file host:70000",
+            "invalid ADDR 'host:70000': the port of the address is not a number from 0 to 65535",
+        ),
+        ("send file host:0", "invalid ADDR 'host:0': nobody can be reached on port 0"),
+        ("send file ssh:host", "invalid ADDR 'ssh:host': ssh: needs a folder: ssh:USER@HOST:DIR"),
+        ("send file @", "invalid ADDR '@': @ needs the name of somebody that this user trusts"),
+        (
+            "send -r file host:1",
+            "there is no -r here; folders are sent with all that they hold, without an option (see haul send --help)",
+        ),
+        (
+            "send --port 7117 file host",
+            "there is no --port here; a port is part of an address: --listen :7117 where it listens, host:7117 where it dials (see haul send --help)",
+        ),
+        (
+            "send --resume file host:1",
+            "there is no --resume here; what was interrupted goes on when the same command is run again (see haul send --help)",
+        ),
+        (
+            "send --compress file host:1",
+            "there is no --compress here; haul does not compress (see haul send --help)",
+        ),
+        (
+            "receive host:7117",
+            "'host:7117' is an address, and not a folder; to listen there: haul receive DIR --listen host:7117; to fetch from a sender there: haul receive DIR --connect host:7117",
+        ),
+        (
+            "receive 7117",
+            "'7117' is an address, and not a folder; to listen there: haul receive DIR --listen :7117",
+        ),
+        ("receive --onec", "there is no --onec here; there is --once (see haul receive --help)"),
+        (
+            "receive --force",
+            "there is no --force here; the receiver decides: haul receive --existing replace (see haul receive --help)",
+        ),
+        (
+            "receive --out dir",
+            "there is no --out here; name the folder as it is: haul receive DIR (see haul receive --help)",
+        ),
+        (
+            "recv dir",
+            "there is no command 'recv'; to receive files: haul receive DIR (see haul --help)",
+        ),
+        (
+            "push file host:1",
+            "there is no command 'push'; to send files: haul send PATH... ADDR (see haul --help)",
+        ),
+        ("snd file host:1", "there is no command 'snd'; there is haul send (see haul --help)"),
+        (
+            "file host:7117",
+            "there is no command 'file'; to send files: haul send PATH... ADDR; to receive them: haul receive DIR (see haul --help)",
+        ),
+    ] {
+        let mut command = quiet(HAUL);
+        command.args(arguments.split(' ')).current_dir(place.path());
+        let wrong = Haul::spawn(command).finish().code(2).one_error(&[]);
+        assert_eq!(wrong.stdout, "", "{arguments}");
+        let line = wrong.stderr.trim_end().trim_start_matches("haul: ");
+        assert!(line.starts_with(said), "{arguments}:\n{line}\n{said}");
+    }
+    assert_eq!(names(place.path()), ["file"]);
+}
+
+#[test]
+fn folder_to_receive_into_is_made_with_its_last_part_alone() {
+    let place = tempdir().unwrap();
+    let inbox = place.path().join("inbox");
+    let file = place.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let (bob, address) = Haul::receive(&inbox, &["--once"]);
+    run(["send", file.to_str().unwrap(), &address]).code(0);
+    let bob = bob.finish().code(0);
+    assert!(bob.stdout.starts_with(&format!("made the folder {}\n", inbox.display())), "{bob:?}");
+    assert_eq!(names(&inbox), ["file"]);
+    let deep = place.path().join("a/b");
+    let failed = run(["receive", deep.to_str().unwrap(), "--listen", "127.0.0.1:0"]).code(1);
+    failed.one_error(&["cannot make the folder ", "a/b", "make the folder that it is to be in"]);
+}
+
+/// A program in the place of ssh does with its words what that does: it has a shell take them apart.
+#[test]
+fn send_over_ssh_reaches_a_folder_whatever_its_name() {
+    let place = tempdir().unwrap();
+    let bin = place.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let ssh = bin.join("ssh");
+    fs::write(&ssh, "#!/bin/sh\n[ \"$1\" = me@host ] && shift && exec sh -c \"$*\"\n").unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(HAUL, bin.join("haul")).unwrap();
+    let file = place.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    for name in ["inbox", "it's $HOME; a box", "-v"] {
+        let mut command = quiet(HAUL);
+        let address = format!("ssh:me@host:{name}");
+        command.args(["send", file.to_str().unwrap(), &address]);
+        command.current_dir(place.path()).env("PATH", &path);
+        Haul::spawn(command).finish().code(0);
+        assert_eq!(names(&place.path().join(name)), ["file"]);
+    }
+}
