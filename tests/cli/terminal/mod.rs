@@ -3,6 +3,7 @@
 mod picture;
 mod screen;
 mod throttle;
+mod transcripts;
 
 use std::fs;
 use std::path::Path;
