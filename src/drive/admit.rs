@@ -161,8 +161,8 @@ pub(super) struct Access {
     /// The channel of the next connection.
     pub(super) channel: Option<crate::transport::Channel>,
     pub(super) admit: Option<Arc<dyn Admit>>,
-    /// The key of the receiver with which an entry of the transfer was settled: the rest is for it alone, or what is said
-    /// of all entries together would be true of nobody.
+    /// The key of the receiver with which an entry of the transfer was settled: the rest is for it alone, or what is
+    /// said of all entries together would be true of nobody.
     pub(super) receiver: Arc<OnceLock<PublicKey>>,
     #[cfg(feature = "secure")]
     pub(super) ticket: Option<TicketSecret>,

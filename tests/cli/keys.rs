@@ -212,6 +212,35 @@ fn trusted_keys_that_another_user_keeps_let_nobody_in() {
     assert!(is_empty(inbox.path()));
 }
 
+/// Both of them are this machine, under names of their own.
+#[test]
+fn machines_with_one_key_send_the_same_path_at_once() {
+    let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());
+    let unshare = |name: &str| {
+        let mut command = quiet("unshare");
+        command.args(["--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, name]);
+        command
+    };
+    if !unshare("elsewhere").arg("true").output().is_ok_and(|out| out.status.success()) {
+        eprintln!("left out: machines cannot be given names of their own here");
+        return;
+    }
+    let (receiver, address, _) = user.receive(inbox.path());
+    let (path, haul) = (user.0.path().join("log"), HAUL);
+    fs::write(&path, vec![7; 1 << 20]).unwrap();
+    let send = |name| {
+        let mut command = unshare(name);
+        command.env("HAUL_CONFIG_DIR", user.0.path().join("haul")).args([haul, "send"]);
+        command.arg(&path).args([&address, "--json", "--limit-rate", "300K"]);
+        Haul::spawn(command)
+    };
+    let mut first = send("first");
+    first.line(|line| line.contains("\"offered\""));
+    send("second").finish().code(0);
+    first.finish().code(0);
+    drop(receiver);
+}
+
 #[test]
 fn trusted_keys_in_a_fifo_are_an_error_and_nobody_waits_for_its_other_end() {
     let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());

@@ -1,7 +1,7 @@
 //! The id of what `haul send` sends: the same command is the same transfer, so that it goes on after a kill.
 
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -14,15 +14,28 @@ use crate::args::{Links, Send};
 use crate::identity::Identity;
 use crate::send::is_stdin;
 
-/// Derives the id from the key of this user, and from what decides which entries there are.
+/// Derives the id from the key of this user, from what decides which entries there are, and from the machine: others
+/// with the same key have files of their own under the same paths, and must not end its transfers.
 ///
 /// `None`: this user has no key, and none can be made. Then the id is random. Where there is no encryption, the id proves
 /// nothing; it is derived all the same, so that the command goes on there too.
 pub(crate) fn id(args: &Send, paths: &[PathBuf]) -> Option<TransferId> {
-    let parts = parts(args, paths, &env::current_dir().ok()?)?;
+    let mut all = machine();
+
+    all.extend(parts(args, paths, &env::current_dir().ok()?)?);
     let key = Identity::open().ok()?.key;
-    Some(key.transfer_id(parts.iter().map(Vec::as_slice)))
+    Some(key.transfer_id(all.iter().map(Vec::as_slice)))
 }
+
+/// Returns what tells this machine from others, as far as files of the system say it. Each of them may be the same on
+/// copies of one system.
+fn machine() -> Vec<Vec<u8>> {
+    let read = |path| [b"m", fs::read(path).unwrap_or_default().as_slice()].concat();
+    MACHINE.map(read).into()
+}
+
+/// Files that hold the name of the machine (Linux), and its id (systemd, FreeBSD).
+const MACHINE: [&str; 3] = ["/proc/sys/kernel/hostname", "/etc/machine-id", "/etc/hostid"];
 
 /// Returns what decides which entries there are, each part with a letter in front that says what it is.
 fn parts(args: &Send, paths: &[PathBuf], folder: &Path) -> Option<Vec<Vec<u8>>> {
