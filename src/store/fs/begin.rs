@@ -62,7 +62,7 @@ impl FsStore {
         place: Place,
     ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
         let parent = path.parent();
-        if let Some(begun) = self.begin_small(path, parent.as_ref(), offer, place) {
+        if let Some(begun) = self.begin_near(path, parent.as_ref(), offer, place) {
             return Ok(Ok(begun));
         }
         let tree = &self.shared.tree;
@@ -93,12 +93,12 @@ impl FsStore {
         begun
     }
 
-    /// Begins a small file in the folder of the entry before, where nothing has its name. `None`: it is begun in more steps,
-    /// which say what there is.
+    /// Begins a file in the folder of the entry before, if it is small and nothing has its name, or if a file has it. `None`: it is
+    /// begun in more steps, which say what there is.
     ///
-    /// One call sees that no link is on the way and that nothing has the name, and one makes the file. That the folder
-    /// is the one that was kept is proved when the file has its name.
-    fn begin_small(
+    /// One call sees that no link is on the way and what has the name. That the folder is the one that was kept is proved when
+    /// the file has its name; of one that has it already, that is looked at once more by the whole way.
+    fn begin_near(
         &mut self,
         path: &RelPath,
         parent: Option<&RelPath>,
@@ -107,10 +107,27 @@ impl FsStore {
     ) -> Option<Begun<FsFile>> {
         let recent = self.recent.as_ref().filter(|recent| recent.path.as_ref() == parent)?;
         let folder = recent.folder.clone();
-        let is_free = !folder.is_astray()
-            && self.is_unnamed(path, offer, place, &folder)
-            && sys::find_below(&self.shared.tree.root, path.as_bytes()).err() == Some(Errno::NOENT);
-        is_free.then(|| self.make_unnamed(path, parent, offer, folder))?
+        let keep = self.options.keep_partials;
+        let is_settled = place != Place::Replacing
+            && !folder.is_astray()
+            && self.shared.expiry.holds_none(folder.id, path.file_name(), keep);
+        if !is_settled {
+            return None;
+        }
+        match sys::find_below(&self.shared.tree.root, path.as_bytes()) {
+            Ok(found) => {
+                let existing = Existing::open_below(&self.shared, &found, path, folder)?;
+                drop(found);
+                let len = existing.stamp.size;
+                let (size, what) = (room_of(offer), What::Existing(existing));
+                let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
+                Some(Begun::Existing(file, len))
+            }
+            Err(Errno::NOENT) if self.is_unnamed(path, offer, place, &folder) => {
+                self.make_unnamed(path, parent, offer, folder)
+            }
+            Err(_) => None,
+        }
     }
 
     /// Returns whether a file is to be made without a name.

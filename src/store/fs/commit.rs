@@ -10,9 +10,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, openat};
 use rustix::io::Errno;
@@ -274,7 +275,7 @@ impl Job {
     }
 
     fn publish(&mut self) -> Result<(), Trouble> {
-        if self.publish_unnamed()? {
+        if self.publish_existing()? || self.publish_unnamed()? {
             return Ok(());
         }
         let tree = &self.shared.tree;
@@ -294,20 +295,8 @@ impl Job {
                 self.sweep(|name| partial::sweep_links(&folder, name));
                 (ids, parent)
             }
-            What::Existing(Existing { stamp, folder, .. }) => {
-                let ids = self.prove_folder(parent.as_ref(), folder)?;
-                // What is older does not replace what is vouched for.
-                let turn = self.shared.turns.take(&self.claim.name);
-                let standing = folder.look(name)?;
-                if standing.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
-                    return Err(Refusal::Exists.into());
-                }
-                self.claim.set_given();
-                drop(turn);
-                self.sweep(|name| partial::sweep(folder, name, stamp.id, stamp.size));
-                (ids, parent)
-            }
-            What::Partial { partial: Partial { named: None, .. }, .. } => {
+            // They are done by now.
+            What::Existing(_) | What::Partial { partial: Partial { named: None, .. }, .. } => {
                 return Err(Refusal::Tampered.into());
             }
             What::Partial { partial: Partial { file, named: Some(named), .. }, folder, .. } => {
@@ -324,6 +313,42 @@ impl Job {
         };
         self.wanted = self.wants(&ids, path);
         Ok(())
+    }
+
+    /// Vouches for a file that has its final name. `false`: it is not one.
+    fn publish_existing(&mut self) -> Result<bool, Trouble> {
+        let What::Existing(Existing { stamp, folder, .. }) = &mut self.file.what else {
+            return Ok(false);
+        };
+        let (tree, parent, name) = (&self.shared.tree, self.path.parent(), self.path.file_name());
+        // What is older does not replace what is vouched for.
+        let turn = self.shared.turns.take(&self.claim.name);
+        // Nothing is put there: that the whole way leads to this file is all that a receipt says.
+        let is_short = self.commit.durability == Durability::Received;
+        let found = if is_short { tree.look(&self.path).ok() } else { None };
+        self.is_proved = found.is_some();
+        let (found, ids) = match found {
+            Some(found) => (found, vec![folder.id]),
+            None => {
+                let way = tree.open(parent.as_ref())?;
+                if way.depth() + 1 < self.path.parts().count() {
+                    return Err(Refusal::KindClash.into());
+                }
+                *folder = way.folder;
+                (folder.look(name)?, way.ids)
+            }
+        };
+        if found.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
+            return Err(Refusal::Exists.into());
+        }
+        self.claim.set_given();
+        drop(turn);
+        let (folder, id, size) = (folder.clone(), stamp.id, stamp.size);
+        if !self.is_proved || !self.shared.expiry.holds_none(folder.id, name, Duration::MAX) {
+            self.sweep(|name| partial::sweep(&folder, name, id, size));
+        }
+        self.wanted = self.wants(&ids, parent);
+        Ok(true)
     }
 
     /// Gives a file its final name that has none. `false`: it is not one, or has the name of a partial file by now.
@@ -451,6 +476,23 @@ impl Job {
 }
 
 impl Existing {
+    /// Opens the regular file that was found at a path below the root, if that can be done at once.
+    pub(super) fn open_below(
+        shared: &Shared,
+        found: &OwnedFd,
+        path: &RelPath,
+        folder: Folder,
+    ) -> Option<Self> {
+        // Looked at before it is opened: to open a device can have effects.
+        let is_file = fstat(found).is_ok_and(|stat| stat::is_file(&stat));
+        if !is_file || shared.step(Step::OpenExisting).is_err() {
+            return None;
+        }
+        let file = File::from(sys::read_below(&shared.tree.root, path.as_bytes()).ok()?);
+        let stat = fstat(&file).ok().filter(stat::is_file)?;
+        Some(Self { file: Some(file), stamp: Stamp::of(&stat), folder })
+    }
+
     /// Opens the regular file of this name, if it may be read. `None`: something else has it.
     pub(super) fn open(
         shared: &Shared,

@@ -7,7 +7,7 @@
 //! | [`rename_if_free`] | `renameat2` | `renameatx_np` | none: the caller links and unlinks | none, likewise |
 //! | [`exchange`] | `renameat2` | `renameatx_np` | none: what is replaced goes with the rename | none, likewise |
 //! | [`open_below`] | `openat2` | none: the caller walks | none, likewise | none, likewise |
-//! | [`find_below`] | `openat2` | none: the caller walks | none, likewise | none, likewise |
+//! | [`find_below`], [`read_below`] | `openat2` | none: the caller walks | none, likewise | none, likewise |
 //! | [`open_unnamed`], [`link`] | `openat2`, `linkat` | none: a partial file is made | none, likewise | none, likewise |
 //! | [`sets_modes`] | `fgetxattr` | none: the mode is set | none, likewise | none, likewise |
 //! | [`next_data`], [`next_hole`] | `lseek` | `lseek` | `lseek` | none: all is data |
@@ -55,32 +55,31 @@ pub(super) fn rename_if_free(folder: impl AsFd, from: &[u8], to: &[u8]) -> Resul
 
 /// Opens a folder below another one to look at it, with no link on the way. `NOSYS`: the system has no such call.
 pub(super) fn open_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        openat2(folder, path, flags, Mode::empty(), resolve)
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        let _ = (folder, path);
-        Err(rustix::io::Errno::NOSYS)
-    }
+    below(folder, path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)
 }
 
 /// Opens what is below a folder to look at it, with no link on the way; of a link, the link. `NOSYS`: the system has no such call.
 pub(super) fn find_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
+    below(folder, path, rustix::fs::OFlags::PATH)
+}
+
+/// Opens a file below a folder to read it, with no link on the way. `NOSYS`: the system has no such call.
+pub(super) fn read_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
+    // Not blocking, should a FIFO stand there by now.
+    below(folder, path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK)
+}
+
+fn below(folder: impl AsFd, path: &[u8], flags: rustix::fs::OFlags) -> Result<OwnedFd> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         openat2(folder, path, flags, Mode::empty(), resolve)
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
-        let _ = (folder, path);
+        let _ = (folder, path, flags);
         Err(rustix::io::Errno::NOSYS)
     }
 }

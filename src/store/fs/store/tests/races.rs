@@ -25,6 +25,8 @@ enum Work {
     GoOn,
     /// The file is there; an earlier attempt has left a partial file.
     Keep,
+    /// The file is there, and nothing else.
+    Equal,
     Beside,
     Discard,
     SuspendEmpty,
@@ -46,6 +48,8 @@ enum System {
     NoFlags,
     /// The file system makes no files without names.
     NoUnnamed,
+    /// The file system can all, and the folder is kept from an entry before.
+    Kept,
 }
 
 /// Act of somebody else.
@@ -77,12 +81,13 @@ enum Planted {
     Fifo,
 }
 
-const WORK: [Work; 14] = [
+const WORK: [Work; 15] = [
     Work::NewInNewFolders,
     Work::New,
     Work::Replace,
     Work::GoOn,
     Work::Keep,
+    Work::Equal,
     Work::Beside,
     Work::Discard,
     Work::SuspendEmpty,
@@ -224,6 +229,7 @@ impl Scene {
         match work {
             Work::Replace | Work::Beside | Work::Ask => fs::write(e.join("x"), OLD).unwrap(),
             Work::GoOn => leave_partial(&e, 0o444),
+            Work::Equal => fs::write(e.join("x"), NEW).unwrap(),
             Work::Keep => {
                 fs::write(e.join("x"), NEW).unwrap();
                 leave_partial(&e, 0o600);
@@ -308,6 +314,17 @@ fn run(store: &mut FsStore, work: Work, steps: &AtomicUsize) -> (bool, usize) {
     }
 }
 
+/// Puts a file into the folder, which the store keeps open for those that follow.
+fn keep_folder(store: &mut FsStore) {
+    let meta = Meta::file(rel("d/e/near"), Some(1));
+    let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
+    let Ok(Begun::Fresh(mut file)) = store.begin(&offer, Place::Offered) else { panic!("fresh") };
+    store.write_at(&mut file, 0, b"1").unwrap();
+    let (ticket, durability) = (ticket(&offer), Durability::Received);
+    store.commit(file, Commit::new(ticket, offer.entry, meta, Place::Offered, 1, durability));
+    assert!(store.poll_committed(Duration::ZERO).is_some_and(|(_, ended)| ended.is_ok()));
+}
+
 fn leave_partial(folder: &Path, mode: u32) {
     for n in 0..2 {
         let partial = folder.join(partial_name("x", n));
@@ -385,8 +402,10 @@ impl Hand {
 /// name that the hand has put there was removed.
 fn race(scene: &Scene, work: Work, system: System, at: usize, swap: Swap) -> (usize, bool) {
     let mut store = scene.set(work);
-    if system == System::NoUnnamed {
-        store.shared.unnamed.set_impossible();
+    match system {
+        System::NoUnnamed => store.shared.unnamed.set_impossible(),
+        System::Kept => keep_folder(&mut store),
+        System::All | System::NoFlags => {}
     }
     let (dir, planted) = (scene.dir.path().to_owned(), None);
     let hand = Hand { dir, swap, planted, had_stood: false, has_acted: false };
@@ -438,8 +457,15 @@ fn races(work: Work) {
     let scene = Scene::new();
     // Where something is there, nothing is made without a name.
     let is_new = matches!(work, Work::NewInNewFolders | Work::New | Work::Beside | Work::Discard);
-    let systems = [System::All, System::NoFlags, System::NoUnnamed];
-    for system in systems.into_iter().take(if is_new { 3 } else { 2 }) {
+    let keeps =
+        is_new || matches!(work, Work::Replace | Work::Equal | Work::SuspendEmpty | Work::Ask);
+    let is_used = |system: &System| match system {
+        System::All | System::NoFlags => true,
+        System::NoUnnamed => is_new,
+        System::Kept => keeps && work != Work::NewInNewFolders,
+    };
+    let systems = [System::All, System::NoFlags, System::NoUnnamed, System::Kept];
+    for system in systems.into_iter().filter(is_used) {
         for swap in SWAPS {
             let (mut at, mut was_removed) = (0, false);
             loop {
