@@ -115,11 +115,29 @@ fn folder_to_receive_into_is_made_with_its_last_part_alone() {
     let (bob, address) = Haul::receive(&inbox, &["--once"]);
     run(["send", file.to_str().unwrap(), &address]).code(0);
     let bob = bob.finish().code(0);
-    assert!(bob.stdout.starts_with(&format!("made the folder {}\n", inbox.display())), "{bob:?}");
+    let said = format!("made the folder {0}\nreceiving into {0}\n", inbox.display());
+    assert!(bob.stdout.starts_with(&said), "{bob:?}");
     assert_eq!(names(&inbox), ["file"]);
     let deep = place.path().join("a/b");
     let failed = run(["receive", deep.to_str().unwrap(), "--listen", "127.0.0.1:0"]).code(1);
     failed.one_error(&["cannot make the folder ", "a/b", "make the folder that it is to be in"]);
+}
+
+#[test]
+fn send_of_what_is_inside_a_folder_leaves_the_folder_out() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let tree = outbox.path().join("tree");
+    fs::create_dir_all(tree.join("a")).unwrap();
+    fs::write(tree.join("a/b"), "x").unwrap();
+    fs::write(tree.join("c"), "y").unwrap();
+    let inside = format!("{}/.", tree.display());
+    let address = crate::haul::exec(inbox.path(), "-q");
+    run(["send", &inside, &address]).code(0);
+    assert_eq!(names(inbox.path()), ["a/", "a/b", "c"]);
+    run(["send", &inside, &address, "--exclude", "b"]).code(2).one_error(&["name the folder"]);
+    fs::create_dir(tree.join("empty")).unwrap();
+    let empty = format!("{}/empty/.", tree.display());
+    run(["send", &empty, &address]).code(1).one_error(&["the folder is empty"]);
 }
 
 /// A program in the place of ssh does with its words what that does: it has a shell take them apart.

@@ -61,7 +61,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_long_help = examples::SEND, override_usage = SEND_USAGE)]
 pub(crate) struct Send {
-    /// Files and folders to send (- is standard input), and last, without --listen, the address of the receiver.
+    /// Files and folders to send (- is standard input, DIR/. what is inside DIR), and last, without --listen, the address of the receiver.
     ///
     /// ADDR is host:port, the line haul://… that a receiver prints, @NAME of somebody that this user trusts (see haul
     /// trust), unix:PATH, ssh:USER@HOST:DIR, or exec:COMMAND. At host:port nobody is taken for the right one but this user and those whom

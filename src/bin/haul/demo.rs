@@ -64,6 +64,7 @@ pub(crate) fn run(args: &Demo, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
         phase: Phase::Connecting { to: address.to_string() },
         peer: Some(address.to_string()),
         total: source.total().map(|total| (total, 1)),
+        count: None,
     };
     let heard =
         Heard { session: Session::new(Arc::clone(reporter), Side::Sender, start), receipt: None };

@@ -5,6 +5,7 @@ mod access;
 mod address;
 mod args;
 mod bars;
+mod count;
 mod demo;
 mod ends;
 mod examples;

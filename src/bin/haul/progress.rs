@@ -1,9 +1,11 @@
 //! Progress of a transfer: a bar, a line a second, or JSON.
 #![expect(clippy::disallowed_methods, reason = "how often to say it is a matter of time")]
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::count;
 use crate::report::{Bar, Record, Reporter};
 use crate::status::{Phase, Status};
 
@@ -42,6 +44,11 @@ impl Progress {
         if self.bar.is_none() {
             self.bar = self.reporter.bar(&self.status);
         }
+    }
+
+    /// Counts what is below these paths, for what is shown to have a total.
+    pub(crate) fn count_ahead(&self, paths: Vec<PathBuf>) {
+        count::ahead(paths, &self.status);
     }
 
     /// Locks what is shown, to change it.
@@ -108,7 +115,7 @@ impl Progress {
     fn record(&mut self, now: Instant) {
         let (acknowledged, total, rate) = {
             let status = self.status();
-            (status.acknowledged, status.total, status.speed.per_second(now))
+            (status.acknowledged, status.total(), status.speed.per_second(now))
         };
         if self.recorded != (self.sent, acknowledged) {
             self.recorded = (self.sent, acknowledged);

@@ -48,6 +48,9 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     if let Some(level) = args.durability {
         config = config.durability(level.into());
     }
+    let full = std::path::absolute(folder);
+    let full = full.as_deref().unwrap_or(folder);
+    reporter.say(&format!("receiving into {}", explain::shown(full)));
     let cancel = CancelToken::new();
     if let Some(address) = &args.network.peer(args.connect.as_ref())? {
         interrupt::watch(
@@ -62,7 +65,7 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
             "what has arrived is kept for when the sender comes again",
             reporter,
         )?;
-        let start = Start { phase: Phase::Waiting, peer: None, total: None };
+        let start = Start { phase: Phase::Waiting, peer: None, total: None, count: None };
         serve_stdio(store, transfer((config, cancel, limit), start, None, reporter))
     } else {
         serve(args, store, config, cancel, limit, reporter)
@@ -280,7 +283,7 @@ fn fetch(
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let owners = keys.as_ref().map(|keys| keys.identity.owners());
     let phase = Phase::Connecting { to: dial.to().to_owned() };
-    let start = Start { phase, peer: Some(dial.to().to_owned()), total: None };
+    let start = Start { phase, peer: Some(dial.to().to_owned()), total: None, count: None };
     let mut transfer = transfer((config, cancel, limit), start, owners, reporter).retry(retry);
     if let Some(ticket) = keys.and_then(|keys| keys.ticket) {
         transfer = transfer.ticket(ticket);

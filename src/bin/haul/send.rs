@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, FileType};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::access::{Door, Mode, Owners};
 use crate::address::Address;
-use crate::args::Send;
+use crate::args::{Links, Send};
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
 use crate::filter::Filter;
@@ -33,6 +34,7 @@ use crate::{interrupt, origin, plain};
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;
+    let paths = inside(args, paths)?;
     if paths.iter().any(|path| is_stdin(path)) {
         check_stdin()?;
     }
@@ -59,16 +61,42 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let failed = Arc::<AtomicBool>::default();
     let files = filtered(args, files, &paths, reporter, &failed)?;
     let id = origin::id(args, &paths);
-    let count = u64::try_from(paths.len()).unwrap_or(u64::MAX);
     let code = if stdin == 0 {
-        transfer(args, address.as_ref(), id, (files, count), reporter)
+        transfer(args, address.as_ref(), id, (files, &paths), reporter)
     } else {
         let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
         let source = Chain::new(files, StreamSource::new(name, io::stdin()));
-        transfer(args, address.as_ref(), id, (source, count), reporter)
+        transfer(args, address.as_ref(), id, (source, &paths), reporter)
     };
     let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
     code.map(|code| code.and(failed))
+}
+
+/// Returns the paths, with what is inside a folder in the place of one that ends in `/.`.
+fn inside(args: &Send, paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Stop> {
+    let mut all = Vec::new();
+    for path in paths {
+        if !path.as_os_str().as_bytes().ends_with(b"/.") {
+            all.push(path);
+            continue;
+        }
+        if !args.exclude.is_empty() || args.ignore_files {
+            let text = "what is inside a folder (/.) is sent whole: name the folder to leave something out of it";
+            return Err(Stop::new(Code::Usage, text));
+        }
+        let cannot = |error| {
+            let text = format!("{}: {}", shown(&path), explain::system(&error));
+            Stop::new(Code::Local, text)
+        };
+        let before = all.len();
+        for entry in fs::read_dir(&path).map_err(cannot)? {
+            all.push(entry.map_err(cannot)?.path());
+        }
+        if all.len() == before {
+            return Err(Stop::new(Code::Local, format!("{}: the folder is empty", shown(&path))));
+        }
+    }
+    Ok(all)
 }
 
 /// Leaves out what the user does not want; `failed` is set where an ignore file cannot be honoured.
@@ -179,7 +207,7 @@ fn transfer<S: Source>(
     args: &Send,
     address: Option<&Address>,
     id: Option<TransferId>,
-    (mut source, files): (S, u64),
+    (mut source, paths): (S, &[PathBuf]),
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let mut config = Config::default();
@@ -200,8 +228,12 @@ fn transfer<S: Source>(
         Link::Awaited(_) => (Phase::Waiting, None),
     };
     // Of a source that knows its bytes, each path is a file.
+    let files = u64::try_from(paths.len()).unwrap_or(u64::MAX);
     let total = source.total().map(|total| (total, files));
-    let start = Start { phase, peer, total };
+    let is_all = args.exclude.is_empty() && !args.ignore_files && args.links != Some(Links::Follow);
+    let may_count = total.is_none() && is_all && !paths.iter().any(|path| is_stdin(path));
+    let count = (may_count && reporter.shows_progress()).then(|| paths.to_vec());
+    let start = Start { phase, peer, total, count };
     let session = Session::new(Arc::clone(reporter), Side::Sender, start).owners(owners);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);

@@ -1,6 +1,7 @@
 //! Reports on one transfer, as it goes.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,8 @@ pub(crate) struct Start {
     pub(crate) peer: Option<String>,
     /// All bytes, and all files, where they are known.
     pub(crate) total: Option<(u64, u64)>,
+    /// Paths below which they can be counted meanwhile.
+    pub(crate) count: Option<Vec<PathBuf>>,
 }
 
 struct Peer {
@@ -81,6 +84,9 @@ impl Session {
         let peer = start.peer.map(|name| Peer { name, number: None });
         let mut session = Self::with_peer(reporter, side, peer, status, Arc::default());
         session.progress.show();
+        if let Some(paths) = start.count {
+            session.progress.count_ahead(paths);
+        }
         session
     }
 
@@ -179,9 +185,7 @@ impl Session {
     fn dropped(&mut self, entry: EntryId) -> Option<Pending> {
         let pending = self.pending.remove(&entry)?;
         self.count_file(&pending);
-        let mut status = self.progress.status();
-        status.total = status.total.map(|total| total.saturating_sub(pending.size));
-        drop(status);
+        self.progress.status().dropped += pending.size;
         Some(pending)
     }
 

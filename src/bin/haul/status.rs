@@ -24,6 +24,8 @@ pub(crate) struct Status {
     pub(crate) pending: u64,
     /// All bytes, where they are known.
     pub(crate) total: Option<u64>,
+    /// Bytes among those that will not come.
+    pub(crate) dropped: u64,
     /// All files, where they are known.
     pub(crate) total_files: Option<u64>,
     /// Speed of what passes the stream.
@@ -60,9 +62,15 @@ impl Status {
             acknowledged: 0,
             pending: 0,
             total: None,
+            dropped: 0,
             total_files: None,
             speed: Speed::default(),
         }
+    }
+
+    /// Returns the bytes that there are to come, where they are known.
+    pub(crate) fn total(&self) -> Option<u64> {
+        self.total.map(|total| total.saturating_sub(self.dropped))
     }
 
     /// Returns how much is there or on its way.
@@ -79,7 +87,7 @@ impl Status {
 
     /// Returns whether all that there is to be sent is at the receiver, or on its way to it.
     pub(crate) fn is_all_done(&self) -> bool {
-        self.total.is_some_and(|total| total > 0 && self.done() >= total)
+        self.total().is_some_and(|total| total > 0 && self.done() >= total)
     }
 
     /// Formats a line for a log.
@@ -87,7 +95,7 @@ impl Status {
         let rate = self.speed.per_second(now).map(|speed| format!(", {}", rate(speed)));
         let rate = rate.unwrap_or_default();
         let done = size(self.done());
-        match self.total {
+        match self.total() {
             Some(total) => {
                 format!("{done} of {} ({} %){rate}", size(total), self.percent(total))
             }
@@ -131,7 +139,7 @@ impl Status {
             Phase::Syncing => Some("syncing".to_owned()),
             _ => speed.map(rate),
         };
-        let Some(total) = self.total else {
+        let Some(total) = self.total() else {
             let far = format!("{}, {} so far", count(self.files, "file"), size(self.done()));
             return join(self.name.as_deref(), None, [Some(far), last, None, None], room, style);
         };
@@ -175,7 +183,7 @@ fn join(
     };
     let name_room = rest.saturating_sub(if bar_width > 0 { bar_width + GAP } else { 0 });
     let mut parts = Vec::new();
-    if let Some(name) = name.filter(|_| name_room >= 4) {
+    if let Some(name) = name.filter(|name| name_room >= width(name).min(4)) {
         parts.push(style.fit_end(name, name_room));
     }
     if let (Some((acknowledged, done, total)), 1..) = (bar, bar_width) {

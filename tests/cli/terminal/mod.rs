@@ -154,6 +154,21 @@ fn a_thousand_files_leave_a_row_or_three_on_the_screen() {
 }
 
 #[test]
+fn row_of_a_tree_has_a_total_once_it_is_counted() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let tree = outbox.path().join("tree");
+    fs::create_dir_all(tree.join("a")).unwrap();
+    fs::write(tree.join("one"), content(1, 300_000)).unwrap();
+    fs::write(tree.join("a/two"), content(2, 300_000)).unwrap();
+    let address = exec(inbox.path(), "-q");
+    let arguments = ["send", "--limit-rate", "300K", tree.to_str().unwrap(), &address];
+    let mut alice = Terminal::start(&arguments, 100);
+    alice.shows(&["%", " of 585 KiB", " of 2 files"]);
+    let (code, rows, _) = alice.finish();
+    assert_eq!(code, Some(0), "{rows:#?}");
+}
+
+#[test]
 fn verbose_rows_fit_on_the_screen_and_hashes_are_whole_where_asked_for() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let tree = outbox.path().join("tree");

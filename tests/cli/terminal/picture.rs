@@ -9,6 +9,7 @@ use tempfile::tempdir;
 
 use super::file;
 use super::screen::{Frame, Terminal};
+use super::transcripts::at_home;
 
 /// Frames of each terminal in the picture.
 const FRAMES: usize = 16;
@@ -68,7 +69,7 @@ fn shorten_key(row: &str) -> String {
     }
     match row.split_once(" is this user (") {
         Some((peer, key)) => format!("{peer} is this user ({}…)", &key[..8]),
-        None => row.to_owned(),
+        None => at_home(row),
     }
 }
 
