@@ -154,7 +154,9 @@ fn listening_sender_whose_receiver_is_lost_waits_for_as_long_as_was_asked() {
     let file = outbox.path().join("large");
     let size = 32 << 20;
     fs::write(&file, content(8, size)).unwrap();
-    let (alice, address) = listening(&[file.to_str().unwrap()], &["--retry-for", "1s"]);
+    // So slow that it is lost before it has all, however late this is heard.
+    let more = ["--retry-for", "1s", "--limit-rate", "8M"];
+    let (alice, address) = listening(&[file.to_str().unwrap()], &more);
     let (relay, _) = cut_once(address, size * 3 / 4);
     let mut bob = fetch(inbox.path(), &relay, &["--json"]);
     bob.line(|line| line.contains("\"progress\"") && !line.contains("\"acknowledged\":0,"));
@@ -260,7 +262,9 @@ fn pull_that_is_interrupted_on_either_side_goes_on_when_run_again() {
     fs::write(&file, &bytes).unwrap();
     let file = file.to_str().unwrap();
     for by_sender in [true, false] {
-        let (alice, address) = listening(&[file], &["--retry-for", "0s"]);
+        // So slow that it is interrupted before it is cut.
+        let more = ["--retry-for", "0s", "--limit-rate", "8M"];
+        let (alice, address) = listening(&[file], &more);
         let (relay, _carried) = cut_once(address, bytes.len() * 3 / 4);
         let mut bob = fetch(inbox.path(), &relay, &["--json", "--retry-for", "0s"]);
         bob.line(|line| line.contains("\"progress\""));
