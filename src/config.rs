@@ -98,7 +98,7 @@ pub enum Compare {
 
 /// Longest wait for each step. A peer can propose none of these.
 ///
-/// Each wait ends in [`Error::Stalled`](crate::Error::Stalled), which names the deadline. The defaults are for lines of
+/// Each wait ends in [`Error::Stalled`](crate::proto::Error::Stalled), which names the deadline. The defaults are for lines of
 /// 16 KiB/s and more, whose buffers take up to 8 MiB; [`Config::for_rate`] is for slower ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::proto::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
+use crate::proto;
 use crate::types::AbortCode;
 
 /// Reason why a transfer ended without success. Entries that were receipted before stay receipted, and what the
@@ -27,30 +27,9 @@ pub enum Error {
         /// Error of the system.
         source: io::Error,
     },
-    /// The peer broke a rule of the protocol.
-    #[error("the peer broke the protocol: {0}")]
-    Peer(#[from] ProtocolError),
-    /// Bytes changed on the way, and could not be repaired.
-    #[error("damaged on the way: {0}")]
-    Damaged(#[from] Damage),
-    /// No common ground with whoever is at the other end.
+    /// The session failed: the peer, the line, or a rule or the user of this side ended it.
     #[error(transparent)]
-    Incompatible(#[from] Incompatible),
-    /// The peer ended the session and gave this reason.
-    #[error("the peer {0}")]
-    Aborted(AbortCode),
-    /// A policy of this side ended the session.
-    #[error("ended by this side: it {0}")]
-    Policy(AbortCode),
-    /// A deadline passed.
-    #[error(transparent)]
-    Stalled(#[from] Stall),
-    /// This side was stopped; see [`CancelToken`](crate::CancelToken).
-    #[error("cancelled")]
-    Cancelled,
-    /// The caller violated the API contract.
-    #[error(transparent)]
-    Misuse(#[from] Misuse),
+    Session(proto::Error),
 }
 
 /// Operation that was under way when something failed.
@@ -81,31 +60,25 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Transport { operation, source } => is_transient_io(*operation, source),
-            Self::Damaged(_) | Self::Stalled(_) => true,
-            Self::Aborted(code) | Self::Policy(code) => Failure::Aborted(*code).is_transient(),
-            Self::Local { .. }
-            | Self::Peer(_)
-            | Self::Incompatible(_)
-            | Self::Cancelled
-            | Self::Misuse(_) => false,
+            Self::Local { .. } => false,
+            Self::Session(error) => error.is_transient(),
         }
     }
 
     /// Returns whether the error concerns a peer that was not admitted yet, and not this side.
     pub(crate) const fn is_of_stranger(&self) -> bool {
         match self {
-            Self::Transport { operation: Operation::Read | Operation::Write, .. }
-            | Self::Peer(_)
-            | Self::Damaged(_)
-            | Self::Incompatible(_)
-            | Self::Aborted(_)
-            | Self::Policy(AbortCode::NotAdmitted)
-            | Self::Stalled(_) => true,
-            Self::Transport { .. }
-            | Self::Local { .. }
-            | Self::Policy(_)
-            | Self::Cancelled
-            | Self::Misuse(_) => false,
+            Self::Transport { operation: Operation::Read | Operation::Write, .. } => true,
+            Self::Transport { .. } | Self::Local { .. } => false,
+            Self::Session(error) => match error {
+                proto::Error::Protocol(_)
+                | proto::Error::Damaged(_)
+                | proto::Error::Incompatible(_)
+                | proto::Error::Aborted(_)
+                | proto::Error::Ended(AbortCode::NotAdmitted)
+                | proto::Error::Stalled(_) => true,
+                proto::Error::Ended(_) | proto::Error::Cancelled | proto::Error::Misuse(_) => false,
+            },
         }
     }
 
@@ -114,13 +87,15 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Transport { source, .. } | Self::Local { source, .. } => source.kind(),
-            Self::Peer(_) | Self::Damaged(_) => io::ErrorKind::InvalidData,
-            Self::Incompatible(_) => io::ErrorKind::Unsupported,
-            Self::Aborted(_) => io::ErrorKind::ConnectionAborted,
-            Self::Policy(_) => io::ErrorKind::PermissionDenied,
-            Self::Stalled(_) => io::ErrorKind::TimedOut,
-            Self::Cancelled => io::ErrorKind::Interrupted,
-            Self::Misuse(_) => io::ErrorKind::InvalidInput,
+            Self::Session(error) => match error {
+                proto::Error::Protocol(_) | proto::Error::Damaged(_) => io::ErrorKind::InvalidData,
+                proto::Error::Incompatible(_) => io::ErrorKind::Unsupported,
+                proto::Error::Aborted(_) => io::ErrorKind::ConnectionAborted,
+                proto::Error::Ended(_) => io::ErrorKind::PermissionDenied,
+                proto::Error::Stalled(_) => io::ErrorKind::TimedOut,
+                proto::Error::Cancelled => io::ErrorKind::Interrupted,
+                proto::Error::Misuse(_) => io::ErrorKind::InvalidInput,
+            },
         }
     }
 }
@@ -137,18 +112,13 @@ fn is_transient_io(operation: Operation, error: &io::Error) -> bool {
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Protocol(error) => Self::Peer(error),
-            Failure::Damaged(error) => Self::Damaged(error),
-            Failure::Incompatible(error) => Self::Incompatible(error),
-            Failure::Aborted(code) => Self::Aborted(code),
-            Failure::Stalled(stall) => Self::Stalled(stall),
-            Failure::Cancelled | Failure::Ended(AbortCode::Leaving) => Self::Cancelled,
-            Failure::Ended(code) => Self::Policy(code),
-            Failure::Misuse(error) => Self::Misuse(error),
-        }
+impl From<proto::Error> for Error {
+    fn from(error: proto::Error) -> Self {
+        Self::Session(match error {
+            // The user goes away, whoever else is served.
+            proto::Error::Ended(AbortCode::Leaving) => proto::Error::Cancelled,
+            error => error,
+        })
     }
 }
 

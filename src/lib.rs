@@ -210,6 +210,7 @@ pub use drive::{
 };
 pub use error::{Error, Operation};
 pub use hash::{BlockSize, Hash};
+pub use proto::Error as SessionError;
 pub use store::{Source, Store, Unsendable};
 pub use transport::{Acceptor, Connector, Peer};
 pub use types::{

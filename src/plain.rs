@@ -59,6 +59,7 @@ use std::ops::ControlFlow;
 
 use crate::error::{Error, Operation};
 use crate::hash::Hash;
+use crate::proto;
 use crate::types::tick::is_tick;
 
 /// Sends all of `source`, and then flushes `stream`. The caller closes the stream, which is how the
@@ -256,7 +257,7 @@ impl PlainError {
 }
 
 impl From<PlainError> for Error {
-    /// Converts by blame: an observer that ended a transfer counts as [`Error::Cancelled`],
+    /// Converts by blame: an observer that ended a transfer counts as [`proto::Error::Cancelled`],
     /// whatever its reason was.
     fn from(error: PlainError) -> Self {
         let (operation, source) = match error {
@@ -264,7 +265,7 @@ impl From<PlainError> for Error {
             PlainError::Overrun { operation, source, .. } => {
                 (operation, io::Error::new(io::ErrorKind::InvalidData, source))
             }
-            PlainError::Stopped { .. } => return Self::Cancelled,
+            PlainError::Stopped { .. } => return proto::Error::Cancelled.into(),
         };
         match operation {
             Operation::Rewind | Operation::Source | Operation::Store => {

@@ -10,7 +10,8 @@ use haul::transport::memory;
 use haul::{
     AbortCode, Activity, BlockSize, CancelToken, Config, Deadlines, Durability, EntryId, Error,
     Event, Hash, IfExists, Kind, Limits, Meta, Observer, Operation, Outcome, RateLimit, Receipt,
-    Refusal, RelPath, Retry, Summary, Transfer, TransferId, Turn, Unsendable, Withdrawal,
+    Refusal, RelPath, Retry, SessionError, Summary, Transfer, TransferId, Turn, Unsendable,
+    Withdrawal,
 };
 
 /// Keeps what each event says, by its types.
@@ -49,7 +50,7 @@ impl Observer for Ledger {
 
     fn retry(&mut self, _: u32, cause: &Error, _: Duration) {
         self.lost.push(match cause {
-            Error::Aborted(code) => Some(*code),
+            Error::Session(SessionError::Aborted(code)) => Some(*code),
             Error::Transport { operation: Operation::Connect, .. } => None,
             _ => None,
         });

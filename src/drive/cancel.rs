@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::liveness::HALF_DEAD;
 use crate::error::Error;
-use crate::proto::{Failure, Stall};
+use crate::proto::{self, Stall};
 use crate::types::AbortCode;
 
 /// Switch that stops a transfer. Clones stop the same transfer.
 ///
 /// The transfer looks at it between messages, and whenever a call on its stream returns. It then informs the peer,
 /// if it can do so without delay, leaves what has arrived for a later attempt, and ends in
-/// [`Error::Cancelled`](crate::Error::Cancelled).
+/// [`Error::Cancelled`](crate::proto::Error::Cancelled).
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicU8>);
 
@@ -82,9 +82,9 @@ impl CancelToken {
     /// Returns the error of a session that is told to stop while it cannot inform its peer.
     pub(super) fn error(&self) -> Option<Error> {
         self.code().map(|code| match code {
-            AbortCode::Cancelled => Error::Cancelled,
-            AbortCode::Stalled => Error::Stalled(Stall::Silence { after: HALF_DEAD }),
-            code => Failure::Ended(code).into(),
+            AbortCode::Cancelled => proto::Error::Cancelled.into(),
+            AbortCode::Stalled => proto::Error::Stalled(Stall::Silence { after: HALF_DEAD }).into(),
+            code => proto::Error::Ended(code).into(),
         })
     }
 

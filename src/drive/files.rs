@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step, Which};
+use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, Which};
 use crate::store::{Begun, Ended, Store, Uncommitted, refusal_of};
 use crate::types::{Commit, EntryId, Offer, Place, Refusal, StoreOperation, Ticket};
 
@@ -64,14 +64,14 @@ impl<F> Files<F> {
     ///
     /// # Errors
     ///
-    /// [`Failure::Misuse`] if the action is not the last one that this receiver gave; any other [`Failure`] is that of
-    /// the session, as for [`Receiver::poll`].
+    /// [`proto::Error::Misuse`] if the action is not the last one that this receiver gave; any other [`proto::Error`] is that
+    /// of the session, as for [`Receiver::poll`].
     pub fn act<S: Store<File = F>>(
         &mut self,
         store: &mut S,
         receiver: &mut Receiver,
         action: ReceiveAction,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), proto::Error> {
         match action {
             ReceiveAction::Read { entry, which, offset, len } => {
                 self.read(store, receiver, entry, which, offset, len)?;
@@ -128,7 +128,7 @@ impl<F> Files<F> {
         store: &mut S,
         receiver: &mut Receiver,
         step: Step<'_>,
-    ) -> Result<Option<Consumed>, Failure> {
+    ) -> Result<Option<Consumed>, proto::Error> {
         self.answer_by(store, receiver, step, S::begin)
     }
 
@@ -139,7 +139,7 @@ impl<F> Files<F> {
         receiver: &mut Receiver,
         step: Step<'_>,
         begin: impl FnOnce(&mut S, &Offer, Place) -> Result<Begun<F>, Refusal>,
-    ) -> Result<Option<Consumed>, Failure> {
+    ) -> Result<Option<Consumed>, proto::Error> {
         match step {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
             Step::Begin { offer, place } => self.begin_by(store, receiver, &offer, place, begin)?,
@@ -169,7 +169,7 @@ impl<F> Files<F> {
         offer: &Offer,
         place: Place,
         begin: impl FnOnce(&mut S, &Offer, Place) -> Result<Begun<F>, Refusal>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), proto::Error> {
         if let Some(former) = self.take(store, offer.entry) {
             store.suspend(former);
         }
@@ -195,7 +195,7 @@ impl<F> Files<F> {
         store: &mut impl Store<File = F>,
         receiver: &mut Receiver,
         mut wait: Duration,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, proto::Error> {
         let mut any = false;
         while receiver.commits() > 0
             && let Some((ticket, ended)) = store.poll_committed(wait)
@@ -273,7 +273,7 @@ impl<F> Files<F> {
         which: Which,
         offset: u64,
         len: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), proto::Error> {
         let file = self.open.get_mut(&entry).and_then(|open| match which {
             Which::Own => Some(&mut open.file),
             Which::Existing => open.rival.as_mut(),

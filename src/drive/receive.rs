@@ -13,7 +13,7 @@ use super::random::random_bytes;
 use super::stream::{Direction, Moved, TICK, Wire, consume};
 use super::transfer::Transfer;
 use crate::error::Error;
-use crate::proto::{Consumed, Failure, ReceiveAction, Receiver, Step, payload_so_far};
+use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, payload_so_far};
 use crate::store::{Begun, Store};
 use crate::types::{AbortCode, Event, Offer, Place, PublicKey, Refusal, Summary, TransferId};
 
@@ -172,7 +172,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     if !is_seated && !matches!(step, Step::Consumed(_)) {
                         if !hooks.host.seats(&self.cancel) {
                             // It cannot be informed, as it has the floor: a lost connection makes it come again, too.
-                            return Err(Error::Policy(AbortCode::Busy));
+                            return Err(proto::Error::Ended(AbortCode::Busy).into());
                         }
                         is_seated = true;
                     }
@@ -250,8 +250,9 @@ const fn may_take_long(action: &ReceiveAction) -> bool {
 fn can_come_again(error: &Error) -> bool {
     // What one without descriptors has open would keep them from all others, and what one leaves that is to make room
     // for others would have the place that they need.
-    !matches!(error, Error::Policy(AbortCode::Exhausted | AbortCode::Busy))
-        && (error.is_transient() || matches!(error, Error::Policy(AbortCode::Superseded)))
+    !matches!(error, Error::Session(proto::Error::Ended(AbortCode::Exhausted | AbortCode::Busy)))
+        && (error.is_transient()
+            || matches!(error, Error::Session(proto::Error::Ended(AbortCode::Superseded))))
 }
 
 impl<S: Store> Receiving<'_, S> {
@@ -265,7 +266,7 @@ impl<S: Store> Receiving<'_, S> {
         }
     }
 
-    fn act(&mut self, action: ReceiveAction) -> Result<(), Failure> {
+    fn act(&mut self, action: ReceiveAction) -> Result<(), proto::Error> {
         self.files.act(self.store, &mut self.receiver, action)
     }
 
@@ -274,12 +275,12 @@ impl<S: Store> Receiving<'_, S> {
         offer: &Offer,
         place: Place,
         make_way: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), proto::Error> {
         let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
         self.files.begin_by(self.store, &mut self.receiver, offer, place, begin)
     }
 
-    fn collect(&mut self, wait: Duration) -> Result<(), Failure> {
+    fn collect(&mut self, wait: Duration) -> Result<(), proto::Error> {
         self.files.collect(self.store, &mut self.receiver, wait).map(drop)
     }
 
@@ -288,7 +289,7 @@ impl<S: Store> Receiving<'_, S> {
         &mut self,
         step: Step<'_>,
         make_way: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Option<Consumed>, Failure> {
+    ) -> Result<Option<Consumed>, proto::Error> {
         let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
         self.files.answer_by(self.store, &mut self.receiver, step, begin)
     }

@@ -10,6 +10,7 @@ use super::random::random;
 use super::strangers::Strangers;
 use super::transfer::Transfer;
 use crate::error::{Error, Operation};
+use crate::proto;
 use crate::store::Store;
 use crate::types::{AbortCode, Summary};
 
@@ -50,7 +51,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 Err(tick) if is_waiting && tick.kind() == ErrorKind::WouldBlock => {
                     // It waits for the peer to come; at first for as long as it takes.
                     if self.cancel.is_cancelled() {
-                        return Err(Error::Cancelled);
+                        return Err(proto::Error::Cancelled.into());
                     }
                     let is_over = self.clock.now() > since.saturating_add(self.retry.patience);
                     if is_over && let Some(error) = lost.take() {
@@ -63,7 +64,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
             let now = self.clock.now();
             if progress.progress() > before || (self.greeted && !known) {
                 (since, retries, spared) = (now, 0, Duration::ZERO);
-            } else if matches!(error, Error::Aborted(AbortCode::Busy)) {
+            } else if matches!(error, Error::Session(proto::Error::Aborted(AbortCode::Busy))) {
                 // A peer that sends this serves others, and may serve this one next.
                 let left = self.config.deadlines.idle.saturating_sub(spared);
                 let waited = now.saturating_sub(since).min(left);

@@ -7,7 +7,7 @@ use super::observer::Observer;
 use super::stream::{Moved, Wire};
 use super::transfer::Transfer;
 use crate::error::{Error, Operation};
-use crate::proto::Stall;
+use crate::proto::{self, Stall};
 
 impl<O: Observer, C: Clock> Transfer<O, C> {
     /// Ends the handshake, within the deadline of greetings, and gives what binds the session to its channel. `None`:
@@ -24,7 +24,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 return Err(error);
             }
             if self.clock.now().saturating_sub(start) >= after {
-                return Err(Stall::Hello { after }.into());
+                return Err(proto::Error::from(Stall::Hello { after }).into());
             }
         }
         let (Some(binding), Some(key)) = (channel.binding(), channel.peer_key()) else {

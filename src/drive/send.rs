@@ -9,7 +9,7 @@ use super::stream::{Direction, Moved, Wire, consume};
 use super::transfer::Transfer;
 use crate::config::Deadlines;
 use crate::error::Error;
-use crate::proto::{SendAction, Sender};
+use crate::proto::{self, SendAction, Sender};
 use crate::store::{Readers, Source};
 use crate::types::{AbortCode, Event, Summary, TransferId};
 
@@ -167,7 +167,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                     sender.end(AbortCode::NotAdmitted);
                 }
                 _ if is_admitted => return Ok(()),
-                _ => return Err(Error::Policy(AbortCode::NotAdmitted)),
+                _ => return Err(proto::Error::Ended(AbortCode::NotAdmitted).into()),
             }
         }
     }

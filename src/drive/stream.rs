@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
+use crate::proto;
 use crate::proto::Consumed;
-use crate::proto::Failure;
 use crate::types::Progress;
 use crate::types::tick::is_tick;
 
@@ -245,9 +245,9 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Reports to a core about the stream that is written to.
 pub(super) trait Core {
-    fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure>;
+    fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error>;
 
-    fn write_blocked(&mut self, now: Duration) -> Result<(), Failure>;
+    fn write_blocked(&mut self, now: Duration) -> Result<(), proto::Error>;
 
     fn write_resumed(&mut self, now: Duration);
 

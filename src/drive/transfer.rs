@@ -24,7 +24,7 @@ use super::stream::{Core, Direction};
 use super::stream::{LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto::{Failure, Receiver, Sender};
+use crate::proto::{self, Receiver, Sender};
 use crate::store::{Readers, Source, Store};
 #[cfg(feature = "secure")]
 use crate::transport::secure::TicketSecret;
@@ -334,7 +334,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let end = self.clock.now().saturating_add(pause);
         loop {
             if self.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
+                return Err(proto::Error::Cancelled.into());
             }
             let rest = end.saturating_sub(self.clock.now());
             if rest.is_zero() {
@@ -393,7 +393,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
         let end = self.clock.now().saturating_add(LAST_WORDS);
         let _ = wire.flush(|moved| match moved {
             Moved::Bytes(_) if self.clock.now() < end => Ok(()),
-            Moved::Bytes(_) | Moved::Tick => Err(Error::Cancelled),
+            Moved::Bytes(_) | Moved::Tick => Err(Error::Session(proto::Error::Cancelled)),
         });
     }
 
@@ -462,11 +462,11 @@ macro_rules! cores {
     ($($core:ident),+) => {
         $(
             impl Core for $core {
-                fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+                fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error> {
                     self.handle_peer_took(now, bytes)
                 }
 
-                fn write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
+                fn write_blocked(&mut self, now: Duration) -> Result<(), proto::Error> {
                     self.handle_write_blocked(now)
                 }
 
@@ -522,10 +522,16 @@ mod tests {
             let mut core = Receiver::new(Config::default(), [0; 16], Duration::ZERO);
             transfer.flush(&mut wire, &mut core, Direction::Answers).expect_err("it is to stop")
         };
-        assert!(matches!(told(CancelToken::cancel), Error::Cancelled));
-        assert!(matches!(told(CancelToken::leave), Error::Cancelled));
-        assert!(matches!(told(CancelToken::supersede), Error::Policy(AbortCode::Superseded)));
-        assert!(matches!(told(CancelToken::turn_away), Error::Policy(AbortCode::Busy)));
-        assert!(matches!(told(CancelToken::forsake), Error::Stalled(_)));
+        assert!(matches!(told(CancelToken::cancel), Error::Session(proto::Error::Cancelled)));
+        assert!(matches!(told(CancelToken::leave), Error::Session(proto::Error::Cancelled)));
+        assert!(matches!(
+            told(CancelToken::supersede),
+            Error::Session(proto::Error::Ended(AbortCode::Superseded))
+        ));
+        assert!(matches!(
+            told(CancelToken::turn_away),
+            Error::Session(proto::Error::Ended(AbortCode::Busy))
+        ));
+        assert!(matches!(told(CancelToken::forsake), Error::Session(proto::Error::Stalled(_))));
     }
 }

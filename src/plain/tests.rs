@@ -5,6 +5,7 @@ use mockall::Sequence;
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto;
 
 mockall::mock! {
     Stream {}
@@ -442,7 +443,10 @@ fn error_of_each_end_is_sorted_by_blame() {
             assert_eq!(error.kind(), kind);
         }
     }
-    assert!(matches!(Error::from(PlainError::Stopped { bytes: 1 }), Error::Cancelled));
+    assert!(matches!(
+        Error::from(PlainError::Stopped { bytes: 1 }),
+        Error::Session(proto::Error::Cancelled)
+    ));
 }
 
 #[test]

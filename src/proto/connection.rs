@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::error::{Failure, Incompatible, Misuse, ProtocolError, Stall};
+use super::error::{Error, Incompatible, Misuse, ProtocolError, Stall};
 use super::timer::Timer;
 use super::wire::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use super::wire::limits::VERSIONS;
@@ -127,7 +127,7 @@ impl Connection {
         now: Duration,
         message: &Message,
         out: &mut Vec<u8>,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, Error> {
         let before = out.len();
         self.say_preface(now, out);
         let start = out.len();
@@ -148,7 +148,7 @@ impl Connection {
     }
 
     /// Appends this side's greeting.
-    pub(super) fn greet(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<usize, Failure> {
+    pub(super) fn greet(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<usize, Error> {
         let hello = Message::Hello(self.ours.clone());
         self.say(now, &hello, out)
     }
@@ -160,7 +160,7 @@ impl Connection {
         name: Name,
         head: &mut [u8],
         payload: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         self.spoken.close(name.kind(), head, payload).ok_or(Misuse::TooMuch)?;
         let len = head.len().saturating_add(payload) as u64;
         self.timer.say(now, len);
@@ -181,11 +181,7 @@ impl Connection {
     }
 
     /// Looks at what `input` begins with, without taking it.
-    pub(super) fn hear<'a>(
-        &mut self,
-        now: Duration,
-        input: &'a [u8],
-    ) -> Result<Heard<'a>, Failure> {
+    pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Heard<'a>, Error> {
         if input.len() > self.partial {
             self.timer.bytes(now);
         }
@@ -236,7 +232,7 @@ impl Connection {
     /// Judges the peer's greeting, and binds the peer's frames from now on to both greetings.
     ///
     /// The caller has [`take`](Connection::take)n the message before.
-    pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Failure> {
+    pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Error> {
         self.timer.greet();
         let judged = self.judge(&hello);
         if self.speaker == Speaker::Receiver {
@@ -374,7 +370,7 @@ impl Connection {
         }
     }
 
-    fn judge(&self, hello: &Hello) -> Result<u16, Failure> {
+    fn judge(&self, hello: &Hello) -> Result<u16, Error> {
         let (ours, theirs) = (&self.ours.versions, &hello.versions);
         let version = *ours.end().min(theirs.end());
         if version < *ours.start().max(theirs.start()) || theirs.is_empty() {

@@ -303,7 +303,7 @@ pub enum Misuse {
 /// Reason why a core ended without success. It stays: every later call gives the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Failure {
+pub enum Error {
     /// The peer broke a rule.
     #[error("the peer broke the protocol: {0}")]
     Protocol(#[from] ProtocolError),
@@ -330,7 +330,7 @@ pub enum Failure {
     Misuse(#[from] Misuse),
 }
 
-impl Failure {
+impl Error {
     /// Returns the code that tells the peer, if telling it makes sense.
     #[must_use]
     pub const fn abort_code(&self) -> Option<AbortCode> {

@@ -26,7 +26,7 @@ mod totals;
 pub mod wire;
 
 pub use connection::Consumed;
-pub use error::{Damage, Failure, Incompatible, Misuse, ProtocolError, Stall};
+pub use error::{Damage, Error, Incompatible, Misuse, ProtocolError, Stall};
 pub use receiver::{ReceiveAction, Receiver, Step, Which};
 pub use sender::{SendAction, Sender};
 pub use wire::frame::PREFACE;

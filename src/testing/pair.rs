@@ -29,7 +29,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::config::Config;
-use crate::proto::{Failure, Receiver};
+use crate::proto::{self, Receiver};
 use crate::store::{Source, Store};
 use crate::types::{Summary, TransferId};
 
@@ -59,7 +59,7 @@ pub enum Ended {
     /// Well.
     Closed(Summary),
     /// By a failure that its core reported.
-    Failed(Failure),
+    Failed(proto::Error),
     /// Its line ended while it waited for more.
     Lost,
 }

@@ -6,7 +6,7 @@
 use crate::hash::BlockSize;
 use crate::proto::wire::frame::{self, CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use crate::proto::wire::message::{Message, Name};
-use crate::proto::{Failure, ProtocolError};
+use crate::proto::{self, ProtocolError};
 
 /// Both directions of one connection, from their first bytes on.
 ///
@@ -49,7 +49,7 @@ impl<'a> Recording<'a> {
     /// # Errors
     ///
     /// What a peer would have found wrong with a frame: damage, a length or a content that no message has.
-    pub fn parse(sender: &'a [u8], receiver: &'a [u8]) -> Result<Self, Failure> {
+    pub fn parse(sender: &'a [u8], receiver: &'a [u8]) -> Result<Self, proto::Error> {
         let hellos = (hello(sender)?, hello(receiver)?);
         Ok(Self {
             sender: messages(sender, Speaker::Sender, hellos)?,
@@ -93,7 +93,7 @@ impl<'a> Recording<'a> {
 type Hellos<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 /// Returns the control part of a direction's greeting, if all of it is there.
-fn hello(bytes: &[u8]) -> Result<Option<&[u8]>, Failure> {
+fn hello(bytes: &[u8]) -> Result<Option<&[u8]>, proto::Error> {
     if !frame::preface(bytes)? {
         return Ok(None);
     }
@@ -108,7 +108,7 @@ fn messages<'a>(
     bytes: &'a [u8],
     speaker: Speaker,
     hellos: Hellos<'_>,
-) -> Result<Vec<Said<'a>>, Failure> {
+) -> Result<Vec<Said<'a>>, proto::Error> {
     let mut keys = Keys::new(speaker, hellos);
     let mut said = Vec::new();
     let mut rest = bytes.get(PREFACE.len()..).unwrap_or_default();

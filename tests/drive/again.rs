@@ -6,8 +6,8 @@ use std::{io, thread};
 use haul::store::{Chain, MemorySource, MemoryStore, StreamSource};
 use haul::transport::memory;
 use haul::{
-    CancelToken, Connector, Error, Event, Observer, Operation, RelPath, Retry, Source, Summary,
-    Transfer,
+    CancelToken, Connector, Error, Event, Observer, Operation, RelPath, Retry, SessionError,
+    Source, Summary, Transfer,
 };
 
 use crate::scene::{Frail, capacity, content, path, small_blocks};
@@ -166,7 +166,8 @@ fn check<S: Source>(
                 // For as long as its token is the one that was cancelled.
                 let again = kept.call(Until::Done);
                 let spent = matches!(again, Err(Error::Local { operation: Operation::Rewind, .. }));
-                let is_so = matches!(again, Err(Error::Cancelled)) || spent && is_stream;
+                let is_so = matches!(again, Err(Error::Session(SessionError::Cancelled)))
+                    || spent && is_stream;
                 assert!(is_so, "{context}: {again:?}");
             }
             kept.sender = kept.sender.cancel(CancelToken::new());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use haul::store::MemoryStore;
 use haul::transport::{Listening, memory};
 use haul::{
-    Acceptor, CancelToken, Connector, Error, Event, RateLimit, Retry, Server, Store, Summary,
-    Transfer,
+    Acceptor, CancelToken, Connector, Error, Event, RateLimit, Retry, Server, SessionError, Store,
+    Summary, Transfer,
 };
 
 use crate::scene::{assert_three_files, capacity, small_blocks, three_files};
@@ -58,7 +58,10 @@ where
             for _ in 0..2 {
                 // And once more with the token that is cancelled.
                 let stopped = sender.send_via(&mut source, connector);
-                assert!(matches!(stopped, Err(Error::Cancelled)), "{round}: {stopped:?}");
+                assert!(
+                    matches!(stopped, Err(Error::Session(SessionError::Cancelled))),
+                    "{round}: {stopped:?}"
+                );
             }
             let mut sender = Transfer::new(small_blocks())
                 .limit_rate(limit.clone())
@@ -70,11 +73,17 @@ where
             }
             cancel.cancel();
             let ended = server.join().expect("no panic");
-            assert!(matches!(ended, Err(Error::Cancelled)), "{round}: {ended:?}");
+            assert!(
+                matches!(ended, Err(Error::Session(SessionError::Cancelled))),
+                "{round}: {ended:?}"
+            );
         });
         // A token stays cancelled: who serves again takes a new one.
         let ended = serve(acceptor, store.clone(), &cancel);
-        assert!(matches!(ended, Err(Error::Cancelled)), "{round}: {ended:?}");
+        assert!(
+            matches!(ended, Err(Error::Session(SessionError::Cancelled))),
+            "{round}: {ended:?}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use haul::drive::Clock;
 use haul::store::MemoryStore;
 use haul::transport::memory;
 use haul::types::AbortCode;
-use haul::{CancelToken, Config, Error, Event, Transfer};
+use haul::{CancelToken, Config, Error, Event, SessionError, Transfer};
 
 use crate::scene::{CancelAt, Silent, Virtual, capacity, small_blocks, three_files};
 
@@ -22,7 +22,7 @@ fn cancelled_transfer_ends_within_a_tick() {
         .cancel(cancel)
         .send(&mut three_files(), silent)
         .expect_err("cancelled");
-    assert!(matches!(error, Error::Cancelled));
+    assert!(matches!(error, Error::Session(SessionError::Cancelled)));
     assert!(clock.now() <= Duration::from_secs(1));
 }
 
@@ -39,8 +39,11 @@ fn receiver_that_is_cancelled_tells_the_sender() {
         });
         let sent = Transfer::new(small_blocks()).send(&mut three_files(), alice);
         let received = receiver.join().expect("the receiver does not panic");
-        assert!(matches!(received, Err(Error::Cancelled)), "{received:?}");
+        assert!(matches!(received, Err(Error::Session(SessionError::Cancelled))), "{received:?}");
         sent
     });
-    assert!(matches!(sent, Err(Error::Aborted(AbortCode::Cancelled))), "{sent:?}");
+    assert!(
+        matches!(sent, Err(Error::Session(SessionError::Aborted(AbortCode::Cancelled)))),
+        "{sent:?}"
+    );
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use haul::store::{MemorySource, MemoryStore};
 use haul::types::AbortCode;
-use haul::{Error, Event, Observer, Retry, TransferId};
+use haul::{Error, Event, Observer, Retry, SessionError, TransferId};
 use haul::{Summary, Transfer};
 
 use crate::scene::{content, path, small_blocks, with_sessions};
@@ -64,7 +64,8 @@ fn process_that_began_last_has_the_transfer_and_the_one_before_ends_for_good() {
             assert_eq!(attempt, 1 + 65536);
             drop(first_goes_on);
             let (ended, retries) = first.join().expect("no panic");
-            let superseded = matches!(ended, Err(Error::Aborted(AbortCode::Superseded)));
+            let superseded =
+                matches!(ended, Err(Error::Session(SessionError::Aborted(AbortCode::Superseded))));
             assert!(superseded && retries == 1, "{ended:?} after {retries} retries");
             drop(second_goes_on);
             let (ended, retries) = second.join().expect("no panic");

@@ -11,7 +11,7 @@ use haul::proto::{Sender, Stall};
 use haul::store::MemoryStore;
 use haul::transport::memory::pipe;
 use haul::types::TransferId;
-use haul::{CancelToken, Config, Error, Event, Observer, Transfer};
+use haul::{CancelToken, Config, Error, Event, Observer, SessionError, Transfer};
 
 use crate::scene::{CancelAt, Silent, Virtual, capacity, three_files};
 
@@ -28,7 +28,10 @@ fn silent_peer_ends_the_session_at_the_deadline() {
             .expect_err("nobody answers");
         // Whether or not it takes the greeting.
         let stall = Stall::Hello { after: deadlines.hello };
-        assert!(matches!(&error, Error::Stalled(found) if *found == stall), "{error:?}");
+        assert!(
+            matches!(&error, Error::Session(SessionError::Stalled(found)) if *found == stall),
+            "{error:?}"
+        );
         assert!(error.is_transient());
         let end = deadlines.hello + Duration::from_secs(1);
         assert!(clock.now() <= end, "{:?}", clock.now());
@@ -39,7 +42,10 @@ fn silent_peer_ends_the_session_at_the_deadline() {
         .clock(clock)
         .receive(&mut MemoryStore::new(), silent)
         .expect_err("nobody speaks");
-    assert!(matches!(error, Error::Stalled(Stall::Hello { .. })), "{error:?}");
+    assert!(
+        matches!(error, Error::Session(SessionError::Stalled(Stall::Hello { .. }))),
+        "{error:?}"
+    );
 }
 
 /// A peer that takes one byte at a time, each after so long, and says nothing.
@@ -76,7 +82,9 @@ fn peer_that_takes_a_byte_now_and_then_ends_the_session_at_the_deadline() {
             .clock(clock.clone())
             .send(&mut three_files(), dripping)
             .expect_err("it takes too little");
-        let Error::Stalled(Stall::Drip { bytes, after }) = error else { panic!("{error:?}") };
+        let Error::Session(SessionError::Stalled(Stall::Drip { bytes, after })) = error else {
+            panic!("{error:?}")
+        };
         assert_eq!(after, deadlines.progress);
         assert!(bytes <= 60, "{bytes}");
         assert!(clock.now() < deadlines.progress + pause, "{:?}", clock.now());
@@ -89,7 +97,10 @@ fn peer_that_takes_a_byte_now_and_then_ends_the_session_at_the_deadline() {
         .clock(clock.clone())
         .send(&mut three_files(), dripping)
         .expect_err("nobody answers");
-    assert!(matches!(error, Error::Stalled(Stall::Silence { .. })), "{error:?}");
+    assert!(
+        matches!(error, Error::Session(SessionError::Stalled(Stall::Silence { .. }))),
+        "{error:?}"
+    );
 }
 
 /// A stream of which every call is interrupted, after a second.
@@ -119,12 +130,18 @@ fn stream_that_is_interrupted_for_ever_ends_the_session_at_the_deadline() {
     let sent = Transfer::new(Config::default())
         .clock(clock.clone())
         .send(&mut three_files(), Interrupted(clock));
-    assert!(matches!(sent, Err(Error::Stalled(Stall::Hello { .. }))), "{sent:?}");
+    assert!(
+        matches!(sent, Err(Error::Session(SessionError::Stalled(Stall::Hello { .. })))),
+        "{sent:?}"
+    );
     let clock = Virtual::default();
     let received = Transfer::new(Config::default())
         .clock(clock.clone())
         .receive(&mut MemoryStore::new(), Interrupted(clock));
-    assert!(matches!(received, Err(Error::Stalled(Stall::Hello { .. }))), "{received:?}");
+    assert!(
+        matches!(received, Err(Error::Session(SessionError::Stalled(Stall::Hello { .. })))),
+        "{received:?}"
+    );
 }
 
 /// A stream that takes everything at once, and never says that it has passed it on.
@@ -203,7 +220,7 @@ fn stream_that_flushes_for_ever_ends_the_session_at_the_deadline() {
         .clock(clock.clone())
         .send(&mut three_files(), Flushing(clock.clone()));
     let after = Deadlines::default().silence;
-    let Err(Error::Stalled(stall)) = sent else { panic!("{sent:?}") };
+    let Err(Error::Session(SessionError::Stalled(stall))) = sent else { panic!("{sent:?}") };
     assert_eq!(stall, Stall::Write { after });
     assert_eq!(clock.now(), after);
 }
@@ -243,7 +260,7 @@ fn last_words_are_given_up_after_a_second() {
         .cancel(cancel)
         .receive(&mut MemoryStore::new(), Greeting(clock.clone(), greeting))
         .expect_err("it was cancelled");
-    assert!(matches!(error, Error::Cancelled), "{error:?}");
+    assert!(matches!(error, Error::Session(SessionError::Cancelled)), "{error:?}");
     let took = clock.now();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1200), "{took:?}");
 }
@@ -274,7 +291,10 @@ fn observer_that_does_not_return_ends_the_peer_within_its_silence() {
         });
         let sent =
             Transfer::new(config.clone().deadlines(deadlines)).send(&mut three_files(), alice);
-        assert!(matches!(sent, Err(Error::Stalled(Stall::Silence { .. }))), "{sent:?}");
+        assert!(
+            matches!(sent, Err(Error::Session(SessionError::Stalled(Stall::Silence { .. })))),
+            "{sent:?}"
+        );
         drop(hold);
         // Its own session ends once the observer does.
         assert!(receiver.join().expect("it does not panic").is_err());

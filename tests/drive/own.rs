@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use haul::config::Deadlines;
 use haul::drive::{Clock, Files, SystemClock};
-use haul::proto::{Failure, ReceiveAction, Receiver, Sender};
+use haul::proto::{self, ReceiveAction, Receiver, Sender};
 use haul::store::{Readers, Source, Store};
 use haul::testing::driver::{Driver, check};
 use haul::transport::is_tick;
@@ -162,9 +162,9 @@ trait Half {
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Progress, Failed>;
 
-    fn took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure>;
+    fn took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error>;
 
-    fn blocked(&mut self, now: Duration) -> Result<(), Failure>;
+    fn blocked(&mut self, now: Duration) -> Result<(), proto::Error>;
 
     fn resumed(&mut self, now: Duration);
 }
@@ -189,11 +189,11 @@ impl<S: Source> Half for Alice<S> {
         Self::step(self, now, input, out, tell)
     }
 
-    fn took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+    fn took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error> {
         self.sender.handle_peer_took(now, bytes)
     }
 
-    fn blocked(&mut self, now: Duration) -> Result<(), Failure> {
+    fn blocked(&mut self, now: Duration) -> Result<(), proto::Error> {
         self.sender.handle_write_blocked(now)
     }
 
@@ -221,11 +221,11 @@ impl<S: Store> Half for Bob<'_, S> {
         Self::step(self, now, input, out, tell)
     }
 
-    fn took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+    fn took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error> {
         self.receiver.handle_peer_took(now, bytes)
     }
 
-    fn blocked(&mut self, now: Duration) -> Result<(), Failure> {
+    fn blocked(&mut self, now: Duration) -> Result<(), proto::Error> {
         self.receiver.handle_write_blocked(now)
     }
 

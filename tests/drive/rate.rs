@@ -9,7 +9,9 @@ use haul::drive::{Clock, SystemClock};
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory;
 use haul::types::AbortCode;
-use haul::{CancelToken, Config, Error, Event, Observer, RateLimit, Server, Transfer};
+use haul::{
+    CancelToken, Config, Error, Event, Observer, RateLimit, Server, SessionError, Transfer,
+};
 
 use crate::scene::{Virtual, capacity, content, path};
 
@@ -189,9 +191,12 @@ fn limited_transfer_that_is_cancelled_ends_at_once() {
             .limit_rate(limit)
             .send(&mut MemorySource::new().file(path("file"), content(1, 100_000)), alice)
             .expect_err("cancelled");
-        assert!(matches!(error, Error::Cancelled), "{error:?}");
+        assert!(matches!(error, Error::Session(SessionError::Cancelled)), "{error:?}");
         let heard = receiver.join().expect("no panic").expect_err("told so");
-        assert!(matches!(heard, Error::Aborted(AbortCode::Cancelled)), "{heard:?}");
+        assert!(
+            matches!(heard, Error::Session(SessionError::Aborted(AbortCode::Cancelled))),
+            "{heard:?}"
+        );
     });
     assert!(clock.now() < Duration::from_secs(6), "{:?}", clock.now());
 }

@@ -14,7 +14,7 @@ use haul::transport::memory::{self, MemoryConnector};
 use haul::types::AbortCode;
 use haul::{
     Acceptor, CancelToken, Config, Connector, Error, Event, Observer, Operation, Retry, Server,
-    Transfer,
+    SessionError, Transfer,
 };
 
 use crate::scene::{
@@ -248,7 +248,7 @@ fn receiver_that_is_busy_spares_the_patience_of_its_sender_up_to_a_deadline() {
         .retry(Retry::patiently(patience))
         .send_via(&mut three_files(), &mut BusyConnector(clock.clone()))
         .expect_err("it is busy each time");
-    assert!(matches!(error, Error::Aborted(AbortCode::Busy)), "{error:?}");
+    assert!(matches!(error, Error::Session(SessionError::Aborted(AbortCode::Busy))), "{error:?}");
     let took = clock.now();
     let slack = Duration::from_secs(15);
     assert!(took >= patience + idle && took <= patience + idle + slack, "{took:?}");
@@ -279,7 +279,7 @@ fn cancelled_transfer_does_not_wait_out_the_pause_between_attempts() {
         .cancel(cancel)
         .send_via(&mut three_files(), &mut connector)
         .expect_err("cancelled");
-    assert!(matches!(error, Error::Cancelled), "{error:?}");
+    assert!(matches!(error, Error::Session(SessionError::Cancelled)), "{error:?}");
     assert_eq!((connector.calls, clock.now()), (1, Duration::from_secs(1)));
 }
 
@@ -462,7 +462,7 @@ fn sender_comes_again_to_a_server_that_went_away_but_not_to_one_that_cancelled_i
         fn retry(&mut self, _: u32, cause: &Error, _: Duration) {
             self.1 = None;
             match cause {
-                Error::Aborted(code) => self.0.push(*code),
+                Error::Session(SessionError::Aborted(code)) => self.0.push(*code),
                 other => panic!("{other:?}"),
             }
         }
@@ -501,7 +501,7 @@ fn sender_comes_again_to_a_server_that_went_away_but_not_to_one_that_cancelled_i
         assert!(sent.expect("sent").is_complete());
         assert_eq!(transfer.into_observer().0, [AbortCode::Leaving]);
         let gone = gone.join().expect("no panic");
-        assert!(matches!(gone, Err(Error::Cancelled)), "{gone:?}");
+        assert!(matches!(gone, Err(Error::Session(SessionError::Cancelled))), "{gone:?}");
         back.join().expect("no panic").expect("served");
         drop(connector);
     });
@@ -520,10 +520,13 @@ fn sender_comes_again_to_a_server_that_went_away_but_not_to_one_that_cancelled_i
             });
             let sent = Transfer::new(small_blocks()).send(&mut three_files(), alice);
             let error = sent.expect_err("stopped");
-            assert!(matches!(error, Error::Aborted(code) if code == expected), "{error:?}");
+            assert!(
+                matches!(error, Error::Session(SessionError::Aborted(code)) if code == expected),
+                "{error:?}"
+            );
             assert_eq!(error.is_transient(), leaves);
             let ended = receiver.join().expect("no panic");
-            assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+            assert!(matches!(ended, Err(Error::Session(SessionError::Cancelled))), "{ended:?}");
         });
     }
 }

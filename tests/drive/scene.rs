@@ -12,8 +12,8 @@ use haul::hash::BlockSize;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory::{self, MemoryConnector, Pipe};
 use haul::{
-    Acceptor, CancelToken, Config, Connector, Error, Event, Observer, RelPath, Server, Store,
-    Summary, Transfer,
+    Acceptor, CancelToken, Config, Connector, Error, Event, Observer, RelPath, Server,
+    SessionError, Store, Summary, Transfer,
 };
 
 pub(crate) fn path(name: &str) -> RelPath {
@@ -189,7 +189,7 @@ where
         let result = test();
         cancel.cancel();
         let ended = server.join().expect("the server does not panic");
-        assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+        assert!(matches!(ended, Err(Error::Session(SessionError::Cancelled))), "{ended:?}");
         result
     })
 }

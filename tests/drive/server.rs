@@ -10,7 +10,7 @@ use haul::transport::memory;
 use haul::types::AbortCode;
 use haul::{
     Acceptor, CancelToken, Config, Connector, Error, Event, Observer, Operation, Peer, Retry,
-    Server, SessionId, Summary, Transfer,
+    Server, SessionError, SessionId, Summary, Transfer,
 };
 
 use crate::scene::{
@@ -171,7 +171,10 @@ fn sender_past_the_limit_is_told_that_the_server_is_busy_and_comes_again() {
             let busy = Transfer::new(small_blocks())
                 .send(&mut MemorySource::new(), second.connect().expect("a stream"))
                 .expect_err("no room");
-            assert!(matches!(busy, Error::Aborted(AbortCode::Busy)), "{busy:?}");
+            assert!(
+                matches!(busy, Error::Session(SessionError::Aborted(AbortCode::Busy))),
+                "{busy:?}"
+            );
             // By itself it comes again, until there is room.
             let mut go = Some(go);
             let mut source = MemorySource::new().file(path("second"), "2");
@@ -179,7 +182,10 @@ fn sender_past_the_limit_is_told_that_the_server_is_busy_and_comes_again() {
             impl Observer for Release<'_> {
                 fn event(&mut self, _: &Event) {}
                 fn retry(&mut self, _: u32, cause: &Error, _: Duration) {
-                    assert!(matches!(cause, Error::Aborted(AbortCode::Busy)), "{cause:?}");
+                    assert!(
+                        matches!(cause, Error::Session(SessionError::Aborted(AbortCode::Busy))),
+                        "{cause:?}"
+                    );
                     if let Some(go) = self.0.take() {
                         go.send(()).expect("the first sender waits");
                     }
@@ -251,7 +257,10 @@ fn strangers_at_a_server_are_told_of_up_to_a_number_and_counted_after() {
         come(100);
         let later: Vec<_> = heard.try_iter().collect();
         cancel.cancel();
-        assert!(matches!(server.join().expect("no panic"), Err(Error::Cancelled)));
+        assert!(matches!(
+            server.join().expect("no panic"),
+            Err(Error::Session(SessionError::Cancelled))
+        ));
         assert_eq!((at_first, later), (vec![None; 16], vec![Some(84), None]));
     });
 }

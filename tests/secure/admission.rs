@@ -14,7 +14,7 @@ use haul::transport::secure::{Expect, PublicKey, SecretKey, Secure, TicketSecret
 use haul::types::{Commit, Offer, Place, Ticket};
 use haul::{
     AbortCode, Admit, CancelToken, Connector, Error, Event, Observer, Refusal, Retry, Server,
-    Store, Summary, Transfer,
+    SessionError, Store, Summary, Transfer,
 };
 
 use super::{config, content, key, name, network};
@@ -61,7 +61,8 @@ pub(crate) fn send(
 }
 
 pub(crate) fn is_refused(ended: &Result<Summary, Error>) -> bool {
-    let is_said = matches!(ended, Err(Error::Aborted(AbortCode::NotAdmitted)));
+    let is_said =
+        matches!(ended, Err(Error::Session(SessionError::Aborted(AbortCode::NotAdmitted))));
     is_said && ended.as_ref().is_err_and(|error| !error.is_transient())
 }
 
@@ -154,7 +155,10 @@ fn stranger_without_a_channel_is_not_admitted_by_key_or_ticket() {
         let mut source = MemorySource::new().file(name(0), content(0));
         let sent = Transfer::new(config()).ticket(secret()).send(&mut source, near);
         let received = receiver.join().expect("it does not panic");
-        assert!(matches!(received, Err(Error::Policy(AbortCode::NotAdmitted))), "{received:?}");
+        assert!(
+            matches!(received, Err(Error::Session(SessionError::Ended(AbortCode::NotAdmitted)))),
+            "{received:?}"
+        );
         sent
     });
     assert!(is_refused(&ended), "{ended:?}");

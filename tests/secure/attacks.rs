@@ -11,7 +11,7 @@ use haul::store::{MemorySource, MemoryStore};
 use haul::transport::is_tick;
 use haul::transport::memory::{self, MemoryConnector, Pipe};
 use haul::transport::secure::{Expect, Secure, SecureError, SecureStream, TicketSecret};
-use haul::{Acceptor, Connector, Error, Operation, Retry, Transfer};
+use haul::{Acceptor, Connector, Error, Operation, Retry, SessionError, Transfer};
 
 use super::admission::serving;
 use super::{config, content, key, name, reason};
@@ -107,7 +107,10 @@ fn man_in_the_middle_whom_both_ends_admit_cannot_pass_on_the_session_of_another(
     let error = sent.expect_err("the channels differ");
     assert!(!error.is_transient(), "{error}");
     // Alice hears the greeting of Bob, which is of another channel than hers.
-    let is_told = matches!(error, Error::Peer(haul::proto::ProtocolError::OtherChannel));
+    let is_told = matches!(
+        error,
+        Error::Session(SessionError::Protocol(haul::proto::ProtocolError::OtherChannel))
+    );
     assert!(is_told, "{error:?}");
     assert!(store.entries().is_empty() && store.partials().is_empty());
 }
@@ -215,7 +218,9 @@ fn sender_in_clear_is_not_heard_by_a_receiver_that_wants_a_channel() {
                 .expect_err("it wants TLS");
             let is_tls = matches!(
                 error,
-                Error::Incompatible(haul::proto::Incompatible::NotHaul { first: [0x15, ..] })
+                Error::Session(SessionError::Incompatible(haul::proto::Incompatible::NotHaul {
+                    first: [0x15, ..]
+                }))
             );
             assert!(is_tls && !error.is_transient(), "{error:?}");
         },

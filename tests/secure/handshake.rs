@@ -15,7 +15,7 @@ use haul::drive::AllowList;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory::{self, Pipe};
 use haul::transport::secure::{Expect, Secure, SecureStream};
-use haul::{Acceptor, Connector, Error, Peer, Retry, Server, Summary, Transfer};
+use haul::{Acceptor, Connector, Error, Peer, Retry, Server, SessionError, Summary, Transfer};
 
 use super::admission::{send, serving};
 use super::{config, content, key, name, network};
@@ -209,7 +209,7 @@ impl Acceptor for Dripping {
 #[test]
 fn handshake_that_drips_ends_by_the_deadline_of_greetings_on_either_side() {
     let stalled = |ended: Result<Summary, Error>| {
-        assert!(matches!(ended, Err(Error::Stalled(_))), "{ended:?}");
+        assert!(matches!(ended, Err(Error::Session(SessionError::Stalled(_)))), "{ended:?}");
     };
     let mut acceptor = Secure::listen(Dripping(1), &key()).expect("the key is good");
     let (stream, _) = acceptor.accept().expect("somebody is there");

@@ -14,7 +14,10 @@ use std::time::Duration;
 use haul::store::{MemorySource, MemoryStore};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector};
 use haul::transport::secure::{Expect, SecretKey, Secure, SecureAcceptor, SecureError};
-use haul::{CancelToken, Config, Connector, Deadlines, Error, RelPath, Retry, Server, Transfer};
+use haul::{
+    CancelToken, Config, Connector, Deadlines, Error, RelPath, Retry, Server, SessionError,
+    Transfer,
+};
 
 fn content(of: usize) -> Vec<u8> {
     (0..300_000_usize + of).map(|at| (at * 31 + of).to_le_bytes()[0]).collect()
@@ -121,7 +124,7 @@ fn handshake_that_nobody_answers_ends_by_the_deadline_of_greetings() {
         .retry(Retry::never())
         .send_via(&mut source, &mut connector)
         .expect_err("nobody answers");
-    assert!(matches!(error, Error::Stalled(_)), "{error}");
+    assert!(matches!(error, Error::Session(SessionError::Stalled(_))), "{error}");
     drop(far);
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use haul::transport::secure::SecureError;
 use haul::types::{AbortCode, Refusal, Withdrawal};
-use haul::{Error, Summary};
+use haul::{Error, SessionError, Summary};
 
 /// End of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,14 +59,25 @@ impl Code {
     pub(crate) fn of_error(error: &Error) -> Self {
         match error {
             Error::Transport { source, .. } if is_unexpected(source) => Self::Refused,
-            Error::Local { .. } | Error::Misuse(_) => Self::Local,
-            Error::Policy(AbortCode::Policy | AbortCode::NotAdmitted)
-            | Error::Aborted(AbortCode::Policy | AbortCode::NotAdmitted) => Self::Refused,
-            Error::Policy(AbortCode::Cancelled) | Error::Cancelled => Self::Interrupted,
-            Error::Policy(AbortCode::Failed | AbortCode::Busy | AbortCode::Exhausted) => {
+            Error::Local { .. } => Self::Local,
+            Error::Session(error) => Self::of_session(error),
+            // Transport, and what a later version adds.
+            _ => Self::Peer,
+        }
+    }
+
+    const fn of_session(error: &SessionError) -> Self {
+        match error {
+            SessionError::Misuse(_)
+            | SessionError::Ended(AbortCode::Failed | AbortCode::Busy | AbortCode::Exhausted) => {
                 Self::Local
             }
-            // Transport, peer, damage, no common ground, a deadline, and what a later version adds.
+            SessionError::Ended(AbortCode::Policy | AbortCode::NotAdmitted)
+            | SessionError::Aborted(AbortCode::Policy | AbortCode::NotAdmitted) => Self::Refused,
+            SessionError::Ended(AbortCode::Cancelled) | SessionError::Cancelled => {
+                Self::Interrupted
+            }
+            // Peer, damage, no common ground, a deadline, and what a later version adds.
             _ => Self::Peer,
         }
     }
@@ -173,25 +184,18 @@ mod tests {
             table.push((Error::Transport { operation, source: io() }, 3));
             table.push((Error::Local { operation, source: io() }, 1));
         }
-        table.extend([
-            (Error::Peer(ProtocolError::AfterEnd), 3),
-            (Error::Damaged(Damage::TooOften { entry: EntryId::new(0), rounds: 1 }), 3),
-            (Error::Incompatible(Incompatible::NotHaul { first: [0; 8] }), 3),
-            (
-                Error::Incompatible(Incompatible::Version {
-                    min: 2,
-                    max: 3,
-                    our_min: 1,
-                    our_max: 1,
-                }),
-                3,
-            ),
-            (Error::Incompatible(Incompatible::Features { features: 1 }), 3),
-            (Error::Incompatible(Incompatible::SameRole { sender: true }), 3),
-            (Error::Stalled(Stall::Silence { after: Duration::ZERO }), 3),
-            (Error::Cancelled, 130),
-            (Error::Misuse(Misuse::NotAsked), 1),
-        ]);
+        let sessions: [(SessionError, u8); 9] = [
+            (ProtocolError::WaitsForNothing.into(), 3),
+            (Damage::TooOften { entry: EntryId::new(0), rounds: 1 }.into(), 3),
+            (Incompatible::NotHaul { first: [0; 8] }.into(), 3),
+            (Incompatible::Version { min: 2, max: 3, our_min: 1, our_max: 1 }.into(), 3),
+            (Incompatible::Features { features: 1 }.into(), 3),
+            (Incompatible::SameRole { sender: true }.into(), 3),
+            (Stall::Silence { after: Duration::ZERO }.into(), 3),
+            (SessionError::Cancelled, 130),
+            (Misuse::NotAsked.into(), 1),
+        ];
+        table.extend(sessions.map(|(error, number)| (Error::Session(error), number)));
         let aborts = [
             (AbortCode::Cancelled, 3, 130),
             (AbortCode::Protocol, 3, 3),
@@ -207,8 +211,8 @@ mod tests {
             (AbortCode::NotAdmitted, 4, 4),
         ];
         for (code, by_peer, by_us) in aborts {
-            table.push((Error::Aborted(code), by_peer));
-            table.push((Error::Policy(code), by_us));
+            table.push((Error::Session(SessionError::Aborted(code)), by_peer));
+            table.push((Error::Session(SessionError::Ended(code)), by_us));
         }
         for (error, number) in table {
             let shown = format!("{error:?}");

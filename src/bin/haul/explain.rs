@@ -8,7 +8,7 @@ use haul::proto::{Incompatible, PREFACE, Stall};
 use haul::transport::exec::ExecError;
 use haul::transport::secure::SecureError;
 use haul::types::{AbortCode, Escaped, PublicKey, Refusal, Withdrawal, is_unsafe};
-use haul::{Error, Operation, RelPath};
+use haul::{Error, Operation, RelPath, SessionError};
 
 use crate::exit::Side;
 
@@ -39,17 +39,24 @@ pub(crate) fn error(error: &Error, context: Context) -> String {
         Error::Transport { operation: Operation::Connect, source } => connect(source, context.side),
         Error::Transport { operation, source } => lost(*operation, source, context),
         Error::Local { operation, source } => format!("{operation}: {}", system(source)),
-        Error::Incompatible(incompatible) => no_common_ground(incompatible, context),
-        Error::Stalled(stall) => stalled(stall, context),
-        Error::Aborted(code) => aborted(*code, context),
-        Error::Policy(AbortCode::Superseded) => {
+        Error::Session(error) => session(error, context),
+        other => other.to_string(),
+    }
+}
+
+fn session(error: &SessionError, context: Context) -> String {
+    match error {
+        SessionError::Incompatible(incompatible) => no_common_ground(incompatible, context),
+        SessionError::Stalled(stall) => stalled(stall, context),
+        SessionError::Aborted(code) => aborted(*code, context),
+        SessionError::Ended(AbortCode::Superseded) => {
             "the sender came again, and this connection of it was given up".into()
         }
-        Error::Policy(AbortCode::Exhausted) => {
+        SessionError::Ended(AbortCode::Exhausted) => {
             "too few file descriptors; raise the limit (ulimit -n), and run the same command again"
                 .into()
         }
-        Error::Policy(AbortCode::NotAdmitted) => match context.peer {
+        SessionError::Ended(AbortCode::NotAdmitted) => match context.peer {
             Some(_) if context.is_known => {
                 let other = context.side.other();
                 format!(
@@ -63,8 +70,8 @@ pub(crate) fn error(error: &Error, context: Context) -> String {
             ),
             None => format!("not admitted: the {} has no key", context.side.other()),
         },
-        Error::Cancelled => "interrupted; run the same command again to go on".into(),
-        Error::Damaged(_) => format!("{error}; run the same command again to go on"),
+        SessionError::Cancelled => "interrupted; run the same command again to go on".into(),
+        SessionError::Damaged(_) => format!("{error}; run the same command again to go on"),
         other => other.to_string(),
     }
 }
@@ -444,17 +451,19 @@ mod tests {
         for context in CONTEXTS {
             for (of, hint) in [
                 (transport(Operation::Connect), "running there"),
-                (Incompatible::NotHaul { first: *b"HTTP/1.\n" }.into(), "--plain"),
-                (Stall::Hello { after: Duration::from_secs(10) }.into(), "10 s"),
+                (Error::Session(Incompatible::NotHaul { first: *b"HTTP/1.\n" }.into()), "--plain"),
+                (Error::Session(Stall::Hello { after: Duration::from_secs(10) }.into()), "10 s"),
                 (
-                    Incompatible::Version { min: 2, max: 3, our_min: 1, our_max: 1 }.into(),
+                    Error::Session(
+                        Incompatible::Version { min: 2, max: 3, our_min: 1, our_max: 1 }.into(),
+                    ),
                     "up to date",
                 ),
-                (Incompatible::SameRole { sender: true }.into(), "haul receive"),
-                (Error::Aborted(AbortCode::Busy), "--retry-for"),
-                (Error::Aborted(AbortCode::Exhausted), "ulimit -n"),
-                (Error::Policy(AbortCode::Exhausted), "ulimit -n"),
-                (Error::Cancelled, "again"),
+                (Error::Session(Incompatible::SameRole { sender: true }.into()), "haul receive"),
+                (Error::Session(SessionError::Aborted(AbortCode::Busy)), "--retry-for"),
+                (Error::Session(SessionError::Aborted(AbortCode::Exhausted)), "ulimit -n"),
+                (Error::Session(SessionError::Ended(AbortCode::Exhausted)), "ulimit -n"),
+                (Error::Session(SessionError::Cancelled), "again"),
             ] {
                 let line = error(&of, context);
                 assert!(line.contains(hint), "{line}");
@@ -506,8 +515,10 @@ mod tests {
 
     #[test]
     fn receiver_that_is_known_and_not_admitted_is_not_called_a_stranger() {
-        let (key, refused) =
-            (PublicKey::from_bytes([7; 32]), Error::Policy(AbortCode::NotAdmitted));
+        let (key, refused) = (
+            PublicKey::from_bytes([7; 32]),
+            Error::Session(SessionError::Ended(AbortCode::NotAdmitted)),
+        );
         let context = Context { peer: Some(key), ..Context::new(Side::Sender) };
         let line = error(&refused, context);
         assert!(line.contains(&format!("haul trust {key}")), "{line}");

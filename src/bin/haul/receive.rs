@@ -7,7 +7,9 @@ use std::sync::Arc;
 use haul::store::fs::{FsStore, HiddenNames};
 use haul::transport::Stdio;
 use haul::transport::tcp::TcpOptions;
-use haul::{CancelToken, Config, Error, Observer, RateLimit, Retry, Server, Transfer};
+use haul::{
+    CancelToken, Config, Error, Observer, RateLimit, Retry, Server, SessionError, Transfer,
+};
 use zeroize::Zeroizing;
 
 use crate::access::{self, Door, Keys, Mode, Owners};
@@ -255,8 +257,8 @@ fn serve(
             None => Err(Stop::new(Code::Peer, UNSURE)),
         },
         // Whoever runs services ends them so, and means no harm.
-        Err(Error::Cancelled) if stopped.is_by_service() => Ok(Code::Done),
-        Err(Error::Cancelled) => {
+        Err(Error::Session(SessionError::Cancelled)) if stopped.is_by_service() => Ok(Code::Done),
+        Err(Error::Session(SessionError::Cancelled)) => {
             let record =
                 Record::Failed { code: Code::Interrupted.number(), message: "interrupted" };
             reporter.record(&record, None);

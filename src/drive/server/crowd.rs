@@ -18,7 +18,7 @@ use super::Server;
 use crate::config::Config;
 use crate::drive::{CancelToken, Retry, Transfer};
 use crate::error::Error;
-use crate::proto::{SendAction, Sender};
+use crate::proto::{self, SendAction, Sender};
 use crate::store::{MemorySource, MemoryStore};
 use crate::testing::choices::Choices;
 use crate::testing::idler::Idler;
@@ -68,7 +68,10 @@ fn crowd(seed: u32, choices: &mut Choices<'_>) {
         gate.open();
         cancel.leave();
         let ended = server.join().expect("a server does not panic");
-        assert!(matches!(ended, Err(Error::Cancelled)), "crowd {seed}: {ended:?}");
+        assert!(
+            matches!(ended, Err(Error::Session(proto::Error::Cancelled))),
+            "crowd {seed}: {ended:?}"
+        );
         outcome
     });
     assert_eq!(outcome, Ok(()), "crowd {seed}");

@@ -25,6 +25,7 @@ use super::strangers::Strangers;
 use super::transfer::Transfer;
 use crate::config::Config;
 use crate::error::{Error, Operation};
+use crate::proto;
 use crate::store::Store;
 use crate::transport::{Acceptor, Peer};
 use crate::types::Summary;
@@ -212,7 +213,7 @@ where
     ///
     /// # Errors
     ///
-    /// - [`Error::Cancelled`], when it was told to stop.
+    /// - [`proto::Error::Cancelled`], when it was told to stop.
     /// - [`Error::Transport`], when accepting fails for good; failures that concern one sender, or that pass, do not
     ///   end a server.
     /// - [`Error::Local`], when no thread can be started, for 10 s, and there is none.
@@ -264,7 +265,7 @@ where
         let mut shortages = 0;
         loop {
             if self.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
+                return Err(proto::Error::Cancelled.into());
             }
             shared.expire(self.clock.now(), self.remember);
             threads.join(shared.take_gone());

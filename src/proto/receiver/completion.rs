@@ -7,7 +7,7 @@ use super::phase::Phase;
 use super::{ReceiveAction, Receiver, Which};
 use crate::config::IfExists;
 use crate::hash::{BlockSize, Hash, Hashed};
-use crate::proto::error::{Failure, Misuse};
+use crate::proto::error::{Error, Misuse};
 use crate::proto::wire::message::Message;
 use crate::types::{Commit, EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Ticket};
 
@@ -24,7 +24,7 @@ impl Receiver {
         &mut self,
         ticket: Ticket,
         committed: Result<RelPath, Refusal>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let ended = self.commits.end(ticket);
         let Some(entry) = ended else { return self.state.map(drop) };
         let is_lent = self.lend(entry);

@@ -15,7 +15,7 @@ use super::requests::{Content, Outstanding, Reading};
 use super::{ReceiveAction, Receiver, Which};
 use crate::config::IfExists;
 use crate::hash::{BlockTree, Hash};
-use crate::proto::error::{Failure, Misuse};
+use crate::proto::error::{Error, Misuse};
 use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
 impl Receiver {
@@ -35,7 +35,7 @@ impl Receiver {
     /// As for [`poll`](Receiver::poll); the commit has ended then, too.
     /// [`Misuse::NotAsked`] for the commit of an [existing](Which::Existing) file, which cannot be handed back: it ends as
     /// [`Refusal::Exists`].
-    pub fn handle_taken(&mut self, ticket: Ticket, rival: Option<u64>) -> Result<(), Failure> {
+    pub fn handle_taken(&mut self, ticket: Ticket, rival: Option<u64>) -> Result<(), Error> {
         let Some(entry) = self.commits.entry(ticket) else { return self.state.map(drop) };
         if self.suspended.was_taken(entry) {
             self.commits.end(ticket);

@@ -3,24 +3,24 @@
 use std::time::Duration;
 
 use super::{Receiver, State};
-use crate::proto::error::{Failure, ProtocolError};
+use crate::proto::error::{Error, ProtocolError};
 use crate::proto::wire::message::{Hello, Message, Name};
 use crate::types::Event;
 
 impl Receiver {
     /// Messages that steer the session.
-    pub(super) fn control(&mut self, now: Duration, message: Message) -> Result<(), Failure> {
+    pub(super) fn control(&mut self, now: Duration, message: Message) -> Result<(), Error> {
         let kind = message.name();
         let greeted = self.state != Ok(State::AwaitHello);
         if let Message::Abort { code } = message {
-            return Err(Failure::Aborted(code));
+            return Err(Error::Aborted(code));
         }
         if let (Message::Hello(hello), false) = (&message, greeted) {
             self.meet(now, hello.clone());
             return Ok(());
         }
         // Before the greeting there is no common ground for more.
-        let misplaced = Failure::from(ProtocolError::Unexpected { kind });
+        let misplaced = Error::from(ProtocolError::Unexpected { kind });
         if !greeted {
             return Err(misplaced);
         }

@@ -2,7 +2,7 @@
 
 use super::requests::{Current, Task};
 use super::{ReceiveAction, Receiver};
-use crate::proto::error::Failure;
+use crate::proto::error::Error;
 use crate::proto::wire::message::Name;
 use crate::types::{AbortCode, EntryId, Place, Refusal};
 
@@ -29,7 +29,7 @@ impl Receiver {
         }
         let since = self.requests.current().map_or(self.turn.began(), Current::since);
         self.requests.clear_tasks();
-        self.closing.get_or_insert((Failure::Ended(AbortCode::Exhausted), since));
+        self.closing.get_or_insert((Error::Ended(AbortCode::Exhausted), since));
     }
 
     /// Begins a file whose content was asked for without anything open, now that some of it has come.

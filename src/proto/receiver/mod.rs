@@ -33,7 +33,7 @@
 //! | `Listening` | any other message, or one without the layout of its kind | listens to the end of the turn, then `Abort` | failed: `Unexpected` |
 //! | `AwaitHello`, `Listening` | what has no end that is known: a check that fails, lengths that are not admitted | | failed |
 //!
-//! A failed machine stays failed: every call gives the same [`Failure`].
+//! A failed machine stays failed: every call gives the same [`Error`].
 
 mod action;
 mod begin;
@@ -72,7 +72,7 @@ use self::suspended::Suspended;
 use self::turn::Turn;
 use super::Consumed;
 use super::connection::Connection;
-use super::error::{Failure, Misuse};
+use super::error::{Error, Misuse};
 use super::totals::Totals;
 use crate::config::Config;
 use crate::types::{
@@ -105,12 +105,12 @@ pub(super) use crate::types::Found;
 pub struct Receiver {
     config: Config,
     connection: Connection,
-    state: Result<State, Failure>,
+    state: Result<State, Error>,
     entries: Entries,
     requests: Requests,
     outbox: Outbox,
     /// Set once the session is bound to fail, with the time of that. The sender's turn is drained before the failure is reported.
-    closing: Option<(Failure, Duration)>,
+    closing: Option<(Error, Duration)>,
     turn: Turn,
     commits: Commits,
     suspended: Suspended,
@@ -180,7 +180,7 @@ impl Receiver {
     /// # Errors
     ///
     /// The session ended without success; the same again on every later call.
-    pub fn poll(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Failure> {
+    pub fn poll(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Error> {
         let polled = self.poll_next(now, out);
         let is_listening = matches!(self.state, Ok(State::AwaitHello | State::Listening));
         if is_listening && !matches!(polled, Ok(ReceiveAction::Await { .. })) {
@@ -190,7 +190,7 @@ impl Receiver {
         polled
     }
 
-    fn poll_next(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Failure> {
+    fn poll_next(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<ReceiveAction, Error> {
         if let Some(action) = self.requests.pop() {
             return Ok(action);
         }
@@ -212,11 +212,7 @@ impl Receiver {
     /// [`Misuse::ActionDue`] while [`poll`](Receiver::poll) has an action to give, [`Misuse::AnswerDue`] while one that it gave,
     /// or a [`Step`], is not answered, [`Misuse::OtherInput`] for other bytes than those of which the last step came: nothing
     /// happened, and the same input can be given later. Others as for [`poll`](Receiver::poll).
-    pub fn handle_input<'a>(
-        &mut self,
-        now: Duration,
-        input: &'a [u8],
-    ) -> Result<Step<'a>, Failure> {
+    pub fn handle_input<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Error> {
         let state = self.state?;
         if self.requests.has_queued() {
             return Err(Misuse::ActionDue.into());
@@ -244,7 +240,7 @@ impl Receiver {
     /// # Errors
     ///
     /// [`Misuse::NotAsked`] outside an answer to [`Step::Begin`] or [`ReceiveAction::Begin`].
-    pub fn handle_begun(&mut self, begun: Result<Found, Refusal>) -> Result<(), Failure> {
+    pub fn handle_begun(&mut self, begun: Result<Found, Refusal>) -> Result<(), Error> {
         self.state?;
         let (entry, place) = self.requests.answer_begin()?;
         match begun {
@@ -261,7 +257,7 @@ impl Receiver {
     /// # Errors
     ///
     /// [`Misuse::NotAsked`] outside an answer to [`Step::Look`].
-    pub fn handle_stat(&mut self, standing: Option<FileStat>) -> Result<(), Failure> {
+    pub fn handle_stat(&mut self, standing: Option<FileStat>) -> Result<(), Error> {
         let Task::Look { entry } = self.answer(|task| matches!(task, Task::Look { .. }))? else {
             return Err(Misuse::NotAsked.into());
         };
@@ -276,7 +272,7 @@ impl Receiver {
     ///
     /// [`Misuse::NotAsked`] outside an answer to [`Step::Read`], [`ReceiveAction::Read`] or [`ReceiveAction::TakeOver`];
     /// [`Misuse::TooMuch`] for more bytes than were asked for.
-    pub fn handle_read(&mut self, read: Result<&[u8], Refusal>) -> Result<(), Failure> {
+    pub fn handle_read(&mut self, read: Result<&[u8], Refusal>) -> Result<(), Error> {
         self.state?;
         let bytes = read.map_or(0, <[u8]>::len);
         let Reading { entry, offset, len, what } = self.requests.answer_read(bytes)?;
@@ -296,7 +292,7 @@ impl Receiver {
     /// # Errors
     ///
     /// [`Misuse::NotAsked`] outside an answer to [`Step::Write`] or [`Step::WriteZeros`].
-    pub fn handle_written(&mut self, written: Result<(), Refusal>) -> Result<(), Failure> {
+    pub fn handle_written(&mut self, written: Result<(), Refusal>) -> Result<(), Error> {
         let fits = |task: &Task| matches!(task, Task::Write { .. } | Task::Zeros { .. });
         match (self.answer(fits)?, written) {
             (Task::Write { entry, .. } | Task::Zeros { entry, .. }, Err(reason)) => {
@@ -312,7 +308,7 @@ impl Receiver {
     /// Ends the session for a reason of this side: the sender's turn is drained to its end, and the sender informed.
     pub fn end(&mut self, now: Duration, code: AbortCode) {
         let failure =
-            if code == AbortCode::Cancelled { Failure::Cancelled } else { Failure::Ended(code) };
+            if code == AbortCode::Cancelled { Error::Cancelled } else { Error::Ended(code) };
         self.closing.get_or_insert((failure, now));
     }
 
@@ -401,7 +397,7 @@ impl Receiver {
     }
 
     /// Takes the task that the caller was given: its answer has come.
-    fn answer(&mut self, fits: impl FnOnce(&Task) -> bool) -> Result<Task, Failure> {
+    fn answer(&mut self, fits: impl FnOnce(&Task) -> bool) -> Result<Task, Error> {
         self.state?;
         Ok(self.requests.answer(fits)?)
     }
@@ -410,9 +406,9 @@ impl Receiver {
         self.requests.tell(event);
     }
 
-    fn fail(&mut self, failure: Failure) -> Failure {
+    fn fail(&mut self, failure: Error) -> Error {
         // A misplaced call harms nobody but its caller.
-        if !matches!(failure, Failure::Misuse(_)) {
+        if !matches!(failure, Error::Misuse(_)) {
             self.state = Err(failure);
         }
         failure

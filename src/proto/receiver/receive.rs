@@ -6,12 +6,12 @@ use super::requests::{Current, Task};
 use super::{Consumed, Receiver, State, Step};
 use crate::hash::{Hash, Hashed};
 use crate::proto::connection::Heard;
-use crate::proto::error::{Failure, Misuse, ProtocolError};
+use crate::proto::error::{Error, Misuse, ProtocolError};
 use crate::proto::wire::message::{Message, Name};
 
 impl Receiver {
     /// Goes on with the current message, or with the next one.
-    pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Failure> {
+    pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Error> {
         if self.requests.current().is_some() {
             return self.work(now, input, false);
         }
@@ -74,7 +74,7 @@ impl Receiver {
         now: Duration,
         input: &'a [u8],
         is_checked: bool,
-    ) -> Result<Step<'a>, Failure> {
+    ) -> Result<Step<'a>, Error> {
         let current = self.requests.current();
         if current.and_then(Current::asked).is_some() {
             return Err(Misuse::AnswerDue.into());

@@ -7,7 +7,7 @@ use super::outbox::Verdict;
 use super::phase::Phase;
 use super::{ReceiveAction, Receiver, State};
 use crate::hash::Hash;
-use crate::proto::error::{Failure, Misuse};
+use crate::proto::error::{Error, Misuse};
 use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::types::{EntryId, Event, Kind, Place, RelPath};
 
@@ -33,7 +33,7 @@ impl Receiver {
     ///
     /// [`Misuse::Former`] if it is too late, if one was taken over already, if the sender claims an attempt, or if `former` served
     /// another transfer, a newer attempt, or with another configuration. The files that were open for it are then to be suspended.
-    pub fn adopt(&mut self, former: Self) -> Result<(), Failure> {
+    pub fn adopt(&mut self, former: Self) -> Result<(), Error> {
         let is_older = match (self.transfer(), former.transfer()) {
             (Some((ours, attempt)), Some((theirs, older))) => ours == theirs && older < attempt,
             _ => false,

@@ -8,7 +8,7 @@ use super::phase::Phase;
 use super::requests::{Content, Outstanding};
 use super::turn::Said;
 use super::{ReceiveAction, Receiver, State};
-use crate::proto::error::{Damage, Failure, ProtocolError};
+use crate::proto::error::{Damage, Error, ProtocolError};
 use crate::proto::wire::limits::RANGES_MAX;
 use crate::proto::wire::message::Message;
 use crate::types::{AbortCode, Activity, Event};
@@ -18,7 +18,7 @@ impl Receiver {
         &mut self,
         now: Duration,
         out: &mut Vec<u8>,
-    ) -> Result<ReceiveAction, Failure> {
+    ) -> Result<ReceiveAction, Error> {
         if self.turn.greet() {
             self.connection.greet(now, out)?;
         }
@@ -94,14 +94,14 @@ impl Receiver {
         }
         if self.turn.owes_answer() {
             // Each side would wait for the other for ever (T-5).
-            let failure = Failure::from(ProtocolError::WaitsForNothing);
+            let failure = Error::from(ProtocolError::WaitsForNothing);
             self.connection.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
             return Err(failure);
         }
         self.pass(now, out)
     }
 
-    pub(super) fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(super) fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Error> {
         while self.connection.may_say()
             && let Some(message) = self.outbox.pop()
         {
@@ -195,7 +195,7 @@ impl Receiver {
     }
 
     /// Asks for damaged blocks again, and reports what is kept.
-    pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(super) fn ask_again(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Error> {
         let limit = self.config.limits.repairs;
         let others = self.entries.others_open(None);
         for (entry, incoming) in self.entries.iter_mut() {
@@ -243,7 +243,7 @@ impl Receiver {
         &mut self,
         now: Duration,
         out: &mut Vec<u8>,
-    ) -> Result<ReceiveAction, Failure> {
+    ) -> Result<ReceiveAction, Error> {
         self.connection.say(now, &Message::Over { waiting: true }, out)?;
         let moves = self.has_moved();
         self.connection.pass(now, moves);

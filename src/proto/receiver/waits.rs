@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::turn::Mark;
 use super::{ReceiveAction, Receiver, State};
 use crate::config::Deadlines;
-use crate::proto::error::Failure;
+use crate::proto::error::Error;
 
 impl Receiver {
     /// Handles that the stream took `bytes` of what is to be written; 0 after a flush of it has
@@ -16,8 +16,8 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
-    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+    /// [`Error::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
+    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Error> {
         let taken = self.connection.timer().take(now, bytes as u64);
         taken.map_err(|stall| self.fail(stall.into()))
     }
@@ -26,8 +26,8 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Failure::Stalled`] if that has been so for longer than the deadline.
-    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
+    /// [`Error::Stalled`] if that has been so for longer than the deadline.
+    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Error> {
         let blocked = self.connection.timer().check_blocked(now);
         blocked.map_err(|stall| self.fail(stall.into()))
     }
@@ -64,7 +64,7 @@ impl Receiver {
     /// Returns what is waited for while the sender has the floor.
     ///
     /// Who does not read learns nothing of the sender: it is not judged before it is listened to again.
-    pub(super) fn listen(&mut self, now: Duration) -> Result<ReceiveAction, Failure> {
+    pub(super) fn listen(&mut self, now: Duration) -> Result<ReceiveAction, Error> {
         let is_short = self.commits.is_awaited();
         let is_full = self.commits() >= self.config.limits.commits.max(1);
         let mut until = if is_short || is_full {
@@ -80,7 +80,7 @@ impl Receiver {
             let end = since.saturating_add(self.config.deadlines.drain);
             // Before the sender has greeted there is nobody to tell; one that is turned away is waited for.
             let is_untold = self.state == Ok(State::AwaitHello);
-            if now >= end || (is_untold && failure == Failure::Cancelled) {
+            if now >= end || (is_untold && failure == Error::Cancelled) {
                 return Err(failure);
             }
             until = until.min(end);

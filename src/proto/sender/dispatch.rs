@@ -7,14 +7,14 @@ use super::outgoing::{Outgoing, Phase, Trust};
 use super::{SendAction, Sender, State};
 use crate::hash::BlockHash;
 use crate::proto::connection::{Consumed, Heard};
-use crate::proto::error::{Failure, ProtocolError};
+use crate::proto::error::{Error, ProtocolError};
 use crate::proto::wire::message::{Hello, Message, Name};
 use crate::types::{
     Activity, EntryId, Event, Kind, Outcome, Receipt, Refusal, RelPath, Withdrawal,
 };
 
 impl Sender {
-    pub(super) fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {
+    pub(super) fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Error> {
         match self.connection.hear(now, input)? {
             Heard::Incomplete { needed } => Ok(Consumed { bytes: 0, needed }),
             Heard::Skip { len } => {
@@ -30,11 +30,11 @@ impl Sender {
         }
     }
 
-    pub(super) fn dispatch(&mut self, now: Duration, message: Message) -> Result<(), Failure> {
+    pub(super) fn dispatch(&mut self, now: Duration, message: Message) -> Result<(), Error> {
         let kind = message.name();
         if self.state == Ok(State::AwaitHello) {
             if let Message::Abort { code } = message {
-                return Err(Failure::Aborted(code));
+                return Err(Error::Aborted(code));
             }
             let Message::Hello(hello) = message else {
                 return Err(ProtocolError::Unexpected { kind }.into());
@@ -81,7 +81,7 @@ impl Sender {
                 self.turn.begin(now, written, answered);
                 self.connection.gain_floor(now);
             }
-            Message::Abort { code } => return Err(Failure::Aborted(code)),
+            Message::Abort { code } => return Err(Error::Aborted(code)),
             Message::Heartbeat { activity } => {
                 if activity == Activity::Verifying
                     && let Some(is_new) = self.checks.take()
@@ -142,7 +142,7 @@ impl Sender {
     }
 
     /// Handles that the receiver asks for blocks again.
-    fn missing(&mut self, entry: EntryId, blocks: Vec<Range<u64>>) -> Result<(), Failure> {
+    fn missing(&mut self, entry: EntryId, blocks: Vec<Range<u64>>) -> Result<(), Error> {
         let outgoing = self.entries.pending(entry, Name::Missing)?;
         let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
         if !outgoing.missing(blocks) {
@@ -196,7 +196,7 @@ impl Sender {
         self.connection.timer().moved(now);
     }
 
-    pub(super) fn meet(&mut self, hello: Hello) -> Result<(), Failure> {
+    pub(super) fn meet(&mut self, hello: Hello) -> Result<(), Error> {
         let (block, turn) = (hello.block, hello.turn_bytes);
         let (transfer, attempt) = (self.connection.our_transfer(), hello.attempt);
         let version = self.connection.meet(hello)?;

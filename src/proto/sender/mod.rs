@@ -22,7 +22,7 @@
 //! | any but `Closed` | `Abort` | | failed: `Aborted` |
 //! | any but `Closed` | any other message | | failed: `Unexpected` |
 //!
-//! A failed machine stays failed: every call gives the same [`Failure`].
+//! A failed machine stays failed: every call gives the same [`Error`].
 
 mod action;
 mod budget;
@@ -44,7 +44,7 @@ use self::requests::{Asked, Requests};
 use self::roots::Roots;
 use self::turn::Turn;
 use super::connection::{Connection, Consumed};
-use super::error::{Failure, Misuse};
+use super::error::{Error, Misuse};
 use super::totals::Totals;
 use super::wire::message::Message;
 use crate::config::Config;
@@ -65,9 +65,9 @@ pub use self::action::SendAction;
 pub struct Sender {
     config: Config,
     connection: Connection,
-    state: Result<State, Failure>,
+    state: Result<State, Error>,
     /// Set once this side ends the session. The receiver's turn is drained before that is sent, unless a user cancelled.
-    closing: Option<Failure>,
+    closing: Option<Error>,
     entries: Entries,
     /// Messages that are sent before anything else.
     outbox: VecDeque<Message>,
@@ -125,7 +125,7 @@ impl Sender {
         self.outbox.clear();
         self.turn = Turn::new(&self.config.turn);
         self.requests.reconnect();
-        self.closing = self.closing.filter(|failure| *failure == Failure::Cancelled);
+        self.closing = self.closing.filter(|failure| *failure == Error::Cancelled);
         self.checks.reconnect();
     }
 
@@ -164,14 +164,14 @@ impl Sender {
     /// # Errors
     ///
     /// The session ended without success; the same again on every later call.
-    pub fn poll(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<SendAction, Failure> {
+    pub fn poll(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<SendAction, Error> {
         if let Some(action) = self.requests.pop() {
             return Ok(action);
         }
         let polled = match self.state? {
             State::Greeting => self.greet(now, out),
-            State::AwaitHello | State::Listening if self.closing == Some(Failure::Cancelled) => {
-                Err(Failure::Cancelled)
+            State::AwaitHello | State::Listening if self.closing == Some(Error::Cancelled) => {
+                Err(Error::Cancelled)
             }
             State::AwaitHello | State::Listening => self.await_input(now),
             State::Speaking => self.speak(now, out),
@@ -186,7 +186,7 @@ impl Sender {
     ///
     /// [`Misuse::ActionDue`] while [`poll`](Sender::poll) has an action to give: nothing happened, and the same input can be
     /// given later. Others as for [`poll`](Sender::poll).
-    pub fn handle_input(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Failure> {
+    pub fn handle_input(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Error> {
         let state = self.state?;
         if self.requests.has_queued() {
             return Err(Misuse::ActionDue.into());
@@ -208,7 +208,7 @@ impl Sender {
     /// # Errors
     ///
     /// [`Misuse::NotAsked`] outside an answer to [`SendAction::NextEntry`].
-    pub fn handle_entry(&mut self, meta: Meta, window: Option<u64>) -> Result<EntryId, Failure> {
+    pub fn handle_entry(&mut self, meta: Meta, window: Option<u64>) -> Result<EntryId, Error> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
         let (path, kind, size) = (meta.path.clone(), meta.kind.clone(), meta.size);
         let entry = self.entries.add(meta, window)?;
@@ -222,7 +222,7 @@ impl Sender {
     /// # Errors
     ///
     /// As for [`handle_entry`](Sender::handle_entry).
-    pub fn handle_unsendable(&mut self, reason: Withdrawal) -> Result<(), Failure> {
+    pub fn handle_unsendable(&mut self, reason: Withdrawal) -> Result<(), Error> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
         self.totals.withdraw(reason);
         // A source that has nothing but such entries must be announced all the same.
@@ -235,7 +235,7 @@ impl Sender {
     /// # Errors
     ///
     /// As for [`handle_entry`](Sender::handle_entry).
-    pub fn handle_exhausted(&mut self) -> Result<(), Failure> {
+    pub fn handle_exhausted(&mut self) -> Result<(), Error> {
         self.answer(|asked| matches!(asked, Asked::NextEntry))?;
         self.entries.exhaust();
         Ok(())
@@ -252,7 +252,7 @@ impl Sender {
         now: Duration,
         read: usize,
         frame: &mut [u8],
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, Error> {
         let Asked::Read(request) = self.answer(|asked| matches!(asked, Asked::Read(_)))? else {
             return Err(Misuse::NotAsked.into());
         };
@@ -276,7 +276,7 @@ impl Sender {
     /// # Errors
     ///
     /// [`Misuse`] outside an answer to [`SendAction::Read`].
-    pub fn handle_read_pending(&mut self) -> Result<(), Failure> {
+    pub fn handle_read_pending(&mut self) -> Result<(), Error> {
         self.answer(|asked| matches!(asked, Asked::Read(_)))?;
         self.turn.starve();
         Ok(())
@@ -287,7 +287,7 @@ impl Sender {
     /// # Errors
     ///
     /// [`Misuse`] outside an answer to [`SendAction::Read`].
-    pub fn handle_withdrawn(&mut self, reason: Withdrawal) -> Result<(), Failure> {
+    pub fn handle_withdrawn(&mut self, reason: Withdrawal) -> Result<(), Error> {
         let Asked::Read(request) = self.answer(|asked| matches!(asked, Asked::Read(_)))? else {
             return Err(Misuse::NotAsked.into());
         };
@@ -303,8 +303,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Failure::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
-    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Failure> {
+    /// [`Error::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
+    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Error> {
         let taken = self.connection.timer().take(now, bytes as u64);
         taken.map_err(|stall| self.fail(stall.into()))
     }
@@ -313,8 +313,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Failure::Stalled`] if that has been so for longer than the deadline.
-    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Failure> {
+    /// [`Error::Stalled`] if that has been so for longer than the deadline.
+    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Error> {
         let blocked = self.connection.timer().check_blocked(now);
         blocked.map_err(|stall| self.fail(stall.into()))
     }
@@ -327,12 +327,12 @@ impl Sender {
 
     /// Stops the transfer: at once if the peer has the floor, else after telling it.
     pub fn cancel(&mut self) {
-        self.closing = Some(Failure::Cancelled);
+        self.closing = Some(Error::Cancelled);
     }
 
     /// Ends the session for a reason of this side: the receiver's turn is drained to its end, and the receiver informed.
     pub fn end(&mut self, code: AbortCode) {
-        self.closing.get_or_insert(Failure::Ended(code));
+        self.closing.get_or_insert(Error::Ended(code));
     }
 
     /// Returns whether the session is over, well or not.
@@ -376,14 +376,14 @@ impl Sender {
         self.totals.progress()
     }
 
-    fn answer(&mut self, fits: impl FnOnce(&Asked) -> bool) -> Result<Asked, Failure> {
+    fn answer(&mut self, fits: impl FnOnce(&Asked) -> bool) -> Result<Asked, Error> {
         self.state?;
         Ok(self.requests.answer(fits)?)
     }
 
-    fn fail(&mut self, failure: Failure) -> Failure {
+    fn fail(&mut self, failure: Error) -> Error {
         // A misplaced call harms nobody but its caller.
-        if !matches!(failure, Failure::Misuse(_)) {
+        if !matches!(failure, Error::Misuse(_)) {
             self.state = Err(failure);
         }
         failure

@@ -7,17 +7,13 @@ use super::requests::Asked;
 use super::{SendAction, Sender, State};
 use crate::config::Compare;
 use crate::hash::Hash;
-use crate::proto::error::{Failure, Misuse, ProtocolError};
+use crate::proto::error::{Error, Misuse, ProtocolError};
 use crate::proto::wire::frame::{CHECK, HEADER};
 use crate::proto::wire::message::{Message, Name};
 use crate::types::{AbortCode, Activity, EntryId, Kind, ReadRequest, Withdrawal};
 
 impl Sender {
-    pub(super) fn greet(
-        &mut self,
-        now: Duration,
-        out: &mut Vec<u8>,
-    ) -> Result<SendAction, Failure> {
+    pub(super) fn greet(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<SendAction, Error> {
         self.connection.greet(now, out)?;
         self.connection.say(now, &Message::Over { waiting: true }, out)?;
         self.connection.pass(now, false);
@@ -25,15 +21,11 @@ impl Sender {
         self.await_input(now)
     }
 
-    pub(super) fn await_input(&mut self, now: Duration) -> Result<SendAction, Failure> {
+    pub(super) fn await_input(&mut self, now: Duration) -> Result<SendAction, Error> {
         Ok(SendAction::Await { until: self.connection.check(now)? })
     }
 
-    pub(super) fn speak(
-        &mut self,
-        now: Duration,
-        out: &mut Vec<u8>,
-    ) -> Result<SendAction, Failure> {
+    pub(super) fn speak(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<SendAction, Error> {
         if let Some(failure) = self.closing {
             if let Some(code) = failure.abort_code() {
                 self.connection.say(now, &Message::Abort { code }, out)?;
@@ -41,7 +33,7 @@ impl Sender {
             return Err(failure);
         }
         if self.turn.is_unanswered() {
-            let failure = Failure::from(ProtocolError::Unexpected { kind: Name::Over });
+            let failure = Error::from(ProtocolError::Unexpected { kind: Name::Over });
             self.connection.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
             return Err(failure);
         }
@@ -93,7 +85,7 @@ impl Sender {
         &mut self,
         now: Duration,
         out: &mut Vec<u8>,
-    ) -> Result<Option<SendAction>, Failure> {
+    ) -> Result<Option<SendAction>, Error> {
         let Some((entry, outgoing)) = self.entries.next_queued() else {
             return Ok(Some(self.requests.ask(Asked::NextEntry)));
         };
@@ -129,7 +121,7 @@ impl Sender {
         &mut self,
         now: Duration,
         out: &mut Vec<u8>,
-    ) -> Result<Option<SendAction>, Failure> {
+    ) -> Result<Option<SendAction>, Error> {
         while let Some((entry, outgoing)) = self.entries.first_ready() {
             if self.turn.is_over(now) {
                 return self.pass(now, false, out).map(Some);
@@ -189,7 +181,7 @@ impl Sender {
         now: Duration,
         waiting: bool,
         out: &mut Vec<u8>,
-    ) -> Result<SendAction, Failure> {
+    ) -> Result<SendAction, Error> {
         for entry in self.entries.ready() {
             if self.connection.may_say() {
                 self.say_run(now, entry, out)?;
@@ -215,7 +207,7 @@ impl Sender {
         now: Duration,
         entry: EntryId,
         out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let run = self.entries.get_mut(entry).and_then(|outgoing| outgoing.run.take());
         if let Some(run) = run {
             let said = self.connection.say(now, &message_of(entry, run), out)?;
@@ -229,7 +221,7 @@ impl Sender {
         now: Duration,
         request: &ReadRequest,
         frame: &mut [u8],
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, Error> {
         let Some(outgoing) = self.entries.get_mut(request.entry) else { return Ok(0) };
         let (head, payload) = frame.split_at_mut_checked(request.head).ok_or(Misuse::TooMuch)?;
         if payload.len() != request.len {
@@ -263,7 +255,7 @@ impl Sender {
         now: Duration,
         request: &ReadRequest,
         frame: &mut [u8],
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, Error> {
         let entry = request.entry;
         let Some(outgoing) = self.entries.get_mut(entry) else { return Ok(0) };
         let (head, payload) = frame.split_at_mut_checked(request.head).ok_or(Misuse::TooMuch)?;
@@ -323,7 +315,7 @@ impl Sender {
         control: &[u8],
         head: &mut [u8],
         payload: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let place = head.get_mut(HEADER..HEADER.saturating_add(control.len()));
         place.ok_or(Misuse::TooMuch)?.copy_from_slice(control);
         self.connection.seal(now, name, head, payload)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::types::{
     Commit, EntryId, Event, FileStat, Found, Kind, Meta, Offer, Place, Refusal, RelPath,
     StoreOperation, Summary, Ticket, Timestamp,
@@ -23,7 +23,7 @@ pub(super) struct Bob {
     /// All that was ever asked to be committed.
     pub(super) committed: Vec<Commit>,
     pub(super) events: Vec<Event>,
-    pub(super) ended: Option<Result<Summary, Failure>>,
+    pub(super) ended: Option<Result<Summary, Error>>,
     /// Bytes of content that were given to be written.
     pub(super) written: u64,
     /// Number of bytes of each call that were to be made zeros.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::pair::{Pair, content};
 use crate::config::Config;
 use crate::hash::BlockSize;
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::types::Summary;
 
 /// After a day, so that there is room to go back.
@@ -26,7 +26,7 @@ fn pair() -> Pair {
 fn run(
     pair: &mut Pair,
     mut set: impl FnMut(usize, &mut Duration),
-) -> ([Result<Summary, Failure>; 2], usize) {
+) -> ([Result<Summary, Error>; 2], usize) {
     for step in 0.. {
         set(step, &mut pair.now);
         let moved = if step % 2 == 0 { pair.step_sender() } else { pair.step_receiver() };
@@ -83,7 +83,7 @@ fn clock_that_jumps_beyond_a_deadline_at_any_step_ends_sessions_as_that_deadline
             for ended in ended {
                 match ended {
                     Ok(_) => {}
-                    Err(Failure::Stalled(_)) if !is_short => stalled += 1,
+                    Err(Error::Stalled(_)) if !is_short => stalled += 1,
                     Err(failure) => panic!("{jump:?} at {at}: {failure:?}"),
                 }
             }

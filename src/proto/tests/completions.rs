@@ -7,7 +7,7 @@ use super::pair::path;
 use super::rogue::{Rogue, inline};
 use crate::config::Config;
 use crate::proto::wire::message::{Message, Name};
-use crate::proto::{Failure, Stall};
+use crate::proto::{Error, Stall};
 use crate::types::{EntryId, Refusal};
 
 /// A commit that ends after its session has failed is known to the next one, which would wait for it for ever otherwise.
@@ -28,7 +28,7 @@ fn commit_that_ends_after_the_session_failed_is_known_to_the_next_one() {
         rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
         rogue.settle();
         rogue.wait(config.deadlines.silence);
-        let failed = Failure::Stalled(Stall::Silence { after: Duration::from_secs(30) });
+        let failed = Error::Stalled(Stall::Silence { after: Duration::from_secs(30) });
         assert_eq!(rogue.ended(), Some(Err(failed)));
         let (ticket, _) = rogue.pair.bob.commits.pop_front().unwrap();
         let receiver = &mut rogue.pair.receiver;

@@ -7,7 +7,7 @@ use super::pair::{Bob, Ended, Pair, content, path};
 use super::rogue::{Rogue, wire};
 use crate::config::{Config, IfExists, Limits};
 use crate::hash::{BlockSize, Hash};
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::proto::error::Misuse;
 use crate::proto::wire::message::Message;
 use crate::types::{AbortCode, Activity, EntryId, Event, Outcome, Place, Refusal, Ticket};
@@ -356,7 +356,7 @@ fn comparison_that_is_cancelled_leaves_both_files() {
     run_into_the_comparison(&mut pair, 3);
     pair.receiver.end(pair.now, AbortCode::Cancelled);
     let ended = pair.run();
-    assert_eq!(ended, (Err(Failure::Aborted(AbortCode::Cancelled)), Err(Failure::Cancelled)));
+    assert_eq!(ended, (Err(Error::Aborted(AbortCode::Cancelled)), Err(Error::Cancelled)));
     assert_eq!(pair.bob.rival_reads, 3, "nothing is read any more");
     assert_eq!(pair.bob.visible, stands(&[("a", &bytes)]));
     assert_eq!(pair.bob.partial, stands(&[("a", &bytes)]), "for a later attempt");
@@ -456,7 +456,7 @@ fn tickets_of_others_and_tickets_that_come_twice_change_nothing_while_a_name_is_
     pair.run_while_moving();
     let rival = pair.bob.committed[1].ticket;
     assert_eq!(pair.receiver.committing(rival), Some(EntryId::new(0)));
-    let not_asked = Err(Failure::Misuse(Misuse::NotAsked));
+    let not_asked = Err(Error::Misuse(Misuse::NotAsked));
     assert_eq!(pair.receiver.handle_taken(rival, None), not_asked);
     misplaced(&mut pair, own);
     pair.bob.is_stuck = false;

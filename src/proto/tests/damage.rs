@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::long;
 use super::pair::{Edit, Pair};
 use super::scenes::{self, Scene};
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::proto::wire::frame::{CHECK, HEADER, PREFACE};
 
 /// Returns the ranges of the payloads in a recording.
@@ -34,7 +34,7 @@ fn run(scene: &Scene, mut pair: Pair, what: &impl Fn() -> String) -> bool {
     for ended in [sent, received] {
         // The machines never blame the API, and never a rule that the peer kept.
         assert!(
-            !matches!(ended, Err(Failure::Misuse(_) | Failure::Protocol(_))),
+            !matches!(ended, Err(Error::Misuse(_) | Error::Protocol(_))),
             "{}: {ended:?}",
             what()
         );

@@ -6,7 +6,7 @@ use super::pair::{Alice, Bob, Pair, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Deadlines, Limits};
 use crate::hash::BlockSize;
-use crate::proto::error::{Failure, Stall};
+use crate::proto::error::{Error, Stall};
 use crate::proto::timer::Timer;
 use crate::proto::wire::frame::PREFACE;
 use crate::proto::wire::message::{Message, Name, WireOffer};
@@ -44,7 +44,7 @@ fn stalls(mut rogue: Rogue, after: Duration, stall: Stall) {
     rogue.wait(after - STEP);
     assert_eq!(rogue.ended(), None, "too early");
     rogue.wait(STEP);
-    assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Stalled(stall))));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn message_that_drips_is_waited_for_until_its_deadline() {
             rogue.wait(STEP);
         }
         let stall = Stall::Progress { after: Duration::from_secs(61) };
-        assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+        assert_eq!(rogue.ended(), Some(Err(Error::Stalled(stall))));
     }
 }
 
@@ -158,13 +158,13 @@ fn sender_in_its_turn_is_heard_out_until_the_drain_deadline() {
     rogue.wait(Duration::from_secs(17) - STEP);
     assert_eq!(rogue.ended(), None);
     rogue.wait(STEP);
-    assert_eq!(rogue.ended(), Some(Err(Failure::Ended(AbortCode::Failed))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Ended(AbortCode::Failed))));
 }
 
 #[test]
 fn peer_that_takes_no_bytes_is_waited_for_until_its_deadline() {
     let after = Duration::from_secs(31);
-    let stall = Err(Failure::Stalled(Stall::Write { after }));
+    let stall = Err(Error::Stalled(Stall::Write { after }));
     for mut rogue in both() {
         let pair = &mut rogue.pair;
         let start = Duration::from_secs(5);
@@ -191,7 +191,7 @@ fn stream_that_takes_not_even_the_greeting_is_left_at_its_deadline() {
         assert!(matches!(until, Ok(SendAction::Await { .. })), "{until:?}");
         assert_eq!(sender.handle_peer_took(Duration::ZERO, told), Ok(()));
         assert_eq!(sender.handle_write_blocked(after - STEP), Ok(()));
-        let stall = Err(Failure::Stalled(Stall::Hello { after }));
+        let stall = Err(Error::Stalled(Stall::Hello { after }));
         let expected = if told == 0 { stall } else { Ok(()) };
         assert_eq!(sender.handle_write_blocked(after), expected, "{told} bytes were taken");
     }
@@ -238,7 +238,7 @@ fn turn_that_is_not_taken_ends_by_its_own_deadlines() {
             let _ = rogue.pair.sender.handle_peer_took(now, 1);
         }
         assert_eq!(rogue.pair.now - start, second(ends));
-        assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+        assert_eq!(rogue.ended(), Some(Err(Error::Stalled(stall))));
     }
 }
 
@@ -260,7 +260,7 @@ fn pause_of_ones_own_making_is_not_the_peers() {
     let stall = Stall::Drip { bytes: 20, after: second(61) };
     assert_eq!(sender.handle_write_blocked(now + second(21) - STEP), Ok(()));
     let blocked = sender.handle_write_blocked(now + second(21));
-    assert_eq!(blocked, Err(Failure::Stalled(stall)));
+    assert_eq!(blocked, Err(Error::Stalled(stall)));
 }
 
 /// A source takes its time while something waits to be written, and there is more to say then.
@@ -413,6 +413,6 @@ fn sender_that_is_not_read_is_not_judged_before_the_device_is_given_up() {
             rogue.wait(STEP);
             Stall::Silence { after: 31 * SECOND }
         };
-        assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(stall))));
+        assert_eq!(rogue.ended(), Some(Err(Error::Stalled(stall))));
     }
 }

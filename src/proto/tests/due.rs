@@ -6,7 +6,7 @@ use crate::config::{Config, IfExists};
 use crate::drive::Files;
 use crate::hash::BlockSize;
 use crate::proto::wire::message::Message;
-use crate::proto::{Failure, Misuse, ReceiveAction, Receiver, SendAction, Sender, Step};
+use crate::proto::{Error, Misuse, ReceiveAction, Receiver, SendAction, Sender, Step};
 use crate::store::{MemorySource, MemoryStore, Readers, Source};
 use crate::types::{EntryId, Event, Found, Refusal, StoreOperation, TransferId};
 
@@ -72,7 +72,7 @@ impl Alice {
                         Ok(consumed) if consumed.bytes == 0 => return,
                         Ok(consumed) => drop(input.drain(..consumed.bytes)),
                         Err(failure) => {
-                            assert_eq!(failure, Failure::Misuse(Misuse::ActionDue));
+                            assert_eq!(failure, Error::Misuse(Misuse::ActionDue));
                             self.early += 1;
                             break;
                         }
@@ -104,7 +104,7 @@ impl Bob {
                     let step = match receiver.handle_input(NOW, input) {
                         Ok(step) => step,
                         Err(failure) => {
-                            assert_eq!(failure, Failure::Misuse(Misuse::ActionDue));
+                            assert_eq!(failure, Error::Misuse(Misuse::ActionDue));
                             self.early += 1;
                             break;
                         }
@@ -177,7 +177,7 @@ fn input_before_an_answer_to_a_poll_is_told_and_changes_nothing() {
                 action => {
                     if let ReceiveAction::Read { entry, .. } = action {
                         let early = receiver.handle_input(NOW, &to_bob).map(drop_step);
-                        assert_eq!(early, Err(Failure::Misuse(Misuse::AnswerDue)));
+                        assert_eq!(early, Err(Error::Misuse(Misuse::AnswerDue)));
                         asked.push(entry);
                     }
                     files.act(&mut store, &mut receiver, action).unwrap();
@@ -211,7 +211,7 @@ fn input_before_an_answer_to_a_step_is_told_and_changes_nothing() {
     poll_until_input(&mut receiver);
     for input in [&input[..], &[], &[7; 100]] {
         let early = receiver.handle_input(NOW, input).map(drop_step);
-        assert_eq!(early, Err(Failure::Misuse(Misuse::AnswerDue)));
+        assert_eq!(early, Err(Error::Misuse(Misuse::AnswerDue)));
     }
     assert_eq!(receiver.handle_begun(Ok(Found::Fresh)), Ok(()));
     poll_until_input(&mut receiver);
@@ -231,10 +231,10 @@ fn input_that_is_another_one_between_the_steps_of_a_message_is_told_and_not_writ
         let mut other = input.clone();
         other[changed] ^= 1;
         let told = receiver.handle_input(NOW, &other).map(drop_step);
-        assert_eq!(told, Err(Failure::Misuse(Misuse::OtherInput)), "byte {changed}");
+        assert_eq!(told, Err(Error::Misuse(Misuse::OtherInput)), "byte {changed}");
     }
     let told = receiver.handle_input(NOW, &input[..last]).map(drop_step);
-    assert_eq!(told, Err(Failure::Misuse(Misuse::OtherInput)));
+    assert_eq!(told, Err(Error::Misuse(Misuse::OtherInput)));
     let more = [&input[..], b"more"].concat();
     let step = receiver.handle_input(NOW, &more);
     assert!(matches!(step, Ok(Step::Write { offset: 0, bytes: b"small", .. })), "{step:?}");

@@ -3,7 +3,7 @@
 use super::pair::{Pair, content, path};
 use crate::config::{Config, Deadlines};
 use crate::hash::BlockSize;
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::types::{AbortCode, Activity, Event};
 
 fn pair() -> Pair {
@@ -37,6 +37,6 @@ fn sender_that_waits_for_the_floor_is_told_when_the_receiver_ends() {
     pair.run_while_moving();
     pair.receiver.end(pair.now, AbortCode::Busy);
     let (sent, received) = pair.run();
-    assert_eq!(sent, Err(Failure::Aborted(AbortCode::Busy)));
-    assert_eq!(received, Err(Failure::Ended(AbortCode::Busy)));
+    assert_eq!(sent, Err(Error::Aborted(AbortCode::Busy)));
+    assert_eq!(received, Err(Error::Ended(AbortCode::Busy)));
 }

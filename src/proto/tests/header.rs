@@ -5,7 +5,7 @@
 
 use super::long;
 use crate::hash::BlockSize;
-use crate::proto::error::{Damage, Failure, ProtocolError};
+use crate::proto::error::{Damage, Error, ProtocolError};
 use crate::proto::wire::frame::{self, CHECK, HEADER, Header, OPTIONAL_MAX, Parsed, Seal};
 use crate::proto::wire::message::Name;
 
@@ -130,7 +130,7 @@ fn header_alone_says_how_much_is_needed_or_what_is_wrong() {
                         Parsed::Frame(frame) => assert_eq!((frame.len, needed), (HEADER, HEADER)),
                     }
                 } else {
-                    let error = Failure::Protocol(expected_error(kind, control, payload));
+                    let error = Error::Protocol(expected_error(kind, control, payload));
                     assert_eq!(opened.map(drop), Err(error));
                 }
             }
@@ -160,7 +160,7 @@ fn header_with_any_two_bits_flipped_is_damaged() {
                 bad[second / 8] ^= 1 << (second % 8);
             }
             let opened = Seal::initial().open(&bad, |_| panic!("judged before it is checked"));
-            assert_eq!(opened.map(drop), Err(Failure::Damaged(Damage::Header { number: 0 })));
+            assert_eq!(opened.map(drop), Err(Error::Damaged(Damage::Header { number: 0 })));
         }
     }
 }

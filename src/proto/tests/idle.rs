@@ -7,7 +7,7 @@ use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Turn};
 use crate::hash::BlockSize;
 use crate::proto::SendAction;
-use crate::proto::error::{Failure, ProtocolError, Stall};
+use crate::proto::error::{Error, ProtocolError, Stall};
 use crate::proto::wire::message::{Message, Name, Reason, WireOffer};
 use crate::types::{Activity, EntryId, Kind, Meta};
 
@@ -40,7 +40,7 @@ fn borne(mut rogue: Rogue, said: &[Message]) -> Duration {
     }
     let borne = rogue.pair.now - start;
     if rogue.ended().is_some() {
-        let stall = Failure::Stalled(Stall::Idle { after: IDLE });
+        let stall = Error::Stalled(Stall::Idle { after: IDLE });
         assert_eq!(rogue.ended(), Some(Err(stall)));
     }
     borne
@@ -83,7 +83,7 @@ fn sender_of_kinds_that_nobody_knows_in_turns_is_left_at_the_deadline() {
         rogue.wait(Duration::from_secs(5));
         assert!(rogue.pair.now <= IDLE);
     }
-    assert_eq!(rogue.ended(), Some(Err(Failure::Stalled(Stall::Idle { after: IDLE }))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Stalled(Stall::Idle { after: IDLE }))));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn is_told(mut rogue: Rogue, error: ProtocolError) {
     rogue.settle();
     let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
     assert_eq!(said.last(), Some(&Name::Abort), "{said:?}");
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }
 
 #[test]

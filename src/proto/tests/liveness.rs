@@ -8,7 +8,7 @@ use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, IfExists, Limits, Turn};
 use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::wire::message::{Message, Name, Reason};
-use crate::proto::{Failure, ProtocolError};
+use crate::proto::{Error, ProtocolError};
 use crate::types::{EntryId, Event, Meta, Refusal};
 
 const KIB: usize = 1024;
@@ -207,7 +207,7 @@ fn refusals_that_are_not_said_yet_count_as_pending() {
     }
     rogue.turn();
     let error = ProtocolError::TooManyPending { entry: EntryId::new(10), limit: 10 };
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn receipts_that_are_not_said_yet_count_as_pending() {
     }
     rogue.turn();
     let error = ProtocolError::TooManyPending { entry: EntryId::new(10), limit: 10 };
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn receiver_that_asks_for_an_entry_from_its_start_for_ever_is_stopped() {
             let (kind, entry) = (Name::Have, EntryId::new(0));
             let error = ProtocolError::UnexpectedForEntry { kind, entry };
             let case = format!("{len} {compares:?}");
-            assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "{case}");
+            assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))), "{case}");
             // To compare, and then to have all of it.
             assert_eq!(rounds, if compares[..2] == [true, false] { 2 } else { 1 }, "{case}");
         }
@@ -295,7 +295,7 @@ fn receiver_that_says_the_same_of_what_it_keeps_for_ever_is_stopped() {
         }
     }
     let error = ProtocolError::Unexpected { kind: Name::Over };
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn receipt_is_not_given_for_a_root_that_is_not_the_content_s() {
         rogue.turn();
         assert!(matches!(
             rogue.ended(),
-            Some(Err(Failure::Protocol(ProtocolError::SizeContradicts { .. })))
+            Some(Err(Error::Protocol(ProtocolError::SizeContradicts { .. })))
         ));
         assert!(rogue.pair.bob.visible.is_empty());
     }
@@ -399,7 +399,7 @@ fn sender_that_ends_what_is_compared_without_an_answer_is_stopped() {
         rogue.say(&Message::End { entry, size: 3000, root: Hash::of(&content(1, 3000)) });
         rogue.turn();
         let error = ProtocolError::UnexpectedForEntry { kind: Name::End, entry };
-        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+        assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
     }
 }
 
@@ -423,6 +423,6 @@ fn sender_goes_on_about_what_was_refused_until_it_hears_of_it() {
         rogue.say(&Message::Claim { entry, root: None });
         rogue.turn();
         let error = ProtocolError::UnknownEntry { kind: Name::Claim, entry };
-        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "it was told");
+        assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))), "it was told");
     }
 }

@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 use super::bob::Bob;
 use super::pair::{Alice, Pair};
 use super::scenes::Scene;
-use crate::proto::Failure;
+use crate::proto::Error;
 
 /// Side that knows of the former connection after a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ impl Cut {
         pair.run_while_moving();
         for ended in [pair.alice.ended, pair.bob.ended] {
             assert!(
-                !matches!(ended, Some(Err(Failure::Protocol(_) | Failure::Damaged(_)))),
+                !matches!(ended, Some(Err(Error::Protocol(_) | Error::Damaged(_)))),
                 "{self:?} {ended:?}"
             );
         }

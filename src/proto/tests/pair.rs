@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Compare, Config};
-use crate::proto::{Failure, ReceiveAction, Receiver, SendAction, Sender, Step, Which};
+use crate::proto::{Error, ReceiveAction, Receiver, SendAction, Sender, Step, Which};
 use crate::types::{EntryId, Event, Meta, RelPath, Summary, Ticket, TransferId, Withdrawal};
 
 pub(super) use super::bob::{Bob, Ended};
@@ -36,7 +36,7 @@ pub(super) struct Alice {
     pub(super) next: usize,
     pub(super) ids: BTreeMap<EntryId, usize>,
     pub(super) events: Vec<Event>,
-    pub(super) ended: Option<Result<Summary, Failure>>,
+    pub(super) ended: Option<Result<Summary, Error>>,
     pub(super) window: Option<u64>,
     /// Bytes before this offset were released, and cannot be read again where there is a window.
     pub(super) released: BTreeMap<EntryId, u64>,
@@ -189,7 +189,7 @@ impl Pair {
     }
 
     /// Runs until both sides have ended, and gives how they did. When neither can go on, time passes.
-    pub(super) fn run(&mut self) -> (Result<Summary, Failure>, Result<Summary, Failure>) {
+    pub(super) fn run(&mut self) -> (Result<Summary, Error>, Result<Summary, Error>) {
         for _ in 0..10_000_000 {
             let moved = self.step_sender() | self.step_receiver();
             if let (Some(sent), Some(received)) = (self.alice.ended, self.bob.ended) {

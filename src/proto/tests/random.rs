@@ -12,7 +12,7 @@ use super::long;
 use super::pair::{Alice, Bob, Pair, content, path};
 use crate::config::{Compare, Config, IfExists, Limits, Turn};
 use crate::hash::BlockSize;
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::types::{Event, Meta, Refusal, RelPath, Timestamp, TransferId};
 
 #[derive(Debug, Clone, Copy)]
@@ -227,7 +227,7 @@ fn run(plan: &Plan) {
             let _ = pair.run();
         }
         for ended in [pair.alice.ended, pair.bob.ended].into_iter().flatten() {
-            let is_wrong = matches!(ended, Err(Failure::Protocol(_) | Failure::Misuse(_)));
+            let is_wrong = matches!(ended, Err(Error::Protocol(_) | Error::Misuse(_)));
             assert!(!is_wrong, "{ended:?}");
         }
         check(&pair, &files, &sent_before);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::pair::{Alice, Bob, Pair, transfer};
 use crate::config::Config;
 use crate::hash::{BlockSize, Hash};
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::proto::wire::frame::{CHECK, HEADER, PREFACE, Parsed, Seal, Speaker};
 use crate::proto::wire::message::{Hello, Message, Name, WireOffer};
 use crate::types::{EntryId, Kind};
@@ -222,7 +222,7 @@ impl Rogue {
     }
 
     /// Returns how the real machine ended, if it did.
-    pub(super) fn ended(&self) -> Option<Result<(), Failure>> {
+    pub(super) fn ended(&self) -> Option<Result<(), Error>> {
         let ended = if self.is_sender { self.pair.bob.ended } else { self.pair.alice.ended };
         ended.map(|ended| ended.map(drop))
     }

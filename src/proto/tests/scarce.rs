@@ -3,7 +3,7 @@
 use super::pair::{Pair, content, path};
 use crate::config::{Config, IfExists};
 use crate::hash::BlockSize;
-use crate::proto::Failure;
+use crate::proto::Error;
 use crate::types::{AbortCode, Event, Refusal};
 
 fn config() -> Config {
@@ -106,7 +106,7 @@ fn store_without_any_descriptor_ends_the_session_and_another_attempt_may_help() 
             let (sent, received) = pair.run();
             let ended = [sent.map(drop), received.map(drop)];
             let code = AbortCode::Exhausted;
-            assert_eq!(ended, [Err(Failure::Aborted(code)), Err(Failure::Ended(code))], "{way:?}");
+            assert_eq!(ended, [Err(Error::Aborted(code)), Err(Error::Ended(code))], "{way:?}");
             assert!(ended.iter().all(|ended| ended.is_err_and(|failure| failure.is_transient())));
             let is_refusal = |event: &&Event| matches!(event, Event::Refused { .. });
             assert_eq!(pair.alice.events.iter().find(is_refusal), None);

@@ -9,7 +9,7 @@ use super::pair::{Alice, Bob, Channel, Pair, content, path};
 use crate::config::{Config, Deadlines};
 use crate::drive::{Clock, Observer, Transfer};
 use crate::hash::BlockSize;
-use crate::proto::{Failure, Stall};
+use crate::proto::{Error, Stall};
 use crate::store::{MemorySource, MemoryStore};
 use crate::types::{Event, Meta, Summary};
 
@@ -131,7 +131,7 @@ impl Slow {
         self.tell(down, up);
     }
 
-    fn run(&mut self, case: &str) -> (Result<Summary, Failure>, Result<Summary, Failure>) {
+    fn run(&mut self, case: &str) -> (Result<Summary, Error>, Result<Summary, Error>) {
         loop {
             self.settle();
             if let (Some(sent), Some(received)) = (self.pair.alice.ended, self.pair.bob.ended) {
@@ -227,9 +227,9 @@ fn line_that_dies_ends_the_session_within_the_stated_time() {
             let most = limits.silence + Duration::from_secs(most) + Duration::from_secs(1);
             assert!(slow.pair.now - start <= most, "{case}: {:?}", slow.pair.now - start);
             for ended in [sent, received] {
-                assert!(matches!(ended, Err(Failure::Stalled(_))), "{case}: {ended:?}");
+                assert!(matches!(ended, Err(Error::Stalled(_))), "{case}: {ended:?}");
             }
-            let is_of_write = matches!(sent, Err(Failure::Stalled(Stall::Write { .. })));
+            let is_of_write = matches!(sent, Err(Error::Stalled(Stall::Write { .. })));
             assert_eq!(is_of_write, slow.down.left(&slow.pair.down) > 0, "{case}: {sent:?}");
         }
     }

@@ -8,7 +8,7 @@ use super::pair::{Alice, Bob, content, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Compare, Config, IfExists};
 use crate::hash::{BlockHash, BlockSize, Hash};
-use crate::proto::error::{Failure, ProtocolError};
+use crate::proto::error::{Error, ProtocolError};
 use crate::proto::wire::frame::PREFACE;
 use crate::proto::wire::message::{Message, Reason, WireOffer};
 use crate::types::{AbortCode, Activity, Durability, EntryId, Meta, Outcome, Timestamp};
@@ -204,7 +204,7 @@ fn table(states: &[(&str, &dyn Fn() -> Rogue)]) -> String {
             let line = outcome(&mut rogue);
             assert_removes_nothing(&before, &rogue.pair.bob, &format!("{state}: {name}"));
             // That would be for the floor which is passed with nothing pending, not for the message.
-            let idle = Err(Failure::Protocol(ProtocolError::WaitsForNothing));
+            let idle = Err(Error::Protocol(ProtocolError::WaitsForNothing));
             let has_failed = matches!(rogue.ended(), Some(ended @ Err(_)) if ended != idle);
             let effect = if is_touched { " [store]" } else { "" };
             // A message that is repeated may do its work the first time.

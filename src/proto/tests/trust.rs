@@ -5,7 +5,7 @@ use super::rogue::{Rogue, wire};
 use crate::config::{Compare, Config, IfExists, Limits};
 use crate::hash::{BlockSize, Hash};
 use crate::proto::wire::message::{Message, Name, Reason, WireOffer};
-use crate::proto::{Failure, ProtocolError};
+use crate::proto::{Error, ProtocolError};
 use crate::types::{Durability, EntryId, Event, Kind, Meta, Outcome, Timestamp};
 
 const KIB: usize = 1024;
@@ -210,7 +210,7 @@ fn awaited() -> Rogue {
 fn breach(mut rogue: Rogue, error: ProtocolError) {
     rogue.over(true);
     rogue.settle();
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!   u8       u24            u32              u64                           u64, if any control
 //! ```
 
-use super::super::error::{Damage, Failure, Incompatible, ProtocolError};
+use super::super::error::{Damage, Error, Incompatible, ProtocolError};
 use super::message::Name;
 
 /// The first bytes of either direction of a stream (W-1).
@@ -119,7 +119,7 @@ impl Seal {
         &self,
         input: &'a [u8],
         admit: impl FnOnce(Header) -> Result<(), ProtocolError>,
-    ) -> Result<Parsed<'a>, Failure> {
+    ) -> Result<Parsed<'a>, Error> {
         let Some((raw, rest)) = input.split_first_chunk::<HEADER>() else {
             return Ok(Parsed::Incomplete { needed: HEADER });
         };

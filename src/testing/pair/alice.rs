@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use super::{Ended, Progress, TRANSFER};
 use crate::config::Config;
-use crate::proto::{Failure, SendAction, Sender};
+use crate::proto::{self, SendAction, Sender};
 use crate::store::{Readers, Source};
 use crate::types::{Event, TransferId};
 
@@ -66,7 +66,7 @@ impl<S: Source> Alice<S> {
         now: Duration,
         input: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<Progress, Failure> {
+    ) -> Result<Progress, proto::Error> {
         match self.sender.poll(now, out)? {
             SendAction::Event(event) => self.events.push(event),
             SendAction::NextEntry => match self.source.next_entry() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Ended, Progress};
 use crate::config::Config;
 use crate::drive::Files;
-use crate::proto::{Failure, ReceiveAction, Receiver};
+use crate::proto::{self, ReceiveAction, Receiver};
 use crate::store::Store;
 use crate::types::Event;
 
@@ -62,7 +62,7 @@ impl<T: Store> Bob<T> {
         now: Duration,
         input: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<Progress, Failure> {
+    ) -> Result<Progress, proto::Error> {
         self.collect()?;
         match self.receiver.poll(now, out)? {
             ReceiveAction::Event(event) => {
@@ -126,7 +126,7 @@ impl<T: Store> Bob<T> {
     }
 
     /// Takes in commits that ended; `false` if none did.
-    fn collect(&mut self) -> Result<bool, Failure> {
+    fn collect(&mut self) -> Result<bool, proto::Error> {
         self.files.collect(&mut self.store, &mut self.receiver, Duration::ZERO)
     }
 

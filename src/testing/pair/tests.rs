@@ -77,7 +77,8 @@ fn pair_resumed_after_any_cut_sends_nothing_again_that_arrived() {
 fn pair_with_a_black_hole_ends_by_the_deadline_for_silence() {
     let mut pair = pair(&MemoryStore::new());
     pair.down.stall(100_000);
-    let stall = Ended::Failed(Failure::Stalled(Stall::Silence { after: Duration::from_secs(30) }));
+    let stall =
+        Ended::Failed(proto::Error::Stalled(Stall::Silence { after: Duration::from_secs(30) }));
     // Alice, whose bytes may still be under way, waits longer; and learns that Bob has gone.
     assert_eq!(pair.run(), (Ended::Lost, stall));
     assert_eq!(pair.now(), Duration::from_secs(30));
@@ -143,7 +144,7 @@ fn pair_whose_reader_stops_ends_by_the_deadline_of_its_writer() {
         pair.down.slow(NonZeroU32::new(1_000_000).unwrap(), buffer, Duration::ZERO);
         pair.down.jam(50_000);
         let (sent, received) = pair.run();
-        let is_write = matches!(sent, Ended::Failed(Failure::Stalled(Stall::Write { .. })));
+        let is_write = matches!(sent, Ended::Failed(proto::Error::Stalled(Stall::Write { .. })));
         assert_eq!(is_write, stall, "{sent:?} {received:?}");
         assert!(pair.now() < Duration::from_secs(60), "{:?}", pair.now());
         assert!(!is_delivered(&store));

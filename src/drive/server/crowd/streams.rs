@@ -11,6 +11,7 @@ use super::send;
 use crate::drive::CancelToken;
 use crate::drive::server::Server;
 use crate::error::Error;
+use crate::proto;
 use crate::store::MemoryStore;
 use crate::transport::memory::{self, MemoryAcceptor, Pipe};
 use crate::transport::{Acceptor, Peer};
@@ -128,7 +129,7 @@ fn connection_counts_until_its_stream_is_closed_and_keeps_nobody_waiting() {
         let late = send(connector.clone(), most, &store);
         cancel.leave();
         let ended = server.join().expect("a server does not panic");
-        assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+        assert!(matches!(ended, Err(Error::Session(proto::Error::Cancelled))), "{ended:?}");
         served.and(late)
     });
     assert_eq!(served, Ok(()));

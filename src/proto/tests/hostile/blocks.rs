@@ -5,7 +5,7 @@ use super::{
     unexpected,
 };
 use crate::hash::Hash;
-use crate::proto::error::{Failure, ProtocolError};
+use crate::proto::error::{Error, ProtocolError};
 use crate::proto::tests::pair::{Bob, path};
 use crate::proto::wire::message::{Message, Name};
 use crate::types::Refusal;
@@ -100,7 +100,7 @@ fn sender_whose_block_index_is_huge_is_a_breach() {
             assert!(
                 matches!(
                     rogue.ended(),
-                    Some(Err(Failure::Protocol(ProtocolError::BlockBeyondEnd { .. })))
+                    Some(Err(Error::Protocol(ProtocolError::BlockBeyondEnd { .. })))
                 ),
                 "{index} {:?}",
                 rogue.ended()
@@ -163,7 +163,7 @@ fn sender_of_zeros_past_all_limits_is_a_breach() {
         let mut rogue = offered(None);
         rogue.say(&Message::Zeros { entry: ZERO, blocks });
         rogue.turn();
-        assert!(matches!(rogue.ended(), Some(Err(Failure::Protocol(_)))), "{:?}", rogue.ended());
+        assert!(matches!(rogue.ended(), Some(Err(Error::Protocol(_)))), "{:?}", rogue.ended());
     }
 }
 
@@ -227,7 +227,7 @@ fn sender_that_sends_blocks_while_a_file_is_compared_is_a_breach() {
     let mut rogue = offered_to(bob, &config(), Some(1024));
     say_block(&mut rogue, 0, &[2; 1024]);
     rogue.turn();
-    let error = Failure::Protocol(unexpected(Name::Block));
+    let error = Error::Protocol(unexpected(Name::Block));
     assert_eq!(rogue.ended(), Some(Err(error)));
     assert_eq!(rogue.pair.bob.visible[&path("f0")], [1; 1024]);
 }
@@ -239,6 +239,6 @@ fn sender_that_lies_of_a_held_file_being_the_same_changes_nothing() {
     let mut rogue = offered_to(bob, &config(), Some(1024));
     rogue.say(&Message::Same { entry: ZERO, blocks: 0..1 });
     rogue.turn();
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(unexpected(Name::Same)))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(unexpected(Name::Same)))));
     assert_eq!(rogue.pair.bob.visible[&path("f0")], [1; 1024]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ZERO, block, breach, config, ends, limits, offer, offered, offered_to, sender};
 use crate::config::Turn;
 use crate::hash::Hash;
-use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
+use crate::proto::error::{Damage, Error, ProtocolError, Stall};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, inline, wire};
 use crate::proto::wire::frame::PREFACE;
@@ -143,7 +143,7 @@ fn sender_that_speaks_of_an_entry_after_it_was_settled_is_a_breach() {
                 "{how}: {kind:?}"
             );
             let error = ProtocolError::UnknownEntry { kind, entry: ZERO };
-            assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "{how}");
+            assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))), "{how}");
         }
     }
 }
@@ -249,5 +249,5 @@ fn frames_sent_back_to_their_speaker_are_damage() {
     // Its own greeting and what follows, without the preface that a stream has once.
     rogue.raw(&said[PREFACE.len()..]);
     rogue.settle();
-    assert_eq!(rogue.ended(), Some(Err(Failure::Damaged(Damage::Header { number: 2 }))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Damaged(Damage::Header { number: 2 }))));
 }

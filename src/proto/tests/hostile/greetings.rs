@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{config, ends, sender};
 use crate::proto::Receiver;
-use crate::proto::error::{Failure, Incompatible, ProtocolError};
+use crate::proto::error::{Error, Incompatible, ProtocolError};
 use crate::proto::tests::pair::{Alice, Bob, Pair, content, path};
 use crate::proto::tests::rogue::Rogue;
 use crate::proto::wire::frame::PREFACE;
@@ -50,7 +50,7 @@ fn peer_of_the_same_role_is_incompatible() {
 #[test]
 fn peer_on_a_link_that_does_not_exist_is_a_breach() {
     for link in [1, u16::MAX] {
-        let error = Failure::Protocol(ProtocolError::UnknownLink { link });
+        let error = Error::Protocol(ProtocolError::UnknownLink { link });
         let mut rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.link = link);
         rogue.raw(&PREFACE);
         rogue.say_hello();
@@ -78,7 +78,7 @@ fn receiver_numbers_the_attempt_of_a_claim_and_gives_no_other_number_to_others()
     }
     for (said, heard) in [(0, 0), (1, 0), (1, 2), (5, 4), (5, 6)] {
         let error = ProtocolError::WrongAttempt { said, heard };
-        assert_eq!(ended(said, heard), Some(Err(Failure::Protocol(error))), "{said} {heard}");
+        assert_eq!(ended(said, heard), Some(Err(Error::Protocol(error))), "{said} {heard}");
     }
 }
 
@@ -113,7 +113,7 @@ fn sender_claims_an_attempt_until_it_is_answered_and_counts_on_from_there() {
 
 #[test]
 fn greeting_of_another_channel_is_a_breach_and_a_sender_hears_of_it() {
-    let error = Failure::Protocol(ProtocolError::OtherChannel);
+    let error = Error::Protocol(ProtocolError::OtherChannel);
     // The peer has none, this side has none, and each has its own.
     for (ours, theirs) in [(1, 0), (0, 1), (1, 2)] {
         let bind = |hello: &mut Hello| hello.binding = [theirs; 32];
@@ -143,7 +143,7 @@ fn sender_that_ends_after_the_greeting_offers_nothing_and_says_why() {
     rogue.pair.sender.end(AbortCode::NotAdmitted);
     let mut rogue = rogue.greeted();
     assert_eq!(rogue.hear(), [Message::Abort { code: AbortCode::NotAdmitted }]);
-    assert_eq!(rogue.ended(), Some(Err(Failure::Ended(AbortCode::NotAdmitted))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Ended(AbortCode::NotAdmitted))));
     assert!(rogue.pair.alice.reads.is_empty() && rogue.pair.alice.ids.is_empty());
 }
 
@@ -210,7 +210,7 @@ fn peer_that_speaks_something_else_is_told_from_haul() {
         rogue.settle();
         assert!(matches!(
             rogue.ended(),
-            Some(Err(Failure::Incompatible(Incompatible::NotHaul { .. })))
+            Some(Err(Error::Incompatible(Incompatible::NotHaul { .. })))
         ));
         assert!(rogue.pair.up.record.is_empty(), "nothing is said to a stranger");
     }

@@ -13,7 +13,7 @@ use super::pair::{Bob, path};
 use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Limits};
 use crate::hash::{BlockHash, BlockSize};
-use crate::proto::error::{Failure, ProtocolError};
+use crate::proto::error::{Error, ProtocolError};
 use crate::proto::wire::message::{Message, Name};
 use crate::types::{AbortCode, EntryId, Refusal};
 
@@ -63,7 +63,7 @@ fn say_block(rogue: &mut Rogue, index: u64, bytes: &[u8]) {
 #[track_caller]
 fn breach(mut rogue: Rogue, error: ProtocolError) {
     let said = rogue.turn();
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
     let abort = Message::Abort { code: AbortCode::Protocol };
     assert_eq!(said.last(), Some(&abort));
     assert!(rogue.pair.bob.visible.is_empty());
@@ -71,7 +71,7 @@ fn breach(mut rogue: Rogue, error: ProtocolError) {
 
 /// Checks that the machine ends at once: there is no floor to send a reason with.
 #[track_caller]
-fn ends(mut rogue: Rogue, failure: impl Into<Failure>) {
+fn ends(mut rogue: Rogue, failure: impl Into<Error>) {
     rogue.settle();
     assert_eq!(rogue.ended(), Some(Err(failure.into())));
     assert!(rogue.pair.bob.visible.is_empty());

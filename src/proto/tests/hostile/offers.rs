@@ -2,7 +2,7 @@
 
 use super::{breach, limits, offer, offered, refused, sender};
 use crate::hash::{BlockSize, Hash};
-use crate::proto::error::{Failure, ProtocolError};
+use crate::proto::error::{Error, ProtocolError};
 use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, wire};
 use crate::proto::wire::message::{Message, Name, Reason, WireOffer};
@@ -182,7 +182,7 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
         rogue.say_with(&Message::Offer(offer), payload);
         rogue.turn();
         let error = ProtocolError::Malformed { kind: Name::Offer };
-        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))), "{name}");
+        assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))), "{name}");
         assert!(rogue.pair.bob.partial.is_empty(), "{name}");
     }
 }

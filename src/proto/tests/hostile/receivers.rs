@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ZERO, config, limits, offer, unexpected};
 use crate::hash::{BlockHash, Hash};
-use crate::proto::error::{Damage, Failure, ProtocolError, Stall};
+use crate::proto::error::{Damage, Error, ProtocolError, Stall};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
 use crate::proto::wire::message::{Message, Name, Reason};
@@ -46,7 +46,7 @@ fn receipt(size: u64, root: Hash, name: &[u8]) -> Message {
 fn receiver_breach(mut rogue: Rogue, message: &Message, error: ProtocolError) {
     rogue.say(message);
     rogue.settle();
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
     let delivered = |event: &Event| matches!(event, Event::Delivered { .. });
     assert!(!rogue.pair.alice.events.iter().any(delivered));
 }
@@ -102,7 +102,7 @@ fn receiver_that_misses_the_same_for_ever_ends_after_the_repairs() {
         rogue.over(true);
         rogue.settle();
     }
-    let failure = Failure::Damaged(Damage::TooOften { entry: ZERO, rounds: 5 });
+    let failure = Error::Damaged(Damage::TooOften { entry: ZERO, rounds: 5 });
     assert_eq!(rogue.ended(), Some(Err(failure)));
 }
 
@@ -218,7 +218,7 @@ fn receipt_given_twice_is_a_breach() {
     rogue.say(&receipt(3000, root, b""));
     rogue.settle();
     let error = ProtocolError::UnknownEntry { kind: Name::Receipt, entry: ZERO };
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn receipt_of_a_level_or_outcome_that_does_not_exist_is_a_breach() {
         rogue.say_raw(Name::Receipt.kind(), &control, &[]);
         rogue.settle();
         let error = ProtocolError::Malformed { kind: Name::Receipt };
-        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+        assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
     }
 }
 
@@ -244,7 +244,7 @@ fn receiver_that_passes_the_floor_back_with_nothing_is_a_breach_and_told() {
         rogue.settle();
         // The floor is with the machine, so that it can say why it ends.
         assert_eq!(rogue.hear(), [Message::Abort { code: AbortCode::Protocol }]);
-        assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+        assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
     }
 }
 
@@ -267,7 +267,7 @@ fn receiver_that_speaks_of_an_entry_after_it_settled_it_is_a_breach() {
             rogue.say(&message);
             rogue.settle();
             let error = ProtocolError::UnknownEntry { kind: message.name(), entry: ZERO };
-            assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+            assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
         }
     }
 }
@@ -324,7 +324,7 @@ fn receiver_of_heartbeats_for_ever_is_left_at_the_deadline() {
         rogue.wait(Duration::from_secs(5));
         assert!(rogue.pair.now - start <= Duration::from_secs(900));
     }
-    let failure = Failure::Stalled(Stall::Idle { after: Duration::from_secs(900) });
+    let failure = Error::Stalled(Stall::Idle { after: Duration::from_secs(900) });
     assert_eq!(rogue.ended(), Some(Err(failure)));
 }
 

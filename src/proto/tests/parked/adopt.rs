@@ -8,7 +8,7 @@ use crate::proto::tests::pair::Bob;
 use crate::proto::tests::rogue::{Rogue, inline};
 use crate::proto::wire::frame::PREFACE;
 use crate::proto::wire::message::{Hello, Message};
-use crate::proto::{Failure, Misuse, ProtocolError, Receiver};
+use crate::proto::{Error, Misuse, ProtocolError, Receiver};
 use crate::types::{EntryId, TransferId};
 
 #[test]
@@ -88,7 +88,7 @@ fn receiver_takes_over_one_older_attempt_of_the_same_transfer_and_nothing_else()
         }
         rogue.pair.receiver
     };
-    let refused = Err(Failure::Misuse(Misuse::Former));
+    let refused = Err(Error::Misuse(Misuse::Former));
     assert_eq!(fresh().adopt(receiver(&config(), &first)), refused, "nobody has greeted");
     assert_eq!(new(2).adopt(fresh()), refused, "the former was not greeted");
     assert_eq!(new(1).adopt(receiver(&config(), &first)), refused, "the same attempt");

@@ -14,7 +14,7 @@ use super::rogue::{Rogue, wire};
 use crate::config::Config;
 use crate::hash::BlockSize;
 use crate::proto::wire::message::{Message, WireOffer};
-use crate::proto::{Failure, ProtocolError};
+use crate::proto::{Error, ProtocolError};
 use crate::types::EntryId;
 
 pub(super) use cuts::messages;
@@ -45,5 +45,5 @@ fn say_block(rogue: &mut Rogue, bytes: &[u8], index: u64) {
 }
 
 fn broke(rogue: &Rogue, error: ProtocolError) {
-    assert_eq!(rogue.ended(), Some(Err(Failure::Protocol(error))));
+    assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }

@@ -6,7 +6,7 @@ use crate::hash::{BlockHash, Hash};
 use crate::proto::tests::pair::{Alice, content, path};
 use crate::proto::tests::rogue::Rogue;
 use crate::proto::wire::message::{Message, Name};
-use crate::proto::{Failure, ProtocolError};
+use crate::proto::{Error, ProtocolError};
 use crate::types::Meta;
 
 /// Returns a rogue receiver to which two of five blocks of a file have travelled, and to which the sender
@@ -55,7 +55,7 @@ fn receiver_that_keeps_more_than_ever_travelled_is_found_out() {
         said.iter().for_each(|message| rogue.say(message));
         rogue.over(true);
         rogue.settle();
-        let expected = error.map(|kind| Err(Failure::Protocol(unexpected(kind))));
+        let expected = error.map(|kind| Err(Error::Protocol(unexpected(kind))));
         assert_eq!(rogue.ended(), expected, "{said:?}");
     }
 }

@@ -3,7 +3,7 @@
 use super::{KIB, config, file, sizes};
 use crate::config::{IfExists, Limits};
 use crate::proto::tests::pair::{Pair, content, path};
-use crate::proto::{Failure, ProtocolError};
+use crate::proto::{Error, ProtocolError};
 use crate::types::{Event, Refusal};
 
 #[test]
@@ -273,5 +273,5 @@ fn same_name_in_two_sessions_needs_no_state_of_the_first() {
     pair.restart(&config());
     let summary = pair.run_well();
     assert_eq!((summary.held, summary.sent), (1, 0));
-    assert!(!matches!(pair.bob.ended, Some(Err(Failure::Protocol(ProtocolError::AfterEnd)))));
+    assert!(!matches!(pair.bob.ended, Some(Err(Error::Protocol(ProtocolError::AfterEnd)))));
 }

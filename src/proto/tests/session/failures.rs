@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{KIB, config, file};
 use crate::config::Limits;
 use crate::proto::tests::pair::{Alice, Bob, Pair, content, path};
-use crate::proto::{Failure, Stall};
+use crate::proto::{Error, Stall};
 use crate::types::{Event, Meta, Refusal};
 
 #[test]
@@ -85,7 +85,7 @@ fn silent_peer_ends_each_side_at_its_deadline() {
     pair.up.cut = Some(0);
     pair.down.cut = Some(0);
     let (sent, received) = pair.run();
-    let stall = Err(Failure::Stalled(Stall::Hello { after: Duration::from_secs(10) }));
+    let stall = Err(Error::Stalled(Stall::Hello { after: Duration::from_secs(10) }));
     assert_eq!((sent.map(drop), received.map(drop)), (stall, stall));
     assert!(pair.now <= Duration::from_secs(11));
 }
@@ -99,8 +99,8 @@ fn cancelled_sender_tells_the_receiver_when_it_has_the_floor() {
     }
     pair.sender.cancel();
     let (sent, received) = pair.run();
-    assert_eq!(sent, Err(Failure::Cancelled));
-    assert_eq!(received, Err(Failure::Aborted(crate::types::AbortCode::Cancelled)));
+    assert_eq!(sent, Err(Error::Cancelled));
+    assert_eq!(received, Err(Error::Aborted(crate::types::AbortCode::Cancelled)));
 }
 
 #[test]
@@ -112,6 +112,6 @@ fn ended_receiver_hears_the_sender_out_and_tells_it() {
     }
     pair.receiver.end(pair.now, crate::types::AbortCode::Cancelled);
     let (sent, received) = pair.run();
-    assert_eq!(received, Err(Failure::Cancelled));
-    assert_eq!(sent, Err(Failure::Aborted(crate::types::AbortCode::Cancelled)));
+    assert_eq!(received, Err(Error::Cancelled));
+    assert_eq!(sent, Err(Error::Aborted(crate::types::AbortCode::Cancelled)));
 }
