@@ -137,14 +137,6 @@ pub enum ProtocolError {
         /// The final size.
         size: u64,
     },
-    /// A file with more holes than the limits allow to keep track of.
-    #[error("entry {entry} has more than {limit} holes")]
-    TooManyHoles {
-        /// The entry.
-        entry: EntryId,
-        /// The limit.
-        limit: u32,
-    },
     /// A receipt for content that was not sent, of less than all of it, or, after a claim, of anything but what was there.
     #[error("the receipt for entry {entry} does not match what was sent")]
     FalseReceipt {
@@ -161,9 +153,6 @@ pub enum ProtocolError {
     /// sent by itself.
     #[error("the sender waits for an answer that nothing it sent asks for")]
     WaitsForNothing,
-    /// Bytes after the end of the session.
-    #[error("bytes after the end of the session")]
-    AfterEnd,
 }
 
 /// Bytes that changed on the way, or a stream that is not what it should be. Sending again may help.
@@ -282,9 +271,6 @@ pub enum Misuse {
     /// A completion with more bytes than were asked for.
     #[error("a completion with more bytes than were asked for")]
     TooMuch,
-    /// A configuration that contradicts itself.
-    #[error("the configuration contradicts itself: {0}")]
-    Config(&'static str),
     /// A receiver to take over that is not one of an earlier attempt at the same transfer, or too late.
     #[error("no earlier attempt at the same transfer to adopt")]
     Former,
