@@ -73,14 +73,21 @@ impl<F> Files<F> {
         action: ReceiveAction,
     ) -> Result<(), proto::Error> {
         match action {
+            ReceiveAction::Stat { offer } => receiver.handle_stat(store.stat(&offer))?,
             ReceiveAction::Read { entry, which, offset, len } => {
                 self.read(store, receiver, entry, which, offset, len)?;
             }
-            ReceiveAction::TakeOver { entry, offset, len } => {
-                match self.copy(store, entry, offset, len as u64) {
+            ReceiveAction::Copy { entry, offset, len } => {
+                let file = self.file(entry, StoreOperation::Copy);
+                match file.and_then(|file| store.copy_held(file, offset, len as u64)) {
                     Ok(()) => self.read(store, receiver, entry, Which::Own, offset, len)?,
                     Err(reason) => receiver.handle_read(Err(reason))?,
                 }
+            }
+            ReceiveAction::WriteZeros { entry, offset, len } => {
+                let file = self.file(entry, StoreOperation::Write);
+                let written = file.and_then(|file| store.write_zeros(file, offset, len));
+                receiver.handle_written(written)?;
             }
             ReceiveAction::Begin { offer, place } => {
                 self.begin_by(store, receiver, &offer, place, S::begin)?;
@@ -129,33 +136,13 @@ impl<F> Files<F> {
         receiver: &mut Receiver,
         step: Step<'_>,
     ) -> Result<Option<Consumed>, proto::Error> {
-        self.answer_by(store, receiver, step, S::begin)
-    }
-
-    /// Works as [`answer`](Files::answer), entries being begun by `begin`.
-    pub(crate) fn answer_by<S: Store<File = F>>(
-        &mut self,
-        store: &mut S,
-        receiver: &mut Receiver,
-        step: Step<'_>,
-        begin: impl FnOnce(&mut S, &Offer, Place) -> Result<Begun<F>, Refusal>,
-    ) -> Result<Option<Consumed>, proto::Error> {
         match step {
             Step::Consumed(consumed) => return Ok(Some(consumed)),
-            Step::Begin { offer, place } => self.begin_by(store, receiver, &offer, place, begin)?,
-            Step::Look { offer } => receiver.handle_stat(store.stat(&offer))?,
-            Step::Read { entry, offset, len } => {
-                self.read(store, receiver, entry, Which::Own, offset, len)?;
-            }
+            Step::Poll => {}
             Step::Write { entry, offset, bytes } => {
                 let file = self.file(entry, StoreOperation::Write);
                 receiver
                     .handle_written(file.and_then(|file| store.write_at(file, offset, bytes)))?;
-            }
-            Step::WriteZeros { entry, offset, len } => {
-                let file = self.file(entry, StoreOperation::Write);
-                let written = file.and_then(|file| store.write_zeros(file, offset, len));
-                receiver.handle_written(written)?;
             }
         }
         Ok(None)
@@ -281,16 +268,6 @@ impl<F> Files<F> {
         let mut buffer = vec![0; len];
         let read = file.map_or(Ok(0), |file| fill(store, file, offset, &mut buffer));
         receiver.handle_read(read.map(|read| &buffer[..read]))
-    }
-
-    fn copy(
-        &mut self,
-        store: &mut impl Store<File = F>,
-        entry: EntryId,
-        offset: u64,
-        len: u64,
-    ) -> Result<(), Refusal> {
-        store.copy_held(self.file(entry, StoreOperation::Copy)?, offset, len)
     }
 
     /// Returns the open file of an entry, for an operation on it.

@@ -176,9 +176,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                         }
                         is_seated = true;
                     }
-                    let mut make_way =
-                        |tries| hooks.host.make_way(tries, &self.cancel, &self.clock);
-                    let consumed = receiving.answer(step, &mut make_way)?;
+                    let consumed = receiving.answer(step)?;
                     is_starved = consumed.is_some_and(|consumed| consumed.bytes == 0);
                     if let Some(consumed) = consumed {
                         needed = consume(wire, consumed, needed);
@@ -285,13 +283,8 @@ impl<S: Store> Receiving<'_, S> {
     }
 
     /// Does what the core asks of the store; `None` if the input is to be given to it again.
-    fn answer(
-        &mut self,
-        step: Step<'_>,
-        make_way: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Option<Consumed>, proto::Error> {
-        let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
-        self.files.answer_by(self.store, &mut self.receiver, step, begin)
+    fn answer(&mut self, step: Step<'_>) -> Result<Option<Consumed>, proto::Error> {
+        self.files.answer(self.store, &mut self.receiver, step)
     }
 }
 

@@ -12,6 +12,11 @@ use crate::types::{Commit, EntryId, Event, Offer, Place, Summary};
 pub enum ReceiveAction {
     /// Tell the application.
     Event(Event),
+    /// Look what stands under the name of the offer, and call [`Receiver::handle_stat`](super::Receiver::handle_stat).
+    Stat {
+        /// The offer.
+        offer: Offer,
+    },
     /// Read `len` bytes of a file, and call [`Receiver::handle_read`](super::Receiver::handle_read).
     Read {
         /// The entry.
@@ -25,13 +30,22 @@ pub enum ReceiveAction {
     },
     /// Copy `len` bytes from the file that will be replaced to their place, read them there, and call
     /// [`Receiver::handle_read`](super::Receiver::handle_read).
-    TakeOver {
+    Copy {
         /// The entry.
         entry: EntryId,
         /// Offset of the bytes.
         offset: u64,
         /// Number of bytes.
         len: usize,
+    },
+    /// Make a run of content zeros, and call [`Receiver::handle_written`](super::Receiver::handle_written).
+    WriteZeros {
+        /// The entry.
+        entry: EntryId,
+        /// Offset of the run.
+        offset: u64,
+        /// Length of the run: at most 16 MiB.
+        len: u64,
     },
     /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`](super::Receiver::handle_begun).
     Begin {
@@ -82,37 +96,18 @@ pub enum Which {
     Existing,
 }
 
-/// Outcome of the input, or request to the store on which it depends.
+/// Outcome of the input.
 ///
-/// After an answer, [poll](super::Receiver::poll) again and do what that asks: it may close one file of the entry before the next
-/// step needs another. At the next [`ReceiveAction::Await`], give [`handle_input`](super::Receiver::handle_input) the same input.
+/// Unless it was consumed, [poll](super::Receiver::poll) again, do what each action asks, and give
+/// [`handle_input`](super::Receiver::handle_input) the same input at the next [`ReceiveAction::Await`].
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use]
 pub enum Step<'a> {
     /// Nothing is asked for.
     Consumed(Consumed),
-    /// Close what is open of the entry, begin it, and call [`Receiver::handle_begun`](super::Receiver::handle_begun).
-    Begin {
-        /// The offer.
-        offer: Offer,
-        /// Under which name.
-        place: Place,
-    },
-    /// Look what stands under the name of the offer, and call [`Receiver::handle_stat`](super::Receiver::handle_stat).
-    Look {
-        /// The offer.
-        offer: Offer,
-    },
-    /// Read what the store holds, and call [`Receiver::handle_read`](super::Receiver::handle_read).
-    Read {
-        /// The entry.
-        entry: EntryId,
-        /// Offset of the bytes.
-        offset: u64,
-        /// Number of bytes.
-        len: usize,
-    },
+    /// The store has something to do first, which the next [poll](super::Receiver::poll) gives.
+    Poll,
     /// Write verified content, and call [`Receiver::handle_written`](super::Receiver::handle_written).
     Write {
         /// The entry.
@@ -121,14 +116,5 @@ pub enum Step<'a> {
         offset: u64,
         /// The content, borrowed from the input.
         bytes: &'a [u8],
-    },
-    /// Make a run of content zeros, and call [`Receiver::handle_written`](super::Receiver::handle_written).
-    WriteZeros {
-        /// The entry.
-        entry: EntryId,
-        /// Offset of the run.
-        offset: u64,
-        /// Length of the run: at most 16 MiB.
-        len: u64,
     },
 }

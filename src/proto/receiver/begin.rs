@@ -1,7 +1,7 @@
 //! Content that the store finds under the name of an entry, and what follows for the entry.
 
 use super::phase::Phase;
-use super::requests::Task;
+use super::requests::{Content, Reading, Task};
 use super::{ReceiveAction, Receiver};
 use crate::config::IfExists;
 use crate::hash::Hash;
@@ -83,7 +83,9 @@ impl Receiver {
             return match usize::try_from(size) {
                 Ok(size) if len == size as u64 => {
                     incoming.phase = Phase::Comparing;
-                    self.requests.add_first(Task::Compare { entry, len: size });
+                    let what = Content::Whole;
+                    let reading = Reading { entry, offset: 0, len: size, what };
+                    self.requests.add_first(Task::Read(reading));
                 }
                 _ => self.differs(entry),
             };

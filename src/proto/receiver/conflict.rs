@@ -11,7 +11,7 @@
 
 use super::incoming::Rival;
 use super::phase::Phase;
-use super::requests::{Content, Outstanding, Reading};
+use super::requests::{Content, Reading, Task};
 use super::{ReceiveAction, Receiver, Which};
 use crate::config::IfExists;
 use crate::hash::{BlockTree, Hash};
@@ -89,38 +89,9 @@ impl Receiver {
         self.read_rival_of(small?)
     }
 
-    /// Returns the request that was made between messages and is not answered, once more.
-    pub(super) fn ask_once_more(&self) -> Option<ReceiveAction> {
-        Some(match self.requests.outstanding()? {
-            Outstanding::Begin { entry, place } => {
-                let offer = self.entries.get(entry)?.offer.clone();
-                ReceiveAction::Begin { offer, place }
-            }
-            Outstanding::Read(Reading { entry, offset, len, what: Content::Replaced }) => {
-                ReceiveAction::TakeOver { entry, offset, len }
-            }
-            Outstanding::Read(Reading { entry, offset, len, what }) => {
-                let which = if what == Content::Rival { Which::Existing } else { Which::Own };
-                ReceiveAction::Read { entry, which, offset, len }
-            }
-        })
-    }
-
-    /// Asks for content of an entry, between messages.
-    pub(super) fn read(
-        &mut self,
-        entry: EntryId,
-        offset: u64,
-        len: usize,
-        what: Content,
-    ) -> Option<ReceiveAction> {
-        self.requests.ask(Outstanding::Read(Reading { entry, offset, len, what }));
-        self.ask_once_more()
-    }
-
     fn read_rival_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
-        if self.requests.outstanding().is_some() {
-            return self.ask_once_more();
+        if self.requests.asked().is_some() {
+            return self.asked();
         }
         let incoming = self.entries.get_mut(entry)?;
         let what =
@@ -128,7 +99,8 @@ impl Receiver {
         let (_, _, tree) = incoming.existing()?;
         let index = tree.prefix();
         let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
-        self.read(entry, offset, usize::try_from(len).ok()?, what)
+        let len = usize::try_from(len).ok()?;
+        self.ask(Task::Read(Reading { entry, offset, len, what }))
     }
 
     /// Handles that a block of the existing file was read.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use super::incoming::Incoming;
 use super::phase::Phase;
-use super::requests::Outstanding;
 use super::{ReceiveAction, Receiver, Which};
 #[cfg(feature = "testing")]
 use crate::types::Ticket;
@@ -47,7 +46,9 @@ impl Receiver {
                 }
                 ReceiveAction::Event(_)
                 | ReceiveAction::Read { .. }
-                | ReceiveAction::TakeOver { .. }
+                | ReceiveAction::Stat { .. }
+                | ReceiveAction::Copy { .. }
+                | ReceiveAction::WriteZeros { .. }
                 | ReceiveAction::Begin { .. }
                 | ReceiveAction::AwaitCommit { .. }
                 | ReceiveAction::Await { .. }
@@ -74,8 +75,6 @@ impl Receiver {
             let is_due = self.state.is_err()
                 || self.closing.is_some()
                 || self.requests.is_to_begin(entry)
-                || matches!(self.requests.outstanding(),
-                    Some(Outstanding::Begin { entry: begun, .. }) if begun == entry)
                 || self.entries.is_deferred(entry)
                 || incoming.lack.is_some();
             let may_be_closed = is_due || !holds_a_file(incoming);

@@ -7,7 +7,7 @@
 //! | `Listening` | `Offer`, known from a former connection | goes on with the entry, or sends its outcome again | `Listening` |
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
 //! | `Listening` | `Offer`, no descriptor left | waits for a commit; or `Begin` with its first block | `Listening` |
-//! | `Listening` | `Offer` by time | `Look` | `Listening` |
+//! | `Listening` | `Offer` by time | `Stat` | `Listening` |
 //! | `Listening` | `Block` | `Write`, if its hash is right; else it is asked for again | `Listening` |
 //! | `Listening` | `Same` | | `Listening` |
 //! | `Listening` | `Zeros` | `WriteZeros`, where an earlier attempt left something, and of a stream | `Listening` |
@@ -20,7 +20,7 @@
 //! | `Listening` | `Out`, something pending | | `Speaking`, to send `Abort` |
 //! | `Speaking` | `poll` | `Hello` once; `Have`, `Refuse`, `Missing`, `Receipt`, `Kept`, `Unchanged`, `Changed` | `Speaking` |
 //! | `Speaking` | `poll`, the floor is [kept](Receiver::keep_floor) | `Hello` once, `Heartbeat` when due | `Speaking` |
-//! | `Speaking` | `poll`, a file is being replaced, and some of it stays the same | `TakeOver`, block by block | `Speaking` |
+//! | `Speaking` | `poll`, a file is being replaced, and some of it stays the same | `Copy`, block by block | `Speaking` |
 //! | `Speaking` | `poll`, a claim is to be checked | `Read`; then `Commit` if it is the same, else `Begin` beside or `Refuse` | `Speaking` |
 //! | `Speaking` | `poll`, files were closed since there was no descriptor for an entry | `Begin` | `Speaking` |
 //! | `Speaking` | `poll`, nothing left to send | `Over` | `Listening` |
@@ -195,10 +195,10 @@ impl Receiver {
             return Ok(action);
         }
         let polled = match self.state? {
-            State::AwaitHello | State::Listening => match self.read_small_rival() {
-                Some(action) => Ok(action),
-                None => self.listen(now),
-            },
+            State::AwaitHello | State::Listening => {
+                let asked = self.asked().or_else(|| self.read_small_rival());
+                asked.map_or_else(|| self.listen(now), Ok)
+            }
             State::Speaking => self.speak(now, out),
             State::Closed => Ok(ReceiveAction::Closed(self.totals.summary())),
         };
@@ -214,11 +214,8 @@ impl Receiver {
     /// happened, and the same input can be given later. Others as for [`poll`](Receiver::poll).
     pub fn handle_input<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Error> {
         let state = self.state?;
-        if self.requests.has_queued() {
-            return Err(Misuse::ActionDue.into());
-        }
-        if self.requests.outstanding().is_some() {
-            return Err(Misuse::AnswerDue.into());
+        if let Some(misuse) = self.requests.due() {
+            return Err(misuse.into());
         }
         match state {
             State::AwaitHello | State::Listening => {
@@ -239,7 +236,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Begin`] or [`ReceiveAction::Begin`].
+    /// [`Misuse::NotAsked`] outside an answer to [`ReceiveAction::Begin`].
     pub fn handle_begun(&mut self, begun: Result<Found, Refusal>) -> Result<(), Error> {
         self.state?;
         let (entry, place) = self.requests.answer_begin()?;
@@ -256,9 +253,9 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Look`].
+    /// [`Misuse::NotAsked`] outside an answer to [`ReceiveAction::Stat`].
     pub fn handle_stat(&mut self, standing: Option<FileStat>) -> Result<(), Error> {
-        let Task::Look { entry } = self.answer(|task| matches!(task, Task::Look { .. }))? else {
+        let Task::Stat { entry } = self.answer(|task| matches!(task, Task::Stat { .. }))? else {
             return Err(Misuse::NotAsked.into());
         };
         self.looked(entry, standing);
@@ -270,7 +267,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Read`], [`ReceiveAction::Read`] or [`ReceiveAction::TakeOver`];
+    /// [`Misuse::NotAsked`] outside an answer to [`ReceiveAction::Read`] or [`ReceiveAction::Copy`];
     /// [`Misuse::TooMuch`] for more bytes than were asked for.
     pub fn handle_read(&mut self, read: Result<&[u8], Refusal>) -> Result<(), Error> {
         self.state?;
@@ -291,7 +288,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Misuse::NotAsked`] outside an answer to [`Step::Write`] or [`Step::WriteZeros`].
+    /// [`Misuse::NotAsked`] outside an answer to [`Step::Write`] or [`ReceiveAction::WriteZeros`].
     pub fn handle_written(&mut self, written: Result<(), Refusal>) -> Result<(), Error> {
         let fits = |task: &Task| matches!(task, Task::Write { .. } | Task::Zeros { .. });
         match (self.answer(fits)?, written) {

@@ -118,7 +118,7 @@ impl Receiver {
             is_damaged || (self.entries.are_deferred() && self.entries.defer(entry, place));
         let is_begun = !wire.by_time && !is_put_off;
         if wire.by_time {
-            self.requests.add(Task::Look { entry });
+            self.requests.add(Task::Stat { entry });
         } else if is_begun {
             self.requests.add(Task::Begin { entry, place });
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::requests::{Current, Task};
-use super::{Consumed, Receiver, State, Step};
+use super::requests::{Content, Reading, Task};
+use super::{Consumed, ReceiveAction, Receiver, State, Step, Which};
 use crate::hash::{Hash, Hashed};
 use crate::proto::connection::Heard;
 use crate::proto::error::{Error, Misuse, ProtocolError};
@@ -75,11 +75,7 @@ impl Receiver {
         input: &'a [u8],
         is_checked: bool,
     ) -> Result<Step<'a>, Error> {
-        let current = self.requests.current();
-        if current.and_then(Current::asked).is_some() {
-            return Err(Misuse::AnswerDue.into());
-        }
-        let payload = current.and_then(|current| current.payload(input));
+        let payload = self.requests.current().and_then(|current| current.payload(input));
         let payload = payload.ok_or(Misuse::OtherInput)?;
         while let Some(task) = self.requests.next_task() {
             // Whoever gives the input again may have changed it.
@@ -87,8 +83,7 @@ impl Receiver {
                 self.requests.add_first(task);
                 return Err(Misuse::OtherInput.into());
             }
-            if let Some(step) = self.step(&task, payload) {
-                self.requests.hand_out(task);
+            if let Some(step) = self.step(task, payload) {
                 return Ok(step);
             }
         }
@@ -98,31 +93,63 @@ impl Receiver {
         Ok(Step::Consumed(Consumed { bytes: current.len, needed: 0 }))
     }
 
-    /// Returns what the caller has to do for a task. `None`: it is done without it.
-    fn step<'a>(&mut self, task: &Task, payload: &'a [u8]) -> Option<Step<'a>> {
-        match *task {
-            Task::Begin { entry, place } => {
-                let offer = self.entries.get(entry)?.offer.clone();
-                return Some(Step::Begin { offer, place });
-            }
-            Task::Look { entry } => {
-                let offer = self.entries.get(entry)?.offer.clone();
-                return Some(Step::Look { offer });
-            }
-            Task::Compare { entry, len } => return Some(Step::Read { entry, offset: 0, len }),
-            Task::Write { entry, offset, .. } => {
-                return Some(Step::Write { entry, offset, bytes: payload });
-            }
-            Task::Zeros { entry, ref blocks } => {
-                if let Some((offset, len)) = self.left_at(entry, blocks) {
-                    return Some(Step::WriteZeros { entry, offset, len });
-                }
-                self.zeroed(entry, blocks.clone());
-            }
+    /// Does a task, or asks the caller for it.
+    fn step<'a>(&mut self, task: Task, payload: &'a [u8]) -> Option<Step<'a>> {
+        match task {
             Task::Settle { entry } => self.commit_if_complete(entry),
             Task::Claim { entry, root } => self.claimed(entry, root),
+            Task::Zeros { entry, blocks } if self.left_at(entry, &blocks).is_none() => {
+                self.zeroed(entry, blocks);
+            }
+            Task::Write { entry, offset, .. } => {
+                self.requests.ask(task);
+                self.requests.give();
+                return Some(Step::Write { entry, offset, bytes: payload });
+            }
+            Task::Begin { .. } | Task::Stat { .. } | Task::Read(_) | Task::Zeros { .. } => {
+                self.requests.ask(task);
+                return Some(Step::Poll);
+            }
         }
         None
+    }
+
+    /// Asks for something, and returns it as an action.
+    pub(super) fn ask(&mut self, task: Task) -> Option<ReceiveAction> {
+        self.requests.ask(task);
+        self.asked()
+    }
+
+    /// Returns what was asked for and is not answered, as an action. `None`: nothing was; or it is content to be written, which the
+    /// caller has.
+    pub(super) fn asked(&mut self) -> Option<ReceiveAction> {
+        let action = match *self.requests.asked()? {
+            Task::Begin { entry, place } => self.entries.get(entry).map(|incoming| {
+                let offer = incoming.offer.clone();
+                ReceiveAction::Begin { offer, place }
+            }),
+            Task::Stat { entry } => self.entries.get(entry).map(|incoming| {
+                let offer = incoming.offer.clone();
+                ReceiveAction::Stat { offer }
+            }),
+            Task::Read(Reading { entry, offset, len, what: Content::Replaced }) => {
+                Some(ReceiveAction::Copy { entry, offset, len })
+            }
+            Task::Read(Reading { entry, offset, len, what }) => {
+                let which = if what == Content::Rival { Which::Existing } else { Which::Own };
+                Some(ReceiveAction::Read { entry, which, offset, len })
+            }
+            Task::Zeros { entry, ref blocks } => self
+                .left_at(entry, blocks)
+                .map(|(offset, len)| ReceiveAction::WriteZeros { entry, offset, len }),
+            Task::Write { .. } | Task::Settle { .. } | Task::Claim { .. } => return None,
+        };
+        match action {
+            Some(_) => self.requests.give(),
+            // What it was about is gone.
+            None => self.requests.forget_asked(),
+        }
+        action
     }
 
     /// Returns whether a task is not to write these bytes, or they are the block that was checked, or all of the content of an

@@ -11,24 +11,17 @@ use crate::proto::wire::frame::HEADER;
 use crate::proto::wire::message::{Message, Name};
 use crate::types::{EntryId, Event, Place};
 
-/// The requests of a session: those that need no answer, those of the current message, and the one between messages.
-///
-/// Invariant: at most one request is not answered, be it of the current message or between messages.
+/// The requests of a session: those that need no answer, those of the current message, and the one that is not answered.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     /// Actions that are handed out before anything else. None of them is answered.
     queued: VecDeque<ReceiveAction>,
     /// The message that is being dealt with.
     current: Option<Current>,
-    /// A request between messages that is not answered.
-    outstanding: Option<Outstanding>,
-}
-
-/// Request that was made between messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outstanding {
-    Begin { entry: EntryId, place: Place },
-    Read(Reading),
+    /// What was asked for, for that message or between messages, and is not answered.
+    asked: Option<Task>,
+    /// The caller has been given that.
+    is_given: bool,
 }
 
 /// Content of an entry that is read.
@@ -67,13 +60,11 @@ pub(super) struct Current {
     pub(super) len: usize,
     payload: Range<usize>,
     tasks: VecDeque<Task>,
-    /// The task that was handed out and is not answered.
-    asked: Option<Task>,
     /// Time at which it was received.
     since: Duration,
 }
 
-/// One thing to do about a message.
+/// One thing to do, about a message or between messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Task {
     Begin {
@@ -81,14 +72,10 @@ pub(super) enum Task {
         place: Place,
     },
     /// See what size and time the file has that has its name.
-    Look {
+    Stat {
         entry: EntryId,
     },
-    /// Compare the content that came inside its offer with the file that has its name.
-    Compare {
-        entry: EntryId,
-        len: usize,
-    },
+    Read(Reading),
     /// Write the payload.
     Write {
         entry: EntryId,
@@ -144,7 +131,6 @@ impl Requests {
             len,
             payload: len.saturating_sub(payload)..len,
             tasks: VecDeque::new(),
-            asked: None,
             since: now,
         });
     }
@@ -166,7 +152,7 @@ impl Requests {
         if let Some(current) = &mut self.current {
             current.tasks.push_front(task);
         } else if let Task::Begin { entry, place } = task {
-            self.outstanding = Some(Outstanding::Begin { entry, place });
+            self.ask(Task::Begin { entry, place });
         }
     }
 
@@ -182,73 +168,60 @@ impl Requests {
         self.current.as_mut()?.tasks.pop_front()
     }
 
-    /// Notes that a task was handed out.
-    pub(super) fn hand_out(&mut self, task: Task) {
-        if let Some(current) = &mut self.current {
-            current.asked = Some(task);
-        }
+    /// Asks for something, which the caller is [given](Self::give).
+    pub(super) fn ask(&mut self, task: Task) {
+        (self.asked, self.is_given) = (Some(task), false);
     }
 
-    /// Takes the task that was handed out: its answer has come.
+    /// Notes that the caller is given what was asked for.
+    pub(super) const fn give(&mut self) {
+        self.is_given = true;
+    }
+
+    /// Returns why no input can be taken: an action is to be polled for, or an answer is due.
+    pub(super) fn due(&self) -> Option<Misuse> {
+        let is_asked = self.asked.is_some();
+        let to_be_polled = !self.queued.is_empty() || is_asked && !self.is_given;
+        to_be_polled.then_some(Misuse::ActionDue).or(is_asked.then_some(Misuse::AnswerDue))
+    }
+
+    /// Takes what was asked for: its answer has come.
     pub(super) fn answer(&mut self, fits: impl FnOnce(&Task) -> bool) -> Result<Task, Misuse> {
-        let asked = self.current.as_mut().map(|current| &mut current.asked);
-        asked.and_then(|asked| asked.take_if(|task| fits(task))).ok_or(Misuse::NotAsked)
+        self.asked.take_if(|task| fits(task)).ok_or(Misuse::NotAsked)
     }
 
-    /// Takes what was to be begun, for a message or between messages: its answer has come.
+    /// Takes what was to be begun: its answer has come.
     pub(super) fn answer_begin(&mut self) -> Result<(EntryId, Place), Misuse> {
-        if let Some(Outstanding::Begin { entry, place }) = self.outstanding {
-            self.outstanding = None;
-            return Ok((entry, place));
-        }
         let asked = self.answer(|task| matches!(task, Task::Begin { .. }))?;
         let Task::Begin { entry, place } = asked else { return Err(Misuse::NotAsked) };
         Ok((entry, place))
     }
 
-    /// Takes what was to be read, for a message or between messages: `read` bytes of it have come.
+    /// Takes what was to be read: `read` bytes of it have come.
     pub(super) fn answer_read(&mut self, read: usize) -> Result<Reading, Misuse> {
-        let asked = self.current.as_ref().and_then(Current::asked);
-        let reading = match (self.outstanding, asked) {
-            (Some(Outstanding::Read(reading)), _) => reading,
-            (_, Some(&Task::Compare { entry, len })) => {
-                Reading { entry, offset: 0, len, what: Content::Whole }
-            }
-            _ => return Err(Misuse::NotAsked),
-        };
+        let Some(Task::Read(reading)) = self.asked else { return Err(Misuse::NotAsked) };
         if read > reading.len {
             return Err(Misuse::TooMuch);
         }
-        if reading.what == Content::Whole {
-            self.answer(|_| true)?;
-        } else {
-            self.outstanding = None;
-        }
+        self.asked = None;
         Ok(reading)
     }
 
-    /// Asks for something between messages.
-    pub(super) const fn ask(&mut self, request: Outstanding) {
-        self.outstanding = Some(request);
-    }
-
-    /// Forgets what was asked for between messages, as it concerns nothing that is left.
-    pub(super) const fn clear_outstanding(&mut self) {
-        self.outstanding = None;
+    /// Forgets what was asked for, as it concerns nothing that is left.
+    pub(super) fn forget_asked(&mut self) {
+        self.asked = None;
     }
 
     /// Goes on with the queue of a suspended session. Returns what it was to begin between messages.
     pub(super) fn adopt(&mut self, mut suspended: Self) -> Option<(EntryId, Place)> {
         suspended.queued.append(&mut self.queued);
         self.queued = suspended.queued;
-        match suspended.outstanding {
-            Some(Outstanding::Begin { entry, place }) => Some((entry, place)),
-            Some(Outstanding::Read(_)) | None => None,
+        match suspended.asked {
+            Some(Task::Begin { entry, place }) if suspended.current.is_none() => {
+                Some((entry, place))
+            }
+            _ => None,
         }
-    }
-
-    pub(super) fn has_queued(&self) -> bool {
-        !self.queued.is_empty()
     }
 
     #[cfg(any(test, feature = "testing"))]
@@ -260,18 +233,18 @@ impl Requests {
         self.current.as_ref()
     }
 
-    pub(super) const fn outstanding(&self) -> Option<Outstanding> {
-        self.outstanding
+    /// Returns what was asked for and is not answered.
+    pub(super) const fn asked(&self) -> Option<&Task> {
+        self.asked.as_ref()
     }
 
-    /// Returns whether an entry is to be begun for the current message.
+    /// Returns whether an entry is to be begun.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn is_to_begin(&self, entry: EntryId) -> bool {
         let begins =
             |task: &Task| matches!(task, Task::Begin { entry: begun, .. } if *begun == entry);
-        self.current.as_ref().is_some_and(|current| {
-            current.tasks.iter().any(begins) || current.asked.as_ref().is_some_and(begins)
-        })
+        let tasks = self.current.iter().flat_map(|current| &current.tasks);
+        tasks.chain(&self.asked).any(begins)
     }
 }
 
@@ -280,11 +253,6 @@ impl Current {
     pub(super) fn payload<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
         let is_same = input.first_chunk() == Some(&self.head);
         input.get(self.payload.clone()).filter(|_| is_same)
-    }
-
-    /// Returns the task that was handed out and is not answered.
-    pub(super) const fn asked(&self) -> Option<&Task> {
-        self.asked.as_ref()
     }
 
     /// Returns when the message was received.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::held::{Hold, Piece};
 use super::incoming::Incoming;
 use super::phase::Phase;
-use super::requests::{Content, Outstanding};
+use super::requests::{Content, Reading, Task};
 use super::turn::Said;
 use super::{ReceiveAction, Receiver, State};
 use crate::proto::error::{Damage, Error, ProtocolError};
@@ -29,7 +29,7 @@ impl Receiver {
             return Err(failure);
         }
         if now >= self.connection.heartbeat_due() {
-            let reading = matches!(self.requests.outstanding(), Some(Outstanding::Read(_)));
+            let reading = matches!(self.requests.asked(), Some(Task::Read(_)));
             let reads = reading || self.entries.conflicts().len() > 0;
             let busy = self.commits() > 0 && !reads;
             let activity = match busy {
@@ -45,16 +45,15 @@ impl Receiver {
         if self.commits.is_awaited() {
             return Ok(ReceiveAction::AwaitCommit { until: self.connection.heartbeat_due() });
         }
-        if self.requests.outstanding().is_none()
+        if self.requests.asked().is_none()
             && let Some((entry, place)) = self.entries.next_postponed()
         {
-            self.requests.ask(Outstanding::Begin { entry, place });
+            self.requests.ask(Task::Begin { entry, place });
         }
-        if let Some(Outstanding::Begin { .. }) = self.requests.outstanding() {
-            if let Some(action) = self.ask_once_more() {
-                return Ok(action);
-            }
-            self.requests.clear_outstanding();
+        if let Some(Task::Begin { .. }) = self.requests.asked()
+            && let Some(action) = self.asked()
+        {
+            return Ok(action);
         }
         let is_late = now.saturating_sub(self.turn.began()) >= self.config.turn.max_time;
         loop {
@@ -125,8 +124,8 @@ impl Receiver {
 
     /// Hashes and reports what the store holds of entries.
     pub(super) fn report_held(&mut self, is_late: bool) -> Option<ReceiveAction> {
-        if self.requests.outstanding().is_some() {
-            return self.ask_once_more();
+        if self.requests.asked().is_some() {
+            return self.asked();
         }
         // A piece is one message, and must not make a short turn long.
         let most = usize::try_from(self.connection.turn_limit() / HASH).unwrap_or(usize::MAX);
@@ -180,7 +179,7 @@ impl Receiver {
             }
         }
         let (entry, offset, len, what) = read?;
-        self.read(entry, offset, len, what)
+        self.ask(Task::Read(Reading { entry, offset, len, what }))
     }
 
     /// Returns a block to copy, whatever the time: there is nothing else to send to a sender that waits.
@@ -191,7 +190,7 @@ impl Receiver {
             Some((entry, offset, usize::try_from(len).ok()?))
         });
         let (entry, offset, len) = next?;
-        self.read(entry, offset, len, Content::Replaced)
+        self.ask(Task::Read(Reading { entry, offset, len, what: Content::Replaced }))
     }
 
     /// Asks for damaged blocks again, and reports what is kept.

@@ -355,7 +355,7 @@ impl Pair {
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_read(Ok(&held)).unwrap();
             }
-            ReceiveAction::TakeOver { entry, offset, len } => {
+            ReceiveAction::Copy { entry, offset, len } => {
                 self.now += self.bob.rival_time;
                 self.bob.copy(entry, offset, len);
                 let held = self.bob.read(entry, offset, len);
@@ -368,6 +368,15 @@ impl Pair {
                 let (_, bytes) = &self.bob.rivals[&entry];
                 let read = bytes[start..(start + len).min(bytes.len())].to_vec();
                 self.receiver.handle_read(Ok(&read)).unwrap();
+            }
+            ReceiveAction::Stat { offer } => {
+                let standing = self.bob.stat(&offer.meta.path);
+                self.receiver.handle_stat(standing).unwrap();
+            }
+            ReceiveAction::WriteZeros { entry, offset, len } => {
+                let len = usize::try_from(len).unwrap();
+                let written = self.bob.write_zeros(entry, offset, len);
+                self.receiver.handle_written(written).unwrap();
             }
             ReceiveAction::Begin { offer, place } => {
                 let begun = self.bob.begin(&offer, place);
@@ -423,25 +432,10 @@ impl Pair {
         match self.receiver.handle_input(self.now, &self.down.bytes[..len]) {
             Err(failure) => bob.ended = Some(Err(failure)),
             Ok(Step::Consumed(consumed)) => return self.down.consume(consumed.bytes),
-            Ok(Step::Begin { offer, place }) => {
-                let begun = bob.begin(&offer, place);
-                self.receiver.handle_begun(begun).unwrap();
-            }
-            Ok(Step::Look { offer }) => {
-                let standing = bob.stat(&offer.meta.path);
-                self.receiver.handle_stat(standing).unwrap();
-            }
-            Ok(Step::Read { entry, offset, len }) => {
-                let held = bob.read(entry, offset, len);
-                self.receiver.handle_read(Ok(&held)).unwrap();
-            }
+            Ok(Step::Poll) => {}
             Ok(Step::Write { entry, offset, bytes }) => {
                 self.now += bob.write_time;
                 let written = bob.write(entry, offset, bytes);
-                self.receiver.handle_written(written).unwrap();
-            }
-            Ok(Step::WriteZeros { entry, offset, len }) => {
-                let written = bob.write_zeros(entry, offset, usize::try_from(len).unwrap());
                 self.receiver.handle_written(written).unwrap();
             }
         }
