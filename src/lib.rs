@@ -177,7 +177,7 @@
 //! | --- | --- | --- |
 //! | none | core, driver, memory, stdio, Unix sockets, child processes | `blake3`, `thiserror` |
 //! | `tcp` | [`transport::tcp`] | `socket2` |
-//! | `fs` | [`store::fs`] | `cap-std`, `rustix`, `unicode-normalization` |
+//! | `fs` | [`store::fs`] | `rustix`, `unicode-normalization` |
 //! | `secure` | `transport::secure`: encryption and identity over any transport | `rustls`, `ring`, `zeroize` |
 //! | `testing` | fault injection and conformance suites for your transports and stores | none |
 //! | `cli` (default) | the command | `tcp`, `fs`, `secure`, `clap` and others |

@@ -133,13 +133,13 @@ impl FsStore {
         Self::open(path)
     }
 
-    /// Stores in a folder that is already open.
+    /// Stores in a folder that is already open: a [`File`], or anything else that is a descriptor.
     ///
     /// # Errors
     ///
     /// If it may not be written to.
-    pub fn from_dir(folder: cap_std::fs::Dir) -> io::Result<Self> {
-        Self::of(&folder.into_std_file().into())
+    pub fn from_dir(folder: impl Into<OwnedFd>) -> io::Result<Self> {
+        Self::of(&folder.into())
     }
 
     fn of(folder: &OwnedFd) -> io::Result<Self> {

@@ -542,8 +542,7 @@ fn store_root_that_cannot_be_used_is_an_error_that_names_it() {
     let deep = dir.path().join("a/b/c");
     FsStore::open_or_create(&deep).unwrap();
     FsStore::open_or_create(&deep).unwrap();
-    let held = cap_std::fs::Dir::open_ambient_dir(&deep, cap_std::ambient_authority()).unwrap();
-    FsStore::from_dir(held).unwrap();
+    FsStore::from_dir(std::fs::File::open(&deep).unwrap()).unwrap();
 }
 
 #[test]
