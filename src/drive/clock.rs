@@ -1,6 +1,9 @@
 //! The clock of a transfer, which tests replace.
 #![expect(clippy::disallowed_methods, reason = "this is where time comes in")]
 
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Source of the time, and of waits.
@@ -40,12 +43,32 @@ impl Clock for SystemClock {
     }
 }
 
-impl<C: Clock + ?Sized> Clock for &C {
-    fn now(&self) -> Duration {
-        (**self).now()
-    }
+/// The clock of a transfer and of all its sessions.
+#[derive(Clone)]
+pub(super) struct SharedClock(Arc<dyn Clock + Send + Sync>);
 
-    fn sleep(&self, time: Duration) {
-        (**self).sleep(time);
+impl SharedClock {
+    pub(super) fn new(clock: impl Clock + Send + Sync + 'static) -> Self {
+        Self(Arc::new(clock))
+    }
+}
+
+impl Default for SharedClock {
+    fn default() -> Self {
+        Self::new(SystemClock::new())
+    }
+}
+
+impl Deref for SharedClock {
+    type Target = dyn Clock + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for SharedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }

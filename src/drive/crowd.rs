@@ -15,7 +15,7 @@ use std::{mem, panic};
 use super::accept::{is_passing, is_shortage};
 use super::admit::Access;
 use super::cancel::CancelToken;
-use super::clock::{Clock, SystemClock};
+use super::clock::SharedClock;
 use super::random::random_bytes;
 use super::stream::Wire;
 use super::transfer::Transfer;
@@ -31,7 +31,7 @@ pub(super) struct Crowd<T> {
     /// Notice that there is more room, or something to report.
     changed: Condvar,
     /// Clock by which connections wait for one another, whatever the clock of the transfer.
-    clock: SystemClock,
+    clock: SharedClock,
 }
 
 struct State<T> {
@@ -63,18 +63,23 @@ pub(super) struct Greeted<T> {
 }
 
 /// Greeter of all connections, which sends each the same.
-pub(super) struct Greeter<'s, C> {
+pub(super) struct Greeter<'s> {
     config: Config,
     transfer: TransferId,
-    clock: C,
+    clock: SharedClock,
     access: Access,
     /// Number of connections so far.
     connections: u32,
     threads: HashMap<u32, ScopedJoinHandle<'s, ()>>,
 }
 
-impl<C> Greeter<'_, C> {
-    pub(super) fn new(config: Config, transfer: TransferId, clock: C, access: Access) -> Self {
+impl Greeter<'_> {
+    pub(super) fn new(
+        config: Config,
+        transfer: TransferId,
+        clock: SharedClock,
+        access: Access,
+    ) -> Self {
         Self { config, transfer, clock, access, connections: 0, threads: HashMap::new() }
     }
 }
@@ -89,7 +94,7 @@ impl<T> Crowd<T> {
             greeted: None,
             attempt: 0,
         };
-        let (state, clock) = (Mutex::new(state), SystemClock::new());
+        let (state, clock) = (Mutex::new(state), SharedClock::default());
         Self { state, changed: Condvar::new(), clock }
     }
 
@@ -106,16 +111,15 @@ impl<T> Crowd<T> {
 
     /// Gives a connection on which somebody greeted, or why one failed before. Fails with [`ErrorKind::WouldBlock`] if
     /// there is neither yet.
-    pub(super) fn next<'s, A, C>(
+    pub(super) fn next<'s, A>(
         &'s self,
         scope: &'s Scope<'s, '_>,
         acceptor: &mut A,
-        greeter: &mut Greeter<'s, C>,
+        greeter: &mut Greeter<'s>,
     ) -> io::Result<Result<Greeted<T>, Error>>
     where
         A: Acceptor<Stream = T>,
         T: Read + Write + Send + 's,
-        C: Clock + Clone + Send + 's,
     {
         self.join(&mut greeter.threads);
         if let Some(heard) = self.take() {
@@ -204,15 +208,14 @@ impl<T> Crowd<T> {
     }
 
     /// Greets whoever has come, in a thread.
-    fn enter<'s, C>(
+    fn enter<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
         (stream, peer, channel): (T, Peer, Option<Channel>),
-        greeter: &mut Greeter<'s, C>,
+        greeter: &mut Greeter<'s>,
     ) -> io::Result<()>
     where
         T: Read + Write + Send + 's,
-        C: Clock + Clone + Send + 's,
     {
         let (number, nonce, cancel) = (greeter.connections, random_bytes(), CancelToken::new());
         greeter.connections = number.wrapping_add(1);
@@ -232,7 +235,8 @@ impl<T> Crowd<T> {
             let mut sender = Sender::new(config.clone(), transfer, nonce, clock.now());
             sender.reconnect(transfer, attempt, nonce, clock.now());
             let mut wire = Wire::new(Recorded::new(stream), usize::MAX);
-            let mut greeter = Transfer::new(config).cancel(cancel).clock(clock);
+            let mut greeter = Transfer::new(config).cancel(cancel);
+            greeter.clock = clock;
             greeter.access = Access { channel: channel.clone(), ..access };
             let greeted = greeter.greet(transfer, &mut sender, &mut wire);
             let greeted = greeted.map(|()| {

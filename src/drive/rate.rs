@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::clock::{Clock, SystemClock};
+use super::clock::{Clock, SharedClock, SystemClock};
 use crate::config::Config;
 use crate::hash::BlockSize;
 
@@ -33,7 +33,7 @@ pub struct RateLimit {
 }
 
 struct Shared {
-    clock: Box<dyn Clock + Send + Sync>,
+    clock: SharedClock,
     /// Time at which all that has passed is paid for.
     paid: Mutex<Duration>,
 }
@@ -64,7 +64,7 @@ impl RateLimit {
     #[must_use]
     pub fn with_clock(bytes: u64, clock: impl Clock + Send + Sync + 'static) -> Option<Self> {
         let paid = Mutex::new(clock.now());
-        let shared = Shared { clock: Box::new(clock), paid };
+        let shared = Shared { clock: SharedClock::new(clock), paid };
         (bytes >= Self::MIN).then(|| Self { rate: bytes, shared: Arc::new(shared) })
     }
 

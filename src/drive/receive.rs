@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use super::clock::Clock;
 use super::files::{self, Files};
 use super::host::{Hooks, Welcome};
 use super::meter;
@@ -28,7 +27,7 @@ struct Receiving<'s, S: Store> {
     is_refused: bool,
 }
 
-impl<O: Observer, C: Clock> Transfer<O, C> {
+impl<O: Observer> Transfer<O> {
     pub(super) fn run_receiver<S: Store, T: Read + Write>(
         &mut self,
         store: &mut S,
@@ -184,7 +183,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
                 }
                 ReceiveAction::Begin { offer, place } => {
                     let mut make_way =
-                        |tries| hooks.host.make_way(tries, &self.cancel, &self.clock);
+                        |tries| hooks.host.make_way(tries, &self.cancel, &*self.clock);
                     receiving.begin(&offer, place, &mut make_way)?;
                 }
                 ReceiveAction::Closed(summary) => return Ok(summary),
@@ -194,7 +193,7 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     }
 }
 
-impl<O: Observer, C: Clock> Transfer<O, C> {
+impl<O: Observer> Transfer<O> {
     /// Reports to the observer how far the transfer is, with what has come of a message.
     fn tell_received(&mut self, receiver: &Receiver, partial: &[u8]) {
         // Before it has greeted, nothing is content.

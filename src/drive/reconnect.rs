@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use super::clock::Clock;
 use super::observer::Observer;
 use super::parked::Parked;
 use super::random::random;
@@ -14,7 +13,7 @@ use crate::proto;
 use crate::store::Store;
 use crate::types::{AbortCode, Summary};
 
-impl<O: Observer, C: Clock> Transfer<O, C> {
+impl<O: Observer> Transfer<O> {
     /// Connects, runs, and does so again for as long as that can help.
     /// `is_waiting`: as of a [`Connector`].
     pub(super) fn keep_connecting<T, P: HasProgress>(

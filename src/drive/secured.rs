@@ -2,14 +2,13 @@
 
 use std::io::{Read, Write};
 
-use super::clock::Clock;
 use super::observer::Observer;
 use super::stream::{Moved, Wire};
 use super::transfer::Transfer;
 use crate::error::{Error, Operation};
 use crate::proto::{self, Stall};
 
-impl<O: Observer, C: Clock> Transfer<O, C> {
+impl<O: Observer> Transfer<O> {
     /// Ends the handshake, within the deadline of greetings, and gives what binds the session to its channel. `None`:
     /// the stream knows nothing of its ends.
     pub(super) fn secure<T: Read + Write>(

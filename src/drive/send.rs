@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 
-use super::clock::Clock;
 use super::observer::Observer;
 use super::reconnect::HasProgress;
 use super::stream::{Direction, Moved, Wire, consume};
@@ -21,7 +20,7 @@ pub(super) struct Sending<'s, S: Source> {
     pub(super) readers: Readers<S>,
 }
 
-impl<O: Observer, C: Clock> Transfer<O, C> {
+impl<O: Observer> Transfer<O> {
     /// Sends what is not settled yet over one stream, and keeps to its receiver if anything is by then.
     pub(super) fn run_sender<S: Source, T: Read + Write>(
         &mut self,

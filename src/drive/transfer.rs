@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::admit::{Access, Admit};
 use super::cancel::CancelToken;
-use super::clock::{Clock, SystemClock};
+use super::clock::{Clock, SharedClock};
 use super::crowd::{Crowd, Greeted, Greeter};
 use super::host::Alone;
 use super::host::Hooks;
@@ -54,13 +54,13 @@ use crate::types::{Progress, Summary, TransferId};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Transfer<O = (), C = SystemClock> {
+pub struct Transfer<O = ()> {
     pub(super) config: Config,
     pub(super) observer: O,
     pub(super) cancel: CancelToken,
     pub(super) retry: Retry,
     pub(super) limit: Option<RateLimit>,
-    pub(super) clock: C,
+    pub(super) clock: SharedClock,
     pub(super) access: Access,
     pub(super) meter: Meter,
     /// The peer of this connection has greeted: it is a haul peer, so that a lost connection is worth another.
@@ -76,10 +76,10 @@ impl Transfer {
     }
 }
 
-impl<O, C> Transfer<O, C> {
+impl<O> Transfer<O> {
     /// Sets the observer of the transfer; see [`Observer`].
     #[must_use]
-    pub fn observer<P: Observer>(self, observer: P) -> Transfer<P, C> {
+    pub fn observer<P: Observer>(self, observer: P) -> Transfer<P> {
         let Self { config, cancel, retry, limit, clock, access, meter, greeted, id, .. } = self;
         Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted, id }
     }
@@ -150,9 +150,9 @@ impl<O, C> Transfer<O, C> {
 
     /// Sets another clock, for tests.
     #[must_use]
-    pub fn clock<D: Clock>(self, clock: D) -> Transfer<O, D> {
-        let Self { config, observer, cancel, retry, limit, access, meter, greeted, id, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted, id }
+    pub fn clock(mut self, clock: impl Clock + Send + Sync + 'static) -> Self {
+        self.clock = SharedClock::new(clock);
+        self
     }
 
     /// Returns the observer, for what it has gathered.
@@ -161,7 +161,7 @@ impl<O, C> Transfer<O, C> {
     }
 }
 
-impl<O: Observer, C: Clock> Transfer<O, C> {
+impl<O: Observer> Transfer<O> {
     /// Sends all entries of `source` over one stream.
     ///
     /// `Ok` means that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
@@ -240,7 +240,6 @@ impl<O: Observer, C: Clock> Transfer<O, C> {
     ) -> Result<Summary, Error>
     where
         A::Stream: Send,
-        C: Clone + Send,
     {
         let mut sending = self.sending(source)?;
         let (config, transfer) = (self.session_config(), sending.transfer);

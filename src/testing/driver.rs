@@ -20,10 +20,10 @@
 //!         config: &Config,
 //!         source: &mut S,
 //!         stream: impl Read + Write,
-//!         clock: &impl Clock,
+//!         clock: &(impl Clock + Clone + Send + Sync + 'static),
 //!         tell: &mut dyn FnMut(&Event),
 //!     ) -> Result<Summary, haul::Error> {
-//!         let transfer = Transfer::new(config.clone()).clock(clock);
+//!         let transfer = Transfer::new(config.clone()).clock(clock.clone());
 //!         transfer.observer(|event: &Event| tell(event)).send(source, stream)
 //!     }
 //!
@@ -32,10 +32,10 @@
 //!         config: &Config,
 //!         store: &mut S,
 //!         stream: impl Read + Write,
-//!         clock: &impl Clock,
+//!         clock: &(impl Clock + Clone + Send + Sync + 'static),
 //!         tell: &mut dyn FnMut(&Event),
 //!     ) -> Result<Summary, haul::Error> {
-//!         let transfer = Transfer::new(config.clone()).clock(clock);
+//!         let transfer = Transfer::new(config.clone()).clock(clock.clone());
 //!         transfer.observer(|event: &Event| tell(event)).receive(store, stream)
 //!     }
 //! }
@@ -87,7 +87,7 @@ pub trait Driver {
         config: &Config,
         source: &mut S,
         stream: impl Read + Write,
-        clock: &impl Clock,
+        clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, Self::Error>;
 
@@ -104,7 +104,7 @@ pub trait Driver {
         config: &Config,
         store: &mut S,
         stream: impl Read + Write,
-        clock: &impl Clock,
+        clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, Self::Error>;
 }

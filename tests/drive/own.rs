@@ -36,10 +36,10 @@ impl Driver for Blocking {
         config: &Config,
         source: &mut S,
         stream: impl Read + Write,
-        clock: &impl Clock,
+        clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, haul::Error> {
-        let transfer = Transfer::new(config.clone()).clock(clock);
+        let transfer = Transfer::new(config.clone()).clock(clock.clone());
         transfer.observer(|event: &Event| tell(event)).send(source, stream)
     }
 
@@ -48,10 +48,10 @@ impl Driver for Blocking {
         config: &Config,
         store: &mut S,
         stream: impl Read + Write,
-        clock: &impl Clock,
+        clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, haul::Error> {
-        let transfer = Transfer::new(config.clone()).clock(clock);
+        let transfer = Transfer::new(config.clone()).clock(clock.clone());
         transfer.observer(|event: &Event| tell(event)).receive(store, stream)
     }
 }
@@ -114,7 +114,7 @@ impl Driver for ByHand {
         config: &Config,
         source: &mut S,
         stream: impl Read + Write,
-        clock: &impl Clock,
+        clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, Failed> {
         let mut source = MeddledSource::new(source, self.0);
@@ -131,7 +131,7 @@ impl Driver for ByHand {
         config: &Config,
         store: &mut S,
         stream: impl Read + Write,
-        clock: &impl Clock,
+        clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, Failed> {
         let receiver = Receiver::new(config.clone(), [3; 16], clock.now());
@@ -240,7 +240,7 @@ impl ByHand {
         &self,
         mut half: H,
         mut stream: impl Read + Write,
-        clock: &impl Clock,
+        clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> (Result<Summary, Failed>, H) {
         let own = SystemClock::new();

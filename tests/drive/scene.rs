@@ -168,10 +168,10 @@ impl Connector for FrailConnector {
 }
 
 /// Runs a server until the test is done with it.
-pub(crate) fn with_server<A, S, C, R>(
+pub(crate) fn with_server<A, S, R>(
     acceptor: A,
     store: &S,
-    change: impl FnOnce(Server<A, S>) -> Server<A, S, C>,
+    change: impl FnOnce(Server<A, S>) -> Server<A, S>,
     test: impl FnOnce() -> R,
 ) -> R
 where
@@ -179,7 +179,6 @@ where
     A::Stream: Send,
     S: Store + Clone + Send,
     S::File: Send,
-    C: Clock + Clone + Send,
 {
     let cancel = CancelToken::new();
     let server = Server::new(acceptor, store.clone()).config(small_blocks()).cancel(cancel.clone());

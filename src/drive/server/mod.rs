@@ -16,7 +16,7 @@ use self::session::{Late, Observing, serve};
 use super::accept::{is_passing, is_shortage};
 use super::admit::{Access, Admit};
 use super::cancel::CancelToken;
-use super::clock::{Clock, SystemClock};
+use super::clock::{Clock, SharedClock};
 use super::liveness::Pulse;
 use super::observer::Observer;
 use super::rate::RateLimit;
@@ -70,7 +70,7 @@ pub use self::id::SessionId;
 ///   no others waiting that do not need what it is about.
 /// - **Panics** of a store, a stream or an observer end their session; the server goes on, and panics at its end.
 #[derive(Debug)]
-pub struct Server<A, S, C = SystemClock> {
+pub struct Server<A, S> {
     acceptor: A,
     store: S,
     config: Config,
@@ -80,7 +80,7 @@ pub struct Server<A, S, C = SystemClock> {
     remember: Duration,
     cancel: CancelToken,
     access: Access,
-    clock: C,
+    clock: SharedClock,
 }
 
 impl<A, S> Server<A, S> {
@@ -96,12 +96,10 @@ impl<A, S> Server<A, S> {
             remember: Retry::default().patience,
             cancel: CancelToken::new(),
             access: Access::default(),
-            clock: SystemClock::new(),
+            clock: SharedClock::default(),
         }
     }
-}
 
-impl<A, S, C> Server<A, S, C> {
     /// Sets the configuration of each session.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -182,10 +180,9 @@ impl<A, S, C> Server<A, S, C> {
 
     /// Sets another clock, for tests.
     #[must_use]
-    pub fn clock<D: Clock>(self, clock: D) -> Server<A, S, D> {
-        let Self { acceptor, store, config, bounds, once, limit, remember, cancel, access, .. } =
-            self;
-        Server { acceptor, store, config, bounds, once, limit, remember, cancel, access, clock }
+    pub fn clock(mut self, clock: impl Clock + Send + Sync + 'static) -> Self {
+        self.clock = SharedClock::new(clock);
+        self
     }
 
     /// Sets the token that stops the server, and all of its sessions. Their senders learn that it goes away, and come
@@ -197,13 +194,12 @@ impl<A, S, C> Server<A, S, C> {
     }
 }
 
-impl<A, S, C> Server<A, S, C>
+impl<A, S> Server<A, S>
 where
     A: Acceptor,
     A::Stream: Send,
     S: Store + Clone + Send,
     S::File: Send,
-    C: Clock + Clone + Send,
 {
     /// Serves. `observe` makes an observer for each session, once its sender offers something or it ends; the observer is told
     /// of its end too. It is called in the thread of the session. Strangers that had to go for others are not reported, and
@@ -281,10 +277,9 @@ where
                     let (cancel, pulse) = (CancelToken::new(), Pulse::default());
                     shared.enter(id, &cancel, &pulse);
                     let observer = Late::new(id, peer, cancel.clone(), observe, self.clock.clone());
-                    let mut transfer = Transfer::new(self.config.clone())
-                        .cancel(cancel)
-                        .clock(self.clock.clone())
-                        .observer(observer);
+                    let mut transfer =
+                        Transfer::new(self.config.clone()).cancel(cancel).observer(observer);
+                    transfer.clock = self.clock.clone();
                     transfer.limit.clone_from(&self.limit);
                     transfer.access = self.access.clone();
                     transfer.access.channel = self.acceptor.channel(&stream);

@@ -12,7 +12,7 @@ use self::places::Places;
 use self::tidy::Leaving;
 use super::super::admit::Greeting;
 use super::super::cancel::CancelToken;
-use super::super::clock::{Clock, SystemClock};
+use super::super::clock::SharedClock;
 use super::super::liveness::{Heard, Pulse};
 use super::super::parked::{Ending, Parked};
 use super::id::SessionId;
@@ -24,7 +24,7 @@ use crate::types::{PublicKey, Summary, TransferId};
 pub(super) use self::places::{Admission, Bounds};
 
 /// State that the threads of a server share.
-pub(super) struct Shared<S: Store, K = SystemClock> {
+pub(super) struct Shared<S: Store> {
     board: Mutex<Board<S>>,
     /// Store that each session clones.
     store: Mutex<S>,
@@ -35,7 +35,7 @@ pub(super) struct Shared<S: Store, K = SystemClock> {
     /// Ends the acceptor's call once the server is done.
     waker: Option<Waker>,
     /// Clock by which connections wait for one another, whatever the clock of the transfers.
-    clock: K,
+    clock: SharedClock,
 }
 
 /// Invariant: sessions that hold a place and suspended ones are together no more than there are places. A suspended one
@@ -118,13 +118,11 @@ impl<S: Store> Lot<S> {
 
 impl<S: Store> Shared<S> {
     pub(super) fn new(bounds: Bounds, store: S) -> Self {
-        Self::with_clock(bounds, store, SystemClock::new())
+        Self::with_clock(bounds, store, SharedClock::default())
     }
-}
 
-impl<S: Store, K: Clock> Shared<S, K> {
     /// Creates the state by another clock, for tests.
-    fn with_clock(bounds: Bounds, store: S, clock: K) -> Self {
+    fn with_clock(bounds: Bounds, store: S, clock: SharedClock) -> Self {
         let board = Board {
             places: Places::new(bounds),
             active: HashMap::new(),

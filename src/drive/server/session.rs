@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::id::SessionId;
 use crate::drive::admit::Greeting;
 use crate::drive::cancel::CancelToken;
-use crate::drive::clock::Clock;
+use crate::drive::clock::{Clock, SharedClock};
 use crate::drive::host::{Hooks, Host, Stranger, Welcome};
 use crate::drive::liveness::Pulse;
 use crate::drive::observer::Observer;
@@ -21,8 +21,8 @@ use crate::transport::Peer;
 use crate::types::{Event, Progress, PublicKey, Summary};
 
 /// Serves one connection, in a thread of its own.
-pub(super) fn serve<S, T, O, C>(
-    mut transfer: Transfer<O, C>,
+pub(super) fn serve<S, T, O>(
+    mut transfer: Transfer<O>,
     stream: T,
     (id, pulse): (SessionId, Pulse),
     shared: &Shared<S>,
@@ -30,7 +30,6 @@ pub(super) fn serve<S, T, O, C>(
     S: Store + Clone,
     T: Read + Write,
     O: Observer,
-    C: Clock + Clone,
 {
     let clock = transfer.clock.clone();
     // Dropped in the reverse order, also by a panic: the place is given back before the stream is closed, which may take a
@@ -64,21 +63,21 @@ impl<S: Store> Drop for Connection<'_, S> {
 
 /// The place of a session in the registry, which it leaves however it ends: what the store holds for it must be free,
 /// or be in the registry, before another one asks for it.
-struct OnBoard<'s, S: Store, C: Clock> {
+struct OnBoard<'s, S: Store> {
     id: SessionId,
     shared: &'s Shared<S>,
-    clock: &'s C,
+    clock: &'s SharedClock,
     done: Option<Summary>,
     left: Option<(S, Parked<S>)>,
 }
 
-impl<S: Store, C: Clock> Drop for OnBoard<'_, S, C> {
+impl<S: Store> Drop for OnBoard<'_, S> {
     fn drop(&mut self) {
         self.shared.leave(self.id, self.done, self.left.take(), self.clock.now());
     }
 }
 
-impl<S: Store, C: Clock> Host<S> for OnBoard<'_, S, C> {
+impl<S: Store> Host<S> for OnBoard<'_, S> {
     fn greeted(
         &mut self,
         store: &mut S,
@@ -139,24 +138,24 @@ pub(super) struct Observing<F> {
 
 /// The observer of a session, which is made once there is something to report: the sender offers something, or the
 /// session ends by itself. Strangers that had to go are not reported, nor more than [a few](Strangers).
-pub(super) struct Late<'f, F, O, C> {
+pub(super) struct Late<'f, F, O> {
     id: SessionId,
     peer: Peer,
     cancel: CancelToken,
     observing: &'f Mutex<Observing<F>>,
-    clock: C,
+    clock: SharedClock,
     observer: Option<O>,
     key: Option<PublicKey>,
     greeted: Option<Event>,
 }
 
-impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Late<'f, F, O, C> {
+impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer> Late<'f, F, O> {
     pub(super) const fn new(
         id: SessionId,
         peer: Peer,
         cancel: CancelToken,
         observing: &'f Mutex<Observing<F>>,
-        clock: C,
+        clock: SharedClock,
     ) -> Self {
         Self { id, peer, cancel, observing, clock, observer: None, key: None, greeted: None }
     }
@@ -179,7 +178,7 @@ impl<'f, F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Late<'f, F, O, 
     }
 }
 
-impl<F: FnMut(SessionId, &Peer) -> O, O: Observer, C: Clock> Observer for Late<'_, F, O, C> {
+impl<F: FnMut(SessionId, &Peer) -> O, O: Observer> Observer for Late<'_, F, O> {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Greeted { .. } if self.observer.is_none() => self.greeted = Some(event.clone()),

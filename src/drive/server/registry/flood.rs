@@ -3,16 +3,18 @@
 //! What the streams and the cores do is scripted here: how long they take, and when they end. The registry is the server's own.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::*;
+use crate::drive::clock::Clock;
 use crate::drive::retry::Retry;
 use crate::drive::server::session::QUIET;
 use crate::store::MemoryStore;
 use crate::types::AbortCode;
 
 /// Time that a test lets pass.
-#[derive(Default)]
-struct Virtual(Mutex<Duration>);
+#[derive(Clone, Default)]
+struct Virtual(Arc<Mutex<Duration>>);
 
 impl Clock for Virtual {
     fn now(&self) -> Duration {
@@ -105,19 +107,20 @@ enum Does {
     IsServed,
 }
 
-struct Flood<'c> {
-    shared: Shared<MemoryStore, &'c Virtual>,
-    clock: &'c Virtual,
+struct Flood {
+    shared: Shared<MemoryStore>,
+    clock: Virtual,
     guests: Vec<Guest>,
     backlog: VecDeque<usize>,
     next: u64,
     most: usize,
 }
 
-impl<'c> Flood<'c> {
-    fn new(clock: &'c Virtual, kind: Kind, comes: Duration, sessions: usize) -> Self {
+impl Flood {
+    fn new(clock: Virtual, kind: Kind, comes: Duration, sessions: usize) -> Self {
         let bounds = Bounds { sessions, waiting: 64, strangers: 64 };
-        let shared = Shared::with_clock(bounds, MemoryStore::new(), clock);
+        let shared =
+            Shared::with_clock(bounds, MemoryStore::new(), SharedClock::new(clock.clone()));
         let guest = |(number, (kind, comes))| {
             let transfer = TransferId::new(u128::to_le_bytes(number));
             Guest { kind, transfer, attempt: 0, retries: 0, at: Where::Away(comes) }
@@ -245,8 +248,7 @@ fn sender_is_served_within_two_seconds_whatever_three_hundred_strangers_do() {
     for kind in STRANGERS {
         for (comes, sessions) in [(0, 8), (370, 1), (1130, 8), (70_000, 4)] {
             let comes = Duration::from_millis(comes);
-            let clock = Virtual::default();
-            let mut flood = Flood::new(&clock, kind, comes, sessions);
+            let mut flood = Flood::new(Virtual::default(), kind, comes, sessions);
             while !flood.step() {
                 assert!(
                     flood.now() < comes + Duration::from_secs(10),

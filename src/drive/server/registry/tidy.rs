@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
 
 use super::{Board, Lot, PAUSE, Shared};
-use crate::drive::clock::Clock;
 use crate::drive::parked::Ending;
 use crate::store::Store;
 
@@ -48,7 +47,7 @@ impl<S: Store> Leaving<S> {
     }
 }
 
-impl<S: Store, K: Clock> Shared<S, K> {
+impl<S: Store> Shared<S> {
     /// Lets go of what is handed to this thread, until the server is done.
     pub(in crate::drive) fn tidy(&self) {
         loop {
