@@ -2,6 +2,9 @@
 
 use std::io::{self, ErrorKind};
 
+use crate::store::code_of;
+use crate::types::errno;
+
 /// Returns whether an error of `accept` is no sign of trouble with the acceptor itself.
 pub(super) fn is_passing(error: &io::Error) -> bool {
     use ErrorKind as Kind;
@@ -15,9 +18,7 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// Returns whether the system lacks something that comes back as sessions end: descriptors (`EMFILE`,
-/// `ENFILE`), memory (`ENOMEM`), or buffers (`ENOBUFS` of Linux). The first three numbers are the same on all
-/// Unix systems.
+/// Returns whether the system lacks something that comes back as sessions end: descriptors, memory, or buffers.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(24 | 23 | 12 | 105))
+    errno::is_shortage(code_of(error))
 }

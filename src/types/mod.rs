@@ -3,6 +3,7 @@
 
 pub(crate) mod base32;
 mod entry;
+pub(crate) mod errno;
 pub(crate) mod escape;
 mod event;
 mod id;
@@ -15,6 +16,7 @@ mod request;
 pub(crate) mod tick;
 
 pub use entry::{Kind, Meta, Offer, Timestamp};
+pub use errno::is_fd_exhaustion;
 pub use escape::{Escaped, is_unsafe, unescape};
 pub use event::{Activity, Event, Summary};
 pub use id::{EntryId, Ticket, TransferId};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::errno::is_fd_exhaustion;
+
 /// Reason why a receiver does not take, or could not keep, an entry. It concerns this entry alone: the rest
 /// goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -184,11 +186,10 @@ pub enum AbortCode {
 }
 
 impl Refusal {
-    /// Returns whether the process, or the system, has no file descriptor left: `EMFILE` and `ENFILE`, of which each
-    /// has one number on all Unix systems. That passes when files are closed.
+    /// Returns whether the process, or the system, has no file descriptor left, by [`is_fd_exhaustion`].
     #[must_use]
     pub const fn is_for_want_of_descriptors(self) -> bool {
-        matches!(self, Self::Store { code: 23 | 24, .. })
+        matches!(self, Self::Store { code, .. } if is_fd_exhaustion(code))
     }
 
     /// Returns the operation of the receiver's store that failed, where that is the reason and the
@@ -226,7 +227,7 @@ impl Withdrawal {
     /// [`Refusal::is_for_want_of_descriptors`] of a receiver.
     #[must_use]
     pub const fn is_for_want_of_descriptors(self) -> bool {
-        matches!(self, Self::Unreadable { code: 23 | 24 })
+        matches!(self, Self::Unreadable { code } if is_fd_exhaustion(code))
     }
 
     /// Returns whether what arrived of the entry may serve a later attempt at it: the file is there, or a new version

@@ -7,7 +7,9 @@ use std::path::Path;
 use haul::proto::{Incompatible, PREFACE, Stall};
 use haul::transport::exec::ExecError;
 use haul::transport::secure::SecureError;
-use haul::types::{AbortCode, Escaped, PublicKey, Refusal, Withdrawal, is_unsafe};
+use haul::types::{
+    AbortCode, Escaped, PublicKey, Refusal, Withdrawal, is_fd_exhaustion, is_unsafe,
+};
 use haul::{Error, Operation, RelPath, SessionError};
 
 use crate::exit::Side;
@@ -87,9 +89,7 @@ fn lacks_descriptors(error: &io::Error) -> bool {
     let first: &(dyn std::error::Error + 'static) = error;
     let causes = std::iter::successors(Some(first), |error| error.source());
     let codes = causes.filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
-    codes
-        .filter_map(|code| u32::try_from(code).ok())
-        .any(|code| matches!(code, TOO_MANY_FILES | TOO_MANY_OF_ALL))
+    codes.filter_map(|code| u32::try_from(code).ok()).any(is_fd_exhaustion)
 }
 
 /// Returns the error of the system, without its number.
@@ -156,7 +156,7 @@ fn cause(code: u32, is_ours: bool) -> String {
     let text = i32::try_from(code).map(io::Error::from_raw_os_error).map(|error| said(&error));
     match (code, text) {
         (0, _) => String::new(),
-        (TOO_MANY_FILES | TOO_MANY_OF_ALL, Ok(text)) => {
+        (_, Ok(text)) if is_fd_exhaustion(code) => {
             format!(": {text}; raise the limit there (ulimit -n), and run the same command again")
         }
         // Beyond these, the numbers of another system may have other meanings.
@@ -165,10 +165,6 @@ fn cause(code: u32, is_ours: bool) -> String {
         _ => format!(" (system error {code})"),
     }
 }
-
-/// `EMFILE` and `ENFILE`.
-const TOO_MANY_FILES: u32 = 24;
-const TOO_MANY_OF_ALL: u32 = 23;
 
 /// `ERANGE`: up to here, the numbers are the same on all Unix systems, save that of `EAGAIN`, which is no reason.
 const SHARED: u32 = 34;
