@@ -94,7 +94,8 @@ impl Hold {
             self.reported = false;
         }
         let next = self.end();
-        let is_complete = self.hashed.len() >= most.clamp(1, HAVE_MAX) || next >= self.blocks;
+        let is_complete =
+            self.hashed.len() >= most.clamp(1, HAVE_MAX as usize) || next >= self.blocks;
         (!is_complete).then_some(next)
     }
 

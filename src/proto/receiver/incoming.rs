@@ -244,7 +244,7 @@ impl Incoming {
         }
         // All that is kept must be reported at once.
         let known = self.known();
-        if let Some(run) = known.get(RANGES_MAX) {
+        if let Some(run) = known.get(RANGES_MAX as usize) {
             self.tree.truncate(run.start);
             self.copying.truncate(run.start);
             // The others were written all the same: neither reads what was not written as zeros from now on, nor is what

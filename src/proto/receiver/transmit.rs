@@ -213,7 +213,7 @@ impl Receiver {
                 // It would travel in vain.
                 continue;
             }
-            let blocks = incoming.missing(RANGES_MAX, self.turn.is_waited_for());
+            let blocks = incoming.missing(RANGES_MAX as usize, self.turn.is_waited_for());
             if !blocks.is_empty() && self.connection.may_say() {
                 incoming.repairs = incoming.repairs.saturating_add(1);
                 if incoming.repairs > limit {
@@ -229,7 +229,8 @@ impl Receiver {
                 self.turn.say(Said::Advance);
             }
             if self.connection.may_say() && std::mem::take(&mut incoming.gained) {
-                let blocks: Vec<_> = incoming.known().into_iter().take(RANGES_MAX).collect();
+                let blocks: Vec<_> =
+                    incoming.known().into_iter().take(RANGES_MAX as usize).collect();
                 self.connection.say(now, &Message::Kept { entry, blocks }, out)?;
                 self.turn.say(Said::Advance);
             }

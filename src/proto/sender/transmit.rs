@@ -9,6 +9,7 @@ use crate::config::Compare;
 use crate::hash::Hash;
 use crate::proto::error::{Error, Misuse, ProtocolError};
 use crate::proto::wire::frame::{CHECK, HEADER};
+use crate::proto::wire::limits::BLOCK_LEN;
 use crate::proto::wire::message::{Message, Name};
 use crate::types::{AbortCode, Activity, EntryId, Kind, ReadRequest, Withdrawal};
 
@@ -340,4 +341,4 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// The bytes before the payload of a block: header, control part, check.
-const BLOCK_HEAD: usize = HEADER + 44 + CHECK;
+const BLOCK_HEAD: usize = HEADER + BLOCK_LEN as usize + CHECK;

@@ -3,6 +3,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use super::limits::{BLOCK_LEN, HAVE_MAX, NAME_MAX, RANGES_MAX};
 use super::message::{Hello, Message, Name, Reason, WireOffer};
 use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::types::{
@@ -135,15 +136,15 @@ impl Name {
             Self::Hello => (HELLO_LEN..=1024, NONE),
             // A name and a link target, each as long as a path may be.
             Self::Offer => (10..=9000, 0..=block),
-            Self::Have => (13..=13 + 32 * 4096, NONE),
+            Self::Have => (13..=13 + 32 * HAVE_MAX, NONE),
             Self::Refuse | Self::Withdraw => (22..=22, NONE),
-            Self::Block => (44..=44, 1..=block),
+            Self::Block => (BLOCK_LEN..=BLOCK_LEN, 1..=block),
             Self::Same | Self::Zeros => (20..=20, NONE),
             Self::Claim => (4..=36, NONE),
             Self::Unchanged | Self::Changed => (4..=4, NONE),
             Self::End => (44..=44, NONE),
-            Self::Missing | Self::Kept => (20..=4 + 16 * 1024, NONE),
-            Self::Receipt => (46..=46 + 4096, NONE),
+            Self::Missing | Self::Kept => (20..=4 + 16 * RANGES_MAX, NONE),
+            Self::Receipt => (46..=46 + NAME_MAX, NONE),
             Self::Over | Self::Heartbeat => (1..=1, NONE),
             Self::Out => (0..=0, NONE),
             Self::Abort => (2..=2, NONE),

@@ -3,10 +3,16 @@
 use std::ops::RangeInclusive;
 
 /// The most block hashes in one [`Message::Have`] (M-3).
-pub(crate) const HAVE_MAX: usize = 4096;
+pub(crate) const HAVE_MAX: u32 = 4096;
 
 /// The most ranges in one [`Message::Missing`] or [`Message::Kept`] (M-10, M-11).
-pub(crate) const RANGES_MAX: usize = 1024;
+pub(crate) const RANGES_MAX: u32 = 1024;
+
+/// The bytes of the control part of a `Block` (M-5).
+pub(crate) const BLOCK_LEN: u32 = 44;
+
+/// The most bytes that the wire has for a name: [`RelPath::MAX_BYTES`](crate::types::RelPath::MAX_BYTES) is one less.
+pub(crate) const NAME_MAX: u32 = 4096;
 
 /// The versions of the protocol that this code supports (M-1).
 pub(crate) const VERSIONS: RangeInclusive<u16> = 1..=1;
