@@ -12,9 +12,11 @@ use std::time::Duration;
 use std::{io, thread};
 
 use haul::hash::Hash;
-use haul::store::{Begun, Committed, Ended, Uncommitted, Unsendable};
+use haul::store::{Committed, Ended, Uncommitted, Unsendable};
 use haul::transport::memory;
-use haul::types::{Commit, Kind, Meta, Offer, Place, Refusal, StoreOperation, Ticket, Withdrawal};
+use haul::types::{
+    Commit, Found, Kind, Meta, Offer, Place, Refusal, StoreOperation, Ticket, Withdrawal,
+};
 use haul::{RelPath, Source, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -108,7 +110,7 @@ impl Objects {
 impl Store for Objects {
     type File = Open;
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Open>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Open, Found), Refusal> {
         if offer.meta.kind != Kind::File {
             return Err(Refusal::Kind);
         }
@@ -118,16 +120,16 @@ impl Store for Objects {
             // haul asks what is here before it replaces anything: equal content is not sent again.
             (Place::Offered, Some(root)) => {
                 let len = self.objects.get(root).map_or(0, |bytes| bytes.len() as u64);
-                Ok(Begun::Existing(Open::Held(path, *root), len))
+                Ok((Open::Held(path, *root), Found::Existing(len)))
             }
             (Place::Offered | Place::Replacing, _) => {
                 let len = self.drafts.get(&path).map(|bytes| bytes.len() as u64);
                 // What is longer than a small entry is somebody else's, and stays.
                 let draft = len.filter(|len| offer.may_continue(*len));
                 Ok(match draft.and_then(|len| Some((len, self.drafts.remove(&path)?))) {
-                    Some((len, bytes)) => Begun::Partial(Open::Draft(path, bytes), len),
+                    Some((len, bytes)) => (Open::Draft(path, bytes), Found::Partial(len)),
                     // No space is taken on the word of an offer: the vector grows as bytes come.
-                    None => Begun::Fresh(Open::Draft(path, Vec::new())),
+                    None => (Open::Draft(path, Vec::new()), Found::Fresh),
                 })
             }
             // This store has no names beside one that is taken. `Exists` would say that another number may be free.

@@ -13,10 +13,10 @@ use std::{fs, io, thread};
 use haul::config::IfExists;
 use haul::hash::BlockSize;
 use haul::store::fs::{FsFile, FsStore};
-use haul::store::{Begun, Ended, MemorySource, MemoryStore};
+use haul::store::{Ended, MemorySource, MemoryStore};
 use haul::testing::pair::{self, Pair};
 use haul::transport::memory;
-use haul::types::{Commit, Durability, Meta, Offer, Place, Refusal, Ticket};
+use haul::types::{Commit, Durability, Found, Meta, Offer, Place, Refusal, Ticket};
 use haul::{Config, RelPath, Store, Summary, Transfer};
 use proptest::prelude::*;
 use proptest::sample;
@@ -183,10 +183,10 @@ impl Store for Gated {
         self.by_root
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
         let begun = self.inner.begin(offer, place);
         if let Some(gate) = self.gate.take() {
-            assert!(matches!(begun, Ok(Begun::Fresh(_))), "the name is free");
+            assert!(matches!(begun, Ok((_, Found::Fresh))), "the name is free");
             gate.wait();
         }
         begun

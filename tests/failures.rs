@@ -21,14 +21,14 @@ use std::time::Duration;
 
 use haul::config::{Compare, Config, IfExists};
 use haul::hash::BlockSize;
-use haul::store::{Begun, MemorySource, MemoryStore, Store};
+use haul::store::{MemorySource, MemoryStore, Store};
 use haul::testing::pair::{Ended, Pair, Progress};
 use haul::testing::store::{
     Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation as Reading,
 };
 use haul::types::{
-    AbortCode, Commit, Durability, EntryId, Event, Kind, Meta, Offer, Place, Receipt, Refusal,
-    RelPath, StoreOperation, Summary, Ticket, Timestamp, Withdrawal,
+    AbortCode, Commit, Durability, EntryId, Event, Found, Kind, Meta, Offer, Place, Receipt,
+    Refusal, RelPath, StoreOperation, Summary, Ticket, Timestamp, Withdrawal,
 };
 
 /// `EIO`, `ENOSPC`, `EDQUOT`, `EMFILE`, `EACCES`, `EROFS`, `ENAMETOOLONG`, `ELOOP`, `EXDEV`; and a sync that failed.
@@ -410,7 +410,7 @@ const STEPS: u32 = 10_000;
 fn put(store: &MemoryStore, meta: &Meta, bytes: &[u8], is_whole: bool) {
     let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
     let mut store = store.clone();
-    let Ok(Begun::Fresh(mut file)) = store.begin(&offer, Place::Offered) else {
+    let Ok((mut file, Found::Fresh)) = store.begin(&offer, Place::Offered) else {
         panic!("{}: it does not begin", meta.path)
     };
     store.write_at(&mut file, 0, bytes).unwrap();

@@ -8,11 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use haul::RelPath;
 use haul::hash::BlockSize;
 use haul::store::fs::{FsSource, FsStore};
-use haul::store::{Begun, Source, Store};
-use haul::types::{Commit, Durability, EntryId, Meta, Offer, Place, Ticket};
-use haul::{RelPath, store::Begun::Existing};
+use haul::store::{Source, Store};
+use haul::types::{Commit, Durability, EntryId, Found, Meta, Offer, Place, Ticket};
 
 #[test]
 fn store_and_source_leave_no_descriptor_thread_or_file() {
@@ -54,7 +54,7 @@ fn drive(store: &mut FsStore) {
         let size = if n % 3 == 2 && n > 2 { 2000 } else { 4 };
         let meta = Meta::file(path, Some(size));
         let offer = Offer::new(EntryId::new(n), meta.clone(), BlockSize::MIN);
-        let Begun::Fresh(mut file) = store.begin(&offer, Place::Offered).unwrap() else {
+        let (mut file, Found::Fresh) = store.begin(&offer, Place::Offered).unwrap() else {
             panic!("{name} is there")
         };
         store.write_at(&mut file, 0, b"data").unwrap();
@@ -71,8 +71,8 @@ fn drive(store: &mut FsStore) {
             _ => {
                 store.suspend(file);
                 match store.begin(&offer, Place::Offered).unwrap() {
-                    Begun::Partial(file, 4) => store.discard(file),
-                    Begun::Fresh(file) if size == 4 => store.discard(file),
+                    (file, Found::Partial(4)) => store.discard(file),
+                    (file, Found::Fresh) if size == 4 => store.discard(file),
                     begun => panic!("{name} was suspended: {begun:?}"),
                 }
             }
@@ -84,7 +84,7 @@ fn drive(store: &mut FsStore) {
     }
     let meta = Meta::file(RelPath::parse(b"d/0").unwrap(), Some(4));
     let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
-    let Existing(file, 4) = store.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (file, Found::Existing(4)) = store.begin(&offer, Place::Offered).unwrap() else { panic!() };
     let ticket = Ticket::new([1; 16], 99);
     // Its end is not waited for: dropping the store does that.
     store.commit(

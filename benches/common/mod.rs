@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use haul::store::{Begun, Committed, Ended, MemorySource};
-use haul::types::{Commit, Offer, Place, Refusal, Ticket};
+use haul::store::{Committed, Ended, MemorySource};
+use haul::types::{Commit, Found, Offer, Place, Refusal, Ticket};
 use haul::{RelPath, Store};
 
 /// Takes everything and holds nothing.
@@ -20,8 +20,8 @@ pub(crate) struct Discard {
 impl Store for Discard {
     type File = RelPath;
 
-    fn begin(&mut self, offer: &Offer, _: Place) -> Result<Begun<RelPath>, Refusal> {
-        Ok(Begun::Fresh(offer.meta.path.clone()))
+    fn begin(&mut self, offer: &Offer, _: Place) -> Result<(RelPath, Found), Refusal> {
+        Ok((offer.meta.path.clone(), Found::Fresh))
     }
 
     fn read_at(&mut self, _: &mut RelPath, _: u64, _: &mut [u8]) -> io::Result<usize> {

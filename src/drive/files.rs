@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, Which};
-use crate::store::{Begun, Ended, Store, Uncommitted, refusal_of};
-use crate::types::{Commit, EntryId, Offer, Place, Refusal, StoreOperation, Ticket};
+use crate::store::{Ended, Store, Uncommitted, refusal_of};
+use crate::types::{Commit, EntryId, Found, Offer, Place, Refusal, StoreOperation, Ticket};
 
 /// The files that a [`Receiver`] has open in a [`Store`].
 ///
@@ -155,13 +155,12 @@ impl<F> Files<F> {
         receiver: &mut Receiver,
         offer: &Offer,
         place: Place,
-        begin: impl FnOnce(&mut S, &Offer, Place) -> Result<Begun<F>, Refusal>,
+        begin: impl FnOnce(&mut S, &Offer, Place) -> Result<(F, Found), Refusal>,
     ) -> Result<(), proto::Error> {
         if let Some(former) = self.take(store, offer.entry) {
             store.suspend(former);
         }
-        let begun = begin(store, offer, place).map(|begun| {
-            let (file, found) = begun.into_parts();
+        let begun = begin(store, offer, place).map(|(file, found)| {
             self.open.insert(offer.entry, Open { file, rival: None });
             found
         });

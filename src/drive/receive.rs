@@ -13,8 +13,10 @@ use super::stream::{Direction, Moved, TICK, Wire, consume};
 use super::transfer::Transfer;
 use crate::error::Error;
 use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, payload_so_far};
-use crate::store::{Begun, Store};
-use crate::types::{AbortCode, Event, Offer, Place, PublicKey, Refusal, Summary, TransferId};
+use crate::store::Store;
+use crate::types::{
+    AbortCode, Event, Found, Offer, Place, PublicKey, Refusal, Summary, TransferId,
+};
 
 /// The receiving half with its store.
 struct Receiving<'s, S: Store> {
@@ -293,13 +295,14 @@ fn begin<S: Store>(
     offer: &Offer,
     place: Place,
     make_way: &mut dyn FnMut(u32) -> bool,
-) -> Result<Begun<S::File>, Refusal> {
-    let mut begun = store.begin(offer, place)?;
+) -> Result<(S::File, Found), Refusal> {
     let mut tries = 0;
-    while store.is_contended(begun.file()) && make_way(tries) {
-        store.suspend(begun.into_parts().0);
-        begun = store.begin(offer, place)?;
+    loop {
+        let (file, found) = store.begin(offer, place)?;
+        if !(store.is_contended(&file) && make_way(tries)) {
+            return Ok((file, found));
+        }
+        store.suspend(file);
         tries += 1;
     }
-    Ok(begun)
 }

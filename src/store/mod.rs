@@ -201,7 +201,7 @@ pub trait Store {
     /// A partial file that an earlier attempt left may be gone on with if [`Offer::may_continue`] allows it. One that
     /// may not is neither written to nor removed for this entry.
     ///
-    /// A regular file under the name is [`Begun::Existing`], save under [`Place::Replacing`], which gives the partial
+    /// A regular file under the name is [`Found::Existing`], save under [`Place::Replacing`], which gives the partial
     /// file that will take its place.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ pub trait Store {
     /// session, and the next number may be free. A want of file descriptors
     /// ([`Refusal::is_for_want_of_descriptors`]) refuses nothing if it can be waited for: haul asks again once a commit
     /// has ended, when the content comes, or once other entries of the session are closed.
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal>;
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Self::File, Found), Refusal>;
 
     /// Returns whether another partial file of the same name was open when this one was begun, in whatever session:
     /// content that an earlier attempt left may be there.
@@ -239,7 +239,7 @@ pub trait Store {
         buffer: &mut [u8],
     ) -> io::Result<usize>;
 
-    /// Writes all of `bytes` at `offset`. It is not called for a file in [`Begun::Existing`].
+    /// Writes all of `bytes` at `offset`. It is not called for a file in [`Found::Existing`].
     ///
     /// # Errors
     ///
@@ -275,7 +275,7 @@ pub trait Store {
     fn copy_held(&mut self, file: &mut Self::File, offset: u64, len: u64) -> Result<(), Refusal>;
 
     /// Starts to make an entry durable and to give it its final name: the one that [`Commit::place`] makes of the
-    /// offer's, which need not be that of `begin`. A file in [`Begun::Existing`] keeps the name under which it was
+    /// offer's, which need not be that of `begin`. A file in [`Found::Existing`] keeps the name under which it was
     /// found. [`poll_committed`](Store::poll_committed) reports the end. A failed commit leaves the final name as it
     /// was, save where all that failed was to make the name itself durable: then the content stands under it, complete
     /// and verified.
@@ -300,7 +300,7 @@ pub trait Store {
     ///
     /// Where something else has the final name (under [`Place::Replacing`]: what a later commit gave it to), the file
     /// is handed back as [`Uncommitted::Taken`], and can be committed under another name; that is not for a file in
-    /// [`Begun::Existing`], which fails with [`Refusal::Exists`] if what stands under its name is no longer what was
+    /// [`Found::Existing`], which fails with [`Refusal::Exists`] if what stands under its name is no longer what was
     /// read.
     fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<Self::File>)>;
 
@@ -310,36 +310,6 @@ pub trait Store {
     /// Closes an entry and removes what was written since it was begun. What an earlier attempt had left may be kept:
     /// it may be another sender's. It never touches a final name.
     fn discard(&mut self, file: Self::File);
-}
-
-/// Result of [`Store::begin`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Begun<F> {
-    /// Nothing: the entry is new, and can be written.
-    Fresh(F),
-    /// `len` bytes, left by an earlier attempt. They may be anything until the sender has confirmed them.
-    Partial(F, u64),
-    /// A regular file of `len` bytes under the final name. It can be read and committed (if it proves equal), not
-    /// written.
-    Existing(F, u64),
-}
-
-impl<F> Begun<F> {
-    /// Returns the file that was opened.
-    pub(crate) const fn file(&self) -> &F {
-        let (Self::Fresh(file) | Self::Partial(file, _) | Self::Existing(file, _)) = self;
-        file
-    }
-
-    /// Returns the file, and what the core is told of it.
-    pub(crate) fn into_parts(self) -> (F, Found) {
-        match self {
-            Self::Fresh(file) => (file, Found::Fresh),
-            Self::Partial(file, len) => (file, Found::Partial(len)),
-            Self::Existing(file, len) => (file, Found::Existing(len)),
-        }
-    }
 }
 
 /// Result of a commit.
@@ -356,7 +326,7 @@ pub enum Uncommitted<F> {
     Taken {
         /// The entry, as it was given to `commit`: with all that was written.
         file: F,
-        /// The regular file that has the name, as in [`Begun::Existing`]. `None`: there is nothing that could be
+        /// The regular file that has the name, as in [`Found::Existing`]. `None`: there is nothing that could be
         /// compared, as a folder has the name, or another link, or (under [`Place::Beside`]) another entry of the
         /// session.
         rival: Option<(F, u64)>,

@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use crate::drive::{Clock, SystemClock};
 use crate::hash::BlockSize;
-use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
+use crate::store::{Committed, Ended, Store, Uncommitted};
 use crate::types::{
-    Commit, Durability, EntryId, Meta, Offer, Place, Refusal, RelPath, Ticket, Timestamp,
+    Commit, Durability, EntryId, Found, Meta, Offer, Place, Refusal, RelPath, Ticket, Timestamp,
 };
 
 pub use clones::check_clones;
@@ -140,16 +140,16 @@ impl<'c, S: Store> Checked<'c, S> {
     /// Returns a file that is not there yet, nor any of it.
     fn fresh(&mut self, offer: &Offer, place: Place) -> S::File {
         match self.store.begin(offer, place) {
-            Ok(Begun::Fresh(file)) => file,
-            Ok(Begun::Partial(_, len)) => panic!("{offer:?}: a partial file of {len} bytes"),
-            Ok(Begun::Existing(_, len)) => panic!("{offer:?}: exists, with {len} bytes"),
+            Ok((file, Found::Fresh)) => file,
+            Ok((_, Found::Partial(len))) => panic!("{offer:?}: a partial file of {len} bytes"),
+            Ok((_, Found::Existing(len))) => panic!("{offer:?}: exists, with {len} bytes"),
             Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
         }
     }
 
     fn existing(&mut self, offer: &Offer, place: Place, expected: usize) -> S::File {
         match self.store.begin(offer, place) {
-            Ok(Begun::Existing(file, len)) => {
+            Ok((file, Found::Existing(len))) => {
                 assert_eq!(len, length(expected), "begin says how long an existing file is");
                 file
             }
@@ -243,9 +243,11 @@ impl<'c, S: Store> Checked<'c, S> {
 
     fn assert_nothing_left(&mut self, offer: &Offer) {
         match self.store.begin(offer, Place::Replacing) {
-            Ok(Begun::Fresh(file)) => self.store.discard(file),
-            Ok(Begun::Partial(_, len)) => panic!("a partial file of {len} bytes is left"),
-            Ok(Begun::Existing(..)) => panic!("`Place::Replacing` gives what will take the place"),
+            Ok((file, Found::Fresh)) => self.store.discard(file),
+            Ok((_, Found::Partial(len))) => panic!("a partial file of {len} bytes is left"),
+            Ok((_, Found::Existing(_))) => {
+                panic!("`Place::Replacing` gives what will take the place")
+            }
             Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
         }
     }
@@ -351,7 +353,7 @@ impl<'c, S: Store> Checked<'c, S> {
 
     fn partial(&mut self, offer: &Offer, expected: usize) -> S::File {
         match self.store.begin(offer, Place::Offered) {
-            Ok(Begun::Partial(file, len)) => {
+            Ok((file, Found::Partial(len))) => {
                 assert_eq!(len, length(expected), "begin says how long a partial file is");
                 file
             }
@@ -436,7 +438,7 @@ impl<'c, S: Store> Checked<'c, S> {
         for size in [1 << 40, 1 << 62, u64::MAX] {
             let offer = self.offer(Meta::file(path(&format!("x{size}")), Some(size)));
             match self.store.begin(&offer, Place::Offered) {
-                Ok(Begun::Fresh(file)) => self.store.discard(file),
+                Ok((file, Found::Fresh)) => self.store.discard(file),
                 Ok(_) => panic!("something stands where nothing was written"),
                 Err(Refusal::NoSpace { needed, available }) => {
                     assert!(needed > available, "the numbers of a refusal for want of space");

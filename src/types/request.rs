@@ -4,15 +4,16 @@ use super::entry::{Meta, Timestamp};
 use super::id::{EntryId, Ticket};
 use super::receipt::Durability;
 
-/// Content that the store found, without its handle: see [`Begun`](crate::store::Begun).
+/// Content that a store found where an entry is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Found {
-    /// Nothing.
+    /// Nothing: the entry is new, and can be written.
     Fresh,
-    /// A partial file of this many bytes.
+    /// So many bytes, left by an earlier attempt. They may be anything until the sender has said that they are right.
     Partial(u64),
-    /// A file of this many bytes under the final name.
+    /// A regular file of so many bytes under the final name. It can be read and committed (if it proves equal), not
+    /// written.
     Existing(u64),
 }
 

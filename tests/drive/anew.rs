@@ -10,9 +10,9 @@ use std::time::Duration;
 use haul::drive::Clock;
 use haul::hash::BlockSize;
 use haul::store::fs::{FsFile, FsStore};
-use haul::store::{Begun, Ended, MemorySource};
+use haul::store::{Ended, MemorySource};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector, Pipe};
-use haul::types::{Commit, EntryId, Meta, Offer, Place, Refusal, Ticket};
+use haul::types::{Commit, EntryId, Found, Meta, Offer, Place, Refusal, Ticket};
 use haul::{Acceptor, Connector, Peer, Retry, Store, Transfer};
 
 use crate::scene::{FrailConnector, Virtual, capacity, content, path, small_blocks, with_server};
@@ -217,7 +217,7 @@ impl Clone for Syncing {
 impl Store for Syncing {
     type File = FsFile;
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
         self.inner.begin(offer, place)
     }
 
@@ -388,7 +388,7 @@ fn send_beside_another_process(pauses: u32) -> (u64, Duration, Vec<String>) {
     let meta = Meta::file(path("large"), Some(LARGE as u64));
     let offer = Offer::new(EntryId::new(0), meta, BlockSize::MIN);
     let begun = other.begin(&offer, Place::Offered).expect("begun");
-    let mut file = if let Begun::Fresh(file) = begun { Some(file) } else { None }.expect("new");
+    let mut file = if let (file, Found::Fresh) = begun { Some(file) } else { None }.expect("new");
     other.write_at(&mut file, 0, &content(2, LARGE)[..300 * KIB]).expect("written");
     let clock = Elsewhere(Virtual::default(), Arc::new(Mutex::new((pauses, Some(file)))));
     let (alice, bob) = memory::pipe(capacity(CAPACITY));

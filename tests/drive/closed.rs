@@ -3,10 +3,10 @@
 
 use haul::config::{Compare, Config, IfExists};
 use haul::hash::{BlockSize, Hash};
-use haul::store::{Begun, MemorySource, MemoryStore, Store};
+use haul::store::{MemorySource, MemoryStore, Store};
 use haul::testing::pair::{Ended, Pair};
 use haul::testing::store::{Failure, Fault, FaultStore, Operation};
-use haul::types::{Commit, EntryId, Event, Meta, Offer, Place, Refusal, Ticket, Timestamp};
+use haul::types::{Commit, EntryId, Event, Found, Meta, Offer, Place, Refusal, Ticket, Timestamp};
 use haul::{Durability, RelPath};
 
 const POLICIES: [IfExists; 4] =
@@ -42,7 +42,7 @@ fn holding(bytes: &[u8]) -> MemoryStore {
     let mut store = MemoryStore::new();
     let meta = meta(bytes.len(), 0);
     let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
-    let Ok(Begun::Fresh(mut file)) = store.begin(&offer, Place::Offered) else {
+    let Ok((mut file, Found::Fresh)) = store.begin(&offer, Place::Offered) else {
         unreachable!("nothing is there yet")
     };
     store.write_at(&mut file, 0, bytes).expect("there is room");

@@ -8,10 +8,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use haul::store::{Begun, Ended, MemoryFile, MemorySource, MemoryStore};
+use haul::store::{Ended, MemoryFile, MemorySource, MemoryStore};
 use haul::transport::Listening;
 use haul::transport::memory;
-use haul::types::{Commit, Offer, Place, Refusal, Ticket};
+use haul::types::{Commit, Found, Offer, Place, Refusal, Ticket};
 use haul::{Event, IfExists, Retry, Store, Transfer};
 
 use crate::scene::{Frail, FrailConnector, Virtual, capacity, path, small_blocks, with_server};
@@ -107,7 +107,7 @@ struct Late {
 impl Store for Late {
     type File = <MemoryStore as Store>::File;
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Self::File, Found), Refusal> {
         self.store.begin(offer, place)
     }
 

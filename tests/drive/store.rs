@@ -9,9 +9,9 @@ use std::time::Duration;
 use haul::config::{Limits, Turn};
 use haul::drive::Clock;
 use haul::hash::Hash;
-use haul::store::{Begun, Ended, MemorySource, MemoryStore, Uncommitted};
+use haul::store::{Ended, MemorySource, MemoryStore, Uncommitted};
 use haul::transport::memory;
-use haul::types::{Commit, Place, Refusal, StoreOperation, Ticket};
+use haul::types::{Commit, Found, Place, Refusal, StoreOperation, Ticket};
 use haul::{Config, Event, Store, Summary, Transfer};
 
 use crate::scene::{Virtual, capacity, content, path, small_blocks, three_files};
@@ -20,7 +20,7 @@ mockall::mock! {
     Shelf {}
     impl Store for Shelf {
         type File = ();
-        fn begin(&mut self, offer: &haul::types::Offer, place: Place) -> Result<Begun<()>, Refusal>;
+        fn begin(&mut self, offer: &haul::types::Offer, place: Place) -> Result<((), Found), Refusal>;
         fn read_at(&mut self, file: &mut (), offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
         fn write_at(&mut self, file: &mut (), offset: u64, bytes: &[u8]) -> Result<(), Refusal>;
         fn copy_held(&mut self, file: &mut (), offset: u64, len: u64) -> Result<(), Refusal>;
@@ -62,7 +62,7 @@ fn commit_that_fails_reaches_the_sender_and_is_never_a_receipt() {
     for reason in [Refusal::Sync { code: 5 }, store, Refusal::Exists] {
         for len in [0, 100, 5000] {
             let mut shelf = MockShelf::new();
-            shelf.expect_begin().times(1).returning(|_, _| Ok(Begun::Fresh(())));
+            shelf.expect_begin().times(1).returning(|_, _| Ok(((), Found::Fresh)));
             shelf.expect_write_at().returning(|(), _, _| Ok(()));
             let committed = Arc::new(Mutex::new(None));
             let ticket = Arc::clone(&committed);
@@ -109,7 +109,7 @@ fn store_that_refuses_to_begin_or_to_write_is_left_alone_after() {
     let no_space = Refusal::NoSpace { needed: 4, available: 2 };
     let mut shelf = MockShelf::new();
     shelf.expect_poll_committed().returning(|_| None);
-    shelf.expect_begin().times(1).returning(|_, _| Ok(Begun::Fresh(())));
+    shelf.expect_begin().times(1).returning(|_, _| Ok(((), Found::Fresh)));
     shelf.expect_write_at().times(1).returning(move |(), _, _| Err(no_space));
     shelf.expect_suspend().times(1).returning(|()| ());
     assert_eq!(refusals(&send_to(shelf, content(1, 5000)).1), [no_space]);
@@ -119,7 +119,7 @@ fn store_that_refuses_to_begin_or_to_write_is_left_alone_after() {
 fn store_that_lies_about_what_it_read_is_not_trusted() {
     let mut shelf = MockShelf::new();
     shelf.expect_poll_committed().returning(|_| None);
-    shelf.expect_begin().times(1).returning(|_, _| Ok(Begun::Existing((), 100)));
+    shelf.expect_begin().times(1).returning(|_, _| Ok(((), Found::Existing(100))));
     shelf.expect_read_at().returning(|(), _, buffer| Ok(buffer.len() + 1));
     shelf.expect_suspend().times(1).returning(|()| ());
     let (summary, events) = send_to(shelf, content(1, 100));

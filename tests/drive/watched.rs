@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use haul::store::fs::FsStore;
-use haul::store::{Begun, Ended, MemorySource, Unsendable};
-use haul::types::{Commit, Meta, Offer, Place, Refusal, Ticket, Withdrawal};
+use haul::store::{Ended, MemorySource, Unsendable};
+use haul::types::{Commit, Found, Meta, Offer, Place, Refusal, Ticket, Withdrawal};
 use haul::{RelPath, Source, Store};
 
 use crate::scene::{content, path};
@@ -64,7 +64,7 @@ impl<S> Watched<S> {
 impl<S: Store> Store for Watched<S> {
     type File = S::File;
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(S::File, Found), Refusal> {
         let begun = self.inner.begin(offer, place)?;
         self.note(|log| {
             *log.begun.entry(offer.meta.path.clone()).or_default() += 1;

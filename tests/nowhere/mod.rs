@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use haul::Store;
-use haul::store::{Begun, Committed, Ended};
-use haul::types::{Commit, Offer, Place, Refusal, Ticket};
+use haul::store::{Committed, Ended};
+use haul::types::{Commit, Found, Offer, Place, Refusal, Ticket};
 
 /// Takes everything and keeps nothing.
 #[derive(Default)]
@@ -19,8 +19,8 @@ pub(crate) struct Nowhere {
 impl Store for Nowhere {
     type File = ();
 
-    fn begin(&mut self, _: &Offer, _: Place) -> Result<Begun<()>, Refusal> {
-        Ok(Begun::Fresh(()))
+    fn begin(&mut self, _: &Offer, _: Place) -> Result<((), Found), Refusal> {
+        Ok(((), Found::Fresh))
     }
 
     fn read_at(&mut self, _: &mut (), _: u64, _: &mut [u8]) -> io::Result<usize> {

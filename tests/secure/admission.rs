@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use haul::drive::AllowList;
-use haul::store::{Begun, Ended, MemorySource, MemoryStore};
+use haul::store::{Ended, MemorySource, MemoryStore};
 use haul::transport::Listening;
 use haul::transport::memory::MemoryConnector;
 use haul::transport::secure::{Expect, PublicKey, SecretKey, Secure, TicketSecret};
-use haul::types::{Commit, Offer, Place, Ticket};
+use haul::types::{Commit, Found, Offer, Place, Ticket};
 use haul::{
     AbortCode, Admit, CancelToken, Connector, Error, Event, Observer, Refusal, Retry, Server,
     SessionError, Store, Summary, Transfer,
@@ -92,7 +92,7 @@ impl Store for Untouched {
         self.touch();
     }
 
-    fn begin(&mut self, _: &Offer, _: Place) -> Result<Begun<()>, Refusal> {
+    fn begin(&mut self, _: &Offer, _: Place) -> Result<((), Found), Refusal> {
         self.touch();
         Err(Refusal::Denied)
     }

@@ -11,8 +11,7 @@ use super::errno::{self, Failed};
 use super::file::{FsFile, clash, room_of};
 use super::store::FsStore;
 use super::{expiry, mode, partial, room, sys, unnamed};
-use crate::store::Begun;
-use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
+use crate::types::{Found, Offer, Place, Refusal, RelPath, StoreOperation};
 
 /// A folder that is kept open, and where it is.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ impl FsStore {
         path: &RelPath,
         offer: &Offer,
         place: Place,
-    ) -> Result<Begun<FsFile>, Refusal> {
+    ) -> Result<(FsFile, Found), Refusal> {
         let parent = path.parent();
         let shared = Arc::clone(&self.shared);
         for attempt in 0..ATTEMPTS {
@@ -60,7 +59,7 @@ impl FsStore {
         path: &RelPath,
         offer: &Offer,
         place: Place,
-    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
+    ) -> errno::Result<Result<(FsFile, Found), Refusal>> {
         let parent = path.parent();
         if let Some(begun) = self.begin_near(path, parent.as_ref(), offer, place) {
             return Ok(Ok(begun));
@@ -104,7 +103,7 @@ impl FsStore {
         parent: Option<&RelPath>,
         offer: &Offer,
         place: Place,
-    ) -> Option<Begun<FsFile>> {
+    ) -> Option<(FsFile, Found)> {
         let recent = self.recent.as_ref().filter(|recent| recent.path.as_ref() == parent)?;
         let folder = recent.folder.clone();
         let keep = self.options.keep_partials;
@@ -146,7 +145,7 @@ impl FsStore {
         parent: Option<&RelPath>,
         offer: &Offer,
         folder: Folder,
-    ) -> Option<Begun<FsFile>> {
+    ) -> Option<(FsFile, Found)> {
         let size = offer.meta.size?;
         if !self.take_room(&folder, size) {
             return None;
@@ -160,13 +159,10 @@ impl FsStore {
         let partial = unnamed::make(&self.shared, parent, mode)?;
         let what = What::Partial { partial, replaced: None, folder };
         // The room that it takes is taken.
-        Some(Begun::Fresh(FsFile {
-            path: path.clone(),
-            size: Some(size),
-            what,
-            room: size,
-            end: 0,
-        }))
+        Some((
+            FsFile { path: path.clone(), size: Some(size), what, room: size, end: 0 },
+            Found::Fresh,
+        ))
     }
 
     /// Takes room for a small file out of what was free when it was looked last.
@@ -186,7 +182,7 @@ impl FsStore {
         offer: &Offer,
         place: Place,
         folder: Folder,
-    ) -> errno::Result<Result<Begun<FsFile>, Refusal>> {
+    ) -> errno::Result<Result<(FsFile, Found), Refusal>> {
         let (name, size) = (path.file_name(), room_of(offer));
         let mut replaced = None;
         if folder.look(name)?.is_some() {
@@ -197,7 +193,7 @@ impl FsStore {
                 let len = existing.stamp.size;
                 let what = What::Existing(existing);
                 let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
-                return Ok(Ok(Begun::Existing(file, len)));
+                return Ok(Ok((file, Found::Existing(len))));
             }
             replaced = existing.file;
         }
@@ -224,7 +220,7 @@ impl FsStore {
         }
         let what = What::Partial { partial, replaced, folder };
         let file = FsFile { path: path.clone(), size, what, room: 0, end: len };
-        Ok(Ok(if len == 0 { Begun::Fresh(file) } else { Begun::Partial(file, len) }))
+        Ok(Ok(if len == 0 { (file, Found::Fresh) } else { (file, Found::Partial(len)) }))
     }
 
     /// Returns the handle of a folder that is open already, if it is the same.

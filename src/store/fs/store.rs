@@ -32,10 +32,10 @@ use super::target::stays_inside;
 use super::unnamed::Unnamed;
 use super::{holes, mode, stat};
 use crate::store::names::Taken;
-use crate::store::{Begun, Ended, Store};
+use crate::store::{Ended, Store};
 use crate::types::{
-    Commit, EntryId, FileStat, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation, Ticket,
-    TransferId,
+    Commit, EntryId, FileStat, Found, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation,
+    Ticket, TransferId,
 };
 
 /// Store of entries in a folder of the file system, which touches nothing outside it.
@@ -311,7 +311,7 @@ impl Store for FsStore {
         Some(FileStat::new(stat::size(&stat), modified))
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
         let meta = &offer.meta;
         if matches!(meta.kind, Kind::Symlink(_)) && self.options.links == Links::Refused {
             return Err(Refusal::Kind);
@@ -337,7 +337,7 @@ impl Store for FsStore {
                 What::Link { target: target.clone() }
             }
         };
-        Ok(Begun::Fresh(FsFile { path, size: Some(0), what, room: 0, end: 0 }))
+        Ok((FsFile { path, size: Some(0), what, room: 0, end: 0 }, Found::Fresh))
     }
 
     fn is_contended(&mut self, file: &FsFile) -> bool {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::{copy_at, length};
 use crate::store::names::Taken;
-use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
+use crate::store::{Committed, Ended, Store, Uncommitted};
 use crate::types::{
-    Commit, EntryId, FileStat, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation, Ticket,
-    Timestamp, TransferId,
+    Commit, EntryId, FileStat, Found, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation,
+    Ticket, Timestamp, TransferId,
 };
 
 /// A store in memory.
@@ -357,7 +357,7 @@ impl Store for MemoryStore {
         Some(FileStat::new(length(&entry.bytes), entry.modified?))
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(MemoryFile, Found), Refusal> {
         let meta = &offer.meta;
         self.taken.claim(&meta.path.fold_case(), offer.entry, &meta.kind)?;
         let path = match place {
@@ -380,21 +380,21 @@ impl Store for MemoryStore {
             Place::Offered | Place::Replacing => Refusal::KindClash,
         };
         match (&meta.kind, standing) {
-            (Kind::Directory, None) => Ok(Begun::Fresh(file(What::Folder))),
+            (Kind::Directory, None) => Ok((file(What::Folder), Found::Fresh)),
             (Kind::Directory, Some(entry)) if entry.kind == Kind::Directory => {
-                Ok(Begun::Fresh(file(What::Folder)))
+                Ok((file(What::Folder), Found::Fresh))
             }
-            (Kind::Symlink(_), None) => Ok(Begun::Fresh(file(What::Link))),
+            (Kind::Symlink(_), None) => Ok((file(What::Link), Found::Fresh)),
             (Kind::Symlink(_), Some(entry)) if matches!(entry.kind, Kind::Symlink(_)) => {
                 if replacing || entry.kind == meta.kind {
-                    Ok(Begun::Fresh(file(What::Link)))
+                    Ok((file(What::Link), Found::Fresh))
                 } else {
                     Err(Refusal::Exists)
                 }
             }
             (Kind::File, Some(entry)) if entry.kind == Kind::File && !replacing => {
                 let len = length(&entry.bytes);
-                Ok(Begun::Existing(file(What::Existing(Arc::clone(&entry.bytes))), len))
+                Ok((file(What::Existing(Arc::clone(&entry.bytes))), Found::Existing(len)))
             }
             (Kind::File, standing) => {
                 if standing.is_some_and(|entry| entry.kind != Kind::File) {
@@ -409,7 +409,7 @@ impl Store for MemoryStore {
                     file.let_go(&mut shared);
                     return Err(refusal);
                 }
-                Ok(if held == 0 { Begun::Fresh(file) } else { Begun::Partial(file, held) })
+                Ok(if held == 0 { (file, Found::Fresh) } else { (file, Found::Partial(held)) })
             }
             _ => Err(clash()),
         }

@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use super::log::Log;
-use crate::store::{Begun, Ended, Store, Uncommitted};
-use crate::types::{Commit, FileStat, Offer, Place, Refusal, RelPath, Ticket, TransferId};
+use crate::store::{Ended, Store, Uncommitted};
+use crate::types::{Commit, FileStat, Found, Offer, Place, Refusal, RelPath, Ticket, TransferId};
 
 /// A store that writes to a log, above all of the files that are out.
 #[derive(Debug)]
@@ -72,14 +72,10 @@ impl<S: Store> Store for Lent<S> {
         self.inner.stat(offer)
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Self::File, Found), Refusal> {
         let path = &offer.meta.path;
         self.log.begins(path);
-        Ok(match self.inner.begin(offer, place)? {
-            Begun::Fresh(file) => Begun::Fresh(self.lend(file, path)),
-            Begun::Partial(file, len) => Begun::Partial(self.lend(file, path), len),
-            Begun::Existing(file, len) => Begun::Existing(self.lend(file, path), len),
-        })
+        self.inner.begin(offer, place).map(|(file, found)| (self.lend(file, path), found))
     }
 
     fn is_contended(&mut self, held: &Self::File) -> bool {

@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{Begun, Ended, Store, Uncommitted};
+use crate::store::{Ended, Store, Uncommitted};
 use crate::types::{
-    Commit, FileStat, Kind, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
+    Commit, FileStat, Found, Kind, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
 };
 
 /// Store that passes everything on to another one, as long as there are descriptors.
@@ -57,17 +57,13 @@ impl<S: Store> Store for Scarce<S> {
         self.inner.stat(offer)
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<Self::File>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Self::File, Found), Refusal> {
         // One is the store's own.
         if Arc::strong_count(&self.descriptor) > self.most {
             return Err(Refusal::Store { code: 24, operation: StoreOperation::Open });
         }
         let is_file = offer.meta.kind == Kind::File;
-        Ok(match self.inner.begin(offer, place)? {
-            Begun::Fresh(file) => Begun::Fresh(self.lend(file, is_file)),
-            Begun::Partial(file, len) => Begun::Partial(self.lend(file, is_file), len),
-            Begun::Existing(file, len) => Begun::Existing(self.lend(file, is_file), len),
-        })
+        self.inner.begin(offer, place).map(|(file, found)| (self.lend(file, is_file), found))
     }
 
     fn is_contended(&mut self, file: &Self::File) -> bool {

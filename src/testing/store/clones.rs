@@ -76,7 +76,7 @@ fn names_of_clones_do_not_collide<S: Store>(clones: &mut [Checked<'_, S>]) {
         let meta = Meta::file(path(&format!("n/{name}")), Some(1));
         let offer = Offer::new(EntryId::new(FILES + 1), meta, BlockSize::MIN);
         match checked.store.begin(&offer, Place::Replacing) {
-            Ok(begun) => checked.store.suspend(begun.into_parts().0),
+            Ok((file, _)) => checked.store.suspend(file),
             Err(Refusal::Collision) => panic!("a name is held against one of another clone"),
             Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
         }

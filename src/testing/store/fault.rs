@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::store::{
-    Begun, Ended, Source, Store, Uncommitted, Unsendable, refusal_of, withdrawal_of,
-};
+use crate::store::{Ended, Source, Store, Uncommitted, Unsendable, refusal_of, withdrawal_of};
 use crate::types::{
-    Commit, FileStat, Meta, Offer, Place, Refusal, StoreOperation, Ticket, TransferId, Withdrawal,
+    Commit, FileStat, Found, Meta, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
+    Withdrawal,
 };
 
 /// An operation of a [`Store`] that can fail.
@@ -281,7 +280,7 @@ impl<S: Store> Store for FaultStore<S> {
         self.inner.stat(offer)
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(S::File, Found), Refusal> {
         self.call(Operation::Begin).map_err(|failure| failure.refusal(Operation::Begin))?;
         self.inner.begin(offer, place)
     }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::store::{Begun, Committed, Ended, Store, Uncommitted};
-use crate::types::{Commit, FileStat, Offer, Place, Refusal, Ticket, TransferId};
+use crate::store::{Committed, Ended, Store, Uncommitted};
+use crate::types::{Commit, FileStat, Found, Offer, Place, Refusal, Ticket, TransferId};
 
 /// A store that reports late that a commit of another store ended, and, where it is set to, starts it late, reports
 /// its end twice, or reports ends that nobody asked for.
@@ -125,7 +125,7 @@ impl<S: Store> Store for LateStore<S> {
         self.inner.stat(offer)
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(S::File, Found), Refusal> {
         self.inner.begin(offer, place)
     }
 

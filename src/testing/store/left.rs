@@ -2,8 +2,8 @@
 
 use super::{Checked, path};
 use crate::hash::BlockSize;
-use crate::store::{Begun, Store};
-use crate::types::{Meta, Offer, Place};
+use crate::store::Store;
+use crate::types::{Found, Meta, Offer, Place};
 
 impl<S: Store> Checked<'_, S> {
     /// Checks that content no session writes to is removed once the name is settled: it is of no use then. Stores that
@@ -54,14 +54,14 @@ impl<S: Store> Checked<'_, S> {
                 assert!(self.commit(file, &small, Place::Offered, 1).is_ok(), "commit of a byte");
             }
             match self.store.begin(&large, place) {
-                Ok(Begun::Partial(mut file, 3000)) => {
+                Ok((mut file, Found::Partial(3000))) => {
                     assert!(self.read(&mut file) == [7; 3000], "a small entry wrote into another");
                     self.store.suspend(file);
                 }
                 _ => panic!("a small entry of the same name removes what is left of another one"),
             }
         }
-        let Ok(Begun::Partial(file, _)) = self.store.begin(&large, Place::Replacing) else {
+        let Ok((file, Found::Partial(_))) = self.store.begin(&large, Place::Replacing) else {
             panic!("what is left of an attempt is found once")
         };
         assert!(

@@ -2,8 +2,8 @@
 
 use super::{Checked, path};
 use crate::hash::BlockSize;
-use crate::store::{Begun, Committed, Store};
-use crate::types::{EntryId, Meta, Offer, Place, Refusal, TransferId};
+use crate::store::{Committed, Store};
+use crate::types::{EntryId, Found, Meta, Offer, Place, Refusal, TransferId};
 
 impl<S: Store> Checked<'_, S> {
     /// Checks that a name beside another is another name. Its form is the store's matter, as is
@@ -30,7 +30,7 @@ impl<S: Store> Checked<'_, S> {
     /// Begins an entry beside what has its name; `None` if the store has no such names.
     pub(super) fn beside(&mut self, offer: &Offer, n: u32) -> Option<S::File> {
         match self.store.begin(offer, Place::Beside(n)) {
-            Ok(Begun::Fresh(file)) => Some(file),
+            Ok((file, Found::Fresh)) => Some(file),
             Ok(_) => panic!("{offer:?}: something has a name beside it that nobody gave"),
             Err(Refusal::Exists) => panic!("{offer:?}: the name {n} beside it is taken"),
             Err(_) => None,
@@ -40,7 +40,7 @@ impl<S: Store> Checked<'_, S> {
     /// Makes a folder; `None` if the store takes none.
     pub(super) fn folder(&mut self, offer: &Offer) -> Option<S::File> {
         match self.store.begin(offer, Place::Offered) {
-            Ok(Begun::Fresh(file)) => Some(file),
+            Ok((file, Found::Fresh)) => Some(file),
             Ok(_) => panic!("{offer:?}: a folder that is not there is not new"),
             Err(Refusal::Kind) => None,
             Err(refusal) => panic!("{offer:?} is refused: {refusal}"),
@@ -84,8 +84,8 @@ impl<S: Store> Checked<'_, S> {
         self.store.serve(TransferId::new([transfer; 16]));
         let offer = self.file(name, 1);
         match self.store.begin(&offer, Place::Replacing) {
-            Ok(begun) => {
-                self.store.suspend(begun.into_parts().0);
+            Ok((file, _)) => {
+                self.store.suspend(file);
                 false
             }
             Err(Refusal::Collision) => true,

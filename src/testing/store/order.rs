@@ -2,8 +2,8 @@
 
 use super::{Checked, path};
 use crate::hash::BlockSize;
-use crate::store::{Begun, Store, Uncommitted};
-use crate::types::{EntryId, Meta, Offer, Place, Refusal, Ticket, TransferId};
+use crate::store::{Store, Uncommitted};
+use crate::types::{EntryId, Found, Meta, Offer, Place, Refusal, Ticket, TransferId};
 
 impl<S: Store> Checked<'_, S> {
     /// Gives a session up while its commits are under way; the next one replaces the same files.
@@ -36,7 +36,8 @@ impl<S: Store> Checked<'_, S> {
         self.store.serve(TransferId::new([6; 16]));
         for (number, name) in names.iter().enumerate() {
             let offer = Self::offer_of(number, name, 5);
-            let Ok(Begun::Existing(mut file, _)) = self.store.begin(&offer, Place::Offered) else {
+            let Ok((mut file, Found::Existing(_))) = self.store.begin(&offer, Place::Offered)
+            else {
                 panic!("{name} is not there")
             };
             let found = self.read(&mut file);
@@ -53,8 +54,8 @@ impl<S: Store> Checked<'_, S> {
             self.store.serve(TransferId::new([session; 16]));
         }
         let offer = Self::offer_of(number, name, bytes.len());
-        let begun: Result<Begun<S::File>, Refusal> = self.store.begin(&offer, Place::Replacing);
-        let Ok(Begun::Fresh(mut file) | Begun::Partial(mut file, _)) = begun else {
+        let begun: Result<(S::File, Found), Refusal> = self.store.begin(&offer, Place::Replacing);
+        let Ok((mut file, Found::Fresh | Found::Partial(_))) = begun else {
             panic!("`Place::Replacing` gives what will take the place")
         };
         self.write(&mut file, 0, bytes);

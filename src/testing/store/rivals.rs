@@ -2,8 +2,8 @@
 
 use super::{Checked, path};
 use crate::hash::BlockSize;
-use crate::store::{Begun, Committed, Store, Uncommitted};
-use crate::types::{Meta, Offer, Place, Refusal, RelPath, TransferId};
+use crate::store::{Committed, Store, Uncommitted};
+use crate::types::{Found, Meta, Offer, Place, Refusal, RelPath, TransferId};
 
 /// File that has the name of a file that was handed back.
 type Rival<S> = Option<(<S as Store>::File, u64)>;
@@ -110,7 +110,7 @@ impl<S: Store> Checked<'_, S> {
         self.suspend_rival(rival);
         self.store.suspend(second);
         match self.store.begin(&offer, Place::Replacing) {
-            Ok(Begun::Partial(mut file, 6)) => {
+            Ok((mut file, Found::Partial(6))) => {
                 assert!(self.read(&mut file) == b"second", "a partial file that was handed back");
                 self.store.discard(file);
             }

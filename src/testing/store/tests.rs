@@ -8,7 +8,7 @@ use super::*;
 use crate::store::{
     Chain, MemoryFile, MemorySource, MemoryStore, Source, StreamSource, Unsendable,
 };
-use crate::types::{Meta, TransferId, Withdrawal};
+use crate::types::{Found, Meta, TransferId, Withdrawal};
 
 /// A store that names a commit by the last one of the same entry.
 struct ByEntry {
@@ -24,7 +24,7 @@ impl Store for ByEntry {
         self.inner.serve(transfer);
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(MemoryFile, Found), Refusal> {
         self.inner.begin(offer, place)
     }
 
@@ -103,7 +103,7 @@ macro_rules! ends_otherwise {
                 self.inner.serve(transfer);
             }
 
-            fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+            fn begin(&mut self, offer: &Offer, place: Place) -> Result<(MemoryFile, Found), Refusal> {
                 self.inner.begin(offer, place)
             }
 
@@ -190,7 +190,7 @@ fn memory_store_is_tidy_and_holds_names_against_one_another() {
     let mut begin = |number, name| {
         let meta = Meta::file(path(name), Some(1));
         let offer = Offer::new(EntryId::new(number), meta, BlockSize::MIN);
-        store.begin(&offer, Place::Replacing).map(|begun| drop(begun.into_parts())).err()
+        store.begin(&offer, Place::Replacing).map(drop).err()
     };
     let collides = Some(Refusal::Collision);
     assert_eq!([begin(0, "Name"), begin(1, "name"), begin(2, "Name")], [None, collides, collides]);
@@ -373,14 +373,14 @@ fn fault_store_fails_the_call_that_it_was_told() {
             let mut failed = Vec::new();
             for round in 0..4 {
                 match store.begin(&offer, Place::Offered) {
-                    Ok(Begun::Fresh(mut file) | Begun::Partial(mut file, _)) => {
+                    Ok((mut file, Found::Fresh | Found::Partial(_))) => {
                         if store.write_at(&mut file, round, b"x").is_err() {
                             failed.push(round);
                         }
                         store.suspend(file);
                     }
                     Err(_) => failed.push(round),
-                    Ok(Begun::Existing(..)) => panic!("nothing was committed"),
+                    Ok((_, Found::Existing(_))) => panic!("nothing was committed"),
                 }
             }
             let expected: Vec<_> = (0..4).filter(|&k| k == call || for_ever && k > call).collect();
@@ -398,8 +398,7 @@ fn fault_store_failed_commit_keeps_the_partial() {
     let mut store = FaultStore::new(memory.clone()).fault(fault);
     let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(1)), BlockSize::MIN);
     for expected in [Err(refusal), Ok(Committed::new(path("x")))] {
-        let Ok(Begun::Fresh(mut file) | Begun::Partial(mut file, _)) =
-            store.begin(&offer, Place::Offered)
+        let Ok((mut file, Found::Fresh | Found::Partial(_))) = store.begin(&offer, Place::Offered)
         else {
             panic!("it does not begin")
         };
@@ -428,7 +427,7 @@ fn fault_store_commit_that_fails_to_settle_stands_and_is_not_vouched_for() {
     let memory = MemoryStore::new();
     let mut store = FaultStore::new(memory.clone()).fault(fault);
     let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(0)), BlockSize::MIN);
-    let Ok(Begun::Fresh(file)) = store.begin(&offer, Place::Offered) else { panic!("no file") };
+    let Ok((file, Found::Fresh)) = store.begin(&offer, Place::Offered) else { panic!("no file") };
     assert!(store.poll_committed(Duration::ZERO).is_none(), "what has not ended is no call");
     let meta = offer.meta.clone();
     let ticket = Ticket::new([1; 16], 0);
@@ -456,7 +455,7 @@ fn fault_store_write_that_fails_leaves_half_and_suspend_or_discard_the_contrary(
             .fault(Fault::once(Operation::Write, 0, failure))
             .fault(Fault::from(operation, 0, failure));
         let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(4)), BlockSize::MIN);
-        let Ok(Begun::Fresh(mut file)) = store.begin(&offer, Place::Offered) else {
+        let Ok((mut file, Found::Fresh)) = store.begin(&offer, Place::Offered) else {
             panic!("no file")
         };
         assert_eq!(store.write_at(&mut file, 0, b"abcd"), Err(failure.refusal(Operation::Write)));

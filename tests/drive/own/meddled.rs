@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use haul::Unsendable;
-use haul::store::{Begun, Ended, Source, Store};
-use haul::types::{Commit, FileStat, Meta, Offer, Place, Refusal, Ticket, TransferId, Withdrawal};
+use haul::store::{Ended, Source, Store};
+use haul::types::{
+    Commit, FileStat, Found, Meta, Offer, Place, Refusal, Ticket, TransferId, Withdrawal,
+};
 
 use super::Flaw;
 
@@ -109,7 +111,7 @@ impl<S: Store> Store for MeddledStore<'_, S> {
         self.inner.stat(offer)
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<S::File>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(S::File, Found), Refusal> {
         self.inner.begin(offer, place)
     }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, MutexGuard};
 use std::{io, thread};
 
 use super::*;
-use crate::store::{Begun, Ended, MemoryFile, MemoryStore};
-use crate::types::{Commit, Offer, Place, Refusal, Ticket};
+use crate::store::{Ended, MemoryFile, MemoryStore};
+use crate::types::{Commit, Found, Offer, Place, Refusal, Ticket};
 
 /// A store that obeys a test.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl Drop for Odd {
 impl Store for Odd {
     type File = MemoryFile;
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<MemoryFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(MemoryFile, Found), Refusal> {
         self.inner.begin(offer, place)
     }
 

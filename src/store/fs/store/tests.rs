@@ -106,7 +106,7 @@ impl Bench {
         self.offer(Meta::file(rel(name), Some(u64::try_from(size).unwrap())))
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<FsFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
         self.place = place;
         self.store.begin(offer, place)
     }
@@ -141,8 +141,8 @@ impl Bench {
     fn put(&mut self, name: &str, place: Place, bytes: &str) -> Ended {
         let offer = self.file(name, bytes.len());
         let mut file = match self.begin(&offer, place)? {
-            Begun::Fresh(file) | Begun::Partial(file, _) => file,
-            Begun::Existing(..) => panic!("{name} exists"),
+            (file, Found::Fresh | Found::Partial(_)) => file,
+            (_, Found::Existing(_)) => panic!("{name} exists"),
         };
         self.store.write_at(&mut file, 0, bytes.as_bytes())?;
         self.commit(file, &offer, u64::try_from(bytes.len()).unwrap())
@@ -214,7 +214,7 @@ fn store_file_is_stored_with_its_time_and_masked_mode() {
             // As a peer would that keeps to no rule.
             meta.mode = Some(mode);
             let offer = bench.offer(meta);
-            let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
+            let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
                 panic!("fresh")
             };
             let partial = fs::metadata(bench.path(&partial_name(&name, 0))).unwrap();
@@ -237,7 +237,7 @@ fn store_time_out_of_range_does_no_harm() {
             let meta =
                 if kind == "file" { Meta::file(path, Some(0)) } else { Meta::directory(path) };
             let offer = bench.offer(meta.modified(Timestamp::new(seconds, 999_999_999)));
-            let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else {
+            let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
                 panic!("fresh")
             };
             assert!(bench.commit(file, &offer, 0).is_ok());
@@ -249,12 +249,12 @@ fn store_time_out_of_range_does_no_harm() {
 #[test]
 fn store_begin_of_every_standing_thing_in_every_place_is_as_the_table_says() {
     #[derive(Debug, Clone, Copy, PartialEq)]
-    enum Found {
+    enum Answer {
         Fresh,
         Existing,
         Refused(Refusal),
     }
-    use Found::{Existing, Fresh, Refused};
+    use Answer::{Existing, Fresh, Refused};
     let clash = Refused(Refusal::KindClash);
     let taken = Refused(Refusal::Exists);
     let things: [Plant; 6] = [
@@ -280,8 +280,8 @@ fn store_begin_of_every_standing_thing_in_every_place_is_as_the_table_says() {
                 let offer = bench.file(&format!("{parent}a.b"), 3);
                 let begun = bench.begin(&offer, place);
                 let (found, file) = match begun {
-                    Ok(Begun::Fresh(file)) => (Fresh, Some(file)),
-                    Ok(Begun::Existing(file, 3)) => (Existing, Some(file)),
+                    Ok((file, Found::Fresh)) => (Fresh, Some(file)),
+                    Ok((file, Found::Existing(3))) => (Existing, Some(file)),
                     Ok(_) => panic!("{thing} {place:?}"),
                     Err(refusal) => (Refused(refusal), None),
                 };
@@ -311,7 +311,7 @@ fn store_replacing_takes_the_place_of_a_file_alone() {
     assert_eq!(fs::read(kept).unwrap(), b"old", "the old file itself is not written to");
     for thing in ["folder", "FIFO", "link"] {
         let offer = bench.file(thing, 1);
-        let Begun::Fresh(mut file) = bench.begin(&offer, Place::Replacing).unwrap() else {
+        let (mut file, Found::Fresh) = bench.begin(&offer, Place::Replacing).unwrap() else {
             panic!("fresh")
         };
         bench.store.write_at(&mut file, 0, b"n").unwrap();
@@ -329,7 +329,7 @@ fn store_copy_held_takes_blocks_from_the_old_file() {
     let mut bench = Bench::new();
     fs::write(bench.path("x"), "0123456789").unwrap();
     let offer = bench.file("x", 10);
-    let Begun::Fresh(mut file) = bench.begin(&offer, Place::Replacing).unwrap() else {
+    let (mut file, Found::Fresh) = bench.begin(&offer, Place::Replacing).unwrap() else {
         panic!("fresh")
     };
     bench.store.write_at(&mut file, 4, b"xx").unwrap();
@@ -357,7 +357,7 @@ fn store_existing_that_changed_is_not_vouched_for() {
         let old = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
         let offer = bench.file("x", 4);
-        let Begun::Existing(mut file, 4) = bench.begin(&offer, Place::Offered).unwrap() else {
+        let (mut file, Found::Existing(4)) = bench.begin(&offer, Place::Offered).unwrap() else {
             panic!("existing")
         };
         assert!(bench.store.write_at(&mut file, 0, b"evil").is_err());
@@ -395,7 +395,7 @@ fn store_beside_leaves_names_that_other_entries_have() {
     let mut bench = Bench::new();
     fs::write(bench.path("a.b"), "old").unwrap();
     let other = bench.file("A (1).b", 3);
-    let Begun::Fresh(_open) = bench.begin(&other, Place::Offered).unwrap() else { panic!() };
+    let (_open, Found::Fresh) = bench.begin(&other, Place::Offered).unwrap() else { panic!() };
     assert_eq!(bench.put("a.b", Place::Beside(1), "new"), Err(Refusal::Exists));
 }
 
@@ -413,7 +413,7 @@ fn store_folder_gets_its_time_after_what_it_holds_and_others_keep_time_and_mode(
             let folder = if n == 0 { "private".to_owned() } else { format!("top/d{n}") };
             for name in ["x", "y"] {
                 let offer = bench.file(&format!("{folder}/{name}"), 0);
-                let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else {
+                let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
                     panic!("fresh")
                 };
                 let commit = Commit::new(
@@ -429,7 +429,7 @@ fn store_folder_gets_its_time_after_what_it_holds_and_others_keep_time_and_mode(
             }
             let meta = Meta::directory(rel(&folder)).modified(time).mode(Some(0o755));
             let offer = bench.offer(meta.clone());
-            let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else {
+            let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
                 panic!("fresh")
             };
             bench.store.commit(
@@ -487,7 +487,9 @@ fn store_commit_that_fails_leaves_the_final_name_as_it_was() {
                     if Some(step) == fail { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
                 });
                 let offer = bench.file("d/x", 3);
-                let Begun::Fresh(mut file) = bench.begin(&offer, place).unwrap() else { panic!() };
+                let (mut file, Found::Fresh) = bench.begin(&offer, place).unwrap() else {
+                    panic!()
+                };
                 bench.store.write_at(&mut file, 0, b"new").unwrap();
                 let commit = Commit::new(
                     ticket(&offer),

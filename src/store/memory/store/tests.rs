@@ -1,6 +1,6 @@
 use super::*;
 use crate::hash::BlockSize;
-use crate::types::Durability;
+use crate::types::{Durability, Found};
 
 const TICKET: Ticket = Ticket::new([3; 16], 4);
 
@@ -10,9 +10,7 @@ fn offer(entry: u32, name: &str, size: Option<u64>) -> Offer {
 }
 
 fn take(store: &mut MemoryStore, offer: &Offer, place: Place) -> MemoryFile {
-    match store.begin(offer, place).unwrap() {
-        Begun::Fresh(file) | Begun::Partial(file, _) | Begun::Existing(file, _) => file,
-    }
+    store.begin(offer, place).unwrap().0
 }
 
 #[test]
@@ -66,7 +64,7 @@ fn memory_file_dropped_is_suspended() {
     drop(second);
     assert!(!store.is_contended(&file));
     drop(file);
-    assert!(matches!(other.begin(&x, Place::Offered), Ok(Begun::Partial(_, 2))));
+    assert!(matches!(other.begin(&x, Place::Offered), Ok((_, Found::Partial(2)))));
     assert_eq!(store.partials(), [(x.meta.path.clone(), b"ab".to_vec())]);
 }
 
@@ -79,7 +77,7 @@ fn memory_store_goes_on_with_the_longest_partial_file() {
         assert_eq!(store.write_at(file, 0, bytes), Ok(()));
     }
     drop(files);
-    assert!(matches!(store.begin(&x, Place::Offered), Ok(Begun::Partial(_, 3))));
+    assert!(matches!(store.begin(&x, Place::Offered), Ok((_, Found::Partial(3)))));
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn store_final_name_taken_meanwhile_keeps_what_took_it_and_hands_the_file_back()
     for (thing, can_be_compared) in [("file", true), ("link", false), ("folder", false)] {
         let mut bench = Bench::new();
         let offer = bench.file("x", 3);
-        let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
+        let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
             panic!("fresh")
         };
         bench.store.write_at(&mut file, 0, b"new").unwrap();
@@ -155,7 +155,7 @@ fn store_partials_of_a_settled_name_are_removed_if_they_are_idle_and_ours() {
                     continue;
                 }
                 plant(&path);
-                let (Begun::Fresh(mut file) | Begun::Existing(mut file, _)) = begun else {
+                let (mut file, Found::Fresh | Found::Existing(_)) = begun else {
                     panic!("nothing was there")
                 };
                 if by != "held" {
@@ -177,7 +177,7 @@ fn store_partials_beyond_gaps_are_removed_and_the_search_is_bounded() {
     }
     fs::write(bench.path("x"), "held").unwrap();
     let offer = bench.file("x", 4);
-    let Begun::Existing(file, 4) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (file, Found::Existing(4)) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
     assert!(bench.commit(file, &offer, 4).is_ok());
     bench.assert_names(&[("x", "held"), (&partial_name("x", 12), "idle")]);
 }
@@ -187,8 +187,8 @@ fn store_partial_that_another_session_writes_to_stays_when_the_name_is_settled()
     let mut bench = Bench::new();
     let mut other = bench.store.clone();
     let offer = bench.file("x", 3);
-    let Begun::Fresh(mut first) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
-    let Begun::Fresh(mut second) = other.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (mut first, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (mut second, Found::Fresh) = other.begin(&offer, Place::Offered).unwrap() else { panic!() };
     bench.store.write_at(&mut first, 0, b"one").unwrap();
     other.write_at(&mut second, 0, b"two").unwrap();
     assert!(bench.commit(first, &offer, 3).is_ok());
@@ -215,14 +215,16 @@ fn store_partial_of_the_offered_name_is_removed_when_the_file_stands_beside() {
         if is_held {
             fs::write(bench.path("x (1)"), "new").unwrap();
         }
-        let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
+            panic!()
+        };
         bench.store.write_at(&mut file, 0, b"ne").unwrap();
         bench.store.suspend(file);
         fs::write(bench.path("x"), "old").unwrap();
         assert_eq!(bench.names().len(), 2 + usize::from(is_held));
         let mut file = match bench.begin(&offer, Place::Beside(1)).unwrap() {
-            Begun::Fresh(file) if !is_held => file,
-            Begun::Existing(file, 3) if is_held => file,
+            (file, Found::Fresh) if !is_held => file,
+            (file, Found::Existing(3)) if is_held => file,
             other => panic!("{other:?}"),
         };
         if !is_held {
@@ -243,12 +245,12 @@ fn store_partial_of_the_offered_name_is_removed_when_the_file_stands_beside() {
 fn store_partial_of_another_sender_is_not_removed_when_an_entry_is_discarded() {
     let mut bench = Bench::new();
     let large = bench.file("x", 100_000);
-    let Begun::Fresh(mut file) = bench.begin(&large, Place::Offered).unwrap() else { panic!() };
+    let (mut file, Found::Fresh) = bench.begin(&large, Place::Offered).unwrap() else { panic!() };
     bench.store.write_at(&mut file, 0, &[7; 50_000]).unwrap();
     bench.store.suspend(file);
     let mut other = bench.store.clone();
     let wrong = bench.file("x", 2000);
-    let Begun::Partial(mut file, 50_000) = other.begin(&wrong, Place::Offered).unwrap() else {
+    let (mut file, Found::Partial(50_000)) = other.begin(&wrong, Place::Offered).unwrap() else {
         panic!("it is found")
     };
     other.write_at(&mut file, 0, b"!").unwrap();
@@ -258,7 +260,7 @@ fn store_partial_of_another_sender_is_not_removed_when_an_entry_is_discarded() {
     // Its own is: nobody goes on with that.
     let mut fresh = bench.store.clone();
     let offer = bench.file("y", 1);
-    let Begun::Fresh(mut file) = fresh.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (mut file, Found::Fresh) = fresh.begin(&offer, Place::Offered).unwrap() else { panic!() };
     fresh.write_at(&mut file, 0, b"!").unwrap();
     fresh.discard(file);
     assert!(!bench.path(&partial_name("y", 0)).exists());
@@ -279,7 +281,7 @@ fn store_rename_in_two_steps_leaves_one_name() {
         assert_eq!(fs::metadata(bench.path("x")).unwrap().nlink(), 1);
         // What has the name is not replaced so either.
         let offer = bench.file("y", 1);
-        let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
         fs::write(bench.path("y"), "other").unwrap();
         assert_eq!(bench.commit(file, &offer, 1), Err(Refusal::Exists));
         bench.assert_names(&[("x", "new"), ("y", "other")]);
@@ -293,13 +295,13 @@ fn store_second_name_that_a_rename_in_two_steps_left_is_removed_later() {
     fs::write(bench.path("x"), "x").unwrap();
     fs::hard_link(bench.path("x"), bench.path(&partial_name("x", 0))).unwrap();
     let offer = bench.file("x", 1);
-    let Begun::Existing(file, 1) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (file, Found::Existing(1)) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
     assert!(bench.commit(file, &offer, 1).is_ok());
     bench.assert_names(&[("x", "x")]);
     // And where the file is replaced first.
     fs::hard_link(bench.path("x"), bench.path(&partial_name("x", 0))).unwrap();
     let again = Offer::new(offer.entry, offer.meta.clone(), BlockSize::MIN);
-    let Begun::Fresh(mut file) = bench.begin(&again, Place::Replacing).unwrap() else { panic!() };
+    let (mut file, Found::Fresh) = bench.begin(&again, Place::Replacing).unwrap() else { panic!() };
     bench.store.write_at(&mut file, 0, b"y").unwrap();
     assert!(bench.commit(file, &again, 1).is_ok());
     bench.assert_names(&[("x", "y")]);
@@ -345,12 +347,12 @@ fn store_partial_with_the_mode_of_a_read_only_file_is_taken_over() {
         fs::write(&path, "ab").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let offer = bench.offer(Meta::file(rel("x"), Some(3)).mode(Some(0o444)));
-        let Begun::Partial(mut file, 2) = bench.begin(&offer, Place::Offered).unwrap() else {
+        let (mut file, Found::Partial(2)) = bench.begin(&offer, Place::Offered).unwrap() else {
             panic!("{mode:o}: it is not found")
         };
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600, "{mode:o}");
         // It is locked.
-        assert!(matches!(bench.store.clone().begin(&offer, Place::Offered), Ok(Begun::Fresh(_))));
+        assert!(matches!(bench.store.clone().begin(&offer, Place::Offered), Ok((_, Found::Fresh))));
         bench.store.write_at(&mut file, 2, b"c").unwrap();
         assert!(bench.commit(file, &offer, 3).is_ok());
         bench.assert_names(&[("x", "abc")]);
@@ -369,7 +371,7 @@ fn store_link_that_another_session_makes_first_is_a_success_if_it_is_the_same() 
             let mut bench = Bench::new();
             bench.store = FsStore::open(bench.path("")).unwrap().allow_links();
             let offer = bench.offer(Meta::symlink(rel("l"), (*b"t").into()));
-            let Begun::Fresh(file) = bench.begin(&offer, place).unwrap() else { panic!() };
+            let (file, Found::Fresh) = bench.begin(&offer, place).unwrap() else { panic!() };
             let path = bench.path("l");
             if when == "before" {
                 symlink(target, path).unwrap();
@@ -415,7 +417,7 @@ fn store_links_are_refused_unless_allowed_and_inside() {
     let put = |bench: &mut Bench, name: &str, target: &str, place| {
         let offer = bench.offer(Meta::symlink(rel(name), target.as_bytes().into()));
         match bench.begin(&offer, place)? {
-            Begun::Fresh(file) => bench.commit(file, &offer, 0).map(|_| ()),
+            (file, Found::Fresh) => bench.commit(file, &offer, 0).map(|_| ()),
             other => panic!("{other:?}"),
         }
     };
@@ -458,7 +460,7 @@ fn store_offer_of_any_size_takes_nothing_on_its_word() {
     }
     bench.assert_names(&[]);
     let offer = bench.offer(Meta::file(rel("unknown"), None));
-    let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
     for offset in [u64::MAX, 1 << 63, (1 << 63) - 1] {
         let refusal = bench.store.write_at(&mut file, offset, b"x").unwrap_err();
         assert!(matches!(refusal, Refusal::TooLarge { .. }), "{refusal:?}");
@@ -474,7 +476,7 @@ fn store_offer_of_any_size_takes_nothing_on_its_word() {
 fn store_folder_exchanged_before_the_commit_is_a_clash() {
     let mut bench = Bench::new();
     let offer = bench.file("d/x", 3);
-    let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+    let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
     bench.store.write_at(&mut file, 0, b"new").unwrap();
     fs::rename(bench.path("d"), bench.path("moved")).unwrap();
     symlink("../outside", bench.path("d")).unwrap();
@@ -505,13 +507,13 @@ fn store_folder_that_flips_to_a_link_lets_nothing_out() {
         n += 1;
         let mut outcome = bench.put(&format!("d/f{}", n % 64), Place::Replacing, "inside").is_ok();
         let offer = bench.file(&format!("d/deep{n}/er/x"), 1);
-        if let Ok(Begun::Fresh(mut file)) = bench.begin(&offer, Place::Offered) {
+        if let Ok((mut file, Found::Fresh)) = bench.begin(&offer, Place::Offered) {
             outcome |= bench.store.write_at(&mut file, 0, b"y").is_ok();
             bench.store.discard(file);
         }
         let folder =
             bench.offer(Meta::directory(rel(&format!("d/folder{}", n % 64))).mode(Some(0o777)));
-        if let Ok(Begun::Fresh(file)) = bench.begin(&folder, Place::Offered) {
+        if let Ok((file, Found::Fresh)) = bench.begin(&folder, Place::Offered) {
             outcome |= bench.commit(file, &folder, 0).is_ok();
         }
         // The same names again are no collision in a new session.
@@ -569,7 +571,7 @@ fn fill(root: &Path) {
     assert_eq!(fs::read_dir(root).unwrap().count(), 0);
     fs::write(root.join("ballast"), [1; 40_960]).unwrap();
     let pipe = offer(1, "pipe", None);
-    let Begun::Fresh(mut file) = store.begin(&pipe, Place::Offered).unwrap() else { panic!() };
+    let (mut file, Found::Fresh) = store.begin(&pipe, Place::Offered).unwrap() else { panic!() };
     store.write_at(&mut file, 0, &[2; 16_384]).unwrap();
     match store.write_at(&mut file, 16_384, &[3; 16_384]) {
         Err(Refusal::NoSpace { needed, available }) => {
@@ -582,7 +584,7 @@ fn fill(root: &Path) {
     }
     store.suspend(file);
     fs::remove_file(root.join("ballast")).unwrap();
-    let Begun::Partial(mut file, len) = store.begin(&pipe, Place::Offered).unwrap() else {
+    let (mut file, Found::Partial(len)) = store.begin(&pipe, Place::Offered).unwrap() else {
         panic!()
     };
     assert!(len >= 16_384);

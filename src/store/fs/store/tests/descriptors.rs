@@ -46,7 +46,7 @@ impl Scarce {
 
     fn start(&mut self, name: &str) {
         let offer = self.bench.file(name, 3);
-        let Begun::Fresh(mut file) = self.bench.begin(&offer, Place::Offered).unwrap() else {
+        let (mut file, Found::Fresh) = self.bench.begin(&offer, Place::Offered).unwrap() else {
             panic!("fresh")
         };
         self.bench.store.write_at(&mut file, 0, b"new").unwrap();

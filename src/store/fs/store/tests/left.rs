@@ -6,7 +6,7 @@ use super::*;
 fn leave(bench: &mut Bench, name: &str, text: &str) {
     let offer = bench.offer(Meta::file(rel(name), None));
     let mut store = bench.store.clone();
-    let Begun::Fresh(mut file) = store.begin(&offer, Place::Offered).unwrap() else {
+    let (mut file, Found::Fresh) = store.begin(&offer, Place::Offered).unwrap() else {
         panic!("{name} is there")
     };
     store.write_at(&mut file, 0, text.as_bytes()).unwrap();
@@ -58,7 +58,7 @@ fn store_what_nobody_comes_back_for_expires_and_nothing_else_does() {
     // Also where something stands under the name already.
     fs::write(bench.path("new"), "old").unwrap();
     let offer = bench.file("new", 3);
-    assert!(matches!(bench.begin(&offer, Place::Offered), Ok(Begun::Existing(..))));
+    assert!(matches!(bench.begin(&offer, Place::Offered), Ok((_, Found::Existing(_)))));
     fs::remove_file(bench.path("new")).unwrap();
     let gone = ["x", "wanted", "link"].map(|name| partial_name(name, 0));
     let mut expected = all;
@@ -67,7 +67,7 @@ fn store_what_nobody_comes_back_for_expires_and_nothing_else_does() {
 
     // What is wanted is gone on with, however old it is.
     let offer = bench.file("d/x", 9);
-    assert!(matches!(bench.begin(&offer, Place::Offered), Ok(Begun::Partial(_, 4))));
+    assert!(matches!(bench.begin(&offer, Place::Offered), Ok((_, Found::Partial(4)))));
     assert_eq!(bench.names(), expected);
 }
 

@@ -18,7 +18,7 @@ fn store_link_left_under_a_partial_name_is_removed_by_the_next_commit_of_its_lin
                 symlink(standing, bench.path("l")).unwrap();
             }
             let offer = bench.offer(Meta::symlink(rel("l"), (*b"t").into()));
-            let Begun::Fresh(file) = bench.begin(&offer, Place::Replacing).unwrap() else {
+            let (file, Found::Fresh) = bench.begin(&offer, Place::Replacing).unwrap() else {
                 panic!()
             };
             assert_eq!(bench.commit(file, &offer, 0), Ok(Committed::new(rel("l"))));
@@ -39,7 +39,7 @@ fn store_link_that_is_swept_before_its_rename_is_made_again_and_never_anothers_b
         let mut bench = Bench::new();
         bench.store = FsStore::open(bench.path("")).unwrap().allow_links();
         let offer = bench.offer(Meta::symlink(rel("l"), (*b"t").into()));
-        let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
         let (partial, swept) = (bench.path(&partial_name("l", 0)), AtomicBool::new(false));
         bench.store.shared.hook.set(move |step| {
             if step == Step::Rename && !swept.swap(true, Ordering::Relaxed) {

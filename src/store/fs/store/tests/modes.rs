@@ -19,7 +19,9 @@ fn store_file_and_folder_of_no_offered_mode_have_what_the_umask_leaves() {
     fs::create_dir(&folder).unwrap();
     assert_eq!(bench.put("x", Place::Offered, "new"), Ok(Committed::new(rel("x"))));
     let offer = bench.offer(Meta::directory(rel("d")));
-    let Begun::Fresh(made) = bench.begin(&offer, Place::Offered).unwrap() else { panic!("fresh") };
+    let (made, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
+        panic!("fresh")
+    };
     assert!(bench.commit(made, &offer, 0).is_ok());
     assert_eq!(mode_of(&bench.path("x")), mode_of(&file));
     assert_eq!(mode_of(&bench.path("d")), mode_of(&folder));
@@ -45,7 +47,7 @@ fn store_file_that_replaces_keeps_the_mode_or_what_is_private_of_it() {
             meta.mode = offered;
             let offer = bench.offer(meta);
             let begun = bench.begin(&offer, Place::Replacing).unwrap();
-            let Begun::Fresh(mut file) = begun else { panic!("fresh") };
+            let (mut file, Found::Fresh) = begun else { panic!("fresh") };
             bench.store.write_at(&mut file, 0, b"new").unwrap();
             let replaced = path.clone();
             bench.store.shared.hook.set(move |step| {
@@ -92,7 +94,7 @@ fn store_file_that_replaces_keeps_the_group() {
             meta.mode = offered;
             let offer = bench.offer(meta);
             let begun = bench.begin(&offer, Place::Replacing).unwrap();
-            let Begun::Fresh(mut file) = begun else { panic!("fresh") };
+            let (mut file, Found::Fresh) = begun else { panic!("fresh") };
             bench.store.write_at(&mut file, 0, b"new").unwrap();
             let replaced = path.clone();
             bench.store.shared.hook.set(move |step| {
@@ -118,7 +120,7 @@ fn store_folder_made_in_a_setgid_folder_keeps_the_bit() {
         let mut meta = Meta::directory(rel("team/new"));
         meta.mode = offered;
         let offer = bench.offer(meta);
-        let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
         assert!(bench.commit(file, &offer, 0).is_ok());
         let expected = offered.unwrap_or(0o777) & 0o777 & !bench.store.shared.umask | 0o2700;
         assert_eq!(mode_of(&bench.path("team/new")), expected);
@@ -137,7 +139,7 @@ fn store_folder_that_was_there_keeps_its_time_and_mode() {
     for name in ["old", "new", "new/deeper"] {
         let time = Timestamp::new(1_000_000_000, 5);
         let offer = bench.offer(Meta::directory(rel(name)).modified(time).mode(Some(0o777)));
-        let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
+        let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else { panic!() };
         assert!(bench.commit(file, &offer, 0).is_ok());
     }
     let after = fs::metadata(bench.path("old")).unwrap();

@@ -54,7 +54,7 @@ impl Overtaking {
 }
 
 fn begin_replacing(store: &mut FsStore, offer: &Offer, bytes: &str) -> FsFile {
-    let Begun::Fresh(mut file) = store.begin(offer, Place::Replacing).unwrap() else {
+    let (mut file, Found::Fresh) = store.begin(offer, Place::Replacing).unwrap() else {
         panic!("fresh")
     };
     if offer.meta.kind == Kind::File {
@@ -116,7 +116,7 @@ fn store_commit_that_comes_late_does_not_replace_what_was_vouched_for_since() {
     fs::write(scene.bench.path("x"), "newer").unwrap();
     let offer = Offer::new(EntryId::new(0), Meta::file(rel("x"), Some(5)), BlockSize::MIN);
     assert_eq!(scene.next.stat(&offer), None, "it is about to be replaced");
-    let Begun::Existing(file, 5) = scene.next.begin(&offer, Place::Offered).unwrap() else {
+    let (file, Found::Existing(5)) = scene.next.begin(&offer, Place::Offered).unwrap() else {
         panic!("existing")
     };
     scene.next.commit(file, commit(&offer, 1, 5));

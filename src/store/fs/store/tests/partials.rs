@@ -8,7 +8,7 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
     let mut other = bench.store.clone();
     let offer = bench.file("x", 3);
     let begin = |store: &mut FsStore, text: &[u8]| match store.begin(&offer, Place::Offered) {
-        Ok(Begun::Fresh(mut file)) => {
+        Ok((mut file, Found::Fresh)) => {
             store.write_at(&mut file, 0, text).unwrap();
             file
         }
@@ -22,7 +22,7 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
     bench.store.suspend(first);
     other.suspend(second);
     let take = |store: &mut FsStore| match store.begin(&offer, Place::Offered) {
-        Ok(Begun::Partial(file, 3)) => file,
+        Ok((file, Found::Partial(3))) => file,
         other => panic!("{other:?}"),
     };
     let first = take(&mut bench.store);
@@ -33,7 +33,7 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
     bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
     other.suspend(second);
     // What the second one left is found though the first is gone.
-    let Begun::Partial(second, 3) = other.begin(&offer, Place::Replacing).unwrap() else {
+    let (second, Found::Partial(3)) = other.begin(&offer, Place::Replacing).unwrap() else {
         panic!()
     };
     other.discard(second);
@@ -47,7 +47,7 @@ fn store_goes_on_with_the_longest_partial_file_and_tells_of_one_in_use() {
     let mut others = [bench.store.clone(), bench.store.clone()];
     let offer = bench.file("x", 9);
     let begin = |store: &mut FsStore, text: &[u8]| match store.begin(&offer, Place::Offered) {
-        Ok(Begun::Fresh(mut file)) => {
+        Ok((mut file, Found::Fresh)) => {
             store.write_at(&mut file, 0, text).unwrap();
             file
         }
@@ -59,7 +59,7 @@ fn store_goes_on_with_the_longest_partial_file_and_tells_of_one_in_use() {
     bench.store.suspend(short);
     third.suspend(middle);
     let take = |store: &mut FsStore, len: u64| match store.begin(&offer, Place::Offered) {
-        Ok(Begun::Partial(file, held)) if held == len => file,
+        Ok((file, Found::Partial(held))) if held == len => file,
         other => panic!("{other:?}"),
     };
     let taken = take(&mut bench.store, 6);
@@ -79,7 +79,7 @@ fn store_discard_removes_what_was_made_and_nothing_else() {
     let first = bench.file("old/new/a/x", 3);
     let second = bench.file("old/new/b", 3);
     let begin = |bench: &mut Bench, offer: &Offer| match bench.begin(offer, Place::Offered) {
-        Ok(Begun::Fresh(mut file)) => {
+        Ok((mut file, Found::Fresh)) => {
             bench.store.write_at(&mut file, 0, b"abc").unwrap();
             file
         }
@@ -100,7 +100,7 @@ fn store_discard_removes_what_was_made_and_nothing_else() {
     bench.store.discard(b);
     bench.assert_names(&[("old", "folder")]);
     // Nothing was written: there is nothing to keep.
-    let Begun::Fresh(file) = bench.begin(&first, Place::Offered).unwrap() else { panic!() };
+    let (file, Found::Fresh) = bench.begin(&first, Place::Offered).unwrap() else { panic!() };
     bench.store.suspend(file);
     bench.assert_names(&[("old", "folder")]);
 }

@@ -273,8 +273,8 @@ fn run(store: &mut FsStore, work: Work, steps: &AtomicUsize) -> (bool, usize) {
     }
     let Ok(begun) = store.begin(&offer, work.place()) else { return (false, 0) };
     let mut file = match begun {
-        Begun::Fresh(file) | Begun::Partial(file, _) => file,
-        Begun::Existing(mut file, _) => {
+        (file, Found::Fresh | Found::Partial(_)) => file,
+        (mut file, Found::Existing(_)) => {
             // As a receiver does: it vouches for what it has read.
             let mut held = [0; 64];
             let read = store.read_at(&mut file, 0, &mut held).unwrap_or(0);
@@ -528,7 +528,7 @@ fn store_folder_that_is_moved_away_before_its_commits_is_a_clash_for_each() {
         let begun = ["a", "b"].map(|name| {
             let offer = bench.file(&format!("{folder}/{name}"), 1);
             let begun = bench.begin(&offer, Place::Offered);
-            let Ok(Begun::Fresh(mut file)) = begun else { panic!("{begun:?}") };
+            let Ok((mut file, Found::Fresh)) = begun else { panic!("{begun:?}") };
             bench.store.write_at(&mut file, 0, b"1").unwrap();
             (offer, file)
         });

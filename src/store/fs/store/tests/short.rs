@@ -9,7 +9,7 @@ use super::*;
 fn committers(size: usize, durability: Durability, is_lacking: bool) -> (bool, Vec<ThreadId>) {
     let mut bench = Bench::new();
     let offer = bench.file("x", size);
-    let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
+    let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
         panic!("fresh")
     };
     bench.store.write_at(&mut file, 0, &vec![1; size]).unwrap();

@@ -51,7 +51,7 @@ fn zeros_over_a_sparse_partial_take_no_room() {
     let mut bench = Bench::new();
     let offer = bench.offer(Meta::file(rel("x"), Some(1024 * MIB)));
     for _ in 0..2 {
-        let (Begun::Fresh(mut file) | Begun::Partial(mut file, _)) =
+        let (mut file, Found::Fresh | Found::Partial(_)) =
             bench.begin(&offer, Place::Offered).unwrap()
         else {
             panic!("nothing has the name")
@@ -65,7 +65,7 @@ fn zeros_over_a_sparse_partial_take_no_room() {
         let taken = allocated(&bench.path(&partial));
         assert!(taken <= MIB, "{taken} bytes are taken");
     }
-    let Begun::Partial(mut file, _) = bench.begin(&offer, Place::Offered).unwrap() else {
+    let (mut file, Found::Partial(_)) = bench.begin(&offer, Place::Offered).unwrap() else {
         panic!("it was left")
     };
     bench.store.write_zeros(&mut file, 1023 * MIB, MIB).unwrap();
@@ -81,13 +81,13 @@ fn file_of_two_or_four_gib_is_written_gone_on_with_and_committed_to_its_last_byt
     for size in [1_u64 << 31, 1 << 32].into_iter().flat_map(|size| [size - 1, size, size + 1]) {
         let mut bench = Bench::new();
         let offer = bench.offer(Meta::file(rel("x"), Some(size)));
-        let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
+        let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
             panic!("nothing has the name")
         };
         bench.store.write_zeros(&mut file, 0, size - 1).unwrap();
         bench.store.write_at(&mut file, size - 1, b"z").unwrap();
         bench.store.suspend(file);
-        let Begun::Partial(mut file, len) = bench.begin(&offer, Place::Offered).unwrap() else {
+        let (mut file, Found::Partial(len)) = bench.begin(&offer, Place::Offered).unwrap() else {
             panic!("it was left")
         };
         assert_eq!(len, size);
@@ -137,7 +137,7 @@ fn sparse_file_that_is_larger_than_the_free_space_is_judged_by_its_data() {
     let refused = bench.begin(&large, Place::Offered).err();
     assert!(matches!(refused, Some(Refusal::NoSpace { needed, .. }) if needed == size / 2));
     let holed = bench.offer(Meta::file(rel("holed"), Some(size)).data(Some(1)));
-    let Ok(Begun::Fresh(file)) = bench.begin(&holed, Place::Offered) else { panic!("it fits") };
+    let Ok((file, Found::Fresh)) = bench.begin(&holed, Place::Offered) else { panic!("it fits") };
     bench.store.discard(file);
     bench.assert_names(&[]);
 }

@@ -34,7 +34,7 @@ fn swap(at: Step, thing: Plant, over: &str, place: Place, has_flags: bool) {
         fs::write(bench.path("x"), "old").unwrap();
     }
     let offer = bench.file("x", 3);
-    let Begun::Fresh(mut file) = bench.begin(&offer, place).unwrap() else { panic!("{case}") };
+    let (mut file, Found::Fresh) = bench.begin(&offer, place).unwrap() else { panic!("{case}") };
     bench.store.write_at(&mut file, 0, b"new").unwrap();
     let is_partial = over != "x";
     let (aside, over) = (bench.path("aside"), bench.path(over));
@@ -121,7 +121,7 @@ fn store_partial_that_is_moved_away_is_tampered_with() {
             }
             let before = bench.names();
             let offer = bench.file("x", 3);
-            let Begun::Fresh(mut file) = bench.begin(&offer, place).unwrap() else { panic!() };
+            let (mut file, Found::Fresh) = bench.begin(&offer, place).unwrap() else { panic!() };
             bench.store.write_at(&mut file, 0, b"new").unwrap();
             let (partial, outside) =
                 (bench.path(&partial_name("x", 0)), bench.dir.path().join("y"));
@@ -156,7 +156,7 @@ fn store_link_replaces_nothing_but_a_link() {
                 bench.store = FsStore::open(bench.path("")).unwrap().allow_links();
                 symlink("old", bench.path("x")).unwrap();
                 let offer = bench.offer(Meta::symlink(rel("x"), (*b"t").into()));
-                let Begun::Fresh(file) = bench.begin(&offer, Place::Replacing).unwrap() else {
+                let (file, Found::Fresh) = bench.begin(&offer, Place::Replacing).unwrap() else {
                     panic!("fresh")
                 };
                 let (aside, path) = (bench.path("aside"), bench.path("x"));

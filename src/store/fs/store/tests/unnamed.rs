@@ -5,7 +5,7 @@ use super::*;
 /// Begins a file of three bytes and writes them.
 fn begin(bench: &mut Bench, name: &str) -> (Offer, FsFile) {
     let offer = bench.file(name, 3);
-    let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
+    let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
         panic!("{name} is there")
     };
     bench.store.write_at(&mut file, 0, b"new").unwrap();
@@ -52,7 +52,7 @@ fn store_small_file_gets_its_time_and_mode_also_in_a_folder_that_gives_others() 
             let time = Timestamp::new(1_234_567_890, 5);
             let meta = Meta::file(rel(&name), Some(3)).mode(Some(mode)).modified(time);
             let offer = bench.offer(meta);
-            let Begun::Fresh(mut file) = bench.begin(&offer, Place::Offered).unwrap() else {
+            let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
                 panic!("{name} is there")
             };
             bench.store.write_at(&mut file, 0, b"new").unwrap();
@@ -70,7 +70,9 @@ fn store_small_file_gets_its_time_and_mode_also_in_a_folder_that_gives_others() 
 fn store_small_file_of_which_less_is_written_is_as_long_as_it_was_said() {
     let Some(mut bench) = Bench::unnamed() else { return };
     let offer = bench.file("x", 3);
-    let Begun::Fresh(file) = bench.begin(&offer, Place::Offered).unwrap() else { panic!("fresh") };
+    let (file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
+        panic!("fresh")
+    };
     commit(&mut bench, (offer, file), Durability::Received).unwrap();
     bench.assert_names(&[("x", "\0\0\0")]);
 }
@@ -154,17 +156,17 @@ fn store_small_file_goes_on_with_a_partial_file_that_is_there_and_removes_it() {
         fs::write(bench.path(&partial_name(name, 0)), "ne").unwrap();
     }
     let offer = bench.file("x", 3);
-    let Ok(Begun::Partial(mut file, 2)) = bench.begin(&offer, Place::Offered) else { panic!() };
+    let Ok((mut file, Found::Partial(2))) = bench.begin(&offer, Place::Offered) else { panic!() };
     bench.store.write_at(&mut file, 2, b"w").unwrap();
     commit(&mut bench, (offer, file), Durability::Received).unwrap();
     // One that is made by a larger entry since is looked for, too.
     let large = bench.file("z", 5000);
-    let Begun::Fresh(mut file) = bench.begin(&large, Place::Offered).unwrap() else { panic!() };
+    let (mut file, Found::Fresh) = bench.begin(&large, Place::Offered).unwrap() else { panic!() };
     bench.store.write_at(&mut file, 0, b"n").unwrap();
     bench.store.suspend(file);
     bench.store = bench.store.clone();
     let offer = bench.file("z", 3);
-    let Ok(Begun::Partial(mut file, 1)) = bench.begin(&offer, Place::Offered) else { panic!() };
+    let Ok((mut file, Found::Partial(1))) = bench.begin(&offer, Place::Offered) else { panic!() };
     bench.store.write_at(&mut file, 1, b"ew").unwrap();
     commit(&mut bench, (offer, file), Durability::Received).unwrap();
     let left = partial_name("y", 0);

@@ -41,13 +41,11 @@ impl Store for Watched {
         self.inner.stat(offer)
     }
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<Begun<WatchedFile>, Refusal> {
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(WatchedFile, Found), Refusal> {
         let now = self.lock().step;
-        Ok(match self.inner.begin(offer, place)? {
-            Begun::Fresh(file) => Begun::Fresh(WatchedFile(file, Some(now))),
-            Begun::Partial(file, len) => Begun::Partial(WatchedFile(file, Some(now)), len),
-            Begun::Existing(file, len) => Begun::Existing(WatchedFile(file, None), len),
-        })
+        let (file, found) = self.inner.begin(offer, place)?;
+        let is_existing = matches!(found, Found::Existing(_));
+        Ok((WatchedFile(file, (!is_existing).then_some(now)), found))
     }
 
     fn read_at(&mut self, file: &mut WatchedFile, at: u64, to: &mut [u8]) -> io::Result<usize> {
