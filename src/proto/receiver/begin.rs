@@ -23,7 +23,7 @@ impl Receiver {
             return self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
         }
         // What came of a stream whose name another file has is written, and gets its name like all others.
-        let keeps_place = was_wanted || incoming.occupied.is_some();
+        let keeps_place = was_wanted || incoming.existing.occupied().is_some();
         if !keeps_place {
             incoming.place = place;
         }
@@ -41,7 +41,7 @@ impl Receiver {
             (Err(reason), _) => return self.drop_entry(entry, reason),
         };
         let left = if let Found::Partial(len) = found { len } else { 0 };
-        incoming.left = left;
+        incoming.blocks.set_left(left);
         match found {
             Found::Existing(_) if !is_file => self.drop_entry(entry, Refusal::KindClash),
             Found::Existing(_) if was_wanted => self.drop_entry(entry, Refusal::Exists),
@@ -65,7 +65,7 @@ impl Receiver {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         if let Ok(Found::Partial(len @ 1..)) = begun {
             incoming.phase = Phase::Filling;
-            incoming.left = len;
+            incoming.blocks.set_left(len);
             return incoming.hold_with_replaced(len);
         }
         if begun.is_ok() {
@@ -77,7 +77,7 @@ impl Receiver {
     /// Handles that a file of this length has the name.
     fn found_existing(&mut self, entry: EntryId, len: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        let (size, claims) = (incoming.offer.meta.size, incoming.claim.is_some());
+        let (size, claims) = (incoming.offer.meta.size, incoming.existing.claim().is_some());
         if let (Some(_), Some(size)) = (incoming.offer.hash, size) {
             // The content is known from the offer.
             return match usize::try_from(size) {
@@ -91,20 +91,19 @@ impl Receiver {
             };
         }
         if self.config.if_exists == IfExists::Replace {
-            if std::mem::replace(&mut incoming.probed, true) {
+            if incoming.existing.probe(len) {
                 incoming.phase = Phase::Replacing;
                 return incoming.hold(len);
             }
-            incoming.replaced = len;
             return self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
         }
         match size {
             None => {
-                incoming.occupied = Some(len);
+                incoming.existing.occupy(len);
                 self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
             }
             // A sender that could not claim a root for the first name cannot for another.
-            Some(size) if size == len && (claims || !incoming.asks) => {
+            Some(size) if size == len && (claims || !incoming.existing.is_asked()) => {
                 incoming.phase = Phase::Comparing;
                 if claims {
                     self.entries.add_conflict(entry);
@@ -141,7 +140,7 @@ impl Receiver {
             return self.requests.push(ReceiveAction::Suspend { entry });
         }
         incoming.phase = Phase::Filling;
-        incoming.end = Some((size, root));
+        incoming.blocks.end_at(size, root);
         if size > 0 {
             self.requests.add_first(Task::Write { entry, offset: 0, block: None });
         } else {
@@ -156,10 +155,9 @@ impl Receiver {
         // What was called the same so far is taken over from the file that will be replaced. A partial
         // file of an earlier attempt is overwritten: which of its blocks are right is not known.
         incoming.phase = Phase::Filling;
-        incoming.copies = true;
+        incoming.existing.copy();
         incoming.take_rest_over();
-        let held = std::mem::take(&mut incoming.tree);
-        held.runs().for_each(|blocks| incoming.copying.insert(&blocks));
+        incoming.blocks.copy_all();
         // Its end may have come before there was a descriptor.
         self.commit_if_complete(entry);
     }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::incoming::{Incoming, Rival};
+use super::existing::Rival;
+use super::incoming::Incoming;
 use super::phase::Phase;
 use super::{ReceiveAction, Receiver, Which};
 use crate::config::IfExists;
@@ -31,22 +32,22 @@ impl Receiver {
         let Some(Incoming {
             phase: Phase::Committing { size, root, outcome },
             offer,
-            rival,
-            travelled,
+            existing,
+            tally,
             ..
         }) = self.entries.get(entry)
         else {
             return Err(Misuse::NotAsked.into());
         };
-        let (size, root, travelled) = (*size, *root, *travelled);
+        let (size, root, travelled) = (*size, *root, tally.travelled());
         let offered = offer.meta.path.clone();
         let is_file = offer.meta.kind == Kind::File;
-        let outcome = match rival {
+        let outcome = match existing.rival() {
             None => *outcome,
             Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
             Some(Rival::Committing) => Outcome::Held,
         };
-        let is_rival = rival.is_some();
+        let is_rival = existing.rival().is_some();
         if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
             return self.state.map(drop);
         }
@@ -85,7 +86,7 @@ impl Receiver {
     ) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let size = incoming.offer.block_size;
-        if incoming.is_copying(offset) {
+        if incoming.blocks.is_copying(offset) {
             return self.copied(entry, size.index(offset), held);
         }
         let Some(hold) = &mut incoming.hold else { return };
@@ -108,10 +109,8 @@ impl Receiver {
         let Some(block) = incoming.offer.block_size.hash(index, bytes) else {
             return self.drop_entry(entry, Refusal::Mismatch);
         };
-        incoming.copying.remove_first();
-        incoming.gain(&block);
-        incoming.reach(0);
-        if incoming.copying.is_empty() {
+        incoming.repair.gain();
+        if incoming.blocks.copied(&block) {
             self.commit_if_complete(entry);
         }
     }
@@ -120,7 +119,7 @@ impl Receiver {
     pub(super) fn written(&mut self, entry: EntryId, block: Option<&Hashed>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some(block) = block else {
-            if let Some((size, root)) = incoming.end {
+            if let Some((size, root)) = incoming.blocks.end() {
                 self.arrive(entry, size);
                 self.commit(entry, size, root, Outcome::Stored);
             }
@@ -128,7 +127,8 @@ impl Receiver {
         };
         incoming.gain(block);
         let index = block.index;
-        let len = self.span(entry, &(index..index.saturating_add(1))).map_or(0, |(_, len)| len);
+        let span = incoming.blocks.span(&(index..index.saturating_add(1)));
+        let len = span.map_or(0, |(_, len)| len);
         self.arrive(entry, len);
         self.commit_if_complete(entry);
     }
@@ -137,7 +137,7 @@ impl Receiver {
     /// were reported.
     pub(super) fn arrive(&mut self, entry: EntryId, len: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        let len = incoming.arrive(len);
+        let len = incoming.tally.arrive(len);
         let progress = self.totals.arrive(len);
         self.tell(progress);
     }
@@ -150,9 +150,8 @@ impl Receiver {
         if incoming.phase != Phase::Filling {
             return None;
         }
-        let left = incoming.offer.meta.size.map_or(u64::MAX, |_| incoming.left);
-        let (offset, len) = self.span(entry, blocks)?;
-        let len = left.checked_sub(offset)?.min(len);
+        let (offset, len) = incoming.blocks.span(blocks)?;
+        let len = incoming.blocks.left().checked_sub(offset)?.min(len);
         (len > 0).then_some((offset, len))
     }
 
@@ -165,7 +164,7 @@ impl Receiver {
         let size = incoming.offer.block_size;
         let mut arrived: u64 = 0;
         for index in blocks {
-            let len = incoming.block_len(index).unwrap_or(size.bytes());
+            let len = incoming.blocks.block_len(index).unwrap_or(size.bytes());
             let zeros = usize::try_from(len).ok().and_then(|len| ZEROS.get(..len));
             let Some(block) = size.hash(index, zeros.unwrap_or_default()) else { return };
             incoming.gain(&block);
@@ -191,7 +190,7 @@ impl Receiver {
             | Phase::Committing { .. }
             | Phase::Dropped => return,
         };
-        match incoming.is_whole() {
+        match incoming.blocks.is_whole() {
             Some((size, root, found)) if root == found => self.commit(entry, size, root, outcome),
             Some(_) => {
                 self.requests.push(ReceiveAction::Discard { entry });
@@ -199,11 +198,6 @@ impl Receiver {
             }
             None => {}
         }
-    }
-
-    /// Returns the bytes that a run of blocks covers.
-    pub(super) fn span(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
-        self.entries.get(entry)?.span(blocks)
     }
 
     pub(super) fn commit(&mut self, entry: EntryId, size: u64, root: Hash, outcome: Outcome) {

@@ -9,12 +9,11 @@
 //! decides that, in one step with giving the name, and hands the file back. What is then done is what would
 //! have been done had the other been there from the start; but nothing need be sent again.
 
-use super::incoming::Rival;
 use super::phase::Phase;
 use super::requests::{Content, Reading, Task};
 use super::{ReceiveAction, Receiver, Which};
 use crate::config::IfExists;
-use crate::hash::{BlockTree, Hash};
+use crate::hash::Hash;
 use crate::proto::error::{Error, Misuse};
 use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
@@ -42,21 +41,22 @@ impl Receiver {
             return self.state.map(drop);
         }
         let existing = self.config.if_exists;
-        let incoming = self.entries.get_mut(entry).filter(|incoming| incoming.rival.is_none());
+        let incoming =
+            self.entries.get_mut(entry).filter(|incoming| incoming.existing.rival().is_none());
         let incoming = incoming.ok_or(Misuse::NotAsked)?;
         let Phase::Committing { size, outcome, .. } = incoming.phase else {
             return Err(Misuse::NotAsked.into());
         };
         self.commits.end(ticket);
-        incoming.losses = incoming.losses.saturating_add(1);
+        let losses = incoming.existing.lose();
         let is_file = incoming.offer.meta.kind == Kind::File;
         let is_beside = matches!(incoming.place, Place::Beside(_));
-        if incoming.losses > LOSSES_MAX || outcome == Outcome::Held {
+        if losses > LOSSES_MAX || outcome == Outcome::Held {
             self.lose(entry, Refusal::Exists);
         } else if is_file && !is_beside && rival.is_none() {
             self.lose(entry, Refusal::KindClash);
         } else if is_file && rival == Some(size) && existing != IfExists::Replace {
-            incoming.rival = Some(Rival::Hashing(BlockTree::new()));
+            incoming.existing.hash_rival();
             self.entries.add_conflict(entry);
             if size == 0 {
                 self.rival_is_same(entry, size);
@@ -96,9 +96,9 @@ impl Receiver {
         let incoming = self.entries.get_mut(entry)?;
         let what =
             if incoming.phase == Phase::Comparing { Content::Existing } else { Content::Rival };
-        let (_, _, tree) = incoming.existing()?;
+        let (_, _, tree) = incoming.compared()?;
         let index = tree.prefix();
-        let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
+        let (offset, len) = incoming.blocks.span(&(index..index.saturating_add(1)))?;
         let len = usize::try_from(len).ok()?;
         self.ask(Task::Read(Reading { entry, offset, len, what }))
     }
@@ -113,7 +113,7 @@ impl Receiver {
     ) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let blocks = incoming.offer.block_size;
-        let Some((_, _, tree)) = incoming.existing() else { return };
+        let Some((_, _, tree)) = incoming.compared() else { return };
         let block = read.ok().filter(|bytes| bytes.len() == len);
         let Some(block) = block.and_then(|bytes| blocks.hash(blocks.index(offset), bytes)) else {
             // It shrank, or cannot be read.
@@ -127,7 +127,7 @@ impl Receiver {
     pub(super) fn judge_existing(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let (phase, blocks) = (incoming.phase, incoming.offer.block_size);
-        let Some((size, root, tree)) = incoming.existing() else { return };
+        let Some((size, root, tree)) = incoming.compared() else { return };
         match tree.root(blocks.blocks(size)) {
             None => {}
             Some(found) if found != root => self.existing_differs(entry),
@@ -155,7 +155,7 @@ impl Receiver {
     pub(super) fn claimed(&mut self, entry: EntryId, root: Option<Hash>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some(root) = root else { return self.existing_differs(entry) };
-        incoming.claim = Some(root);
+        incoming.existing.set_claim(root);
         self.entries.add_conflict(entry);
         self.judge_existing(entry);
     }
@@ -165,7 +165,7 @@ impl Receiver {
     fn rival_is_same(&mut self, entry: EntryId, size: u64) {
         self.entries.end_conflict(entry);
         if let Some(incoming) = self.entries.get_mut(entry) {
-            incoming.rival = Some(Rival::Committing);
+            incoming.existing.commit_rival();
         }
         let commit = self.start_commit(entry, size);
         if let Some(commit) = commit {
@@ -186,7 +186,7 @@ impl Receiver {
             // It was changed, or removed, since it was read.
             Some(Refusal::Exists) if is_lent => {
                 if let Some(incoming) = self.entries.get_mut(entry) {
-                    incoming.rival = Some(Rival::Hashing(BlockTree::new()));
+                    incoming.existing.hash_rival();
                 }
                 self.hold_back(entry);
                 return true;
@@ -210,7 +210,7 @@ impl Receiver {
         if let Some(incoming) = self.entries.get_mut(entry) {
             incoming.place = place;
             if place != Place::Replacing {
-                incoming.losses = 0;
+                incoming.existing.forget_losses();
             }
         }
         self.commit_again(entry);
@@ -220,7 +220,7 @@ impl Receiver {
     pub(super) fn commit_again(&mut self, entry: EntryId) {
         self.entries.end_conflict(entry);
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        incoming.rival = None;
+        incoming.existing.forget_rival();
         if let Phase::Committing { size, .. } = incoming.phase {
             let commit = self.start_commit(entry, size);
             if let Some(commit) = commit {

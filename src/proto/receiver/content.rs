@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::held::Hold;
 use super::phase::Phase;
 use super::requests::Task;
 use super::{ReceiveAction, Receiver};
@@ -26,19 +27,19 @@ impl Receiver {
             return Ok(());
         }
         let (blocks, len) = (index..index.saturating_add(1), payload.len() as u64);
-        incoming.check_block(index, len)?;
+        incoming.blocks.check_block(index, len)?;
         incoming.came(&blocks);
         if incoming.phase == Phase::Replacing {
             self.requests.add(Task::Begin { entry, place: Place::Replacing });
         }
-        incoming.travelled = incoming.travelled.saturating_add(len);
+        incoming.tally.travel(len);
         self.totals.travel(payload.len(), false);
         let size = incoming.offer.block_size;
         let Some(block) = size.hash(index, payload).filter(|block| block.hash == hash) else {
-            incoming.damaged = true;
+            incoming.repair.damage();
             return Ok(());
         };
-        incoming.right_block(index, len);
+        incoming.blocks.right_block(index, len);
         let offset = size.offset(index).unwrap_or(u64::MAX);
         let write = Task::Write { entry, offset, block: Some(block) };
         self.take_content(entry, &blocks, offset, len, write);
@@ -54,7 +55,7 @@ impl Receiver {
         let kind = Name::Zeros;
         let incoming = self.entries.known(entry, kind)?;
         let bytes = incoming.offer.block_size.bytes();
-        incoming.check_range(&blocks)?;
+        incoming.blocks.check_range(&blocks)?;
         let len = blocks.end.saturating_sub(blocks.start).saturating_mul(bytes);
         if len > ZEROS_MAX {
             return Err(ProtocolError::Malformed { kind });
@@ -62,11 +63,11 @@ impl Receiver {
         if !incoming.admit(kind)? {
             return Ok(());
         }
-        if let Some(index) = blocks.clone().find(|index| incoming.knows(*index)) {
+        if let Some(index) = blocks.clone().find(|index| incoming.blocks.knows(*index)) {
             return Err(ProtocolError::BlockAgain { entry, index });
         }
         incoming.came(&blocks);
-        incoming.travelled = incoming.travelled.saturating_add(len);
+        incoming.tally.travel(len);
         if incoming.phase == Phase::Replacing {
             self.requests.add(Task::Begin { entry, place: Place::Replacing });
         }
@@ -111,32 +112,34 @@ impl Receiver {
         if !incoming.admit(kind)? {
             return Ok(());
         }
-        if incoming.end.is_some() {
+        if incoming.blocks.end().is_some() {
             return Err(incoming.misplaced(kind));
         }
-        incoming.check_range(blocks)?;
+        incoming.blocks.check_range(blocks)?;
         let mut same = Vec::new();
         for index in blocks.clone() {
             // The range ends with the piece that was reported, at the latest.
             let block = incoming.held(index).ok_or(ProtocolError::NotHeld { entry, index })?;
-            if incoming.knows(index) {
+            if incoming.blocks.knows(index) {
                 return Err(ProtocolError::BlockAgain { entry, index });
             }
             same.push(block);
         }
-        incoming.reach(blocks.end);
-        incoming.end_with_held(blocks)?;
+        incoming.blocks.reach(blocks.end);
+        if let Some(len) = incoming.hold.as_ref().map(Hold::len) {
+            incoming.blocks.end_with_held(blocks, len)?;
+        }
         // Before anything differs, nothing is copied: the file may prove to be the same altogether.
         let is_copied = incoming.phase == Phase::Filling && incoming.is_to_be_copied();
-        let Some((offset, len)) = self.span(entry, blocks) else { return Ok(()) };
+        let Some((offset, len)) = incoming.blocks.span(blocks) else { return Ok(()) };
         if let Some(reason) = self.over_budget(entry, blocks, offset, len) {
             self.drop_entry(entry, reason);
             return Ok(());
         }
         if let Some(incoming) = self.entries.get_mut(entry) {
             if is_copied {
-                incoming.copying.insert(blocks);
-                incoming.gained = true;
+                incoming.blocks.copy(blocks);
+                incoming.repair.gain();
             } else {
                 same.iter().for_each(|block| incoming.gain(block));
             }
@@ -155,7 +158,7 @@ impl Receiver {
         if !incoming.admit(Name::Claim)? {
             return Ok(());
         }
-        if !incoming.asks || incoming.claim.is_some() {
+        if !incoming.existing.is_asked() || incoming.existing.claim().is_some() {
             return Err(incoming.misplaced(Name::Claim));
         }
         self.requests.add(Task::Claim { entry, root });
@@ -179,15 +182,15 @@ impl Receiver {
             if size == 0 {
                 // It has no block with which it could be begun.
                 self.requests.add(Task::Begin { entry, place: incoming.place });
-            } else if !(incoming.damaged || incoming.repairs > 0 || lacks) {
+            } else if !(incoming.repair.was_needed() || lacks) {
                 return Err(incoming.misplaced(kind));
             }
             // What came of it was damaged, or came among that of others: it is asked for again.
         }
-        incoming.finish(size, root)?;
+        incoming.blocks.finish(size, root)?;
         if incoming.phase == Phase::Replacing {
             let is_cut = incoming.hold.as_ref().is_some_and(|hold| hold.len() != size);
-            let is_whole = incoming.is_whole().is_some();
+            let is_whole = incoming.blocks.is_whole().is_some();
             if lacks && !is_whole {
                 // What differs is asked for again once there is a descriptor.
             } else if is_cut || lacks {
@@ -213,7 +216,7 @@ impl Receiver {
     ) -> Option<Refusal> {
         let limits = &self.config.limits;
         let incoming = self.entries.get_mut(entry)?;
-        if incoming.makes_holes(blocks, limits.holes) {
+        if incoming.blocks.makes_holes(blocks, limits.holes) {
             return Some(Refusal::Policy);
         }
         if incoming.offer.meta.size.is_some() {
@@ -225,13 +228,12 @@ impl Receiver {
         }
         // Longer than the file that has the name: a different one, without a look at its content.
         match self.config.if_exists {
-            _ if incoming.occupied.is_none_or(|occupied| size <= occupied) => {}
+            _ if incoming.existing.occupied().is_none_or(|occupied| size <= occupied) => {}
             IfExists::Refuse => return Some(Refusal::Exists),
             IfExists::Skip => return Some(Refusal::Skipped),
             IfExists::Rename | IfExists::Replace => {}
         }
-        let more = size.saturating_sub(incoming.counted);
-        incoming.counted = incoming.counted.saturating_add(more);
+        let more = incoming.tally.count(size);
         self.totals.offer_more(more, limits).err()
     }
 

@@ -37,6 +37,7 @@
 
 mod action;
 mod begin;
+mod blocks;
 mod commits;
 mod completion;
 mod conflict;
@@ -45,6 +46,7 @@ mod descriptors;
 mod dispatch;
 mod entries;
 mod exhaustion;
+mod existing;
 mod held;
 mod identity;
 mod incoming;
@@ -54,6 +56,7 @@ mod offer;
 mod outbox;
 mod phase;
 mod receive;
+mod repair;
 mod requests;
 mod resume;
 mod runs;
@@ -381,7 +384,7 @@ impl Receiver {
     #[must_use]
     pub fn transfer_progress(&self) -> Progress {
         let mut progress = self.totals.transfer_progress();
-        let pending = self.entries.iter().map(|(_, incoming)| incoming.already());
+        let pending = self.entries.iter().map(|(_, incoming)| incoming.tally.already());
         progress.already = pending.fold(progress.already, u64::saturating_add);
         progress
     }

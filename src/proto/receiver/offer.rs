@@ -105,7 +105,7 @@ impl Receiver {
         let offer = Offer { entry, meta, block_size: wire.block_size, hash: wire.root };
         let mut incoming = Incoming::new(offer, is_open);
         incoming.is_inline = wire.inline && wire.root == Some(Hash::of(payload));
-        incoming.travelled = payload.len() as u64;
+        incoming.tally.travel(payload.len() as u64);
         let is_damaged = wire.inline && !incoming.is_inline;
         if is_damaged {
             // The content came damaged: it travels again, as a block, and is begun with that.

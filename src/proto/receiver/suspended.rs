@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::entries::Counted;
-use super::incoming::{Incoming, Rival};
+use super::incoming::Incoming;
 use super::outbox::Verdict;
-use crate::hash::BlockTree;
 use crate::types::{EntryId, Place};
 
 /// Entries of a former connection that the sender has not offered again so far.
@@ -95,12 +94,12 @@ impl Suspended {
     /// offered again. `false` if it is none of these.
     pub(super) fn was_taken(&mut self, entry: EntryId) -> bool {
         let is_committing =
-            |incoming: &Incoming| incoming.is_committing() && incoming.rival.is_none();
+            |incoming: &Incoming| incoming.is_committing() && incoming.existing.rival().is_none();
         if !self.entries.get(entry).is_some_and(is_committing) {
             return false;
         }
         if let Some(mut incoming) = self.remove(entry) {
-            incoming.rival = Some(Rival::Hashing(BlockTree::new()));
+            incoming.existing.hash_rival();
             self.insert(incoming);
         }
         true
@@ -109,7 +108,8 @@ impl Suspended {
     /// Gives up what is open of one entry: it begins anew when it is offered again, with what the store holds of it. `None`: nothing
     /// is open.
     pub(super) fn close_one(&mut self) -> Option<EntryId> {
-        let is_open = |incoming: &Incoming| incoming.has_files() && incoming.rival.is_none();
+        let is_open =
+            |incoming: &Incoming| incoming.has_files() && incoming.existing.rival().is_none();
         let (entry, incoming) = self.entries.iter_mut().find(|(_, incoming)| is_open(incoming))?;
         incoming.restart();
         Some(entry)

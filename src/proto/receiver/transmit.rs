@@ -132,19 +132,14 @@ impl Receiver {
         let mut read = None;
         for (entry, incoming) in self.entries.reportable() {
             // A sender that can go on gets the floor back in time. One that cannot, before the end, waits for what is sent below.
-            let may_copy = !is_late || self.turn.is_waited_for() && incoming.end.is_some();
-            if let Some(index) = incoming.copying.first().filter(|_| may_copy) {
-                let place = incoming.span(&(index..index.saturating_add(1)));
-                if let Some((offset, len)) = place
-                    && let Ok(len) = usize::try_from(len)
-                {
-                    read = Some((entry, offset, len, Content::Replaced));
-                    break;
-                }
+            let may_copy = !is_late || self.turn.is_waited_for() && incoming.blocks.end().is_some();
+            if let Some((offset, len)) = incoming.blocks.next_copy().filter(|_| may_copy) {
+                read = Some((entry, offset, len, Content::Replaced));
+                break;
             }
             match incoming.phase {
                 Phase::Comparing => {
-                    if incoming.claim.is_none() && !std::mem::replace(&mut incoming.asks, true) {
+                    if incoming.existing.ask() {
                         let (first, hashes) = (0, Vec::new());
                         let (more, compare) = (false, true);
                         self.outbox.push(Message::Have { entry, first, hashes, more, compare });
@@ -164,14 +159,15 @@ impl Receiver {
             {
                 let mut what = Content::Held;
                 if incoming.takes_over(offset) {
-                    incoming.left = incoming.left.max(offset.saturating_add(len as u64));
+                    incoming.blocks.extend_left(offset.saturating_add(len as u64));
                     what = Content::Replaced;
                 }
                 read = Some((entry, offset, len, what));
                 break;
             }
             if let Some(Piece { first, hashes, more }) = incoming.report() {
-                if let Some(blocks) = incoming.remembers() {
+                let blocks = incoming.blocks.known();
+                if incoming.repair.take_resumed() && !blocks.is_empty() {
                     self.outbox.push(Message::Kept { entry, blocks });
                 }
                 let compare = false;
@@ -185,9 +181,8 @@ impl Receiver {
     /// Returns a block to copy, whatever the time: there is nothing else to send to a sender that waits.
     pub(super) fn copy_late(&mut self) -> Option<ReceiveAction> {
         let next = self.entries.iter().find_map(|(entry, incoming)| {
-            let index = incoming.copying.first()?;
-            let (offset, len) = incoming.span(&(index..index.saturating_add(1)))?;
-            Some((entry, offset, usize::try_from(len).ok()?))
+            let (offset, len) = incoming.blocks.next_copy()?;
+            Some((entry, offset, len))
         });
         let (entry, offset, len) = next?;
         self.ask(Task::Read(Reading { entry, offset, len, what: Content::Replaced }))
@@ -215,22 +210,19 @@ impl Receiver {
             }
             let blocks = incoming.missing(RANGES_MAX as usize, self.turn.is_waited_for());
             if !blocks.is_empty() && self.connection.may_say() {
-                incoming.repairs = incoming.repairs.saturating_add(1);
-                if incoming.repairs > limit {
+                let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
+                if incoming.repair.ask(count) > limit {
                     self.connection.say(now, &Message::Abort { code: AbortCode::Damaged }, out)?;
                     return Err(Damage::TooOften { entry, rounds: limit }.into());
                 }
-                let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
-                incoming.damaged = false;
-                incoming.asked = count;
                 let event = Event::Repairing { entry, blocks: count };
                 self.requests.tell(event);
                 self.connection.say(now, &Message::Missing { entry, blocks }, out)?;
                 self.turn.say(Said::Advance);
             }
-            if self.connection.may_say() && std::mem::take(&mut incoming.gained) {
+            if self.connection.may_say() && incoming.repair.take_gained() {
                 let blocks: Vec<_> =
-                    incoming.known().into_iter().take(RANGES_MAX as usize).collect();
+                    incoming.blocks.known().into_iter().take(RANGES_MAX as usize).collect();
                 self.connection.say(now, &Message::Kept { entry, blocks }, out)?;
                 self.turn.say(Said::Advance);
             }
