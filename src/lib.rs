@@ -187,6 +187,7 @@
 //! # The wire
 //!
 //! [`proto::wire`] is the document of the protocol, detailed enough to write another implementation from.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod config;
 #[cfg(all(feature = "fs", feature = "secure", feature = "tcp", feature = "testing"))]

@@ -9,7 +9,7 @@ use super::meter;
 use super::observer::Observer;
 use super::parked::Parked;
 use super::random::random_bytes;
-use super::stream::{Direction, Moved, TICK, Wire, consume};
+use super::stream::{Direction, Moved, TICK, Wire};
 use super::transfer::Transfer;
 use crate::error::Error;
 use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, payload_so_far};
@@ -27,6 +27,12 @@ struct Receiving<'s, S: Store> {
     before: u64,
     /// Its sender is not admitted.
     is_refused: bool,
+    /// It came after a newer attempt had.
+    is_outdated: bool,
+    /// It need not wait for others: its sender has not greeted, or was let in.
+    is_let_in: bool,
+    /// It has asked something of the store, and may.
+    is_seated: bool,
 }
 
 impl<O: Observer> Transfer<O> {
@@ -39,11 +45,19 @@ impl<O: Observer> Transfer<O> {
         files::clear(store);
         let now = self.clock.now();
         let receiver = Receiver::new(self.session_config(), random_bytes(), now);
-        let (files, is_refused) = (Files::new(), false);
-        let mut receiving = Receiving { store, receiver, files, before: 0, is_refused };
+        let mut receiving = Receiving {
+            store,
+            receiver,
+            files: Files::new(),
+            before: 0,
+            is_refused: false,
+            is_outdated: false,
+            is_let_in: true,
+            is_seated: false,
+        };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
         hooks.pulse.hears(0);
-        let Receiving { store, receiver, files, before, is_refused } = receiving;
+        let Receiving { store, receiver, files, before, is_refused, .. } = receiving;
         hooks.progress = receiver.progress().saturating_sub(before);
         let is_known = receiver.transfer().is_some() && !is_refused;
         let parked = Parked { receiver, files, key: self.peer_key() };
@@ -76,74 +90,41 @@ impl<O: Observer> Transfer<O> {
         if let Some(binding) = self.secure(wire)? {
             receiving.receiver.bind(binding);
         }
-        let mut needed = 0;
-        // The core needs more input than there is.
-        let mut is_starved = false;
-        let (mut is_admitted, mut is_seated) = (true, false);
-        // It came after a newer attempt had.
-        let mut is_outdated = false;
         loop {
             let now = self.clock.now();
-            if let Some(code) = self.cancel.code() {
-                // Nobody need learn of it where the peer has given this connection up, or is taken for dead.
-                let is_told = match code {
-                    AbortCode::Superseded => is_outdated,
-                    AbortCode::Stalled => false,
-                    _ => true,
-                };
-                match self.cancel.error().filter(|_| !is_told) {
-                    Some(error) => return Err(error),
-                    None => receiving.receiver.end(now, code),
-                }
-            }
+            self.obey(receiving, now)?;
             receiving.collect(Duration::ZERO)?;
             if self.meter.is_due(now) {
-                let partial = if is_starved { wire.input() } else { &[] };
+                let partial = if wire.is_starved() { wire.input() } else { &[] };
                 self.tell_received(&receiving.receiver, partial);
             }
             let polled = receiving.receiver.poll(now, wire.control());
             wire.absorb();
-            let action = match polled {
-                Ok(action) => action,
-                Err(failure) => {
-                    self.say_last_words(wire);
-                    return Err(failure.into());
-                }
-            };
+            let action = polled.map_err(|failure| {
+                self.say_last_words(wire);
+                failure
+            })?;
             if may_take_long(&action) {
                 self.flush(wire, &mut receiving.receiver, Direction::Answers)?;
             }
             match action {
                 ReceiveAction::Event(mut event) => {
                     if let Event::Greeted { transfer, attempt, .. } = &mut event {
-                        let transfer = *transfer;
-                        let Some(welcome) = self.admit_sender(receiving, hooks, transfer) else {
+                        let Some(number) = self.greet_sender(receiving, hooks, *transfer) else {
                             receiving.is_refused = true;
                             receiving.receiver.end(now, AbortCode::NotAdmitted);
                             continue;
                         };
-                        *attempt = welcome.attempt;
-                        receiving.receiver.number_attempt(welcome.attempt);
-                        self.greeted = true;
-                        is_outdated = self.cancel.code() == Some(AbortCode::Superseded);
-                        if let Some(left) = welcome.left {
-                            receiving.adopt(left);
-                        }
-                        receiving.store.serve(transfer);
-                        // Whoever has greeted asks for a place once its first turn has ended: one that keeps the
-                        // floor would stand in the line, before others, without going on.
-                        is_admitted = is_outdated;
-                        receiving.receiver.keep_floor(!is_admitted);
+                        *attempt = number;
                     }
                     self.observer.event(&event);
                 }
                 ReceiveAction::AwaitCommit { until } => {
                     let wait = until.saturating_sub(self.clock.now()).min(TICK);
-                    if is_admitted {
+                    if receiving.is_let_in {
                         receiving.collect(wait)?;
                     } else {
-                        is_admitted = hooks.host.admits(wait, &self.cancel);
-                        receiving.receiver.keep_floor(!is_admitted);
+                        receiving.let_in(hooks.host.admits(wait, &self.cancel));
                     }
                 }
                 ReceiveAction::Await { .. } => {
@@ -152,36 +133,7 @@ impl<O: Observer> Transfer<O> {
                         // It is informed with the floor, and comes again.
                         self.cancel.turn_away();
                     }
-                    // What came is given to the core before it looks at a deadline.
-                    if is_starved {
-                        hooks.pulse.waits(self.clock.now());
-                        match wire.read(needed)? {
-                            Moved::Tick => {
-                                needed = 0;
-                                hooks.pulse.hears_nothing();
-                            }
-                            Moved::Bytes(bytes) => {
-                                hooks.pulse.hears(bytes);
-                                self.throttle(bytes);
-                            }
-                        }
-                    }
-                    let step = receiving.receiver.handle_input(self.clock.now(), wire.input())?;
-                    if let Step::Write { entry, .. } = step {
-                        self.meter.entry = Some(entry);
-                    }
-                    if !is_seated && !matches!(step, Step::Consumed(_)) {
-                        if !hooks.host.seats(&self.cancel) {
-                            // It cannot be informed, as it has the floor: a lost connection makes it come again, too.
-                            return Err(proto::Error::Ended(AbortCode::Busy).into());
-                        }
-                        is_seated = true;
-                    }
-                    let consumed = receiving.answer(step)?;
-                    is_starved = consumed.is_some_and(|consumed| consumed.bytes == 0);
-                    if let Some(consumed) = consumed {
-                        needed = consume(wire, consumed, needed);
-                    }
+                    self.listen_to_sender(receiving, wire, hooks)?;
                 }
                 ReceiveAction::Begin { offer, place } => {
                     let mut make_way =
@@ -193,9 +145,77 @@ impl<O: Observer> Transfer<O> {
             }
         }
     }
-}
 
-impl<O: Observer> Transfer<O> {
+    /// Ends the session if it is cancelled.
+    fn obey<S: Store>(&self, receiving: &mut Receiving<'_, S>, now: Duration) -> Result<(), Error> {
+        let Some(code) = self.cancel.code() else { return Ok(()) };
+        // Nobody need learn of it where the peer has given this connection up, or is taken for dead.
+        let is_told = match code {
+            AbortCode::Superseded => receiving.is_outdated,
+            AbortCode::Stalled => false,
+            _ => true,
+        };
+        match self.cancel.error().filter(|_| !is_told) {
+            Some(error) => return Err(error),
+            None => receiving.receiver.end(now, code),
+        }
+        Ok(())
+    }
+
+    /// Begins the session of a sender that has greeted. Returns the number of its attempt. `None`: it is not admitted.
+    fn greet_sender<S: Store>(
+        &mut self,
+        receiving: &mut Receiving<'_, S>,
+        hooks: &mut Hooks<'_, S>,
+        transfer: TransferId,
+    ) -> Option<u32> {
+        let welcome = self.admit_sender(receiving, hooks, transfer)?;
+        receiving.receiver.number_attempt(welcome.attempt);
+        self.greeted = true;
+        receiving.is_outdated = self.cancel.code() == Some(AbortCode::Superseded);
+        if let Some(left) = welcome.left {
+            receiving.adopt(left);
+        }
+        receiving.store.serve(transfer);
+        // Whoever has greeted asks for a place once its first turn has ended: one that keeps the floor would stand in the
+        // line, before others, without going on.
+        receiving.let_in(receiving.is_outdated);
+        Some(welcome.attempt)
+    }
+
+    /// Gives the core what came, and reads first if it needs more.
+    fn listen_to_sender<S: Store, T: Read + Write>(
+        &mut self,
+        receiving: &mut Receiving<'_, S>,
+        wire: &mut Wire<T>,
+        hooks: &mut Hooks<'_, S>,
+    ) -> Result<(), Error> {
+        // What came is given to the core before it looks at a deadline.
+        if wire.is_starved() {
+            hooks.pulse.waits(self.clock.now());
+            match wire.read()? {
+                Moved::Tick => hooks.pulse.hears_nothing(),
+                Moved::Bytes(bytes) => {
+                    hooks.pulse.hears(bytes);
+                    self.throttle(bytes);
+                }
+            }
+        }
+        let step = receiving.receiver.handle_input(self.clock.now(), wire.input())?;
+        if let Step::Write { entry, .. } = step {
+            self.meter.entry = Some(entry);
+        }
+        if !receiving.is_seated && !matches!(step, Step::Consumed(_)) {
+            if !hooks.host.seats(&self.cancel) {
+                // It cannot be informed, as it has the floor: a lost connection makes it come again, too.
+                return Err(proto::Error::Ended(AbortCode::Busy).into());
+            }
+            receiving.is_seated = true;
+        }
+        wire.consume(receiving.answer(step)?);
+        Ok(())
+    }
+
     /// Reports to the observer how far the transfer is, with what has come of a message.
     fn tell_received(&mut self, receiver: &Receiver, partial: &[u8]) {
         // Before it has greeted, nothing is content.
@@ -263,6 +283,12 @@ impl<S: Store> Receiving<'_, S> {
         if self.receiver.adopt(left.receiver).is_ok() {
             (self.files, self.before) = (left.files, before);
         }
+    }
+
+    /// Lets the sender go on, or has it wait with the floor kept.
+    fn let_in(&mut self, is_let_in: bool) {
+        self.is_let_in = is_let_in;
+        self.receiver.keep_floor(!is_let_in);
     }
 
     fn act(&mut self, action: ReceiveAction) -> Result<(), proto::Error> {

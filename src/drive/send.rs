@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use super::observer::Observer;
 use super::reconnect::HasProgress;
-use super::stream::{Direction, Moved, Wire, consume};
+use super::stream::{Direction, Wire};
 use super::transfer::Transfer;
 use crate::config::Deadlines;
 use crate::error::Error;
@@ -57,7 +57,6 @@ impl<O: Observer> Transfer<O> {
         if let Some(proof) = self.access.proof(true, sending.transfer) {
             sending.sender.prove(proof);
         }
-        let mut hunger = Hunger::default();
         let mut flushed = self.clock.now();
         loop {
             if self.cancel.is_cancelled() {
@@ -113,7 +112,7 @@ impl<O: Observer> Transfer<O> {
                 SendAction::Forget { entry } => sending.readers.forget(entry),
                 SendAction::Await { .. } => {
                     self.flush(wire, &mut sending.sender, Direction::Content)?;
-                    self.listen(wire, &mut sending.sender, &mut hunger)?;
+                    self.listen(wire, &mut sending.sender)?;
                 }
                 SendAction::Closed(summary) => {
                     self.flush(wire, &mut sending.sender, Direction::Content)?;
@@ -145,7 +144,6 @@ impl<O: Observer> Transfer<O> {
         if let Some(proof) = self.access.proof(true, transfer) {
             sender.prove(proof);
         }
-        let mut hunger = Hunger::default();
         let mut is_admitted = true;
         loop {
             if let Some(error) = self.cancel.error() {
@@ -154,7 +152,7 @@ impl<O: Observer> Transfer<O> {
             match self.poll(wire, sender)? {
                 SendAction::Await { .. } => {
                     self.flush(wire, sender, Direction::Answers)?;
-                    self.listen(wire, sender, &mut hunger)?;
+                    self.listen(wire, sender)?;
                 }
                 SendAction::Event(Event::Greeted { transfer, .. }) if is_admitted => {
                     let proof = sender.peer_proof();
@@ -189,26 +187,15 @@ impl<O: Observer> Transfer<O> {
         &self,
         wire: &mut Wire<T>,
         sender: &mut Sender,
-        hunger: &mut Hunger,
     ) -> Result<(), Error> {
         // What came is given to the core before it looks at a deadline.
-        if hunger.is_starved && wire.read(hunger.needed)? == Moved::Tick {
-            hunger.needed = 0;
+        if wire.is_starved() {
+            wire.read()?;
         }
         let consumed = sender.handle_input(self.clock.now(), wire.input())?;
-        hunger.needed = consume(wire, consumed, hunger.needed);
-        hunger.is_starved = consumed.bytes == 0;
+        wire.consume(Some(consumed));
         Ok(())
     }
-}
-
-/// Input that the core lacks.
-#[derive(Default)]
-struct Hunger {
-    /// Number of bytes that its next message needs, as far as is known.
-    needed: usize,
-    /// Set if it needs more input than there is.
-    is_starved: bool,
 }
 
 impl<S: Source> HasProgress for Sending<'_, S> {

@@ -17,6 +17,7 @@ pub(super) struct Wire<T> {
     /// The part of `input` that was read and is not consumed.
     start: usize,
     end: usize,
+    hunger: Hunger,
     output: Vec<u8>,
     /// The part of `output` that is to be written.
     filled: usize,
@@ -28,6 +29,15 @@ pub(super) struct Wire<T> {
     piece: usize,
     /// Output is written once there is this much.
     batch: usize,
+}
+
+/// Input that the core lacks.
+#[derive(Debug, Default)]
+struct Hunger {
+    /// Number of bytes that its next message needs, as far as is known.
+    needed: usize,
+    /// Set if it needs more input than there is.
+    is_starved: bool,
 }
 
 /// Outcome of a call on the stream.
@@ -63,6 +73,7 @@ impl<T: Read + Write> Wire<T> {
             input: Vec::new(),
             start: 0,
             end: 0,
+            hunger: Hunger::default(),
             output: Vec::new(),
             filled: 0,
             content: 0,
@@ -81,12 +92,30 @@ impl<T: Read + Write> Wire<T> {
         &self.input[self.start..self.end]
     }
 
-    pub(super) fn consume(&mut self, bytes: usize) {
+    /// Returns whether the core needs more input than there is.
+    pub(super) const fn is_starved(&self) -> bool {
+        self.hunger.is_starved
+    }
+
+    /// Takes off what a core consumed. `None`: it goes on with the same input.
+    pub(super) fn consume(&mut self, consumed: Option<Consumed>) {
+        self.hunger.is_starved = consumed.is_some_and(|consumed| consumed.bytes == 0);
+        let Some(Consumed { bytes, needed }) = consumed else { return };
         self.start = (self.start + bytes).min(self.end);
+        self.hunger.needed = if bytes > 0 { 0 } else { needed.max(self.hunger.needed) };
+    }
+
+    /// Reads once, at best as many bytes as the core needs.
+    pub(super) fn read(&mut self) -> Result<Moved, Error> {
+        let moved = self.read_until(self.hunger.needed)?;
+        if moved == Moved::Tick {
+            self.hunger.needed = 0;
+        }
+        Ok(moved)
     }
 
     /// Reads once, at best until `needed` bytes are there that are not consumed.
-    pub(super) fn read(&mut self, needed: usize) -> Result<Moved, Error> {
+    fn read_until(&mut self, needed: usize) -> Result<Moved, Error> {
         let held = self.end - self.start;
         let aim = if needed > READ { needed + AHEAD } else { READ };
         if self.start > 0 && (held == 0 || self.start + aim > self.input.len()) {
@@ -217,16 +246,6 @@ impl<T: Read + Write> Wire<T> {
             self.output.resize(end, 0);
         }
     }
-}
-
-/// Takes off what a core consumed; gives how many bytes its next message needs.
-pub(super) fn consume<T: Read + Write>(
-    wire: &mut Wire<T>,
-    consumed: Consumed,
-    needed: usize,
-) -> usize {
-    wire.consume(consumed.bytes);
-    if consumed.bytes > 0 { 0 } else { consumed.needed.max(needed) }
 }
 
 fn transport(operation: Operation, source: io::Error) -> Error {

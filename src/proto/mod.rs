@@ -10,7 +10,6 @@
     warn(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
-        clippy::too_many_lines,
         clippy::wildcard_enum_match_arm
     )
 )]
