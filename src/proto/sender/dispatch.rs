@@ -132,7 +132,7 @@ impl Sender {
         if !fits {
             return Err(ProtocolError::UnexpectedForEntry { kind, entry });
         }
-        if std::mem::take(&mut outgoing.by_root) {
+        if outgoing.take_by_root() {
             self.roots.count_lacking();
         }
         // It is not open yet if its content came damaged inside its offer, and travels as a block now.
@@ -163,10 +163,10 @@ impl Sender {
     ) -> Result<(), ProtocolError> {
         let kind = Name::Kept;
         let outgoing = self.entries.pending(entry, kind)?;
-        let before = outgoing.arrived;
+        let before = outgoing.arrived();
         let misplaced = ProtocolError::UnexpectedForEntry { kind, entry };
         let has_grown = outgoing.keep(blocks).ok_or(misplaced)?;
-        let gained = outgoing.arrived.saturating_sub(before);
+        let gained = outgoing.arrived().saturating_sub(before);
         let offset = outgoing.released();
         if outgoing.phase == Phase::Streaming {
             self.entries.make_ready(entry);
@@ -213,14 +213,14 @@ impl Sender {
     pub(super) fn deliver(&mut self, entry: EntryId, receipt: Receipt) {
         let Some(outgoing) = self.settle(entry) else { return };
         let is_file = outgoing.meta.kind == Kind::File;
-        self.totals.deliver(is_file, receipt.size, outgoing.sent, receipt.outcome);
+        self.totals.deliver(is_file, receipt.size, outgoing.sent(), receipt.outcome);
         if receipt.outcome == Outcome::Held {
             self.roots.count_held();
         }
         if outgoing.meta.size.is_none() {
             self.totals.offer(receipt.size);
         }
-        self.arrive(receipt.size.saturating_sub(outgoing.arrived));
+        self.arrive(receipt.size.saturating_sub(outgoing.arrived()));
         self.requests.tell(Event::Delivered { entry, receipt });
     }
 

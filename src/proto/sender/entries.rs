@@ -104,7 +104,7 @@ impl Entries {
     /// Counts an entry among those for which the receiver may hold a file open.
     pub(super) fn open(&mut self, entry: EntryId) {
         let Some(outgoing) = self.entries.get_mut(&entry) else { return };
-        if !std::mem::replace(&mut outgoing.is_open, true) {
+        if outgoing.open() {
             self.open = self.open.saturating_add(1);
         }
     }
@@ -136,7 +136,7 @@ impl Entries {
         if outgoing.phase != Phase::Queued {
             self.names = self.names.saturating_sub(name_len(&outgoing));
         }
-        self.open = self.open.saturating_sub(outgoing.is_open.into());
+        self.open = self.open.saturating_sub(outgoing.is_open().into());
         Some(outgoing)
     }
 

@@ -27,6 +27,8 @@
 mod action;
 mod budget;
 mod checks;
+mod content;
+mod course;
 mod dispatch;
 mod entries;
 mod outgoing;
@@ -34,6 +36,7 @@ mod requests;
 mod roots;
 mod transmit;
 mod turn;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -359,9 +362,9 @@ impl Sender {
     pub fn transfer_progress(&self) -> Progress {
         let mut progress = self.totals.transfer_progress();
         for outgoing in self.entries.iter() {
-            let reached = outgoing.reached_bytes().max(outgoing.arrived);
-            let pending = reached.saturating_sub(outgoing.arrived);
-            let already = reached.saturating_sub(outgoing.sent);
+            let reached = outgoing.reached_bytes().max(outgoing.arrived());
+            let pending = reached.saturating_sub(outgoing.arrived());
+            let already = reached.saturating_sub(outgoing.sent());
             progress.pending = progress.pending.saturating_add(pending);
             progress.already = progress.already.saturating_add(already);
         }

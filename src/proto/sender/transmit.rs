@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::outgoing::{Carries, Phase, Run, Said, Step, Trust, Verdict};
+use super::content::Said;
+use super::outgoing::{Carries, Phase, Run, Step, Trust, Verdict};
 use super::requests::Asked;
 use super::{SendAction, Sender, State};
 use crate::config::Compare;
@@ -96,7 +97,7 @@ impl Sender {
         if outgoing.meta.kind == Kind::File && outgoing.is_inline() && !asks {
             let len = usize::try_from(outgoing.meta.size.unwrap_or(0)).unwrap_or(usize::MAX);
             // The head is as long as the offer with its root, which is known only once the content is read.
-            outgoing.root = Some(Hash::from_bytes([0; 32]));
+            outgoing.content.set_root(Hash::from_bytes([0; 32]));
             let mut control = Vec::new();
             Message::Offer(outgoing.offer(entry, Carries::Content)).encode(&mut control);
             let head = control.len().saturating_add(HEADER + CHECK);
@@ -108,7 +109,7 @@ impl Sender {
         let is_file = outgoing.meta.kind == Kind::File;
         outgoing.phase = if is_file { Phase::Offered } else { Phase::Ended };
         if !is_file {
-            outgoing.root = Some(Hash::of(&[]));
+            outgoing.content.set_root(Hash::of(&[]));
         }
         let offer = outgoing.offer(entry, carries);
         self.entries.offer(entry, is_file && !asks);
@@ -129,7 +130,7 @@ impl Sender {
             }
             match outgoing.step() {
                 Step::Read { index } => {
-                    let place = outgoing.place(index).ok_or(Misuse::TooMuch)?;
+                    let place = outgoing.content.place(index).ok_or(Misuse::TooMuch)?;
                     // The report of the blocks before this one must fit into the turn with it.
                     if outgoing.run.is_some() && !self.connection.may_say_after(BLOCK_HEAD, place.1)
                     {
@@ -149,7 +150,8 @@ impl Sender {
                 Step::Same { end } => outgoing.same_until(end),
                 Step::Claim => {
                     let root = outgoing.claim();
-                    self.checks.expect(outgoing.blocks(), outgoing.new_blocks(Said::Root));
+                    self.checks
+                        .expect(outgoing.content.blocks(), outgoing.content.new_blocks(Said::Root));
                     self.entries.park_first();
                     let said = self.connection.say(now, &Message::Claim { entry, root }, out)?;
                     self.turn.spend(said);
@@ -165,7 +167,8 @@ impl Sender {
                         continue;
                     }
                     let (size, root) = outgoing.end().ok_or(Misuse::NotAsked)?;
-                    self.checks.expect(outgoing.blocks(), outgoing.new_blocks(Said::End));
+                    self.checks
+                        .expect(outgoing.content.blocks(), outgoing.content.new_blocks(Said::End));
                     self.entries.park_first();
                     let end = Message::End { entry, size, root };
                     let said = self.connection.say(now, &end, out)?;
@@ -229,11 +232,11 @@ impl Sender {
             self.withdraw(request.entry, Withdrawal::Changed);
             return Ok(0);
         }
-        outgoing.root = Some(Hash::of(payload));
+        outgoing.content.set_root(Hash::of(payload));
         outgoing.trust = Trust::Over;
         if self.roots.is_worth_asking() && !payload.is_empty() {
             outgoing.phase = Phase::Offered;
-            outgoing.by_root = true;
+            outgoing.offer_by_root();
             let offer = outgoing.offer(request.entry, Carries::Root);
             self.entries.offer(request.entry, false);
             self.outbox.push_back(Message::Offer(offer));
@@ -262,17 +265,17 @@ impl Sender {
         let (head, payload) = frame.split_at_mut_checked(request.head).ok_or(Misuse::TooMuch)?;
         let index = outgoing.block_size.index(request.offset);
         if payload.len() < request.len {
-            if outgoing.size().is_some() {
+            if outgoing.content.size().is_some() {
                 self.withdraw(entry, Withdrawal::Changed);
                 return Ok(0);
             }
-            outgoing.ends_at(request.offset.saturating_add(payload.len() as u64));
+            outgoing.content.ends_at(request.offset.saturating_add(payload.len() as u64));
         }
         let Some(block) = outgoing.block_size.hash(index, payload) else {
             // The end of a content of unknown size fell on the end of a block.
             return Ok(0);
         };
-        if !outgoing.tree.contains(index) {
+        if !outgoing.content.contains(index) {
             self.totals.hash(payload.len() as u64);
         }
         // A block shorter than the others tells where a content of unknown size ends: it must travel. By now this side
