@@ -1,6 +1,6 @@
 //! Content that the store finds under the name of an entry, and what follows for the entry.
 
-use super::phase::Phase;
+use super::phase::{Phase, Turned};
 use super::requests::{Content, Reading, Task};
 use super::{ReceiveAction, Receiver};
 use crate::config::IfExists;
@@ -14,7 +14,7 @@ impl Receiver {
     pub(super) fn begun(&mut self, entry: EntryId, place: Place, begun: Result<Found, Refusal>) {
         self.entries.has_begun(entry);
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        let was = incoming.phase;
+        let was = incoming.phase();
         let (was_replacing, was_wanted) = (was == Phase::Replacing, was == Phase::Wanted);
         let is_taken = matches!(begun, Ok(Found::Existing(_)) | Err(Refusal::Exists));
         if was_wanted && place != Place::Replacing && is_taken {
@@ -48,7 +48,7 @@ impl Receiver {
             Found::Existing(len) => self.found_existing(entry, len),
             Found::Fresh | Found::Partial(_) if !is_file => self.found_room_for_name(entry),
             Found::Fresh | Found::Partial(_) if was_wanted => {
-                incoming.phase = Phase::Filling;
+                incoming.turn(Turned::Begun);
                 // Of an empty file, its end may have come before there was a descriptor.
                 self.commit_if_complete(entry);
             }
@@ -64,7 +64,7 @@ impl Receiver {
     fn probed(&mut self, entry: EntryId, begun: Result<Found, Refusal>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         if let Ok(Found::Partial(len @ 1..)) = begun {
-            incoming.phase = Phase::Filling;
+            incoming.turn(Turned::Begun);
             incoming.blocks.set_left(len);
             return incoming.hold_with_replaced(len);
         }
@@ -82,7 +82,7 @@ impl Receiver {
             // The content is known from the offer.
             return match usize::try_from(size) {
                 Ok(size) if len == size as u64 => {
-                    incoming.phase = Phase::Comparing;
+                    incoming.turn(Turned::Compared);
                     let what = Content::Whole;
                     let reading = Reading { entry, offset: 0, len: size, what };
                     self.requests.add_first(Task::Read(reading));
@@ -92,7 +92,7 @@ impl Receiver {
         }
         if self.config.if_exists == IfExists::Replace {
             if incoming.existing.probe(len) {
-                incoming.phase = Phase::Replacing;
+                incoming.turn(Turned::Replaced);
                 return incoming.hold(len);
             }
             return self.requests.add_first(Task::Begin { entry, place: Place::Replacing });
@@ -104,7 +104,7 @@ impl Receiver {
             }
             // A sender that could not claim a root for the first name cannot for another.
             Some(size) if size == len && (claims || !incoming.existing.is_asked()) => {
-                incoming.phase = Phase::Comparing;
+                incoming.turn(Turned::Compared);
                 if claims {
                     self.entries.add_conflict(entry);
                     self.judge_existing(entry);
@@ -118,7 +118,7 @@ impl Receiver {
     fn found_room_for_name(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         if incoming.offer.meta.kind == Kind::Directory {
-            incoming.phase = Phase::Waiting;
+            incoming.turn(Turned::Waits);
             self.entries.let_wait(entry);
             self.commit_waiting();
         } else {
@@ -131,15 +131,15 @@ impl Receiver {
     fn found_room(&mut self, entry: EntryId, left: u64) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let Some((root, size)) = incoming.offer.hash.zip(incoming.offer.meta.size) else {
-            incoming.phase = Phase::Filling;
+            incoming.turn(Turned::Begun);
             return incoming.hold(left);
         };
         if !incoming.is_inline {
-            incoming.phase = Phase::Wanted;
+            incoming.turn(Turned::NotHeld);
             incoming.hold(0);
             return self.requests.push(ReceiveAction::Suspend { entry });
         }
-        incoming.phase = Phase::Filling;
+        incoming.turn(Turned::Begun);
         incoming.blocks.end_at(size, root);
         if size > 0 {
             self.requests.add_first(Task::Write { entry, offset: 0, block: None });
@@ -154,7 +154,7 @@ impl Receiver {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         // What was called the same so far is taken over from the file that will be replaced. A partial
         // file of an earlier attempt is overwritten: which of its blocks are right is not known.
-        incoming.phase = Phase::Filling;
+        incoming.turn(Turned::Begun);
         incoming.existing.copy();
         incoming.take_rest_over();
         incoming.blocks.copy_all();
@@ -168,7 +168,7 @@ impl Receiver {
         let offered = incoming.offer.meta.size.zip(incoming.offer.meta.modified);
         let found = standing.map(|standing| (standing.size, standing.modified));
         let (Some((size, _)), true) = (offered, offered == found) else {
-            incoming.phase = Phase::Stale;
+            incoming.turn(Turned::Changed);
             return self.outbox.push(Message::Changed { entry });
         };
         let path = incoming.offer.meta.path.clone();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::existing::Rival;
 use super::incoming::Incoming;
-use super::phase::Phase;
+use super::phase::{Phase, Turned};
 use super::{ReceiveAction, Receiver, Which};
 use crate::config::IfExists;
 use crate::hash::{BlockSize, Hash, Hashed};
@@ -29,25 +29,17 @@ impl Receiver {
         let ended = self.commits.end(ticket);
         let Some(entry) = ended else { return self.state.map(drop) };
         let is_lent = self.lend(entry);
-        let Some(Incoming {
-            phase: Phase::Committing { size, root, outcome },
-            offer,
-            existing,
-            tally,
-            ..
-        }) = self.entries.get(entry)
-        else {
+        let incoming = self.entries.get(entry).ok_or(Misuse::NotAsked)?;
+        let Phase::Committing { size, root, outcome } = incoming.phase() else {
             return Err(Misuse::NotAsked.into());
         };
-        let (size, root, travelled) = (*size, *root, tally.travelled());
-        let offered = offer.meta.path.clone();
-        let is_file = offer.meta.kind == Kind::File;
-        let outcome = match existing.rival() {
-            None => *outcome,
+        let (offered, travelled) = (incoming.offer.meta.path.clone(), incoming.tally.travelled());
+        let is_file = incoming.offer.meta.kind == Kind::File;
+        let (is_rival, outcome) = match incoming.existing.rival() {
+            None => (false, outcome),
             Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
-            Some(Rival::Committing) => Outcome::Held,
+            Some(Rival::Committing) => (true, Outcome::Held),
         };
-        let is_rival = existing.rival().is_some();
         if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
             return self.state.map(drop);
         }
@@ -147,7 +139,7 @@ impl Receiver {
     /// are kept, a pipe cannot give them again to a receiver that finds no more than what the store holds.
     pub(super) fn left_at(&self, entry: EntryId, blocks: &Range<u64>) -> Option<(u64, u64)> {
         let incoming = self.entries.get(entry)?;
-        if incoming.phase != Phase::Filling {
+        if incoming.phase() != Phase::Filling {
             return None;
         }
         let (offset, len) = incoming.blocks.span(blocks)?;
@@ -158,7 +150,7 @@ impl Receiver {
     /// Blocks of zeros stand in the file: as a hole, or written.
     pub(super) fn zeroed(&mut self, entry: EntryId, blocks: Range<u64>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        if incoming.phase != Phase::Filling {
+        if incoming.phase() != Phase::Filling {
             return;
         }
         let size = incoming.offer.block_size;
@@ -177,7 +169,7 @@ impl Receiver {
     /// Commits an entry if it is whole.
     pub(super) fn commit_if_complete(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get(entry) else { return };
-        let outcome = match incoming.phase {
+        let outcome = match incoming.phase() {
             Phase::Filling => Outcome::Stored,
             Phase::Replacing if !incoming.lack.is_some() => Outcome::Held,
             Phase::Opening
@@ -201,8 +193,7 @@ impl Receiver {
     }
 
     pub(super) fn commit(&mut self, entry: EntryId, size: u64, root: Hash, outcome: Outcome) {
-        let phase = Phase::Committing { size, root, outcome };
-        let was_incomplete = self.entries.complete(entry, phase);
+        let was_incomplete = self.entries.complete(entry, Turned::Whole { size, root, outcome });
         if let Some(commit) = self.start_commit(entry, size) {
             self.requests.push(ReceiveAction::Commit { which: Which::Own, commit });
         }
@@ -231,7 +222,7 @@ impl Receiver {
     /// not wanted.
     pub(super) fn drop_entry(&mut self, entry: EntryId, reason: Refusal) {
         let is_too_large = matches!(reason, Refusal::TooLarge { .. } | Refusal::TooMuch { .. });
-        let is_filling = |incoming: &Incoming| incoming.phase == Phase::Filling;
+        let is_filling = |incoming: &Incoming| incoming.phase() == Phase::Filling;
         let is_lost = matches!(reason, Refusal::Exists | Refusal::Skipped)
             && self.entries.get(entry).is_some_and(is_filling);
         self.requests.push(if is_too_large || is_lost {

@@ -44,7 +44,7 @@ impl Receiver {
         let incoming =
             self.entries.get_mut(entry).filter(|incoming| incoming.existing.rival().is_none());
         let incoming = incoming.ok_or(Misuse::NotAsked)?;
-        let Phase::Committing { size, outcome, .. } = incoming.phase else {
+        let Phase::Committing { size, outcome, .. } = incoming.phase() else {
             return Err(Misuse::NotAsked.into());
         };
         self.commits.end(ticket);
@@ -82,7 +82,7 @@ impl Receiver {
         }
         let small = self.entries.conflicts().find(|entry| {
             self.entries.get(*entry).is_some_and(|incoming| {
-                matches!(incoming.phase, Phase::Committing { size, .. }
+                matches!(incoming.phase(), Phase::Committing { size, .. }
                     if size <= incoming.offer.block_size.bytes())
             })
         });
@@ -95,7 +95,7 @@ impl Receiver {
         }
         let incoming = self.entries.get_mut(entry)?;
         let what =
-            if incoming.phase == Phase::Comparing { Content::Existing } else { Content::Rival };
+            if incoming.phase() == Phase::Comparing { Content::Existing } else { Content::Rival };
         let (_, _, tree) = incoming.compared()?;
         let index = tree.prefix();
         let (offset, len) = incoming.blocks.span(&(index..index.saturating_add(1)))?;
@@ -126,7 +126,7 @@ impl Receiver {
     /// Decides about an entry once all of the file that has its name is hashed.
     pub(super) fn judge_existing(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        let (phase, blocks) = (incoming.phase, incoming.offer.block_size);
+        let (phase, blocks) = (incoming.phase(), incoming.offer.block_size);
         let Some((size, root, tree)) = incoming.compared() else { return };
         match tree.root(blocks.blocks(size)) {
             None => {}
@@ -141,7 +141,7 @@ impl Receiver {
     }
 
     fn existing_differs(&mut self, entry: EntryId) {
-        let phase = self.entries.get(entry).map(|incoming| incoming.phase);
+        let phase = self.entries.get(entry).map(|incoming| incoming.phase());
         if phase == Some(Phase::Comparing) {
             self.entries.end_conflict(entry);
             self.differs(entry);
@@ -221,7 +221,7 @@ impl Receiver {
         self.entries.end_conflict(entry);
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         incoming.existing.forget_rival();
-        if let Phase::Committing { size, .. } = incoming.phase {
+        if let Phase::Committing { size, .. } = incoming.phase() {
             let commit = self.start_commit(entry, size);
             if let Some(commit) = commit {
                 self.requests.push(ReceiveAction::Commit { which: Which::Own, commit });

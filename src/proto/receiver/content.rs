@@ -29,7 +29,7 @@ impl Receiver {
         let (blocks, len) = (index..index.saturating_add(1), payload.len() as u64);
         incoming.blocks.check_block(index, len)?;
         incoming.came(&blocks);
-        if incoming.phase == Phase::Replacing {
+        if incoming.phase() == Phase::Replacing {
             self.requests.add(Task::Begin { entry, place: Place::Replacing });
         }
         incoming.tally.travel(len);
@@ -68,7 +68,7 @@ impl Receiver {
         }
         incoming.came(&blocks);
         incoming.tally.travel(len);
-        if incoming.phase == Phase::Replacing {
+        if incoming.phase() == Phase::Replacing {
             self.requests.add(Task::Begin { entry, place: Place::Replacing });
         }
         let offset = bytes.saturating_mul(blocks.start);
@@ -91,7 +91,7 @@ impl Receiver {
         len: u64,
         write: Task,
     ) {
-        let wanted = self.entries.get(entry).filter(|incoming| incoming.phase == Phase::Wanted);
+        let wanted = self.entries.get(entry).filter(|incoming| incoming.phase() == Phase::Wanted);
         if let Some(place) = wanted.map(|incoming| incoming.place) {
             self.begin_wanted(entry, place);
         }
@@ -130,7 +130,7 @@ impl Receiver {
             incoming.blocks.end_with_held(blocks, len)?;
         }
         // Before anything differs, nothing is copied: the file may prove to be the same altogether.
-        let is_copied = incoming.phase == Phase::Filling && incoming.is_to_be_copied();
+        let is_copied = incoming.phase() == Phase::Filling && incoming.is_to_be_copied();
         let Some((offset, len)) = incoming.blocks.span(blocks) else { return Ok(()) };
         if let Some(reason) = self.over_budget(entry, blocks, offset, len) {
             self.drop_entry(entry, reason);
@@ -178,7 +178,7 @@ impl Receiver {
             return Ok(());
         }
         let lacks = incoming.lack.is_some();
-        if incoming.phase == Phase::Wanted {
+        if incoming.phase() == Phase::Wanted {
             if size == 0 {
                 // It has no block with which it could be begun.
                 self.requests.add(Task::Begin { entry, place: incoming.place });
@@ -188,7 +188,7 @@ impl Receiver {
             // What came of it was damaged, or came among that of others: it is asked for again.
         }
         incoming.blocks.finish(size, root)?;
-        if incoming.phase == Phase::Replacing {
+        if incoming.phase() == Phase::Replacing {
             let is_cut = incoming.hold.as_ref().is_some_and(|hold| hold.len() != size);
             let is_whole = incoming.blocks.is_whole().is_some();
             if lacks && !is_whole {
@@ -246,12 +246,12 @@ impl Receiver {
         let incoming = self.entries.known(entry, Name::Withdraw)?;
         incoming.admit(Name::Withdraw)?;
         let path = incoming.offer.meta.path.clone();
-        let is_dropped = matches!(incoming.phase, Phase::Dropped);
-        if is_dropped || matches!(incoming.phase, Phase::Stale) {
+        let is_dropped = matches!(incoming.phase(), Phase::Dropped);
+        if is_dropped || matches!(incoming.phase(), Phase::Stale) {
             // The news came too late for the sender.
             self.outbox.cancel(entry);
         } else {
-            let is_of_use = reason.keeps_content() || incoming.phase != Phase::Filling;
+            let is_of_use = reason.keeps_content() || incoming.phase() != Phase::Filling;
             self.requests.push(if is_of_use {
                 ReceiveAction::Suspend { entry }
             } else {

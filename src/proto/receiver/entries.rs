@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::descriptors::{Descriptors, Lack};
 use super::incoming::Incoming;
-use super::phase::Phase;
+use super::phase::{Phase, Turned};
 use crate::proto::error::ProtocolError;
 use crate::proto::wire::message::Name;
 use crate::types::{EntryId, Kind, Place, Refusal};
@@ -104,7 +104,7 @@ impl Entries {
     /// Adds an entry, in the place of one that was offered by time under the same id.
     pub(super) fn insert(&mut self, incoming: Incoming) {
         let entry = incoming.offer.entry;
-        let is_committing = matches!(incoming.phase, Phase::Committing { .. });
+        let is_committing = matches!(incoming.phase(), Phase::Committing { .. });
         if incoming.offer.meta.kind == Kind::File && !is_committing {
             self.incomplete.insert(entry);
         }
@@ -120,10 +120,10 @@ impl Entries {
         self.all.remove(entry)
     }
 
-    /// Notes that an entry is complete, and in this phase now. Returns whether a folder may have waited for that.
-    pub(super) fn complete(&mut self, entry: EntryId, phase: Phase) -> bool {
+    /// Notes that an entry is complete, as it turned out. Returns whether a folder may have waited for that.
+    pub(super) fn complete(&mut self, entry: EntryId, turned: Turned) -> bool {
         if let Some(incoming) = self.get_mut(entry) {
-            incoming.phase = phase;
+            incoming.turn(turned);
         }
         self.all.close(entry);
         self.incomplete.remove(&entry)
@@ -132,7 +132,7 @@ impl Entries {
     /// Notes that nothing more will come of an entry. Returns whether a folder may have waited for that.
     pub(super) fn give_up(&mut self, entry: EntryId) -> bool {
         if let Some(incoming) = self.get_mut(entry) {
-            incoming.phase = Phase::Dropped;
+            incoming.turn(Turned::Refused);
         }
         self.descriptors.forget(entry);
         self.incomplete.remove(&entry)
@@ -272,7 +272,7 @@ impl Entries {
             return None;
         }
         let other = self.descriptors.replace_uncounted(entry)?;
-        let incoming = self.get_mut(other).filter(|incoming| incoming.phase == Phase::Filling)?;
+        let incoming = self.get_mut(other).filter(|incoming| incoming.phase() == Phase::Filling)?;
         incoming.put_off();
         Some(other)
     }
@@ -291,7 +291,7 @@ impl Entries {
         incoming.lack.set(others);
         if !is_content {
             self.descriptors.postpone(entry, place, reason);
-        } else if incoming.phase == Phase::Wanted {
+        } else if incoming.phase() == Phase::Wanted {
             incoming.put_off();
         } else {
             incoming.close_replaced();
@@ -340,7 +340,7 @@ impl Entries {
 
     /// Returns the files that may be reported to the sender now: those without a descriptor come after those that are compared.
     pub(super) fn reportable(&mut self) -> impl Iterator<Item = (EntryId, &mut Incoming)> {
-        let compares = |incoming: &Incoming| incoming.phase == Phase::Comparing;
+        let compares = |incoming: &Incoming| incoming.phase() == Phase::Comparing;
         // What had no descriptor to begin with gets one when these are settled.
         let is_scarce = self.are_deferred() && self.all.entries.values().any(compares);
         let descriptors = &self.descriptors;

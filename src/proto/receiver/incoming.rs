@@ -7,7 +7,7 @@ use super::descriptors::Lack;
 use super::existing::Existing;
 use super::held::{Hold, Piece};
 use super::identity::Identity;
-use super::phase::{Admission, Phase};
+use super::phase::{Admission, Phase, Turned};
 use super::repair::Repair;
 use crate::hash::{BlockTree, Hash, Hashed};
 use crate::proto::error::ProtocolError;
@@ -18,7 +18,7 @@ use crate::types::{Kind, Offer, Place};
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) offer: Offer,
-    pub(super) phase: Phase,
+    phase: Phase,
     pub(super) place: Place,
     pub(super) blocks: Blocks,
     pub(super) repair: Repair,
@@ -65,11 +65,23 @@ impl Incoming {
 
     /// Begins anew, under another name: what was held proved to be another file. What the sender claims still holds.
     pub(super) fn restart(&mut self) {
-        self.phase = Phase::Opening;
+        self.turn(Turned::Differs);
         self.blocks.restart();
         self.repair.restart();
         self.hold = None;
         self.tally.present = 0;
+    }
+
+    /// Moves it to the phase after what happened to it.
+    pub(super) fn turn(&mut self, turned: Turned) {
+        let next = self.phase.after(turned);
+        #[cfg(any(test, feature = "testing"))]
+        assert!(next.is_some(), "{turned:?} in {:?}", self.phase);
+        self.phase = next.unwrap_or(self.phase);
+    }
+
+    pub(super) const fn phase(&self) -> Phase {
+        self.phase
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -125,7 +137,7 @@ impl Incoming {
             self.offer.hash = None;
         }
         self.place = place;
-        self.phase = Phase::Wanted;
+        self.turn(Turned::PutOff);
         self.hold(0);
         true
     }
@@ -145,7 +157,7 @@ impl Incoming {
 
     /// Puts it off: its file is closed, and what was written of it is to come again.
     pub(super) fn put_off(&mut self) {
-        self.phase = Phase::Wanted;
+        self.turn(Turned::PutOff);
         self.blocks.forget_written();
         self.repair.put_off();
         self.tally.present = 0;

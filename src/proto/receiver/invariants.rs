@@ -56,10 +56,9 @@ impl Receiver {
             }
         }
         for entry in &open {
-            let holds = self
-                .entries
-                .get(*entry)
-                .is_some_and(|incoming| holds_a_file(incoming) || incoming.phase == Phase::Opening);
+            let holds = self.entries.get(*entry).is_some_and(|incoming| {
+                holds_a_file(incoming) || incoming.phase() == Phase::Opening
+            });
             // To begin an entry is to close what was open of it. A suspended session may have been about to.
             let is_to_begin =
                 self.requests.is_to_begin(*entry) || self.suspended.entries().get(*entry).is_some();
@@ -100,7 +99,9 @@ impl Receiver {
     fn assert_bound(&self) {
         let receives = |incoming: &Incoming| {
             let is_file = incoming.offer.meta.kind == Kind::File;
-            is_file && holds_a_file(incoming) && !matches!(incoming.phase, Phase::Committing { .. })
+            is_file
+                && holds_a_file(incoming)
+                && !matches!(incoming.phase(), Phase::Committing { .. })
         };
         let current = self.requests.current().and_then(|current| current.entry);
         let files =
@@ -128,7 +129,7 @@ impl Receiver {
 
 /// Returns whether its file is open for certain.
 const fn holds_a_file(incoming: &Incoming) -> bool {
-    match incoming.phase {
+    match incoming.phase() {
         Phase::Comparing | Phase::Replacing | Phase::Filling | Phase::Waiting => true,
         Phase::Committing { .. } => incoming.existing.rival().is_some(),
         Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Wanted | Phase::Dropped => false,

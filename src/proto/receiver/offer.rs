@@ -1,7 +1,7 @@
 //! Offers: their form, their place in the order, the quotas, and what is known of the entry.
 
 use super::incoming::Incoming;
-use super::phase::Phase;
+use super::phase::{Phase, Turned};
 use super::requests::Task;
 use super::resume::Known;
 use super::{ReceiveAction, Receiver};
@@ -43,7 +43,7 @@ impl Receiver {
     /// Checks that an offer is the next one, or the second one of an entry that was offered by time. Returns the name of that.
     fn offered_by_time(&self, wire: &WireOffer) -> Result<Option<RelPath>, ProtocolError> {
         let entry = wire.entry;
-        let known = self.entries.get(entry).filter(|known| known.phase == Phase::Awaited);
+        let known = self.entries.get(entry).filter(|known| known.phase() == Phase::Awaited);
         let Some(known) = known else {
             let is_next = entry.get() >= self.entries.next_id();
             return if is_next { Ok(None) } else { Err(ProtocolError::EntryOutOfOrder { entry }) };
@@ -110,7 +110,7 @@ impl Receiver {
         if is_damaged {
             // The content came damaged: it travels again, as a block, and is begun with that.
             incoming.offer.hash = None;
-            incoming.phase = Phase::Wanted;
+            incoming.turn(Turned::PutOff);
             incoming.hold(0);
         }
         self.entries.insert(incoming);

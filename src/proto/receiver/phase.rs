@@ -13,6 +13,21 @@
 //! | `Committing` | misplaced | misplaced | misplaced | misplaced | misplaced | misplaced |
 //! | `Dropped` | ignored | ignored | ignored | ignored | ignored | taken |
 //!
+//! What happens to an entry moves it on; `—` cannot happen there:
+//!
+//! | phase | `Begun` | `NotHeld` | `PutOff` | `Compared` | `Replaced` | `Differs` | `Changed` | `Told` | `Waits` | `Whole` | `Refused` |
+//! | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | `Opening` | `Filling` | `Wanted` | `Wanted` | `Comparing` | `Replacing` | `Opening` | `Stale` | — | `Waiting` | `Committing` | `Dropped` |
+//! | `Stale` | — | — | — | — | — | — | — | `Awaited` | — | — | — |
+//! | `Awaited` | — | — | — | — | — | — | — | — | — | — | — |
+//! | `Comparing` | — | — | — | — | — | `Opening` | — | — | — | `Committing` | `Dropped` |
+//! | `Replacing` | `Filling` | — | — | — | `Replacing` | `Opening` | — | — | — | `Committing` | `Dropped` |
+//! | `Wanted` | `Filling` | — | `Wanted` | — | — | — | — | — | — | — | `Dropped` |
+//! | `Filling` | — | — | `Wanted` | — | — | `Opening` | — | — | — | `Committing` | `Dropped` |
+//! | `Waiting` | — | — | — | — | — | — | — | — | — | `Committing` | — |
+//! | `Committing` | — | — | — | — | — | — | — | — | — | — | — |
+//! | `Dropped` | — | — | — | — | — | — | — | — | — | — | — |
+//!
 //! A `Claim` has a place once, and only after it was asked for; an `End` of one that is `Wanted` only if it is empty, or is to be
 //! asked for again.
 
@@ -46,6 +61,33 @@ pub(super) enum Phase {
     Dropped,
 }
 
+/// Something that happens to an entry, and moves it to another phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// The store has begun it: its content is written.
+    Begun,
+    /// It was offered by its root, and nothing has its name.
+    NotHeld,
+    /// Nothing of it is open any more, or yet: it is begun with its content.
+    PutOff,
+    /// A file has its name that may be the same.
+    Compared,
+    /// A file has its name that will be replaced.
+    Replaced,
+    /// What is held of it is another file, or closed: it begins anew.
+    Differs,
+    /// It was offered by time, and has changed.
+    Changed,
+    /// The sender was told so.
+    Told,
+    /// It is a folder.
+    Waits,
+    /// All of it is there.
+    Whole { size: u64, root: Hash, outcome: Outcome },
+    /// It cannot go on.
+    Refused,
+}
+
 /// Treatment of a message about an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -58,6 +100,33 @@ pub(super) enum Admission {
 }
 
 impl Phase {
+    /// Returns the phase after this one: the second table above. `None`: that cannot happen.
+    pub(super) const fn after(self, turned: Turned) -> Option<Self> {
+        Some(match (self, turned) {
+            (Self::Opening | Self::Replacing | Self::Wanted, Turned::Begun) => Self::Filling,
+            (Self::Opening, Turned::NotHeld)
+            | (Self::Opening | Self::Wanted | Self::Filling, Turned::PutOff) => Self::Wanted,
+            (Self::Opening, Turned::Compared) => Self::Comparing,
+            (Self::Opening | Self::Replacing, Turned::Replaced) => Self::Replacing,
+            (
+                Self::Opening | Self::Comparing | Self::Replacing | Self::Filling,
+                Turned::Differs,
+            ) => Self::Opening,
+            (Self::Opening, Turned::Changed) => Self::Stale,
+            (Self::Stale, Turned::Told) => Self::Awaited,
+            (Self::Opening, Turned::Waits) => Self::Waiting,
+            (
+                Self::Opening | Self::Comparing | Self::Replacing | Self::Filling | Self::Waiting,
+                Turned::Whole { size, root, outcome },
+            ) => Self::Committing { size, root, outcome },
+            (
+                Self::Opening | Self::Comparing | Self::Replacing | Self::Wanted | Self::Filling,
+                Turned::Refused,
+            ) => Self::Dropped,
+            _ => return None,
+        })
+    }
+
     /// Returns what becomes of a message of this kind: the table above.
     pub(super) const fn admits(self, kind: Name) -> Admission {
         match (self, kind) {
@@ -79,33 +148,69 @@ impl Phase {
 mod tests {
     use super::*;
 
+    const PHASES: [Phase; 10] = [
+        Phase::Opening,
+        Phase::Stale,
+        Phase::Awaited,
+        Phase::Comparing,
+        Phase::Replacing,
+        Phase::Wanted,
+        Phase::Filling,
+        Phase::Waiting,
+        Phase::Committing { size: 0, root: Hash::from_bytes([0; 32]), outcome: Outcome::Stored },
+        Phase::Dropped,
+    ];
+
+    /// Returns the cells of a table above, whose head has this one, below its head.
+    fn table(head: &str) -> (Vec<&'static str>, Vec<Vec<&'static str>>) {
+        let rows = include_str!("phase.rs").lines().map(|line| line.strip_prefix("//! | "));
+        let cells = |row: &'static str| row.split('|').map(|cell| cell.trim_matches([' ', '`']));
+        let mut rows = rows.map(|row| row.map(|row| cells(row).collect::<Vec<_>>()));
+        let head = rows.by_ref().flatten().find(|row| row.contains(&head)).unwrap();
+        let rows: Vec<_> = rows.map_while(|row| row).skip(1).collect();
+        let phases = PHASES.map(|phase| format!("{phase:?}").split(' ').next().unwrap().to_owned());
+        assert!(rows.iter().map(|row| row[0]).eq(phases));
+        (head, rows)
+    }
+
     #[test]
     fn phase_admits_every_message_as_the_table_says() {
-        let (size, root, outcome) = (0, Hash::of(&[]), Outcome::Stored);
-        let phases = [
-            Phase::Opening,
-            Phase::Stale,
-            Phase::Awaited,
-            Phase::Comparing,
-            Phase::Replacing,
-            Phase::Wanted,
-            Phase::Filling,
-            Phase::Waiting,
-            Phase::Committing { size, root, outcome },
-            Phase::Dropped,
-        ];
-        let rows = include_str!("phase.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
-        let cells = |row: &'static str| row.split('|').map(|cell| cell.trim_matches([' ', '`']));
-        let rows: Vec<Vec<_>> = rows.map(|row| cells(row).collect()).collect();
-        assert_eq!(rows.len(), phases.len() + 2);
-        for (phase, row) in phases.into_iter().zip(&rows[2..]) {
-            assert_eq!(format!("{phase:?}").split(' ').next(), Some(row[0]));
+        let (head, rows) = table("Block");
+        for (phase, row) in PHASES.into_iter().zip(rows) {
             for kind in Name::ALL {
-                let Some(at) = rows[0].iter().position(|cell| *cell == format!("{kind:?}")) else {
+                let Some(at) = head.iter().position(|cell| *cell == format!("{kind:?}")) else {
                     continue;
                 };
                 let admission = format!("{:?}", phase.admits(kind)).to_lowercase();
                 assert_eq!(admission, row[at], "{kind:?} in {phase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn phase_is_followed_by_the_one_that_the_table_says() {
+        let (size, root, outcome) = (0, Hash::of(&[]), Outcome::Stored);
+        let turns = [
+            Turned::Begun,
+            Turned::NotHeld,
+            Turned::PutOff,
+            Turned::Compared,
+            Turned::Replaced,
+            Turned::Differs,
+            Turned::Changed,
+            Turned::Told,
+            Turned::Waits,
+            Turned::Whole { size, root, outcome },
+            Turned::Refused,
+        ];
+        let name = |shown: String| shown.split(' ').next().unwrap().to_owned();
+        let (head, rows) = table("Begun");
+        assert!(head[1..=turns.len()].iter().eq(&turns.map(|turned| name(format!("{turned:?}")))));
+        for (phase, row) in PHASES.into_iter().zip(rows) {
+            for (turned, cell) in turns.into_iter().zip(&row[1..]) {
+                let next =
+                    phase.after(turned).map_or("—".into(), |next| name(format!("{next:?}")));
+                assert_eq!(next, *cell, "{turned:?} in {phase:?}");
             }
         }
     }

@@ -55,9 +55,9 @@ impl Receiver {
         self.suspended.adopt(former.suspended, beginning, verdicts);
         for (entry, mut incoming) in entries.into_iter() {
             // Of these, each connection could leave one open.
-            let is_open = matches!(incoming.phase, Phase::Filling | Phase::Comparing);
+            let is_open = matches!(incoming.phase(), Phase::Filling | Phase::Comparing);
             if is_open && !incoming.is_open() && incoming.offer.meta.kind == Kind::File {
-                if incoming.phase == Phase::Filling {
+                if incoming.phase() == Phase::Filling {
                     incoming.put_off();
                 } else {
                     incoming.restart();
@@ -101,7 +101,7 @@ impl Receiver {
         };
         let is_counted =
             incoming.offer.meta.is_same(meta) && incoming.offer.block_size == wire.block_size;
-        let goes_on = match incoming.phase {
+        let goes_on = match incoming.phase() {
             Phase::Committing { root, .. } => {
                 if !is_counted || wire.by_time || wire.root.is_some_and(|offered| offered != root) {
                     // A commit that is under way comes to its end, which has no bearing on what is offered now.
@@ -125,7 +125,7 @@ impl Receiver {
             let place = beside.unwrap_or(place);
             return Known::Nothing { is_counted, is_open: true, place };
         }
-        if incoming.phase == Phase::Wanted {
+        if incoming.phase() == Phase::Wanted {
             // The former session may have been about to begin it.
             self.requests.push(ReceiveAction::Suspend { entry });
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::held::{Hold, Piece};
 use super::incoming::Incoming;
-use super::phase::Phase;
+use super::phase::{Phase, Turned};
 use super::requests::{Content, Reading, Task};
 use super::turn::Said;
 use super::{ReceiveAction, Receiver, State};
@@ -110,7 +110,7 @@ impl Receiver {
             } else if let Message::Changed { entry } = message {
                 self.turn.say(Said::Advance);
                 if let Some(incoming) = self.entries.get_mut(entry) {
-                    incoming.phase = Phase::Awaited;
+                    incoming.turn(Turned::Told);
                 }
             } else if let Some(entry) = message.entry() {
                 self.turn.say(Said::Verdict);
@@ -137,7 +137,7 @@ impl Receiver {
                 read = Some((entry, offset, len, Content::Replaced));
                 break;
             }
-            match incoming.phase {
+            match incoming.phase() {
                 Phase::Comparing => {
                     if incoming.existing.ask() {
                         let (first, hashes) = (0, Vec::new());
@@ -193,7 +193,7 @@ impl Receiver {
         let limit = self.config.limits.repairs;
         let others = self.entries.others_open(None);
         for (entry, incoming) in self.entries.iter_mut() {
-            match incoming.phase {
+            match incoming.phase() {
                 // While a file is compared that will be replaced, what is equal is as good as written.
                 Phase::Filling | Phase::Replacing | Phase::Wanted => {}
                 Phase::Opening
