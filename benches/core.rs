@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use haul::hash::BlockSize;
 use haul::store::{MemorySource, MemoryStore};
-use haul::testing::pair::{Ended, Pair};
+use haul::testing::pair::{Pair, SessionEnd};
 use haul::{Config, RelPath};
 
 const CONTENT: usize = 32 << 20;
@@ -52,7 +52,7 @@ fn files(c: &mut Criterion) {
 fn session(config: &Config, source: &MemorySource, files: u64) {
     let mut pair = Pair::new(config, source.clone(), config, MemoryStore::new());
     assert!(
-        matches!(pair.run(), (Ended::Closed(sent), Ended::Closed(_)) if sent.delivered == files)
+        matches!(pair.run(), (SessionEnd::Closed(sent), SessionEnd::Closed(_)) if sent.delivered == files)
     );
 }
 

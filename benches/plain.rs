@@ -14,7 +14,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use haul::plain::{self, ChunkSize, Event};
+use haul::plain::{self, ChunkSize, PlainEvent};
 
 const CHUNKS: [usize; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Long enough that opening the connection does not show.
@@ -59,7 +59,7 @@ fn over_tcp(mut content: &[u8], chunk: ChunkSize) -> io::Result<()> {
     Ok(())
 }
 
-fn go_on(_: Event) -> ControlFlow<()> {
+fn go_on(_: PlainEvent) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 

@@ -16,9 +16,9 @@
 //! ```
 //! use std::ops::ControlFlow;
 //!
-//! use haul::plain::{self, ChunkSize, Event};
+//! use haul::plain::{self, ChunkSize, PlainEvent};
 //!
-//! let go_on = |_: Event| ControlFlow::Continue(());
+//! let go_on = |_: PlainEvent| ControlFlow::Continue(());
 //! let chunk = ChunkSize::default();
 //!
 //! let mut wire = Vec::new();
@@ -36,7 +36,7 @@
 //!
 //! - **Blocking.** A call may block. Nothing here knows the time, so **a silent peer is the
 //!   caller's to bound**: give the stream a timeout, and the observer is asked at each
-//!   [`Event::Waiting`] whether to go on. A stream that can block for ever makes this wait for
+//!   [`PlainEvent::Waiting`] whether to go on. A stream that can block for ever makes this wait for
 //!   ever. One that never blocks makes this spin, unless the observer sleeps.
 //! - **Short reads and writes.** Any count from 1 to the length of the buffer is fine; what was
 //!   read goes on at once, a chunk is not filled first. A count beyond the buffer is
@@ -80,7 +80,7 @@ pub fn send(
     source: &mut (impl Read + ?Sized),
     stream: &mut (impl Write + ?Sized),
     chunk: ChunkSize,
-    observer: impl FnMut(Event) -> ControlFlow<()>,
+    observer: impl FnMut(PlainEvent) -> ControlFlow<()>,
 ) -> Result<Sent, PlainError> {
     let (bytes, hash) =
         pass((source, Operation::Source), (stream, Operation::Write), chunk, observer)?;
@@ -108,7 +108,7 @@ pub fn receive(
     stream: &mut (impl Read + ?Sized),
     sink: &mut (impl Write + ?Sized),
     chunk: ChunkSize,
-    observer: impl FnMut(Event) -> ControlFlow<()>,
+    observer: impl FnMut(PlainEvent) -> ControlFlow<()>,
 ) -> Result<Received, PlainError> {
     let (bytes, hash) = pass((stream, Operation::Read), (sink, Operation::Store), chunk, observer)?;
     Ok(Received { bytes, hash })
@@ -143,7 +143,7 @@ pub struct Received {
 /// Report to an observer. Counts never go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum PlainEvent {
     /// Bytes were written.
     Passed {
         /// Total number so far.
@@ -291,7 +291,7 @@ fn pass<R, W, F>(
 where
     R: Read + ?Sized,
     W: Write + ?Sized,
-    F: FnMut(Event) -> ControlFlow<()>,
+    F: FnMut(PlainEvent) -> ControlFlow<()>,
 {
     let mut passage = Passage { bytes: 0, observer };
     let mut hasher = blake3::Hasher::new();
@@ -327,7 +327,7 @@ struct Passage<F> {
     observer: F,
 }
 
-impl<F: FnMut(Event) -> ControlFlow<()>> Passage<F> {
+impl<F: FnMut(PlainEvent) -> ControlFlow<()>> Passage<F> {
     /// Repeats a call until it gives something else than a tick.
     fn call<T>(
         &mut self,
@@ -338,7 +338,7 @@ impl<F: FnMut(Event) -> ControlFlow<()>> Passage<F> {
             match call() {
                 Ok(value) => return Ok(value),
                 Err(error) if is_tick(&error) => {
-                    self.tell(Event::Waiting { operation, bytes: self.bytes })?;
+                    self.tell(PlainEvent::Waiting { operation, bytes: self.bytes })?;
                 }
                 Err(error) => return Err(self.failed(operation, error)),
             }
@@ -348,10 +348,10 @@ impl<F: FnMut(Event) -> ControlFlow<()>> Passage<F> {
     fn passed(&mut self, count: usize) -> Result<(), PlainError> {
         // No file has 2^64 bytes, but an endless stream must not panic either.
         self.bytes = self.bytes.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        self.tell(Event::Passed { bytes: self.bytes })
+        self.tell(PlainEvent::Passed { bytes: self.bytes })
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), PlainError> {
+    fn tell(&mut self, event: PlainEvent) -> Result<(), PlainError> {
         match (self.observer)(event) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(PlainError::Stopped { bytes: self.bytes }),

@@ -143,7 +143,8 @@ fn second_session_at_any_step_of_the_first_is_settled_by_the_policy() {
                             matches!(steps, (pair::Progress::Ended(_), pair::Progress::Ended(_)));
                     }
                     let ended = [second.run(), first.run()].map(|(sent, received)| {
-                        let (pair::Ended::Closed(sent), pair::Ended::Closed(_)) = (sent, received)
+                        let (pair::SessionEnd::Closed(sent), pair::SessionEnd::Closed(_)) =
+                            (sent, received)
                         else {
                             panic!("{existing:?} {way:?} {stop}: {sent:?} {received:?}")
                         };
@@ -289,7 +290,7 @@ fn second_session_with_the_same_folders_and_links_succeeds_at_any_step() {
                     let _ = (first.step_alice(), first.step_bob());
                 }
                 let [second, first] = [second.run(), first.run()].map(|ended| match ended {
-                    (pair::Ended::Closed(sent), pair::Ended::Closed(_)) => sent,
+                    (pair::SessionEnd::Closed(sent), pair::SessionEnd::Closed(_)) => sent,
                     ended => panic!("{existing:?} {stop}: {ended:?}"),
                 });
                 let case = format!("{existing:?} {target} {other} after {stop} steps");
@@ -326,7 +327,7 @@ fn second_session_at_any_step_over_a_store_in_memory_is_settled_by_the_policy() 
                     let _ = (first.step_alice(), first.step_bob());
                 }
                 let ended = [second.run(), first.run()].map(|ended| match ended {
-                    (pair::Ended::Closed(sent), pair::Ended::Closed(_)) => sent,
+                    (pair::SessionEnd::Closed(sent), pair::SessionEnd::Closed(_)) => sent,
                     ended => panic!("{existing:?} {stop}: {ended:?}"),
                 });
                 let file = |(path, bytes): (RelPath, Arc<[u8]>)| {
@@ -371,7 +372,7 @@ proptest! {
         }
         let mut delivered = [false; 3];
         for who in last {
-            let (pair::Ended::Closed(sent), pair::Ended::Closed(_)) = pairs[who].run() else {
+            let (pair::SessionEnd::Closed(sent), pair::SessionEnd::Closed(_)) = pairs[who].run() else {
                 panic!("a session fails")
             };
             delivered[who] = sent.delivered == 1;

@@ -22,9 +22,9 @@ use std::time::Duration;
 use haul::config::{Compare, Config, IfExists};
 use haul::hash::BlockSize;
 use haul::store::{MemorySource, MemoryStore, Store};
-use haul::testing::pair::{Ended, Pair, Progress};
+use haul::testing::pair::{Pair, Progress, SessionEnd};
 use haul::testing::store::{
-    Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation as Reading,
+    Failure, Fault, FaultSource, FaultStore, SourceCall as Reading, StoreCall,
 };
 use haul::types::{
     AbortCode, Commit, Durability, EntryId, Event, Found, Kind, Meta, Offer, Place, Receipt,
@@ -64,7 +64,7 @@ type Simulated = Pair<FaultSource<MemorySource>, FaultStore<MemoryStore>>;
 /// Faults that are to happen.
 #[derive(Debug, Clone, Default)]
 struct Faults {
-    store: Vec<(Operation, u64, Failure)>,
+    store: Vec<(StoreCall, u64, Failure)>,
     source: Vec<(Reading, u64, Failure)>,
     for_ever: bool,
 }
@@ -72,7 +72,7 @@ struct Faults {
 impl Faults {
     /// Returns whether an entry that is begun does not get a descriptor.
     fn lack_descriptors(&self) -> bool {
-        self.store.iter().any(|fault| (fault.0, fault.2) == (Operation::Begin, EMFILE))
+        self.store.iter().any(|fault| (fault.0, fault.2) == (StoreCall::Begin, EMFILE))
     }
 }
 
@@ -181,17 +181,22 @@ impl Scene {
 
     /// Runs to the end; with what both sides count. No failure of one entry is one of the session.
     fn run(&self, pair: &mut Simulated, rivals: &[(RelPath, Vec<u8>)]) -> (Summary, Summary) {
-        let (Ended::Closed(alice), Ended::Closed(bob)) = self.run_to_an_end(pair, rivals) else {
+        let (SessionEnd::Closed(alice), SessionEnd::Closed(bob)) = self.run_to_an_end(pair, rivals)
+        else {
             panic!("{}: the session failed", self.name);
         };
         (alice, bob)
     }
 
-    fn run_to_an_end(&self, pair: &mut Simulated, rivals: &[(RelPath, Vec<u8>)]) -> (Ended, Ended) {
+    fn run_to_an_end(
+        &self,
+        pair: &mut Simulated,
+        rivals: &[(RelPath, Vec<u8>)],
+    ) -> (SessionEnd, SessionEnd) {
         let mut rivals = Some(rivals);
         for _ in 0..STEPS {
             let steps = (pair.step_alice(), pair.step_bob());
-            if pair.bob.store.calls(Operation::Write) > 0 {
+            if pair.bob.store.calls(StoreCall::Write) > 0 {
                 for (path, bytes) in rivals.take().into_iter().flatten() {
                     pair.bob.store.inner().insert(path.clone(), bytes.clone());
                 }
@@ -248,11 +253,11 @@ impl Scene {
         let mut pair = self.pair(&store, faults);
         let ended = self.run_to_an_end(&mut pair, &self.rivals);
         let is_ended = match ended {
-            (Ended::Closed(alice), Ended::Closed(bob)) => {
+            (SessionEnd::Closed(alice), SessionEnd::Closed(bob)) => {
                 self.check_told(&pair, alice, bob);
                 false
             }
-            (Ended::Failed(alice), Ended::Failed(bob)) => {
+            (SessionEnd::Failed(alice), SessionEnd::Failed(bob)) => {
                 assert!(alice.is_transient() && bob.is_transient(), "{ended:?}");
                 assert_eq!(bob.abort_code(), Some(AbortCode::Exhausted), "{ended:?}");
                 true
@@ -367,7 +372,7 @@ impl Scene {
     /// Checks that everything stands, once, and that no partial file is left.
     fn check_complete(&self, store: &MemoryStore, faults: &Faults) {
         // What cannot be read is not known to be equal: then the same stands beside it.
-        let is_unread = faults.store.iter().any(|fault| fault.0 == Operation::Read);
+        let is_unread = faults.store.iter().any(|fault| fault.0 == StoreCall::Read);
         let most = if self.config.if_exists == IfExists::Rename && is_unread { 2 } else { 1 };
         let standing = store.entries();
         for (meta, bytes) in &self.sent {
@@ -384,18 +389,18 @@ impl Scene {
 }
 
 /// Returns the refusal of an entry: the operation is named where the system's error does not give enough.
-fn refusal(operation: Operation, failure: Failure) -> Refusal {
+fn refusal(operation: StoreCall, failure: Failure) -> Refusal {
     let named = match operation {
-        Operation::Begin => StoreOperation::Open,
-        Operation::Read => StoreOperation::Read,
-        Operation::Write => StoreOperation::Write,
-        Operation::Copy => StoreOperation::Copy,
-        Operation::Commit | Operation::Settle => StoreOperation::Commit,
+        StoreCall::Begin => StoreOperation::Open,
+        StoreCall::Read => StoreOperation::Read,
+        StoreCall::Write => StoreOperation::Write,
+        StoreCall::Copy => StoreOperation::Copy,
+        StoreCall::Commit | StoreCall::Settle => StoreOperation::Commit,
         _ => StoreOperation::Unspecified,
     };
     match (operation, failure) {
         // A read can give no refusal.
-        (Operation::Read, Failure::Refusal(_)) => Refusal::Store { code: 0, operation: named },
+        (StoreCall::Read, Failure::Refusal(_)) => Refusal::Store { code: 0, operation: named },
         _ => match failure.refusal(operation) {
             Refusal::Store { code, .. } => Refusal::Store { code, operation: named },
             refusal => refusal,
@@ -444,7 +449,7 @@ fn fates(events: &[Event]) -> BTreeMap<EntryId, Fate> {
 
 /// Number of calls of each operation, and number of calls that failed.
 struct Counts {
-    store: [u64; Operation::ALL.len()],
+    store: [u64; StoreCall::ALL.len()],
     source: [u64; Reading::ALL.len()],
     failed: u64,
 }
@@ -452,7 +457,7 @@ struct Counts {
 impl Counts {
     fn of(pair: &Simulated) -> Self {
         Self {
-            store: Operation::ALL.map(|operation| pair.bob.store.calls(operation)),
+            store: StoreCall::ALL.map(|operation| pair.bob.store.calls(operation)),
             source: Reading::ALL.map(|operation| pair.alice.source.calls(operation)),
             failed: pair.bob.store.failed() + pair.alice.source.failed(),
         }
@@ -460,7 +465,7 @@ impl Counts {
 
     /// Returns one fault for each call.
     fn faults(&self, failure: Failure) -> Vec<Faults> {
-        let store = Operation::ALL.into_iter().zip(self.store).flat_map(|(operation, calls)| {
+        let store = StoreCall::ALL.into_iter().zip(self.store).flat_map(|(operation, calls)| {
             (0..calls).map(move |call| Faults {
                 store: vec![(operation, call, failure)],
                 ..Faults::default()
@@ -494,7 +499,7 @@ fn in_case<T>(case: impl FnOnce() -> T, name: &dyn std::fmt::Debug) -> T {
 
 #[test]
 fn each_operation_that_fails_is_told_to_both_sides_and_the_next_session_completes() {
-    let mut met = [0; Operation::ALL.len()];
+    let mut met = [0; StoreCall::ALL.len()];
     let mut cases = 0;
     for scene in Scene::all() {
         let calls = scene.check(&Faults::default());
@@ -565,7 +570,7 @@ fn entry_refused_and_withdrawn_in_one_turn_is_told_and_counted_once_at_each_side
     let mut scene = Scene::tiny();
     scene.sent = vec![file("part", &content(3, 3100))];
     let faults = Faults {
-        store: vec![(Operation::Write, 0, EIO)],
+        store: vec![(StoreCall::Write, 0, EIO)],
         source: vec![(Reading::Read, 2, EIO)],
         for_ever: false,
     };

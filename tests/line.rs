@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use haul::drive::Clock;
 use haul::store::{MemorySource, MemoryStore};
-use haul::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
+use haul::testing::fault_stream::{Direction, FaultKind, Faulty, StreamFault};
 use haul::testing::uart::{self, Uart};
 use haul::transport::{Line, Listening};
 use haul::{BlockSize, Config, Error, Event, Observer, RelPath, Retry, Transfer};
@@ -73,7 +73,7 @@ struct Ran {
 }
 
 /// Sends a file over a line with these faults of what comes in at the sender and at the receiver.
-fn run(lines: (Uart, Uart), scripts: [Vec<Fault>; 2]) -> Ran {
+fn run(lines: (Uart, Uart), scripts: [Vec<StreamFault>; 2]) -> Ran {
     let (near, far) = lines;
     let (near_clock, far_clock) = (near.clock(), far.clock());
     let [near_script, far_script] = scripts;
@@ -123,7 +123,8 @@ fn byte_that_is_lost_costs_three_seconds_at_most_and_no_connection() {
     let mut worst = Duration::ZERO;
     for (end, length) in [(0, 500), (1, SIZE as u64)] {
         for place in 0..16 {
-            let fault = Fault::new(Direction::Read, place * length / 16 + place, Misdeed::Delete);
+            let fault =
+                StreamFault::new(Direction::Read, place * length / 16 + place, FaultKind::Delete);
             let mut scripts = [vec![], vec![]];
             scripts[end] = vec![fault];
             let ran = run(uart::line(RATE), scripts);
@@ -164,7 +165,7 @@ fn noisy_line_delivers_all_over_one_connection() {
         let next = move |number: u64| {
             at += 1 + (number.wrapping_add(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 600;
             let bit = u8::try_from(number % 8).unwrap_or(0);
-            Fault::new(Direction::Read, at, Misdeed::Flip(bit))
+            StreamFault::new(Direction::Read, at, FaultKind::Flip(bit))
         };
         (0..400).map(next).collect()
     };
@@ -190,7 +191,7 @@ impl<C: Clock> Observer for Greeting<C> {
 #[test]
 fn end_that_is_killed_and_started_again_is_met_within_three_seconds() {
     // From this byte on that it writes, the one that is killed does nothing any more.
-    let dies = |at| [Fault::new(Direction::Write, at, Misdeed::Error(ErrorKind::Other))];
+    let dies = |at| [StreamFault::new(Direction::Write, at, FaultKind::Error(ErrorKind::Other))];
     let retry = Retry::default().most(Duration::from_secs(1));
     for kills_sender in [true, false] {
         let (near, far) = uart::line(RATE);

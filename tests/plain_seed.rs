@@ -21,7 +21,7 @@ use common::{
     assert_same, pair, photo, photo_path,
 };
 use haul::hash::Hash;
-use haul::plain::{self, ChunkSize, Event, PlainError};
+use haul::plain::{self, ChunkSize, PlainError, PlainEvent};
 use haul::{Error, Operation};
 
 /// The library as a sender.
@@ -62,7 +62,7 @@ impl Receiver for LibraryBob {
 const TICK: Duration = Duration::from_millis(100);
 
 /// Returns an observer that bounds the whole transfer, so that a broken peer fails the test.
-fn patience() -> impl FnMut(Event) -> ControlFlow<()> {
+fn patience() -> impl FnMut(PlainEvent) -> ControlFlow<()> {
     let deadline = Instant::now() + PATIENCE;
     move |_| {
         if Instant::now() < deadline { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -207,7 +207,7 @@ fn killed_sender_looks_like_an_end() {
     let mut got = Vec::new();
     let mut nc = Some(nc);
     let received = plain::receive(&mut stream, &mut got, ChunkSize::ORIGINAL, |event| {
-        if event == (Event::Passed { bytes: 10 }) {
+        if event == (PlainEvent::Passed { bytes: 10 }) {
             nc.take().expect("ten bytes pass once").kill();
         }
         ControlFlow::Continue(())
@@ -254,10 +254,10 @@ fn silent_sender_is_left_when_the_observer_says_so() {
     let mut ticks = 0;
     let error =
         plain::receive(&mut bob, &mut Vec::new(), ChunkSize::ORIGINAL, |event| match event {
-            Event::Waiting { operation: Operation::Read, bytes: 10 } if ticks >= 2 => {
+            PlainEvent::Waiting { operation: Operation::Read, bytes: 10 } if ticks >= 2 => {
                 ControlFlow::Break(())
             }
-            Event::Waiting { .. } => {
+            PlainEvent::Waiting { .. } => {
                 ticks += 1;
                 ControlFlow::Continue(())
             }
@@ -275,7 +275,7 @@ fn stuck_receiver_is_left_when_the_observer_says_so() {
     let _bob = accept(&listener);
     let endless = &mut std::io::repeat(7);
     let error = plain::send(endless, &mut alice, ChunkSize::default(), |event| match event {
-        Event::Waiting { operation: Operation::Write, .. } => ControlFlow::Break(()),
+        PlainEvent::Waiting { operation: Operation::Write, .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     let error = error.expect_err("the receiver takes nothing");

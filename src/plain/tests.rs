@@ -103,7 +103,7 @@ impl Direction {
         from: &mut (impl Read + ?Sized),
         to: &mut (impl Write + ?Sized),
         chunk: ChunkSize,
-        observer: impl FnMut(Event) -> ControlFlow<()>,
+        observer: impl FnMut(PlainEvent) -> ControlFlow<()>,
     ) -> Result<(u64, Hash), PlainError> {
         match self {
             Self::Send => send(from, to, chunk, observer).map(|sent| (sent.bytes, sent.hash)),
@@ -120,7 +120,7 @@ impl Direction {
     }
 }
 
-fn go_on(_: Event) -> ControlFlow<()> {
+fn go_on(_: PlainEvent) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -151,7 +151,7 @@ fn assert_passes(content: &[u8], mut from: Scripted, mut to: Scripted, size: Chu
         let mut told = Vec::new();
         let (bytes, root) = direction
             .run(from, to, size, |event| {
-                if let Event::Passed { bytes } = event {
+                if let PlainEvent::Passed { bytes } = event {
                     told.push(bytes);
                 }
                 ControlFlow::Continue(())
@@ -227,8 +227,8 @@ fn pass_tick_before_every_call_asks_and_goes_on() {
             direction
                 .run(&mut from, &mut to, size, |event| {
                     match event {
-                        Event::Passed { bytes } => passed = bytes,
-                        Event::Waiting { operation, bytes } => {
+                        PlainEvent::Passed { bytes } => passed = bytes,
+                        PlainEvent::Waiting { operation, bytes } => {
                             assert_eq!(bytes, passed);
                             if operation == direction.reading() {
                                 read_ticks += 1;
@@ -312,7 +312,7 @@ fn observer_break_at_every_event_stops_there() {
             let mut last = 0;
             let error = direction
                 .run(&mut from, &mut to, size, |event| {
-                    let (Event::Passed { bytes } | Event::Waiting { bytes, .. }) = event;
+                    let (PlainEvent::Passed { bytes } | PlainEvent::Waiting { bytes, .. }) = event;
                     last = bytes;
                     at += 1;
                     if at > stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -383,8 +383,9 @@ fn flush_tick_is_asked_about_and_flush_error_is_typed() {
         }
         let mut ticks = 0;
         let count = |event| {
-            ticks +=
-                usize::from(event == Event::Waiting { operation: direction.writing(), bytes: 12 });
+            ticks += usize::from(
+                event == PlainEvent::Waiting { operation: direction.writing(), bytes: 12 },
+            );
             ControlFlow::Continue(())
         };
         let error = direction.run(&mut &CONTENT[..], &mut to, chunk(12), count).unwrap_err();

@@ -2,9 +2,10 @@
 //!
 //! ```
 //! use std::io::Read;
-//! use haul::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
+//! use haul::testing::fault_stream::{Direction, FaultKind, Faulty, StreamFault};
 //!
-//! let script = [Fault::new(Direction::Read, 2, Misdeed::Flip(0)), Fault::new(Direction::Read, 4, Misdeed::End)];
+//! let at = |at, kind| StreamFault::new(Direction::Read, at, kind);
+//! let script = [at(2, FaultKind::Flip(0)), at(4, FaultKind::End)];
 //! let mut stream = Faulty::new(&b"abcdefgh"[..], script);
 //! let log = stream.log();
 //! let mut text = String::new();
@@ -41,20 +42,20 @@ pub struct Faulty<S> {
 /// Fault at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Fault {
+pub struct StreamFault {
     /// Direction in which it happens.
     pub direction: Direction,
     /// Before which byte of that direction (or to which, where it happens to a byte).
     pub at: u64,
-    /// Fault that happens.
-    pub misdeed: Misdeed,
+    /// Kind of the fault.
+    pub kind: FaultKind,
 }
 
-impl Fault {
+impl StreamFault {
     /// Returns a fault.
     #[must_use]
-    pub const fn new(direction: Direction, at: u64, misdeed: Misdeed) -> Self {
-        Self { direction, at, misdeed }
+    pub const fn new(direction: Direction, at: u64, kind: FaultKind) -> Self {
+        Self { direction, at, kind }
     }
 }
 
@@ -71,7 +72,7 @@ pub enum Direction {
 /// Kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Misdeed {
+pub enum FaultKind {
     /// Allowed: the call moves one byte. (To reach this place a call ended early, too.)
     Short,
     /// Allowed: the call fails with [`io::ErrorKind::Interrupted`].
@@ -102,7 +103,7 @@ pub enum Misdeed {
     Lie,
 }
 
-impl Misdeed {
+impl FaultKind {
     /// Returns whether the contract of streams allows it: then nothing but time may be lost.
     #[must_use]
     pub const fn is_allowed(self) -> bool {
@@ -113,7 +114,7 @@ impl Misdeed {
 impl<S> Faulty<S> {
     /// Returns a stream with the faults of this script.
     #[must_use]
-    pub fn new(inner: S, script: impl IntoIterator<Item = Fault>) -> Self {
+    pub fn new(inner: S, script: impl IntoIterator<Item = StreamFault>) -> Self {
         let (read, write) =
             script.into_iter().partition(|fault| fault.direction == Direction::Read);
         Self {
@@ -205,15 +206,15 @@ impl<S: Read> Read for Faulty<S> {
             };
             // What happens to a byte happens when the byte is there.
             let mut byte = [0];
-            match fault.misdeed {
-                Misdeed::Flip(_) | Misdeed::Delete | Misdeed::Duplicate => {
+            match fault.kind {
+                FaultKind::Flip(_) | FaultKind::Delete | FaultKind::Duplicate => {
                     let count = self.inner.read(&mut byte)?;
                     if count != 1 {
                         return Ok(count);
                     }
                     self.read.advance(1);
                 }
-                Misdeed::Lie => {
+                FaultKind::Lie => {
                     let count = self.inner.read(buffer)?;
                     self.read.advance(count);
                 }
@@ -221,35 +222,35 @@ impl<S: Read> Read for Faulty<S> {
             }
             self.read.hit(&self.log);
             let [byte] = byte;
-            let byte = match fault.misdeed {
-                Misdeed::Short => {
+            let byte = match fault.kind {
+                FaultKind::Short => {
                     most = 1;
                     continue;
                 }
-                Misdeed::Interrupted => return Err(io::ErrorKind::Interrupted.into()),
-                Misdeed::WouldBlock => return Err(io::ErrorKind::WouldBlock.into()),
-                Misdeed::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
-                Misdeed::End => {
+                FaultKind::Interrupted => return Err(io::ErrorKind::Interrupted.into()),
+                FaultKind::WouldBlock => return Err(io::ErrorKind::WouldBlock.into()),
+                FaultKind::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
+                FaultKind::End => {
                     self.read.cut = Some(Cut::End);
                     continue;
                 }
-                Misdeed::Error(kind) => {
+                FaultKind::Error(kind) => {
                     self.read.cut = Some(Cut::Error(kind));
                     continue;
                 }
-                Misdeed::Os(code) => {
+                FaultKind::Os(code) => {
                     self.read.cut = Some(Cut::Os(code));
                     continue;
                 }
-                Misdeed::Stall | Misdeed::Swallow => {
+                FaultKind::Stall | FaultKind::Swallow => {
                     self.read.cut = Some(Cut::Stall);
                     continue;
                 }
-                Misdeed::Delete => continue,
-                Misdeed::Lie => return Ok(buffer.len().saturating_add(1)),
-                Misdeed::Flip(bit) => byte ^ (1 << (bit % 8)),
-                Misdeed::Insert(byte) => byte,
-                Misdeed::Duplicate => {
+                FaultKind::Delete => continue,
+                FaultKind::Lie => return Ok(buffer.len().saturating_add(1)),
+                FaultKind::Flip(bit) => byte ^ (1 << (bit % 8)),
+                FaultKind::Insert(byte) => byte,
+                FaultKind::Duplicate => {
                     self.again = Some(byte);
                     byte
                 }
@@ -274,10 +275,10 @@ impl<S: Write> Write for Faulty<S> {
                 return Ok(count);
             };
             // What changes the bytes comes when the inner stream has taken the changed ones.
-            let changed = match fault.misdeed {
-                Misdeed::Flip(bit) => Some(byte ^ (1 << (bit % 8))),
-                Misdeed::Insert(byte) => Some(byte),
-                Misdeed::Duplicate => Some(byte),
+            let changed = match fault.kind {
+                FaultKind::Flip(bit) => Some(byte ^ (1 << (bit % 8))),
+                FaultKind::Insert(byte) => Some(byte),
+                FaultKind::Duplicate => Some(byte),
                 _ => None,
             };
             if let Some(changed) = changed {
@@ -286,28 +287,28 @@ impl<S: Write> Write for Faulty<S> {
                     return Ok(count);
                 }
             }
-            if fault.misdeed == Misdeed::Lie {
+            if fault.kind == FaultKind::Lie {
                 let count = self.inner.write(bytes)?;
                 self.write.advance(count);
             }
             self.write.hit(&self.log);
-            match fault.misdeed {
-                Misdeed::Short => most = 1,
-                Misdeed::Interrupted => return Err(io::ErrorKind::Interrupted.into()),
-                Misdeed::WouldBlock => return Err(io::ErrorKind::WouldBlock.into()),
-                Misdeed::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
-                Misdeed::End => self.write.cut = Some(Cut::End),
-                Misdeed::Error(kind) => self.write.cut = Some(Cut::Error(kind)),
-                Misdeed::Os(code) => self.write.cut = Some(Cut::Os(code)),
-                Misdeed::Stall => self.write.cut = Some(Cut::Stall),
-                Misdeed::Swallow => self.write.cut = Some(Cut::Swallow),
+            match fault.kind {
+                FaultKind::Short => most = 1,
+                FaultKind::Interrupted => return Err(io::ErrorKind::Interrupted.into()),
+                FaultKind::WouldBlock => return Err(io::ErrorKind::WouldBlock.into()),
+                FaultKind::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
+                FaultKind::End => self.write.cut = Some(Cut::End),
+                FaultKind::Error(kind) => self.write.cut = Some(Cut::Error(kind)),
+                FaultKind::Os(code) => self.write.cut = Some(Cut::Os(code)),
+                FaultKind::Stall => self.write.cut = Some(Cut::Stall),
+                FaultKind::Swallow => self.write.cut = Some(Cut::Swallow),
                 // A byte that comes before itself comes twice.
-                Misdeed::Insert(_) | Misdeed::Duplicate => {}
-                Misdeed::Flip(_) | Misdeed::Delete => {
+                FaultKind::Insert(_) | FaultKind::Duplicate => {}
+                FaultKind::Flip(_) | FaultKind::Delete => {
                     self.write.advance(1);
                     return Ok(1);
                 }
-                Misdeed::Lie => return Ok(bytes.len().saturating_add(1)),
+                FaultKind::Lie => return Ok(bytes.len().saturating_add(1)),
             }
         }
     }
@@ -336,7 +337,7 @@ impl<C, F, I> FaultyConnector<C, F>
 where
     C: Connector,
     F: FnMut(u64) -> I,
-    I: IntoIterator<Item = Fault>,
+    I: IntoIterator<Item = StreamFault>,
 {
     /// Wraps a connector.
     #[must_use]
@@ -355,7 +356,7 @@ impl<C, F, I> Connector for FaultyConnector<C, F>
 where
     C: Connector,
     F: FnMut(u64) -> I,
-    I: IntoIterator<Item = Fault>,
+    I: IntoIterator<Item = StreamFault>,
 {
     type Stream = Faulty<C::Stream>;
 
@@ -371,9 +372,9 @@ where
 ///
 /// The generator is SplitMix64, so a seed means the same script everywhere.
 #[must_use]
-pub fn script(seed: u64, count: usize, within: u64) -> Vec<Fault> {
+pub fn script(seed: u64, count: usize, within: u64) -> Vec<StreamFault> {
     let mut random = SplitMix(seed);
-    let mut faults: Vec<Fault> = (0..count).map(|_| random.fault(within)).collect();
+    let mut faults: Vec<StreamFault> = (0..count).map(|_| random.fault(within)).collect();
     faults.sort_by_key(|fault| fault.at);
     faults
 }
@@ -385,13 +386,13 @@ pub struct FaultLog(Arc<Mutex<Hits>>);
 impl FaultLog {
     /// Returns the faults of the script that came, in the order of their coming.
     #[must_use]
-    pub fn hits(&self) -> Vec<Fault> {
+    pub fn hits(&self) -> Vec<StreamFault> {
         self.with(|hits| hits.scripted.clone())
     }
 
     /// Returns the number of faults that match `so`.
     #[must_use]
-    pub fn count(&self, so: impl Fn(&Fault) -> bool) -> usize {
+    pub fn count(&self, so: impl Fn(&StreamFault) -> bool) -> usize {
         self.with(|hits| hits.scripted.iter().filter(|fault| so(fault)).count())
     }
 
@@ -412,7 +413,7 @@ impl FaultLog {
 
 #[derive(Debug, Default)]
 struct Hits {
-    scripted: Vec<Fault>,
+    scripted: Vec<StreamFault>,
     jitters: u64,
 }
 
@@ -426,17 +427,17 @@ fn put(byte: u8, buffer: &mut [u8]) -> usize {
 struct Lane {
     /// Number of bytes that passed, before faults.
     place: u64,
-    script: VecDeque<Fault>,
+    script: VecDeque<StreamFault>,
     cut: Option<Cut>,
 }
 
 impl Lane {
-    fn new(script: Vec<Fault>) -> Self {
+    fn new(script: Vec<StreamFault>) -> Self {
         Self { place: 0, script: script.into(), cut: None }
     }
 
     /// Returns the fault whose place is reached.
-    fn due(&self) -> Option<Fault> {
+    fn due(&self) -> Option<StreamFault> {
         self.script.front().copied().filter(|fault| fault.at <= self.place)
     }
 
@@ -514,32 +515,32 @@ impl SplitMix {
         self.next().to_le_bytes()[0]
     }
 
-    fn fault(&mut self, within: u64) -> Fault {
+    fn fault(&mut self, within: u64) -> StreamFault {
         use io::ErrorKind as Kind;
         let direction = if self.below(2) == 0 { Direction::Read } else { Direction::Write };
         let at = self.below(within);
-        let misdeed = match self.below(13) {
-            0 => Misdeed::Short,
-            1 => Misdeed::Interrupted,
-            2 => Misdeed::WouldBlock,
-            3 => Misdeed::TimedOut,
-            4 => Misdeed::End,
+        let kind = match self.below(13) {
+            0 => FaultKind::Short,
+            1 => FaultKind::Interrupted,
+            2 => FaultKind::WouldBlock,
+            3 => FaultKind::TimedOut,
+            4 => FaultKind::End,
             5 => match self.below(4) {
-                0 => Misdeed::Error(Kind::ConnectionReset),
-                1 => Misdeed::Error(Kind::BrokenPipe),
-                2 => Misdeed::Error(Kind::Other),
+                0 => FaultKind::Error(Kind::ConnectionReset),
+                1 => FaultKind::Error(Kind::BrokenPipe),
+                2 => FaultKind::Error(Kind::Other),
                 // Of Linux: ETIMEDOUT.
-                _ => Misdeed::Os(110),
+                _ => FaultKind::Os(110),
             },
-            6 => Misdeed::Stall,
-            7 => Misdeed::Swallow,
-            8 => Misdeed::Flip(self.byte() % 8),
-            9 => Misdeed::Delete,
-            10 => Misdeed::Insert(self.byte()),
-            11 => Misdeed::Duplicate,
-            _ => Misdeed::Lie,
+            6 => FaultKind::Stall,
+            7 => FaultKind::Swallow,
+            8 => FaultKind::Flip(self.byte() % 8),
+            9 => FaultKind::Delete,
+            10 => FaultKind::Insert(self.byte()),
+            11 => FaultKind::Duplicate,
+            _ => FaultKind::Lie,
         };
-        Fault::new(direction, at, misdeed)
+        StreamFault::new(direction, at, kind)
     }
 }
 

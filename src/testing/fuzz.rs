@@ -221,7 +221,7 @@ pub fn plain(data: &[u8]) {
     let mut chunk = || ChunkSize::new(usize::from(choices.byte()).max(1)).unwrap_or_default();
     let (ours, theirs) = (chunk(), chunk());
     let content = choices.rest();
-    let go_on = |_: plain::Event| ControlFlow::Continue(());
+    let go_on = |_: plain::PlainEvent| ControlFlow::Continue(());
     let (mut wire, mut image) = (Vec::new(), Vec::new());
     let sent = plain::send(&mut &*content, &mut wire, ours, go_on);
     let received = plain::receive(&mut &*wire, &mut image, theirs, go_on);

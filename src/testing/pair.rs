@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use haul::store::{MemorySource, MemoryStore};
-//! use haul::testing::pair::{Ended, Pair};
+//! use haul::testing::pair::{Pair, SessionEnd};
 //! use haul::{Config, RelPath};
 //!
 //! let source = MemorySource::new().file(RelPath::parse(b"a")?, "content");
@@ -13,10 +13,10 @@
 //! let mut pair = Pair::new(&config, source, &config, store.clone());
 //! pair.down.cut(150);
 //! let (sent, received) = pair.run();
-//! assert_eq!((sent, received), (Ended::Lost, Ended::Lost));
+//! assert_eq!((sent, received), (SessionEnd::Lost, SessionEnd::Lost));
 //!
 //! pair.reconnect(store.clone());
-//! assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))));
+//! assert!(matches!(pair.run(), (SessionEnd::Closed(_), SessionEnd::Closed(_))));
 //! assert_eq!(&*store.get("a").expect("it was delivered").bytes, b"content");
 //! # Ok::<(), haul::types::NameError>(())
 //! ```
@@ -55,7 +55,7 @@ pub struct Pair<S: Source, T: Store> {
 /// End of one side's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum SessionEnd {
     /// Well.
     Closed(Summary),
     /// By a failure that its core reported.
@@ -73,7 +73,7 @@ pub enum Progress {
     /// Nothing: it waits for input, until this time.
     Idle(Duration),
     /// Its session is over.
-    Ended(Ended),
+    Ended(SessionEnd),
 }
 
 impl<S: Source, T: Store> Pair<S, T> {
@@ -171,12 +171,12 @@ impl<S: Source, T: Store> Pair<S, T> {
 
     /// Runs until both sides have ended, and returns both ends. When neither can go on, time passes to the next
     /// deadline.
-    pub fn run(&mut self) -> (Ended, Ended) {
+    pub fn run(&mut self) -> (SessionEnd, SessionEnd) {
         self.run_with(|_| ())
     }
 
     /// Works as [`run`](Pair::run), and calls `between` after each step of both sides.
-    pub fn run_with(&mut self, mut between: impl FnMut(&mut Self)) -> (Ended, Ended) {
+    pub fn run_with(&mut self, mut between: impl FnMut(&mut Self)) -> (SessionEnd, SessionEnd) {
         let mut last = None;
         loop {
             let steps = (self.step_alice(), self.step_bob());

@@ -32,7 +32,7 @@ use crate::types::{
 };
 
 pub use clones::check_clones;
-pub use fault::{Failure, Fault, FaultSource, FaultStore, Operation, SourceOperation};
+pub use fault::{Failure, Fault, FaultSource, FaultStore, SourceCall, StoreCall};
 pub use late::LateStore;
 pub use source::check_source;
 

@@ -234,8 +234,8 @@ fn chain_is_sent_by_every_later_call_or_is_spent() {
 #[cfg(feature = "testing")]
 #[test]
 fn source_that_cannot_go_back_once_is_sent_by_a_later_call() {
-    use haul::testing::store::{Failure, Fault, FaultSource, SourceOperation};
-    let fault = Fault::once(SourceOperation::Rewind, 1, Failure::Io(io::ErrorKind::NotSeekable));
+    use haul::testing::store::{Failure, Fault, FaultSource, SourceCall};
+    let fault = Fault::once(SourceCall::Rewind, 1, Failure::Io(io::ErrorKind::NotSeekable));
     let make = || FaultSource::new(files(&FILES[..1])).fault(fault);
     check(make, &expected(&FILES[..1]), true, STEP);
     let mut kept = Kept::new(make(), Until::Done, By::Send);

@@ -4,22 +4,22 @@
 use haul::config::{Compare, Config, IfExists};
 use haul::hash::{BlockSize, Hash};
 use haul::store::{MemorySource, MemoryStore, Store};
-use haul::testing::pair::{Ended, Pair};
-use haul::testing::store::{Failure, Fault, FaultStore, Operation};
+use haul::testing::pair::{Pair, SessionEnd};
+use haul::testing::store::{Failure, Fault, FaultStore, StoreCall};
 use haul::types::{Commit, EntryId, Event, Found, Meta, Offer, Place, Refusal, Ticket, Timestamp};
 use haul::{Durability, RelPath};
 
 const POLICIES: [IfExists; 4] =
     [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace];
 
-const OPERATIONS: [Operation; 7] = [
-    Operation::Stat,
-    Operation::Begin,
-    Operation::Read,
-    Operation::Write,
-    Operation::Copy,
-    Operation::Commit,
-    Operation::Settle,
+const OPERATIONS: [StoreCall; 7] = [
+    StoreCall::Stat,
+    StoreCall::Begin,
+    StoreCall::Read,
+    StoreCall::Write,
+    StoreCall::Copy,
+    StoreCall::Commit,
+    StoreCall::Settle,
 ];
 
 /// `EIO`, `EACCES`, `ENOENT` where something is, `ENOTDIR`, and reasons that a store makes up.
@@ -85,7 +85,7 @@ fn store_whose_lookups_and_reads_fail_permits_nothing() {
                             let case = format!(
                                 "{existing:?} {unchanged:?} {operation:?} {call} {failure:?}: {ended:?}"
                             );
-                            let (Ended::Closed(sent), Ended::Closed(_)) = ended else {
+                            let (SessionEnd::Closed(sent), SessionEnd::Closed(_)) = ended else {
                                 unreachable!("{case}")
                             };
                             let stands = store.get("a").expect("it is there").bytes.to_vec();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haul::plain::{self, ChunkSize, Event, PlainError, Received};
+use haul::plain::{self, ChunkSize, PlainError, PlainEvent, Received};
 use haul::proto::PREFACE;
 use haul::transport::tcp::TcpOptions;
 use haul::transport::{Listening, Threaded};
@@ -161,7 +161,7 @@ fn take(
     let chunk = chunk(args.chunk, watch.limit.as_ref());
     let mut greet = Some(greet);
     let received = plain::receive(&mut Wary::new(&mut stream), file, chunk, |event| {
-        if let Event::Passed { .. } = event
+        if let PlainEvent::Passed { .. } = event
             && let Some(greet) = greet.take()
         {
             greet();
@@ -325,9 +325,9 @@ impl Watch {
         Self { progress, side, cancel, bytes: 0, last: Instant::now(), limit }
     }
 
-    fn see(&mut self, event: Event) -> ControlFlow<()> {
+    fn see(&mut self, event: PlainEvent) -> ControlFlow<()> {
         let silent = match event {
-            Event::Passed { bytes } => {
+            PlainEvent::Passed { bytes } => {
                 if self.bytes == 0 {
                     self.progress.greet();
                 }
@@ -341,7 +341,7 @@ impl Watch {
                 false
             }
             // An input may take its time: this is not about the peer.
-            Event::Waiting { operation: Operation::Source, .. } => {
+            PlainEvent::Waiting { operation: Operation::Source, .. } => {
                 self.last = Instant::now();
                 false
             }

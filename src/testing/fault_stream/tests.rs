@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::transport::{Acceptor, memory};
 
-const ALLOWED: [Misdeed; 4] =
-    [Misdeed::Short, Misdeed::Interrupted, Misdeed::WouldBlock, Misdeed::TimedOut];
+const ALLOWED: [FaultKind; 4] =
+    [FaultKind::Short, FaultKind::Interrupted, FaultKind::WouldBlock, FaultKind::TimedOut];
 const DIRECTIONS: [Direction; 2] = [Direction::Read, Direction::Write];
 
 fn content(length: usize) -> Vec<u8> {
@@ -76,16 +76,16 @@ impl Write for Half {
 }
 
 /// Returns the simplest thing that damage can mean.
-fn damaged(content: &[u8], script: &[Fault]) -> Vec<u8> {
+fn damaged(content: &[u8], script: &[StreamFault]) -> Vec<u8> {
     let mut result = Vec::new();
     for (place, &byte) in (0..).zip(content) {
         let mut byte = Some(byte);
         for fault in script.iter().filter(|fault| fault.at == place) {
-            match fault.misdeed {
-                Misdeed::Flip(bit) => byte = byte.map(|byte| byte ^ 1 << bit),
-                Misdeed::Delete => byte = None,
-                Misdeed::Insert(other) => result.push(other),
-                Misdeed::Duplicate => result.extend(byte),
+            match fault.kind {
+                FaultKind::Flip(bit) => byte = byte.map(|byte| byte ^ 1 << bit),
+                FaultKind::Delete => byte = None,
+                FaultKind::Insert(other) => result.push(other),
+                FaultKind::Duplicate => result.extend(byte),
                 _ => {}
             }
         }
@@ -95,12 +95,15 @@ fn damaged(content: &[u8], script: &[Fault]) -> Vec<u8> {
 }
 
 /// Tries every fault of this kind at every place, in either direction, through calls of every size.
-fn everywhere(misdeed: Misdeed, check: impl Fn(Direction, u64, (Vec<u8>, Result<(), ErrorKind>))) {
+fn everywhere(
+    fault_kind: FaultKind,
+    check: impl Fn(Direction, u64, (Vec<u8>, Result<(), ErrorKind>)),
+) {
     let content = content(9);
     for direction in DIRECTIONS {
         for at in 0..9 {
             for chunk in 1..11 {
-                let fault = Fault::new(direction, at, misdeed);
+                let fault = StreamFault::new(direction, at, fault_kind);
                 let log = FaultLog::default();
                 let outcome = carry(direction, &content, chunk, |half| {
                     Faulty::new(half, [fault]).log_to(&log)
@@ -114,9 +117,9 @@ fn everywhere(misdeed: Misdeed, check: impl Fn(Direction, u64, (Vec<u8>, Result<
 
 #[test]
 fn allowed_faults_everywhere_lose_nothing() {
-    for misdeed in ALLOWED {
-        assert!(misdeed.is_allowed());
-        everywhere(misdeed, |_, _, (got, end)| {
+    for fault_kind in ALLOWED {
+        assert!(fault_kind.is_allowed());
+        everywhere(fault_kind, |_, _, (got, end)| {
             assert_eq!((got, end), (content(9), Ok(())));
         });
     }
@@ -124,36 +127,38 @@ fn allowed_faults_everywhere_lose_nothing() {
 
 #[test]
 fn damage_everywhere_does_what_it_says() {
-    let flips = (0..8).map(Misdeed::Flip);
-    for misdeed in flips.chain([Misdeed::Delete, Misdeed::Insert(0xee), Misdeed::Duplicate]) {
-        assert!(!misdeed.is_allowed());
-        everywhere(misdeed, |direction, at, (got, end)| {
-            let expected = damaged(&content(9), &[Fault::new(direction, at, misdeed)]);
+    let flips = (0..8).map(FaultKind::Flip);
+    for fault_kind in
+        flips.chain([FaultKind::Delete, FaultKind::Insert(0xee), FaultKind::Duplicate])
+    {
+        assert!(!fault_kind.is_allowed());
+        everywhere(fault_kind, |direction, at, (got, end)| {
+            let expected = damaged(&content(9), &[StreamFault::new(direction, at, fault_kind)]);
             assert_ne!(expected, content(9));
-            assert_eq!((got, end), (expected, Ok(())), "{misdeed:?} {direction:?} {at}");
+            assert_eq!((got, end), (expected, Ok(())), "{fault_kind:?} {direction:?} {at}");
         });
     }
 }
 
 #[test]
 fn cuts_everywhere_come_exactly_there_and_stay() {
-    for (misdeed, read, write) in [
-        (Misdeed::End, Ok(()), Err(ErrorKind::BrokenPipe)),
+    for (fault_kind, read, write) in [
+        (FaultKind::End, Ok(()), Err(ErrorKind::BrokenPipe)),
         (
-            Misdeed::Error(ErrorKind::ConnectionReset),
+            FaultKind::Error(ErrorKind::ConnectionReset),
             Err(ErrorKind::ConnectionReset),
             Err(ErrorKind::ConnectionReset),
         ),
-        (Misdeed::Os(104), Err(ErrorKind::ConnectionReset), Err(ErrorKind::ConnectionReset)),
+        (FaultKind::Os(104), Err(ErrorKind::ConnectionReset), Err(ErrorKind::ConnectionReset)),
         // These are given up by the test after a thousand ticks.
-        (Misdeed::Stall, Err(ErrorKind::TimedOut), Err(ErrorKind::TimedOut)),
-        (Misdeed::Swallow, Err(ErrorKind::TimedOut), Ok(())),
+        (FaultKind::Stall, Err(ErrorKind::TimedOut), Err(ErrorKind::TimedOut)),
+        (FaultKind::Swallow, Err(ErrorKind::TimedOut), Ok(())),
     ] {
-        everywhere(misdeed, |direction, at, (got, end)| {
+        everywhere(fault_kind, |direction, at, (got, end)| {
             assert_eq!(
                 got,
                 content(9)[..usize::try_from(at).unwrap()],
-                "{misdeed:?} {direction:?} {at}"
+                "{fault_kind:?} {direction:?} {at}"
             );
             assert_eq!(end, if direction == Direction::Read { read } else { write });
         });
@@ -163,7 +168,7 @@ fn cuts_everywhere_come_exactly_there_and_stay() {
 #[test]
 fn cut_in_one_direction_leaves_the_other_alone() {
     for (cut, other) in [(Direction::Read, Direction::Write), (Direction::Write, Direction::Read)] {
-        let fault = Fault::new(cut, 0, Misdeed::End);
+        let fault = StreamFault::new(cut, 0, FaultKind::End);
         let outcome = carry(other, &content(9), 4, |half| Faulty::new(half, [fault]));
         assert_eq!(outcome, (content(9), Ok(())));
     }
@@ -171,14 +176,14 @@ fn cut_in_one_direction_leaves_the_other_alone() {
 
 #[test]
 fn flush_after_a_cut_of_writes_fares_like_a_write() {
-    for (misdeed, expected) in [
-        (Misdeed::End, Err(ErrorKind::BrokenPipe)),
-        (Misdeed::Error(ErrorKind::Other), Err(ErrorKind::Other)),
-        (Misdeed::Stall, Err(ErrorKind::TimedOut)),
-        (Misdeed::Swallow, Ok(())),
+    for (fault_kind, expected) in [
+        (FaultKind::End, Err(ErrorKind::BrokenPipe)),
+        (FaultKind::Error(ErrorKind::Other), Err(ErrorKind::Other)),
+        (FaultKind::Stall, Err(ErrorKind::TimedOut)),
+        (FaultKind::Swallow, Ok(())),
     ] {
         let half = Half(VecDeque::new());
-        let mut stream = Faulty::new(half, [Fault::new(Direction::Write, 1, misdeed)]);
+        let mut stream = Faulty::new(half, [StreamFault::new(Direction::Write, 1, fault_kind)]);
         stream.flush().unwrap();
         stream.write_all(b"a").unwrap();
         stream.flush().unwrap();
@@ -190,7 +195,7 @@ fn flush_after_a_cut_of_writes_fares_like_a_write() {
 
 #[test]
 fn lie_gives_one_more_than_the_buffer_once() {
-    let script = DIRECTIONS.map(|direction| Fault::new(direction, 2, Misdeed::Lie));
+    let script = DIRECTIONS.map(|direction| StreamFault::new(direction, 2, FaultKind::Lie));
     let mut stream = Faulty::new(Half(b"abcdefgh".iter().copied().collect()), script);
     let mut buffer = [0; 3];
     assert_eq!(stream.read(&mut buffer).unwrap(), 2);
@@ -210,8 +215,8 @@ fn faults_of_an_inner_stream_that_is_not_ready_wait_for_it() {
     let mut far = far;
     far.set_timeout(Some(std::time::Duration::ZERO));
     let script = [
-        Fault::new(Direction::Read, 0, Misdeed::Delete),
-        Fault::new(Direction::Write, 1, Misdeed::Duplicate),
+        StreamFault::new(Direction::Read, 0, FaultKind::Delete),
+        StreamFault::new(Direction::Write, 1, FaultKind::Duplicate),
     ];
     let mut far = Faulty::new(far, script);
     let log = far.log();
@@ -247,17 +252,17 @@ proptest! {
     ) {
         let content = content(12);
         for direction in DIRECTIONS {
-            let mut script: Vec<Fault> = picks
+            let mut script: Vec<StreamFault> = picks
                 .iter()
                 .map(|&(at, kind, byte)| {
-                    let misdeed = match kind {
-                        0 => Misdeed::Flip(byte % 8),
-                        1 => Misdeed::Delete,
-                        2 => Misdeed::Insert(byte),
-                        3 => Misdeed::Duplicate,
+                    let fault_kind = match kind {
+                        0 => FaultKind::Flip(byte % 8),
+                        1 => FaultKind::Delete,
+                        2 => FaultKind::Insert(byte),
+                        3 => FaultKind::Duplicate,
                         other => ALLOWED[usize::from(other) % 4],
                     };
-                    Fault::new(direction, at, misdeed)
+                    StreamFault::new(direction, at, fault_kind)
                 })
                 .collect();
             // One change to a byte's own place: what two of them mean is for the order of the script.
@@ -279,12 +284,12 @@ proptest! {
 #[test]
 fn faults_of_one_place_come_in_the_order_of_the_script() {
     let script = [
-        Fault::new(Direction::Write, 1, Misdeed::Insert(b'1')),
-        Fault::new(Direction::Write, 1, Misdeed::Interrupted),
-        Fault::new(Direction::Write, 1, Misdeed::Insert(b'2')),
-        Fault::new(Direction::Write, 1, Misdeed::Flip(5)),
+        StreamFault::new(Direction::Write, 1, FaultKind::Insert(b'1')),
+        StreamFault::new(Direction::Write, 1, FaultKind::Interrupted),
+        StreamFault::new(Direction::Write, 1, FaultKind::Insert(b'2')),
+        StreamFault::new(Direction::Write, 1, FaultKind::Flip(5)),
         // Its place is passed when its turn comes.
-        Fault::new(Direction::Write, 0, Misdeed::Delete),
+        StreamFault::new(Direction::Write, 0, FaultKind::Delete),
     ];
     let log = FaultLog::default();
     let (got, end) =
@@ -321,7 +326,7 @@ fn script_of_a_seed_is_the_same_each_time_and_all_kinds_come() {
         assert_eq!(faults.len(), 20);
         assert!(faults.is_sorted_by_key(|fault| fault.at));
         assert!(faults.iter().all(|fault| fault.at < 1000));
-        kinds.extend(faults.iter().map(|f| (f.direction, std::mem::discriminant(&f.misdeed))));
+        kinds.extend(faults.iter().map(|f| (f.direction, std::mem::discriminant(&f.kind))));
     }
     assert_eq!(kinds.len(), 2 * 14);
     assert_ne!(script(1, 20, 1000), script(2, 20, 1000));
@@ -342,7 +347,7 @@ fn split_mix_gives_the_published_numbers() {
 fn connector_gives_each_connection_its_own_script_and_one_log() {
     let (connector, mut acceptor) = memory::network(NonZeroUsize::new(16).unwrap());
     let mut connector = FaultyConnector::new(connector, |number| {
-        (number < 2).then(|| Fault::new(Direction::Write, number, Misdeed::End))
+        (number < 2).then(|| StreamFault::new(Direction::Write, number, FaultKind::End))
     });
     for expected in ["", "a", "abc"] {
         let mut stream = connector.connect().unwrap();
@@ -353,5 +358,5 @@ fn connector_gives_each_connection_its_own_script_and_one_log() {
         far.read_to_string(&mut text).unwrap();
         assert_eq!(text, expected);
     }
-    assert_eq!(connector.log().count(|fault| fault.misdeed == Misdeed::End), 2);
+    assert_eq!(connector.log().count(|fault| fault.kind == FaultKind::End), 2);
 }

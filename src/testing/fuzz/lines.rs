@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::testing::choices::Choices;
-use crate::testing::fault_stream::{Direction, Fault, Misdeed};
+use crate::testing::fault_stream::{Direction, FaultKind, StreamFault};
 use crate::transport::line::play::{Play, Step, against, content, forged};
 
 /// Runs the body of the target; see [`super::line`].
@@ -42,14 +42,14 @@ fn together(choices: &mut Choices<'_>) {
     let mut scripts = [Vec::new(), Vec::new()];
     let faults = choices.below(12);
     for _ in 0..faults {
-        let misdeed = match choices.below(4) {
-            0 => Misdeed::Delete,
-            1 => Misdeed::Duplicate,
-            2 => Misdeed::Insert(choices.byte()),
-            _ => Misdeed::Flip(choices.byte()),
+        let kind = match choices.below(4) {
+            0 => FaultKind::Delete,
+            1 => FaultKind::Duplicate,
+            2 => FaultKind::Insert(choices.byte()),
+            _ => FaultKind::Flip(choices.byte()),
         };
         let direction = if choices.flag() { Direction::Read } else { Direction::Write };
-        let fault = Fault::new(direction, (choices.word() % 4096).into(), misdeed);
+        let fault = StreamFault::new(direction, (choices.word() % 4096).into(), kind);
         scripts[usize::from(choices.flag())].push(fault);
     }
     for script in &mut scripts {

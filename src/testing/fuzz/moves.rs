@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::choices::Choices;
 use super::super::pair::Line;
-use super::super::store::{Failure, Fault, FaultSource, LateStore, SourceOperation};
+use super::super::store::{Failure, Fault, FaultSource, LateStore, SourceCall};
 use super::path;
 use super::session::{NAMES, Troubled};
 use crate::store::{Foul, MemorySource};
@@ -16,7 +16,7 @@ pub(super) struct Moves<'a> {
     how: u8,
     /// Number of times that a store is asked in vain whether a commit ended.
     polls: u32,
-    faults: Vec<Fault<SourceOperation>>,
+    faults: Vec<Fault<SourceCall>>,
     choices: Choices<'a>,
 }
 
@@ -146,8 +146,8 @@ impl Fouls {
     }
 }
 
-fn fault(choices: &mut Choices<'_>) -> Fault<SourceOperation> {
-    let operations = [SourceOperation::Open, SourceOperation::Read, SourceOperation::Finish];
+fn fault(choices: &mut Choices<'_>) -> Fault<SourceCall> {
+    let operations = [SourceCall::Open, SourceCall::Read, SourceCall::Finish];
     let operation = operations[usize::from(choices.below(3))];
     let (how, call) = (choices.byte(), choices.below(32).into());
     let failure = Failure::Os(if how & 2 == 0 { 5 } else { 13 });

@@ -11,7 +11,7 @@ use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
 use super::tests::noise;
 use super::*;
 use crate::store::fs::{FsStore, HiddenNames};
-use crate::testing::pair::{Ended, Pair};
+use crate::testing::pair::{Pair, SessionEnd};
 use crate::types::{Durability, Kind, Timestamp};
 
 /// A folder with a mode, a time and an attribute that nothing else here has.
@@ -182,7 +182,10 @@ fn root_keeps_its_metadata_in_whole_sessions() {
             pair.run_with(|_| root.check(&what));
             pair.restart(source.clone(), root.store());
             let ended = pair.run_with(|_| root.check(&what));
-            assert!(matches!(ended, (Ended::Closed(_), Ended::Closed(_))), "{what}: {ended:?}");
+            assert!(
+                matches!(ended, (SessionEnd::Closed(_), SessionEnd::Closed(_))),
+                "{what}: {ended:?}"
+            );
             assert!(root.dir.path().join("new/deeper").is_dir(), "{what}");
         }
     }

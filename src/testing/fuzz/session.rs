@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::choices::Choices;
-use super::super::pair::{Ended, Pair};
+use super::super::pair::{Pair, SessionEnd};
 use super::super::store::{FaultSource, FaultStore, LateStore};
 use super::moves::{Moves, Way};
 use super::scarce::Scarce;
@@ -49,7 +49,7 @@ pub(super) fn session(data: &[u8]) {
             }
         });
         world.check(&tree, &pair.alice.events);
-        let is_done = if let Ended::Closed(sum) = sent {
+        let is_done = if let SessionEnd::Closed(sum) = sent {
             assert_eq!(settled(&sum), tree.files.len() as u64, "a call leaves out some of it");
             true
         } else {
@@ -82,9 +82,9 @@ pub(super) fn session(data: &[u8]) {
         pair.restart(FaultSource::new(tree.source.clone()), LateStore::new(next, 0));
         pair.alice.events.clear();
         let ended = pair.run_with(|_| world.observe());
-        let (Ended::Closed(sent), Ended::Closed(received)) = ended else {
+        let (SessionEnd::Closed(sent), SessionEnd::Closed(received)) = ended else {
             // Asserted on, so that the message shows how it ended.
-            assert_eq!(ended, (Ended::Lost, Ended::Lost), "an undisturbed session fails");
+            assert_eq!(ended, (SessionEnd::Lost, SessionEnd::Lost), "an undisturbed session fails");
             return;
         };
         assert_eq!(settled(&sent), tree.files.len() as u64, "{sent:?}");

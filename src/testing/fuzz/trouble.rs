@@ -1,7 +1,7 @@
 //! Faults of a store, chosen by the end of an input.
 
 use super::super::choices::Choices;
-use super::super::store::{Failure, Fault, FaultStore, Operation};
+use super::super::store::{Failure, Fault, FaultStore, StoreCall};
 use super::scarce::Scarce;
 use super::session::Troubled;
 use crate::store::MemoryStore;
@@ -63,7 +63,7 @@ impl Trouble {
 }
 
 fn fault(choices: &mut Choices<'_>) -> Fault {
-    let operation = Operation::ALL[usize::from(choices.below(9))];
+    let operation = StoreCall::ALL[usize::from(choices.below(9))];
     let how = choices.byte();
     let failure = FAILURES[usize::from(how >> 1) % FAILURES.len()];
     let call = u64::from(choices.below(32));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
-use super::{Ended, Progress, TRANSFER};
+use super::{Progress, SessionEnd, TRANSFER};
 use crate::config::Config;
 use crate::proto::{self, SendAction, Sender};
 use crate::store::{Readers, Source};
@@ -19,7 +19,7 @@ pub struct Alice<S: Source> {
     pub events: Vec<Event>,
     config: Config,
     readers: Readers<S>,
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<SessionEnd>,
 }
 
 impl<S: Source> Alice<S> {
@@ -58,7 +58,7 @@ impl<S: Source> Alice<S> {
         let step = self.go_on(now, input, out);
         let (open, most) = (self.readers.open(), self.config.limits.open_entries.max(1));
         assert!(open as u64 <= u64::from(most), "{open} readers are open, and {most} may be");
-        step.unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
+        step.unwrap_or_else(|failure| self.end(SessionEnd::Failed(failure)))
     }
 
     fn go_on(
@@ -103,7 +103,7 @@ impl<S: Source> Alice<S> {
                 }
                 return Ok(Progress::Moved(consumed));
             }
-            SendAction::Closed(summary) => return Ok(self.end(Ended::Closed(summary))),
+            SendAction::Closed(summary) => return Ok(self.end(SessionEnd::Closed(summary))),
         }
         Ok(Progress::Moved(0))
     }
@@ -117,17 +117,17 @@ impl<S: Source> Alice<S> {
             took => self.sender.handle_peer_took(now, took),
         };
         if let (Err(failure), None) = (heard, self.ended) {
-            self.ended = Some(Ended::Failed(failure));
+            self.ended = Some(SessionEnd::Failed(failure));
         }
     }
 
-    fn end(&mut self, ended: Ended) -> Progress {
+    fn end(&mut self, ended: SessionEnd) -> Progress {
         self.ended = Some(ended);
         Progress::Ended(ended)
     }
 
-    pub(super) fn lose(&mut self) -> Ended {
-        *self.ended.insert(Ended::Lost)
+    pub(super) fn lose(&mut self) -> SessionEnd {
+        *self.ended.insert(SessionEnd::Lost)
     }
 }
 

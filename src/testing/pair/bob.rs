@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Ended, Progress};
+use super::{Progress, SessionEnd};
 use crate::config::Config;
 use crate::drive::Files;
 use crate::proto::{self, ReceiveAction, Receiver};
@@ -22,7 +22,7 @@ pub struct Bob<T: Store> {
     files: Files<T::File>,
     /// The machine of the former connection, to be taken over once the sender has greeted.
     pub(super) former: Option<Receiver>,
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<SessionEnd>,
     steps: u64,
 }
 
@@ -54,7 +54,7 @@ impl<T: Store> Bob<T> {
         if out.len() > said || !matches!(progress, Ok(Progress::Idle(_))) {
             self.check();
         }
-        progress.unwrap_or_else(|failure| self.end(Ended::Failed(failure)))
+        progress.unwrap_or_else(|failure| self.end(SessionEnd::Failed(failure)))
     }
 
     fn go_on(
@@ -92,7 +92,7 @@ impl<T: Store> Bob<T> {
                     consumed => Progress::Moved(consumed.unwrap_or(0)),
                 });
             }
-            ReceiveAction::Closed(summary) => return Ok(self.end(Ended::Closed(summary))),
+            ReceiveAction::Closed(summary) => return Ok(self.end(SessionEnd::Closed(summary))),
             action => self.files.act(&mut self.store, &mut self.receiver, action)?,
         }
         Ok(Progress::Moved(0))
@@ -143,17 +143,17 @@ impl<T: Store> Bob<T> {
             took => self.receiver.handle_peer_took(now, took),
         };
         if let (Err(failure), None) = (heard, self.ended) {
-            self.ended = Some(Ended::Failed(failure));
+            self.ended = Some(SessionEnd::Failed(failure));
         }
     }
 
-    fn end(&mut self, ended: Ended) -> Progress {
+    fn end(&mut self, ended: SessionEnd) -> Progress {
         self.ended = Some(ended);
         Progress::Ended(ended)
     }
 
-    pub(super) fn lose(&mut self) -> Ended {
-        *self.ended.insert(Ended::Lost)
+    pub(super) fn lose(&mut self) -> SessionEnd {
+        *self.ended.insert(SessionEnd::Lost)
     }
 }
 

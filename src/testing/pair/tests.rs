@@ -29,7 +29,7 @@ fn pair_in_pieces_of_one_byte_writes_what_an_undisturbed_one_does() {
     let mut drip = pair(&store);
     drip.up.piece(NonZeroUsize::MIN);
     drip.down.piece(NonZeroUsize::MIN.saturating_add(999));
-    assert!(matches!(drip.run(), (Ended::Closed(_), Ended::Closed(_))));
+    assert!(matches!(drip.run(), (SessionEnd::Closed(_), SessionEnd::Closed(_))));
     assert!(is_delivered(&store));
     assert_eq!(
         (drip.down.written(), drip.up.written()),
@@ -44,10 +44,10 @@ fn pair_with_a_cut_loses_both_sides_at_once() {
         let store = MemoryStore::new();
         let mut pair = pair(&store);
         pair.down.cut(cut);
-        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "{cut}");
+        assert_eq!(pair.run(), (SessionEnd::Lost, SessionEnd::Lost), "{cut}");
         assert_eq!(pair.now(), Duration::ZERO);
         pair.reconnect(store.clone());
-        assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))), "{cut}");
+        assert!(matches!(pair.run(), (SessionEnd::Closed(_), SessionEnd::Closed(_))), "{cut}");
         assert!(is_delivered(&store));
     }
 }
@@ -58,13 +58,15 @@ fn pair_resumed_after_any_cut_sends_nothing_again_that_arrived() {
         let store = MemoryStore::new();
         let mut pair = pair(&store);
         pair.down.cut(cut);
-        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "{cut}");
+        assert_eq!(pair.run(), (SessionEnd::Lost, SessionEnd::Lost), "{cut}");
         pair.resume();
         // Lost before anybody has greeted: what was known still is.
         pair.down.cut(20);
-        assert_eq!(pair.run(), (Ended::Lost, Ended::Lost), "{cut}");
+        assert_eq!(pair.run(), (SessionEnd::Lost, SessionEnd::Lost), "{cut}");
         pair.resume();
-        let (Ended::Closed(sent), Ended::Closed(received)) = pair.run() else { panic!("{cut}") };
+        let (SessionEnd::Closed(sent), SessionEnd::Closed(received)) = pair.run() else {
+            panic!("{cut}")
+        };
         assert!(is_delivered(&store));
         // One block of two is there by the later cuts.
         let again = if cut < 262_144 { sent.sent - 300_000 } else { 300_000 - 262_144 };
@@ -77,10 +79,11 @@ fn pair_resumed_after_any_cut_sends_nothing_again_that_arrived() {
 fn pair_with_a_black_hole_ends_by_the_deadline_for_silence() {
     let mut pair = pair(&MemoryStore::new());
     pair.down.stall(100_000);
-    let stall =
-        Ended::Failed(proto::Error::Stalled(Stall::Silence { after: Duration::from_secs(30) }));
+    let stall = SessionEnd::Failed(proto::Error::Stalled(Stall::Silence {
+        after: Duration::from_secs(30),
+    }));
     // Alice, whose bytes may still be under way, waits longer; and learns that Bob has gone.
-    assert_eq!(pair.run(), (Ended::Lost, stall));
+    assert_eq!(pair.run(), (SessionEnd::Lost, stall));
     assert_eq!(pair.now(), Duration::from_secs(30));
 }
 
@@ -89,7 +92,7 @@ fn pair_with_a_flipped_bit_repairs_the_block() {
     let store = MemoryStore::new();
     let mut pair = pair(&store);
     pair.down.flip(200_000, 0x10);
-    let (Ended::Closed(sent), Ended::Closed(_)) = pair.run() else { panic!("it fails") };
+    let (SessionEnd::Closed(sent), SessionEnd::Closed(_)) = pair.run() else { panic!("it fails") };
     assert!(sent.resent > 0 && is_delivered(&store));
 }
 
@@ -99,7 +102,7 @@ fn pair_restarted_with_an_empty_source_has_nothing_to_send() {
     let mut pair = pair(&store);
     pair.run();
     pair.restart(MemorySource::new(), store);
-    let (Ended::Closed(sent), Ended::Closed(_)) = pair.run() else { panic!("it fails") };
+    let (SessionEnd::Closed(sent), SessionEnd::Closed(_)) = pair.run() else { panic!("it fails") };
     assert_eq!(sent, Summary::default());
 }
 
@@ -110,7 +113,7 @@ fn pair_with_a_stream_reports_no_more_progress_than_its_bytes() {
             .entry(Meta::file(RelPath::parse(b"s").unwrap(), None), content(len));
         let config = Config::default();
         let mut pair = Pair::new(&config, source, &config, MemoryStore::new());
-        assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))), "{len}");
+        assert!(matches!(pair.run(), (SessionEnd::Closed(_), SessionEnd::Closed(_))), "{len}");
         let events = pair.alice.events.iter().chain(&pair.bob.events);
         let progress = events.filter_map(|event| match event {
             Event::Progress { bytes, .. } => Some(*bytes),
@@ -128,7 +131,7 @@ fn pair_on_slow_lines_takes_as_long_as_their_bytes_do() {
         let rate = NonZeroU32::new(20_000).unwrap();
         pair.down.slow(rate, buffer, Duration::ZERO);
         pair.up.slow(rate, buffer, Duration::ZERO);
-        assert!(matches!(pair.run(), (Ended::Closed(_), Ended::Closed(_))), "{buffer}");
+        assert!(matches!(pair.run(), (SessionEnd::Closed(_), SessionEnd::Closed(_))), "{buffer}");
         assert!(is_delivered(&store));
         let (bytes, took) = (pair.down.written() + pair.up.written(), pair.now());
         let least = Duration::from_millis(bytes / 20);
@@ -144,7 +147,8 @@ fn pair_whose_reader_stops_ends_by_the_deadline_of_its_writer() {
         pair.down.slow(NonZeroU32::new(1_000_000).unwrap(), buffer, Duration::ZERO);
         pair.down.jam(50_000);
         let (sent, received) = pair.run();
-        let is_write = matches!(sent, Ended::Failed(proto::Error::Stalled(Stall::Write { .. })));
+        let is_write =
+            matches!(sent, SessionEnd::Failed(proto::Error::Stalled(Stall::Write { .. })));
         assert_eq!(is_write, stall, "{sent:?} {received:?}");
         assert!(pair.now() < Duration::from_secs(60), "{:?}", pair.now());
         assert!(!is_delivered(&store));

@@ -13,7 +13,7 @@ use crate::types::{
 /// An operation of a [`Store`] that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Operation {
+pub enum StoreCall {
     /// [`Store::stat`]: nothing seems to stand there.
     Stat,
     /// [`Store::begin`].
@@ -38,7 +38,7 @@ pub enum Operation {
 /// An operation of a [`Source`] that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum SourceOperation {
+pub enum SourceCall {
     /// [`Source::rewind`].
     Rewind,
     /// [`Source::next_entry`], of an entry that is there: it cannot be sent.
@@ -66,7 +66,7 @@ pub enum Failure {
 
 /// Call of an operation that fails, and the way in which it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault<O = Operation> {
+pub struct Fault<O = StoreCall> {
     operation: O,
     first: u64,
     last: u64,
@@ -80,7 +80,7 @@ pub struct Fault<O = Operation> {
 #[derive(Debug)]
 pub struct FaultStore<S> {
     inner: S,
-    plan: Plan<Operation, 9>,
+    plan: Plan<StoreCall, 9>,
     ended: VecDeque<(Ticket, Refusal)>,
 }
 
@@ -88,7 +88,7 @@ pub struct FaultStore<S> {
 #[derive(Debug)]
 pub struct FaultSource<S> {
     inner: S,
-    plan: Plan<SourceOperation, 5>,
+    plan: Plan<SourceCall, 5>,
 }
 
 /// Calls that are to fail, and calls so far: one count for each operation.
@@ -99,7 +99,7 @@ struct Plan<O, const OPERATIONS: usize> {
     failed: u64,
 }
 
-impl Operation {
+impl StoreCall {
     /// Each of them.
     pub const ALL: [Self; 9] = [
         Self::Stat,
@@ -114,7 +114,7 @@ impl Operation {
     ];
 }
 
-impl Operation {
+impl StoreCall {
     /// Returns the name of the operation in a [`Refusal`].
     const fn named(self) -> StoreOperation {
         match self {
@@ -129,7 +129,7 @@ impl Operation {
     }
 }
 
-impl SourceOperation {
+impl SourceCall {
     /// Each of them.
     pub const ALL: [Self; 5] = [Self::Rewind, Self::Next, Self::Open, Self::Read, Self::Finish];
 }
@@ -151,7 +151,7 @@ impl<O> Fault<O> {
 impl Failure {
     /// Returns the refusal of an entry by a store that fails so in this operation.
     #[must_use]
-    pub fn refusal(self, operation: Operation) -> Refusal {
+    pub fn refusal(self, operation: StoreCall) -> Refusal {
         match self {
             Self::Refusal(refusal) => refusal,
             Self::Io(_) | Self::Os(_) => refusal_of(operation.named(), &self.error()),
@@ -212,7 +212,7 @@ impl<S> FaultStore<S> {
 
     /// Returns the number of calls of an operation.
     #[must_use]
-    pub const fn calls(&self, operation: Operation) -> u64 {
+    pub const fn calls(&self, operation: StoreCall) -> u64 {
         self.plan.calls[operation as usize]
     }
 
@@ -228,7 +228,7 @@ impl<S> FaultStore<S> {
         &self.inner
     }
 
-    fn call(&mut self, operation: Operation) -> Result<(), Failure> {
+    fn call(&mut self, operation: StoreCall) -> Result<(), Failure> {
         self.plan.call(operation, operation as usize)
     }
 }
@@ -242,14 +242,14 @@ impl<S> FaultSource<S> {
 
     /// Adds a fault. Of several that concern one call, the first that was added counts.
     #[must_use]
-    pub fn fault(mut self, fault: Fault<SourceOperation>) -> Self {
+    pub fn fault(mut self, fault: Fault<SourceCall>) -> Self {
         self.plan.faults.push(fault);
         self
     }
 
     /// Returns the number of calls of an operation.
     #[must_use]
-    pub const fn calls(&self, operation: SourceOperation) -> u64 {
+    pub const fn calls(&self, operation: SourceCall) -> u64 {
         self.plan.calls[operation as usize]
     }
 
@@ -259,7 +259,7 @@ impl<S> FaultSource<S> {
         self.plan.failed
     }
 
-    fn call(&mut self, operation: SourceOperation) -> Result<(), Failure> {
+    fn call(&mut self, operation: SourceCall) -> Result<(), Failure> {
         self.plan.call(operation, operation as usize)
     }
 }
@@ -276,12 +276,12 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
-        self.call(Operation::Stat).ok()?;
+        self.call(StoreCall::Stat).ok()?;
         self.inner.stat(offer)
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<(S::File, Found), Refusal> {
-        self.call(Operation::Begin).map_err(|failure| failure.refusal(Operation::Begin))?;
+        self.call(StoreCall::Begin).map_err(|failure| failure.refusal(StoreCall::Begin))?;
         self.inner.begin(offer, place)
     }
 
@@ -290,40 +290,40 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     fn read_at(&mut self, file: &mut S::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.call(Operation::Read).map_err(Failure::error)?;
+        self.call(StoreCall::Read).map_err(Failure::error)?;
         self.inner.read_at(file, offset, buffer)
     }
 
     fn write_at(&mut self, file: &mut S::File, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        if let Err(failure) = self.call(Operation::Write) {
+        if let Err(failure) = self.call(StoreCall::Write) {
             self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
-            return Err(failure.refusal(Operation::Write));
+            return Err(failure.refusal(StoreCall::Write));
         }
         self.inner.write_at(file, offset, bytes)
     }
 
     fn write_zeros(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
-        if let Err(failure) = self.call(Operation::Write) {
+        if let Err(failure) = self.call(StoreCall::Write) {
             self.inner.write_zeros(file, offset, len / 2)?;
-            return Err(failure.refusal(Operation::Write));
+            return Err(failure.refusal(StoreCall::Write));
         }
         self.inner.write_zeros(file, offset, len)
     }
 
     fn copy_held(&mut self, file: &mut S::File, offset: u64, len: u64) -> Result<(), Refusal> {
-        if let Err(failure) = self.call(Operation::Copy) {
+        if let Err(failure) = self.call(StoreCall::Copy) {
             self.inner.copy_held(file, offset, len / 2)?;
-            return Err(failure.refusal(Operation::Copy));
+            return Err(failure.refusal(StoreCall::Copy));
         }
         self.inner.copy_held(file, offset, len)
     }
 
     fn commit(&mut self, file: S::File, commit: Commit) {
-        match self.call(Operation::Commit) {
+        match self.call(StoreCall::Commit) {
             Ok(()) => self.inner.commit(file, commit),
             Err(failure) => {
                 self.inner.suspend(file);
-                self.ended.push_back((commit.ticket, failure.refusal(Operation::Commit)));
+                self.ended.push_back((commit.ticket, failure.refusal(StoreCall::Commit)));
             }
         }
     }
@@ -333,25 +333,25 @@ impl<S: Store> Store for FaultStore<S> {
             return Some((ticket, Err(refusal.into())));
         }
         let (ticket, ended) = self.inner.poll_committed(wait)?;
-        let Err(failure) = self.call(Operation::Settle) else { return Some((ticket, ended)) };
+        let Err(failure) = self.call(StoreCall::Settle) else { return Some((ticket, ended)) };
         if let Err(Uncommitted::Taken { file, rival }) = ended {
             self.inner.suspend(file);
             if let Some((rival, _)) = rival {
                 self.inner.suspend(rival);
             }
         }
-        Some((ticket, Err(failure.refusal(Operation::Settle).into())))
+        Some((ticket, Err(failure.refusal(StoreCall::Settle).into())))
     }
 
     fn suspend(&mut self, file: S::File) {
-        match self.call(Operation::Suspend) {
+        match self.call(StoreCall::Suspend) {
             Ok(()) => self.inner.suspend(file),
             Err(_) => self.inner.discard(file),
         }
     }
 
     fn discard(&mut self, file: S::File) {
-        match self.call(Operation::Discard) {
+        match self.call(StoreCall::Discard) {
             Ok(()) => self.inner.discard(file),
             Err(_) => self.inner.suspend(file),
         }
@@ -363,13 +363,13 @@ impl<S: Source> Source for FaultSource<S> {
     type Reader = S::Reader;
 
     fn rewind(&mut self) -> io::Result<()> {
-        self.call(SourceOperation::Rewind).map_err(Failure::error)?;
+        self.call(SourceCall::Rewind).map_err(Failure::error)?;
         self.inner.rewind()
     }
 
     fn next_entry(&mut self) -> Option<Result<(S::Key, Meta), Unsendable>> {
         let found = self.inner.next_entry()?;
-        Some(match (found, self.call(SourceOperation::Next)) {
+        Some(match (found, self.call(SourceCall::Next)) {
             (Ok((_, meta)), Err(failure)) => {
                 Err(Unsendable::new(meta.path.to_string(), failure.withdrawal()))
             }
@@ -378,7 +378,7 @@ impl<S: Source> Source for FaultSource<S> {
     }
 
     fn open(&mut self, key: &S::Key, meta: &Meta) -> Result<S::Reader, Withdrawal> {
-        self.call(SourceOperation::Open).map_err(Failure::withdrawal)?;
+        self.call(SourceCall::Open).map_err(Failure::withdrawal)?;
         self.inner.open(key, meta)
     }
 
@@ -388,12 +388,12 @@ impl<S: Source> Source for FaultSource<S> {
         offset: u64,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
-        self.call(SourceOperation::Read).map_err(Failure::error)?;
+        self.call(SourceCall::Read).map_err(Failure::error)?;
         self.inner.read_at(reader, offset, buffer)
     }
 
     fn finish(&mut self, reader: &mut S::Reader, meta: &Meta) -> Result<(), Withdrawal> {
-        self.call(SourceOperation::Finish).map_err(Failure::withdrawal)?;
+        self.call(SourceCall::Finish).map_err(Failure::withdrawal)?;
         self.inner.finish(reader, meta)
     }
 

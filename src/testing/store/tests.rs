@@ -310,7 +310,7 @@ fn source_that_has_nothing_now_and_then_keeps_the_contract() {
         [0, 1, 2, 5, 20, 21].into_iter().fold(FaultSource::new(source), |source, call| {
             let kind =
                 if call % 2 == 0 { io::ErrorKind::WouldBlock } else { io::ErrorKind::Interrupted };
-            source.fault(Fault::once(SourceOperation::Read, call, Failure::Io(kind)))
+            source.fault(Fault::once(SourceCall::Read, call, Failure::Io(kind)))
         })
     };
     check_source(make, &expected);
@@ -363,7 +363,7 @@ fn suite_notices_a_store_that_knows_its_commits_by_their_entries() {
 
 #[test]
 fn fault_store_fails_the_call_that_it_was_told() {
-    for (operation, call) in [(Operation::Write, 0), (Operation::Write, 2), (Operation::Begin, 0)] {
+    for (operation, call) in [(StoreCall::Write, 0), (StoreCall::Write, 2), (StoreCall::Begin, 0)] {
         for for_ever in [false, true] {
             let failure = Failure::Io(io::ErrorKind::StorageFull);
             let fault = if for_ever { Fault::from } else { Fault::once };
@@ -393,7 +393,7 @@ fn fault_store_fails_the_call_that_it_was_told() {
 #[test]
 fn fault_store_failed_commit_keeps_the_partial() {
     let refusal = Refusal::Sync { code: 5 };
-    let fault = Fault::once(Operation::Commit, 0, Failure::Refusal(refusal));
+    let fault = Fault::once(StoreCall::Commit, 0, Failure::Refusal(refusal));
     let memory = MemoryStore::new();
     let mut store = FaultStore::new(memory.clone()).fault(fault);
     let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(1)), BlockSize::MIN);
@@ -423,7 +423,7 @@ fn fault_store_failed_commit_keeps_the_partial() {
 #[test]
 fn fault_store_commit_that_fails_to_settle_stands_and_is_not_vouched_for() {
     let refusal = Refusal::Sync { code: 5 };
-    let fault = Fault::once(Operation::Settle, 0, Failure::Refusal(refusal));
+    let fault = Fault::once(StoreCall::Settle, 0, Failure::Refusal(refusal));
     let memory = MemoryStore::new();
     let mut store = FaultStore::new(memory.clone()).fault(fault);
     let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(0)), BlockSize::MIN);
@@ -438,27 +438,27 @@ fn fault_store_commit_that_fails_to_settle_stands_and_is_not_vouched_for() {
         |ended: &Ended<_>| matches!(ended, Err(Uncommitted::Failed(r)) if *r == refusal);
     assert!(ended.is_some_and(|(named, ended)| named == ticket && is_failed(&ended)));
     assert!(memory.get("x").is_some());
-    assert_eq!((store.calls(Operation::Settle), store.failed()), (1, 1));
+    assert_eq!((store.calls(StoreCall::Settle), store.failed()), (1, 1));
 }
 
 #[test]
 fn fault_store_write_that_fails_leaves_half_and_suspend_or_discard_the_contrary() {
     for (operation, is_suspended, is_left) in [
-        (Operation::Copy, true, true),
-        (Operation::Copy, false, false),
-        (Operation::Suspend, true, false),
-        (Operation::Discard, false, true),
+        (StoreCall::Copy, true, true),
+        (StoreCall::Copy, false, false),
+        (StoreCall::Suspend, true, false),
+        (StoreCall::Discard, false, true),
     ] {
         let failure = Failure::Os(28);
         let memory = MemoryStore::new();
         let mut store = FaultStore::new(memory.clone())
-            .fault(Fault::once(Operation::Write, 0, failure))
+            .fault(Fault::once(StoreCall::Write, 0, failure))
             .fault(Fault::from(operation, 0, failure));
         let offer = Offer::new(EntryId::new(0), Meta::file(path("x"), Some(4)), BlockSize::MIN);
         let Ok((mut file, Found::Fresh)) = store.begin(&offer, Place::Offered) else {
             panic!("no file")
         };
-        assert_eq!(store.write_at(&mut file, 0, b"abcd"), Err(failure.refusal(Operation::Write)));
+        assert_eq!(store.write_at(&mut file, 0, b"abcd"), Err(failure.refusal(StoreCall::Write)));
         if is_suspended {
             store.suspend(file)
         } else {
@@ -481,23 +481,23 @@ fn fault_source_fails_the_calls_that_it_was_told_and_no_others() {
     check_source(make, &expected);
     let failure = Failure::Io(io::ErrorKind::NotFound);
     let told = |operation| make().fault(Fault::once(operation, 0, failure));
-    let mut source = told(SourceOperation::Next);
+    let mut source = told(SourceCall::Next);
     let unsendable = source.next_entry().and_then(Result::err).map(|found| found.reason);
     assert_eq!(unsendable, Some(Withdrawal::Vanished));
     assert_eq!(std::iter::from_fn(|| source.next_entry()).flatten().count(), expected.len() - 1);
-    assert_eq!(source.calls(SourceOperation::Next), length(expected.len()));
-    let mut source = told(SourceOperation::Open);
+    assert_eq!(source.calls(SourceCall::Next), length(expected.len()));
+    let mut source = told(SourceCall::Open);
     let (key, meta) = source.next_entry().unwrap().unwrap();
     assert_eq!(source.open(&key, &meta).err(), Some(Withdrawal::Vanished));
-    let mut source = source.fault(Fault::once(SourceOperation::Read, 0, failure));
+    let mut source = source.fault(Fault::once(SourceCall::Read, 0, failure));
     let mut reader = source.open(&key, &meta).unwrap();
     let read = source.read_at(&mut reader, 0, &mut [0]);
     assert_eq!(read.map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
     assert_eq!(source.finish(&mut reader, &meta), Ok(()));
-    let mut source = source.fault(Fault::from(SourceOperation::Finish, 1, failure));
+    let mut source = source.fault(Fault::from(SourceCall::Finish, 1, failure));
     assert_eq!(source.finish(&mut reader, &meta), Err(Withdrawal::Vanished));
     assert_eq!(source.failed(), 3);
-    let mut source = told(SourceOperation::Rewind);
+    let mut source = told(SourceCall::Rewind);
     assert_eq!(source.rewind().map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
     assert!(source.rewind().is_ok());
 }

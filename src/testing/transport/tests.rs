@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
-use crate::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
+use crate::testing::fault_stream::{Direction, FaultKind, Faulty, StreamFault};
 use crate::transport::Threaded;
 use crate::transport::memory::{self, Pipe};
 
@@ -187,31 +187,31 @@ fn exec_conforms_where_the_far_side_is_a_command_with_pipes() {
 /// The suite catches what it is there for.
 #[test]
 fn check_of_a_stream_that_breaks_the_contract_fails() {
-    let in_order = |misdeed: Misdeed, direction| {
+    let in_order = |kind: FaultKind, direction| {
         let (near, far) = memory::pipe(capacity(64));
-        let near = Faulty::new(near, [Fault::new(direction, 10_000, misdeed)]);
+        let near = Faulty::new(near, [StreamFault::new(direction, 10_000, kind)]);
         fails(|| bytes_arrive_in_order(near, far))
     };
     for direction in [Direction::Read, Direction::Write] {
-        for misdeed in [
-            Misdeed::Flip(3),
-            Misdeed::Delete,
-            Misdeed::Insert(1),
-            Misdeed::Duplicate,
-            Misdeed::Lie,
-            Misdeed::End,
-            Misdeed::Error(io::ErrorKind::ConnectionReset),
+        for kind in [
+            FaultKind::Flip(3),
+            FaultKind::Delete,
+            FaultKind::Insert(1),
+            FaultKind::Duplicate,
+            FaultKind::Lie,
+            FaultKind::End,
+            FaultKind::Error(io::ErrorKind::ConnectionReset),
         ] {
-            assert!(in_order(misdeed, direction), "{misdeed:?} {direction:?}");
+            assert!(in_order(kind, direction), "{kind:?} {direction:?}");
         }
-        for misdeed in [Misdeed::Short, Misdeed::Interrupted, Misdeed::WouldBlock] {
-            assert!(!in_order(misdeed, direction), "{misdeed:?} {direction:?}");
+        for kind in [FaultKind::Short, FaultKind::Interrupted, FaultKind::WouldBlock] {
+            assert!(!in_order(kind, direction), "{kind:?} {direction:?}");
         }
     }
 
     let (near, far) = memory::pipe(capacity(64));
-    let error = Misdeed::Error(io::ErrorKind::ConnectionReset);
-    let at_end = Fault::new(Direction::Read, (LENGTH / 4) as u64, error);
+    let error = FaultKind::Error(io::ErrorKind::ConnectionReset);
+    let at_end = StreamFault::new(Direction::Read, (LENGTH / 4) as u64, error);
     assert!(fails(|| end_comes_after_the_last_byte(near, Faulty::new(far, [at_end]))));
 
     let (mut near, _far) = memory::pipe(capacity(64));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::connection::{RECEIVED, State};
 use super::engine::{Doing, Engine};
 use super::frame::{CONTENT, Frame, Kind};
-use crate::testing::fault_stream::{Fault, FaultLog, Faulty};
+use crate::testing::fault_stream::{FaultLog, Faulty, StreamFault};
 use crate::transport::memory::{self, Pipe};
 use crate::types::tick::is_tick;
 
@@ -90,13 +90,13 @@ impl Write for Counted {
 
 impl Play {
     /// Creates two ends of a line on which so many bytes find room, with the faults of either.
-    pub(crate) fn new(capacity: usize, scripts: [&[Fault]; 2], steps: [&[Step]; 2]) -> Self {
+    pub(crate) fn new(capacity: usize, scripts: [&[StreamFault]; 2], steps: [&[Step]; 2]) -> Self {
         let capacity = capacity.try_into().unwrap_or(std::num::NonZeroUsize::MIN);
         let (near, far) = memory::pipe(capacity);
         let now = Arc::new(AtomicU64::new(0));
         let moved = Arc::new(AtomicU64::new(0));
         let log = FaultLog::default();
-        let end = |mut pipe: Pipe, script: &[Fault], steps: &[Step]| {
+        let end = |mut pipe: Pipe, script: &[StreamFault], steps: &[Step]| {
             pipe.set_timeout(Some(Duration::ZERO));
             let stream = Counted(pipe, Arc::clone(&moved));
             let stream = Faulty::new(stream, script.iter().copied()).log_to(&log);

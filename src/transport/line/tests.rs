@@ -6,7 +6,7 @@ use std::thread::ThreadId;
 use super::frame::{Frame, Kind};
 use super::play::{Play, Step, content};
 use super::*;
-use crate::testing::fault_stream::{Direction, Fault, Misdeed};
+use crate::testing::fault_stream::{Direction, FaultKind, StreamFault};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -34,13 +34,14 @@ fn connection_over_a_good_line_waits_for_nothing() {
 }
 
 /// Runs a connection with one fault at every byte that comes in at either end.
-fn each_place(kinds: &[Misdeed], mut check: impl FnMut(&mut Play, &dyn fmt::Debug)) -> usize {
+fn each_place(kinds: &[FaultKind], mut check: impl FnMut(&mut Play, &dyn fmt::Debug)) -> usize {
     let mut runs = 0;
     for end in [0, 1] {
         for kind in kinds {
             for at in 0.. {
-                let fault = [Fault::new(Direction::Read, at, *kind)];
-                let scripts: [&[Fault]; 2] = if end == 0 { [&fault, &[]] } else { [&[], &fault] };
+                let fault = [StreamFault::new(Direction::Read, at, *kind)];
+                let scripts: [&[StreamFault]; 2] =
+                    if end == 0 { [&fault, &[]] } else { [&[], &fault] };
                 let mut play = Play::new(100_000, scripts, [NEAR, FAR]);
                 check(&mut play, &(end, at, kind));
                 if play.log.hits().is_empty() {
@@ -57,12 +58,12 @@ fn each_place(kinds: &[Misdeed], mut check: impl FnMut(&mut Play, &dyn fmt::Debu
 #[test]
 fn connection_with_any_byte_lost_doubled_added_or_flipped_delivers_all_in_time() {
     let kinds = [
-        Misdeed::Delete,
-        Misdeed::Duplicate,
-        Misdeed::Insert(0),
-        Misdeed::Insert(0xff),
-        Misdeed::Flip(0),
-        Misdeed::Flip(7),
+        FaultKind::Delete,
+        FaultKind::Duplicate,
+        FaultKind::Insert(0),
+        FaultKind::Insert(0xff),
+        FaultKind::Flip(0),
+        FaultKind::Flip(7),
     ];
     let runs = each_place(&kinds, |play, case| {
         let took = play.run(HOUR);
@@ -76,7 +77,7 @@ fn connection_with_any_byte_lost_doubled_added_or_flipped_delivers_all_in_time()
 #[test]
 fn connection_cut_anywhere_fails_or_is_waited_for_and_delivers_nothing_wrong() {
     use ErrorKind as Kind;
-    let kinds = [Misdeed::End, Misdeed::Error(Kind::ConnectionReset), Misdeed::Stall];
+    let kinds = [FaultKind::End, FaultKind::Error(Kind::ConnectionReset), FaultKind::Stall];
     each_place(&kinds, |play, case| {
         play.run(Duration::from_secs(10));
         let [near, far] = &play.ends;
@@ -94,7 +95,7 @@ fn connection_cut_anywhere_fails_or_is_waited_for_and_delivers_nothing_wrong() {
 fn line_that_the_system_has_given_up_is_an_error_and_not_a_tick() {
     const ETIMEDOUT: i32 = 110;
     for direction in [Direction::Read, Direction::Write] {
-        let dead = [Fault::new(direction, 0, Misdeed::Os(ETIMEDOUT))];
+        let dead = [StreamFault::new(direction, 0, FaultKind::Os(ETIMEDOUT))];
         let mut play = Play::new(100_000, [&dead, &[]], [NEAR, FAR]);
         play.run(Duration::from_secs(1));
         let error = play.ends[0].error.as_ref().expect("it is dead");

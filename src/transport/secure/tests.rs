@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
+use crate::testing::fault_stream::{Direction, FaultKind, Faulty, StreamFault};
 use crate::transport::memory::{self, Pipe};
 
 /// Next operation of one end.
@@ -338,7 +338,7 @@ fn end_that_does_not_speak_tls_is_named_by_its_first_byte() {
 
 /// Runs a session with a fault at a byte of one side: what is read is right as far as it goes, the end is not mistaken,
 /// and nobody waits for ever.
-fn with_fault(keys: &Keys, is_of_dialer: bool, fault: Fault) {
+fn with_fault(keys: &Keys, is_of_dialer: bool, fault: StreamFault) {
     let (near, far) = pipe(1 << 16);
     let script = |here: bool| if here { vec![fault] } else { vec![] };
     let near = Faulty::new(near, script(is_of_dialer));
@@ -365,13 +365,13 @@ fn with_fault(keys: &Keys, is_of_dialer: bool, fault: Fault) {
 }
 
 /// Runs every byte of the session with each of these faults.
-fn enumerate(misdeeds: impl Fn(u64) -> Vec<Misdeed>) {
+fn enumerate(kinds: impl Fn(u64) -> Vec<FaultKind>) {
     let keys = keys();
     let lengths = transcript(&keys).map(|written| written.len() as u64);
     for (length, is_of_dialer) in lengths.into_iter().zip([true, false]) {
         for at in 0..length {
-            for misdeed in misdeeds(at) {
-                with_fault(&keys, is_of_dialer, Fault::new(Direction::Write, at, misdeed));
+            for kind in kinds(at) {
+                with_fault(&keys, is_of_dialer, StreamFault::new(Direction::Write, at, kind));
             }
         }
     }
@@ -379,15 +379,15 @@ fn enumerate(misdeeds: impl Fn(u64) -> Vec<Misdeed>) {
 
 #[test]
 fn cut_at_any_byte_is_an_error_and_never_an_end() {
-    enumerate(|_| vec![Misdeed::End]);
-    enumerate(|_| vec![Misdeed::Error(ErrorKind::BrokenPipe)]);
+    enumerate(|_| vec![FaultKind::End]);
+    enumerate(|_| vec![FaultKind::Error(ErrorKind::BrokenPipe)]);
 }
 
 #[test]
 fn bit_that_is_flipped_anywhere_does_no_harm_or_is_an_error() {
     // One bit of each byte, another one for the next; all of them take eight times as long.
     let bits = if is_long() { 8 } else { 1 };
-    enumerate(|at| (0..bits).map(|bit| Misdeed::Flip((at + bit).to_le_bytes()[0] % 8)).collect());
+    enumerate(|at| (0..bits).map(|bit| FaultKind::Flip((at + bit).to_le_bytes()[0] % 8)).collect());
 }
 
 #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the library")]
@@ -398,19 +398,19 @@ fn is_long() -> bool {
 #[test]
 fn byte_that_is_lost_doubled_or_added_anywhere_is_not_taken() {
     enumerate(|at| match at % 3 {
-        0 => vec![Misdeed::Delete],
-        1 => vec![Misdeed::Duplicate],
-        _ => vec![Misdeed::Insert(0x5a)],
+        0 => vec![FaultKind::Delete],
+        1 => vec![FaultKind::Duplicate],
+        _ => vec![FaultKind::Insert(0x5a)],
     });
 }
 
 #[test]
 fn ticks_short_calls_and_interruptions_anywhere_change_nothing() {
     enumerate(|at| match at % 4 {
-        0 => vec![Misdeed::Short],
-        1 => vec![Misdeed::Interrupted],
-        2 => vec![Misdeed::WouldBlock],
-        _ => vec![Misdeed::TimedOut],
+        0 => vec![FaultKind::Short],
+        1 => vec![FaultKind::Interrupted],
+        2 => vec![FaultKind::WouldBlock],
+        _ => vec![FaultKind::TimedOut],
     });
 }
 

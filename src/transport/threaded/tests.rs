@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::*;
 #[cfg(all(feature = "testing", target_os = "linux"))]
-use crate::testing::fault_stream::{Direction, Fault, Faulty, Misdeed};
+use crate::testing::fault_stream::{Direction, FaultKind, Faulty, StreamFault};
 use crate::transport::memory;
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -314,7 +314,7 @@ fn reader_error_comes_after_its_bytes_and_stays() {
 fn reader_or_writer_that_the_system_has_given_up_is_an_error_that_stays() {
     const ETIMEDOUT: i32 = 110;
     let dead = |direction| {
-        Faulty::new(scripted(&[]).0, [Fault::new(direction, 0, Misdeed::Os(ETIMEDOUT))])
+        Faulty::new(scripted(&[]).0, [StreamFault::new(direction, 0, FaultKind::Os(ETIMEDOUT))])
     };
     let mut stream = Threaded::new(dead(Direction::Read), dead(Direction::Write)).unwrap();
     stream.set_timeout(Some(LONG));

@@ -482,14 +482,14 @@ fn run(seed: u64) -> u64 {
         }
     }
     let ended = session(&mut pair, &hand);
-    let is_well = matches!(ended, (pair::Ended::Closed(_), pair::Ended::Closed(_)));
+    let is_well = matches!(ended, (pair::SessionEnd::Closed(_), pair::SessionEnd::Closed(_)));
     assert!(is_well, "{ended:?}\n{}", hand.lock().unwrap().context());
     // What the hand has left does not come in the way of a session, though it may in that of its entries.
     hand.lock().unwrap().is_tired = true;
     pair.restart(source(&sent), watched());
     pair.alice.events.clear();
     let ended = session(&mut pair, &hand);
-    let pair::Ended::Closed(sum) = ended.0 else { panic!("{ended:?}") };
+    let pair::SessionEnd::Closed(sum) = ended.0 else { panic!("{ended:?}") };
     let mut hand = hand.lock().unwrap();
     // Its own ends.
     (hand.foreign, hand.moved) = (BTreeMap::new(), BTreeMap::new());
@@ -510,7 +510,7 @@ fn run(seed: u64) -> u64 {
 fn session(
     pair: &mut Pair<MemorySource, Watched>,
     hand: &Mutex<Hand>,
-) -> (pair::Ended, pair::Ended) {
+) -> (pair::SessionEnd, pair::SessionEnd) {
     loop {
         let alice = pair.step_alice();
         {

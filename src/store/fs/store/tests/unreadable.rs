@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{Config, IfExists};
 use crate::store::MemorySource;
-use crate::testing::pair::{Ended, Pair};
+use crate::testing::pair::{Pair, SessionEnd};
 use crate::types::Event;
 
 /// Returns a store in which nothing that has a final name can be opened to be read, as if it were
@@ -51,7 +51,10 @@ fn file_that_has_the_name_of_one_that_cannot_be_read_is_replaced_or_set_beside_i
                     fs::write(bench.path("x"), &old).unwrap();
                 }
                 let ended = pair.run();
-                assert!(matches!(ended, (Ended::Closed(_), Ended::Closed(_))), "{ended:?} {case}");
+                assert!(
+                    matches!(ended, (SessionEnd::Closed(_), SessionEnd::Closed(_))),
+                    "{ended:?} {case}"
+                );
                 let refused = pair.alice.events.iter().find_map(|event| match event {
                     Event::Refused { reason, .. } => Some(*reason),
                     _ => None,
