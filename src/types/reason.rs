@@ -131,7 +131,7 @@ pub enum Withdrawal {
     Link,
     /// The entry is a link that leads out of what is sent, or back to a folder that it stands in.
     #[error("the link leads out of the tree, or back to a folder that it stands in")]
-    LinkAstray,
+    LinkEscapes,
     /// The entry is a partial file of a receiver of haul.
     #[error("a partial file of haul")]
     Partial,
@@ -241,7 +241,7 @@ impl Withdrawal {
             | Self::Name
             | Self::NameTooLong
             | Self::Link
-            | Self::LinkAstray
+            | Self::LinkEscapes
             | Self::Partial
             | Self::Spent
             | Self::FalseSize => false,
@@ -261,7 +261,7 @@ impl Withdrawal {
             | Self::Kind
             | Self::Name
             | Self::NameTooLong
-            | Self::LinkAstray
+            | Self::LinkEscapes
             | Self::Spent
             | Self::FalseSize => false,
         }

@@ -265,7 +265,7 @@ mod tests {
             Withdrawal::Kind,
             Withdrawal::Name,
             Withdrawal::NameTooLong,
-            Withdrawal::LinkAstray,
+            Withdrawal::LinkEscapes,
             Withdrawal::Spent,
             Withdrawal::FalseSize,
         ];

@@ -269,7 +269,7 @@ proptest! {
         for withdrawal in [
             Withdrawal::Vanished, Withdrawal::Changed, Withdrawal::Denied,
             Withdrawal::Unreadable { code }, Withdrawal::Kind, Withdrawal::Name,
-            Withdrawal::NameTooLong, Withdrawal::Link, Withdrawal::LinkAstray,
+            Withdrawal::NameTooLong, Withdrawal::Link, Withdrawal::LinkEscapes,
             Withdrawal::Partial, Withdrawal::Spent, Withdrawal::FalseSize,
         ] {
             prop_assert_eq!(Withdrawal::from(Reason::from(withdrawal)), withdrawal);

@@ -71,10 +71,10 @@ pub enum Symlinks {
     #[default]
     Skip,
     /// Sends what they lead to, wherever that is, under their name. A link to a folder that it stands in is
-    /// reported with [`Withdrawal::LinkAstray`].
+    /// reported with [`Withdrawal::LinkEscapes`].
     Follow,
     /// Sends them as links, where their target is relative and stays inside the tree; others are reported with
-    /// [`Withdrawal::LinkAstray`].
+    /// [`Withdrawal::LinkEscapes`].
     Preserve,
 }
 
@@ -247,7 +247,7 @@ impl FsSource {
             let target = target.into_bytes();
             // Counted below the path that was given: what is beside it is not sent.
             if !stays_inside(self.walk.depth().saturating_sub(1), &target) {
-                return Err(unsendable(Withdrawal::LinkAstray));
+                return Err(unsendable(Withdrawal::LinkEscapes));
             }
             let meta = Meta::symlink(rel, target.into()).modified(stat::modified(&stat));
             return Ok(Some((FsKey { path, links, stamp: None }, meta)));
@@ -272,7 +272,7 @@ impl FsSource {
                     }
                 };
                 if self.walk.contains(opened.1) {
-                    return Err(unsendable(Withdrawal::LinkAstray));
+                    return Err(unsendable(Withdrawal::LinkEscapes));
                 }
                 self.walk.enter(Folder::new(opened, path, links, rel));
                 Ok(None)
