@@ -27,11 +27,11 @@ struct Receiving<'s, S: Store> {
     before: u64,
     /// Its sender is not admitted.
     is_refused: bool,
-    /// It came after a newer attempt had.
+    /// Set if it came after a newer attempt had.
     is_outdated: bool,
-    /// It need not wait for others: its sender has not greeted, or was let in.
+    /// Set while it need not wait for others: its sender has not greeted, or was let in.
     is_let_in: bool,
-    /// It has asked something of the store, and may.
+    /// Set once it has asked something of the store, and may.
     is_seated: bool,
 }
 

@@ -66,7 +66,7 @@ pub(super) enum Phase {
 pub(super) enum Turned {
     /// The store has begun it: its content is written.
     Begun,
-    /// It was offered by its root, and nothing has its name.
+    /// Nothing has its name, and it was offered by its root.
     NotHeld,
     /// Nothing of it is open any more, or yet: it is begun with its content.
     PutOff,
@@ -74,17 +74,17 @@ pub(super) enum Turned {
     Compared,
     /// A file has its name that will be replaced.
     Replaced,
-    /// What is held of it is another file, or closed: it begins anew.
+    /// Held content is that of another file, or closed: it begins anew.
     Differs,
-    /// It was offered by time, and has changed.
+    /// Another time or size than it was offered with.
     Changed,
     /// The sender was told so.
     Told,
-    /// It is a folder.
+    /// A folder waits for what was offered before it.
     Waits,
     /// All of it is there.
     Whole { size: u64, root: Hash, outcome: Outcome },
-    /// It cannot go on.
+    /// Bad news: it cannot go on.
     Refused,
 }
 

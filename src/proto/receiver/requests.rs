@@ -18,9 +18,9 @@ pub(super) struct Requests {
     queued: VecDeque<ReceiveAction>,
     /// The message that is being dealt with.
     current: Option<Current>,
-    /// What was asked for, for that message or between messages, and is not answered.
+    /// Request that is not answered, for that message or between messages.
     asked: Option<Task>,
-    /// The caller has been given that.
+    /// Set once the caller was given that.
     is_given: bool,
 }
 

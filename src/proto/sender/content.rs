@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::hash::{BlockSize, BlockTree, Hash, Hashed};
 
-/// What is known of the content of one entry, over all connections.
+/// Content of one entry, as far as it is known, over all connections.
 #[derive(Debug)]
 pub(super) struct Content {
     block_size: BlockSize,
