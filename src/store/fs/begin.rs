@@ -120,7 +120,7 @@ impl FsStore {
                 let len = existing.stamp.size;
                 let (size, what) = (room_of(offer), What::Existing(existing));
                 let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
-                Some(Begun::Existing(file, len))
+                Some((file, Found::Existing(len)))
             }
             Err(Errno::NOENT) if self.is_unnamed(path, offer, place, &folder) => {
                 self.make_unnamed(path, parent, offer, folder)

@@ -318,7 +318,7 @@ fn run(store: &mut FsStore, work: Work, steps: &AtomicUsize) -> (bool, usize) {
 fn keep_folder(store: &mut FsStore) {
     let meta = Meta::file(rel("d/e/near"), Some(1));
     let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
-    let Ok(Begun::Fresh(mut file)) = store.begin(&offer, Place::Offered) else { panic!("fresh") };
+    let Ok((mut file, Found::Fresh)) = store.begin(&offer, Place::Offered) else { panic!("fresh") };
     store.write_at(&mut file, 0, b"1").unwrap();
     let (ticket, durability) = (ticket(&offer), Durability::Received);
     store.commit(file, Commit::new(ticket, offer.entry, meta, Place::Offered, 1, durability));
