@@ -4,7 +4,9 @@
 //!
 //! - **Blocking.** A call may block. It should return within about a second, with [`WouldBlock`] or
 //!   [`TimedOut`] if nothing happened, because that is when haul looks at its deadlines and at the cancel
-//!   token. A stream that can block for ever makes haul wait for ever: give it a timeout.
+//!   token. A stream that can block for ever makes haul wait for ever: give it a timeout. One that fails so at once
+//!   is asked again at once, and keeps a processor busy: a socket that does not block is polled first, for up to a
+//!   second, as in `examples/serial.rs`.
 //! - **Short reads and writes.** Any count from 1 to the length of the buffer is fine. A count beyond the
 //!   buffer is noticed and is an error.
 //! - **End of stream.** A read of 0 bytes means that nothing will follow. A write of 0 bytes is an error.
@@ -16,7 +18,8 @@
 //!   elsewhere in memory. `ETIMEDOUT` from a Unix system is no tick but a dead connection: [`is_tick`] tells them
 //!   apart, and a stream that wraps another one passes it on as it is.
 //! - **After an error** of any other kind, the stream is dropped, not used again.
-//! - **Flush.** haul calls [`Write::flush`] whenever it passes the floor to the peer, so a buffered writer works.
+//! - **Flush.** haul calls [`Write::flush`] whenever it passes the floor to the peer, so a buffered writer works. It may
+//!   end in a tick too, and is called again until it succeeds.
 //! - **Threads.** None are needed. A stream is used by one thread at a time, which need not be the one that
 //!   made it.
 //!
