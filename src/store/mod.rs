@@ -158,7 +158,11 @@ impl Unsendable {
 ///   and informs the sender; the store goes on serving others.
 /// - **Order.** The final name appears after the content is durable as asked, and before `poll_committed` reports it.
 /// - **Names.** A store need not have names [beside](Place::Beside) others: it refuses them by any reason but
-///   [`Refusal::Exists`]. Which they are is its own matter, and [`Committed::path`] names it.
+///   [`Refusal::Exists`]. Which they are is its own matter, and [`Committed::path`] names it. A store that has them notes
+///   which [entry](Offer::entry) of the transfer that it [serves](Store::serve) got which name. A name beside that another
+///   entry of it has is taken, and not compared with: `begin` refuses it by [`Refusal::Exists`], and a commit ends in
+///   [`Uncommitted::Taken`] without a rival.
+/// - **Wrappers** of another store hand on every method, also those that have a default.
 /// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
 /// - **Clones** are sessions of their own over the same files: what is committed by one is there for all, but each has
 ///   completions of its own, which no other one's `poll_committed` gives, and its own names of the transfer that it

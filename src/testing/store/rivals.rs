@@ -73,7 +73,10 @@ impl<S: Store> Checked<'_, S> {
         let name = match self.end(&offer) {
             Ok(Committed { path }) => path,
             Err(Uncommitted::Taken { file, rival }) => {
-                assert!(rival.is_none(), "another entry of the session has this name");
+                assert!(
+                    rival.is_none(),
+                    "a name beside that another entry of the transfer has is no rival to compare with"
+                );
                 self.ends_beside(file, &offer, 2)
             }
             Err(Uncommitted::Failed(refusal)) => panic!("{offer:?}, beside: {refusal}"),
