@@ -161,7 +161,8 @@ pub struct Turn {
     pub max_time: Duration,
 }
 
-/// Limits on what a peer may make this side take. All are checked before anything is taken.
+/// Limits on what a peer may make this side take. All are checked before anything is taken. Of entries that are open
+/// or pending, and of commits, one is always taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -187,8 +188,8 @@ pub struct Limits {
     pub holes: u32,
     /// Rounds in which damaged blocks of one entry are asked for again. Default: 64.
     pub repairs: u32,
-    /// Receiver: most entries of a transfer. Default: 1 million. Cost: where the store looks for names that differ by
-    /// case alone, up to 34 bytes for each.
+    /// Receiver: most entries of a transfer, those that are refused among them. Default: 1 million. Cost: where the store
+    /// looks for names that differ by case alone, up to 34 bytes for each.
     pub entries: u64,
     /// Receiver: largest file, in bytes. Default: 2^62. A file of known size is refused before anything is begun; of a
     /// stream that goes beyond, nothing is kept.

@@ -111,11 +111,13 @@ pub struct Summary {
     pub refused: u64,
     /// Entries that the sender could not send, or took back.
     pub withdrawn: u64,
-    /// Bytes among these that the receiver had before this transfer. Zeros that it made itself are none of them.
+    /// Bytes among [`bytes`](Summary::bytes) that the receiver had before this transfer. Zeros that it made itself are
+    /// none of them.
     pub already: u64,
-    /// Bytes of content that travelled.
+    /// Bytes of content that travelled, also of entries that were refused or withdrawn in the end.
     pub sent: u64,
-    /// Bytes among them that had travelled before.
+    /// Bytes among [`sent`](Summary::sent) that had travelled before. A sender counts what was lost with a connection, a
+    /// receiver what came to it twice.
     pub resent: u64,
     /// Turns of the sender that gave the floor to the receiver, greetings not counted. Both sides count the same, save
     /// for a turn with which the connection was lost.
