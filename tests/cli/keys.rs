@@ -18,6 +18,10 @@ impl User {
     }
 
     fn start<const N: usize>(&self, arguments: [&str; N]) -> Haul {
+        self.start_with(&arguments)
+    }
+
+    fn start_with(&self, arguments: &[&str]) -> Haul {
         let mut command = quiet(HAUL);
         command.env("HAUL_CONFIG_DIR", self.0.path().join("haul")).args(arguments);
         Haul::spawn(command)
@@ -184,6 +188,7 @@ fn trust_lists_adds_and_removes_and_says_what_is_wrong() {
     user.run(["trust", &user.key()]).code(2).one_error(&["always trusted"]);
     user.run(["trust", &user.key().replace(['a', 'b'], "c"), "nas"]).code(2);
     user.run(["trust"]).code(2).one_error(&["KEY"]);
+    user.run(["trust", &key, &User::new().key()]).code(2).one_error(&["one key at a time"]);
     let trusted = user.0.path().join("haul/trusted");
     fs::set_permissions(&trusted, fs::Permissions::from_mode(0o666)).unwrap();
     user.run(["trust", "--list"]).code(1).one_error(&["chmod 600"]);
@@ -191,6 +196,37 @@ fn trust_lists_adds_and_removes_and_says_what_is_wrong() {
     user.run(["trust", "--remove", &key]).code(0);
     user.run(["trust", "--remove", &key]).code(1).one_error(&["not trusted"]);
     assert_eq!(user.run(["trust", "--list"]).code(0).stdout, "");
+}
+
+#[test]
+fn secret_key_in_a_folder_that_is_sent_stays_where_it_is() {
+    let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());
+    user.key();
+    let home = user.0.path().to_owned();
+    fs::write(home.join("haul/notes"), "these go").unwrap();
+    fs::create_dir(home.join("other")).unwrap();
+    fs::write(home.join("other/key"), "another one").unwrap();
+    let bob = format!(
+        "exec:{} receive --stdio -q --allow-hidden {}",
+        crate::haul::HAUL,
+        inbox.path().display()
+    );
+    for more in [&[][..], &["--exclude", "*.tmp"]] {
+        let sent = user.start_with(&[&["send", home.to_str().unwrap(), &bob], more].concat());
+        let sent = sent.finish().code(0);
+        assert!(sent.stderr.contains("the secret key of this user is not sent"), "{sent:?}");
+    }
+    let there = inbox.path().join(home.file_name().unwrap());
+    assert!(there.join("haul/notes").exists() && there.join("other/key").exists());
+    assert!(!there.join("haul/key").exists());
+}
+
+#[test]
+fn ticket_is_read_no_further_than_one_can_be_long() {
+    let user = User::new();
+    let photo = photo_path();
+    let sent = user.run(["send", photo.to_str().unwrap(), "--ticket", "/dev/zero"]);
+    sent.code(2).one_error(&["/dev/zero"]);
 }
 
 #[test]

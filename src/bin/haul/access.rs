@@ -1,7 +1,7 @@
 //! Peers of the command over a network: the key that it expects there, and the keys that it admits.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -170,13 +170,23 @@ pub(crate) fn read_ticket(from: &str) -> Result<Ticket, Stop> {
     let text = match from.strip_prefix("env:") {
         Some(name) => std::env::var(name)
             .map_err(|_| usage(format!("there is no ticket in the variable {name}")))?,
-        None => fs::read_to_string(from).map_err(|error| {
+        None => read_some(Path::new(from)).map_err(|error| {
             let (path, reason) = (shown(Path::new(from)), explain::system(&error));
             Stop::new(Code::Local, format!("cannot read the ticket: {path}: {reason}"))
         })?,
     };
     text.trim().parse().map_err(|error| usage(format!("{from}: {error}")))
 }
+
+/// Reads a file no further than a ticket can be long: a device may have no end.
+fn read_some(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(TICKET).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Longest ticket, with some room: a hundred addresses.
+const TICKET: u64 = 16 * 1024;
 
 /// Returns the addresses by which others reach a listener, as far as the system's routes tell. Nothing
 /// is sent.

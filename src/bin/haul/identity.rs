@@ -1,9 +1,12 @@
 //! Identity of this user: the key, and the folder that it is kept in.
 
 use std::env;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use haul::store::fs::{Candidate, CandidateKind};
 use haul::transport::secure::SecretKey;
+use rustix::fs::{AtFlags, statat};
 
 use crate::exit::{Code, Stop};
 use crate::explain;
@@ -28,6 +31,35 @@ impl Identity {
         Ok(Self { folder, key })
     }
 }
+
+/// File of the secret key, which is left out where it lies in a folder that is sent.
+pub(crate) struct Secret {
+    device: u64,
+    inode: u64,
+}
+
+impl Secret {
+    /// Looks where it is; `None` if there is none.
+    pub(crate) fn find() -> Option<Self> {
+        let meta = folder().ok()?.join(KEY).metadata().ok()?;
+        Some(Self { device: meta.dev(), inode: meta.ino() })
+    }
+
+    /// Returns whether the walk has found it.
+    pub(crate) fn is(&self, found: &Candidate<'_>) -> bool {
+        let name = found.path().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        found.kind() == CandidateKind::File
+            && name == KEY.as_bytes()
+            && statat(found.folder(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                #[expect(clippy::useless_conversion, reason = "their types differ by system")]
+                let (device, inode) = (u64::try_from(stat.st_dev), u64::try_from(stat.st_ino));
+                (device, inode) == (Ok(self.device), Ok(self.inode))
+            })
+    }
+}
+
+/// Name of the secret key's file.
+const KEY: &str = "key";
 
 /// Runs `haul key`.
 pub(crate) fn show() -> Result<Code, Stop> {

@@ -25,6 +25,7 @@ use crate::args::{Links, Send};
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
 use crate::filter::Filter;
+use crate::identity::Secret;
 use crate::receive::{Waiting, listen};
 use crate::report::Reporter;
 use crate::session::{Session, Start};
@@ -107,7 +108,8 @@ fn filtered(
     reporter: &Arc<Reporter>,
     failed: &Arc<AtomicBool>,
 ) -> Result<FsSource, Stop> {
-    if args.exclude.is_empty() && !args.ignore_files {
+    let secret = Secret::find();
+    if args.exclude.is_empty() && !args.ignore_files && secret.is_none() {
         return Ok(files);
     }
     let filter = Filter::new(&args.exclude).map_err(|error| Stop::new(Code::Usage, error))?;
@@ -117,7 +119,14 @@ fn filtered(
     } else {
         filter
     };
-    Ok(files.filter(move |found| filter.admits(found)))
+    let reporter = Arc::clone(reporter);
+    Ok(files.filter(move |found| {
+        if secret.as_ref().is_some_and(|secret| secret.is(found)) {
+            reporter.complain("warning: the secret key of this user is not sent");
+            return false;
+        }
+        filter.admits(found)
+    }))
 }
 
 /// Address of the receiver, or of the listener that waits for it, and the keys for that.

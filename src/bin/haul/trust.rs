@@ -162,6 +162,9 @@ impl Entry {
                  and begins with a letter or a digit"
             ));
         }
+        if name.is_some_and(|name| name.parse::<PublicKey>().is_ok()) {
+            return Err("that is a second key, and no name: trust one key at a time".into());
+        }
         let address = address.map(address_of).transpose()?;
         let name = name.filter(|name| *name != NO_NAME).map(ToOwned::to_owned);
         Ok(Self { key, name, address })
