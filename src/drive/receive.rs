@@ -100,10 +100,7 @@ impl<O: Observer> Transfer<O> {
             }
             let polled = receiving.receiver.poll(now, wire.control());
             wire.absorb();
-            let action = polled.map_err(|failure| {
-                self.say_last_words(wire);
-                failure
-            })?;
+            let action = polled.inspect_err(|_| self.say_last_words(wire))?;
             if may_take_long(&action) {
                 self.flush(wire, &mut receiving.receiver, Direction::Answers)?;
             }
