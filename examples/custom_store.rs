@@ -15,7 +15,8 @@ use haul::hash::Hash;
 use haul::store::{Committed, Ended, Uncommitted, Unsendable};
 use haul::transport::memory;
 use haul::types::{
-    Commit, Found, Kind, Meta, Offer, Place, Refusal, StoreOperation, Ticket, Withdrawal,
+    Commit, Found, Kind, Meta, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
+    Withdrawal,
 };
 use haul::{RelPath, Source, Store};
 
@@ -90,7 +91,9 @@ struct Objects {
     objects: BTreeMap<Hash, Vec<u8>>,
     names: BTreeMap<RelPath, Hash>,
     /// Content of an earlier attempt, for the next one to go on with.
-    drafts: BTreeMap<RelPath, Vec<u8>>,
+    drafts: BTreeMap<(Option<TransferId>, RelPath), Vec<u8>>,
+    /// Transfer that is served: drafts of others are not for it.
+    transfer: Option<TransferId>,
     ended: VecDeque<(Ticket, Ended<Open>)>,
 }
 
@@ -110,6 +113,10 @@ impl Objects {
 impl Store for Objects {
     type File = Open;
 
+    fn serve(&mut self, transfer: TransferId) {
+        self.transfer = Some(transfer);
+    }
+
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Open, Found), Refusal> {
         if offer.meta.kind != Kind::File {
             return Err(Refusal::Kind);
@@ -123,10 +130,11 @@ impl Store for Objects {
                 Ok((Open::Held(path, *root), Found::Existing(len)))
             }
             (Place::Offered | Place::Replacing, _) => {
-                let len = self.drafts.get(&path).map(|bytes| bytes.len() as u64);
-                // What is longer than a small entry is somebody else's, and stays.
+                let key = (self.transfer, path.clone());
+                let len = self.drafts.get(&key).map(|bytes| bytes.len() as u64);
+                // What is longer than a small entry is of an attempt at something else, and stays.
                 let draft = len.filter(|len| offer.may_continue(*len));
-                Ok(match draft.and_then(|len| Some((len, self.drafts.remove(&path)?))) {
+                Ok(match draft.and_then(|len| Some((len, self.drafts.remove(&key)?))) {
                     Some((len, bytes)) => (Open::Draft(path, bytes), Found::Partial(len)),
                     // No space is taken on the word of an offer: the vector grows as bytes come.
                     None => (Open::Draft(path, Vec::new()), Found::Fresh),
@@ -208,7 +216,7 @@ impl Store for Objects {
 
     fn suspend(&mut self, file: Open) {
         if let Open::Draft(path, bytes) = file {
-            let kept = self.drafts.entry(path).or_default();
+            let kept = self.drafts.entry((self.transfer, path)).or_default();
             if kept.len() < bytes.len() {
                 *kept = bytes;
             }

@@ -50,8 +50,9 @@
 //! - **No wrong byte is accepted.** Every byte on the wire is covered by a check. Damage is repaired, or ends in a
 //!   typed [`Error`].
 //! - **A transfer survives its connection.** [`Transfer::send_via`] reconnects, and within one process a receiver reads
-//!   nothing twice, and a sender nothing that was acknowledged; and after any end, the same call with the same source goes on from the blocks that arrived,
-//!   or reports that the source cannot be sent again.
+//!   nothing twice, and a sender nothing that was acknowledged; and after any end, the same
+//!   call of the same `Transfer`, or of one with the same [`id`](Transfer::id), also in another process, goes on from the
+//!   blocks that arrived, or reports that the source cannot be sent again.
 //! - **It always ends.** Every wait has a deadline, see [`config::Deadlines`].
 //! - **A peer cannot hurt the host.** No name leaves the folder, no length takes memory or disk before its bytes
 //!   came, no input makes it panic, and no peer can relax a limit.
@@ -83,7 +84,7 @@
 //!    own](#drive-the-core-yourself).
 //! 5. **What came of it**: of a [`Summary`], ask [`is_complete`](Summary::is_complete): a transfer in which entries
 //!    were refused is no error. Of an [`Error`], [`is_transient`](Error::is_transient): then the same call, later, goes on from the
-//!    blocks that arrived. What was [delivered](Event::Delivered) stays so in either case.
+//!    blocks that arrived; in another process, by the same [`id`](Transfer::id). What was [delivered](Event::Delivered) stays so in either case.
 //!
 //! The cookbook has ten recipes: module `cookbook` with all features, `docs/cookbook.md` in the repository.
 //!

@@ -25,7 +25,7 @@ fn store_and_source_leave_no_descriptor_thread_or_file() {
         drive(&mut store);
         drop(store);
         drop(other);
-        // Discarding what an earlier attempt had left keeps it, as it may be another sender's; a source does not send it.
+        // Discarding what an earlier attempt had left keeps it; a source does not send it.
         let kept = names(&root).into_iter().filter(|name| name.ends_with(".part"));
         let kept: Vec<_> = kept.collect();
         assert!(kept.len() == 3 || kept.len() == 4, "{kept:?}");

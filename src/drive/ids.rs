@@ -1,7 +1,7 @@
 //! Identifier of the transfer that is sent.
 
 use super::random::random_bytes;
-use crate::types::TransferId;
+use crate::types::{PublicKey, TransferId};
 
 /// Identifier of the transfer that a call to send is about.
 #[derive(Debug, Default)]
@@ -38,6 +38,17 @@ impl Clone for Id {
     }
 }
 
+/// Returns the id by which a store keeps apart what transfers left: that of the transfer, for the key that it came with. So
+/// nobody who comes by an id goes on with what came with another key.
+pub(super) fn of_key(transfer: TransferId, key: Option<PublicKey>) -> TransferId {
+    let Some(key) = key else { return transfer };
+    let mut hasher = blake3::Hasher::new_derive_key("haul transfer of a key 1");
+    let mut id = [0; 16];
+    hasher.update(transfer.as_bytes()).update(key.as_bytes());
+    hasher.finalize_xof().fill(&mut id);
+    TransferId::new(id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +62,15 @@ mod tests {
         let given = TransferId::new([7; 16]);
         let mut id = Id::Given(given);
         assert_eq!((id.clone().choose(), id.choose()), (given, given));
+    }
+
+    #[test]
+    fn transfer_of_each_key_is_another_one_for_the_store() {
+        let [one, other] = [1, 2].map(|id| TransferId::new([id; 16]));
+        let keys =
+            [None, Some(1), Some(2)].map(|key| key.map(|key| PublicKey::from_bytes([key; 32])));
+        let ids = [one, other].map(|id| keys.map(|key| of_key(id, key))).concat();
+        let all: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!((all.len(), ids[0], ids[3]), (6, one, other));
     }
 }

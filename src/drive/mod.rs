@@ -49,7 +49,8 @@ pub use transfer::Transfer;
 
 /// Sends all entries of `source` over `stream`, with everything at its default.
 ///
-/// `Ok` means that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
+/// `Ok` means that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all. Each call is
+/// a transfer of its own: to go on with what an earlier one left of a file, use a [`Transfer`].
 ///
 /// # Errors
 ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::files::{self, Files};
 use super::host::{Hooks, Welcome};
+use super::ids;
 use super::meter;
 use super::observer::Observer;
 use super::parked::Parked;
@@ -173,7 +174,7 @@ impl<O: Observer> Transfer<O> {
         if let Some(left) = welcome.left {
             receiving.adopt(left);
         }
-        receiving.store.serve(transfer);
+        receiving.store.serve(ids::of_key(transfer, self.peer_key()));
         // Whoever has greeted asks for a place once its first turn has ended: one that keeps the floor would stand in the
         // line, before others, without going on.
         receiving.let_in(receiving.is_outdated);

@@ -179,8 +179,10 @@ pub trait Store {
 
     /// Entries of this transfer follow: on its first connection, or again on a later one.
     ///
-    /// A store that holds names against one another ([`Refusal::Collision`]), as where they differ by case alone, does
-    /// so within one transfer. By default nothing is done.
+    /// A store keeps apart what unfinished entries of different transfers left: it goes on with partial files of this
+    /// transfer alone, and neither reads, writes to nor removes those of others. `transfer` stands for the key of the
+    /// sender, too, where there is one. A store that holds names against one another ([`Refusal::Collision`]), as where
+    /// they differ by case alone, does so within one transfer. By default nothing is done, as for a store with one sender.
     fn serve(&mut self, transfer: TransferId) {
         let _ = transfer;
     }
@@ -202,7 +204,7 @@ pub trait Store {
     /// folders and links nothing need be opened: all is done by `commit`. What becomes of a file
     /// that is dropped, as when a thread panics, is the store's matter.
     ///
-    /// A partial file that an earlier attempt left may be gone on with if [`Offer::may_continue`] allows it. One that
+    /// A partial file that an earlier attempt at the transfer left may be gone on with if [`Offer::may_continue`] allows it. One that
     /// may not is neither written to nor removed for this entry.
     ///
     /// A regular file under the name is [`Found::Existing`], save under [`Place::Replacing`], which gives the partial
@@ -312,7 +314,7 @@ pub trait Store {
     fn suspend(&mut self, file: Self::File);
 
     /// Closes an entry and removes what was written since it was begun. What an earlier attempt had left may be kept:
-    /// it may be another sender's. It never touches a final name.
+    /// that is no worse for what came since. It never touches a final name.
     fn discard(&mut self, file: Self::File);
 }
 

@@ -32,6 +32,11 @@ impl Taken {
         }
     }
 
+    /// Returns the transfer whose names these are.
+    pub(super) const fn transfer(&self) -> Option<TransferId> {
+        self.transfer
+    }
+
     /// Notes that `entry` has a name, which is given with everything folded that some system takes for the same.
     ///
     /// The same entry may claim its name again: it is offered again after a lost connection.

@@ -7,7 +7,7 @@
 //!
 //! use haul::drive::Clock;
 //! use haul::testing::driver::{Driver, check};
-//! use haul::{Config, Event, Source, Store, Summary, Transfer};
+//! use haul::{Config, Event, Source, Store, Summary, Transfer, TransferId};
 //!
 //! /// The one that comes along.
 //! struct Blocking;
@@ -23,7 +23,8 @@
 //!         clock: &(impl Clock + Clone + Send + Sync + 'static),
 //!         tell: &mut dyn FnMut(&Event),
 //!     ) -> Result<Summary, haul::Error> {
-//!         let transfer = Transfer::new(config.clone()).clock(clock.clone());
+//!         let transfer = Transfer::new(config.clone()).id(TransferId::new([1; 16]));
+//!         let transfer = transfer.clock(clock.clone());
 //!         transfer.observer(|event: &Event| tell(event)).send(source, stream)
 //!     }
 //!
@@ -77,7 +78,8 @@ pub trait Driver {
     /// The reason for which a session failed.
     type Error: Display;
 
-    /// Sends all entries of a source over one stream, and passes on every event of the sender.
+    /// Sends all entries of a source over one stream, and passes on every event of the sender. All calls are of one transfer,
+    /// as of processes that follow one another: they name the same id.
     ///
     /// # Errors
     ///

@@ -71,6 +71,7 @@ fn check_store_by<'c, S: Store>(mut make: impl FnMut() -> S, clock: &'c dyn Cloc
     check(Checked::folder_in_the_place_of_a_file_hands_it_back);
     check(Checked::folder_that_is_made_twice_is_no_clash);
     check(Checked::longer_partial_of_another_attempt_outlives_a_small_entry);
+    check(Checked::partial_of_another_transfer_is_left_alone);
     check(Checked::content_that_was_not_written_is_zeros);
     check(Checked::zeros_at_the_end_are_found_by_a_later_attempt);
     check(Checked::longer_partial_is_cut);

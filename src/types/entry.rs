@@ -125,7 +125,7 @@ impl Offer {
     /// Returns whether a store may go on with a partial file of `len` bytes for this entry.
     ///
     /// It may not where the content is one block at most and the partial file is longer: nothing of it would be kept,
-    /// and it is what an attempt at something else left, maybe another sender's.
+    /// and it is what an attempt at something else left.
     #[must_use]
     pub const fn may_continue(&self, len: u64) -> bool {
         match self.meta.size {

@@ -120,7 +120,7 @@ fn stream_beyond_the_budget_adds_nothing_to_what_an_earlier_attempt_left() {
         let alice = run_with(["send", "-", "--name", "log", &address], content(1, 3 << 20)).code(4);
         alice.one_error(&["log is refused", "1048576"]);
         bob.finish().code(4);
-        // The partial file was there before, and may be another sender's: it stays, and nothing else does.
+        // The partial file was there before: it stays, and nothing else does.
         let (partial, left): (Vec<_>, Vec<_>) =
             names(inbox.path()).into_iter().partition(|name| name.starts_with(".haul-"));
         assert_eq!(partial.len(), 1, "{existing}");

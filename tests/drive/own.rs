@@ -39,7 +39,8 @@ impl Driver for Blocking {
         clock: &(impl Clock + Clone + Send + Sync + 'static),
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Summary, haul::Error> {
-        let transfer = Transfer::new(config.clone()).clock(clock.clone());
+        let transfer = Transfer::new(config.clone()).id(TransferId::new([1; 16]));
+        let transfer = transfer.clock(clock.clone());
         transfer.observer(|event: &Event| tell(event)).send(source, stream)
     }
 

@@ -9,7 +9,7 @@ import re
 import stat
 
 FOLDER = object()
-PARTIAL = re.compile(r"\.haul-[0-9a-f]{16}(-[0-9]+)?\.part")
+PARTIAL = re.compile(r"\.haul-[0-9a-f]{16}(-[0-9a-f]{16})?(-[0-9]+)?\.part")
 
 # Long past, and not whole seconds.
 MODIFIED = 1_600_000_000_123_456_789

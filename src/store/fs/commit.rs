@@ -245,7 +245,7 @@ impl Job {
             folder.set_astray();
             *folder = tree.make(parent.as_ref())?.folder;
         }
-        unnamed::name(&self.shared, folder, partial, self.file.path.file_name(), end)
+        unnamed::name(&self.claim, folder, partial, self.file.path.file_name(), end)
     }
 
     /// Gives a file its mode, and its group, which depend on what it is about to replace.
@@ -292,7 +292,7 @@ impl Job {
                 let Way { folder, ids } = tree.make(parent.as_ref())?;
                 let modified = self.commit.meta.modified;
                 name::give_link(&self.claim, &folder, name, target, modified, replacing)?;
-                self.sweep(|name| partial::sweep_links(&folder, name));
+                self.sweep(|name| partial::sweep_links(&folder, self.claim.owner, name));
                 (ids, parent)
             }
             // They are done by now.
@@ -307,7 +307,7 @@ impl Job {
                     mode::narrow(file, &old).during(StoreOperation::Commit)?;
                 }
                 self.shared.expiry.forget(folder.id, self.file.path.file_name());
-                self.sweep(|name| partial::sweep(folder, name, named.id, size));
+                self.sweep(|name| partial::sweep(folder, self.claim.owner, name, named.id, size));
                 (ids, parent)
             }
         };
@@ -345,7 +345,7 @@ impl Job {
         drop(turn);
         let (folder, id, size) = (folder.clone(), stamp.id, stamp.size);
         if !self.is_proved || !self.shared.expiry.holds_none(folder.id, name, Duration::MAX) {
-            self.sweep(|name| partial::sweep(&folder, name, id, size));
+            self.sweep(|name| partial::sweep(&folder, self.claim.owner, name, id, size));
         }
         self.wanted = self.wants(&ids, parent);
         Ok(true)
@@ -368,7 +368,7 @@ impl Job {
             Given::TakenBack => {
                 *folder = self.shared.tree.make(parent.as_ref())?.folder;
                 let (name, end) = (self.file.path.file_name(), self.file.end);
-                unnamed::copy(&self.shared, folder, partial, name, end)?;
+                unnamed::copy(&self.claim, folder, partial, name, end)?;
             }
             Given::Not => self.name()?,
         }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{Gid, Mode, OFlags, RawMode, Stat, fchmod, fchown, fstat, openat};
 
 use super::dir::Folder;
-use super::partial;
+use super::partial::{self, Owner};
 use super::stat::Id;
 
 /// Returns the mode of a file, of which one may be offered, and which may replace one that has the
@@ -98,7 +98,7 @@ fn told(status: &str) -> Option<u32> {
 fn shown(folder: &Folder) -> Option<u32> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // The name of a partial file, but of none for any entry.
-    let names = (0..ATTEMPTS).map(|n| partial::name(b"/", n));
+    let names = (0..ATTEMPTS).map(|n| partial::name(Owner::default(), b"/", n));
     let made = |name: String| {
         let file = openat(folder, &*name, flags, Mode::from_bits_truncate(0o777)).ok()?;
         Some((name, fstat(&file).ok()?))
@@ -212,7 +212,7 @@ mod tests {
         let folder = Folder::new(File::open(dir.path()).unwrap().into()).unwrap();
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         // What is in the way, as a killed process may have left it, is passed by.
-        std::fs::write(dir.path().join(partial::name(b"/", 0)), "left").unwrap();
+        std::fs::write(dir.path().join(partial::name(Owner::default(), b"/", 0)), "left").unwrap();
         assert_eq!(shown(&folder), Some(told(&status).unwrap()));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         std::fs::remove_dir_all(dir.path()).unwrap();

@@ -125,7 +125,7 @@ fn make_link(
     replacing: bool,
 ) -> Result<(), Refusal> {
     for n in 0..MOST_LINKS {
-        let partial = partial::name(to, n);
+        let partial = partial::name(claim.owner, to, n);
         match symlinkat(target, folder, &*partial) {
             Err(Errno::EXIST) => continue,
             made => made.during(StoreOperation::CreateLink)?,
@@ -291,7 +291,7 @@ impl Moved<'_> {
     /// Moves what got the final name in its stead to where it stood, or beside that. Nothing is replaced, and none of it
     /// is lost.
     fn put_back(&self) -> errno::Result<()> {
-        let &Self { folder, from, to, .. } = self;
+        let &Self { claim, folder, from, to, .. } = self;
         let Some(foreign) = folder.look(to)?.map(|stat| Id::of(&stat)) else { return Ok(()) };
         let mut back = String::from_utf8_lossy(from).into_owned();
         for n in 0..MOST_LINKS {
@@ -300,7 +300,7 @@ impl Moved<'_> {
                 return folder.remove(to, foreign).during(StoreOperation::Rename);
             }
             match sys::rename_if_free(folder, to, back.as_bytes()) {
-                Err(Errno::EXIST) => back = partial::name(to, n),
+                Err(Errno::EXIST) => back = partial::name(claim.owner, to, n),
                 Err(errno) if is_unknown(errno) => {
                     let linked = linkat(folder, to, folder, &*back, AtFlags::empty());
                     linked.during(StoreOperation::Rename)?;

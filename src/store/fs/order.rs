@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::commit::Shared;
+use super::partial::Owner;
 
 /// The commits under way in a store and all its clones, by the folded form of the names that they are to give.
 ///
@@ -34,6 +35,8 @@ struct Name {
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) shared: Arc<Shared>,
+    /// Owner of the partial files that it may remove.
+    pub(super) owner: Owner,
     pub(super) name: Box<[u8]>,
     number: u64,
 }
@@ -51,14 +54,14 @@ impl Order {
 
 impl Claim {
     /// Returns a commit that starts now, later than all that started before.
-    pub(super) fn new(shared: Arc<Shared>, name: Vec<u8>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, owner: Owner, name: Vec<u8>) -> Self {
         let name = name.into_boxed_slice();
         let mut state = shared.order.lock();
         let number = state.started;
         state.started += 1;
         state.names.entry(name.clone()).or_default().under_way += 1;
         drop(state);
-        Self { shared, name, number }
+        Self { shared, owner, name, number }
     }
 
     /// Returns whether a later commit has given the name already.

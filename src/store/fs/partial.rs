@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use super::dir::{ATTEMPTS, Folder};
 use super::errno::{During, Failed, Result};
 use super::stat::{self, Id};
-use crate::types::{Offer, RelPath, StoreOperation};
+use crate::types::{Offer, RelPath, StoreOperation, TransferId};
 
 /// A partial file.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Partial {
     pub(super) allocated: u64,
     /// Another one of the same name was open.
     pub(super) is_contended: bool,
-    /// An earlier attempt made it, maybe of another sender: it is not this session's to remove.
+    /// An earlier attempt made it: what is wrong with a later one is no reason to remove it.
     pub(super) is_adopted: bool,
 }
 
@@ -55,17 +55,36 @@ enum Untaken {
     Foreign,
 }
 
-/// Takes a partial file for an entry that is to have this final name: the longest that an earlier attempt left and the
-/// entry may go on with, or a new one.
+/// The transfer that partial files belong to, as far as their names tell. Of a session that was not told its transfer,
+/// they are those of all such sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Owner(Option<u64>);
+
+impl Owner {
+    /// Returns the owner for a transfer. Whoever sees the names of its files cannot tell its id.
+    pub(super) fn of(transfer: TransferId) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] =
+            blake3::derive_key("haul partial file 1", transfer.as_bytes());
+        Self(Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])))
+    }
+}
+
+/// Takes a partial file for an entry that is to have this final name: the longest that an earlier attempt of its owner left
+/// and the entry may go on with, or a new one.
 ///
 /// [`Errno::NOENT`]: the folder itself was removed meanwhile.
-pub(super) fn take(folder: &Folder, final_name: &[u8], offer: &Offer) -> Result<Partial> {
+pub(super) fn take(
+    folder: &Folder,
+    owner: Owner,
+    final_name: &[u8],
+    offer: &Offer,
+) -> Result<Partial> {
     let mut is_contended = false;
     for _ in 0..ATTEMPTS {
         let mut free = None;
         let mut left: Option<Partial> = None;
         for n in 0..MOST {
-            let name = name(final_name, n);
+            let name = name(owner, final_name, n);
             match folder.look(name.as_bytes())? {
                 Some(stat) => match take_over(folder, name, &stat) {
                     Ok(partial) if !offer.may_continue(partial.len) => {}
@@ -91,14 +110,14 @@ pub(super) fn take(folder: &Folder, final_name: &[u8], offer: &Offer) -> Result<
     Err(BUSY)
 }
 
-/// Removes the partial files for a final name which is that of the file `of` by now, of this `size`: those that
+/// Removes the partial files of an owner for a final name which is that of the file `of` by now, of this `size`: those that
 /// nobody writes to, and second names of the file itself, which a process may have left that was killed where
 /// a rename takes two steps. What is not this user's, or no regular file, stays; and so does what is longer than the file,
 /// which an attempt at something else has left. It [expires](super::expiry).
 ///
 /// To leave one is no harm, so nothing is reported.
-pub(super) fn sweep(folder: &Folder, final_name: &[u8], of: Id, size: u64) {
-    each(folder, final_name, |name, stat| {
+pub(super) fn sweep(folder: &Folder, owner: Owner, final_name: &[u8], of: Id, size: u64) {
+    each(folder, owner, final_name, |name, stat| {
         let id = Id::of(stat);
         if of == id && stat::is_file(stat) {
             let _ = folder.remove(name.as_bytes(), id);
@@ -142,8 +161,8 @@ pub(super) fn hold_replaced(folder: &Folder, name: &[u8], stat: &Stat) -> Option
 /// process left which was killed before it could rename them.
 ///
 /// Links have no locks: a session that is about to rename one makes it again.
-pub(super) fn sweep_links(folder: &Folder, final_name: &[u8]) {
-    each(folder, final_name, |name, stat| {
+pub(super) fn sweep_links(folder: &Folder, owner: Owner, final_name: &[u8]) {
+    each(folder, owner, final_name, |name, stat| {
         if stat::is_link(stat) && stat.st_uid == geteuid().as_raw() {
             let _ = folder.remove(name.as_bytes(), Id::of(stat));
         }
@@ -151,10 +170,10 @@ pub(super) fn sweep_links(folder: &Folder, final_name: &[u8]) {
 }
 
 /// Passes on the files under the names of partial files for a final name, up to a gap.
-fn each(folder: &Folder, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) {
+fn each(folder: &Folder, owner: Owner, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) {
     let mut misses = 0;
     for n in 0..MOST {
-        let name = name(final_name, n);
+        let name = name(owner, final_name, n);
         match folder.look(name.as_bytes()) {
             Ok(Some(stat)) => {
                 misses = 0;
@@ -166,10 +185,13 @@ fn each(folder: &Folder, final_name: &[u8], mut found: impl FnMut(&str, &Stat)) 
     }
 }
 
-/// Returns the name of the n-th partial file for a final name: its BLAKE3 hash, so that it is of one
+/// Returns the name of an owner's n-th partial file for a final name: made of the BLAKE3 hash of that, so that it is of one
 /// length.
-pub(super) fn name(final_name: &[u8], n: u32) -> String {
-    let hash = format!("{:016x}", hash(final_name));
+pub(super) fn name(owner: Owner, final_name: &[u8], n: u32) -> String {
+    let mut hash = format!("{:016x}", hash(final_name));
+    if let Owner(Some(owner)) = owner {
+        hash = format!("{hash}-{owner:016x}");
+    }
     let (prefix, suffix) = (RelPath::PARTIAL_PREFIX, RelPath::PARTIAL_SUFFIX);
     if n == 0 { format!("{prefix}{hash}{suffix}") } else { format!("{prefix}{hash}-{n}{suffix}") }
 }
@@ -184,11 +206,16 @@ pub(super) fn hash(final_name: &[u8]) -> u64 {
 pub(super) fn hash_in(name: &str) -> Option<u64> {
     let inner = name.strip_prefix(RelPath::PARTIAL_PREFIX);
     let inner = inner.and_then(|rest| rest.strip_suffix(RelPath::PARTIAL_SUFFIX));
-    let (hash, number) = inner.and_then(|inner| inner.split_at_checked(HASH))?;
-    let is_hash = hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let (hash, rest) = inner.and_then(|inner| inner.split_at_checked(HASH))?;
+    let is_hash = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let owned = rest.strip_prefix('-').and_then(|rest| rest.split_at_checked(HASH));
+    let number = match owned {
+        Some((owner, number)) if is_hash(owner) => number,
+        _ => rest,
+    };
     let number = number.strip_prefix('-').or(number.is_empty().then_some("0"));
     let is_number = number?.parse::<u32>().is_ok_and(|n| n < MOST);
-    u64::from_str_radix(hash, 16).ok().filter(|_| is_hash && is_number)
+    u64::from_str_radix(hash, 16).ok().filter(|_| is_hash(hash) && is_number)
 }
 
 pub(super) fn create(folder: &Folder, name: String) -> Result<Partial> {

@@ -24,7 +24,7 @@ use super::hidden::HiddenNames;
 use super::name::Turns;
 use super::options::{Links, Options};
 use super::order::{Claim, Order};
-use super::partial::Partial;
+use super::partial::{Owner, Partial};
 use super::pool::Pool;
 use super::reserve::Reserve;
 use super::source::about;
@@ -43,14 +43,16 @@ use crate::types::{
 /// The store holds a handle of the folder. All it does is done relative to that, one part of a name at a time, and
 /// never through a link: a link where a folder should be is a [`Refusal::KindClash`].
 ///
-/// - **Partial files** stand beside the final name as `.haul-<16 hex digits>.part`, readable by the owner alone, and
-///   locked while they are written. A later attempt at the same final name goes on with the longest. A second session
-///   that writes to one name at the same time has its own, `.haul-<16 hex digits>-1.part`, and so on up to 64.
-/// - **What an earlier attempt left** is not removed for what a later one does with it, which may be another sender's: to
+/// - **Partial files** stand beside the final name as `.haul-<16 hex digits>-<16 hex digits>.part`, readable by the owner
+///   alone, and locked while they are written. The first digits are made of the final name, the others of the transfer that
+///   the store [serves](Store::serve); without one they are left out. A later attempt at the same final name goes on with
+///   the longest of its transfer, and leaves those of others alone. A second session of a transfer that writes to one name at
+///   the same time has its own, with `-1` behind the digits, and so on up to 64.
+/// - **What an earlier attempt left** is not removed for what a later one does with it: to
 ///   discard an entry removes what was made for it, and keeps what it went on with.
 /// - **What attempts leave** is removed once the final name is committed, or the file that has it is found to be the
-///   one that is offered: all partial files for that name that no session has locked and that are no longer than the file,
-///   up to the third number that is missing. For a small file they are looked for where some were in the folder when it was
+///   one that is offered: all partial files of the transfer for that name that no session has locked and that are no longer
+///   than the file, up to the third number that is missing. For a small file they are looked for where some were in the folder when it was
 ///   looked through (see below), or have been made by this store since. One that a session still writes to stays, until the name is settled once
 ///   more. Files of another user, with a second name, or which are no regular files, stay. On a file system without locks
 ///   all stay. Once a link is committed, links under those names go in the same way.
@@ -91,6 +93,8 @@ pub struct FsStore {
     pool: Arc<Pool>,
     pub(super) options: Options,
     taken: Taken,
+    /// Owner of the partial files that it goes on with.
+    pub(super) owner: Owner,
     /// The folder of the entry that was begun last: entries that follow in it share its handle.
     pub(super) recent: Option<Recent>,
     /// Bytes that small entries may take before the free space is looked at again.
@@ -163,7 +167,8 @@ impl FsStore {
 
     fn session(shared: Arc<Shared>, pool: Arc<Pool>, options: Options) -> Self {
         let (end, ended) = channel();
-        Self { shared, pool, options, taken: Taken::default(), recent: None, room: 0, ended, end }
+        let (taken, owner) = (Taken::default(), Owner::default());
+        Self { shared, pool, options, taken, owner, recent: None, room: 0, ended, end }
     }
 
     /// Sets how many threads do the commits. Default: 8, so that one batch is gathered and renamed while the device
@@ -290,6 +295,7 @@ impl Store for FsStore {
 
     fn serve(&mut self, transfer: TransferId) {
         self.taken.serve(transfer);
+        self.owner = Owner::of(transfer);
     }
 
     fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
@@ -425,7 +431,7 @@ impl Store for FsStore {
         self.pool.submit(Job {
             number: 0,
             shared: Arc::clone(&self.shared),
-            claim: Claim::new(Arc::clone(&self.shared), fold(&path)),
+            claim: Claim::new(Arc::clone(&self.shared), self.owner, fold(&path)),
             path,
             file,
             commit,
@@ -451,7 +457,7 @@ impl Store for FsStore {
     }
 
     fn discard(&mut self, file: FsFile) {
-        // What is wrong with it may be this sender's content, and the rest another's.
+        // What is wrong with it may be what was written now.
         if matches!(&file.what, What::Partial { partial, .. } if partial.is_adopted) {
             return self.suspend(file);
         }

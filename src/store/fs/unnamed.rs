@@ -134,17 +134,18 @@ fn take_back(file: &File, folder: &Folder, name: &[u8]) -> Result<(), Refusal> {
 /// Gives a file that never had a name that of a partial file; where that cannot be done, a copy of it. `end`: how much of it
 /// was written.
 pub(super) fn name(
-    shared: &Shared,
+    claim: &Claim,
     folder: &Folder,
     partial: &mut Partial,
     final_name: &[u8],
     end: u64,
 ) -> Result<(), Refusal> {
+    let shared = &claim.shared;
     // Nobody else has it open: it is locked before it can be seen.
     let _ = partial.file.try_lock();
     let id = Id::of(&fstat(&partial.file).during(StoreOperation::Stat)?);
     for n in 0..partial::MOST {
-        let name = partial::name(final_name, n);
+        let name = partial::name(claim.owner, final_name, n);
         let step = shared.step(Step::Link);
         match step
             .map_or(Err(Errno::NOTSUP), |()| sys::link(&partial.file, folder, name.as_bytes()))
@@ -156,7 +157,7 @@ pub(super) fn name(
             }
             Err(Errno::EXIST) => {}
             Err(_) => {
-                copy(shared, folder, partial, final_name, end)?;
+                copy(claim, folder, partial, final_name, end)?;
                 shared.unnamed.set_impossible();
                 return Ok(());
             }
@@ -167,14 +168,15 @@ pub(super) fn name(
 
 /// Puts a copy of a file in its place that has the name of a partial file. What had a name once gets none by a link any more.
 pub(super) fn copy(
-    shared: &Shared,
+    claim: &Claim,
     folder: &Folder,
     partial: &mut Partial,
     final_name: &[u8],
     end: u64,
 ) -> Result<(), Refusal> {
+    let shared = &claim.shared;
     for n in 0..partial::MOST {
-        match partial::create(folder, partial::name(final_name, n)) {
+        match partial::create(folder, partial::name(claim.owner, final_name, n)) {
             Err(Failed { errno: Errno::EXIST, .. }) => {}
             created => {
                 shared.expiry.note(folder.id, final_name);

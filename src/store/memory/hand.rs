@@ -33,14 +33,17 @@ impl MemoryStore {
         let files = shared.entries.iter().filter(|(_, entry)| is_file(entry));
         let files: Vec<_> = files.map(|(path, _)| path.clone()).collect();
         let file = |which: usize| pick(which, files.len()).map(|at| files[at].clone());
+        // The name of a partial file says whose it is.
+        let owner = |shared: &Shared, key| shared.partials.get(key).and_then(|it| it.owner);
         match foul {
             Foul::SwapPartial(which, bytes) => {
                 let Some(key) = partial(which) else { return };
+                let owner = owner(&shared, &key);
                 shared.remove_partial(&key);
                 shared.made += 1;
                 shared.used += length(&bytes);
                 let id = shared.made;
-                shared.partials.insert(key, Partial { id, bytes, busy: false });
+                shared.partials.insert(key, Partial { id, owner, bytes, busy: false });
             }
             Foul::RemovePartial(which) => {
                 if let Some(key) = partial(which) {
@@ -50,9 +53,10 @@ impl MemoryStore {
             Foul::RenamePartial(which, to) => {
                 let (Some(from), Some(to)) = (partial(which), partial(to)) else { return };
                 if from != to {
+                    let owner = owner(&shared, &to);
                     shared.remove_partial(&to);
                     if let Some(renamed) = shared.partials.remove(&from) {
-                        shared.partials.insert(to, renamed);
+                        shared.partials.insert(to, Partial { owner, ..renamed });
                     }
                 }
             }

@@ -63,6 +63,8 @@ pub(super) struct Shared {
 pub(super) struct Partial {
     /// Identity of the file, under whatever name. None is 0.
     pub(super) id: u64,
+    /// Transfer that it belongs to, as far as that was told.
+    pub(super) owner: Option<TransferId>,
     pub(super) bytes: Vec<u8>,
     pub(super) busy: bool,
 }
@@ -208,9 +210,10 @@ impl MemoryStore {
         };
         let len = length(&entry.bytes);
         shared.publish(path.clone(), entry);
-        shared.sweep(&path, len);
+        let owner = self.taken.transfer();
+        shared.sweep(&path, len, owner);
         // An earlier attempt may have begun before something else had the name that was offered.
-        shared.sweep(&meta.path, len);
+        shared.sweep(&meta.path, len, owner);
         file.what = What::Done;
         Ok(Committed::new(path))
     }
@@ -254,9 +257,10 @@ impl Shared {
 
     /// Removes what nobody writes to of the partial files for a name that is settled with a file of this length. What
     /// is longer is an attempt at something else, and stays for that.
-    fn sweep(&mut self, path: &RelPath, len: u64) {
+    fn sweep(&mut self, path: &RelPath, len: u64, owner: Option<TransferId>) {
         let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
-        let idle = slots.filter(|(_, partial)| !partial.busy && length(&partial.bytes) <= len);
+        let is_own = |partial: &Partial| !partial.busy && partial.owner == owner;
+        let idle = slots.filter(|(_, it)| is_own(it) && length(&it.bytes) <= len);
         let idle = idle.map(|(key, _)| key.clone());
         for key in idle.collect::<Vec<_>>() {
             self.remove_partial(&key);
@@ -265,10 +269,16 @@ impl Shared {
 
     /// Takes the longest partial file of this name that nobody writes to and the entry may go on with; with what it
     /// holds.
-    fn take(&mut self, path: &RelPath, offer: &Offer) -> (u32, u64, u64) {
+    fn take(
+        &mut self,
+        path: &RelPath,
+        offer: &Offer,
+        owner: Option<TransferId>,
+    ) -> (u32, u64, u64) {
         let slots = self.partials.range((path.clone(), 0)..=(path.clone(), u32::MAX));
         let may_continue = |bytes: &[u8]| offer.may_continue(length(bytes));
-        let free = slots.filter(|(_, partial)| !partial.busy && may_continue(&partial.bytes));
+        let is_own = |partial: &Partial| !partial.busy && partial.owner == owner;
+        let free = slots.filter(|(_, it)| is_own(it) && may_continue(&it.bytes));
         let free = free.max_by_key(|(_, partial)| partial.bytes.len()).map(|((_, slot), _)| *slot);
         let unused = (0..).find(|&slot| !self.partials.contains_key(&(path.clone(), slot)));
         let slot = free.or(unused).unwrap_or_default();
@@ -277,6 +287,7 @@ impl Shared {
         if partial.id == 0 {
             self.made = self.made.saturating_add(1);
             partial.id = self.made;
+            partial.owner = owner;
         }
         (slot, partial.id, length(&partial.bytes))
     }
@@ -401,7 +412,7 @@ impl Store for MemoryStore {
                     return Err(clash());
                 }
                 let replaced = standing.map(|entry| Arc::clone(&entry.bytes));
-                let (slot, id, held) = shared.take(&path, offer);
+                let (slot, id, held) = shared.take(&path, offer, self.taken.transfer());
                 // Made before the check, so that it lets go of the partial file again if there is no room.
                 let mut file = file(What::Partial { slot, id, replaced });
                 let room = shared.check_room(meta.size.unwrap_or(0).saturating_sub(held));

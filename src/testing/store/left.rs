@@ -3,7 +3,7 @@
 use super::{Checked, path};
 use crate::hash::BlockSize;
 use crate::store::Store;
-use crate::types::{Found, Meta, Offer, Place};
+use crate::types::{Found, Meta, Offer, Place, TransferId};
 
 impl<S: Store> Checked<'_, S> {
     /// Checks that content no session writes to is removed once the name is settled: it is of no use then. Stores that
@@ -68,6 +68,57 @@ impl<S: Store> Checked<'_, S> {
             self.commit(file, &large, Place::Replacing, 5000).is_ok(),
             "commit of what is left"
         );
+    }
+
+    /// Checks that two transfers of one name, of two senders or of two commands of one, leave one another alone.
+    pub(super) fn partial_of_another_transfer_is_left_alone(&mut self) {
+        let [one, other] = [1, 2].map(|id| TransferId::new([id; 16]));
+        let offer = self.offer(Meta::file(path("x"), Some(5000)));
+        let leave = |checked: &mut Self, transfer, byte: u8| {
+            checked.store.serve(transfer);
+            let mut file = checked.fresh(&offer, Place::Offered);
+            checked.write(&mut file, 0, &[byte; 3000]);
+            checked.store.suspend(file);
+        };
+        leave(self, one, 1);
+        leave(self, other, 2);
+        for end in ["suspend", "discard", "commit"] {
+            self.store.serve(other);
+            // What an earlier attempt left may be kept when it is discarded, or not.
+            let mut file = match self.store.begin(&offer, Place::Offered) {
+                Ok((mut file, Found::Fresh)) if end == "commit" => {
+                    self.write(&mut file, 0, &[2; 3000]);
+                    file
+                }
+                Ok((file, Found::Partial(3000))) => file,
+                _ => panic!("what a transfer left is not found again"),
+            };
+            assert!(self.read(&mut file) == [2; 3000], "partial file of another transfer");
+            let place = match end {
+                "suspend" => {
+                    self.store.suspend(file);
+                    Place::Offered
+                }
+                "discard" => {
+                    self.store.discard(file);
+                    Place::Offered
+                }
+                _ => {
+                    assert!(self.commit(file, &offer, Place::Offered, 5000).is_ok(), "commit");
+                    Place::Replacing
+                }
+            };
+            self.store.serve(one);
+            let Ok((mut file, Found::Partial(3000))) = self.store.begin(&offer, place) else {
+                panic!("{end} of a transfer removes the partial file of another one")
+            };
+            assert!(self.read(&mut file) == [1; 3000], "a transfer wrote to what another one left");
+            if place == Place::Replacing {
+                assert!(self.commit(file, &offer, place, 5000).is_ok(), "commit of what was left");
+            } else {
+                self.store.suspend(file);
+            }
+        }
     }
 
     /// Checks that zeros at the end are found by a later attempt: a pipe cannot give again what its

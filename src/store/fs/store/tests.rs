@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, mknodat};
 use tempfile::TempDir;
 
 use super::super::commit::Step;
-use super::super::partial;
+use super::super::partial::{self, Owner};
 use super::*;
 use crate::hash::BlockSize;
 use crate::store::{Committed, Uncommitted};
@@ -196,7 +196,7 @@ fn rel(name: &str) -> RelPath {
 }
 
 fn partial_name(name: &str, n: u32) -> String {
-    partial::name(name.as_bytes(), n)
+    partial::name(Owner::default(), name.as_bytes(), n)
 }
 
 fn fifo(path: &Path) {

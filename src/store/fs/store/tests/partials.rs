@@ -37,7 +37,7 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
         panic!()
     };
     other.discard(second);
-    // It may be another sender's, who goes on with it.
+    // A later attempt goes on with it.
     bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
 }
 
