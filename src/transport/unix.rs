@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{self, UnixListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -100,7 +100,8 @@ pub struct UnixAcceptor {
 }
 
 impl UnixAcceptor {
-    /// Makes the socket and listens on it.
+    /// Makes the socket and listens on it. It has mode 0600, whatever the umask: where the system looks at that, this user
+    /// alone can connect. To let others in, change the mode afterwards.
     ///
     /// A socket that was left behind, on which nobody listens any more, is removed first. Anything else that has the
     /// path stays.
@@ -121,7 +122,9 @@ impl UnixAcceptor {
         let identity = fs::symlink_metadata(&path).ok().as_ref().map(identity);
         // From here on the file is removed whatever happens.
         let acceptor = Self { listener, ticking: Ticking::new(TICK), path, identity, tick: TICK };
-        set_tick(&acceptor.listener, TICK).map_err(|error| UnixError::io(&acceptor.path, error))?;
+        keep_private(&acceptor.listener, &acceptor.path)
+            .and_then(|()| set_tick(&acceptor.listener, TICK))
+            .map_err(|error| UnixError::io(&acceptor.path, error))?;
         Ok(acceptor)
     }
 
@@ -314,6 +317,14 @@ fn is_stale(answer: io::Result<()>) -> io::Result<bool> {
 }
 
 const EPROTOTYPE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 91 } else { 41 };
+
+/// Gives a socket to this user alone. Whoever came before it had its mode is sent away.
+fn keep_private(listener: &UnixListener, path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    while listener.accept().is_ok() {}
+    listener.set_nonblocking(false)
+}
 
 /// Sets how long an `accept` waits, which is a listener's read timeout where the kernel helps; there is a setter on
 /// streams alone, but the descriptor is the same.

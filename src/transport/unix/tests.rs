@@ -135,6 +135,14 @@ fn acceptor_dropped_leaves_what_is_not_its_own() {
 }
 
 #[test]
+fn bind_makes_a_socket_for_its_owner_alone() {
+    let (_folder, path) = folder();
+    let _acceptor = bind(&path);
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
 fn bind_stale_socket_is_replaced() {
     let (_folder, path) = folder();
     leave_stale(&path);
