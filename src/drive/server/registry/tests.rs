@@ -450,11 +450,11 @@ fn about_to_commit<S: Store>(store: &mut S) -> (Receiver, Files<S::File>) {
                 let step = receiver.handle_input(now, &to_bob).unwrap();
                 let answered = files.answer(store, &mut receiver, step).unwrap();
                 to_bob.drain(..answered.map_or(0, |consumed| consumed.bytes));
-                if receiver.commits() > 0 {
-                    return (receiver, files);
-                }
             }
             action => files.act(store, &mut receiver, action).unwrap(),
+        }
+        if receiver.commits() > 0 {
+            return (receiver, files);
         }
     }
     panic!("nothing is committed");
