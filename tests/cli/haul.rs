@@ -227,7 +227,10 @@ impl Finished {
         let warnings = ["haul: warning: listening on ", "haul: warning: --insecure"];
         let is_warning = |line: &str| warnings.iter().any(|warning| line.starts_with(warning));
         let is_progress = |line: &str| line.ends_with(" %)") || line.ends_with(" so far");
-        self.stderr.lines().filter(|line| !is_warning(line) && !is_progress(line)).collect()
+        // Where standard output is the stream.
+        let is_start = |line: &str| line.starts_with("receiving into ");
+        let is_fault = |line: &&str| !is_warning(line) && !is_progress(line) && !is_start(line);
+        self.stderr.lines().filter(is_fault).collect()
     }
 
     /// Returns the events of `--json`, each of which is as its page says.
