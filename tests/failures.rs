@@ -415,6 +415,8 @@ const STEPS: u32 = 10_000;
 fn put(store: &MemoryStore, meta: &Meta, bytes: &[u8], is_whole: bool) {
     let offer = Offer::new(EntryId::new(0), meta.clone(), BlockSize::MIN);
     let mut store = store.clone();
+    // An earlier attempt at the transfer of the pair: a partial file is that of its transfer alone.
+    store.serve(haul::TransferId::new(*b"a simulated pair"));
     let Ok((mut file, Found::Fresh)) = store.begin(&offer, Place::Offered) else {
         panic!("{}: it does not begin", meta.path)
     };
