@@ -154,7 +154,7 @@ impl FsStore {
         let recent = self.recent.as_mut().filter(|recent| recent.folder.id == folder.id);
         let sets_modes = || sys::sets_modes(&folder);
         if !recent.is_some_and(|recent| *recent.sets_modes.get_or_insert_with(sets_modes)) {
-            mode = partial::OWNER_ALONE;
+            mode = mode::bits(partial::OWNER_ALONE);
         }
         let partial = unnamed::make(&self.shared, parent, mode)?;
         let what = What::Partial { partial, replaced: None, folder };

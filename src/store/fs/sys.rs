@@ -17,6 +17,7 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::io::Result;
 
 /// Makes the content of a file durable, and what is needed to read it.
@@ -55,24 +56,30 @@ pub(super) fn rename_if_free(folder: impl AsFd, from: &[u8], to: &[u8]) -> Resul
 
 /// Opens a folder below another one to look at it, with no link on the way. `NOSYS`: the system has no such call.
 pub(super) fn open_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
-    below(folder, path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)
+    below(folder, path, LOOK | OFlags::DIRECTORY)
 }
 
 /// Opens what is below a folder to look at it, with no link on the way; of a link, the link. `NOSYS`: the system has no such call.
 pub(super) fn find_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
-    below(folder, path, rustix::fs::OFlags::PATH)
+    below(folder, path, LOOK)
 }
 
 /// Opens a file below a folder to read it, with no link on the way. `NOSYS`: the system has no such call.
 pub(super) fn read_below(folder: impl AsFd, path: &[u8]) -> Result<OwnedFd> {
     // Not blocking, should a FIFO stand there by now.
-    below(folder, path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK)
+    below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK)
 }
 
-fn below(folder: impl AsFd, path: &[u8], flags: rustix::fs::OFlags) -> Result<OwnedFd> {
+/// Flags for what is opened to be looked at alone. Where nothing is opened by one call, this is not used.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LOOK: OFlags = OFlags::PATH;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LOOK: OFlags = OFlags::RDONLY;
+
+fn below(folder: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        use rustix::fs::{Mode, ResolveFlags, openat2};
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         openat2(folder, path, flags, Mode::empty(), resolve)
@@ -89,7 +96,7 @@ fn below(folder: impl AsFd, path: &[u8], flags: rustix::fs::OFlags) -> Result<Ow
 pub(super) fn open_unnamed(folder: impl AsFd, path: &[u8], mode: u32) -> Result<OwnedFd> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        use rustix::fs::{Mode, ResolveFlags, openat2};
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         openat2(folder, path, flags, Mode::from_bits_truncate(mode), resolve)
