@@ -46,9 +46,11 @@ impl Unread {
     fn address(&mut self) -> String {
         let out = self.child.stdout.take().unwrap();
         let (sender, line) = mpsc::channel();
-        thread::spawn(move || sender.send(BufReader::new(out).lines().next()));
-        let line = line.recv_timeout(PATIENCE).unwrap().unwrap().unwrap();
-        line.trim_start_matches("listening on ").to_owned()
+        thread::spawn(move || {
+            let mut lines = BufReader::new(out).lines().map_while(Result::ok);
+            sender.send(lines.find_map(|line| Some(line.strip_prefix("listening on ")?.to_owned())))
+        });
+        line.recv_timeout(PATIENCE).unwrap().unwrap()
     }
 
     /// Returns its exit code.
