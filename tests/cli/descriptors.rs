@@ -72,14 +72,18 @@ fn receiver_with_few_descriptors_takes_and_replaces_a_deep_tree() {
                         fs::write(old.join(name), bytes).unwrap();
                     }
                 }
-                let address = exec(inbox.path(), "--existing replace");
                 let limit_there = format!("exec:ulimit {kind} {limit}; ");
-                let address = address.replacen("exec:", &limit_there, 1);
-                let sent =
-                    run(["send", root.to_str().unwrap(), &address, "-q", "--retry-for", "0s"]);
-                let case = format!("{depth} {kind} {limit}: {}", sent.stderr);
-                assert_eq!((sent.code, &*sent.stderr), (Some(0), ""), "{case}");
-                assert_eq!(tree(inbox.path()), tree(outbox.path()), "{case}");
+                // All of it is new in the second folder.
+                let fresh = tempdir().unwrap();
+                for inbox in [&inbox, &fresh] {
+                    let address = exec(inbox.path(), "--existing replace");
+                    let address = address.replacen("exec:", &limit_there, 1);
+                    let sent =
+                        run(["send", root.to_str().unwrap(), &address, "-q", "--retry-for", "0s"]);
+                    let case = format!("{depth} {kind} {limit}: {}", sent.stderr);
+                    assert_eq!((sent.code, &*sent.stderr), (Some(0), ""), "{case}");
+                    assert_eq!(tree(inbox.path()), tree(outbox.path()), "{case}");
+                }
             }
         }
     }

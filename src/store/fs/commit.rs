@@ -334,8 +334,12 @@ impl Job {
                 if way.depth() + 1 < self.path.parts().count() {
                     return Err(Refusal::KindClash.into());
                 }
-                *folder = way.folder;
-                (folder.look(name)?, way.ids)
+                let found = way.folder.look(name)?;
+                // Entries of a folder share one handle: one for each commit would take the descriptors of others.
+                if way.folder.id != folder.id {
+                    *folder = way.folder;
+                }
+                (found, way.ids)
             }
         };
         if found.is_none_or(|stat| Stamp::of(&stat) != *stamp) {
@@ -359,10 +363,10 @@ impl Job {
         }
         let parent = self.path.parent();
         match unnamed::give(&self.claim, folder, &partial.file, &self.path)? {
-            Given::Here => {
+            Given::Here { is_proved } => {
                 let ids = [folder.id];
                 self.wanted = self.wants(&ids, parent);
-                self.is_proved = true;
+                self.is_proved = is_proved;
                 return Ok(true);
             }
             Given::TakenBack => {

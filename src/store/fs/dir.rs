@@ -172,19 +172,37 @@ impl Tree {
         if is_it { Ok(way) } else { Err(Refusal::KindClash) }
     }
 
-    /// Returns whether `path` still leads to this folder, in one call or three, however long it is.
+    /// Returns whether `path` is seen to lead to this folder still, in one call or three, however long it is.
     ///
-    /// Its handle, which is open, keeps its inode from any other folder: so device and inode prove it. `false` means
-    /// only that it was not proved: [`Tree::open_again`] names the reason.
+    /// `false` means only that it was not proved: [`Tree::open_again`] names the reason.
     pub(super) fn is_there(&self, path: Option<&RelPath>, folder: &Folder) -> bool {
-        let Some(path) = path else { return folder.id == self.root.id };
+        self.leads_to(path, folder).unwrap_or(false)
+    }
+
+    /// Returns whether `path` still leads to this folder.
+    ///
+    /// Its handle, which is open, keeps its inode from any other folder: so device and inode prove it.
+    ///
+    /// # Errors
+    ///
+    /// Where that could not be looked at: the system has no such call, or lacks descriptors.
+    pub(super) fn leads_to(
+        &self,
+        path: Option<&RelPath>,
+        folder: &Folder,
+    ) -> rustix::io::Result<bool> {
+        let Some(path) = path else { return Ok(folder.id == self.root.id) };
         let is_it = |stat: &Stat| stat::is_folder(stat) && Id::of(stat) == folder.id.inode;
         if path.parts().count() == 1 {
-            let found = self.root.look(path.as_bytes());
-            return found.is_ok_and(|stat| stat.as_ref().is_some_and(is_it));
+            let found = self.root.look(path.as_bytes()).map_err(|failed| failed.errno)?;
+            return Ok(found.as_ref().is_some_and(is_it));
         }
-        let found = sys::open_below(&self.root, path.as_bytes());
-        found.and_then(fstat).is_ok_and(|stat| is_it(&stat))
+        match sys::open_below(&self.root, path.as_bytes()).and_then(fstat) {
+            Ok(stat) => Ok(is_it(&stat)),
+            // Something else stands there, or on the way, or nothing does.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Returns what stands under a name, with no link on the way to it, in one call or three, however long that is.

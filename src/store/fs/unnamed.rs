@@ -49,8 +49,10 @@ impl Unnamed {
 /// Outcome of giving a file its final name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Given {
-    /// The file has its name.
-    Here,
+    /// The file has its name. `is_proved`: it is found under the name that a receipt gives; else that is to be looked at.
+    Here {
+        is_proved: bool,
+    },
     /// The file had its name, and it was taken back: the folder is not where it was.
     TakenBack,
     Not,
@@ -99,15 +101,16 @@ pub(super) fn give(
         let turn = claim.shared.turns.take(&claim.name);
         let step = claim.shared.step(Step::Link);
         match step.map_or(Err(Errno::NOTSUP), |()| sys::link(file, folder, name)) {
-            Ok(()) if tree.is_there(parent.as_ref(), folder) => {
-                claim.set_given();
-                return Ok(Given::Here);
-            }
-            // It would not be found under the name that a receipt gives.
             Ok(()) => {
-                folder.set_astray();
-                take_back(file, folder, name)?;
-                return Ok(Given::TakenBack);
+                let is_there = tree.leads_to(parent.as_ref(), folder);
+                // It would not be found under the name that a receipt gives.
+                if is_there == Ok(false) {
+                    folder.set_astray();
+                    take_back(file, folder, name)?;
+                    return Ok(Given::TakenBack);
+                }
+                claim.set_given();
+                return Ok(Given::Here { is_proved: is_there.is_ok() });
             }
             Err(Errno::EXIST) => {}
             // The folder may have been removed, or the system cannot do it.

@@ -50,9 +50,13 @@ impl Scarce {
             panic!("fresh")
         };
         self.bench.store.write_at(&mut file, 0, b"new").unwrap();
+        self.commit(file, &offer);
+    }
+
+    fn commit(&mut self, file: FsFile, offer: &Offer) {
         let (meta, place) = (offer.meta.clone(), Place::Offered);
-        let commit = Commit::new(ticket(&offer), offer.entry, meta, place, 3, Durability::Synced);
-        self.pending.insert(ticket(&offer));
+        let commit = Commit::new(ticket(offer), offer.entry, meta, place, 3, Durability::Synced);
+        self.pending.insert(ticket(offer));
         self.bench.store.commit(file, commit);
     }
 
@@ -110,6 +114,44 @@ fn store_commits_that_all_lack_descriptors_end_soon() {
             assert!(threads > 1 || tries <= 60 * (count + 1), "{tries}");
         }
     }
+}
+
+/// A folder that each commit of a batch opened for itself, and kept, took the descriptors that the others lacked.
+#[cfg(target_os = "linux")]
+#[test]
+fn store_commits_of_equal_files_share_the_handle_of_their_folder() {
+    let mut scarce = Scarce::new(1, false);
+    let folder = scarce.bench.path("d");
+    fs::create_dir(&folder).unwrap();
+    let names: Vec<_> = (0..10).map(|n| format!("d/{n}")).collect();
+    for name in &names {
+        fs::write(scarce.bench.path(name), "new").unwrap();
+    }
+    // They become one batch behind this one.
+    scarce.start("slow");
+    scarce.begun.recv().unwrap();
+    for name in &names {
+        let offer = scarce.bench.file(name, 3);
+        let (file, found) = scarce.bench.begin(&offer, Place::Offered).unwrap();
+        assert_eq!(found, Found::Existing(3));
+        scarce.commit(file, &offer);
+    }
+    let most = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&most);
+    scarce.bench.store.shared.hook.set(move |step| {
+        if step == Step::SyncFolder {
+            let all = fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+            let is_it = |path: std::path::PathBuf| path == folder;
+            let open = all.filter(|fd| fs::read_link(fd.path()).is_ok_and(is_it)).count();
+            seen.fetch_max(open, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    drop(scarce.go_on.take());
+    let ended = scarce.end();
+    assert!(ended.len() == 11 && ended.iter().all(Result::is_ok), "{ended:?}");
+    let most = most.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&most), "{most}");
 }
 
 const EMFILE: i32 = 24;
