@@ -65,6 +65,11 @@ impl Error {
         }
     }
 
+    /// Creates the error of a transfer that the user of this side stopped.
+    pub(crate) const fn cancelled() -> Self {
+        Self::Session(proto::Error::Cancelled)
+    }
+
     /// Returns whether the error concerns a peer that was not admitted yet, and not this side.
     pub(crate) const fn is_of_stranger(&self) -> bool {
         match self {

@@ -59,7 +59,6 @@ use std::ops::ControlFlow;
 
 use crate::error::{Error, Operation};
 use crate::hash::Hash;
-use crate::proto;
 use crate::types::tick::is_tick;
 
 /// Sends all of `source`, and then flushes `stream`. The caller closes the stream, which is how the
@@ -257,7 +256,7 @@ impl PlainError {
 }
 
 impl From<PlainError> for Error {
-    /// Converts by blame: an observer that ended a transfer counts as [`proto::Error::Cancelled`],
+    /// Converts by blame: an observer that ended a transfer counts as [`Cancelled`](crate::SessionError::Cancelled),
     /// whatever its reason was.
     fn from(error: PlainError) -> Self {
         let (operation, source) = match error {
@@ -265,7 +264,7 @@ impl From<PlainError> for Error {
             PlainError::Overrun { operation, source, .. } => {
                 (operation, io::Error::new(io::ErrorKind::InvalidData, source))
             }
-            PlainError::Stopped { .. } => return proto::Error::Cancelled.into(),
+            PlainError::Stopped { .. } => return Self::cancelled(),
         };
         match operation {
             Operation::Rewind | Operation::Source | Operation::Store => {

@@ -82,7 +82,7 @@ impl CancelToken {
     /// Returns the error of a session that is told to stop while it cannot inform its peer.
     pub(super) fn error(&self) -> Option<Error> {
         self.code().map(|code| match code {
-            AbortCode::Cancelled => proto::Error::Cancelled.into(),
+            AbortCode::Cancelled => Error::cancelled(),
             AbortCode::Stalled => proto::Error::Stalled(Stall::Silence { after: HALF_DEAD }).into(),
             code => proto::Error::Ended(code).into(),
         })

@@ -50,7 +50,7 @@ impl<O: Observer> Transfer<O> {
                 Err(tick) if is_waiting && tick.kind() == ErrorKind::WouldBlock => {
                     // It waits for the peer to come; at first for as long as it takes.
                     if self.cancel.is_cancelled() {
-                        return Err(proto::Error::Cancelled.into());
+                        return Err(Error::cancelled());
                     }
                     let is_over = self.clock.now() > since.saturating_add(self.retry.patience);
                     if is_over && let Some(error) = lost.take() {

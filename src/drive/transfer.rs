@@ -333,7 +333,7 @@ impl<O: Observer> Transfer<O> {
         let end = self.clock.now().saturating_add(pause);
         loop {
             if self.cancel.is_cancelled() {
-                return Err(proto::Error::Cancelled.into());
+                return Err(Error::cancelled());
             }
             let rest = end.saturating_sub(self.clock.now());
             if rest.is_zero() {

@@ -25,7 +25,6 @@ use super::strangers::Strangers;
 use super::transfer::Transfer;
 use crate::config::Config;
 use crate::error::{Error, Operation};
-use crate::proto;
 use crate::store::Store;
 use crate::transport::{Acceptor, Peer};
 use crate::types::Summary;
@@ -209,7 +208,7 @@ where
     ///
     /// # Errors
     ///
-    /// - [`proto::Error::Cancelled`], when it was told to stop.
+    /// - [`SessionError::Cancelled`](crate::SessionError::Cancelled), when it was told to stop.
     /// - [`Error::Transport`], when accepting fails for good; failures that concern one sender, or that pass, do not
     ///   end a server.
     /// - [`Error::Local`], when no thread can be started, for 10 s, and there is none.
@@ -261,7 +260,7 @@ where
         let mut shortages = 0;
         loop {
             if self.cancel.is_cancelled() {
-                return Err(proto::Error::Cancelled.into());
+                return Err(Error::cancelled());
             }
             shared.expire(self.clock.now(), self.remember);
             threads.join(shared.take_gone());
