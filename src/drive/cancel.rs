@@ -10,9 +10,16 @@ use crate::types::AbortCode;
 
 /// Switch that stops a transfer. Clones stop the same transfer.
 ///
-/// The transfer looks at it between messages, and whenever a call on its stream returns. It then informs the peer,
-/// if it can do so without delay, leaves what has arrived for a later attempt, and ends in
-/// [`Error::Cancelled`](crate::proto::Error::Cancelled).
+/// The transfer looks at it between messages, and whenever a call on its stream returns. It then leaves what has
+/// arrived for a later attempt, and ends in [`Error::Cancelled`](crate::proto::Error::Cancelled).
+///
+/// - **A sender** ends within a tick of its stream. It informs the receiver if it has the floor.
+/// - **A receiver**, and each session of a [`Server`](crate::Server), informs its sender too, and waits for the end of
+///   the sender's turn to do so: some seconds ([`Turn::max_time`](crate::Turn)), and at most
+///   [`Deadlines::drain`](crate::Deadlines), 15 s unless set otherwise. A lower `drain` stops it sooner; a sender that
+///   was not informed by then takes the connection for lost.
+///
+/// Nothing is waited for but that: entries that are under way are not completed first.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicU8>);
 

@@ -152,13 +152,20 @@ fn messages_that_nobody_knows_do_not_put_the_idle_deadline_off() {
 
 #[test]
 fn sender_in_its_turn_is_heard_out_until_the_drain_deadline() {
-    let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-    rogue.pair.receiver.end(rogue.pair.now, AbortCode::Failed);
-    rogue.settle();
-    rogue.wait(Duration::from_secs(17) - STEP);
-    assert_eq!(rogue.ended(), None);
-    rogue.wait(STEP);
-    assert_eq!(rogue.ended(), Some(Err(Error::Ended(AbortCode::Failed))));
+    for (code, failure) in [
+        (AbortCode::Failed, Error::Ended(AbortCode::Failed)),
+        // Its user stops it, or the server that it is of.
+        (AbortCode::Cancelled, Error::Cancelled),
+        (AbortCode::Leaving, Error::Ended(AbortCode::Leaving)),
+    ] {
+        let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
+        rogue.pair.receiver.end(rogue.pair.now, code);
+        rogue.settle();
+        rogue.wait(Duration::from_secs(17) - STEP);
+        assert_eq!(rogue.ended(), None, "{code}");
+        rogue.wait(STEP);
+        assert_eq!(rogue.ended(), Some(Err(failure)), "{code}");
+    }
 }
 
 #[test]
