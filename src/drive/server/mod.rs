@@ -201,14 +201,16 @@ where
     S::File: Send,
 {
     /// Serves. `observe` makes an observer for each session, once its sender offers something or it ends; the observer is told
-    /// of its end too. It is called in the thread of the session. Strangers that had to go for others are not reported, and
-    /// the other strangers are [counted](Observer::unheard) beyond a few.
+    /// of its end too. It is called in the thread of the session. An observer may not borrow the [`Peer`] that it is given:
+    /// clone what it shows. Strangers that had to go for others are not reported, and the other strangers are
+    /// [counted](Observer::unheard) beyond a few.
     ///
     /// `Ok` gives the sum of the transfer that ended a server that serves [one transfer](Server::run_once).
     ///
     /// # Errors
     ///
-    /// - [`SessionError::Cancelled`](crate::SessionError::Cancelled), when it was told to stop.
+    /// - [`SessionError::Cancelled`](crate::SessionError::Cancelled), when it was told to stop: the good end of a server
+    ///   that is to run until then.
     /// - [`Error::Transport`], when accepting fails for good; failures that concern one sender, or that pass, do not
     ///   end a server.
     /// - [`Error::Local`], when no thread can be started, for 10 s, and there is none.
