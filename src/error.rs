@@ -11,6 +11,10 @@ use crate::types::AbortCode;
 #[non_exhaustive]
 pub enum Error {
     /// The transport failed: the stream could not be had, or was lost.
+    ///
+    /// Where a transport gives an error of its own, `source.get_ref()` has it, to be downcast; the chain of
+    /// [`std::error::Error::source`] passes it over. So does a stream of `transport::secure` give a `SecureError`: that
+    /// somebody else is at the other end, say.
     #[error("{operation}: {source}")]
     Transport {
         /// Operation that failed.

@@ -1,5 +1,6 @@
 //! Faults of a peer: one variant for each broken rule, with the numbers that show it.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::wire::message::Name;
@@ -185,7 +186,8 @@ pub enum Damage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Incompatible {
-    /// The first bytes are not those of a haul peer.
+    /// The first bytes are not those of a haul peer. Where they are 15 03, an alert of TLS, that peer may be one of haul
+    /// that talks by `transport::secure` alone.
     #[error("the peer does not speak haul (its first bytes are {first:02x?})")]
     NotHaul {
         /// The first bytes, as far as they came; zero beyond.
@@ -309,7 +311,7 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
     /// This side ended the session, and informed the peer.
-    #[error("ended by this side: it {0}")]
+    #[error("ended by this side: it {}", OfThisSide(*.0))]
     Ended(AbortCode),
     /// The API was called in a way that makes no sense.
     #[error(transparent)]
@@ -344,5 +346,33 @@ impl Error {
             }
             Self::Protocol(_) | Self::Incompatible(_) | Self::Cancelled | Self::Misuse(_) => false,
         }
+    }
+}
+
+/// A reason of this side, after "it". The texts of [`AbortCode`] are those of a peer.
+struct OfThisSide(AbortCode);
+
+impl fmt::Display for OfThisSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == AbortCode::NotAdmitted {
+            f.write_str("does not admit the peer")
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_tells_which_side_does_not_admit_which() {
+        let of_peer = Error::Aborted(AbortCode::NotAdmitted).to_string();
+        assert_eq!(of_peer, "the peer does not admit this side");
+        let own = Error::Ended(AbortCode::NotAdmitted).to_string();
+        assert_eq!(own, "ended by this side: it does not admit the peer");
+        let busy = Error::Ended(AbortCode::Busy).to_string();
+        assert_eq!(busy, "ended by this side: it is busy");
     }
 }

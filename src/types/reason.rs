@@ -143,7 +143,7 @@ pub enum Withdrawal {
     FalseSize,
 }
 
-/// Reason why a side ends the whole session.
+/// Reason why a side ends the whole session. As text, it is what "the peer" does: `is busy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AbortCode {
