@@ -23,7 +23,7 @@ pub struct Ticket {
 }
 
 /// A secret that lives as long as whoever made it: 16 random bytes. They are overwritten when it is dropped, and are
-/// shown by nothing but the text of a [`Ticket`].
+/// shown by nothing but the text of a [`Ticket`] and [`TicketSecret::to_text`].
 #[derive(Clone)]
 pub struct TicketSecret(Zeroizing<[u8; SECRET]>);
 
@@ -59,6 +59,30 @@ impl TicketSecret {
         Ok(Self(secret))
     }
 
+    /// Reads a secret as [`TicketSecret::to_text`] writes it. For transports whose addresses no [`Ticket`] can hold.
+    ///
+    /// # Errors
+    ///
+    /// [`TicketError::Secret`].
+    pub fn from_text(text: &str) -> Result<Self, TicketError> {
+        let mut bytes = Zeroizing::new([0; SECRET + CHECK]);
+        base32::decode(PURPOSE, text, &mut *bytes, CHECK).map_err(|_| TicketError::Secret)?;
+        let mut secret = Zeroizing::new([0; SECRET]);
+        secret.copy_from_slice(&bytes[..SECRET]);
+        Ok(Self(secret))
+    }
+
+    /// Returns the secret as it stands at the end of a [`Ticket`], for the one person that it is for: 32 characters, by
+    /// which a typing error is noticed. The text is overwritten when it is dropped.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut bytes = Zeroizing::new([0; SECRET + CHECK]);
+        bytes[..SECRET].copy_from_slice(&*self.0);
+        let mut text = Zeroizing::new(String::with_capacity(TEXT));
+        base32::encode(PURPOSE, &mut *bytes, CHECK, &mut text);
+        text
+    }
+
     /// Returns the proof, on a channel and by either role, of having the secret: rule M-1b of the
     /// wire document.
     pub(crate) fn proof(
@@ -71,20 +95,6 @@ impl TicketSecret {
         let mut hasher = blake3::Hasher::new_keyed(&key);
         hasher.update(&[u8::from(!is_of_sender)]).update(binding).update(transfer.as_bytes());
         hasher.finalize().into()
-    }
-
-    fn write_text(&self, text: &mut String) {
-        let mut bytes = Zeroizing::new([0; SECRET + CHECK]);
-        bytes[..SECRET].copy_from_slice(&*self.0);
-        base32::encode(PURPOSE, &mut *bytes, CHECK, text);
-    }
-
-    fn from_text(text: &str) -> Result<Self, TicketError> {
-        let mut bytes = Zeroizing::new([0; SECRET + CHECK]);
-        base32::decode(PURPOSE, text, &mut *bytes, CHECK).map_err(|_| TicketError::Secret)?;
-        let mut secret = Zeroizing::new([0; SECRET]);
-        secret.copy_from_slice(&bytes[..SECRET]);
-        Ok(Self(secret))
     }
 }
 
@@ -128,8 +138,7 @@ impl Ticket {
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut secret = Zeroizing::new(String::with_capacity(TEXT));
-        self.secret.write_text(&mut secret);
+        let secret = self.secret.to_text();
         write!(f, "{SCHEME}{}/{}/{}", self.addresses.join(","), self.key, *secret)
     }
 }
@@ -267,9 +276,10 @@ mod tests {
         #[test]
         fn secret_comes_back_from_its_text(bytes: [u8; SECRET]) {
             let secret = TicketSecret(Zeroizing::new(bytes));
-            let mut text = String::new();
-            secret.write_text(&mut text);
+            let text = secret.to_text();
+            prop_assert_eq!(text.len(), 32);
             prop_assert_eq!(TicketSecret::from_text(&text), Ok(secret));
+            prop_assert_eq!(TicketSecret::from_text(&text[1..]), Err(TicketError::Secret));
         }
     }
 }
