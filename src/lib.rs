@@ -86,7 +86,7 @@
 //!    were refused is no error. Of an [`Error`], [`is_transient`](Error::is_transient): then the same call, later, goes on from the
 //!    blocks that arrived; in another process, by the same [`id`](Transfer::id). What was [delivered](Event::Delivered) stays so in either case.
 //!
-//! The cookbook has ten recipes: module `cookbook` with all features, `docs/cookbook.md` in the repository.
+//! The cookbook has fourteen recipes: module `cookbook` with all features, `docs/cookbook.md` in the repository.
 //!
 //! # Bring your own transport
 //!
@@ -205,7 +205,7 @@ pub mod testing;
 pub mod transport;
 pub mod types;
 
-pub use config::{Config, Deadlines, IfExists, Limits, Turn};
+pub use config::{Compare, Config, Deadlines, IfExists, Limits, Turn};
 pub use drive::{
     Admit, CancelToken, Greeting, Observer, RateLimit, Retry, Server, SessionId, Transfer, receive,
     send,
@@ -216,8 +216,8 @@ pub use proto::Error as SessionError;
 pub use store::{Source, Store, Unsendable};
 pub use transport::{Acceptor, Connector, Peer};
 pub use types::{
-    AbortCode, Activity, Durability, EntryId, Event, Kind, Meta, Outcome, Progress, Receipt,
-    Refusal, RelPath, StoreOperation, Summary, TransferId, Withdrawal,
+    AbortCode, Activity, Durability, EntryId, Event, Kind, Meta, Outcome, Progress, PublicKey,
+    Receipt, Refusal, RelPath, StoreOperation, Summary, TransferId, Withdrawal,
 };
 
 #[cfg(all(doctest, feature = "fs", feature = "tcp"))]
