@@ -140,6 +140,28 @@ fn send_of_what_is_inside_a_folder_leaves_the_folder_out() {
     run(["send", &empty, &address]).code(1).one_error(&["the folder is empty"]);
 }
 
+#[test]
+fn receiver_ends_after_so_many_transfers_or_when_nobody_comes() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let path = outbox.path().join("file");
+    fs::write(&path, "x").unwrap();
+    let file = path.to_str().unwrap();
+    let (bob, address) = Haul::receive(inbox.path(), &["--stop-after", "2"]);
+    run(["send", file, &address]).code(0);
+    run(["send", file, &address, "--name", "other"]).code(0);
+    bob.finish().code(0);
+    // The worst of them is the code of all.
+    fs::write(&path, "y").unwrap();
+    let (bob, address) = Haul::receive(inbox.path(), &["--stop-after", "1"]);
+    run(["send", file, &address]).code(4);
+    bob.finish().code(4);
+    for more in [["--idle-exit", "50ms"], ["--stop-after", "50ms"]] {
+        let (bob, _) = Haul::receive(inbox.path(), &more);
+        bob.finish().code(0);
+    }
+    assert_eq!(names(inbox.path()), ["file", "other"]);
+}
+
 /// A program in the place of ssh does with its words what that does: it has a shell take them apart.
 #[test]
 fn send_over_ssh_reaches_a_folder_whatever_its_name() {

@@ -15,6 +15,7 @@ use haul::{Durability, IfExists};
 use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
 use crate::exit::Stop;
+use crate::until::{self, After};
 use crate::{examples, units, usage};
 
 /// Move files over any ordered byte stream, and know that they have arrived.
@@ -177,6 +178,14 @@ pub(crate) struct Receive {
     /// may be more.
     #[arg(long)]
     pub(crate) once: bool,
+    /// End after so many transfers, or after so long: 3, 10m.
+    ///
+    /// With a number, what is under way goes on. The exit code is the worst of the transfers.
+    #[arg(long, value_name = "N|TIME", value_parser = until::after, conflicts_with_all = ["peer", "stdio", "plain", "once"])]
+    pub(crate) stop_after: Option<After>,
+    /// End once no transfer has been under way for so long: 30s, 10m. The exit code is the worst of the transfers.
+    #[arg(long, value_name = "TIME", value_parser = some_time, conflicts_with_all = ["peer", "stdio", "plain", "once"])]
+    pub(crate) idle_exit: Option<Duration>,
     /// Most senders that are served at a time; others wait until it is their turn [default: 8].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) max_sessions: Option<u16>,

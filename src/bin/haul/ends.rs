@@ -55,9 +55,7 @@ impl Ends {
 
     /// Takes note that a sender has announced that it is done.
     pub(crate) fn ended(&self, summary: &Summary, code: Code) {
-        // One that offered nothing ends no server, and strangers can do that as often as they like.
-        let Summary { delivered, trusted, skipped, refused, .. } = *summary;
-        if [delivered, trusted, skipped, refused].into_iter().any(|count| count > 0) {
+        if has_settled(summary) {
             push(&mut self.state().ended, (*summary, code));
         }
     }
@@ -73,6 +71,13 @@ impl Ends {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns whether anything was settled: a sender that offered nothing ends no server, and strangers can do that as often as they
+/// like.
+pub(crate) fn has_settled(summary: &Summary) -> bool {
+    let Summary { delivered, trusted, skipped, refused, .. } = *summary;
+    [delivered, trusted, skipped, refused].into_iter().any(|count| count > 0)
 }
 
 fn push<T>(into: &mut VecDeque<T>, item: T) {

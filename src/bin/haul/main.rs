@@ -34,6 +34,7 @@ mod status;
 mod stream;
 mod trust;
 mod units;
+mod until;
 mod usage;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use haul::store::fs::{FsStore, HiddenNames};
 use haul::transport::Stdio;
 use haul::transport::tcp::TcpOptions;
 use haul::{
-    CancelToken, Config, Error, Observer, RateLimit, Retry, Server, SessionError, Transfer,
+    CancelToken, Config, Error, Observer, RateLimit, Retry, Server, SessionError, Summary, Transfer,
 };
 use zeroize::Zeroizing;
 
@@ -23,6 +23,7 @@ use crate::report::{Record, Reporter};
 use crate::session::{Session, Start};
 use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
+use crate::until::Until;
 use crate::{explain, interrupt, plain, usage};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
@@ -223,6 +224,7 @@ fn serve(
     let options = TcpOptions::default();
     let waiting = listen(args.listen.as_ref(), options, Side::Receiver, mode, reporter)?;
     let Waiting { listener, door } = waiting;
+    let watched = cancel.clone();
     let ends = Arc::<Ends>::default();
     let entries = config.limits.entries;
     let mut server = Server::new(listener, store).config(config).cancel(cancel);
@@ -240,6 +242,8 @@ fn serve(
         server = server.admit(door);
         owners = Some(who);
     }
+    let until = Until::watch(args.stop_after, args.idle_exit, &watched)?;
+    let visits = until.clone();
     let mut number = 0_u64;
     let quotas = Quotas::new();
     let ended = server.run(|_, peer| {
@@ -249,15 +253,28 @@ fn serve(
         reporter.say(&format!("connected by {peer}"));
         reporter.record(&Record::Connected { peer: &peer }, Some(number));
         let session = Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&ends));
-        session.owners(owners.clone()).limit(entries, Some(quota))
+        session.owners(owners.clone()).limit(entries, Some(quota)).visit(visits.visit())
     });
+    match (ended, until.code()) {
+        (Err(Error::Session(SessionError::Cancelled)), Some(code)) => Ok(code),
+        (ended, _) => end(ended, &ends, stopped.is_by_service(), reporter),
+    }
+}
+
+/// Returns the code of a receiver that was not to end by itself.
+fn end(
+    ended: Result<Summary, Error>,
+    ends: &Ends,
+    is_by_service: bool,
+    reporter: &Reporter,
+) -> Result<Code, Stop> {
     match ended {
         Ok(summary) => match ends.code(&summary) {
             Some(code) => Ok(code),
             None => Err(Stop::new(Code::Peer, UNSURE)),
         },
         // Whoever runs services ends them so, and means no harm.
-        Err(Error::Session(SessionError::Cancelled)) if stopped.is_by_service() => Ok(Code::Done),
+        Err(Error::Session(SessionError::Cancelled)) if is_by_service => Ok(Code::Done),
         Err(Error::Session(SessionError::Cancelled)) => {
             let record =
                 Record::Failed { code: Code::Interrupted.number(), message: "interrupted" };

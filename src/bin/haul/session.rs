@@ -10,7 +10,7 @@ use haul::types::{Activity, EntryId, Kind, Outcome, PublicKey, Refusal, Transfer
 use haul::{Durability, Error, Event, Observer, Receipt, RelPath, Summary, transport};
 
 use crate::access::Owners;
-use crate::ends::{Ends, Lost};
+use crate::ends::{Ends, Lost, has_settled};
 use crate::exit::{Code, Side};
 use crate::explain::{self, Context, short};
 use crate::failures::{Failed, Failures};
@@ -19,6 +19,7 @@ use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::report::{Detail, Held, Others, Record, Reporter};
 use crate::status::{Phase, Status};
+use crate::until::Visit;
 
 /// Observer of a transfer, which informs the user.
 pub(crate) struct Session {
@@ -45,6 +46,8 @@ pub(crate) struct Session {
     is_many: bool,
     /// Durability of the least durable of what is held.
     durability: Option<Durability>,
+    /// Set where the receiver ends after so many of them.
+    visit: Option<Visit>,
     /// Lines of single files, after the first of those that failed.
     rows: u64,
     /// Owners of keys, where keys are used.
@@ -128,6 +131,7 @@ impl Session {
             first: None,
             is_many: false,
             durability: None,
+            visit: None,
             rows: 0,
             owners: None,
         }
@@ -144,6 +148,12 @@ impl Session {
     /// peer can have written must be bounded. Of a server, over all sessions of its address by a `quota`.
     pub(crate) fn limit(mut self, entries: u64, quota: Option<Quota>) -> Self {
         self.failures = Failures::new(entries, quota);
+        self
+    }
+
+    /// Counts this for the end of its receiver.
+    pub(crate) fn visit(mut self, visit: Visit) -> Self {
+        self.visit = Some(visit);
         self
     }
 
@@ -542,6 +552,9 @@ impl Observer for Session {
                 let entries = if summary.is_complete() { self.code } else { entries };
                 self.code = Code::of(result, entries, self.context.side);
                 self.ends.ended(summary, self.code);
+                if let Some(visit) = self.visit.as_ref().filter(|_| has_settled(summary)) {
+                    visit.ended(self.code);
+                }
                 self.finished(summary);
                 self.repeat_failures();
             }
