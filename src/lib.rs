@@ -190,6 +190,9 @@
 //! [`proto::wire`] is the document of the protocol, detailed enough to write another implementation from.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+#[macro_use]
+mod forward;
+
 pub mod config;
 #[cfg(all(feature = "fs", feature = "secure", feature = "tcp", feature = "testing"))]
 #[doc = include_str!("../docs/cookbook.md")]

@@ -172,69 +172,23 @@ impl fmt::Display for Peer {
     }
 }
 
-impl<C: Connector + ?Sized> Connector for &mut C {
-    type Stream = C::Stream;
+forward!(Connector {
+    type Stream;
+    &mut self:
+        fn connect() -> io::Result<Self::Stream>;
+    &self:
+        fn is_waiting() -> bool;
+        fn channel(stream: &Self::Stream) -> Option<Channel>;
+});
 
-    fn connect(&mut self) -> io::Result<Self::Stream> {
-        (**self).connect()
-    }
-
-    fn is_waiting(&self) -> bool {
-        (**self).is_waiting()
-    }
-
-    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
-        (**self).channel(stream)
-    }
-}
-
-impl<C: Connector + ?Sized> Connector for Box<C> {
-    type Stream = C::Stream;
-
-    fn connect(&mut self) -> io::Result<Self::Stream> {
-        (**self).connect()
-    }
-
-    fn is_waiting(&self) -> bool {
-        (**self).is_waiting()
-    }
-
-    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
-        (**self).channel(stream)
-    }
-}
-
-impl<A: Acceptor + ?Sized> Acceptor for &mut A {
-    type Stream = A::Stream;
-
-    fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
-        (**self).accept()
-    }
-
-    fn waker(&self) -> Option<Waker> {
-        (**self).waker()
-    }
-
-    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
-        (**self).channel(stream)
-    }
-}
-
-impl<A: Acceptor + ?Sized> Acceptor for Box<A> {
-    type Stream = A::Stream;
-
-    fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
-        (**self).accept()
-    }
-
-    fn waker(&self) -> Option<Waker> {
-        (**self).waker()
-    }
-
-    fn channel(&self, stream: &Self::Stream) -> Option<Channel> {
-        (**self).channel(stream)
-    }
-}
+forward!(Acceptor {
+    type Stream;
+    &mut self:
+        fn accept() -> io::Result<(Self::Stream, Peer)>;
+    &self:
+        fn waker() -> Option<Waker>;
+        fn channel(stream: &Self::Stream) -> Option<Channel>;
+});
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 //! the socket itself count for nothing.
 
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::sync::accept_timeout::Ticking;
 use super::sync::deadline::Within;
-use super::sync::linger::{Closing, Graceful};
+use super::sync::linger::{Closing, Graceful, graceful};
 use super::{Acceptor, Connector, Peer, Waker};
 use crate::types::Escaped;
 
@@ -231,41 +231,7 @@ impl UnixStream {
     }
 }
 
-impl Read for UnixStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.0.read_vectored(buffers)
-    }
-}
-
-impl Write for UnixStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(buffers)
-    }
-
-    /// Does nothing: written bytes are with the peer.
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl Closing for net::UnixStream {
-    fn finish(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    fn read_within(&mut self, wait: Duration, scratch: &mut [u8]) -> io::Result<usize> {
-        self.set_read_timeout(Some(wait))?;
-        self.read(scratch)
-    }
-}
+graceful!(UnixStream of net::UnixStream);
 
 /// Fault of the path of a socket.
 ///

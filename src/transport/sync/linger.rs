@@ -68,6 +68,49 @@ impl<S: Closing> Drop for Graceful<S> {
     }
 }
 
+/// Implements [`Read`] and [`Write`] for a stream that is [`Graceful`], and [`Closing`] for its socket.
+macro_rules! graceful {
+    ($stream:ident of $socket:ty) => {
+        impl Read for $stream {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.read(buffer)
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+                self.0.read_vectored(buffers)
+            }
+        }
+
+        impl Write for $stream {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.write(bytes)
+            }
+
+            fn write_vectored(&mut self, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
+                self.0.write_vectored(buffers)
+            }
+
+            /// Does nothing: the system has what was written.
+            fn flush(&mut self) -> io::Result<()> {
+                self.0.flush()
+            }
+        }
+
+        impl Closing for $socket {
+            fn finish(&self) -> io::Result<()> {
+                self.shutdown(Shutdown::Write)
+            }
+
+            fn read_within(&mut self, wait: Duration, scratch: &mut [u8]) -> io::Result<usize> {
+                self.set_read_timeout(Some(wait))?;
+                self.read(scratch)
+            }
+        }
+    };
+}
+
+pub(in crate::transport) use graceful;
+
 /// Announces that nothing will follow, then reads and forgets until the peer closes, is silent, or the time is
 /// over.
 ///

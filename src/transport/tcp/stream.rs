@@ -1,13 +1,13 @@
 //! A connection that is closed so that the peer gets what was written.
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::TcpOptions;
-use crate::transport::sync::linger::{Closing, Graceful};
+use crate::transport::sync::linger::{Closing, Graceful, graceful};
 
 /// A TCP connection whose calls return in ticks, and whose last bytes reach the peer.
 ///
@@ -52,41 +52,7 @@ impl TcpStream {
     }
 }
 
-impl Read for TcpStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.0.read_vectored(buffers)
-    }
-}
-
-impl Write for TcpStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(buffers)
-    }
-
-    /// Does nothing: written bytes are on their way.
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl Closing for net::TcpStream {
-    fn finish(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    fn read_within(&mut self, wait: Duration, scratch: &mut [u8]) -> io::Result<usize> {
-        self.set_read_timeout(Some(wait))?;
-        self.read(scratch)
-    }
-}
+graceful!(TcpStream of net::TcpStream);
 
 /// Returns an IPv4 address that came through an IPv6 socket, as what it is.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
