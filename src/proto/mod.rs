@@ -16,6 +16,7 @@
 
 mod connection;
 mod error;
+mod machine;
 mod receiver;
 mod sender;
 mod timer;

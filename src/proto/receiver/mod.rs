@@ -76,6 +76,7 @@ use self::turn::Turn;
 use super::Consumed;
 use super::connection::Connection;
 use super::error::{Error, Misuse};
+use super::machine::machine;
 use super::totals::Totals;
 use crate::config::Config;
 use crate::types::{
@@ -169,12 +170,6 @@ impl Receiver {
     /// Proves in the greeting to have a secret, to a sender that asks for it. It has an effect before the first turn only.
     pub fn prove(&mut self, proof: [u8; 32]) {
         self.connection.prove(proof);
-    }
-
-    /// Returns what the sender has proved in its greeting, if it came with a proof.
-    #[must_use]
-    pub fn peer_proof(&self) -> Option<[u8; 32]> {
-        self.connection.peer_proof()
     }
 
     /// Returns what must be done now. Bytes to write first are appended to `out`, also where this
@@ -339,12 +334,6 @@ impl Receiver {
         self.transfer().is_some() && self.entries.is_empty() && !self.suspended.has_entries()
     }
 
-    /// Returns whether the session is over, well or not.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        matches!(self.state, Ok(State::Closed) | Err(_))
-    }
-
     /// Returns the transfer that the sender named, and the number of this attempt at it, once it has greeted.
     #[must_use]
     pub fn transfer(&self) -> Option<(TransferId, u32)> {
@@ -405,15 +394,9 @@ impl Receiver {
     fn tell(&mut self, event: Event) {
         self.requests.tell(event);
     }
-
-    fn fail(&mut self, failure: Error) -> Error {
-        // A misplaced call harms nobody but its caller.
-        if !matches!(failure, Error::Misuse(_)) {
-            self.state = Err(failure);
-        }
-        failure
-    }
 }
+
+machine!(Receiver);
 
 /// Distance of the claims at a transfer (M-1d): a process that was never answered again for a week counts no further.
 const CLAIM: u32 = 1 << 16;

@@ -8,36 +8,6 @@ use crate::config::Deadlines;
 use crate::proto::error::Error;
 
 impl Receiver {
-    /// Handles that the stream took `bytes` of what is to be written; 0 after a flush of it has
-    /// ended.
-    ///
-    /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
-    /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
-    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Error> {
-        let taken = self.connection.timer().take(now, bytes as u64);
-        taken.map_err(|stall| self.fail(stall.into()))
-    }
-
-    /// Handles that the stream takes no bytes at the moment, or that its flush goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stalled`] if that has been so for longer than the deadline.
-    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Error> {
-        let blocked = self.connection.timer().check_blocked(now);
-        blocked.map_err(|stall| self.fail(stall.into()))
-    }
-
-    /// Handles that this side writes on after a pause of its own making, as for a limit on the rate: the time since the
-    /// last of these calls is not the peer's.
-    pub fn handle_write_resumed(&mut self, now: Duration) {
-        self.connection.timer().resume(now);
-    }
-
     /// Returns the time since which the sender has moved nothing, though it waited for nothing: its source has nothing
     /// at the moment, or it claims so. `None`: it has ended no such turn since something moved an entry last.
     ///

@@ -48,6 +48,7 @@ use self::roots::Roots;
 use self::turn::Turn;
 use super::connection::{Connection, Consumed};
 use super::error::{Error, Misuse};
+use super::machine::machine;
 use super::totals::Totals;
 use super::wire::message::Message;
 use crate::config::Config;
@@ -153,12 +154,6 @@ impl Sender {
     /// [`poll`](Sender::poll) of a connection only.
     pub fn prove(&mut self, proof: [u8; 32]) {
         self.connection.prove(proof);
-    }
-
-    /// Returns what the receiver has proved in its greeting, if it came with a proof.
-    #[must_use]
-    pub fn peer_proof(&self) -> Option<[u8; 32]> {
-        self.connection.peer_proof()
     }
 
     /// Returns what must be done now. Bytes to write first are appended to `out`, also where this
@@ -298,36 +293,6 @@ impl Sender {
         Ok(())
     }
 
-    /// Handles that the stream took `bytes` of what is to be written; 0 after a flush of it has
-    /// ended.
-    ///
-    /// The wait for an answer begins with the last byte of the turn, and a peer that takes too little is not waited for. Whoever
-    /// never calls this has a stream that takes all of it at once, as memory does: then the wait begins when the turn is polled.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stalled`] if it takes fewer than 4 KiB in the time of [`Deadlines::progress`](crate::config::Deadlines::progress).
-    pub fn handle_peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), Error> {
-        let taken = self.connection.timer().take(now, bytes as u64);
-        taken.map_err(|stall| self.fail(stall.into()))
-    }
-
-    /// Handles that the stream takes no bytes at the moment, or that its flush goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stalled`] if that has been so for longer than the deadline.
-    pub fn handle_write_blocked(&mut self, now: Duration) -> Result<(), Error> {
-        let blocked = self.connection.timer().check_blocked(now);
-        blocked.map_err(|stall| self.fail(stall.into()))
-    }
-
-    /// Handles that this side writes on after a pause of its own making, as for a limit on the rate: the time since the
-    /// last of these calls is not the peer's.
-    pub fn handle_write_resumed(&mut self, now: Duration) {
-        self.connection.timer().resume(now);
-    }
-
     /// Stops the transfer: at once if the peer has the floor, else after telling it.
     pub fn cancel(&mut self) {
         self.closing = Some(Error::Cancelled);
@@ -336,12 +301,6 @@ impl Sender {
     /// Ends the session for a reason of this side: the receiver's turn is drained to its end, and the receiver informed.
     pub fn end(&mut self, code: AbortCode) {
         self.closing.get_or_insert(Error::Ended(code));
-    }
-
-    /// Returns whether the session is over, well or not.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        matches!(self.state, Ok(State::Closed) | Err(_))
     }
 
     /// Returns whether nothing would be left to do on a new connection.
@@ -383,12 +342,6 @@ impl Sender {
         self.state?;
         Ok(self.requests.answer(fits)?)
     }
-
-    fn fail(&mut self, failure: Error) -> Error {
-        // A misplaced call harms nobody but its caller.
-        if !matches!(failure, Error::Misuse(_)) {
-            self.state = Err(failure);
-        }
-        failure
-    }
 }
+
+machine!(Sender);
