@@ -3,7 +3,20 @@
 //! Body and check are together a multiple of 5 bytes, so that the text has no rest. Buffers are the caller's, who may
 //! have to overwrite them.
 
-use super::key::KeyError;
+/// Reason why a text is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text has another length.
+    #[error("a key has 56 characters, and this has {0}")]
+    Length(usize),
+    /// A character that no key has.
+    #[error("a key has the characters a to z and 2 to 7, and no others")]
+    Character,
+    /// A character is wrong, or two are exchanged.
+    #[error("the key has a typing error: its check does not match")]
+    Check,
+}
 
 /// Returns the length of the text for this many bytes, those of the check among them.
 pub(crate) const fn text_len(bytes: usize) -> usize {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::base32;
+use super::base32::{self, KeyError};
 
 /// The public half of an identity, by which a peer is known.
 ///
@@ -11,21 +11,6 @@ use super::base32;
 /// the alphabet of RFC 4648 in lower case. [`FromStr`] reads these, in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; KEY]);
-
-/// Reason why a text is no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// The text has another length.
-    #[error("a key has 56 characters, and this has {0}")]
-    Length(usize),
-    /// A character that no key has.
-    #[error("a key has the characters a to z and 2 to 7, and no others")]
-    Character,
-    /// A character is wrong, or two are exchanged.
-    #[error("the key has a typing error: its check does not match")]
-    Check,
-}
 
 impl PublicKey {
     /// Returns the 32 bytes of the key.

@@ -15,12 +15,13 @@ mod receipt;
 mod request;
 pub(crate) mod tick;
 
+pub use base32::KeyError;
 pub use entry::{Kind, Meta, Offer, Timestamp};
 pub use errno::is_fd_exhaustion;
 pub use escape::{Escaped, is_unsafe, unescape};
 pub use event::{Activity, Event, Summary};
 pub use id::{EntryId, Ticket, TransferId};
-pub use key::{KeyError, PublicKey};
+pub use key::PublicKey;
 pub use path::{NameError, RelPath};
 #[cfg(all(feature = "fs", unix))]
 pub(crate) use path::{fold_case, is_ignorable};

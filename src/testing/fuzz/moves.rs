@@ -7,7 +7,7 @@ use super::super::choices::Choices;
 use super::super::pair::Line;
 use super::super::store::{Failure, Fault, FaultSource, LateStore, SourceCall};
 use super::path;
-use super::session::{NAMES, Troubled};
+use super::scarce::Troubled;
 use crate::store::{Foul, MemorySource};
 
 /// Nothing, unless an input chooses so.
@@ -157,6 +157,9 @@ fn fault(choices: &mut Choices<'_>) -> Fault<SourceCall> {
         Fault::from(operation, call, failure)
     }
 }
+
+/// Few, so that they meet; some collide by case, and some as folder and file.
+pub(super) const NAMES: [&[u8]; 8] = [b"a", b"b", b"A", b"c/d", b"c/e", b"c", b"f", b"g"];
 
 /// End of an input that chooses moves; what stands before it keeps its meaning.
 const MARK: u8 = b'^';

@@ -5,10 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{Ended, Store, Uncommitted};
+use super::super::store::FaultStore;
+use crate::store::{Ended, MemoryStore, Store, Uncommitted};
 use crate::types::{
     Commit, FileStat, Found, Kind, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
 };
+
+/// Store of a session, before its commits end late.
+pub(super) type Troubled = FaultStore<Scarce<MemoryStore>>;
 
 /// Store that passes everything on to another one, as long as there are descriptors.
 pub(super) struct Scarce<S> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::super::choices::Choices;
 use super::super::pair::{Pair, SessionEnd};
-use super::super::store::{FaultSource, FaultStore, LateStore};
-use super::moves::{Moves, Way};
-use super::scarce::Scarce;
+use super::super::store::{FaultSource, LateStore};
+use super::moves::{Moves, NAMES, Way};
+use super::scarce::Troubled;
 use super::trouble::Trouble;
 use super::{config, content, path};
 use crate::config::{Compare, Config, IfExists};
@@ -95,9 +95,6 @@ pub(super) fn session(data: &[u8]) {
 
 /// Both sides of a session.
 type Course = Pair<FaultSource<MemorySource>, LateStore<Troubled>>;
-
-/// Store of a session, before its commits end late.
-pub(super) type Troubled = FaultStore<Scarce<MemoryStore>>;
 
 /// Entries that are sent in one call.
 struct Tree {
@@ -297,9 +294,6 @@ fn disturb(pair: &mut Course, store: &MemoryStore, choices: &mut Choices<'_>) {
         store.set_capacity(choices.word().into());
     }
 }
-
-/// Few, so that they meet; some collide by case, and some as folder and file.
-pub(super) const NAMES: [&[u8]; 8] = [b"a", b"b", b"A", b"c/d", b"c/e", b"c", b"f", b"g"];
 
 /// The most connections that are disturbed.
 const ROUNDS: u8 = 6;

@@ -2,8 +2,7 @@
 
 use super::super::choices::Choices;
 use super::super::store::{Failure, Fault, FaultStore, StoreCall};
-use super::scarce::Scarce;
-use super::session::Troubled;
+use super::scarce::{Scarce, Troubled};
 use crate::store::MemoryStore;
 use crate::types::Refusal;
 
