@@ -406,6 +406,7 @@ impl Store for FsStore {
         else {
             return Err(Refusal::Store { code: 0, operation: StoreOperation::Copy });
         };
+        file.prove_length(&to.metadata().map_err(|error| stat_refusal(&error))?)?;
         match holes::copy(from, to, offset..end) {
             Ok(copied) if copied == len => {
                 file.end = file.end.max(end);

@@ -143,6 +143,44 @@ fn store_partial_that_is_moved_away_is_tampered_with() {
     }
 }
 
+/// Content that was verified is missing then, and would be zeros: the call that comes next finds that out, or the commit.
+#[test]
+fn store_partial_that_is_cut_is_tampered_with_whatever_comes_next() {
+    type Act = fn(&mut FsStore, &mut FsFile) -> Result<(), Refusal>;
+    let acts: [(&str, Act); 3] = [
+        ("write", |store, file| store.write_at(file, 8, b"new.")),
+        ("zeros", |store, file| store.write_zeros(file, 8, 4)),
+        ("copy", |store, file| store.copy_held(file, 8, 4)),
+    ];
+    for (act, next) in acts {
+        for is_cut_before in [Some(Step::Cut), Some(Step::Rename), None] {
+            let case = format!("{act}, cut before {is_cut_before:?}");
+            let mut bench = Bench::new();
+            fs::write(bench.path("x"), "old.old.old.").unwrap();
+            let offer = bench.file("x", 12);
+            let begun = bench.begin(&offer, Place::Replacing).unwrap();
+            let (mut file, Found::Fresh) = begun else { panic!("{case}") };
+            bench.store.write_at(&mut file, 0, b"new.new.").unwrap();
+            let partial = bench.path(&partial_name("x", 0));
+            let cut = move || File::options().write(true).open(&partial).unwrap().set_len(4);
+            match is_cut_before {
+                None => {
+                    cut().unwrap();
+                    let done = next(&mut bench.store, &mut file);
+                    assert_eq!(done, Err(Refusal::Tampered), "{case}");
+                }
+                Some(at) => {
+                    next(&mut bench.store, &mut file).unwrap();
+                    let cut_at = move |step| if step == at { cut() } else { Ok(()) };
+                    bench.store.shared.hook.set(cut_at);
+                }
+            }
+            assert_eq!(bench.commit(file, &offer, 12), Err(Refusal::Tampered), "{case}");
+            assert_eq!(fs::read(bench.path("x")).unwrap(), b"old.old.old.", "{case}");
+        }
+    }
+}
+
 /// A link that is to replace a link finds something else in its place.
 #[test]
 fn store_link_replaces_nothing_but_a_link() {
