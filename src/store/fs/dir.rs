@@ -136,9 +136,15 @@ pub(super) struct Way {
     pub(super) ids: Vec<FolderId>,
 }
 
-/// Folders of which something is known. To forget one costs a little work or leaves an empty folder, never more.
+/// Folders of which something is known, up to [`MOST_KNOWN`]; of more, those are forgotten of which it has been known for
+/// longest. To forget one costs a little work, leaves an empty folder, or leaves one that was made here with the time and
+/// mode that the system gave it.
 #[derive(Debug, Default)]
-struct Known(HashSet<FolderId>);
+struct Known {
+    /// Those that were added last, less than half of all.
+    young: HashSet<FolderId>,
+    old: HashSet<FolderId>,
+}
 
 impl Tree {
     pub(super) fn new(root: Folder) -> Self {
@@ -274,7 +280,7 @@ impl Tree {
                         made.insert(below.id);
                     }
                     // A folder that was removed may have had the same number.
-                    lock(&self.named).0.remove(&below.id);
+                    lock(&self.named).remove(below.id);
                     return Ok(below);
                 }
                 // Another session was first.
@@ -305,7 +311,7 @@ impl Tree {
         for id in ids.into_iter().skip(1).rev() {
             let Some(below) = path else { return };
             path = below.parent();
-            if !lock(&self.made).0.contains(&id) {
+            if !lock(&self.made).contains(id) {
                 return;
             }
             let Ok(above) = self.open(path.as_ref()) else { return };
@@ -318,7 +324,7 @@ impl Tree {
             if unlinkat(&above.folder, name, AtFlags::REMOVEDIR).is_err() {
                 return;
             }
-            lock(&self.made).0.remove(&id);
+            lock(&self.made).remove(id);
         }
     }
 
@@ -334,12 +340,12 @@ impl Tree {
     pub(super) fn make_wanted(&self, path: &RelPath) -> std::result::Result<(Way, bool), Refusal> {
         let _still = self.keep_still();
         let way = self.make_still(Some(path))?;
-        let is_made = lock(&self.made).0.remove(&way.folder.id);
+        let is_made = lock(&self.made).remove(way.folder.id);
         Ok((way, is_made))
     }
 
     pub(super) fn is_named(&self, folder: FolderId) -> bool {
-        lock(&self.named).0.contains(&folder)
+        lock(&self.named).contains(folder)
     }
 
     pub(super) fn set_named(&self, folder: FolderId) {
@@ -347,11 +353,7 @@ impl Tree {
         if folder.born.is_none() {
             return;
         }
-        let mut named = lock(&self.named);
-        if named.0.len() >= MOST_KNOWN {
-            named.0.clear();
-        }
-        named.insert(folder);
+        lock(&self.named).insert(folder);
     }
 }
 
@@ -373,9 +375,21 @@ impl Way {
 
 impl Known {
     fn insert(&mut self, id: FolderId) {
-        if self.0.len() < MOST_KNOWN {
-            self.0.insert(id);
+        self.young.insert(id);
+        if self.young.len() >= MOST_KNOWN / 2 {
+            self.old = std::mem::take(&mut self.young);
         }
+    }
+
+    fn contains(&self, id: FolderId) -> bool {
+        self.young.contains(&id) || self.old.contains(&id)
+    }
+
+    /// Forgets a folder. Returns whether it was known.
+    fn remove(&mut self, id: FolderId) -> bool {
+        // It may be in both.
+        let was_young = self.young.remove(&id);
+        self.old.remove(&id) || was_young
     }
 }
 
@@ -424,6 +438,25 @@ mod tests {
             }
         }
         eprintln!("not tested: the file system of {} gives no inode again", dir.path().display());
+    }
+
+    /// A sender of files alone, each in a folder of its own, has folders made that are never offered, and so never wanted.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a folder is opened")]
+    fn folder_that_is_made_after_any_number_of_others_is_known_to_be_made_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let tree = Tree::new(Folder::new(root).unwrap());
+        let path = RelPath::parse(b"x").unwrap();
+        let mut stat = fstat(&tree.root).unwrap();
+        for number in 0..2 * MOST_KNOWN {
+            stat.st_ino = number.try_into().unwrap();
+            lock(&tree.made).insert(FolderId { inode: Id::of(&stat), born: None });
+            let Known { young, old } = &*lock(&tree.made);
+            assert!(young.len() + old.len() <= MOST_KNOWN);
+        }
+        tree.make(Some(&path)).unwrap();
+        assert!(tree.make_wanted(&path).unwrap().1);
     }
 
     /// A folder on the way that holds nothing yet may be removed by the session that made it.
