@@ -76,8 +76,12 @@ struct Hand {
     replaces: bool,
     /// Files may have holes here.
     has_holes: bool,
+    /// Owner of the partial files, as the store was told.
+    owner: Owner,
     step: u64,
     acts: u64,
+    /// Number of acts on partial files of the session.
+    hits: u64,
     /// The step of a commit that is next. What the hand puts under a final name between a rename and its proof looks as if
     /// it had been renamed, and is moved to the name of the partial file, as nobody can tell.
     at: Option<Step>,
@@ -107,6 +111,9 @@ impl Hand {
         let name = self.target();
         let path = self.root.join(&name);
         let act = self.dice.below(11);
+        let stands = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
+        let is_own = stands.is_some_and(|meta| !self.foreign.contains_key(&inode(&meta)));
+        self.hits += u64::from(is_own && name.contains(".haul-"));
         self.log.push(format!("step {} {:?}: act {act} on {name}", self.step, self.at));
         match act {
             0..=2 => self.put_file(&name, &path),
@@ -124,18 +131,35 @@ impl Hand {
         }
     }
 
-    /// Returns a name of the session, or one of its partial files.
+    /// Returns a name of the session, or one of its partial files, whether it is there or not.
     fn target(&mut self) -> String {
+        let left = self.partials();
+        if !left.is_empty() && self.dice.one_in(2) {
+            return self.dice.of(&left);
+        }
         let (meta, _) = &self.sent[self.dice.below(self.sent.len())];
         let name = meta.path.to_string();
         let (parent, base) =
             name.rsplit_once('/').map_or(("", &*name), |(parent, base)| (parent, base));
         let base = match self.dice.below(8) {
-            0..=4 => partial_name(base, 0),
-            5 => partial_name(base, 1),
+            0..=4 => partial::name(self.owner, base.as_bytes(), 0),
+            5 => partial::name(self.owner, base.as_bytes(), 1),
             _ => base.to_owned(),
         };
         if parent.is_empty() { base } else { format!("{parent}/{base}") }
+    }
+
+    /// Returns the partial files that there are, whoever put them there.
+    fn partials(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for folder in ["", "d/"] {
+            let Ok(entries) = fs::read_dir(self.root.join(folder)) else { continue };
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let partials = names.filter(|name| name.starts_with(".haul-"));
+            all.extend(partials.map(|name| format!("{folder}{name}")));
+        }
+        all.sort();
+        all
     }
 
     fn aside(&self) -> PathBuf {
@@ -391,8 +415,8 @@ fn source(sent: &[(Meta, Vec<u8>)]) -> MemorySource {
     })
 }
 
-/// Runs one transfer, over up to four connections; returns how often the hand acted.
-fn run(seed: u64) -> u64 {
+/// Runs one transfer, over up to four connections; returns how often the hand acted, and how often on a partial file.
+fn run(seed: u64) -> (u64, u64) {
     let mut dice = Dice(seed);
     let dir = tempfile::tempdir().unwrap();
     let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
@@ -436,8 +460,10 @@ fn run(seed: u64) -> u64 {
         moved: BTreeMap::new(),
         replaces: existing == IfExists::Replace,
         has_holes,
+        owner: Owner::default(),
         step: 0,
         acts: 0,
+        hits: 0,
         at: None,
         is_committing: false,
         is_tired: false,
@@ -504,7 +530,7 @@ fn run(seed: u64) -> u64 {
             assert!(!is_file || receipt.hash == Hash::of(bytes), "{}", hand.context());
         }
     }
-    hand.acts
+    (hand.acts, hand.hits)
 }
 
 fn session(
@@ -542,6 +568,9 @@ const CALLS_IN: usize = 8;
 #[test]
 fn store_with_a_foreign_hand_in_its_folder_gives_true_receipts_and_takes_nothing() {
     let runs = if std::env::var_os("HAUL_LONG").is_some() { 50_000 } else { 400 };
-    let acts: u64 = (0..runs).map(run).sum();
+    let add = |(acts, hits): (u64, u64), run: (u64, u64)| (acts + run.0, hits + run.1);
+    let (acts, hits) = (0..runs).map(run).fold((0, 0), add);
     assert!(acts > runs, "the hand acted {acts} times");
+    // Those are what a receipt is taken from: a hand that knows them by other names meets nothing.
+    assert!(hits > runs, "{hits} of {acts} acts met a partial file");
 }

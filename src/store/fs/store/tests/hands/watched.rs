@@ -35,6 +35,7 @@ impl Store for Watched {
 
     fn serve(&mut self, transfer: TransferId) {
         self.inner.serve(transfer);
+        self.lock().owner = Owner::of(transfer);
     }
 
     fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
