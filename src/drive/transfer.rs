@@ -177,8 +177,8 @@ impl<O: Observer> Transfer<O> {
         source: &mut S,
         stream: T,
     ) -> Result<Summary, Error> {
-        let mut sending = self.sending(source)?;
-        let ended = self.run_sender(&mut sending, stream);
+        let sending = self.sending(source);
+        let ended = sending.and_then(|mut sending| self.run_sender(&mut sending, stream));
         self.access.channel = None;
         ended
     }
@@ -205,7 +205,9 @@ impl<O: Observer> Transfer<O> {
             // The deadlines of a session begin with its connection, however long that took.
             let (now, attempt) = (this.clock.now(), sending.sender.next_attempt());
             sending.sender.reconnect(sending.transfer, attempt, random_bytes(), now);
-            this.run_sender(sending, stream)
+            let ended = this.run_sender(sending, stream);
+            this.access.channel = None;
+            ended
         })
     }
 
@@ -256,6 +258,7 @@ impl<O: Observer> Transfer<O> {
                 let now = this.clock.now();
                 sending.sender.reconnect(sending.transfer, attempt, nonce, now);
                 let ended = this.run_sender(sending, stream);
+                this.access.channel = None;
                 crowd.count_from(sending.sender.next_attempt());
                 ended
             })
@@ -315,6 +318,7 @@ impl<O: Observer> Transfer<O> {
             let mut host = Alone::new(left.take());
             let mut hooks = Hooks::new(&mut host, Pulse::default());
             let ended = this.run_receiver(&mut session, stream, &mut hooks);
+            this.access.channel = None;
             *steps = steps.saturating_add(hooks.progress);
             let new = hooks.left.map(|parked| (session, parked));
             // A connection on which nobody greeted leaves what there was.

@@ -3,11 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::{io, thread};
 
-use haul::store::{Chain, MemorySource, MemoryStore, StreamSource};
+use haul::store::{Chain, MemorySource, MemoryStore, StreamSource, Unsendable};
+use haul::transport::Channel;
 use haul::transport::memory;
+use haul::types::PublicKey;
 use haul::{
-    CancelToken, Connector, Error, Event, Observer, Operation, RelPath, Retry, SessionError,
-    Source, Summary, Transfer,
+    CancelToken, Connector, Error, Event, Meta, Observer, Operation, RelPath, Retry, SessionError,
+    Source, Summary, Transfer, Withdrawal,
 };
 
 use crate::scene::{Frail, capacity, content, path, small_blocks};
@@ -253,4 +255,89 @@ fn files_of_a_folder_are_sent_by_every_later_call() {
     let paths = || FILES.map(|(name, _)| folder.path().join(name));
     let make = || haul::store::fs::FsSource::new(paths()).expect("they are there");
     check(make, &expected(&FILES), false, STEP);
+}
+
+/// A connector whose streams know of their ends.
+struct Known(Option<memory::Pipe>, Channel);
+
+impl Connector for Known {
+    type Stream = memory::Pipe;
+
+    fn connect(&mut self) -> io::Result<memory::Pipe> {
+        self.0.take().ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
+    }
+
+    fn channel(&self, _: &memory::Pipe) -> Option<Channel> {
+        Some(self.1.clone())
+    }
+}
+
+/// A source that cannot go back.
+struct Spent;
+
+impl Source for Spent {
+    type Key = ();
+    type Reader = ();
+
+    fn rewind(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::NotSeekable.into())
+    }
+
+    fn next_entry(&mut self) -> Option<Result<((), Meta), Unsendable>> {
+        None
+    }
+
+    fn open(&mut self, (): &(), _: &Meta) -> Result<(), Withdrawal> {
+        Ok(())
+    }
+
+    fn read_at(&mut self, (): &mut (), _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn finish(&mut self, (): &mut (), _: &Meta) -> Result<(), Withdrawal> {
+        Ok(())
+    }
+}
+
+/// Ends that one stream knew are no matter of the next one: neither where a call came to no session, nor where it
+/// connected by itself.
+#[test]
+fn channel_of_a_call_is_not_that_of_the_next() {
+    let known = Channel::new();
+    known.establish([1; 32], PublicKey::from_bytes([2; 32]));
+    for (first, both) in
+        [(0, "a spent source"), (1, "a connector that sends"), (2, "a connector that receives")]
+    {
+        let mut sender = Transfer::new(small_blocks()).retry(Retry::never());
+        let mut receiver = sender.clone();
+        let mut source = MemorySource::new().file(path("a"), content(0, 100));
+        let store = MemoryStore::new();
+        let (alice, bob) = memory::pipe(capacity(4096));
+        match first {
+            0 => {
+                sender = sender.channel(known.clone());
+                sender.send(&mut Spent, alice).expect_err("it cannot go back");
+            }
+            1 => {
+                drop(bob);
+                let mut connector = Known(Some(alice), known.clone());
+                sender.send_via(&mut source, &mut connector).expect_err("nobody is there");
+            }
+            _ => {
+                drop(alice);
+                let mut connector = Known(Some(bob), known.clone());
+                receiver.receive_via(&store, &mut connector).expect_err("nobody is there");
+            }
+        }
+        let (alice, bob) = memory::pipe(capacity(4096));
+        let (sent, received) = thread::scope(|scope| {
+            let mut store = store.clone();
+            let receiving = scope.spawn(move || receiver.receive(&mut store, bob));
+            let sent = sender.send(&mut source, alice);
+            (sent, receiving.join().expect("no panic"))
+        });
+        assert_eq!(sent.expect(both).delivered, 1, "{both}");
+        assert_eq!(received.expect(both).delivered, 1, "{both}");
+    }
 }

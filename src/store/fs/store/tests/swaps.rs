@@ -143,7 +143,7 @@ fn store_partial_that_is_moved_away_is_tampered_with() {
     }
 }
 
-/// Content that was verified is missing then, and would be zeros: the call that comes next finds that out, or the commit.
+/// Content that was verified is missing then, and would be zeros: the next call finds that out, or the commit.
 #[test]
 fn store_partial_that_is_cut_is_tampered_with_whatever_comes_next() {
     type Act = fn(&mut FsStore, &mut FsFile) -> Result<(), Refusal>;
