@@ -1,10 +1,10 @@
 //! The file that the plain wire is received into, under a name of its own until all has come.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use haul::{Durability, IfExists};
@@ -31,14 +31,16 @@ impl Place {
         if path.file_name().is_none() {
             return Err(local(format!("{name} is not the name of a file")));
         }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_dir() => {
                 return Err(local(format!("{name} is a folder; name the file to receive into")));
             }
-            Ok(meta) if existing == IfExists::Replace && !meta.is_file() => {
-                return Err(local(format!("{name} is not a regular file, and stays")));
-            }
             Ok(_) if existing != IfExists::Replace => return Err(exists(path)),
+            Ok(meta) if !meta.is_file() => return Err(no_file(path)),
+            // What is replaced may be private, and so is what comes in its place, until it has the mode of that.
+            Ok(_) => drop(options.mode(OWNER_ALONE)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(local(format!("{name}: {}", explain::system(&error))));
             }
@@ -50,7 +52,7 @@ impl Place {
         for number in 0..ATTEMPTS {
             let name = format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id());
             let partial = folder.join(name);
-            match OpenOptions::new().write(true).create_new(true).open(&partial) {
+            match options.open(&partial) {
                 // Until it is locked, it is like one that a killed process left, and may be swept.
                 Ok(file) if is_swept(&partial, &file) => {}
                 Ok(file) => {
@@ -66,23 +68,42 @@ impl Place {
         Err(local(format!("{} holds too many {PREFIX}*{SUFFIX}", shown(&folder))))
     }
 
-    /// Makes it durable and gives it its name, in one step, and in place of nothing but what may be replaced.
+    /// Makes it durable and gives it its name, in one step, and in place of nothing but what may be replaced. What
+    /// somebody has put in its place does not get the name.
     pub(crate) fn keep(mut self, existing: IfExists, durability: Durability) -> Result<(), Stop> {
+        if existing == IfExists::Replace {
+            match fs::symlink_metadata(&self.path) {
+                Ok(old) if old.is_file() => {
+                    dress(&self.file, &old).map_err(|error| self.failed(&error))?;
+                }
+                Ok(_) => return Err(no_file(&self.path)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
         let synced = match durability {
             Durability::Received => Ok(()),
             Durability::Flushed => self.file.sync_data(),
             _ => self.file.sync_all(),
         };
         synced.map_err(|error| self.failed(&error))?;
+        if !is_named(&self.partial, &self.file) {
+            return Err(self.exchanged());
+        }
         if existing == IfExists::Replace {
             fs::rename(&self.partial, &self.path).map_err(|error| self.failed(&error))?;
         } else {
-            match name(&self.partial, &self.path, |partial| fs::remove_file(partial)) {
+            match name(&self.partial, &self.path, |partial| remove(partial, &self.file)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(exists(&self.path));
                 }
                 named => named.map_err(|error| self.failed(&error))?,
             }
+        }
+        if !is_named(&self.path, &self.file) {
+            // It was exchanged just then.
+            let _ = rename_to_free(&self.path, &self.partial);
+            return Err(self.exchanged());
         }
         self.kept = true;
         if durability == Durability::Synced {
@@ -101,15 +122,36 @@ impl Place {
         let reason = explain::system(error);
         Stop::new(Code::Local, format!("cannot save {}: {reason}", shown(&self.path)))
     }
+
+    fn exchanged(&self) -> Stop {
+        let (path, partial) = (shown(&self.path), shown(&self.partial));
+        let message = format!("cannot save {path}: somebody has exchanged {partial}");
+        Stop::new(Code::Local, message)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.kept {
             // What cannot be removed now is swept by the next run.
-            let _ = fs::remove_file(&self.partial);
+            let _ = remove(&self.partial, &self.file);
         }
     }
+}
+
+/// Removes the name of a file, unless something else has it by now.
+fn remove(partial: &Path, file: &File) -> io::Result<()> {
+    if is_named(partial, file) { fs::remove_file(partial) } else { Ok(()) }
+}
+
+/// Gives a file the mode and the group of the one that it is about to replace. Where this user may not give it that
+/// group, its own gets no permission, and others none that the old group had not.
+fn dress(file: &File, old: &Metadata) -> io::Result<()> {
+    let mode = old.mode() & 0o777;
+    let has_group = file.metadata()?.gid() == old.gid();
+    let keeps_group = has_group || fchown(file, None, Some(old.gid())).is_ok();
+    let kept = if keeps_group { mode } else { mode & (0o700 | (mode & 0o070) >> 3) };
+    file.set_permissions(Permissions::from_mode(kept))
 }
 
 /// Gives the file its name, if that is free; there is no moment between the question and the deed.
@@ -144,6 +186,10 @@ fn rename_to_free(_: &Path, _: &Path) -> io::Result<()> {
 fn exists(path: &Path) -> Stop {
     let shown = shown(path);
     Stop::new(Code::Refused, format!("{shown} exists already, and stays; see --existing replace"))
+}
+
+fn no_file(path: &Path) -> Stop {
+    Stop::new(Code::Local, format!("{} is not a regular file, and stays", shown(path)))
 }
 
 /// Removes what runs left here that were killed: partial files of this user that nobody has locked. On a file system
@@ -198,6 +244,9 @@ fn is_partial(name: &OsStr) -> bool {
 const PREFIX: &str = ".haul-plain-";
 const SUFFIX: &str = ".part";
 
+/// Mode of a file that nobody else may see yet.
+const OWNER_ALONE: u32 = 0o600;
+
 /// Names that are tried for a partial file: others are in use, or another user's.
 const ATTEMPTS: u32 = 1000;
 
@@ -235,6 +284,48 @@ mod tests {
         fs::write(&partial, "other").unwrap();
         let taken = name(&partial, &path, denied).map_err(|error| error.kind());
         assert_eq!(taken, Err(io::ErrorKind::AlreadyExists));
+    }
+
+    #[test]
+    fn place_that_replaces_a_file_has_its_mode_and_is_nobody_elses_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        for mode in [0o600, 0o640, 0o644, 0o666, 0o4755] {
+            fs::write(&path, "old").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let place = Place::new(&path, IfExists::Replace).unwrap();
+            let partial = fs::metadata(&place.partial).unwrap().mode();
+            assert_eq!(partial & 0o777, 0o600, "{mode:o}");
+            place.keep(IfExists::Replace, Durability::Received).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode & 0o777, "{mode:o}");
+            assert_eq!(fs::read(&path).unwrap(), b"", "{mode:o}: it is the new one");
+        }
+        fs::remove_file(&path).unwrap();
+        let place = Place::new(&path, IfExists::Replace).unwrap();
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        let stop = place.keep(IfExists::Replace, Durability::Received).unwrap_err();
+        assert!(stop.message.contains("is not a regular file"), "{}", stop.message);
+    }
+
+    #[test]
+    fn place_that_somebody_exchanges_gives_the_name_to_nothing_and_removes_nothing() {
+        for existing in [IfExists::Refuse, IfExists::Replace] {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, aside) = (dir.path().join("x"), dir.path().join("aside"));
+            if existing == IfExists::Replace {
+                fs::write(&path, "old").unwrap();
+            }
+            let place = Place::new(&path, existing).unwrap();
+            fs::write(&aside, "foreign").unwrap();
+            fs::rename(&aside, &place.partial).unwrap();
+            let partial = place.partial.clone();
+            let stop = place.keep(existing, Durability::Received).unwrap_err();
+            assert!(stop.message.contains("somebody has exchanged"), "{}", stop.message);
+            let expected = (existing == IfExists::Replace).then(|| b"old".to_vec());
+            assert_eq!(fs::read(&path).ok(), expected);
+            assert_eq!(fs::read(partial).unwrap(), b"foreign");
+        }
     }
 
     #[test]
