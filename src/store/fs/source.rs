@@ -56,6 +56,7 @@ pub struct FsSource {
     number: usize,
     symlinks: Symlinks,
     filter: Option<Filter>,
+    skips_empty_folders: bool,
     total: Option<u64>,
     sizes: Sizes,
     ahead: Ahead,
@@ -134,9 +135,26 @@ impl FsSource {
     ///
     /// If the path does not exist, or cannot be looked at: the message names it.
     pub fn named(path: impl AsRef<Path>, name: &RelPath) -> io::Result<Self> {
-        let path = path.as_ref();
-        let total = look(path)?;
-        let given = vec![Given { path: path.into(), name: name.as_bytes().to_vec() }];
+        Self::with_names([(path, name.clone())])
+    }
+
+    /// Sends files and folders, each under the name that stands beside its path. Names may have several parts; no two
+    /// may be the same.
+    ///
+    /// # Errors
+    ///
+    /// A path that does not exist, or cannot be looked at: the message names it.
+    pub fn with_names<P: AsRef<Path>>(
+        named: impl IntoIterator<Item = (P, RelPath)>,
+    ) -> io::Result<Self> {
+        let mut given = Vec::new();
+        let mut total = Some(0_u64);
+        for (path, name) in named {
+            let path = path.as_ref();
+            let found = look(path)?;
+            total = total.and_then(|total| total.checked_add(found?));
+            given.push(Given { path: path.into(), name: name.as_bytes().to_vec() });
+        }
         Ok(Self::of(given, total))
     }
 
@@ -149,6 +167,7 @@ impl FsSource {
             number,
             symlinks: Symlinks::Skip,
             filter: None,
+            skips_empty_folders: false,
             total,
             sizes: Sizes::default(),
             ahead: Ahead::default(),
@@ -178,6 +197,14 @@ impl FsSource {
     #[must_use]
     pub fn filter(mut self, admits: impl FnMut(&Candidate<'_>) -> bool + Send + 'static) -> Self {
         self.filter = Some(Filter(Box::new(admits)));
+        self
+    }
+
+    /// Leaves out folders of which nothing else is sent, as where a filter wants none of what they hold. Without this
+    /// they are sent as all others.
+    #[must_use]
+    pub const fn skip_empty_folders(mut self) -> Self {
+        self.skips_empty_folders = true;
         self
     }
 
@@ -333,6 +360,9 @@ impl FsSource {
     /// Returns what became of the folder that is walked to its end.
     fn leave(&mut self) -> Option<Result<(FsKey, Meta), Unsendable>> {
         let folder = self.walk.leave()?;
+        if self.skips_empty_folders && !folder.is_filled {
+            return None;
+        }
         let stat = match folder.stat() {
             Ok(stat) => stat,
             Err(errno) => {
@@ -398,6 +428,9 @@ impl Source for FsSource {
                 },
             };
             if let Some(entry) = found.transpose() {
+                if let Some(folder) = self.walk.last_mut() {
+                    folder.is_filled |= entry.is_ok();
+                }
                 return Some(entry);
             }
         }

@@ -28,6 +28,8 @@ pub(super) struct Folder {
     pub(super) links: Links,
     pub(super) name: RelPath,
     pub(super) listing: Listing,
+    /// Set once something that it holds was found to be sent.
+    pub(super) is_filled: bool,
 }
 
 /// The names of a folder, a batch of them at a time. Invariant: the batch that is begun is sorted.
@@ -158,7 +160,7 @@ impl Folder {
         links: Links,
         name: RelPath,
     ) -> Self {
-        Self { handle: Some(handle), id, path, links, name, listing }
+        Self { handle: Some(handle), id, path, links, name, listing, is_filled: false }
     }
 
     /// Returns the system's stat of it. [`Errno::BADF`]: it is not open.

@@ -517,3 +517,31 @@ proptest! {
         prop_assert_eq!(source.finish(&mut reader, &meta), Ok(()));
     }
 }
+
+#[test]
+fn source_with_names_sends_each_path_under_its_own() {
+    let dir = tree();
+    let named =
+        |path: &str, name: &str| (dir.path().join(path), RelPath::parse(name.as_bytes()).unwrap());
+    let mut source = FsSource::with_names([named("t/a", "x/y"), named("t/b/c", "c")]).unwrap();
+    assert_eq!(names(&walk(&mut source)), ["x/y", "c/x", "c"]);
+    assert_eq!(source.total(), None, "what is in the folder is not known yet");
+    assert!(FsSource::with_names([named("none", "a")]).is_err());
+}
+
+#[test]
+fn source_that_skips_empty_folders_sends_those_on_the_way_to_a_file() {
+    let dir = tree();
+    let source = FsSource::new([dir.path().join("t")]).unwrap();
+    let is_wanted = |found: &Candidate<'_>| {
+        found.kind() == CandidateKind::Directory || found.path().ends_with(b"x")
+    };
+    let mut source = source.filter(is_wanted).skip_empty_folders();
+    assert_eq!(names(&walk(&mut source)), ["t/b/c/x", "t/b/c", "t/b", "t"]);
+    let source = FsSource::new([dir.path().join("t")]).unwrap();
+    let mut source = source.filter(|found| found.kind() == CandidateKind::Directory);
+    assert_eq!(names(&walk(&mut source)), ["t/b/c", "t/b", "t/empty", "t"]);
+    let mut source = source.skip_empty_folders();
+    source.rewind().unwrap();
+    assert_eq!(names(&walk(&mut source)), [""; 0]);
+}
