@@ -28,6 +28,7 @@ mod interrupt;
 mod json;
 mod keys;
 mod kills;
+mod list;
 mod peers;
 mod plain;
 mod proxy;

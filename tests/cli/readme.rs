@@ -153,7 +153,10 @@ fn check(words: &[String], is_fed: bool, outbox: &Path, inbox: &Path) {
         *address = real;
         Some(bob)
     };
-    let alice = if is_fed { run_with(&arguments, b"a dump".to_vec()) } else { run(&arguments) };
+    // What feeds a list gives names.
+    let is_list = words.iter().any(|word| word == "--files-from");
+    let fed = if is_list { outside("photo.jpg") } else { "a dump".to_owned() };
+    let alice = if is_fed { run_with(&arguments, fed.into_bytes()) } else { run(&arguments) };
     alice.code(0);
     if let Some(bob) = bob {
         bob.finish().code(0);

@@ -4,16 +4,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use haul::config::Limits;
 use haul::hash::BlockSize;
 use haul::plain::ChunkSize;
-use haul::store::fs::Symlinks;
-use haul::{Durability, IfExists};
 
 use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
+use crate::choices::{Level, Links, Policy, When, block_size, chunk_size, some_time};
 use crate::exit::Stop;
 use crate::until::{self, After};
 use crate::{examples, units, usage};
@@ -69,7 +68,7 @@ pub(crate) struct Send {
     /// it trusts. Of a command, standard input and output are the stream, and a shell runs it: "exec:ssh host haul
     /// receive --stdio DIR". A port without a host (:7117) is on this machine.
     // One argument, because clap takes a lone last PATH for ADDR as soon as an option follows it.
-    #[arg(value_name = "PATH... ADDR", required = true, num_args = 1.., value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "PATH... ADDR", required_unless_present = "files_from", num_args = 1.., value_hint = ValueHint::AnyPath)]
     pub(crate) places: Vec<OsString>,
     /// The name that a single PATH is to have at the receiver; without it standard input is called stdin.
     #[arg(long, value_name = "NAME")]
@@ -110,6 +109,22 @@ pub(crate) struct Send {
     /// Without this, both sides hash what both have.
     #[arg(long)]
     pub(crate) trust_times: bool,
+    /// Send the files and folders that FILE names, one a line (- is standard input), and no PATH.
+    ///
+    /// Names are relative to the current folder, and are kept as they are, with the folders on the way: what find and
+    /// git ls-files print. Of an absolute name the first slash is left out. A folder is sent without what it holds,
+    /// unless that is named too. What is missing is reported, which is an error, and the rest is sent.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "ignore_files"], value_hint = ValueHint::FilePath)]
+    pub(crate) files_from: Option<PathBuf>,
+    /// With --files-from: names end with a NUL and not with a line, as find -print0 prints them.
+    #[arg(short = '0', long, visible_alias = "from0", requires = "files_from")]
+    pub(crate) null: bool,
+    /// Send only the files that match, below each PATH; may be given several times.
+    ///
+    /// Patterns are those of --exclude, which leaves out what it matches even so. A pattern that matches a folder takes
+    /// in all below it. A folder of which nothing is sent is not sent either.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
     /// Leave out what matches, below each PATH; may be given several times.
     ///
     /// Patterns are those of gitignore, relative to the PATH: "*.o" and "target/" match at any depth, "/target" and
@@ -126,7 +141,7 @@ pub(crate) struct Send {
     /// Use the bare wire: the bytes of one file until the stream ends, as nc does.
     ///
     /// Nobody then confirms that anything has arrived, and nothing can be resumed.
-    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "exclude", "ignore_files", "trust_times"])]
+    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "files_from", "include", "exclude", "ignore_files", "trust_times"])]
     pub(crate) plain: bool,
     /// With --plain: most bytes that are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
@@ -360,56 +375,12 @@ pub(crate) struct Output {
     pub(crate) color: When,
 }
 
-/// Use of colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum When {
-    /// On a terminal
-    #[default]
-    Auto,
-    /// In any case
-    Always,
-    /// Not at all
-    Never,
-}
-
-/// As [`Symlinks`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Links {
-    /// Skip and list them, which is not an error
-    Skip,
-    /// Send what they lead to, under their name
-    Follow,
-    /// Send them as links, if they stay inside PATH; others are errors. The receiver needs --allow-links
-    Preserve,
-}
-
-/// As [`IfExists`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Policy {
-    /// Keep the file, and refuse the one that is sent, which the sender reports as an error
-    Refuse,
-    /// Keep the file, and skip the one that is sent
-    Skip,
-    /// Keep the file, and put the one that is sent beside it: photo (1).jpg
-    Rename,
-    /// Put the one that is sent in its place, once it is complete
-    Replace,
-}
-
-/// As [`Durability`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Level {
-    /// The file survives the end of the process
-    Received,
-    /// The content survives a crash of the system
-    Flushed,
-    /// Content and name survive a power cut
-    Synced,
-}
-
 impl Send {
     /// Returns what to send, and the address; without one where it listens.
     pub(crate) fn split(&self) -> Result<(Vec<PathBuf>, Option<Address>), String> {
+        if self.files_from.is_some() {
+            return Ok((Vec::new(), self.address_alone()?));
+        }
         if self.listen.is_some() || self.network.ticket.is_some() {
             let last = self.places.last().and_then(|last| last.to_str()).unwrap_or_default();
             if last.parse::<Address>().is_ok() && !Path::new(last).exists() {
@@ -441,14 +412,21 @@ impl Send {
         })?;
         Ok((paths.iter().map(PathBuf::from).collect(), Some(parsed)))
     }
-}
 
-impl From<Links> for Symlinks {
-    fn from(links: Links) -> Self {
-        match links {
-            Links::Skip => Self::Skip,
-            Links::Follow => Self::Follow,
-            Links::Preserve => Self::Preserve,
+    /// Returns the address where a list names what to send; none where it listens, or has a ticket.
+    fn address_alone(&self) -> Result<Option<Address>, String> {
+        let is_awaited = self.listen.is_some() || self.network.ticket.is_some();
+        match self.places.as_slice() {
+            [] if is_awaited => Ok(None),
+            [] => Err("give last where to send it: haul send --files-from FILE ADDR".into()),
+            [address] if !is_awaited => {
+                let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
+                let parsed = text.parse().map_err(|error: String| usage::bad_address(text, &error));
+                parsed.map(Some)
+            }
+            _ => {
+                Err("with --files-from it is the list that names what to send, and no PATH".into())
+            }
         }
     }
 }
@@ -463,50 +441,9 @@ impl Budget {
     }
 }
 
-impl From<Policy> for IfExists {
-    fn from(policy: Policy) -> Self {
-        match policy {
-            Policy::Refuse => Self::Refuse,
-            Policy::Skip => Self::Skip,
-            Policy::Rename => Self::Rename,
-            Policy::Replace => Self::Replace,
-        }
-    }
-}
-
-impl From<Level> for Durability {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Received => Self::Received,
-            Level::Flushed => Self::Flushed,
-            Level::Synced => Self::Synced,
-        }
-    }
-}
-
-fn block_size(text: &str) -> Result<BlockSize, String> {
-    let bytes = units::bytes(text)?;
-    let size = BlockSize::at_most(bytes);
-    // What every receiver takes by default.
-    if size.bytes() == bytes && size <= Limits::default().block {
-        Ok(size)
-    } else {
-        Err("it must be a power of two from 1K to 1M".into())
-    }
-}
-
-fn chunk_size(text: &str) -> Result<ChunkSize, String> {
-    let bytes = usize::try_from(units::bytes(text)?).ok();
-    bytes.and_then(ChunkSize::new).ok_or_else(|| "it must be from 1 byte to 16M".into())
-}
-
-fn some_time(text: &str) -> Result<Duration, String> {
-    let time = units::duration(text)?;
-    if time.is_zero() { Err("it must be more than nothing".into()) } else { Ok(time) }
-}
-
 const SEND_USAGE: &str = "haul send [OPTIONS] PATH... ADDR
-       haul send [OPTIONS] PATH... --listen ADDR";
+       haul send [OPTIONS] PATH... --listen ADDR
+       haul send [OPTIONS] --files-from FILE ADDR";
 
 #[cfg(test)]
 mod tests {
@@ -542,16 +479,6 @@ mod tests {
             let haul = Haul::try_parse_from(line.split(' ')).unwrap();
             let Command::Send(send) = haul.command else { panic!("it is send") };
             assert!(send.split().is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn block_size_takes_powers_of_two_alone() {
-        for (text, bytes) in [("1K", 1024), ("1M", 1 << 20), ("262144", 256 << 10)] {
-            assert_eq!(block_size(text).unwrap().bytes(), bytes);
-        }
-        for text in ["0", "512", "3K", "16M", "x"] {
-            assert!(block_size(text).is_err(), "{text}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Selection of the entries below a PATH that are sent: `--exclude` and `--ignore-files`.
+//! Selection of the entries below a PATH that are sent: `--include`, `--exclude` and `--ignore-files`.
 //!
 //! The rules are those of gitignore, as the crate `ignore` has them. A pattern of `--exclude` is relative to the PATH,
 //! one of an ignore file to the folder that it stands in. Where several match, `--exclude` counts before ignore files, a
-//! deeper folder before those above it, `.ignore` before `.gitignore`, and a later pattern before earlier ones. What is
+//! deeper folder before those above it, `.ignore` before `.gitignore`, and a later pattern before earlier ones. Of what
+//! these leave, `--include` takes what matches, or is below a folder that does, and nothing else. What is
 //! below an excluded folder is not looked at, so nothing below it can be included again.
 //!
 //! Where an ignore file cannot be honoured as a whole, nothing in its folder is sent: what it would leave out, such as
@@ -29,6 +30,8 @@ use crate::report::{Record, Reporter};
 /// Filter for the entries that the walk finds.
 pub(crate) struct Filter {
     exclude: Gitignore,
+    /// Patterns of which one must match; `None` where there are none.
+    include: Option<Gitignore>,
     ignore_files: Option<IgnoreFiles>,
 }
 
@@ -52,27 +55,20 @@ struct Level {
 }
 
 impl Filter {
-    /// Creates a filter with the patterns of `--exclude`; the error names the one that is wrong.
-    pub(crate) fn new(patterns: &[String]) -> Result<Self, String> {
-        let mut builder = builder();
-        for (index, pattern) in patterns.iter().enumerate() {
-            let wrong = |what: &str| format!("invalid --exclude '{pattern}': {what}");
-            let blank = pattern.trim().is_empty();
-            if blank || pattern.starts_with('#') {
-                return Err(wrong(if blank {
-                    "it is empty"
-                } else {
-                    "write \\# for a name that begins with #"
-                }));
-            }
-            builder.add_line(None, pattern).map_err(|error| wrong(&error.to_string()))?;
-            let built = builder.build().map_err(|error| wrong(&error.to_string()))?;
-            if built.len() <= index {
-                return Err(wrong("it matches nothing"));
-            }
+    /// Creates a filter with the patterns of `--exclude` and `--include`; the error names the one that is wrong.
+    pub(crate) fn new(exclude: &[String], include: &[String]) -> Result<Self, String> {
+        if let Some(pattern) = include.iter().find(|pattern| pattern.starts_with('!')) {
+            return Err(format!("invalid --include '{pattern}': leave things out with --exclude"));
         }
-        let exclude = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self { exclude, ignore_files: None })
+        if !include.is_empty() && exclude.iter().any(|pattern| ALL.contains(&pattern.as_str())) {
+            return Err(
+                "with --include all else is left out in any case: give no --exclude for that"
+                    .into(),
+            );
+        }
+        let exclude = compile("--exclude", exclude)?;
+        let include = (!include.is_empty()).then(|| compile("--include", include)).transpose()?;
+        Ok(Self { exclude, include, ignore_files: None })
     }
 
     /// Honours the ignore files below these paths too. `failed` is set where one cannot be read.
@@ -97,13 +93,27 @@ impl Filter {
         if self.ignore_files.as_ref().is_some_and(IgnoreFiles::is_closed) {
             return false;
         }
-        match self.exclude.matched(path, is_folder) {
+        let is_left = match self.exclude.matched(path, is_folder) {
             Match::Ignore(_) => false,
             Match::Whitelist(_) => true,
             Match::None => {
                 self.ignore_files.as_ref().is_none_or(|files| files.admit(path, is_folder))
             }
-        }
+        };
+        // Of a folder, what is below it may be wanted.
+        is_left && (is_folder || self.includes(path, false))
+    }
+
+    /// Returns whether a name is sent that stands in a list, so that no walk has asked about the folders on the way to it.
+    pub(crate) fn admits_listed(&self, name: &Path, is_folder: bool) -> bool {
+        let is_left = !self.exclude.matched_path_or_any_parents(name, is_folder).is_ignore();
+        is_left && self.includes(name, is_folder)
+    }
+
+    fn includes(&self, path: &Path, is_folder: bool) -> bool {
+        let includes =
+            |include: &Gitignore| include.matched_path_or_any_parents(path, is_folder).is_ignore();
+        self.include.as_ref().is_none_or(includes)
     }
 }
 
@@ -165,6 +175,28 @@ impl IgnoreFiles {
     }
 }
 
+/// Compiles the patterns of an option; the error names the one that is wrong.
+fn compile(option: &str, patterns: &[String]) -> Result<Gitignore, String> {
+    let mut builder = builder();
+    for (index, pattern) in patterns.iter().enumerate() {
+        let wrong = |what: &str| format!("invalid {option} '{pattern}': {what}");
+        let blank = pattern.trim().is_empty();
+        if blank || pattern.starts_with('#') {
+            return Err(wrong(if blank {
+                "it is empty"
+            } else {
+                "write \\# for a name that begins with #"
+            }));
+        }
+        builder.add_line(None, pattern).map_err(|error| wrong(&error.to_string()))?;
+        let built = builder.build().map_err(|error| wrong(&error.to_string()))?;
+        if built.len() <= index {
+            return Err(wrong("it matches nothing"));
+        }
+    }
+    builder.build().map_err(|error| error.to_string())
+}
+
 /// Parses all of an ignore file; the error is what is wrong with it.
 fn parse(bytes: &[u8]) -> Result<Gitignore, String> {
     let mut builder = builder();
@@ -207,6 +239,9 @@ fn read(folder: BorrowedFd<'_>, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Patterns that match everything.
+const ALL: [&str; 3] = ["*", "**", "/**"];
+
 /// Names of ignore files, of which those that count first stand first.
 const NAMES: [&str; 2] = [".ignore", ".gitignore"];
 
@@ -246,7 +281,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let patterns: Vec<_> = exclude.iter().map(ToString::to_string).collect();
-        let mut filter = Filter::new(&patterns).unwrap();
+        let mut filter = Filter::new(&patterns, &[]).unwrap();
         let failed = Arc::<AtomicBool>::default();
         if ignore_files {
             filter = filter.with_ignore_files(vec![root.clone()], quiet(), Arc::clone(&failed));
@@ -296,10 +331,10 @@ mod tests {
     #[test]
     fn filter_pattern_that_is_wrong_or_matches_nothing_is_an_error_that_names_it() {
         for pattern in ["", "  ", "#x", "a[", "{a"] {
-            let error = Filter::new(&["*.o".to_owned(), pattern.to_owned()]).err().unwrap();
+            let error = Filter::new(&["*.o".to_owned(), pattern.to_owned()], &[]).err().unwrap();
             assert!(error.contains(&format!("'{pattern}'")), "{error}");
         }
-        assert!(Filter::new(&["\\#x".to_owned()]).is_ok());
+        assert!(Filter::new(&["\\#x".to_owned()], &[]).is_ok());
     }
 
     #[test]
@@ -376,7 +411,7 @@ mod tests {
                 let failed = Arc::<AtomicBool>::default();
                 // What the command line takes in again does not open the folder.
                 let exclude = [format!("/shut/{name}"), "!wanted".to_owned()];
-                let mut filter = Filter::new(&exclude).unwrap().with_ignore_files(
+                let mut filter = Filter::new(&exclude, &[]).unwrap().with_ignore_files(
                     vec![root.clone()],
                     quiet(),
                     Arc::clone(&failed),
@@ -406,7 +441,7 @@ mod tests {
         }
         fs::write(dir.path().join("one/sub/.ignore"), "x").unwrap();
         let roots = [dir.path().join("one"), dir.path().join("two")];
-        let mut filter = Filter::new(&["*.o".to_owned(), ".ignore".to_owned()])
+        let mut filter = Filter::new(&["*.o".to_owned(), ".ignore".to_owned()], &[])
             .unwrap()
             .with_ignore_files(roots.to_vec(), quiet(), Arc::default());
         let source = FsSource::new(&roots).unwrap().filter(move |found| filter.admits(found));
@@ -442,7 +477,7 @@ mod tests {
                 }
             }
             let all = walk(FsSource::new([&root]).unwrap());
-            let Ok(mut filter) = Filter::new(&patterns) else { return Ok(()) };
+            let Ok(mut filter) = Filter::new(&patterns, &[]) else { return Ok(()) };
             let exclude = filter.exclude.clone();
             let source = FsSource::new([&root]).unwrap().filter(move |found| filter.admits(found));
             let admitted = |name: &[u8]| {

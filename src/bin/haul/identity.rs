@@ -1,6 +1,7 @@
 //! Identity of this user: the key, and the folder that it is kept in.
 
 use std::env;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -43,6 +44,11 @@ impl Secret {
     pub(crate) fn find() -> Option<Self> {
         let meta = folder().ok()?.join(KEY).metadata().ok()?;
         Some(Self { device: meta.dev(), inode: meta.ino() })
+    }
+
+    /// Returns whether this is what is known of it.
+    pub(crate) fn has(&self, meta: &Metadata) -> bool {
+        (meta.dev(), meta.ino()) == (self.device, self.inode)
     }
 
     /// Returns whether the walk has found it.

@@ -8,21 +8,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use haul::RelPath;
 use haul::types::TransferId;
 
-use crate::args::{Links, Send};
+use crate::args::Send;
+use crate::choices::Links;
 use crate::identity::Identity;
 use crate::send::is_stdin;
 
 /// Derives the id from the key of this user, from what decides which entries there are, and from the machine: others
-/// with the same key have files of their own under the same paths, and must not end its transfers.
+/// with the same key have files of their own under the same paths, and must not end its transfers. `names`: those that a
+/// list gave, one for each path.
 ///
 /// `None`: this user has no key, and none can be made. Then the id is random. Where there is no encryption, the id proves
 /// nothing; it is derived all the same, so that the command goes on there too.
-pub(crate) fn id(args: &Send, paths: &[PathBuf]) -> Option<TransferId> {
+pub(crate) fn id(args: &Send, paths: &[PathBuf], names: &[RelPath]) -> Option<TransferId> {
     let mut all = machine();
 
     all.extend(parts(args, paths, &env::current_dir().ok()?)?);
+    all.extend(names.iter().map(|name| [b"t", name.as_bytes()].concat()));
     let key = Identity::open().ok()?.key;
     Some(key.transfer_id(all.iter().map(Vec::as_slice)))
 }
@@ -51,6 +55,7 @@ fn parts(args: &Send, paths: &[PathBuf], folder: &Path) -> Option<Vec<Vec<u8>>> 
         }
     }
     args.name.iter().for_each(|name| add(b'n', name.as_bytes()));
+    args.include.iter().for_each(|glob| add(b'y', glob.as_bytes()));
     args.exclude.iter().for_each(|glob| add(b'x', glob.as_bytes()));
     if args.ignore_files {
         add(b'f', b"");
@@ -102,12 +107,13 @@ mod tests {
             ("haul send a host:1 --name b", "/f"),
             ("haul send a - host:1", "/f"),
             ("haul send a b host:1 --exclude c", "/f"),
+            ("haul send a b host:1 --include c", "/f"),
             ("haul send a b host:1 --ignore-files", "/f"),
             ("haul send a b host:1 --links follow", "/f"),
             ("haul send a b host:1 --links preserve", "/f"),
         ];
         let others = others.map(|(line, folder)| parts_of(line, folder));
         let all: std::collections::BTreeSet<_> = others.into_iter().collect();
-        assert!(all.len() == 10 && !all.contains(&parts_of(same[0].0, same[0].1)));
+        assert!(all.len() == 11 && !all.contains(&parts_of(same[0].0, same[0].1)));
     }
 }

@@ -8,8 +8,9 @@ use std::time::Instant;
 use haul::Summary;
 use serde::Serialize;
 
-use crate::args::{Output, When};
+use crate::args::Output;
 use crate::bars::{Bars, REDRAW, Step};
+use crate::choices::When;
 use crate::exit::Stop;
 use crate::explain::{clean, clean_json, without_tickets};
 use crate::screen::{Colour, Style};

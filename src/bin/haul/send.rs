@@ -21,11 +21,13 @@ use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::access::{Door, Mode, Owners};
 use crate::address::Address;
-use crate::args::{Links, Send};
+use crate::args::Send;
+use crate::choices::Links;
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
 use crate::filter::Filter;
 use crate::identity::Secret;
+use crate::list::List;
 use crate::receive::{Waiting, listen};
 use crate::report::Reporter;
 use crate::session::{Session, Start};
@@ -35,6 +37,9 @@ use crate::{interrupt, origin, plain};
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;
+    if let Some(list) = &args.files_from {
+        return send_listed(args, list, address.as_ref(), reporter);
+    }
     let paths = inside(args, paths)?;
     if paths.iter().any(|path| is_stdin(path)) {
         check_stdin()?;
@@ -61,7 +66,7 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let files = files.symlinks(args.links.map_or_else(Symlinks::default, Symlinks::from));
     let failed = Arc::<AtomicBool>::default();
     let files = filtered(args, files, &paths, reporter, &failed)?;
-    let id = origin::id(args, &paths);
+    let id = origin::id(args, &paths, &[]);
     let code = if stdin == 0 {
         transfer(args, address.as_ref(), id, (files, &paths), reporter)
     } else {
@@ -73,6 +78,31 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     code.map(|code| code.and(failed))
 }
 
+/// Sends what a list names.
+fn send_listed(
+    args: &Send,
+    list: &Path,
+    address: Option<&Address>,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    if is_stdin(list) {
+        check_stdin()?;
+    }
+    let List { entries, files, code } = List::read(args, list, reporter)?;
+    if entries.is_empty() {
+        reporter.say("there is nothing to send");
+        return Ok(code);
+    }
+    let source = FsSource::with_names(entries.iter().cloned())
+        .map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
+    // What a folder holds is listed too, or not to be sent.
+    let source = source.filter(|_| false);
+    let (mut paths, names): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+    let id = origin::id(args, &paths, &names);
+    paths.truncate(files);
+    Ok(transfer(args, address, id, (source, &paths), reporter)?.and(code))
+}
+
 /// Returns the paths, with what is inside a folder in the place of one that ends in `/.`.
 fn inside(args: &Send, paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Stop> {
     let mut all = Vec::new();
@@ -81,7 +111,7 @@ fn inside(args: &Send, paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Stop> {
             all.push(path);
             continue;
         }
-        if !args.exclude.is_empty() || args.ignore_files {
+        if !takes_all(args) {
             let text = "what is inside a folder (/.) is sent whole: name the folder to leave something out of it";
             return Err(Stop::new(Code::Usage, text));
         }
@@ -109,10 +139,12 @@ fn filtered(
     failed: &Arc<AtomicBool>,
 ) -> Result<FsSource, Stop> {
     let secret = Secret::find();
-    if args.exclude.is_empty() && !args.ignore_files && secret.is_none() {
+    if takes_all(args) && secret.is_none() {
         return Ok(files);
     }
-    let filter = Filter::new(&args.exclude).map_err(|error| Stop::new(Code::Usage, error))?;
+    let files = if args.include.is_empty() { files } else { files.skip_empty_folders() };
+    let filter =
+        Filter::new(&args.exclude, &args.include).map_err(|error| Stop::new(Code::Usage, error))?;
     let mut filter = if args.ignore_files {
         let paths = paths.iter().filter(|path| !is_stdin(path)).cloned().collect();
         filter.with_ignore_files(paths, Arc::clone(reporter), Arc::clone(failed))
@@ -127,6 +159,11 @@ fn filtered(
         }
         filter.admits(found)
     }))
+}
+
+/// Returns whether all is sent that there is below a path.
+const fn takes_all(args: &Send) -> bool {
+    args.exclude.is_empty() && args.include.is_empty() && !args.ignore_files
 }
 
 /// Address of the receiver, or of the listener that waits for it, and the keys for that.
@@ -239,8 +276,10 @@ fn transfer<S: Source>(
     // Of a source that knows its bytes, each path is a file.
     let files = u64::try_from(paths.len()).unwrap_or(u64::MAX);
     let total = source.total().map(|total| (total, files));
-    let is_all = args.exclude.is_empty() && !args.ignore_files && args.links != Some(Links::Follow);
-    let may_count = total.is_none() && is_all && !paths.iter().any(|path| is_stdin(path));
+    let is_all = takes_all(args) && args.links != Some(Links::Follow);
+    let may_count = total.is_none()
+        && (is_all || args.files_from.is_some())
+        && !paths.iter().any(|path| is_stdin(path));
     let count = (may_count && reporter.shows_progress()).then(|| paths.to_vec());
     let start = Start { phase, peer, total, count };
     let session = Session::new(Arc::clone(reporter), Side::Sender, start).owners(owners);

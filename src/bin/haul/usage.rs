@@ -40,7 +40,11 @@ pub(crate) fn one_line(error: &Error) -> String {
             };
             format!("there is no command '{name}'; {hint}")
         }
-        ErrorKind::MissingRequiredArgument if of == Some("send") => {
+        ErrorKind::MissingRequiredArgument
+            if of == Some("send")
+                && said(ContextKind::InvalidArg)
+                    .is_some_and(|lacking| lacking.contains("PATH")) =>
+        {
             "give what to send, and last where to: haul send PATH... ADDR".to_owned()
         }
         _ => plain(&text),
@@ -182,6 +186,10 @@ mod tests {
             (
                 "haul send",
                 "give what to send, and last where to: haul send PATH... ADDR (see haul send --help)",
+            ),
+            (
+                "haul send a b:1 --null",
+                "the following required arguments were not provided: --files-from <FILE> (see haul send --help)",
             ),
             (
                 "haul receive --onec",
