@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
-use super::liveness::HALF_DEAD;
 use crate::error::Error;
 use crate::proto::{self, Stall};
 use crate::types::AbortCode;
@@ -67,8 +67,8 @@ impl CancelToken {
         self.set(BUSY);
     }
 
-    /// Ends the session of a sender that has been silent for so long that somebody else is served in its place. This
-    /// holds for one that was turned away, too, and does not go.
+    /// Ends the connection of somebody who has said nothing, in whose place another one is served. This holds for one that
+    /// was turned away, too, and does not go.
     pub(super) fn forsake(&self) {
         self.set(FORSAKEN);
         let _ = self.0.compare_exchange(BUSY, FORSAKEN, Ordering::Relaxed, Ordering::Relaxed);
@@ -90,7 +90,9 @@ impl CancelToken {
     pub(super) fn error(&self) -> Option<Error> {
         self.code().map(|code| match code {
             AbortCode::Cancelled => Error::cancelled(),
-            AbortCode::Stalled => proto::Error::Stalled(Stall::Silence { after: HALF_DEAD }).into(),
+            AbortCode::Stalled => {
+                proto::Error::Stalled(Stall::Silence { after: Duration::ZERO }).into()
+            }
             code => proto::Error::Ended(code).into(),
         })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, Which};
 use crate::store::{Ended, Store, Uncommitted, refusal_of};
-use crate::types::{Commit, EntryId, Found, Offer, Place, Refusal, StoreOperation, Ticket};
+use crate::types::{Commit, EntryId, Offer, Place, Refusal, StoreOperation, Ticket};
 
 /// The files that a [`Receiver`] has open in a [`Store`].
 ///
@@ -90,7 +90,7 @@ impl<F> Files<F> {
                 receiver.handle_written(written)?;
             }
             ReceiveAction::Begin { offer, place } => {
-                self.begin_by(store, receiver, &offer, place, S::begin)?;
+                self.begin(store, receiver, &offer, place)?;
             }
             ReceiveAction::Commit { which, commit } => {
                 let file = match which {
@@ -148,19 +148,18 @@ impl<F> Files<F> {
         Ok(None)
     }
 
-    /// Closes what is open of an entry, and begins it by `begin`.
-    pub(crate) fn begin_by<S: Store<File = F>>(
+    /// Closes what is open of an entry, and begins it.
+    fn begin(
         &mut self,
-        store: &mut S,
+        store: &mut impl Store<File = F>,
         receiver: &mut Receiver,
         offer: &Offer,
         place: Place,
-        begin: impl FnOnce(&mut S, &Offer, Place) -> Result<(F, Found), Refusal>,
     ) -> Result<(), proto::Error> {
         if let Some(former) = self.take(store, offer.entry) {
             store.suspend(former);
         }
-        let begun = begin(store, offer, place).map(|(file, found)| {
+        let begun = store.begin(offer, place).map(|(file, found)| {
             self.open.insert(offer.entry, Open { file, rival: None });
             found
         });

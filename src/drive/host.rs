@@ -4,23 +4,18 @@ use std::time::Duration;
 
 use super::admit::Greeting;
 use super::cancel::CancelToken;
-use super::clock::Clock;
-use super::liveness::Pulse;
 use super::parked::Parked;
-use super::server::registry::PAUSE;
 use crate::proto::Receiver;
 use crate::store::Store;
 
 /// A session that runs alone in its process, and what an earlier connection left it, with its store.
 pub(super) struct Alone<S: Store> {
     pub(super) left: Option<(S, Parked<S>)>,
-    /// Number of pauses that are left.
-    pub(super) pauses: u32,
 }
 
 impl<S: Store> Alone<S> {
     pub(super) const fn new(left: Option<(S, Parked<S>)>) -> Self {
-        Self { left, pauses: PAUSES }
+        Self { left }
     }
 }
 
@@ -50,28 +45,11 @@ impl<S: Store> Host<S> for Alone<S> {
         parked.suspend(former);
         Ok(Welcome { attempt: number, left: None })
     }
-
-    /// Waits for another process that has the file. If that serves a killed sender by the same command,
-    /// it ends soon.
-    fn make_way(&mut self, _: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool {
-        let may_wait = self.pauses > 0 && !cancel.is_cancelled();
-        if may_wait {
-            self.pauses -= 1;
-            clock.sleep(PAUSE);
-        }
-        may_wait
-    }
 }
-
-/// Most pauses of a session for files that other processes have open: 5 s in all, half of the time that its sender
-/// waits for a greeting.
-pub(super) const PAUSES: u32 = 50;
 
 /// Reports of a receiving session to those who run it, and their answers, beside its observer.
 pub(super) struct Hooks<'h, S: Store> {
     pub(super) host: &'h mut dyn Host<S>,
-    /// Liveness of the sender.
-    pub(super) pulse: Pulse,
     /// Remains of a connection that was lost, if they are of use to another one.
     pub(super) left: Option<Parked<S>>,
     /// Growth of the receiver's [progress](Receiver::progress) by this connection.
@@ -122,14 +100,10 @@ pub(super) trait Host<S: Store> {
         let _ = quiet;
         false
     }
-
-    /// Waits for others to let go of what the session was about to go on with, after `tries` times before. `false`: it
-    /// is to do without.
-    fn make_way(&mut self, tries: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool;
 }
 
 impl<'h, S: Store> Hooks<'h, S> {
-    pub(super) fn new(host: &'h mut dyn Host<S>, pulse: Pulse) -> Self {
-        Self { host, pulse, left: None, progress: 0 }
+    pub(super) fn new(host: &'h mut dyn Host<S>) -> Self {
+        Self { host, left: None, progress: 0 }
     }
 }

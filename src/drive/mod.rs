@@ -12,7 +12,6 @@ mod crowd;
 mod files;
 mod host;
 mod ids;
-mod liveness;
 mod meter;
 mod observer;
 mod parked;

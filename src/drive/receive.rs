@@ -15,9 +15,7 @@ use super::transfer::Transfer;
 use crate::error::Error;
 use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, payload_so_far};
 use crate::store::Store;
-use crate::types::{
-    AbortCode, Event, Found, Offer, Place, PublicKey, Refusal, Summary, TransferId,
-};
+use crate::types::{AbortCode, Event, PublicKey, Summary, TransferId};
 
 /// The receiving half with its store.
 struct Receiving<'s, S: Store> {
@@ -34,6 +32,8 @@ struct Receiving<'s, S: Store> {
     is_let_in: bool,
     /// Set once it has asked something of the store, and may.
     is_seated: bool,
+    /// Time at which a newer attempt was seen, which goes on with what has come by then.
+    superseded: Option<Duration>,
 }
 
 impl<O: Observer> Transfer<O> {
@@ -55,9 +55,9 @@ impl<O: Observer> Transfer<O> {
             is_outdated: false,
             is_let_in: true,
             is_seated: false,
+            superseded: None,
         };
         let ended = self.run_receiving(&mut receiving, stream, hooks);
-        hooks.pulse.hears(0);
         let Receiving { store, receiver, files, before, is_refused, .. } = receiving;
         hooks.progress = receiver.progress().saturating_sub(before);
         let is_known = receiver.transfer().is_some() && !is_refused;
@@ -118,6 +118,7 @@ impl<O: Observer> Transfer<O> {
                     self.observer.event(&event);
                 }
                 ReceiveAction::AwaitCommit { until } => {
+                    receiving.prove_current()?;
                     let wait = until.saturating_sub(self.clock.now()).min(TICK);
                     if receiving.is_let_in {
                         receiving.collect(wait)?;
@@ -133,18 +134,13 @@ impl<O: Observer> Transfer<O> {
                     }
                     self.listen_to_sender(receiving, wire, hooks)?;
                 }
-                ReceiveAction::Begin { offer, place } => {
-                    let mut make_way =
-                        |tries| hooks.host.make_way(tries, &self.cancel, &*self.clock);
-                    receiving.begin(&offer, place, &mut make_way)?;
-                }
                 ReceiveAction::Closed(summary) => return Ok(summary),
                 action => receiving.act(action)?,
             }
         }
     }
 
-    /// Ends the session if it is cancelled.
+    /// Ends the session if it is cancelled; for a newer attempt, once what has come of it was read.
     fn obey<S: Store>(&self, receiving: &mut Receiving<'_, S>, now: Duration) -> Result<(), Error> {
         let Some(code) = self.cancel.code() else { return Ok(()) };
         // Nobody need learn of it where the peer has given this connection up, or is taken for dead.
@@ -154,6 +150,7 @@ impl<O: Observer> Transfer<O> {
             _ => true,
         };
         match self.cancel.error().filter(|_| !is_told) {
+            Some(_) if code == AbortCode::Superseded && receiving.reads_out(now) => {}
             Some(error) => return Err(error),
             None => receiving.receiver.end(now, code),
         }
@@ -190,11 +187,9 @@ impl<O: Observer> Transfer<O> {
     ) -> Result<(), Error> {
         // What came is given to the core before it looks at a deadline.
         if wire.is_starved() {
-            hooks.pulse.waits(self.clock.now());
             match wire.read()? {
-                Moved::Tick => hooks.pulse.hears_nothing(),
+                Moved::Tick => receiving.prove_current()?,
                 Moved::Bytes(bytes) => {
-                    hooks.pulse.hears(bytes);
                     self.throttle(bytes);
                 }
             }
@@ -289,18 +284,21 @@ impl<S: Store> Receiving<'_, S> {
         self.receiver.keep_floor(!is_let_in);
     }
 
-    fn act(&mut self, action: ReceiveAction) -> Result<(), proto::Error> {
-        self.files.act(self.store, &mut self.receiver, action)
+    /// Returns whether a session that was superseded may go on reading.
+    fn reads_out(&mut self, now: Duration) -> bool {
+        self.is_seated && now.saturating_sub(*self.superseded.get_or_insert(now)) < READ_OUT
     }
 
-    fn begin(
-        &mut self,
-        offer: &Offer,
-        place: Place,
-        make_way: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<(), proto::Error> {
-        let begin = |store: &mut S, offer: &Offer, place| begin(store, offer, place, make_way);
-        self.files.begin_by(self.store, &mut self.receiver, offer, place, begin)
+    /// Ends a session that was superseded where it would wait.
+    fn prove_current(&self) -> Result<(), Error> {
+        match self.superseded {
+            Some(_) => Err(proto::Error::Ended(AbortCode::Superseded).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn act(&mut self, action: ReceiveAction) -> Result<(), proto::Error> {
+        self.files.act(self.store, &mut self.receiver, action)
     }
 
     fn collect(&mut self, wait: Duration) -> Result<(), proto::Error> {
@@ -313,20 +311,6 @@ impl<S: Store> Receiving<'_, S> {
     }
 }
 
-/// Begins an entry, if need be again once another session has let go of its partial file.
-fn begin<S: Store>(
-    store: &mut S,
-    offer: &Offer,
-    place: Place,
-    make_way: &mut dyn FnMut(u32) -> bool,
-) -> Result<(S::File, Found), Refusal> {
-    let mut tries = 0;
-    loop {
-        let (file, found) = store.begin(offer, place)?;
-        if !(store.is_contended(&file) && make_way(tries)) {
-            return Ok((file, found));
-        }
-        store.suspend(file);
-        tries += 1;
-    }
-}
+/// Longest time for which the session of a sender that was superseded reads what came of it before: most of what a killed
+/// process leaves in the buffers of its connection.
+const READ_OUT: Duration = Duration::from_secs(2);

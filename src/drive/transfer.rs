@@ -12,7 +12,6 @@ use super::crowd::{Crowd, Greeted, Greeter};
 use super::host::Alone;
 use super::host::Hooks;
 use super::ids::Id;
-use super::liveness::Pulse;
 use super::meter::{self, Meter};
 use super::observer::Observer;
 use super::random::random_bytes;
@@ -283,7 +282,7 @@ impl<O: Observer> Transfer<O> {
     ) -> Result<Summary, Error> {
         self.meter.restart();
         let mut host = Alone::new(None);
-        let mut hooks = Hooks::new(&mut host, Pulse::default());
+        let mut hooks = Hooks::new(&mut host);
         let ended = self.run_receiver(store, stream, &mut hooks);
         self.access.channel = None;
         if let Some(left) = hooks.left {
@@ -316,7 +315,7 @@ impl<O: Observer> Transfer<O> {
             // A store holds the names of one transfer against one another, not against those of another transfer.
             let mut session = store.clone();
             let mut host = Alone::new(left.take());
-            let mut hooks = Hooks::new(&mut host, Pulse::default());
+            let mut hooks = Hooks::new(&mut host);
             let ended = this.run_receiver(&mut session, stream, &mut hooks);
             this.access.channel = None;
             *steps = steps.saturating_add(hooks.progress);

@@ -75,10 +75,6 @@ macro_rules! store_through {
                 (**self).begin(offer, place)
             }
 
-            fn is_contended(&mut self, file: &S::File) -> bool {
-                (**self).is_contended(file)
-            }
-
             fn read_at(
                 &mut self,
                 file: &mut S::File,

@@ -221,16 +221,6 @@ pub trait Store {
     /// has ended, when the content comes, or once other entries of the session are closed.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Self::File, Found), Refusal>;
 
-    /// Returns whether another partial file of the same name was open when this one was begun, in whatever session:
-    /// content that an earlier attempt left may be there.
-    ///
-    /// A [`Server`](crate::Server) then looks whether the sender of that session still lives, and if it does not,
-    /// begins the entry again. Default: `false`, for stores that cannot tell.
-    fn is_contended(&mut self, file: &Self::File) -> bool {
-        let _ = file;
-        false
-    }
-
     /// Reads what is held of an entry: the old bytes of a partial file, or of a file under its final name.
     ///
     /// # Errors

@@ -3,16 +3,15 @@
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use haul::drive::Clock;
 use haul::hash::BlockSize;
 use haul::store::fs::{FsFile, FsStore};
 use haul::store::{Ended, MemorySource};
 use haul::transport::memory::{self, MemoryAcceptor, MemoryConnector, Pipe};
-use haul::types::{Commit, EntryId, Found, Meta, Offer, Place, Refusal, Ticket};
+use haul::types::{Commit, EntryId, Found, Meta, Offer, Place, Refusal, Ticket, TransferId};
 use haul::{Acceptor, Connector, Peer, Retry, Store, Transfer};
 
 use crate::scene::{FrailConnector, Virtual, capacity, content, path, small_blocks, with_server};
@@ -20,20 +19,32 @@ use crate::watched::{
     CAPACITY, Gate, KIB, LARGE, Watched, assert_entries, entries, folder, large, names,
 };
 
+const ID: TransferId = TransferId::new([7; 16]);
+
+/// The transfer of each process that sends the same.
+fn transfer() -> Transfer {
+    Transfer::new(small_blocks()).id(ID)
+}
+
 /// Sends until the stream is lost, by a transfer of its own.
 fn lose(connector: &mut FrailConnector, source: MemorySource) {
     let stream = connector.connect().expect("a stream");
-    let lost = Transfer::new(small_blocks()).send(&mut { source }, stream);
+    let lost = transfer().send(&mut { source }, stream);
     assert!(lost.expect_err("it is lost").is_transient());
 }
 
-/// Sends the large file alone, by another transfer: what is held of it does not travel.
-fn send_anew(connector: &MemoryConnector) -> u64 {
+/// Sends the large file alone, by a transfer. Gives how much of it travelled.
+fn send_by(mut transfer: Transfer, connector: &MemoryConnector) -> u64 {
     let mut source = MemorySource::new().file(path("large"), content(2, LARGE));
     let stream = connector.clone().connect().expect("a stream");
-    let sent = Transfer::new(small_blocks()).send(&mut source, stream).expect("sent");
+    let sent = transfer.send(&mut source, stream).expect("sent");
     assert!(sent.is_complete());
     sent.sent
+}
+
+/// Sends the large file alone, by another process of the same transfer: what is held of it does not travel.
+fn send_anew(connector: &MemoryConnector) -> u64 {
+    send_by(transfer(), connector)
 }
 
 #[test]
@@ -48,6 +59,27 @@ fn sender_that_begins_anew_finds_what_a_lost_connection_left() {
             lose(&mut FrailConnector::new(connector.clone(), 400 * KIB, 0), large());
             let sent = send_anew(&connector);
             assert!(sent < 300 * KIB as u64, "{sent} bytes");
+        },
+    );
+    assert_eq!(names(folder.path()), ["large"]);
+    store.note(|log| assert_eq!(log.open, 0));
+}
+
+#[test]
+fn another_transfer_finds_nothing_of_a_lost_one_and_leaves_it_as_it_is() {
+    let (connector, acceptor) = memory::network(capacity(CAPACITY));
+    let (folder, store) = folder();
+    with_server(
+        acceptor,
+        &store,
+        |server| server.clock(Virtual::default()),
+        || {
+            lose(&mut FrailConnector::new(connector.clone(), 400 * KIB, 0), large());
+            let sent = send_by(Transfer::new(small_blocks()), &connector);
+            assert_eq!(sent, LARGE as u64);
+            let [partial, large] = &names(folder.path())[..] else { panic!("two files") };
+            assert!(partial.ends_with(".part") && large == "large");
+            assert_eq!(send_anew(&connector), 0, "it is there by now");
         },
     );
     assert_eq!(names(folder.path()), ["large"]);
@@ -94,19 +126,18 @@ impl Write for Ticks {
     }
 }
 
-/// Loses a sender without its end of the stream being closed; time passes, and another transfer begins. Returns how
-/// many bytes that one sent, and the names in the folder.
-fn send_beside_a_half_dead_one(silence: Duration) -> (u64, Vec<String>) {
+/// Loses a sender without its end of the stream being closed, and sends by another transfer. Gives how many bytes that one
+/// sent, and the names in the folder.
+fn send_beside_a_half_dead_one(by: Transfer) -> (u64, Vec<String>) {
     let (connector, acceptor) = memory::network(capacity(CAPACITY));
     let (ticked, ticks) = mpsc::channel();
     let (folder, store) = folder();
     let (keep, kept) = mpsc::channel();
-    let clock = Virtual::default();
     let mut names_then = Vec::new();
     let sent = with_server(
         Ticking(acceptor, ticked),
         &store,
-        |server| server.clock(clock.clone()),
+        |server| server.clock(Virtual::default()),
         || {
             let mut frail = FrailConnector::new(connector.clone(), 400 * KIB, 0);
             frail.keep = Some(keep);
@@ -117,8 +148,7 @@ fn send_beside_a_half_dead_one(silence: Duration) -> (u64, Vec<String>) {
                 let read = ticks.recv().expect("the server runs");
                 quiet += u32::from(read > 400 * KIB - 2000);
             }
-            clock.pass(silence);
-            let sent = send_anew(&connector);
+            let sent = send_by(by, &connector);
             names_then = names(folder.path());
             drop(kept);
             sent
@@ -128,21 +158,21 @@ fn send_beside_a_half_dead_one(silence: Duration) -> (u64, Vec<String>) {
 }
 
 #[test]
-fn sender_that_begins_anew_beside_its_half_dead_session_finds_what_that_one_has() {
-    let (sent, names) = send_beside_a_half_dead_one(Duration::from_secs(11));
+fn sender_that_begins_anew_beside_its_half_dead_session_has_at_once_what_that_one_has() {
+    let (sent, names) = send_beside_a_half_dead_one(transfer());
     assert!(sent < 300 * KIB as u64, "{sent} bytes");
     assert_eq!(names, ["large"], "nothing is left over");
 }
 
 #[test]
-fn session_whose_sender_may_live_is_left_alone_when_another_transfer_begins() {
-    let (sent, names) = send_beside_a_half_dead_one(Duration::from_secs(9));
+fn session_of_another_transfer_is_left_alone() {
+    let (sent, names) = send_beside_a_half_dead_one(Transfer::new(small_blocks()));
     assert_eq!(sent, LARGE as u64, "it begins from the start");
     assert_eq!(names.len(), 2, "the first one still has its partial file: {names:?}");
 }
 
-/// Accepts streams that give no more than so many bytes until a gate is open: a receiver that is slow to read them.
-struct Slow(MemoryAcceptor, Gate);
+/// Acceptor whose streams give no more than so many bytes until somebody else comes: a receiver that is slow to read them.
+struct Slow(MemoryAcceptor, Gate, bool);
 
 struct Held {
     inner: Pipe,
@@ -155,6 +185,10 @@ impl Acceptor for Slow {
 
     fn accept(&mut self) -> io::Result<(Held, Peer)> {
         let (inner, peer) = self.0.accept()?;
+        if self.2 {
+            self.1.open();
+        }
+        self.2 = true;
         Ok((Held { inner, left: 100 * KIB, gate: self.1.clone() }, peer))
     }
 }
@@ -186,7 +220,7 @@ impl Write for Held {
 fn sender_that_begins_anew_before_its_old_session_has_read_to_the_end_finds_all_that_came() {
     let (connector, acceptor) = memory::network(NonZeroUsize::new(1 << 20).expect("a capacity"));
     let (folder, store) = folder();
-    let slow = Slow(acceptor, store.contended.clone());
+    let slow = Slow(acceptor, Gate::default(), false);
     let sent = with_server(
         slow,
         &store,
@@ -201,28 +235,38 @@ fn sender_that_begins_anew_before_its_old_session_has_read_to_the_end_finds_all_
     store.note(|log| assert_eq!(log.open, 0));
 }
 
-/// A store whose commits end once somebody has found a file in use.
+/// Store whose commits end once its next entry is begun.
 struct Syncing {
     inner: Watched<FsStore>,
+    /// Is opened by the first commit, and by the next entry after that.
     begun: Gate,
+    again: Gate,
     waiting: Vec<(FsFile, Commit)>,
 }
 
 impl Clone for Syncing {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), begun: self.begun.clone(), waiting: Vec::new() }
+        Self {
+            inner: self.inner.clone(),
+            begun: self.begun.clone(),
+            again: self.again.clone(),
+            waiting: Vec::new(),
+        }
     }
 }
 
 impl Store for Syncing {
     type File = FsFile;
 
-    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
-        self.inner.begin(offer, place)
+    fn serve(&mut self, transfer: TransferId) {
+        self.inner.serve(transfer);
     }
 
-    fn is_contended(&mut self, file: &FsFile) -> bool {
-        self.inner.is_contended(file)
+    fn begin(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
+        if self.begun.is_open() {
+            self.again.open();
+        }
+        self.inner.begin(offer, place)
     }
 
     fn read_at(&mut self, file: &mut FsFile, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -243,7 +287,7 @@ impl Store for Syncing {
     }
 
     fn poll_committed(&mut self, wait: Duration) -> Option<(Ticket, Ended<FsFile>)> {
-        if self.inner.contended.is_open() {
+        if self.again.is_open() {
             for (file, commit) in self.waiting.drain(..) {
                 self.inner.commit(file, commit);
             }
@@ -292,7 +336,8 @@ impl Write for LostAt {
 fn sender_that_begins_anew_while_its_file_is_committed_waits_for_that_and_sends_nothing() {
     let (connector, acceptor) = memory::network(capacity(CAPACITY));
     let (folder, inner) = folder();
-    let store = Syncing { inner, begun: Gate::default(), waiting: Vec::new() };
+    let store =
+        Syncing { inner, begun: Gate::default(), again: Gate::default(), waiting: Vec::new() };
     let sent = with_server(
         acceptor,
         &store,
@@ -301,7 +346,7 @@ fn sender_that_begins_anew_while_its_file_is_committed_waits_for_that_and_sends_
             let mut pipe = connector.clone().connect().expect("a stream");
             pipe.set_timeout(Some(Duration::from_millis(5)));
             let stream = LostAt(pipe, store.begun.clone());
-            let lost = Transfer::new(small_blocks()).send(&mut large(), stream);
+            let lost = transfer().send(&mut large(), stream);
             assert!(lost.expect_err("it is lost").is_transient());
             send_anew(&connector)
         },
@@ -360,54 +405,30 @@ fn what_was_left_is_let_go_after_its_time_and_with_the_server() {
     }
 }
 
-/// A clock of which each sleep lets a moment of another process go by.
-#[derive(Clone)]
-struct Elsewhere(Virtual, Arc<Mutex<(u32, Option<FsFile>)>>);
-
-impl Clock for Elsewhere {
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-
-    fn sleep(&self, time: Duration) {
-        self.0.pass(time);
-        let mut other = self.1.lock().expect("no panic");
-        other.0 = other.0.saturating_sub(1);
-        if other.0 == 0 {
-            // What is dropped is suspended.
-            other.1 = None;
-        }
-    }
-}
-
-/// Sends while another process has the first half of the file open for so many pauses. Returns how
-/// much was sent.
-fn send_beside_another_process(pauses: u32) -> (u64, Duration, Vec<String>) {
+/// Another process has the first half of the file open, as it has yet to find that its sender was killed.
+#[test]
+fn session_that_runs_alone_waits_for_a_file_of_its_transfer_that_another_process_has() {
     let (folder, mut store) = folder();
     let mut other = FsStore::open(folder.path()).expect("a store");
+    other.serve(ID);
     let meta = Meta::file(path("large"), Some(LARGE as u64));
     let offer = Offer::new(EntryId::new(0), meta, BlockSize::MIN);
     let begun = other.begin(&offer, Place::Offered).expect("begun");
     let mut file = if let (file, Found::Fresh) = begun { Some(file) } else { None }.expect("new");
     other.write_at(&mut file, 0, &content(2, LARGE)[..300 * KIB]).expect("written");
-    let clock = Elsewhere(Virtual::default(), Arc::new(Mutex::new((pauses, Some(file)))));
     let (alice, bob) = memory::pipe(capacity(CAPACITY));
     let sent = thread::scope(|scope| {
-        let mut receiver = Transfer::new(small_blocks()).clock(clock.clone());
-        let receiver = scope.spawn(move || receiver.receive(&mut store, bob));
-        let sent = Transfer::new(small_blocks()).send(&mut large(), alice).expect("sent");
+        let beginning = store.beginning.clone();
+        scope.spawn(move || {
+            beginning.pass();
+            // Dropped is suspended.
+            drop(file);
+        });
+        let receiver = scope.spawn(|| Transfer::new(small_blocks()).receive(&mut store, bob));
+        let sent = transfer().send(&mut large(), alice).expect("sent");
         receiver.join().expect("no panic").expect("received");
         sent.sent
     });
-    (sent, clock.now(), names(folder.path()))
-}
-
-#[test]
-fn session_that_runs_alone_waits_a_while_for_a_file_that_another_process_has() {
-    let (sent, waited, names) = send_beside_another_process(7);
-    assert_eq!((sent, waited), ((LARGE - 300 * KIB) as u64, Duration::from_millis(700)));
-    assert_eq!(names, ["large"]);
-    let (sent, waited, names) = send_beside_another_process(1000);
-    assert_eq!((sent, waited), (LARGE as u64, Duration::from_secs(5)));
-    assert_eq!(names.len(), 2, "the other process still has its partial file: {names:?}");
+    assert_eq!(sent, (LARGE - 300 * KIB) as u64);
+    assert_eq!(names(folder.path()), ["large"]);
 }

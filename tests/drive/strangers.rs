@@ -85,8 +85,12 @@ fn senders_that_find_no_place_wait_in_the_session_and_are_served_in_order() {
             };
             start("first", Some(gate));
             let mut order = vec![dones.recv().expect("it is served")];
-            // No time passes before all have greeted: who greets ends a session that was silent for long.
             start("second", None);
+            // It stands in the line once it hears that it waits.
+            let told = Duration::from_millis(20);
+            while waiting.recv_timeout(told) != Ok("second") {
+                clock.pass(Duration::from_secs(5));
+            }
             start("third", None);
             // Each hears that it waits, again and again.
             let mut heard = [0; 2];

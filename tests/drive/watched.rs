@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use haul::store::fs::FsStore;
 use haul::store::{Ended, MemorySource, Unsendable};
-use haul::types::{Commit, Found, Meta, Offer, Place, Refusal, Ticket, Withdrawal};
+use haul::types::{Commit, Found, Meta, Offer, Place, Refusal, Ticket, TransferId, Withdrawal};
 use haul::{RelPath, Source, Store};
 
 use crate::scene::{content, path};
@@ -27,8 +27,8 @@ pub(crate) struct Log {
 pub(crate) struct Watched<S> {
     inner: S,
     pub(crate) log: Arc<Mutex<Log>>,
-    /// Is opened when a file was in use by another session.
-    pub(crate) contended: Gate,
+    /// Is opened when an entry is about to be begun.
+    pub(crate) beginning: Gate,
 }
 
 /// Gate that somebody waits at.
@@ -53,7 +53,7 @@ impl Gate {
 
 impl<S> Watched<S> {
     pub(crate) fn new(inner: S) -> Self {
-        Self { inner, log: Arc::default(), contended: Gate::default() }
+        Self { inner, log: Arc::default(), beginning: Gate::default() }
     }
 
     pub(crate) fn note<R>(&self, note: impl FnOnce(&mut Log) -> R) -> R {
@@ -64,21 +64,18 @@ impl<S> Watched<S> {
 impl<S: Store> Store for Watched<S> {
     type File = S::File;
 
+    fn serve(&mut self, transfer: TransferId) {
+        self.inner.serve(transfer);
+    }
+
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<(S::File, Found), Refusal> {
+        self.beginning.open();
         let begun = self.inner.begin(offer, place)?;
         self.note(|log| {
             *log.begun.entry(offer.meta.path.clone()).or_default() += 1;
             log.open += 1;
         });
         Ok(begun)
-    }
-
-    fn is_contended(&mut self, file: &S::File) -> bool {
-        let is_contended = self.inner.is_contended(file);
-        if is_contended {
-            self.contended.open();
-        }
-        is_contended
     }
 
     fn read_at(&mut self, file: &mut S::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {

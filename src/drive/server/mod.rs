@@ -17,7 +17,6 @@ use super::accept::{is_passing, is_shortage};
 use super::admit::{Access, Admit};
 use super::cancel::CancelToken;
 use super::clock::{Clock, SharedClock};
-use super::liveness::Pulse;
 use super::observer::Observer;
 use super::rate::RateLimit;
 use super::retry::Retry;
@@ -56,13 +55,9 @@ pub use self::id::SessionId;
 /// - **Attempts.** A newer attempt at a transfer ends an older one before it is answered, and goes on with what that one
 ///   left: its files are still open, and nothing is read or hashed again. What a lost connection left is let go when
 ///   another transfer begins, after a [time](Server::remember), and with the server.
-/// - **Senders that come anew.** When a transfer begins, sessions that wait for their sender and have not received a byte
-///   for more than two [heartbeats](crate::config::Deadlines::HEARTBEAT) are ended: the new sender may be what became
-///   of one of theirs, and finds what it left. A sender that lives all the same connects again.
-/// - **Files in use.** Where a session wants a file that another one has open, what lost connections left is let go, their
-///   commits have 5 s to end, and so have the other sessions, if they do not show that their senders live: by a tick with
-///   nothing to read, or by more bytes than a dead sender's buffers hold. Then a second partial file is begun. That is
-///   waited for once in a session.
+/// - **Processes that come anew** take over from their own half-dead sessions in the same way: of two processes that send the
+///   same transfer, the one that began last goes on. What has come by then of the other one is read to its end, for
+///   2 s at most. Its files are closed, and found again by their content; it keeps the place.
 /// - **What was left** by sessions that are over, with files to be closed and commits that have not ended, may be as many sessions
 ///   as there are places. Beyond that, senders that begin wait, and after 15 s get the answer that the server is busy.
 /// - **The store** is cloned and called in the threads of sessions, and in the one that tidies up: a call that takes long keeps
@@ -159,8 +154,7 @@ impl<A, S> Server<A, S> {
 
     /// Sets how long a suspended session is kept in memory, with its files open, for its sender to come again. Default:
     /// 60 s, for which senders try by default. After that, a sender that comes again finds what was written, but it is
-    /// read and hashed again. The time is looked at whenever the acceptor returns. No session is kept so that another
-    /// one waited for, as both wanted the same file.
+    /// read and hashed again. The time is looked at whenever the acceptor returns.
     #[must_use]
     pub fn remember(mut self, time: Duration) -> Self {
         self.remember = time;
@@ -275,8 +269,8 @@ where
                 Ok((stream, peer)) => {
                     let id = SessionId(next);
                     next += 1;
-                    let (cancel, pulse) = (CancelToken::new(), Pulse::default());
-                    shared.enter(id, &cancel, &pulse);
+                    let cancel = CancelToken::new();
+                    shared.enter(id, &cancel);
                     let observer = Late::new(id, peer, cancel.clone(), observe, self.clock.clone());
                     let mut transfer =
                         Transfer::new(self.config.clone()).cancel(cancel).observer(observer);
@@ -284,7 +278,7 @@ where
                     transfer.limit.clone_from(&self.limit);
                     transfer.access = self.access.clone();
                     transfer.access.channel = self.acceptor.channel(&stream);
-                    let run = move || serve(transfer, stream, (id, pulse), shared);
+                    let run = move || serve(transfer, stream, id, shared);
                     let thread = thread::Builder::new().name(format!("haul-session-{id}"));
                     match thread.spawn_scoped(scope, run) {
                         Ok(thread) => {

@@ -13,7 +13,6 @@ use self::tidy::Leaving;
 use super::super::admit::Greeting;
 use super::super::cancel::CancelToken;
 use super::super::clock::SharedClock;
-use super::super::liveness::{Heard, Pulse};
 use super::super::parked::{Ending, Parked};
 use super::id::SessionId;
 use crate::proto::Receiver;
@@ -63,23 +62,10 @@ struct Board<S: Store> {
 /// A session that has a thread.
 struct Active {
     cancel: CancelToken,
-    pulse: Pulse,
     /// The key of the sender whose transfer it serves.
     key: Option<PublicKey>,
-    waits: Waits,
     /// Set if it gives up its place for one that waits.
     yields: bool,
-    /// Session that waited for it to let go: what it leaves must not stay open as long as that one is
-    /// served.
-    in_the_way_of: Option<SessionId>,
-}
-
-/// State of a session's wait for others to let go of what it wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    NotYet,
-    Now,
-    Done,
 }
 
 /// Suspended session, which lost its connection, with the store in which its files are open.
@@ -169,13 +155,9 @@ impl<S: Store> Shared<S> {
     }
 
     /// Takes in a connection, for which the oldest stranger has to go if there are too many.
-    pub(super) fn enter(&self, id: SessionId, cancel: &CancelToken, pulse: &Pulse) {
+    pub(super) fn enter(&self, id: SessionId, cancel: &CancelToken) {
         let mut board = self.lock();
-        let (cancel, pulse, waits) = (cancel.clone(), pulse.clone(), Waits::NotYet);
-        board.active.insert(
-            id,
-            Active { cancel, pulse, key: None, waits, yields: false, in_the_way_of: None },
-        );
+        board.active.insert(id, Active { cancel: cancel.clone(), key: None, yields: false });
         for stranger in board.places.enter(id, self.clock.now()) {
             board.send_away(stranger);
         }
@@ -262,7 +244,6 @@ impl<S: Store> Shared<S> {
         id: SessionId,
         greeting: &Greeting,
         attempt: Option<u32>,
-        now: Duration,
     ) -> Greeted<S> {
         let transfer = greeting.transfer();
         let start = self.clock.now();
@@ -278,7 +259,7 @@ impl<S: Store> Shared<S> {
                 return Greeted::Superseded;
             }
             // Meanwhile others may have claimed it, too.
-            let Some((next, leaving)) = board.evict(transfer, attempt, now) else {
+            let Some((next, leaving)) = board.evict(transfer, attempt) else {
                 return Greeted::Superseded;
             };
             // Of one that left since, and had no place, nothing tells any more.
@@ -308,28 +289,6 @@ impl<S: Store> Shared<S> {
         Greeted::Begins { attempt: number }
     }
 
-    /// Makes way for a session that finds a file in use which an earlier attempt may have left. Suspended sessions let
-    /// go of theirs, and so do commits that end, and sessions whose sender is gone, which they know once they have read
-    /// what it left behind: that is waited for, once in a session.
-    pub(super) fn make_way(&self, id: SessionId, cancel: &CancelToken, now: Duration) {
-        let lots = self.lock().take_lots(|_| true);
-        self.close_all(lots);
-        let mut board = self.lock();
-        let Some(before) = board.look(id, now) else { return };
-        let start = self.clock.now();
-        let is_late = || self.clock.now().saturating_sub(start) >= EVICTION;
-        while !is_late() && !cancel.is_cancelled() {
-            let is_settled = before.iter().all(|(other, heard)| board.is_settled(*other, *heard));
-            if is_settled && board.leaving.len() == 0 {
-                break;
-            }
-            board = self.wait(board, PAUSE);
-        }
-        if let Some(session) = board.active.get_mut(&id) {
-            session.waits = Waits::Done;
-        }
-    }
-
     /// Waits until something has changed, at most for so long.
     fn wait<'b>(
         &self,
@@ -349,7 +308,7 @@ impl<S: Store> Shared<S> {
         now: Duration,
     ) {
         let mut board = self.lock();
-        let session = board.active.remove(&id);
+        board.active.remove(&id);
         let was_seated = board.places.is_seated(id);
         board.places.leave(id);
         board.done = board.done.or(done.filter(counts));
@@ -362,14 +321,12 @@ impl<S: Store> Shared<S> {
                 board.is_unsure(transfer, summary, now);
             }
             let lot = Lot { store, parked, attempt, since: now };
-            let waiting = session.and_then(|session| session.in_the_way_of);
-            let is_waited_for = waiting.is_some_and(|id| board.active.contains_key(&id));
             match served {
-                Some((transfer, _)) if was_seated && !is_waited_for => {
+                Some((transfer, _)) if was_seated => {
                     let former = board.lots.insert(transfer, lot);
                     lots = board.hand_out(former.into_iter().collect());
                 }
-                // It had no place, another transfer needs it, or a newer attempt could not wait.
+                // It had no place, or a newer attempt could not wait.
                 _ => lots = board.hand_out(vec![lot]),
             }
         }
@@ -469,64 +426,18 @@ impl<S: Store> Board<S> {
         lots
     }
 
-    /// Returns the other sessions that serve a transfer, and what each has received up to now. They are in the way
-    /// of this one. `None`: it has waited for others before.
-    fn look(&mut self, id: SessionId, now: Duration) -> Option<Vec<(SessionId, Heard)>> {
-        let session = self.active.get_mut(&id)?;
-        if session.waits != Waits::NotYet {
-            return None;
-        }
-        session.waits = Waits::Now;
-        let mut others = Vec::new();
-        for (_, other) in self.transfers.values().filter(|(_, other)| *other != id) {
-            let Some(session) = self.active.get_mut(other) else { continue };
-            session.in_the_way_of = Some(id);
-            if session.pulse.is_silent(now) {
-                session.cancel.forsake();
-            }
-            others.push((*other, session.pulse.heard()));
-        }
-        Some(others)
-    }
-
-    /// Returns whether a session has left, or has a sender that lives as far as can be known.
-    fn is_settled(&self, id: SessionId, before: Heard) -> bool {
-        self.active.get(&id).is_none_or(|session| {
-            // Of two that wait for one another, none can receive anything. One that is told to leave does so at a tick,
-            // which proves nothing more.
-            let lives = session.pulse.heard().is_of_one_that_lived(before);
-            session.waits == Waits::Now || (lives && !session.cancel.is_cancelled())
-        })
-    }
-
     /// Tells sessions to leave that this attempt replaces, and gives its number and how many there are; `None` if it is itself
     /// replaced.
-    fn evict(
-        &self,
-        transfer: TransferId,
-        attempt: Option<u32>,
-        now: Duration,
-    ) -> Option<(u32, usize)> {
+    fn evict(&self, transfer: TransferId, attempt: Option<u32>) -> Option<(u32, usize)> {
         let left = self.lots.get(&transfer).map(|lot| lot.attempt);
         let known = left.max(self.transfers.get(&transfer).map(|(attempt, _)| *attempt));
         let number = attempt.unwrap_or_else(|| Receiver::next_claim(known));
         if attempt.is_some() && known.is_some_and(|known| known >= number) {
             return None;
         }
-        let is_new = known.is_none();
-        let mut count = 0;
-        for (served, (_, id)) in &self.transfers {
-            let Some(session) = self.active.get(id) else { continue };
-            if *served == transfer {
-                session.cancel.supersede();
-            } else if is_new && session.pulse.is_silent(now) {
-                session.cancel.forsake();
-            } else {
-                continue;
-            }
-            count += 1;
-        }
-        Some((number, count))
+        let serving = self.transfers.get(&transfer).and_then(|(_, id)| self.active.get(id));
+        serving.iter().for_each(|session| session.cancel.supersede());
+        Some((number, serving.iter().len()))
     }
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 use super::id::SessionId;
 use crate::drive::admit::Greeting;
 use crate::drive::cancel::CancelToken;
-use crate::drive::clock::{Clock, SharedClock};
+use crate::drive::clock::SharedClock;
 use crate::drive::host::{Hooks, Host, Stranger, Welcome};
-use crate::drive::liveness::Pulse;
 use crate::drive::observer::Observer;
 use crate::drive::parked::Parked;
 use crate::drive::server::registry::{Admission, Greeted, Lot, Shared};
@@ -24,7 +23,7 @@ use crate::types::{Event, Progress, PublicKey, Summary};
 pub(super) fn serve<S, T, O>(
     mut transfer: Transfer<O>,
     stream: T,
-    (id, pulse): (SessionId, Pulse),
+    id: SessionId,
     shared: &Shared<S>,
 ) where
     S: Store + Clone,
@@ -38,7 +37,7 @@ pub(super) fn serve<S, T, O>(
     let mut stream = stream;
     let mut place = OnBoard { id, shared, clock: &clock, done: None, left: None };
     let mut store = shared.clone_store();
-    let mut hooks = Hooks::new(&mut place, pulse);
+    let mut hooks = Hooks::new(&mut place);
     let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
     let left = hooks.left.map(|parked| (store, parked));
     (place.done, place.left) = (result.as_ref().ok().copied(), left);
@@ -85,7 +84,7 @@ impl<S: Store> Host<S> for OnBoard<'_, S> {
         attempt: Option<u32>,
         cancel: &CancelToken,
     ) -> Result<Welcome<S>, Stranger> {
-        Ok(match self.shared.take_over(self.id, greeting, attempt, self.clock.now()) {
+        Ok(match self.shared.take_over(self.id, greeting, attempt) {
             Greeted::OfAnother => return Err(Stranger),
             Greeted::Superseded => {
                 cancel.supersede();
@@ -114,15 +113,6 @@ impl<S: Store> Host<S> for OnBoard<'_, S> {
 
     fn yields(&mut self, quiet: Duration) -> bool {
         quiet >= QUIET && self.shared.yields(self.id)
-    }
-
-    fn make_way(&mut self, tries: u32, cancel: &CancelToken, clock: &dyn Clock) -> bool {
-        // After that, who has the file is known to live, or is of another process.
-        let is_first = tries == 0;
-        if is_first {
-            self.shared.make_way(self.id, cancel, clock.now());
-        }
-        is_first
     }
 }
 

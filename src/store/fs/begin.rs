@@ -203,7 +203,7 @@ impl FsStore {
         {
             return Ok(Ok(begun));
         }
-        let partial = partial::take(&folder, self.owner, name, offer)?;
+        let partial = partial::take(&folder, self.owner, name, offer, self.may_wait())?;
         let len = partial.len;
         if len == 0 {
             self.shared.expiry.note(folder.id, name);

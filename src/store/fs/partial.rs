@@ -26,8 +26,6 @@ pub(super) struct Partial {
     pub(super) len: u64,
     /// The bytes that it takes on the device, which are fewer than `len` where it has holes.
     pub(super) allocated: u64,
-    /// Another one of the same name was open.
-    pub(super) is_contended: bool,
     /// An earlier attempt made it: what is wrong with a later one is no reason to remove it.
     pub(super) is_adopted: bool,
 }
@@ -67,19 +65,23 @@ impl Owner {
             blake3::derive_key("haul partial file 1", transfer.as_bytes());
         Self(Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])))
     }
+
+    pub(super) const fn is_known(self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// Takes a partial file for an entry that is to have this final name: the longest that an earlier attempt of its owner left
 /// and the entry may go on with, or a new one.
 ///
-/// [`Errno::NOENT`]: the folder itself was removed meanwhile.
+/// [`Errno::NOENT`]: the folder itself was removed meanwhile. [`HELD`], if it may be waited for: another session has one open.
 pub(super) fn take(
     folder: &Folder,
     owner: Owner,
     final_name: &[u8],
     offer: &Offer,
+    may_wait: bool,
 ) -> Result<Partial> {
-    let mut is_contended = false;
     for _ in 0..ATTEMPTS {
         let mut free = None;
         let mut left: Option<Partial> = None;
@@ -90,8 +92,8 @@ pub(super) fn take(
                     Ok(partial) if !offer.may_continue(partial.len) => {}
                     Ok(partial) if left.as_ref().is_some_and(|left| left.len >= partial.len) => {}
                     Ok(partial) => left = Some(partial),
-                    Err(Untaken::Held) => is_contended = true,
-                    Err(Untaken::Foreign) => {}
+                    Err(Untaken::Held) if may_wait => return Err(HELD),
+                    Err(Untaken::Held | Untaken::Foreign) => {}
                 },
                 // One is looked at beyond, for what an attempt beside another one has left.
                 None if free.is_none() => free = Some(name),
@@ -99,12 +101,12 @@ pub(super) fn take(
             }
         }
         if let Some(partial) = left {
-            return Ok(Partial { is_contended, ..partial });
+            return Ok(partial);
         }
         let Some(name) = free else { return Err(BUSY) };
         match create(folder, name) {
             Err(Failed { errno: Errno::EXIST, .. }) => {}
-            created => return Ok(Partial { is_contended, ..created? }),
+            created => return created,
         }
     }
     Err(BUSY)
@@ -235,15 +237,7 @@ pub(super) fn create(folder: &Folder, name: String) -> Result<Partial> {
         return Err(TAKEN);
     }
     let named = Some(Named { name, id: Id::of(&stat) });
-    Ok(Partial {
-        file,
-        named,
-        mode: None,
-        len: 0,
-        allocated: 0,
-        is_contended: false,
-        is_adopted: false,
-    })
+    Ok(Partial { file, named, mode: None, len: 0, allocated: 0, is_adopted: false })
 }
 
 fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<Partial, Untaken> {
@@ -262,7 +256,7 @@ fn take_over(folder: &Folder, name: String, seen: &Stat) -> std::result::Result<
     // An empty one holds nothing of anybody: another session may have made it just now.
     let is_adopted = len > 0;
     let named = Some(Named { name, id });
-    Ok(Partial { file, named, mode: None, len, allocated, is_contended: false, is_adopted })
+    Ok(Partial { file, named, mode: None, len, allocated, is_adopted })
 }
 
 /// Opens a partial file and locks it, to write to it if its mode allows that.
@@ -298,6 +292,9 @@ const OPEN: OFlags =
 
 /// All names are in use.
 const BUSY: Failed = Failed::new(StoreOperation::Open, Errno::BUSY);
+
+/// Another session has a partial file open that belongs to this transfer.
+pub(super) const HELD: Failed = Failed::new(StoreOperation::Open, Errno::AGAIN);
 
 /// Another session has the one that was to be made.
 const TAKEN: Failed = Failed::new(StoreOperation::Open, Errno::EXIST);

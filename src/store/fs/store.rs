@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinkat};
@@ -24,7 +25,7 @@ use super::hidden::HiddenNames;
 use super::name::Turns;
 use super::options::{Links, Options};
 use super::order::{Claim, Order};
-use super::partial::{Owner, Partial};
+use super::partial::{self, Owner, Partial};
 use super::pool::Pool;
 use super::reserve::Reserve;
 use super::source::about;
@@ -95,6 +96,8 @@ pub struct FsStore {
     taken: Taken,
     /// Owner of the partial files that it goes on with.
     pub(super) owner: Owner,
+    /// Number of times that it may still wait for another session of its transfer.
+    pauses: u32,
     /// The folder of the entry that was begun last: entries that follow in it share its handle.
     pub(super) recent: Option<Recent>,
     /// Bytes that small entries may take before the free space is looked at again.
@@ -168,7 +171,18 @@ impl FsStore {
     fn session(shared: Arc<Shared>, pool: Arc<Pool>, options: Options) -> Self {
         let (end, ended) = channel();
         let (taken, owner) = (Taken::default(), Owner::default());
-        Self { shared, pool, options, taken, owner, recent: None, room: 0, ended, end }
+        Self {
+            shared,
+            pool,
+            options,
+            taken,
+            owner,
+            pauses: PAUSES,
+            recent: None,
+            room: 0,
+            ended,
+            end,
+        }
     }
 
     /// Sets how many threads do the commits. Default: 8, so that one batch is gathered and renamed while the device
@@ -265,6 +279,40 @@ impl FsStore {
         }
     }
 
+    /// Returns whether another session of the transfer may still be waited for: one of a process that is no more.
+    pub(super) fn may_wait(&self) -> bool {
+        self.owner.is_known() && self.pauses > 0
+    }
+
+    fn begin_once(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
+        let meta = &offer.meta;
+        if matches!(meta.kind, Kind::Symlink(_)) && self.options.links == Links::Refused {
+            return Err(Refusal::Kind);
+        }
+        self.options.hidden.check(&meta.path)?;
+        self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
+        let shared = Arc::clone(&self.shared);
+        let _held = shared.reserve.hold(&shared.tree.root).during(StoreOperation::Open)?;
+        let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
+        let what = match &meta.kind {
+            Kind::File => {
+                let begun = self.begin_file(&path, offer, place);
+                return begun.map_err(|refusal| self.shared.tree.explain(refusal));
+            }
+            Kind::Directory => {
+                if self.look(&path)?.is_some_and(|(_, stat)| !stat::is_folder(&stat)) {
+                    return Err(Refusal::KindClash);
+                }
+                What::Folder
+            }
+            Kind::Symlink(target) => {
+                self.check_link(&path, target, place)?;
+                What::Link { target: target.clone() }
+            }
+        };
+        Ok((FsFile { path, size: Some(0), what, room: 0, end: 0 }, Found::Fresh))
+    }
+
     fn remove(&self, path: &RelPath, what: &What) {
         if let What::Partial { partial, folder, .. } = what {
             let _held = self.shared.reserve.keep_off();
@@ -295,7 +343,7 @@ impl Store for FsStore {
 
     fn serve(&mut self, transfer: TransferId) {
         self.taken.serve(transfer);
-        self.owner = Owner::of(transfer);
+        (self.owner, self.pauses) = (Owner::of(transfer), PAUSES);
     }
 
     fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
@@ -318,36 +366,15 @@ impl Store for FsStore {
     }
 
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<(FsFile, Found), Refusal> {
-        let meta = &offer.meta;
-        if matches!(meta.kind, Kind::Symlink(_)) && self.options.links == Links::Refused {
-            return Err(Refusal::Kind);
+        loop {
+            let begun = self.begin_once(offer, place);
+            if !self.may_wait() || begun.as_ref().err() != Some(&Refusal::from(partial::HELD)) {
+                return begun;
+            }
+            // The session of a process that was killed, or its commit, is over soon.
+            self.pauses -= 1;
+            thread::sleep(PAUSE);
         }
-        self.options.hidden.check(&meta.path)?;
-        self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
-        let shared = Arc::clone(&self.shared);
-        let _held = shared.reserve.hold(&shared.tree.root).during(StoreOperation::Open)?;
-        let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
-        let what = match &meta.kind {
-            Kind::File => {
-                let begun = self.begin_file(&path, offer, place);
-                return begun.map_err(|refusal| self.shared.tree.explain(refusal));
-            }
-            Kind::Directory => {
-                if self.look(&path)?.is_some_and(|(_, stat)| !stat::is_folder(&stat)) {
-                    return Err(Refusal::KindClash);
-                }
-                What::Folder
-            }
-            Kind::Symlink(target) => {
-                self.check_link(&path, target, place)?;
-                What::Link { target: target.clone() }
-            }
-        };
-        Ok((FsFile { path, size: Some(0), what, room: 0, end: 0 }, Found::Fresh))
-    }
-
-    fn is_contended(&mut self, file: &FsFile) -> bool {
-        matches!(&file.what, What::Partial { partial, .. } if partial.is_contended)
     }
 
     fn read_at(&mut self, file: &mut FsFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -465,6 +492,12 @@ impl Store for FsStore {
         self.remove(&file.path, &file.what);
     }
 }
+
+/// Most pauses of a session for partial files of its transfer that other sessions have open: 5 s in all, half of the time
+/// that a sender waits for a greeting.
+const PAUSES: u32 = if cfg!(test) { 3 } else { 50 };
+
+const PAUSE: Duration = Duration::from_millis(100);
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 

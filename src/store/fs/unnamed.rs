@@ -77,7 +77,6 @@ pub(super) fn make(shared: &Shared, path: Option<&RelPath>, mode: u32) -> Option
             mode: Some(mode),
             len: 0,
             allocated: 0,
-            is_contended: false,
             is_adopted: false,
         }),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {

@@ -426,13 +426,6 @@ impl Store for MemoryStore {
         }
     }
 
-    fn is_contended(&mut self, file: &MemoryFile) -> bool {
-        let What::Partial { slot, .. } = file.what else { return false };
-        let shared = self.lock();
-        let all = shared.partials.range((file.path.clone(), 0)..=(file.path.clone(), u32::MAX));
-        all.into_iter().any(|((_, other), partial)| *other != slot && partial.busy)
-    }
-
     fn read_at(
         &mut self,
         file: &mut MemoryFile,

@@ -78,10 +78,6 @@ impl<S: Store> Store for Lent<S> {
         self.inner.begin(offer, place).map(|(file, found)| (self.lend(file, path), found))
     }
 
-    fn is_contended(&mut self, held: &Self::File) -> bool {
-        self.inner.is_contended(&held.file)
-    }
-
     fn read_at(
         &mut self,
         held: &mut Self::File,

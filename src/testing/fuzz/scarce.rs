@@ -70,10 +70,6 @@ impl<S: Store> Store for Scarce<S> {
         self.inner.begin(offer, place).map(|(file, found)| (self.lend(file, is_file), found))
     }
 
-    fn is_contended(&mut self, file: &Self::File) -> bool {
-        self.inner.is_contended(&file.file)
-    }
-
     fn read_at(
         &mut self,
         file: &mut Self::File,

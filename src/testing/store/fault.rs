@@ -285,10 +285,6 @@ impl<S: Store> Store for FaultStore<S> {
         self.inner.begin(offer, place)
     }
 
-    fn is_contended(&mut self, file: &S::File) -> bool {
-        self.inner.is_contended(file)
-    }
-
     fn read_at(&mut self, file: &mut S::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.call(StoreCall::Read).map_err(Failure::error)?;
         self.inner.read_at(file, offset, buffer)

@@ -115,10 +115,6 @@ impl<S: Store> Store for MeddledStore<'_, S> {
         self.inner.begin(offer, place)
     }
 
-    fn is_contended(&mut self, file: &S::File) -> bool {
-        self.inner.is_contended(file)
-    }
-
     fn read_at(&mut self, file: &mut S::File, offset: u64, to: &mut [u8]) -> io::Result<usize> {
         self.inner.read_at(file, offset, to)
     }

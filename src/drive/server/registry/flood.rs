@@ -60,13 +60,6 @@ const STREAM_TICK: Duration = Duration::from_millis(200);
 
 const HELLO: Duration = Duration::from_secs(10);
 
-/// Interval at which those that offer nothing pass the floor: before they are taken for dead.
-const TURN: Duration = Duration::from_secs(4);
-
-/// Number of bytes of a greeting, and of an empty turn.
-const GREETING: usize = 150;
-const OVER: usize = 25;
-
 struct Guest {
     kind: Kind,
     transfer: TransferId,
@@ -88,7 +81,6 @@ enum Where {
 #[derive(Clone, Default)]
 struct Ear {
     cancel: CancelToken,
-    pulse: Pulse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +140,7 @@ impl Flood {
             let Some(number) = self.backlog.pop_front() else { break };
             let (id, ear) = (SessionId(self.next), Ear::default());
             self.next += 1;
-            self.shared.enter(id, &ear.cancel, &ear.pulse);
+            self.shared.enter(id, &ear.cancel);
             self.guests[number].at = Where::Connected(id, ear, now, Step::New);
         }
         self.most = self.most.max(self.shared.lock().places.count());
@@ -189,15 +181,11 @@ impl Flood {
         &mut self,
         number: usize,
         id: SessionId,
-        Ear { cancel, pulse }: &Ear,
+        Ear { cancel }: &Ear,
         step: Step,
         spent: Duration,
     ) -> Does {
         let now = self.now();
-        // Who keeps the floor waits for nobody.
-        if step != Step::Waits {
-            pulse.waits(now);
-        }
         let Guest { kind, transfer, attempt, .. } = &mut self.guests[number];
         let kind = *kind;
         match step {
@@ -207,9 +195,8 @@ impl Flood {
             Step::New if kind == Kind::Silent => Does::Ends,
             Step::New => {
                 *attempt += 1;
-                pulse.hears(GREETING);
                 let (greeting, attempt) = (tests::greeting(*transfer, None), Some(*attempt));
-                match self.shared.take_over(id, &greeting, attempt, now) {
+                match self.shared.take_over(id, &greeting, attempt) {
                     Greeted::Begins { .. } => self.asks(id, now),
                     _ => Does::Ends,
                 }
@@ -217,10 +204,6 @@ impl Flood {
             Step::Waits => self.asks(id, now),
             Step::Invited(_) if kind == Kind::Leaves => Does::Ends,
             Step::Invited(since) if kind == Kind::PassesTheFloor => {
-                let turn = (now - since).as_millis().is_multiple_of(TURN.as_millis());
-                if turn && now > since {
-                    pulse.hears(OVER);
-                }
                 // What its session asks once nothing moved for long.
                 let is_quiet = now - since >= QUIET;
                 if is_quiet && self.shared.yields(id) { Does::Ends } else { Does::Stays(step) }

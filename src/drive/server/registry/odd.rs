@@ -91,10 +91,10 @@ fn left_committing(mood: Mood) -> (Odd, Parked<Odd>) {
 /// to wait.
 fn begin(shared: &Shared<Odd>, number: u8) -> bool {
     let (session, cancel) = (SessionId(number.into()), CancelToken::new());
-    shared.enter(session, &cancel, &Pulse::default());
+    shared.enter(session, &cancel);
     let transfer = TransferId::new([number; 16]);
     assert!(matches!(
-        shared.take_over(session, &tests::greeting(transfer, None), None, SECOND),
+        shared.take_over(session, &tests::greeting(transfer, None), None),
         Greeted::Begins { attempt: 1 }
     ));
     let is_seated =

@@ -1,4 +1,3 @@
-use std::sync::mpsc;
 use std::thread;
 
 use super::*;
@@ -18,7 +17,6 @@ struct Server {
 struct Session {
     id: SessionId,
     cancel: CancelToken,
-    pulse: Pulse,
 }
 
 const fn bounds(sessions: usize, waiting: usize, strangers: usize) -> Bounds {
@@ -48,9 +46,9 @@ impl Server {
     }
 
     fn enter(&self, number: u64) -> Session {
-        let (id, cancel, pulse) = (SessionId(number), CancelToken::new(), Pulse::default());
-        self.shared.enter(id, &cancel, &pulse);
-        Session { id, cancel, pulse }
+        let (id, cancel) = (SessionId(number), CancelToken::new());
+        self.shared.enter(id, &cancel);
+        Session { id, cancel }
     }
 
     /// Returns whether it found a lot of its own, or else whether it got a place by offering something;
@@ -60,7 +58,6 @@ impl Server {
             session.id,
             &greeting(id(transfer), None),
             Some(attempt).filter(|attempt| *attempt > 0),
-            100 * SECOND,
         ) {
             Greeted::Superseded | Greeted::OfAnother => None,
             Greeted::GoesOn { .. } => Some((true, true)),
@@ -89,7 +86,7 @@ impl Server {
 fn transfer_of_one_key_is_neither_evicted_nor_gone_on_with_by_another() {
     let server = Server::new(4);
     let by = |session: &Session, attempt, key| {
-        server.shared.take_over(session.id, &greeting(id(1), key), attempt, 100 * SECOND)
+        server.shared.take_over(session.id, &greeting(id(1), key), attempt)
     };
     let (owner, thief) = (server.enter(0), server.enter(1));
     assert!(matches!(by(&owner, Some(1), Some(1)), Greeted::Begins { .. }) && server.seat(&owner));
@@ -129,7 +126,7 @@ fn process_that_claims_a_transfer_has_the_place_of_the_one_before_which_never_co
     let [first, again, second, late, third] = [0, 1, 2, 3, 4].map(|number| server.enter(number));
     let number = |session: &Session, attempt| {
         let greeting = greeting(id(1), None);
-        match server.shared.take_over(session.id, &greeting, attempt, SECOND) {
+        match server.shared.take_over(session.id, &greeting, attempt) {
             Greeted::Begins { attempt } => Some((attempt, false)),
             Greeted::GoesOn { attempt, .. } => Some((attempt, true)),
             Greeted::Superseded | Greeted::OfAnother => None,
@@ -184,31 +181,6 @@ fn session_that_nobody_could_wait_for_leaves_nothing() {
 }
 
 #[test]
-fn silence_of_two_heartbeats_evicts_for_a_new_transfer_and_for_no_old_one() {
-    let now = 100 * SECOND;
-    // How long each is silent; `None`: it does not wait for its sender.
-    for (silence, is_evicted) in
-        [(Some(9), false), (Some(10), false), (Some(11), true), (None, false)]
-    {
-        let server = Server::new(4);
-        let (silent, known) = (server.enter(0), server.enter(1));
-        server.take_over(&silent, 1, 1);
-        server.take_over(&known, 2, 1);
-        if let Some(seconds) = silence {
-            silent.pulse.waits(now - seconds * SECOND);
-            // Ticks in between change nothing.
-            silent.pulse.waits(now);
-        }
-        let _ = server.shared.lock().evict(id(2), Some(2), now);
-        let codes = (silent.cancel.code(), known.cancel.code());
-        assert_eq!(codes, (None, Some(AbortCode::Superseded)));
-        let _ = server.shared.lock().evict(id(3), Some(1), now);
-        let code = is_evicted.then_some(AbortCode::Stalled);
-        assert_eq!(silent.cancel.code(), code, "{silence:?}");
-    }
-}
-
-#[test]
 fn lots_are_taken_out_once_their_time_has_come() {
     let server = Server::new(4);
     let sessions = [(server.enter(0), 10), (server.enter(1), 20)];
@@ -223,66 +195,6 @@ fn lots_are_taken_out_once_their_time_has_come() {
         server.weight()
     });
     assert_eq!(rest, [2, 1, 1, 0]);
-}
-
-#[test]
-fn session_that_is_in_the_way_leaves_nothing_on_the_board_while_the_other_is_served() {
-    for is_served_still in [true, false] {
-        let server = Server::new(4);
-        let (old, lost, new) = (server.enter(0), server.enter(1), server.enter(2));
-        server.take_over(&old, 1, 1);
-        server.take_over(&new, 2, 1);
-        server.take_over(&lost, 3, 1);
-        server.lose(&lost, SECOND);
-        assert_eq!(server.weight(), 3);
-        // Its sender lives: there is nothing to read, and no end of the stream.
-        let ticks = old.pulse.clone();
-        let (asked, told) = mpsc::channel::<()>();
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                while matches!(told.try_recv(), Err(mpsc::TryRecvError::Empty)) {
-                    ticks.hears_nothing();
-                    thread::yield_now();
-                }
-            });
-            server.shared.make_way(new.id, &new.cancel, SECOND);
-            drop(asked);
-        });
-        assert_eq!(server.weight(), 2, "what was left is let go at once");
-        if !is_served_still {
-            server.shared.leave(new.id, None, None, SECOND);
-        }
-        server.lose(&old, SECOND);
-        assert_eq!(server.weight(), 1, "one of them is on the board");
-        assert_eq!(server.shared.lock().lots.len(), usize::from(!is_served_still));
-    }
-}
-
-#[test]
-fn session_that_is_waited_for_is_settled_once_it_left_or_its_sender_lives() {
-    let server = Server::new(4);
-    let (old, new) = (server.enter(0), server.enter(1));
-    server.take_over(&old, 1, 1);
-    server.take_over(&new, 2, 1);
-    old.pulse.hears(1000);
-    old.pulse.hears_nothing();
-    let now = 100 * SECOND;
-    let before = server.shared.lock().look(new.id, now).unwrap();
-    let [(other, heard)] = before[..] else { panic!("{before:?}") };
-    assert_eq!(other, old.id);
-    let is_settled = || server.shared.lock().is_settled(other, heard);
-    assert!(!is_settled(), "nothing was heard since");
-    old.pulse.hears(64 * 1024 * 1024 - 1);
-    assert!(!is_settled(), "buffers may have held that");
-    old.pulse.hears(1);
-    assert!(is_settled());
-    assert_eq!(server.shared.lock().look(new.id, now).map(drop), None, "once in a session");
-    // Each waits for the other.
-    let before = server.shared.lock().look(old.id, now).unwrap();
-    let [(other, heard)] = before[..] else { panic!("{before:?}") };
-    assert!(server.shared.lock().is_settled(other, heard));
-    server.lose(&new, now);
-    assert!(server.shared.lock().is_settled(other, heard), "it left");
 }
 
 /// Every sequence of seven steps of three senders with two sessions: what is served and what is left are together
@@ -323,47 +235,20 @@ fn lots_and_sessions_are_never_more_than_may_be_served() {
 /// for.
 #[test]
 fn comings_and_goings_of_others_do_not_shorten_the_wait_for_a_session() {
-    for is_of_same_transfer in [true, false] {
-        let server = Server::new(4);
-        let (old, new) = (server.enter(0), server.enter(1));
-        server.take_over(&old, 1, 1);
-        if !is_of_same_transfer {
-            server.take_over(&new, 2, 1);
-        }
-        let is_free = thread::scope(|scope| {
-            scope.spawn(|| {
-                for other in 0..1000 {
-                    server.shared.leave(SessionId(100 + other), None, None, SECOND);
-                    thread::yield_now();
-                }
-                server.lose(&old, SECOND);
-            });
-            if is_of_same_transfer {
-                server.take_over(&new, 1, 2) == Some((true, true))
-            } else {
-                server.shared.make_way(new.id, &new.cancel, SECOND);
-                !server.shared.lock().active.contains_key(&old.id)
-            }
-        });
-        assert!(is_free, "same transfer: {is_of_same_transfer}");
-    }
-}
-
-#[test]
-fn session_that_is_told_to_leave_is_waited_for_though_it_hears_that_there_is_nothing() {
     let server = Server::new(4);
     let (old, new) = (server.enter(0), server.enter(1));
     server.take_over(&old, 1, 1);
-    server.take_over(&new, 2, 1);
-    old.pulse.waits(SECOND);
-    let before = server.shared.lock().look(new.id, 100 * SECOND).unwrap();
-    let [(other, heard)] = before[..] else { panic!("{before:?}") };
-    assert_eq!(old.cancel.code(), Some(AbortCode::Stalled));
-    // Its stream has to give it something, or nothing, before it looks at what it is told.
-    old.pulse.hears_nothing();
-    assert!(!server.shared.lock().is_settled(other, heard));
-    server.lose(&old, SECOND);
-    assert!(server.shared.lock().is_settled(other, heard));
+    let goes_on = thread::scope(|scope| {
+        scope.spawn(|| {
+            for other in 0..1000 {
+                server.shared.leave(SessionId(100 + other), None, None, SECOND);
+                thread::yield_now();
+            }
+            server.lose(&old, SECOND);
+        });
+        server.take_over(&new, 1, 2)
+    });
+    assert_eq!(goes_on, Some((true, true)));
 }
 
 #[test]
@@ -405,7 +290,7 @@ fn sender_that_comes_back_gets_its_place_from_one_that_has_offered_nothing() {
     let (old, other, new) = (server.enter(0), server.enter(1), server.enter(2));
     server.take_over(&old, 1, 1);
     server.lose(&old, SECOND);
-    let begins = server.shared.take_over(other.id, &greeting(id(2), None), None, SECOND);
+    let begins = server.shared.take_over(other.id, &greeting(id(2), None), None);
     assert!(matches!(begins, Greeted::Begins { attempt: 1 }));
     assert_eq!(server.shared.admit(other.id, Duration::ZERO), Admission::Yes);
     assert_eq!(server.take_over(&new, 1, 2), Some((true, true)));

@@ -1,6 +1,9 @@
 //! Partial files: whose they are, which is gone on with, and what removes them.
 
+use std::thread;
+
 use super::*;
+use crate::types::TransferId;
 
 #[test]
 fn store_sessions_at_one_name_do_not_share_a_partial() {
@@ -15,9 +18,7 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
         other => panic!("{other:?}"),
     };
     let first = begin(&mut bench.store, b"one");
-    assert!(!bench.store.is_contended(&first));
     let second = begin(&mut other, b"two");
-    assert!(other.is_contended(&second));
     bench.assert_names(&[(&partial_name("x", 0), "one"), (&partial_name("x", 1), "two")]);
     bench.store.suspend(first);
     other.suspend(second);
@@ -26,9 +27,7 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
         other => panic!("{other:?}"),
     };
     let first = take(&mut bench.store);
-    assert!(!bench.store.is_contended(&first), "nobody writes to the other one");
     let second = take(&mut other);
-    assert!(other.is_contended(&second));
     assert!(bench.commit(first, &offer, 3).is_ok());
     bench.assert_names(&[("x", "one"), (&partial_name("x", 1), "two")]);
     other.suspend(second);
@@ -42,7 +41,7 @@ fn store_sessions_at_one_name_do_not_share_a_partial() {
 }
 
 #[test]
-fn store_goes_on_with_the_longest_partial_file_and_tells_of_one_in_use() {
+fn store_goes_on_with_the_longest_partial_file_that_is_not_in_use() {
     let mut bench = Bench::new();
     let mut others = [bench.store.clone(), bench.store.clone()];
     let offer = bench.file("x", 9);
@@ -63,11 +62,9 @@ fn store_goes_on_with_the_longest_partial_file_and_tells_of_one_in_use() {
         other => panic!("{other:?}"),
     };
     let taken = take(&mut bench.store, 6);
-    assert!(bench.store.is_contended(&taken), "the longest is in use");
     bench.store.suspend(taken);
     second.suspend(long);
     let taken = take(&mut bench.store, 9);
-    assert!(!bench.store.is_contended(&taken));
     assert!(bench.commit(taken, &offer, 9).is_ok());
     bench.assert_names(&[("x", "oneoneone")]);
 }
@@ -103,4 +100,40 @@ fn store_discard_removes_what_was_made_and_nothing_else() {
     let (file, Found::Fresh) = bench.begin(&first, Place::Offered).unwrap() else { panic!() };
     bench.store.suspend(file);
     bench.assert_names(&[("old", "folder")]);
+}
+
+#[test]
+fn store_waits_for_a_partial_file_of_its_transfer_that_another_session_has() {
+    let mut bench = Bench::new();
+    let [mut first, mut second] = [bench.store.clone(), bench.store.clone()];
+    let offer = bench.file("x", 9);
+    let begin = |store: &mut FsStore| match store.begin(&offer, Place::Offered) {
+        Ok((file, Found::Fresh)) => (file, 0),
+        Ok((file, Found::Partial(len))) => (file, len),
+        other => panic!("{other:?}"),
+    };
+    let ours = TransferId::new([1; 16]);
+    first.serve(ours);
+    second.serve(ours);
+    let (mut file, _) = begin(&mut first);
+    first.write_at(&mut file, 0, b"one").unwrap();
+    // That session stays: another file is made in the end, and once is enough.
+    let (other, len) = begin(&mut second);
+    assert_eq!((len, second.may_wait()), (0, false));
+    second.suspend(other);
+    // This one ends. Whether it does before it is waited for or meanwhile, its file is found.
+    second.serve(ours);
+    thread::scope(|scope| {
+        scope.spawn(|| first.suspend(file));
+        let (other, len) = begin(&mut second);
+        assert_eq!(len, 3);
+        second.suspend(other);
+    });
+    // A session of another transfer waits for nobody.
+    let (file, _) = begin(&mut second);
+    bench.store.serve(TransferId::new([2; 16]));
+    let (other, len) = begin(&mut bench.store);
+    assert_eq!((len, bench.store.may_wait()), (0, true));
+    bench.store.suspend(other);
+    second.suspend(file);
 }
