@@ -25,7 +25,7 @@ fn outbox() -> TempDir {
 fn send(outbox: &Path, list: &str, inbox: &Path, more: &[&str]) -> Finished {
     fs::write(outbox.join("list"), list).unwrap();
     let mut command = quiet(HAUL);
-    command.args(["send", "--files-from", "list", &exec(inbox, "-q")]).args(more);
+    command.args(["send", "-T", "list", &exec(inbox, "-q")]).args(more);
     Haul::spawn(command_in(command, outbox)).finish()
 }
 

@@ -53,9 +53,10 @@ fn wrong_use_is_told_with_what_to_type_instead() {
             "send -r file host:1",
             "there is no -r here; folders are sent with all that they hold, without an option (see haul send --help)",
         ),
+        ("send -p 7117 file host:1", "--port is for a host without a port, and 'host:1' is none"),
         (
-            "send --port 7117 file host",
-            "there is no --port here; a port is part of an address: --listen :7117 where it listens, host:7117 where it dials (see haul send --help)",
+            "receive --bind host:1",
+            "there is no --bind here; where it listens: --listen host:7117; where it dials, the address is the last argument (see haul receive --help)",
         ),
         (
             "send --resume file host:1",
@@ -138,6 +139,25 @@ fn send_of_what_is_inside_a_folder_leaves_the_folder_out() {
     fs::create_dir(tree.join("empty")).unwrap();
     let empty = format!("{}/empty/.", tree.display());
     run(["send", &empty, &address]).code(1).one_error(&["the folder is empty"]);
+}
+
+#[test]
+fn short_options_are_those_of_other_tools() {
+    let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
+    let path = outbox.path().join("file");
+    fs::write(&path, "x").unwrap();
+    let words = ["receive", inbox.path().to_str().unwrap(), "-p", "0", "--insecure", "--once"];
+    let mut bob = Haul::start(words);
+    let address = bob.address();
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let file = path.to_str().unwrap();
+    run(["send", "-q", "-p", port, "-B", "4K", file, host, "--insecure"]).code(0);
+    bob.finish().code(0);
+    assert_eq!(names(inbox.path()), ["file"]);
+    let mut alice = Haul::start(["send", file, "-l", "127.0.0.1:0"]);
+    let address = alice.address();
+    run(["receive", inbox.path().to_str().unwrap(), "--connect", &address]).code(0);
+    alice.finish().code(0);
 }
 
 #[test]

@@ -36,6 +36,24 @@ pub(crate) enum Listen {
     Unix(PathBuf),
 }
 
+/// Place to listen at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Spot {
+    At(Listen),
+    /// This port of all interfaces; or of loopback where anybody could come.
+    Port(u16),
+}
+
+impl Spot {
+    /// Returns the place for what was given.
+    pub(crate) fn of(listen: Option<&Listen>, port: Option<u16>) -> Self {
+        listen.map_or(Self::Port(port.unwrap_or(PORT)), |listen| Self::At(listen.clone()))
+    }
+}
+
+/// Port to listen at where none is given.
+const PORT: u16 = 7117;
+
 impl FromStr for Address {
     type Err = String;
 

@@ -1,6 +1,6 @@
 //! Arguments of the command. Its help texts are the doc comments here.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,12 +73,15 @@ pub(crate) struct Send {
     /// The name that a single PATH is to have at the receiver; without it standard input is called stdin.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// The port of ADDR, where that is a host alone: -p 7117 host.
+    #[arg(short, long, value_name = "PORT", conflicts_with_all = ["listen", "ticket"], value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// Wait for the receiver to connect, at host:port or unix:PATH, instead of connecting to it.
     ///
     /// Port 0 is any free one; the one taken is printed. A port without a host (:7117) is on loopback. The files are
     /// for this user, those whom it trusts, and whoever has the line that is printed. At unix:PATH they are for whom
     /// the socket lets in.
-    #[arg(long, value_name = "ADDR", conflicts_with = "connect_timeout")]
+    #[arg(short, long, value_name = "ADDR", conflicts_with = "connect_timeout")]
     pub(crate) listen: Option<Listen>,
     /// Keep trying to connect for so long without progress: 30s, 10m, 2h.
     ///
@@ -92,7 +95,7 @@ pub(crate) struct Send {
     /// The unit of checking, repair and resume, a power of two from 1K to 1M [default: 256K].
     ///
     /// On a slow line take one that needs well under a minute: 4K for 9600 baud.
-    #[arg(long, value_name = "SIZE", value_parser = block_size)]
+    #[arg(short = 'B', long, value_name = "SIZE", value_parser = block_size)]
     pub(crate) block_size: Option<BlockSize>,
     /// Longest wait for each address of the receiver's host [default: 10s].
     #[arg(long, value_name = "TIME", value_parser = some_time)]
@@ -114,7 +117,7 @@ pub(crate) struct Send {
     /// Names are relative to the current folder, and are kept as they are, with the folders on the way: what find and
     /// git ls-files print. Of an absolute name the first slash is left out. A folder is sent without what it holds,
     /// unless that is named too. What is missing is reported, which is an error, and the rest is sent.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "ignore_files"], value_hint = ValueHint::FilePath)]
+    #[arg(short = 'T', long, value_name = "FILE", conflicts_with_all = ["name", "ignore_files"], value_hint = ValueHint::FilePath)]
     pub(crate) files_from: Option<PathBuf>,
     /// With --files-from: names end with a NUL and not with a line, as find -print0 prints them.
     #[arg(short = '0', long, visible_alias = "from0", requires = "files_from")]
@@ -171,8 +174,11 @@ pub(crate) struct Receive {
     /// With --insecure the default is loopback. Port 0 is any free one; the one taken is printed. A port without a host
     /// (:7117) is on loopback. Files are taken from this user, from those whom it trusts (see haul trust), and from
     /// whoever has the line that is printed. At unix:PATH they are taken from whom the socket lets in.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(short, long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
+    /// Wait for senders at this port, in the place of 7117.
+    #[arg(short, long, value_name = "PORT", conflicts_with_all = ["listen", "peer", "stdio"])]
+    pub(crate) port: Option<u16>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
     #[arg(long, value_name = "ADDR", group = "peer", conflicts_with_all = ["listen", "stdio", "max_sessions"])]
     pub(crate) connect: Option<Address>,
@@ -405,12 +411,24 @@ impl Send {
             }
             None => return Err("give a PATH and, last, the ADDR to send to".into()),
         };
-        let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
+        let text = self.with_port(address)?;
         let parsed = text.parse().map_err(|error: String| {
             usage::address_elsewhere(&self.places)
-                .unwrap_or_else(|| usage::bad_address(text, &error))
+                .unwrap_or_else(|| usage::bad_address(&text, &error))
         })?;
         Ok((paths.iter().map(PathBuf::from).collect(), Some(parsed)))
+    }
+
+    /// Returns the address with the port that was given beside it.
+    fn with_port(&self, address: &OsStr) -> Result<String, String> {
+        let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
+        match self.port {
+            None => Ok(text.to_owned()),
+            Some(_) if text.parse::<Address>().is_ok() => {
+                Err(format!("--port is for a host without a port, and '{text}' is none"))
+            }
+            Some(port) => Ok(format!("{text}:{port}")),
+        }
     }
 
     /// Returns the address where a list names what to send; none where it listens, or has a ticket.
@@ -420,8 +438,9 @@ impl Send {
             [] if is_awaited => Ok(None),
             [] => Err("give last where to send it: haul send --files-from FILE ADDR".into()),
             [address] if !is_awaited => {
-                let text = address.to_str().ok_or("ADDR is not valid UTF-8")?;
-                let parsed = text.parse().map_err(|error: String| usage::bad_address(text, &error));
+                let text = self.with_port(address)?;
+                let parsed =
+                    text.parse().map_err(|error: String| usage::bad_address(&text, &error));
                 parsed.map(Some)
             }
             _ => {

@@ -40,6 +40,7 @@ pub(crate) const RECEIVE: &str = ending!(
     "  haul receive inbox                         from any number of senders, until Ctrl-C
   haul receive inbox --once                  one transfer, then end with its exit code
   haul receive inbox --existing rename       keep what is there, and the new file beside it
+  haul receive inbox -p 7118                 at another port than 7117
   haul receive inbox --listen :7117          from this machine alone
   haul receive inbox --connect host:7117     from a sender that listens there
   haul receive inbox --max-bytes 10G --keep-free 5G"

@@ -14,7 +14,7 @@ use haul::transport::{Listening, Threaded};
 use haul::{CancelToken, Connector as _, Durability, Error, IfExists, Operation, Peer, RateLimit};
 
 use crate::access::Mode;
-use crate::address::Address;
+use crate::address::{Address, Spot};
 use crate::args::{Receive, Send};
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
@@ -95,7 +95,8 @@ pub(crate) fn receive(args: &Receive, path: &Path, reporter: &Arc<Reporter>) -> 
         Some(address) => Link::Dialled(dial(args, address, Mode::Plain, reporter)?.0),
         None => {
             let (options, mode) = (TcpOptions::default(), (Mode::Plain, false));
-            let listen = listen(args.listen.as_ref(), options, Side::Receiver, mode, reporter)?;
+            let spot = Spot::of(args.listen.as_ref(), args.port);
+            let listen = listen(&spot, options, Side::Receiver, mode, reporter)?;
             Link::Awaited(listen.listener)
         }
     };

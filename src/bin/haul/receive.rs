@@ -13,7 +13,7 @@ use haul::{
 use zeroize::Zeroizing;
 
 use crate::access::{self, Door, Keys, Mode, Owners};
-use crate::address::{Address, Listen};
+use crate::address::{Address, Listen, Spot};
 use crate::args::Receive;
 use crate::ends::Ends;
 use crate::exit::{Code, Side, Stop};
@@ -84,18 +84,18 @@ pub(crate) struct Waiting {
 
 /// Listens, and prints where, and what that means if others can come too.
 pub(crate) fn listen(
-    address: Option<&Listen>,
+    spot: &Spot,
     options: TcpOptions,
     side: Side,
     (mode, is_shared): (Mode, bool),
     reporter: &Reporter,
 ) -> Result<Waiting, Stop> {
-    let is_network = address.is_none_or(|address| matches!(address, Listen::Tcp(_)));
+    let is_network = !matches!(spot, Spot::At(Listen::Unix(_)));
     let identity = match mode {
         Mode::Secure if is_network => Some(Identity::open()?),
         Mode::Secure | Mode::Insecure | Mode::Plain => None,
     };
-    let (listener, address) = bind(address, &options, identity.as_ref())?;
+    let (listener, address) = bind(spot, &options, identity.as_ref())?;
     let cannot = |error| cannot_listen(&error, &address);
     let real = listener.address().map_err(cannot)?;
     if let Some(identity) = identity {
@@ -128,17 +128,19 @@ pub(crate) fn listen(
     Ok(Waiting { listener, door: None })
 }
 
-/// Binds to the address that was given, or else to all of this machine, or to loopback where anybody could come.
+/// Binds to the address that was given, or else to the port on all of this machine, or on loopback where anybody could come.
 fn bind(
-    address: Option<&Listen>,
+    spot: &Spot,
     options: &TcpOptions,
     identity: Option<&Identity>,
 ) -> Result<(Listener, Listen), Stop> {
-    let wanted: &[&str] = if identity.is_some() { &EVERYWHERE } else { &HERE };
-    let parsed = |text: &&str| text.parse().map_err(|error: String| Stop::new(Code::Local, error));
-    let wanted: Vec<Listen> = match address {
-        Some(address) => vec![address.clone()],
-        None => wanted.iter().map(parsed).collect::<Result<_, _>>()?,
+    let hosts: &[&str] = if identity.is_some() { &EVERYWHERE } else { &HERE };
+    let wanted: Vec<Listen> = match spot {
+        Spot::At(address) => vec![address.clone()],
+        Spot::Port(port) => {
+            let parsed = hosts.iter().map(|host| format!("{host}:{port}").parse());
+            parsed.collect::<Result<_, _>>().map_err(|error| Stop::new(Code::Local, error))?
+        }
     };
     let mut failed = None;
     for address in wanted {
@@ -222,7 +224,8 @@ fn serve(
     )?;
     let mode = (args.network.mode(), args.share);
     let options = TcpOptions::default();
-    let waiting = listen(args.listen.as_ref(), options, Side::Receiver, mode, reporter)?;
+    let spot = Spot::of(args.listen.as_ref(), args.port);
+    let waiting = listen(&spot, options, Side::Receiver, mode, reporter)?;
     let Waiting { listener, door } = waiting;
     let watched = cancel.clone();
     let ends = Arc::<Ends>::default();
@@ -401,8 +404,8 @@ fn hint(error: &std::io::Error) -> &'static str {
 const UNSURE: &str = "the connection was lost before the sender said that it was done, and it has not come again: \
                       there may be more that has not arrived; run both commands again to be sure";
 
-/// Addresses to listen on where none is given: on all interfaces, also without version 6 of the Internet Protocol.
-const EVERYWHERE: [&str; 2] = ["[::]:7117", "0.0.0.0:7117"];
+/// Hosts to listen on where none is given: all interfaces, also without version 6 of the Internet Protocol.
+const EVERYWHERE: [&str; 2] = ["[::]", "0.0.0.0"];
 
-/// Address to listen on in clear where none is given, as anybody could come.
-const HERE: [&str; 1] = ["127.0.0.1:7117"];
+/// Host to listen on in clear where none is given, as anybody could come.
+const HERE: [&str; 1] = ["127.0.0.1"];

@@ -20,7 +20,7 @@ use haul::{CancelToken, Config, Observer, RateLimit, RelPath, Retry, Source, Tra
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::access::{Door, Mode, Owners};
-use crate::address::Address;
+use crate::address::{Address, Spot};
 use crate::args::Send;
 use crate::choices::Links;
 use crate::exit::{Code, Side, Stop};
@@ -190,8 +190,8 @@ pub(crate) fn way(
         return Ok(Way { link, owners, door: None, ticket: keys.and_then(|keys| keys.ticket) });
     }
     let mode = (mode, args.share);
-    let Waiting { listener, door } =
-        listen(args.listen.as_ref(), options, Side::Sender, mode, reporter)?;
+    let spot = Spot::of(args.listen.as_ref(), None);
+    let Waiting { listener, door } = listen(&spot, options, Side::Sender, mode, reporter)?;
     let (door, owners) = door.unzip();
     Ok(Way { link: Link::Awaited(listener), owners, door, ticket: None })
 }

@@ -120,8 +120,8 @@ fn command_of(text: &str) -> Option<&str> {
 /// Returns what to do in the place of an option that other tools have.
 fn instead(argument: &str) -> Option<&'static str> {
     Some(match argument.split('=').next()? {
-        "--port" | "-p" | "--bind" | "--address" | "-l" => {
-            "a port is part of an address: --listen :7117 where it listens, host:7117 where it dials"
+        "--bind" | "--address" => {
+            "where it listens: --listen host:7117; where it dials, the address is the last argument"
         }
         "--host" => "the address is the last argument: haul send PATH... host:7117",
         "-r" | "-R" | "-a" | "--recursive" | "--archive" => {
