@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::commit::{Existing, Shared, What};
 use super::dir::{ATTEMPTS, Folder};
 use super::errno::{self, Failed};
-use super::file::{FsFile, clash, room_of};
+use super::existing::Existing;
+use super::file::{FsFile, What, clash, room_of};
+use super::shared::Shared;
 use super::store::FsStore;
 use super::{expiry, mode, partial, room, sys, unnamed};
 use crate::types::{Found, Offer, Place, Refusal, RelPath, StoreOperation};
@@ -118,9 +119,8 @@ impl FsStore {
                 let existing = Existing::open_below(&self.shared, &found, path, folder)?;
                 drop(found);
                 let len = existing.stamp.size;
-                let (size, what) = (room_of(offer), What::Existing(existing));
-                let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
-                Some((file, Found::Existing(len)))
+                let what = What::Existing(existing);
+                Some((FsFile::new(path.clone(), room_of(offer), what), Found::Existing(len)))
             }
             Err(Errno::NOENT) if self.is_unnamed(path, offer, place, &folder) => {
                 self.make_unnamed(path, parent, offer, folder)
@@ -192,8 +192,7 @@ impl FsStore {
             if place != Place::Replacing {
                 let len = existing.stamp.size;
                 let what = What::Existing(existing);
-                let file = FsFile { path: path.clone(), size, what, room: 0, end: 0 };
-                return Ok(Ok((file, Found::Existing(len))));
+                return Ok(Ok((FsFile::new(path.clone(), size, what), Found::Existing(len))));
             }
             replaced = existing.file;
         }

@@ -8,121 +8,29 @@
 //! 5. Each folder in which a name appeared is made durable, and so is its own name in the folder above, once.
 //! 6. Only then the commits have ended.
 
-use std::fs::File;
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, openat};
-use rustix::io::Errno;
+use rustix::fs::{fstat, futimens};
 
-use super::dir::{Folder, FolderId, Tree, Way};
-use super::errno::{self, During, Failed};
-use super::expiry::Expiry;
-use super::file::{FsFile, stat_refusal};
-use super::name::{self, Turns};
-use super::order::{Claim, Order};
+use super::dir::{Folder, FolderId, Way};
+use super::errno::During;
+use super::existing::{Existing, Trouble};
+use super::file::{FsFile, What, stat_refusal};
+use super::job::{Job, Wanted};
+use super::name;
 use super::partial::{self, Partial};
-use super::pool::Queue;
-use super::reserve::Reserve;
+use super::queue::Queue;
+use super::shared::{Shared, Step};
 use super::stat::{self, Stamp};
-use super::unnamed::{self, Given, Unnamed};
-use super::wanted::{Wanted, prove_folders, sync_folders};
+use super::unnamed::{self, Given};
 use super::{mode, sys};
 use crate::store::io_error::{code_of, refusal_of};
-use crate::store::{Committed, Ended, Uncommitted};
-use crate::types::{
-    Commit, Durability, Place, Refusal, RelPath, StoreOperation, Ticket, Timestamp,
-};
-
-/// State that all clones of a store share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) turns: Turns,
-    pub(super) order: Order,
-    pub(super) reserve: Reserve,
-    pub(super) tree: Tree,
-    pub(super) umask: u32,
-    pub(super) expiry: Expiry,
-    pub(super) unnamed: Unnamed,
-    #[cfg(test)]
-    pub(super) hook: Arc<super::store::tests::Hook>,
-}
-
-/// A step that can fail, for tests that make it fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Step {
-    Cut,
-    SyncFile,
-    /// A file without a name is about to get one. It fails where a system, or a file system, cannot.
-    Link,
-    /// The file is about to be proved to be what has the name that is to be renamed.
-    Rename,
-    /// Rename without replacement. It fails where a file system cannot.
-    RenameNoReplace,
-    /// Exchange of two names. It fails where a file system cannot.
-    RenameExchange,
-    /// The file is about to be proved to be what has the final name. It cannot fail.
-    Renamed,
-    /// The second half of a rename in two steps.
-    Unlink,
-    SyncFolder,
-    /// An existing file is about to be opened to be read.
-    OpenExisting,
-    /// A system call is about to be given the handle of a folder. It cannot fail.
-    #[cfg(test)]
-    Call,
-}
-
-/// One commit on its way.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) number: u64,
-    pub(super) shared: Arc<Shared>,
-    /// Its place among the commits of the same name.
-    pub(super) claim: Claim,
-    /// The name that it is to get.
-    pub(super) path: RelPath,
-    pub(super) file: FsFile,
-    pub(super) commit: Commit,
-    pub(super) ended: Sender<(Ticket, Ended<FsFile>)>,
-    pub(super) failed: Option<Trouble>,
-    /// Set if it is a folder that was made here.
-    pub(super) is_made: bool,
-    /// The folders that must be durable before this commit has ended. The first is the one that holds the entry, or the
-    /// entry itself if it is a folder.
-    pub(super) wanted: Vec<Wanted>,
-    /// Since it has its name, the first of them was proved to be where it was.
-    pub(super) is_proved: bool,
-}
-
-/// Entry to commit.
-#[derive(Debug)]
-pub(super) enum What {
-    Folder,
-    Link { target: Box<[u8]> },
-    Existing(Existing),
-    Partial { partial: Partial, replaced: Option<File>, folder: Folder },
-}
-
-/// A regular file under its final name.
-#[derive(Debug)]
-pub(super) struct Existing {
-    /// `None`: this user may not read it.
-    pub(super) file: Option<File>,
-    pub(super) stamp: Stamp,
-    pub(super) folder: Folder,
-}
-
-/// Reason why a commit does not go on.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    Failed(Refusal),
-    /// Something else has the name; if that is a regular file, it.
-    Taken(Option<Existing>),
-}
+use crate::store::{Committed, Uncommitted};
+use crate::types::{Durability, Place, Refusal, RelPath, StoreOperation, Timestamp};
 
 /// Does the commits of a batch.
 pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
@@ -178,7 +86,7 @@ pub(super) fn run_short(mut job: Job, queue: &Queue) -> Option<Job> {
 fn finish(mut jobs: Vec<Job>, behind: usize, queue: &Queue) {
     let own = jobs.len() + behind;
     prove_folders(&mut jobs, own, queue);
-    queue.set_published(&jobs);
+    queue.set_published(jobs.iter().map(|job| job.number));
     for job in jobs.iter().filter(|job| matches!(job.file.what, What::Folder)) {
         queue.wait_for_earlier(job.number, own);
         job.dress_folder(own, queue);
@@ -191,14 +99,6 @@ fn finish(mut jobs: Vec<Job>, behind: usize, queue: &Queue) {
 }
 
 impl Job {
-    /// Returns whether nothing of it takes long: it is small, and nothing is synced.
-    pub(super) fn is_short(&self) -> bool {
-        self.commit.durability == Durability::Received
-            && self.commit.size <= SMALL
-            && self.commit.place != Place::Replacing
-            && matches!(self.file.what, What::Partial { .. } | What::Existing(_))
-    }
-
     fn sync_content(&mut self) -> Result<(), Refusal> {
         let durability = self.commit.durability;
         // It has its name, and waited for the proof of its folder alone.
@@ -418,10 +318,6 @@ impl Job {
         wanted
     }
 
-    fn lacks_descriptors(&self) -> bool {
-        self.failed.as_ref().is_some_and(Trouble::lacks_descriptors)
-    }
-
     /// Removes the partial files for the name, and where that is one beside it, for the one that was offered: an earlier
     /// attempt may have begun before something else had it.
     fn sweep(&self, sweep: impl Fn(&[u8])) {
@@ -437,18 +333,12 @@ impl Job {
         let (None, true, Some(wanted)) = (&self.failed, self.is_made, self.wanted.first()) else {
             return;
         };
-        let Ok(folder) = wanted.open(&self.shared, own, queue) else { return };
+        let Ok(folder) = open_wanted(wanted, &self.shared, own, queue) else { return };
         if let Ok(stat) = fstat(&folder) {
             let offered = self.commit.meta.mode;
             let _ = mode::set(&folder, mode::of_folder(offered, self.shared.umask, stat.st_mode));
         }
         set_time(&folder, self.commit.meta.modified);
-    }
-
-    /// Returns the folders that are to be synced for this commit.
-    pub(super) fn to_sync(&self) -> &[Wanted] {
-        let synced = self.failed.is_none() && self.commit.durability == Durability::Synced;
-        if synced && cfg!(not(haul_canary = "no-dirsync")) { &self.wanted } else { &[] }
     }
 
     fn end(self) {
@@ -460,7 +350,7 @@ impl Job {
                 let size = file.size;
                 let rival = rival.map(|existing| {
                     let len = existing.stamp.size;
-                    (FsFile { path, size, what: What::Existing(existing), room: 0, end: 0 }, len)
+                    (FsFile::new(path, size, What::Existing(existing)), len)
                 });
                 Err(Uncommitted::Taken { file, rival })
             }
@@ -479,126 +369,79 @@ impl Job {
     }
 }
 
-impl Existing {
-    /// Opens the regular file that was found at a path below the root, if that can be done at once.
-    pub(super) fn open_below(
-        shared: &Shared,
-        found: &OwnedFd,
-        path: &RelPath,
-        folder: Folder,
-    ) -> Option<Self> {
-        // Looked at before it is opened: to open a device can have effects.
-        let is_file = fstat(found).is_ok_and(|stat| stat::is_file(&stat));
-        if !is_file || shared.step(Step::OpenExisting).is_err() {
-            return None;
-        }
-        let file = File::from(sys::read_below(&shared.tree.root, path.as_bytes()).ok()?);
-        let stat = fstat(&file).ok().filter(stat::is_file)?;
-        Some(Self { file: Some(file), stamp: Stamp::of(&stat), folder })
-    }
-
-    /// Opens the regular file of this name, if it may be read. `None`: something else has it.
-    pub(super) fn open(
-        shared: &Shared,
-        folder: &Folder,
-        name: &[u8],
-    ) -> errno::Result<Option<Self>> {
-        // Looked at before it is opened: to open a device can have effects.
-        let Some(standing) = folder.look(name)? else {
-            return Err(Failed::new(StoreOperation::Open, Errno::NOENT));
-        };
-        if !stat::is_file(&standing) {
-            return Ok(None);
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = match shared.step(Step::OpenExisting) {
-            Ok(()) => openat(folder, name, flags, Mode::empty()),
-            Err(_) => Err(Errno::ACCESS),
-        };
-        let (file, stat) = match opened {
-            Err(Errno::ACCESS | Errno::PERM) => (None, standing),
-            opened => {
-                let file = File::from(opened.during(StoreOperation::Open)?);
-                let stat = fstat(&file).during(StoreOperation::Stat)?;
-                (Some(file), stat)
-            }
-        };
-        if !stat::is_file(&stat) {
-            return Ok(None);
-        }
-        Ok(Some(Self { file, stamp: Stamp::of(&stat), folder: folder.clone() }))
-    }
-}
-
-impl Trouble {
-    fn lacks_descriptors(&self) -> bool {
-        matches!(self, Self::Failed(refusal) if refusal.is_for_want_of_descriptors())
-    }
-}
-
-impl From<Refusal> for Trouble {
-    fn from(refusal: Refusal) -> Self {
-        Self::Failed(refusal)
-    }
-}
-
-impl From<Failed> for Trouble {
-    fn from(failed: Failed) -> Self {
-        Self::Failed(failed.into())
-    }
-}
-
-impl Shared {
-    fn sync_file(&self, file: &File, durability: Durability) -> io::Result<()> {
-        if durability == Durability::Received || cfg!(haul_canary = "no-fsync") {
-            return Ok(());
-        }
-        self.step(Step::SyncFile)?;
-        if durability == Durability::Flushed {
-            sys::sync_content(file)?;
-        } else {
-            sys::sync_all(file)?;
-        }
-        Ok(())
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, reason = "tests have a hook here")]
-    pub(super) const fn step(&self, _step: Step) -> io::Result<()> {
-        Ok(())
-    }
-
-    #[cfg(test)]
-    pub(super) fn step(&self, step: Step) -> io::Result<()> {
-        self.hook.call(step)
-    }
-}
-
 fn publish(jobs: &mut [Job]) {
     for job in jobs.iter_mut().filter(|job| job.failed.is_none() && job.wanted.is_empty()) {
         job.failed = job.publish().err();
     }
 }
 
+/// Walks once more to each folder in which a name appeared: somebody may have moved it away since, or put another in its
+/// place, and what has its name in there would not be found under the name that a receipt gives.
+fn prove_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
+    let mut proved = HashMap::new();
+    for job in jobs.iter_mut().filter(|job| job.failed.is_none() && !job.is_proved) {
+        let Some(wanted) = job.wanted.first() else { continue };
+        let Wanted { id, path, .. } = wanted;
+        let tree = &job.shared.tree;
+        let prove = || {
+            if wanted.is_there(tree) {
+                return Ok(());
+            }
+            let walk = || tree.open_again(path.as_ref(), *id).map(drop);
+            queue.patiently(own, &job.shared, walk, |refusal| refusal.is_for_want_of_descriptors())
+        };
+        let is_root = *id == tree.root.id;
+        if !is_root && let Err(refusal) = *proved.entry((*id, path.clone())).or_insert_with(prove) {
+            job.failed = Some(Trouble::Failed(refusal));
+        }
+    }
+}
+
+/// Syncs each folder that is wanted once, with one of them open at a time.
+fn sync_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
+    let mut synced = HashMap::new();
+    for job in jobs {
+        let mut failed = None;
+        for wanted in job.to_sync() {
+            let sync = || {
+                let step = job.shared.step(Step::SyncFolder);
+                let folder = open_wanted(wanted, &job.shared, own, queue)?;
+                let result = step.and_then(|()| Ok(sys::sync_all(folder)?));
+                result.map_err(|error| sync_refusal(&error))
+            };
+            match synced.entry(wanted.id).or_insert_with(sync) {
+                Err(refusal) => failed = Some(*refusal),
+                Ok(()) => wanted.below.iter().for_each(|id| job.shared.tree.set_named(*id)),
+            }
+        }
+        job.failed = job.failed.take().or(failed.map(Trouble::Failed));
+    }
+}
+
+/// Opens a folder that is wanted, unless the entry has it open. It is not opened before its turn: a batch has many.
+fn open_wanted(
+    wanted: &Wanted,
+    shared: &Shared,
+    own: usize,
+    queue: &Queue,
+) -> Result<Folder, Refusal> {
+    let root = (wanted.id == shared.tree.root.id).then_some(&shared.tree.root);
+    if let Some(held) = wanted.held.as_ref().or(root) {
+        return Ok(held.clone());
+    }
+    let open = || shared.tree.open_again(wanted.path.as_ref(), wanted.id);
+    let way = queue.patiently(own, shared, open, |refusal| refusal.is_for_want_of_descriptors())?;
+    Ok(way.folder)
+}
+
 /// Sets the time, which is kept where the file system can, as is the mode: that it cannot is no reason to lose
 /// the content.
 fn set_time(file: impl AsFd, modified: Option<Timestamp>) {
-    if let Some(times) = times(modified) {
+    if let Some(times) = stat::times(modified) {
         let _ = futimens(file, &times);
     }
 }
 
-pub(super) fn times(modified: Option<Timestamp>) -> Option<Timestamps> {
-    let modified = modified?;
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let tv_nsec = modified.nanos().into();
-    let last_modification = Timespec { tv_sec: modified.seconds(), tv_nsec };
-    Some(Timestamps { last_access, last_modification })
-}
-
-/// The largest file that is committed where that is asked for.
-const SMALL: u64 = 1 << 20;
-
-pub(super) fn sync_refusal(error: &io::Error) -> Refusal {
+fn sync_refusal(error: &io::Error) -> Refusal {
     Refusal::Sync { code: code_of(error) }
 }

@@ -109,7 +109,7 @@ impl AsFd for Folder {
     /// Tests put a hand between any two system calls that are given the handle.
     fn as_fd(&self) -> BorrowedFd<'_> {
         #[cfg(test)]
-        let _ = self.hook.call(super::commit::Step::Call);
+        let _ = self.hook.call(super::shared::Step::Call);
         self.handle.fd.as_fd()
     }
 }

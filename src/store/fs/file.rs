@@ -1,9 +1,11 @@
 //! An entry of a folder that was begun.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 
-use super::commit::What;
+use super::dir::Folder;
+use super::existing::Existing;
+use super::partial::Partial;
 use crate::store::io_error::refusal_of;
 use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
 
@@ -24,7 +26,21 @@ pub struct FsFile {
     pub(super) end: u64,
 }
 
+/// Entry to commit.
+#[derive(Debug)]
+pub(super) enum What {
+    Folder,
+    Link { target: Box<[u8]> },
+    Existing(Existing),
+    Partial { partial: Partial, replaced: Option<File>, folder: Folder },
+}
+
 impl FsFile {
+    /// Creates an entry of which nothing is written.
+    pub(super) const fn new(path: RelPath, size: Option<u64>, what: What) -> Self {
+        Self { path, size, what, room: 0, end: 0 }
+    }
+
     /// Proves that nobody has made a partial file shorter since it was begun: what is missing then was verified before,
     /// and would be zeros in the end.
     pub(super) fn prove_length(&self, meta: &Metadata) -> Result<(), Refusal> {

@@ -10,17 +10,16 @@
 //! A link from the open file to the final name would be right from the start, but replaces nothing, needs `/proc` or a
 //! privilege, and is refused by file systems without hard links.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use rustix::fs::{AtFlags, FileType, Stat, linkat, readlinkat, renameat, symlinkat, utimensat};
 use rustix::io::Errno;
 
-use super::commit::{Existing, Step, Trouble, times};
+use super::claim::Claim;
 use super::dir::{ATTEMPTS, Folder, NOENT};
 use super::errno::{self, During, Failed};
-use super::order::Claim;
+use super::existing::Trouble;
 use super::partial::{self, Named};
-use super::stat::{self, Id};
+use super::shared::Step;
+use super::stat::{self, Id, times};
 use super::sys;
 use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation, Timestamp};
@@ -63,15 +62,10 @@ pub(super) fn give(
             Err(Refusal::KindClash) => return Err(Trouble::Taken(None)),
             renamed => return Ok(renamed?),
         }
-        match Existing::open(&claim.shared, folder, to) {
+        match Trouble::of_taken(&claim.shared, folder, to) {
             // Put there since it was seen that there is nothing to replace.
-            Ok(Some(_)) if replacing && !claim.is_overtaken() => {}
-            Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),
-            // Removed meanwhile.
-            Err(Failed { errno: Errno::NOENT, .. }) => {}
-            // No regular file; a link cannot be opened so.
-            Ok(None) | Err(Failed { errno: Errno::LOOP, .. }) => return Err(Trouble::Taken(None)),
-            Err(failed) => return Err(failed.into()),
+            Err(Trouble::Taken(Some(_))) if replacing && !claim.is_overtaken() => {}
+            taken => taken?,
         }
     }
     Err(Refusal::Exists.into())
@@ -143,19 +137,6 @@ fn make_link(
         });
     }
     Err(Failed::new(StoreOperation::CreateLink, Errno::BUSY).into())
-}
-
-/// The sessions of a process that give names: one at a time gives the same one.
-#[derive(Debug, Default)]
-pub(super) struct Turns([Mutex<()>; 16]);
-
-impl Turns {
-    pub(super) fn take(&self, name: &[u8]) -> MutexGuard<'_, ()> {
-        // Names that share a lock wait for one another without need, for a few system calls.
-        let sum = name.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte));
-        let turn = &self.0[sum % self.0.len()];
-        turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Moved<'_> {
@@ -280,7 +261,7 @@ impl Moved<'_> {
     }
 
     /// Returns whether a session of another process has the file that stands under the final name: it has been faster to
-    /// replace this one than this one was to be proved. Sessions of this process take [turns](Turns).
+    /// replace this one than this one was to be proved. Sessions of this process take [turns](super::order::Turns).
     fn is_another_sessions(&self) -> bool {
         let standing = self.folder.look(self.to).ok().flatten();
         // This one's own file is held as well, by itself.

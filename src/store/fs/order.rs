@@ -6,10 +6,7 @@
 //! vouched for, does not replace that: it is handed back.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use super::commit::Shared;
-use super::partial::Owner;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The commits under way in a store and all its clones, by the folded form of the names that they are to give.
 ///
@@ -31,20 +28,42 @@ struct Name {
     given: Option<u64>,
 }
 
-/// A commit under way.
-#[derive(Debug)]
-pub(super) struct Claim {
-    pub(super) shared: Arc<Shared>,
-    /// Owner of the partial files that it may remove.
-    pub(super) owner: Owner,
-    pub(super) name: Box<[u8]>,
-    number: u64,
-}
-
 impl Order {
     /// Returns whether a commit of this name has not ended.
     pub(super) fn is_under_way(&self, name: &[u8]) -> bool {
         self.lock().names.contains_key(name)
+    }
+
+    /// Notes that a commit of this name starts now, and returns its number: it is later than all that started before.
+    pub(super) fn start(&self, name: &[u8]) -> u64 {
+        let mut state = self.lock();
+        let number = state.started;
+        state.started += 1;
+        state.names.entry(name.into()).or_default().under_way += 1;
+        number
+    }
+
+    /// Returns the number of the last commit that gave this name, or vouched for what has it.
+    pub(super) fn given(&self, name: &[u8]) -> Option<u64> {
+        self.lock().names.get(name).and_then(|name| name.given)
+    }
+
+    /// Notes that what has the name is what the commit of this number gave it to, or vouches for.
+    pub(super) fn set_given(&self, name: &[u8], number: u64) {
+        if let Some(name) = self.lock().names.get_mut(name) {
+            name.given = name.given.max(Some(number));
+        }
+    }
+
+    /// Notes that a commit of this name has ended.
+    pub(super) fn end(&self, name: &[u8]) {
+        let mut state = self.lock();
+        if let Some(found) = state.names.get_mut(name) {
+            found.under_way -= 1;
+            if found.under_way == 0 {
+                state.names.remove(name);
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -52,42 +71,15 @@ impl Order {
     }
 }
 
-impl Claim {
-    /// Returns a commit that starts now, later than all that started before.
-    pub(super) fn new(shared: Arc<Shared>, owner: Owner, name: Vec<u8>) -> Self {
-        let name = name.into_boxed_slice();
-        let mut state = shared.order.lock();
-        let number = state.started;
-        state.started += 1;
-        state.names.entry(name.clone()).or_default().under_way += 1;
-        drop(state);
-        Self { shared, owner, name, number }
-    }
+/// The sessions of a process that give names: one at a time gives the same one.
+#[derive(Debug, Default)]
+pub(super) struct Turns([Mutex<()>; 16]);
 
-    /// Returns whether a later commit has given the name already.
-    pub(super) fn is_overtaken(&self) -> bool {
-        let state = self.shared.order.lock();
-        let given = state.names.get(&self.name).and_then(|name| name.given);
-        given.is_some_and(|given| given > self.number)
-    }
-
-    /// Notes that what has the name is what this commit gave it to, or vouches for. Whoever notes it has the
-    /// [turn](super::name::Turns) of the name.
-    pub(super) fn set_given(&self) {
-        if let Some(name) = self.shared.order.lock().names.get_mut(&self.name) {
-            name.given = name.given.max(Some(self.number));
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut state = self.shared.order.lock();
-        if let Some(name) = state.names.get_mut(&self.name) {
-            name.under_way -= 1;
-            if name.under_way == 0 {
-                state.names.remove(&self.name);
-            }
-        }
+impl Turns {
+    pub(super) fn take(&self, name: &[u8]) -> MutexGuard<'_, ()> {
+        // Names that share a lock wait for one another without need, for a few system calls.
+        let sum = name.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte));
+        let turn = &self.0[sum % self.0.len()];
+        turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

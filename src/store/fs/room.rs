@@ -4,10 +4,9 @@ use std::io;
 
 use rustix::fs::{fstat, fstatvfs};
 
-use super::commit::What;
 use super::dir::Folder;
 use super::errno::{self, During};
-use super::file::FsFile;
+use super::file::{FsFile, What};
 use super::stat;
 use crate::store::io_error::refusal_of;
 use crate::types::{Refusal, StoreOperation};

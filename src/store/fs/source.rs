@@ -340,7 +340,7 @@ impl FsSource {
     /// Tests put a hand between any two system calls.
     #[cfg(test)]
     fn step(&self) {
-        let _ = self.hook.call(super::commit::Step::Call);
+        let _ = self.hook.call(super::shared::Step::Call);
     }
 
     /// Opens the folder again that the walk goes on in, if it was closed; a reason if it is there no more.

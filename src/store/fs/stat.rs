@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, Stat, Timespec, Timestamps, UTIME_OMIT};
 
 use crate::types::Timestamp;
 
@@ -84,6 +84,15 @@ pub(super) fn age(stat: &Stat, now: SystemTime) -> Option<Duration> {
 pub(super) fn modified(stat: &Stat) -> Option<Timestamp> {
     let nanos = u32::try_from(unsigned(stat.st_mtime_nsec)).ok()?;
     Timestamp::new(signed(stat.st_mtime), nanos)
+}
+
+/// Returns the times to set of a file that was modified then.
+pub(super) fn times(modified: Option<Timestamp>) -> Option<Timestamps> {
+    let modified = modified?;
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let tv_nsec = modified.nanos().into();
+    let last_modification = Timespec { tv_sec: modified.seconds(), tv_nsec };
+    Some(Timestamps { last_access, last_modification })
 }
 
 /// Converts a field, whose width differs between architectures, so that a cast would be needed here and useless

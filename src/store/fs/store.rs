@@ -15,22 +15,23 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinka
 use rustix::io::Errno;
 
 use super::begin::Recent;
-use super::commit::{Existing, Job, Shared, Trouble, What};
+use super::claim::Claim;
 use super::dir::{Folder, Tree};
 use super::errno::{During, Failed};
+use super::existing::{Existing, Trouble};
 use super::expiry::Expiry;
-use super::file::{FsFile, clash, end_of, stat_refusal};
+use super::file::{FsFile, What, clash, end_of, stat_refusal};
 use super::fold::fold;
 use super::hidden::HiddenNames;
-use super::name::Turns;
+use super::job::Job;
 use super::options::{Links, Options};
-use super::order::{Claim, Order};
+use super::order::{Order, Turns};
 use super::partial::{self, Owner, Partial};
 use super::pool::Pool;
 use super::reserve::Reserve;
+use super::shared::{Shared, Unnamed};
 use super::source::about;
 use super::target::stays_inside;
-use super::unnamed::Unnamed;
 use super::{holes, mode, stat};
 use crate::store::names::Taken;
 use crate::store::{Ended, Store};
@@ -310,7 +311,7 @@ impl FsStore {
                 What::Link { target: target.clone() }
             }
         };
-        Ok((FsFile { path, size: Some(0), what, room: 0, end: 0 }, Found::Fresh))
+        Ok((FsFile::new(path, Some(0), what), Found::Fresh))
     }
 
     fn remove(&self, path: &RelPath, what: &What) {

@@ -10,41 +10,21 @@
 //! has no such files, each is a partial file from the start.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::fstat;
 use rustix::io::Errno;
 
-use super::commit::{Existing, Shared, Step, Trouble};
+use super::claim::Claim;
 use super::dir::{ATTEMPTS, Folder};
 use super::errno::{During, Failed};
+use super::existing::Trouble;
 use super::holes;
-use super::order::Claim;
 use super::partial::{self, Named, Partial};
+use super::shared::{Shared, Step};
 use super::stat::Id;
 use super::sys;
 use crate::store::io_error::refusal_of;
 use crate::types::{Offer, Place, Refusal, RelPath, StoreOperation};
-
-/// Flag that files can be made without a name here, as far as is known.
-#[derive(Debug)]
-pub(super) struct Unnamed(AtomicBool);
-
-impl Default for Unnamed {
-    fn default() -> Self {
-        Self(AtomicBool::new(true))
-    }
-}
-
-impl Unnamed {
-    pub(super) fn is_possible(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_impossible(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-}
 
 /// Outcome of giving a file its final name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,14 +96,7 @@ pub(super) fn give(
             Err(_) => return Ok(Given::Not),
         }
         drop(turn);
-        match Existing::open(&claim.shared, folder, name) {
-            Ok(Some(rival)) => return Err(Trouble::Taken(Some(rival))),
-            // Removed meanwhile.
-            Err(Failed { errno: Errno::NOENT, .. }) => {}
-            // No regular file; a link cannot be opened so.
-            Ok(None) | Err(Failed { errno: Errno::LOOP, .. }) => return Err(Trouble::Taken(None)),
-            Err(failed) => return Err(failed.into()),
-        }
+        Trouble::of_taken(&claim.shared, folder, name)?;
     }
     Err(Refusal::Exists.into())
 }

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use rustix::fs::{CWD, FileType, mknodat};
 use tempfile::TempDir;
 
-use super::super::commit::Step;
 use super::super::partial::{self, Owner};
+use super::super::shared::Step;
 use super::*;
 use crate::hash::BlockSize;
 use crate::store::{Committed, Uncommitted};
