@@ -32,6 +32,10 @@ impl Pool {
                 None => return,
                 Some(lacking) => job = lacking,
             }
+            // It is queued behind others now: whoever waits for what was asked for before may have the thread that would take
+            // this one.
+            self.queue.set_published([job.number]);
+            self.queue.set_ended();
         }
         if let Some(job) = self.queue.push(job, self.start()) {
             run(vec![job], &self.queue);

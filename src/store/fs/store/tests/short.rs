@@ -53,4 +53,48 @@ fn store_small_file_that_lacks_descriptors_is_committed_by_a_thread_that_waits()
     assert_ne!(threads[0], threads[1]);
 }
 
+/// The one thread has a folder by then, which waits for the names of all that was asked for before it.
+#[test]
+fn store_small_file_that_lacks_descriptors_keeps_no_thread_waiting_for_it() {
+    let mut bench = Bench::new();
+    bench.store = bench.store.clone().sync_threads(1);
+    let (offer, folder) = (bench.file("x", 3), bench.offer(Meta::directory(rel("d"))));
+    let (mut file, Found::Fresh) = bench.begin(&offer, Place::Offered).unwrap() else {
+        panic!("fresh")
+    };
+    bench.store.write_at(&mut file, 0, b"new").unwrap();
+    let of = |offer: &Offer, size| {
+        let meta = offer.meta.clone();
+        let (place, durability) = (Place::Offered, Durability::Received);
+        Commit::new(ticket(offer), offer.entry, meta, place, size, durability)
+    };
+    let mut other = bench.store.clone();
+    let (made, _) = other.begin(&folder, Place::Offered).unwrap();
+    let other = Arc::new(Mutex::new(Some((other, made, of(&folder, 0)))));
+    let untaken = Arc::clone(&other);
+    let ((took, taken), own) = (std::sync::mpsc::channel(), thread::current().id());
+    let taken = Mutex::new(taken);
+    bench.store.shared.hook.set(move |step| {
+        if thread::current().id() != own {
+            let _ = took.send(());
+        } else if step == Step::Rename
+            && let Some((mut store, file, commit)) = other.lock().unwrap().take()
+        {
+            store.commit(file, commit);
+            taken.lock().unwrap().recv().unwrap();
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
+        Ok(())
+    });
+    bench.store.commit(file, of(&offer, 3));
+    assert!(untaken.lock().unwrap().is_none(), "descriptors were lacking");
+    let ended = bench.store.poll_committed(Duration::from_secs(20));
+    if ended.is_none() {
+        // Its threads are not waited for, which never end.
+        std::mem::forget(bench);
+        panic!("the commit does not end");
+    }
+    assert!(ended.is_some_and(|(_, ended)| ended.is_ok()));
+}
+
 const EMFILE: i32 = 24;
