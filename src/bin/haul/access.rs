@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use haul::drive::AllowList;
@@ -187,31 +187,3 @@ fn read_some(path: &Path) -> io::Result<String> {
 
 /// Longest ticket, with some room: a hundred addresses.
 const TICKET: u64 = 16 * 1024;
-
-/// Returns the addresses by which others reach a listener, as far as the system's routes tell. Nothing
-/// is sent.
-pub(crate) fn reachable(listening: SocketAddr) -> Vec<SocketAddr> {
-    let ip = listening.ip().to_canonical();
-    if !ip.is_unspecified() {
-        return vec![SocketAddr::new(ip, listening.port())];
-    }
-    // Addresses for documentation (RFC 5737, RFC 3849): a way there is a way to everywhere else.
-    let v4 = || source(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
-    let v6 = || {
-        let far = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-        source(Ipv6Addr::UNSPECIFIED.into(), far.into())
-    };
-    let found = if ip.is_ipv4() { vec![v4()] } else { vec![v4(), v6()] };
-    let found = found.into_iter().filter_map(Result::ok);
-    found.map(|ip| SocketAddr::new(ip, listening.port())).collect()
-}
-
-fn source(any: IpAddr, far: IpAddr) -> io::Result<IpAddr> {
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect((far, 9))?;
-    let address = socket.local_addr()?.ip();
-    if address.is_unspecified() || address.is_loopback() {
-        return Err(io::ErrorKind::AddrNotAvailable.into());
-    }
-    Ok(address)
-}

@@ -17,6 +17,7 @@ mod figures;
 mod filter;
 mod help;
 mod identity;
+mod interfaces;
 mod interrupt;
 mod list;
 mod origin;

@@ -12,7 +12,7 @@ use haul::{
 };
 use zeroize::Zeroizing;
 
-use crate::access::{self, Door, Keys, Mode, Owners};
+use crate::access::{Door, Keys, Mode, Owners};
 use crate::address::{Address, Listen, Spot};
 use crate::args::Receive;
 use crate::ends::Ends;
@@ -24,7 +24,7 @@ use crate::session::{Session, Start};
 use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
 use crate::until::Until;
-use crate::{explain, interrupt, plain, usage};
+use crate::{explain, interfaces, interrupt, plain, usage};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {
@@ -160,7 +160,7 @@ fn cannot_listen(error: &std::io::Error, address: &Listen) -> Stop {
 
 /// Prints what to paste at the other end, for each address by which that may reach this machine.
 fn show_tickets(door: &Door, socket: Option<SocketAddr>, side: Side, reporter: &Reporter) {
-    let addresses = socket.map(access::reachable).unwrap_or_default();
+    let addresses = socket.map(interfaces::reachable).unwrap_or_default();
     let tickets: Vec<_> =
         addresses.into_iter().filter_map(|address| door.ticket(address)).collect();
     if !tickets.is_empty() {
