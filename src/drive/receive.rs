@@ -171,7 +171,9 @@ impl<O: Observer> Transfer<O> {
         if let Some(left) = welcome.left {
             receiving.adopt(left);
         }
-        receiving.store.serve(ids::of_key(transfer, self.peer_key()));
+        let key = self.peer_key();
+        receiving.store.identify(key);
+        receiving.store.serve(ids::of_key(transfer, key));
         // Whoever has greeted asks for a place once its first turn has ended: one that keeps the floor would stand in the
         // line, before others, without going on.
         receiving.let_in(receiving.is_outdated);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Ended, Source, Store, Unsendable};
 use crate::types::{
-    Commit, FileStat, Found, Meta, Offer, Place, Refusal, Ticket, TransferId, Withdrawal,
+    Commit, FileStat, Found, Meta, Offer, Place, PublicKey, Refusal, Ticket, TransferId, Withdrawal,
 };
 
 macro_rules! source_through {
@@ -61,6 +61,10 @@ macro_rules! store_through {
 
             fn holds_content(&mut self) -> bool {
                 (**self).holds_content()
+            }
+
+            fn identify(&mut self, key: Option<PublicKey>) {
+                (**self).identify(key);
             }
 
             fn serve(&mut self, transfer: TransferId) {

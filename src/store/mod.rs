@@ -18,7 +18,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::types::{
-    Commit, FileStat, Found, Meta, Offer, Place, Refusal, RelPath, Ticket, TransferId, Withdrawal,
+    Commit, FileStat, Found, Meta, Offer, Place, PublicKey, Refusal, RelPath, Ticket, TransferId,
+    Withdrawal,
 };
 
 pub use chain::{Chain, Either};
@@ -185,6 +186,14 @@ pub trait Store {
     /// they differ by case alone, does so within one transfer. By default nothing is done, as for a store with one sender.
     fn serve(&mut self, transfer: TransferId) {
         let _ = transfer;
+    }
+
+    /// Notes the key that the sender of the entries that follow has proved to have; `None`: nothing is known of it.
+    ///
+    /// It is called before each [`serve`](Store::serve), for a store that takes from some senders what it refuses from
+    /// others. By default nothing is done.
+    fn identify(&mut self, key: Option<PublicKey>) {
+        let _ = key;
     }
 
     /// Returns the size and time of the regular file under the name of an offer, if there is one. The

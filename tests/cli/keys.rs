@@ -332,3 +332,15 @@ fn secrets_of_a_run_stand_in_no_output_and_no_file_but_their_own() {
         }
     }
 }
+
+#[test]
+fn hidden_names_of_somebody_with_a_ticket_are_refused() {
+    let (bob, alice, inbox) = (User::new(), User::new(), tempfile::tempdir().unwrap());
+    let (receiver, _, ticket) = bob.receive(inbox.path());
+    let profile = alice.0.path().join(".profile");
+    fs::write(&profile, "umask 077").unwrap();
+    let refused = alice.run(["send", profile.to_str().unwrap(), &ticket]).code(4);
+    assert!(refused.stderr.contains("the name begins with a dot"), "{refused:?}");
+    assert!(is_empty(inbox.path()));
+    drop(receiver);
+}

@@ -227,6 +227,7 @@ pub(crate) struct Receive {
     pub(crate) allow_links: bool,
     /// Take names that begin with a dot, such as .ssh/authorized_keys; without this they are refused.
     ///
+    /// They are taken in any case from this user, whom a key tells from others over a network.
     /// Only the first part of a name counts: notes/.gitignore is taken in any case.
     #[arg(long)]
     pub(crate) allow_hidden: bool,

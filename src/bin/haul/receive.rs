@@ -228,6 +228,10 @@ fn serve(
     let waiting = listen(&spot, options, Side::Receiver, mode, reporter)?;
     let Waiting { listener, door } = waiting;
     let watched = cancel.clone();
+    let store = match &door {
+        Some((_, owners)) => store.own_key(owners.own()),
+        None => store,
+    };
     let ends = Arc::<Ends>::default();
     let entries = config.limits.entries;
     let mut server = Server::new(listener, store).config(config).cancel(cancel);
@@ -304,13 +308,17 @@ fn fetch(
     let mut dial = dial.reporting(reporter);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let owners = keys.as_ref().map(|keys| keys.identity.owners());
+    let store = match &owners {
+        Some(owners) => store.clone().own_key(owners.own()),
+        None => store.clone(),
+    };
     let phase = Phase::Connecting { to: dial.to().to_owned() };
     let start = Start { phase, peer: Some(dial.to().to_owned()), total: None, count: None };
     let mut transfer = transfer((config, cancel, limit), start, owners, reporter).retry(retry);
     if let Some(ticket) = keys.and_then(|keys| keys.ticket) {
         transfer = transfer.ticket(ticket);
     }
-    let result = transfer.receive_via(store, &mut dial);
+    let result = transfer.receive_via(&store, &mut dial);
     let mut session = transfer.into_observer();
     session.ended(&result);
     Ok(session.code())

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use super::hidden::HiddenNames;
 use super::room::Room;
+use crate::types::PublicKey;
 
 /// Settings of the embedder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) links: Links,
     pub(super) hidden: HiddenNames,
+    /// Key whose owner may send hidden names, whatever others may.
+    pub(super) own: Option<PublicKey>,
     pub(super) room: Room,
     /// Time for which a partial file is kept that nobody comes back for.
     pub(super) keep_partials: Duration,
@@ -27,6 +30,7 @@ impl Default for Options {
         Self {
             links: Links::default(),
             hidden: HiddenNames::default(),
+            own: None,
             room: Room::default(),
             keep_partials: WEEK,
         }

@@ -36,8 +36,8 @@ use super::{holes, mode, stat};
 use crate::store::names::Taken;
 use crate::store::{Ended, Store};
 use crate::types::{
-    Commit, EntryId, FileStat, Found, Kind, Meta, Offer, Place, Refusal, RelPath, StoreOperation,
-    Ticket, TransferId,
+    Commit, EntryId, FileStat, Found, Kind, Meta, Offer, Place, PublicKey, Refusal, RelPath,
+    StoreOperation, Ticket, TransferId,
 };
 
 /// Store of entries in a folder of the file system, which touches nothing outside it.
@@ -99,6 +99,8 @@ pub struct FsStore {
     pub(super) owner: Owner,
     /// Number of times that it may still wait for another session of its transfer.
     pauses: u32,
+    /// Set if its sender has the key whose owner may send hidden names.
+    is_own: bool,
     /// The folder of the entry that was begun last: entries that follow in it share its handle.
     pub(super) recent: Option<Recent>,
     /// Bytes that small entries may take before the free space is looked at again.
@@ -179,6 +181,7 @@ impl FsStore {
             taken,
             owner,
             pauses: PAUSES,
+            is_own: false,
             recent: None,
             room: 0,
             ended,
@@ -235,6 +238,14 @@ impl FsStore {
         self
     }
 
+    /// Takes names whose first part begins with a dot from the sender that has this key, whatever is set for others: from
+    /// the user whose folder it is.
+    #[must_use]
+    pub const fn own_key(mut self, key: PublicKey) -> Self {
+        self.options.own = Some(key);
+        self
+    }
+
     /// Looks at what stands under a name, without making anything.
     fn look(&self, path: &RelPath) -> Result<Option<(Folder, rustix::fs::Stat)>, Refusal> {
         let parent = path.parent();
@@ -280,6 +291,10 @@ impl FsStore {
         }
     }
 
+    fn check_hidden(&self, path: &RelPath) -> Result<(), Refusal> {
+        if self.is_own { Ok(()) } else { self.options.hidden.check(path) }
+    }
+
     /// Returns whether another session of the transfer may still be waited for: one of a process that is no more.
     pub(super) fn may_wait(&self) -> bool {
         self.owner.is_known() && self.pauses > 0
@@ -290,7 +305,7 @@ impl FsStore {
         if matches!(meta.kind, Kind::Symlink(_)) && self.options.links == Links::Refused {
             return Err(Refusal::Kind);
         }
-        self.options.hidden.check(&meta.path)?;
+        self.check_hidden(&meta.path)?;
         self.taken.claim(&fold(&meta.path), offer.entry, &meta.kind)?;
         let shared = Arc::clone(&self.shared);
         let _held = shared.reserve.hold(&shared.tree.root).during(StoreOperation::Open)?;
@@ -342,13 +357,17 @@ impl Store for FsStore {
         names.into_iter().any(|entry| !entry.file_name().to_bytes().starts_with(b"."))
     }
 
+    fn identify(&mut self, key: Option<PublicKey>) {
+        self.is_own = key.is_some() && key == self.options.own;
+    }
+
     fn serve(&mut self, transfer: TransferId) {
         self.taken.serve(transfer);
         (self.owner, self.pauses) = (Owner::of(transfer), PAUSES);
     }
 
     fn stat(&mut self, offer: &Offer) -> Option<FileStat> {
-        self.options.hidden.check(&offer.meta.path).ok()?;
+        self.check_hidden(&offer.meta.path).ok()?;
         // It has its name in this session, though nothing is done for it.
         let folded = fold(&offer.meta.path);
         self.taken.claim(&folded, offer.entry, &offer.meta.kind).ok()?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::log::Log;
 use crate::store::{Ended, Store, Uncommitted};
-use crate::types::{Commit, FileStat, Found, Offer, Place, Refusal, RelPath, Ticket, TransferId};
+use crate::types::{
+    Commit, FileStat, Found, Offer, Place, PublicKey, Refusal, RelPath, Ticket, TransferId,
+};
 
 /// A store that writes to a log, above all of the files that are out.
 #[derive(Debug)]
@@ -60,6 +62,10 @@ impl<S: Store> Store for Lent<S> {
 
     fn holds_content(&mut self) -> bool {
         self.inner.holds_content()
+    }
+
+    fn identify(&mut self, key: Option<PublicKey>) {
+        self.inner.identify(key);
     }
 
     fn serve(&mut self, transfer: TransferId) {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::super::store::FaultStore;
 use crate::store::{Ended, MemoryStore, Store, Uncommitted};
 use crate::types::{
-    Commit, FileStat, Found, Kind, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
+    Commit, FileStat, Found, Kind, Offer, Place, PublicKey, Refusal, StoreOperation, Ticket,
+    TransferId,
 };
 
 /// Store of a session, before its commits end late.
@@ -51,6 +52,10 @@ impl<S: Store> Store for Scarce<S> {
 
     fn holds_content(&mut self) -> bool {
         self.inner.holds_content()
+    }
+
+    fn identify(&mut self, key: Option<PublicKey>) {
+        self.inner.identify(key);
     }
 
     fn serve(&mut self, transfer: TransferId) {

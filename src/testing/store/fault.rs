@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::store::{Ended, Source, Store, Uncommitted, Unsendable, refusal_of, withdrawal_of};
 use crate::types::{
-    Commit, FileStat, Found, Meta, Offer, Place, Refusal, StoreOperation, Ticket, TransferId,
-    Withdrawal,
+    Commit, FileStat, Found, Meta, Offer, Place, PublicKey, Refusal, StoreOperation, Ticket,
+    TransferId, Withdrawal,
 };
 
 /// An operation of a [`Store`] that can fail.
@@ -269,6 +269,10 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn holds_content(&mut self) -> bool {
         self.inner.holds_content()
+    }
+
+    fn identify(&mut self, key: Option<PublicKey>) {
+        self.inner.identify(key);
     }
 
     fn serve(&mut self, transfer: TransferId) {

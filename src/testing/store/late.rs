@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::store::{Committed, Ended, Store, Uncommitted};
-use crate::types::{Commit, FileStat, Found, Offer, Place, Refusal, Ticket, TransferId};
+use crate::types::{Commit, FileStat, Found, Offer, Place, PublicKey, Refusal, Ticket, TransferId};
 
 /// A store that reports late that a commit of another store ended, and, where it is set to, starts it late, reports
 /// its end twice, or reports ends that nobody asked for.
@@ -115,6 +115,10 @@ impl<S: Store> Store for LateStore<S> {
 
     fn holds_content(&mut self) -> bool {
         self.inner.holds_content()
+    }
+
+    fn identify(&mut self, key: Option<PublicKey>) {
+        self.inner.identify(key);
     }
 
     fn serve(&mut self, transfer: TransferId) {
