@@ -12,7 +12,7 @@ use haul::plain::ChunkSize;
 
 use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
-use crate::choices::{Level, Links, Policy, When, block_size, chunk_size, some_time};
+use crate::choices::{Level, Links, Policy, When, age, block_size, chunk_size, some_time};
 use crate::exit::Stop;
 use crate::until::{self, After};
 use crate::{examples, units, usage};
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     /// XDG_CONFIG_HOME, which is ~/.config, or in HAUL_CONFIG_DIR.
     Key,
     Trust(Trust),
+    Partials(Partials),
     /// Print a script that completes commands and options in a shell.
     Completions {
         /// The shell.
@@ -162,7 +163,7 @@ pub(crate) struct Send {
 ///
 /// With --connect, from the one sender that listens there: haul send PATH... --listen ADDR.
 /// A file that is not complete stands in the folder as .haul-*.part, and is gone once it is complete, or nobody came
-/// back for it in 7 days.
+/// back for it in 7 days (see --expire-partials).
 #[derive(Debug, Args)]
 #[command(after_long_help = examples::RECEIVE)]
 pub(crate) struct Receive {
@@ -234,6 +235,11 @@ pub(crate) struct Receive {
     /// Durability of a file before it is confirmed [default: synced].
     #[arg(long, value_enum)]
     pub(crate) durability: Option<Level>,
+    /// Keep a partial file for so long after its last change, if nobody comes back for it: 12h, 30d, never [default: 7d].
+    ///
+    /// Folders that nothing is received into are not looked through: see haul partials.
+    #[arg(long, value_name = "AGE", value_parser = age, conflicts_with = "plain")]
+    pub(crate) expire_partials: Option<Duration>,
     /// Use the bare wire: one file, whatever comes until the stream ends, as from nc.
     ///
     /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error. A
@@ -306,6 +312,24 @@ pub(crate) struct Trust {
     /// Trust this key, or the one that has this name, no longer.
     #[arg(long, value_name = "KEY|NAME")]
     pub(crate) remove: Option<String>,
+}
+
+/// List what never came to its end below a folder that was received into.
+///
+/// These are the files .haul-*.part, which a sender that comes again goes on with: their sizes, the time since they were
+/// changed last, and whether a receiver has them open. Those of other users are not listed.
+#[derive(Debug, Args)]
+#[command(after_long_help = examples::PARTIALS)]
+pub(crate) struct Partials {
+    /// The folder [default: the current one].
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) folder: Option<PathBuf>,
+    /// Remove them, but for those that a receiver has open. What arrived in them is lost.
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Only those that nobody has changed for so long: 12h, 30d.
+    #[arg(long, value_name = "AGE", value_parser = units::duration)]
+    pub(crate) older_than: Option<Duration>,
 }
 
 /// Identity of both sides, over a network.

@@ -105,6 +105,11 @@ pub(crate) fn chunk_size(text: &str) -> Result<ChunkSize, String> {
     bytes.and_then(ChunkSize::new).ok_or_else(|| "it must be from 1 byte to 16M".into())
 }
 
+/// Reads an age, which may be without end.
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
+    if text == "never" { Ok(Duration::MAX) } else { units::duration(text) }
+}
+
 pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
     let time = units::duration(text)?;
     if time.is_zero() { Err("it must be more than nothing".into()) } else { Ok(time) }

@@ -45,3 +45,8 @@ pub(crate) const RECEIVE: &str = ending!(
   haul receive inbox --connect host:7117     from a sender that listens there
   haul receive inbox --max-bytes 10G --keep-free 5G"
 );
+
+pub(crate) const PARTIALS: &str = ending!(
+    "  haul partials inbox                        what is there, and how old
+  haul partials inbox --older-than 30d --purge"
+);

@@ -21,6 +21,7 @@ mod interfaces;
 mod interrupt;
 mod list;
 mod origin;
+mod partials;
 mod picture;
 mod place;
 mod plain;
@@ -57,9 +58,11 @@ fn main() -> ExitCode {
         Command::Send(args) => args.output,
         Command::Receive(args) => args.output,
         Command::Demo(args) => args.output,
-        Command::Key | Command::Trust(_) | Command::Completions { .. } | Command::Man { .. } => {
-            Output::default()
-        }
+        Command::Key
+        | Command::Trust(_)
+        | Command::Partials(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => Output::default(),
     };
     let on_stderr = matches!(&command, Command::Receive(receive) if receive.stdio);
     let reporter = if on_stderr { Reporter::on_stderr(output) } else { Reporter::new(output) };
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, &reporter),
         Command::Key => identity::show(),
         Command::Trust(args) => trust::run(args),
+        Command::Partials(args) => partials::run(args, &reporter),
         Command::Completions { shell } => help::completions(*shell),
         Command::Man { command } => help::man(command.as_deref()),
     });

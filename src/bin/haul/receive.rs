@@ -37,6 +37,9 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     let limit = limit(args)?;
     make(folder, reporter)?;
     let mut store = open(folder)?.keep_free(args.budget.keep_free.unwrap_or(0));
+    if let Some(age) = args.expire_partials {
+        store = store.keep_partials(age);
+    }
     if args.allow_links {
         store = store.allow_links();
     }

@@ -282,7 +282,7 @@ fn lock(folder: &Folder, name: &str, seen: &Stat) -> std::result::Result<(File, 
 }
 
 /// Returns whether it is this user's. A file with a second name is not, as that may be anybody's.
-fn is_ours(stat: &Stat) -> bool {
+pub(super) fn is_ours(stat: &Stat) -> bool {
     stat::is_file(stat) && stat::unsigned(stat.st_nlink) == 1 && stat.st_uid == geteuid().as_raw()
 }
 

@@ -81,3 +81,44 @@ fn store_folder_is_looked_through_again_after_the_time_that_is_set() {
     leave(&mut bench, "z", "left");
     bench.assert_names(&[(&partial_name("z", 0), "left")]);
 }
+
+#[test]
+fn store_partials_below_a_folder_are_found_with_what_is_known_of_them() {
+    use super::super::super::partials::Partials;
+
+    let mut bench = Bench::new();
+    fs::create_dir_all(bench.path("d/e")).unwrap();
+    leave(&mut bench, "d/e/x", "left");
+    let offer = bench.file("busy", 9);
+    let (mut busy, _) = bench.begin(&offer, Place::Offered).unwrap();
+    bench.store.write_at(&mut busy, 0, b"busy").unwrap();
+    symlink(bench.path("d"), bench.path("link")).unwrap();
+    fifo(&bench.path(&partial_name("fifo", 0)));
+    let below = |bench: &Bench| {
+        let found = Partials::below(bench.path("")).unwrap();
+        let mut found: Vec<_> = found.collect::<io::Result<_>>().unwrap();
+        found.sort_by_key(|partial| partial.size());
+        found
+    };
+    let paths = |found: &[crate::store::fs::PartialFile]| {
+        let of = |partial: &crate::store::fs::PartialFile| partial.path().display().to_string();
+        found.iter().map(of).collect::<Vec<_>>()
+    };
+    let found = below(&bench);
+    let expected = [format!("d/e/{}", partial_name("x", 0)), partial_name("busy", 0)];
+    let mut sorted = paths(&found);
+    sorted.sort_by_key(|path| !path.starts_with('d'));
+    assert_eq!(sorted, expected);
+    for partial in found {
+        let is_busy = !partial.path().starts_with("d");
+        assert_eq!((partial.size(), partial.is_in_use()), (4, is_busy));
+        assert_eq!(partial.remove(), !is_busy);
+    }
+    assert_eq!(paths(&below(&bench)), expected[1..]);
+    // What has its name by then is another file, if by the same inode.
+    let found = below(&bench).pop().unwrap();
+    bench.store.discard(busy);
+    fs::write(bench.path(&expected[1]), "new").unwrap();
+    let _ = found.remove();
+    assert_eq!(fs::read_to_string(bench.path(&expected[1])).unwrap(), "new");
+}
