@@ -158,7 +158,7 @@
 //!
 //! Before the first poll, tell a receiver what its store can do: [`Receiver::prefer_roots`](proto::Receiver::prefer_roots) where it
 //! holds files already, and [`Receiver::compare_times`](proto::Receiver::compare_times) where it answers
-//! [`Store::stat`]; without the latter a sender's [`Compare::SizeAndTime`](config::Compare::SizeAndTime) compares content. On
+//! [`Store::stat`]; without the latter a sender's [`Compare::SizeAndTime`] compares content. On
 //! [`Event::Greeted`], call [`Store::serve`] with the transfer. A source is [rewound](Source::rewind) before it is sent.
 //!
 //! To go on after a lost connection within one process, keep the machine: [`Sender::reconnect`](proto::Sender::reconnect) takes the
