@@ -239,3 +239,87 @@ fn layers_use_nothing_but_what_is_below_them() {
         }
     }
 }
+
+/// Returns the paths that a list of imports names, each in its parts: what stands in braces is one path each.
+fn paths_of(import: &str) -> Vec<String> {
+    let Some((start, rest)) = import.split_once('{') else { return vec![import.trim().to_owned()] };
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    let (mut depth, mut paths) = (0, Vec::new());
+    let parts = inner.split(|c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    for part in parts.filter(|part| !part.trim().is_empty()) {
+        paths.extend(paths_of(part).iter().map(|path| format!("{}{path}", start.trim())));
+    }
+    paths
+}
+
+/// Returns the module that an import of a module names: the longest one that begins it.
+fn module_named<'m>(
+    modules: &BTreeMap<Vec<&'m str>, String>,
+    of: &[&'m str],
+    path: &'m str,
+) -> Option<Vec<&'m str>> {
+    let mut place = of.to_vec();
+    let mut parts = path.split("::").peekable();
+    match parts.peek() {
+        Some(&"crate") => place.clear(),
+        Some(&("super" | "self")) => {}
+        _ => return None,
+    }
+    for part in parts {
+        match part {
+            "crate" | "self" => {}
+            "super" => drop(place.pop()),
+            part => place.push(part),
+        }
+    }
+    while !place.is_empty() && !modules.contains_key(&place) {
+        place.pop();
+    }
+    (!place.is_empty() && place != of).then_some(place)
+}
+
+/// Two files that use one another are one thing in two places. What is compiled for tests alone may.
+#[test]
+fn files_use_one_another_in_no_circle() {
+    let files = rust_files(&["src"]);
+    let mut modules = BTreeMap::new();
+    let mut for_tests = BTreeSet::new();
+    for (path, text) in &files {
+        let folder = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let module: Vec<_> = folder.split('/').skip(1).collect();
+        let own = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let code: Vec<_> = own.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
+        for_tests.extend(test_modules(text).map(|name| format!("{folder}/{name}/")));
+        modules.insert(module, (format!("{folder}/"), code.join("\n")));
+    }
+    modules.retain(|module, (folder, _)| {
+        module[0] != "bin" && !for_tests.iter().any(|test| folder.starts_with(test))
+    });
+    let codes: BTreeMap<_, _> =
+        modules.into_iter().map(|(module, (_, code))| (module, code)).collect();
+    let mut uses: BTreeMap<&Vec<&str>, BTreeSet<Vec<&str>>> = BTreeMap::new();
+    let imports: Vec<_> = codes
+        .iter()
+        .flat_map(|(module, code)| {
+            let lists = code.split("\nuse ").skip(1).filter_map(|rest| rest.split(';').next());
+            let paths = lists.flat_map(paths_of).filter(|path| !path.contains("::tests"));
+            paths.map(move |path| (module, path))
+        })
+        .collect();
+    for (module, path) in &imports {
+        uses.entry(module).or_default().extend(module_named(&codes, module, path));
+    }
+    // Whoever uses none of those that are left is in no circle.
+    loop {
+        let left: BTreeSet<_> = uses.keys().map(|module| (*module).clone()).collect();
+        uses.retain(|_, used| used.iter().any(|used| left.contains(used)));
+        if uses.len() == left.len() {
+            break;
+        }
+    }
+    assert!(uses.is_empty(), "{uses:#?}");
+    assert!(files.is_empty() || imports.len() > 500, "{}", imports.len());
+}

@@ -16,14 +16,16 @@ use super::accept::{is_passing, is_shortage};
 use super::admit::Access;
 use super::cancel::CancelToken;
 use super::clock::SharedClock;
+use super::observer::Observer;
 use super::random::random_bytes;
 use super::stream::Wire;
 use super::transfer::Transfer;
 use crate::config::Config;
 use crate::error::Error;
 use crate::proto::Sender;
+use crate::store::Source;
 use crate::transport::{Acceptor, Channel, Peer};
-use crate::types::TransferId;
+use crate::types::{Summary, TransferId};
 
 /// The connections of a sender that listens, on which nobody has greeted.
 pub(super) struct Crowd<T> {
@@ -71,6 +73,71 @@ pub(super) struct Greeter<'s> {
     /// Number of connections so far.
     connections: u32,
     threads: HashMap<u32, ScopedJoinHandle<'s, ()>>,
+}
+
+impl<O: Observer> Transfer<O> {
+    /// Sends all entries of `source` to the first receiver that comes to `acceptor` and greets, over as many
+    /// connections as it takes.
+    ///
+    /// Once an entry is settled, the others are for the same key alone, as for [`send_via`](Transfer::send_via).
+    ///
+    /// It is waited for as long as it takes, and after a lost connection for as long as [`Retry::patience`](super::Retry::patience) allows; the
+    /// [observer](Observer::connected) learns who it is. A caller that does not greet, a stranger, keeps no receiver
+    /// out: while nobody has greeted, and is [admitted](Transfer::admit), there may be 64 such connections, each in a
+    /// thread of its own, and the one that has been there longest goes when one more comes, once it had 0.1 s to greet.
+    /// There are never more than 192 of these threads and connections, those that are being closed among them; when
+    /// somebody greets, all others go. Where others are connected, an answer is received when the acceptor returns.
+    /// Strangers that had to go are not reported, and the others are [counted](Observer::unheard) beyond a few.
+    ///
+    /// A lack of descriptors or memory is waited out while there are strangers, by whose end it may pass.
+    /// [`send_via`](Transfer::send_via) with [`Listening`](crate::transport::Listening) needs no threads, and lets a
+    /// stranger keep others out until its deadline.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_via`](Transfer::send_via).
+    ///
+    /// # Panics
+    ///
+    /// Where a stream panics while its peer is waited for.
+    pub fn send_listening<S: Source, A: Acceptor>(
+        &mut self,
+        source: &mut S,
+        acceptor: &mut A,
+    ) -> Result<Summary, Error>
+    where
+        A::Stream: Send,
+    {
+        let mut sending = self.sending(source)?;
+        let (config, transfer) = (self.session_config(), sending.transfer);
+        let crowd = Crowd::new();
+        thread::scope(|scope| {
+            let access = Access { channel: None, ..self.access.clone() };
+            let mut greeter = Greeter::new(config, transfer, self.clock.clone(), access);
+            let _gone = Gone(&crowd);
+            let next = || crowd.next(scope, acceptor, &mut greeter);
+            self.keep_connecting(true, next, &mut sending, |this, sending, greeted| {
+                let Greeted { stream, peer, channel, attempt, nonce } = greeted?;
+                this.access.channel = channel;
+                this.observer.connected(&peer);
+                let now = this.clock.now();
+                sending.sender.reconnect(sending.transfer, attempt, nonce, now);
+                let ended = this.run_sender(sending, stream);
+                this.access.channel = None;
+                crowd.count_from(sending.sender.next_attempt());
+                ended
+            })
+        })
+    }
+}
+
+/// Guard that tells all strangers to go when it is dropped, also by a panic: their threads are waited for.
+struct Gone<'c, T>(&'c Crowd<T>);
+
+impl<T> Drop for Gone<'_, T> {
+    fn drop(&mut self) {
+        self.0.dismiss();
+    }
 }
 
 impl Greeter<'_> {

@@ -4,17 +4,19 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use super::files::{self, Files};
-use super::host::{Hooks, Welcome};
+use super::host::{Alone, Hooks, Welcome};
 use super::ids;
 use super::meter;
 use super::observer::Observer;
 use super::parked::Parked;
 use super::random::random_bytes;
+use super::reconnect::{Arrived, with_channel};
 use super::stream::{Direction, Moved, TICK, Wire};
 use super::transfer::Transfer;
 use crate::error::Error;
 use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, payload_so_far};
 use crate::store::Store;
+use crate::transport::Connector;
 use crate::types::{AbortCode, Event, PublicKey, Summary, TransferId};
 
 /// The receiving half with its store.
@@ -37,6 +39,73 @@ struct Receiving<'s, S: Store> {
 }
 
 impl<O: Observer> Transfer<O> {
+    /// Receives into `store` what one sender sends over one stream.
+    ///
+    /// The store may serve any number of transfers so, one after the other: what stands is there for each of them, and
+    /// names that must not differ by case alone are those of one transfer.
+    ///
+    /// The stream is for this session alone: more is read than the session needs, so that what the sender's program
+    /// writes behind it is lost.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. What has arrived by then serves the next attempt.
+    pub fn receive<S: Store, T: Read + Write>(
+        &mut self,
+        store: &mut S,
+        stream: T,
+    ) -> Result<Summary, Error> {
+        self.meter.restart();
+        let mut host = Alone::new(None);
+        let mut hooks = Hooks::new(&mut host);
+        let ended = self.run_receiver(store, stream, &mut hooks);
+        self.access.channel = None;
+        if let Some(left) = hooks.left {
+            left.let_go(store);
+        }
+        ended
+    }
+
+    /// Receives into `store` what a sender that listens sends, over as many connections as it takes.
+    ///
+    /// What was written, hashed and committed is kept in mind from one connection to the next, with the files open, for
+    /// as long as [`Retry::patience`](super::Retry::patience) lasts: of a sender that goes on with its transfer nothing is read again. One that
+    /// begins anew finds the files as a new receiver would. The memory is that of one session. Each transfer has a
+    /// clone of the store to itself.
+    ///
+    /// # Errors
+    ///
+    /// As for [`receive`](Transfer::receive): the last error, if it is not transient or patience is at its end.
+    pub fn receive_via<S: Store + Clone, K: Connector>(
+        &mut self,
+        store: &S,
+        connector: &mut K,
+    ) -> Result<Summary, Error> {
+        self.meter.restart();
+        let mut progress = Arrived { left: None, steps: 0 };
+        let (is_waiting, connect) = (connector.is_waiting(), || with_channel(connector));
+        let run = |this: &mut Self, progress: &mut Arrived<S>, (stream, channel)| {
+            this.access.channel = channel;
+            let Arrived { left, steps } = progress;
+            // A store holds the names of one transfer against one another, not against those of another transfer.
+            let mut session = store.clone();
+            let mut host = Alone::new(left.take());
+            let mut hooks = Hooks::new(&mut host);
+            let ended = this.run_receiver(&mut session, stream, &mut hooks);
+            this.access.channel = None;
+            *steps = steps.saturating_add(hooks.progress);
+            let new = hooks.left.map(|parked| (session, parked));
+            // A connection on which nobody greeted leaves what there was.
+            *left = new.or(host.left);
+            ended
+        };
+        let ended = self.keep_connecting(is_waiting, connect, &mut progress, run);
+        if let Some((mut store, parked)) = progress.left {
+            parked.let_go(&mut store);
+        }
+        ended
+    }
+
     pub(super) fn run_receiver<S: Store, T: Read + Write>(
         &mut self,
         store: &mut S,

@@ -11,6 +11,7 @@ use super::transfer::Transfer;
 use crate::error::{Error, Operation};
 use crate::proto;
 use crate::store::Store;
+use crate::transport::{Channel, Connector};
 use crate::types::{AbortCode, Summary};
 
 impl<O: Observer> Transfer<O> {
@@ -133,4 +134,13 @@ impl<S: Store> HasProgress for Arrived<S> {
     fn settled(&self) -> Option<Summary> {
         None
     }
+}
+
+/// Connects, and returns what the stream knows of its ends.
+pub(super) fn with_channel<K: Connector>(
+    connector: &mut K,
+) -> io::Result<(K::Stream, Option<Channel>)> {
+    let stream = connector.connect()?;
+    let channel = connector.channel(&stream);
+    Ok((stream, channel))
 }

@@ -3,13 +3,15 @@
 use std::io::{Read, Write};
 
 use super::observer::Observer;
-use super::reconnect::HasProgress;
+use super::random::random_bytes;
+use super::reconnect::{HasProgress, with_channel};
 use super::stream::{Direction, Wire};
 use super::transfer::Transfer;
 use crate::config::Deadlines;
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::proto::{self, SendAction, Sender};
 use crate::store::{Readers, Source};
+use crate::transport::Connector;
 use crate::types::{AbortCode, Event, Summary, TransferId};
 
 /// The sending half with its source.
@@ -21,6 +23,73 @@ pub(super) struct Sending<'s, S: Source> {
 }
 
 impl<O: Observer> Transfer<O> {
+    /// Sends all entries of `source` over one stream.
+    ///
+    /// `Ok` means that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
+    /// The source is [rewound](Source::rewind) first, so that the same source can be sent again, whatever came of the
+    /// call before: what the receiver holds by then is not sent again.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. A source that cannot be rewound is [`Error::Local`] with [`Operation::Rewind`], before the stream
+    /// is touched.
+    pub fn send<S: Source, T: Read + Write>(
+        &mut self,
+        source: &mut S,
+        stream: T,
+    ) -> Result<Summary, Error> {
+        let sending = self.sending(source);
+        let ended = sending.and_then(|mut sending| self.run_sender(&mut sending, stream));
+        self.access.channel = None;
+        ended
+    }
+
+    /// Sends all entries of `source` over as many connections as it takes.
+    ///
+    /// Once an entry is settled, the receiver whose key was proved on that connection is the only one that is admitted: what
+    /// it has settled is offered to nobody else.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Transfer::send): the last error, if it is not transient or patience is at its end.
+    pub fn send_via<S: Source, K: Connector>(
+        &mut self,
+        source: &mut S,
+        connector: &mut K,
+    ) -> Result<Summary, Error> {
+        let mut sending = self.sending(source)?;
+        let is_waiting = connector.is_waiting();
+        let connect = || with_channel(connector);
+        self.keep_connecting(is_waiting, connect, &mut sending, |this, sending, came| {
+            let (stream, channel) = came;
+            this.access.channel = channel;
+            // The deadlines of a session begin with its connection, however long that took.
+            let (now, attempt) = (this.clock.now(), sending.sender.next_attempt());
+            sending.sender.reconnect(sending.transfer, attempt, random_bytes(), now);
+            let ended = this.run_sender(sending, stream);
+            this.access.channel = None;
+            ended
+        })
+    }
+
+    pub(super) fn sending<'s, S: Source>(
+        &mut self,
+        source: &'s mut S,
+    ) -> Result<Sending<'s, S>, Error> {
+        self.access.begin_sending();
+        let rewound = source.rewind();
+        rewound.map_err(|source| Error::Local { operation: Operation::Rewind, source })?;
+        self.meter.restart();
+        let transfer = self.id.choose();
+        let now = self.clock.now();
+        Ok(Sending {
+            source,
+            transfer,
+            sender: Sender::new(self.session_config(), transfer, random_bytes(), now),
+            readers: Readers::new(&self.config.limits),
+        })
+    }
+
     /// Sends what is not settled yet over one stream, and keeps to its receiver if anything is by then.
     pub(super) fn run_sender<S: Source, T: Read + Write>(
         &mut self,

@@ -4,8 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
-use crate::proto;
-use crate::proto::Consumed;
+use crate::proto::{self, Consumed, Receiver, Sender};
 use crate::types::Progress;
 use crate::types::tick::is_tick;
 
@@ -280,3 +279,29 @@ pub(super) enum Direction {
     Content,
     Answers,
 }
+
+macro_rules! cores {
+    ($($core:ident),+) => {
+        $(
+            impl Core for $core {
+                fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error> {
+                    self.handle_peer_took(now, bytes)
+                }
+
+                fn write_blocked(&mut self, now: Duration) -> Result<(), proto::Error> {
+                    self.handle_write_blocked(now)
+                }
+
+                fn write_resumed(&mut self, now: Duration) {
+                    self.handle_write_resumed(now);
+                }
+
+                fn progress(&self) -> Progress {
+                    self.transfer_progress()
+                }
+            }
+        )+
+    };
+}
+
+cores!(Sender, Receiver);

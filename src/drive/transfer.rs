@@ -1,34 +1,25 @@
 //! One transfer over blocking streams.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use super::admit::{Access, Admit};
 use super::cancel::CancelToken;
 use super::clock::{Clock, SharedClock};
-use super::crowd::{Crowd, Greeted, Greeter};
-use super::host::Alone;
-use super::host::Hooks;
 use super::ids::Id;
 use super::meter::{self, Meter};
 use super::observer::Observer;
-use super::random::random_bytes;
 use super::rate::RateLimit;
-use super::reconnect::Arrived;
 use super::retry::Retry;
-use super::send::Sending;
-use super::stream::{Core, Direction};
-use super::stream::{LAST_WORDS, Moved, TICK, Wire};
+use super::stream::{Core, Direction, LAST_WORDS, Moved, TICK, Wire};
 use crate::config::Config;
-use crate::error::{Error, Operation};
-use crate::proto::{self, Receiver, Sender};
-use crate::store::{Readers, Source, Store};
+use crate::error::Error;
+use crate::proto;
+use crate::transport::Channel;
 #[cfg(feature = "secure")]
 use crate::transport::secure::TicketSecret;
-use crate::transport::{Acceptor, Channel, Connector};
-use crate::types::{Progress, Summary, TransferId};
+use crate::types::TransferId;
 
 /// One side of a transfer: its configuration, its observer, who may stop it, and how it reconnects.
 ///
@@ -64,7 +55,7 @@ pub struct Transfer<O = ()> {
     pub(super) meter: Meter,
     /// The peer of this connection has greeted: it is a haul peer, so that a lost connection is worth another.
     pub(super) greeted: bool,
-    id: Id,
+    pub(super) id: Id,
 }
 
 impl Transfer {
@@ -115,7 +106,7 @@ impl<O> Transfer<O> {
 
     /// Sets who may be at the other end. Default: anybody. A peer that is not admitted is informed, and the transfer
     /// ends with [`AbortCode::NotAdmitted`](crate::AbortCode::NotAdmitted); but one that
-    /// [waits](Connector::is_waiting) for its peer goes on waiting.
+    /// [waits](crate::Connector::is_waiting) for its peer goes on waiting.
     #[must_use]
     pub fn admit(mut self, admit: impl Admit + 'static) -> Self {
         self.access.admit = Some(Arc::new(admit));
@@ -161,176 +152,6 @@ impl<O> Transfer<O> {
 }
 
 impl<O: Observer> Transfer<O> {
-    /// Sends all entries of `source` over one stream.
-    ///
-    /// `Ok` means that the receiver has settled every entry, and [`Summary::is_complete`] whether it holds them all.
-    /// The source is [rewound](Source::rewind) first, so that the same source can be sent again, whatever came of the
-    /// call before: what the receiver holds by then is not sent again.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]. A source that cannot be rewound is [`Error::Local`] with [`Operation::Rewind`], before the stream
-    /// is touched.
-    pub fn send<S: Source, T: Read + Write>(
-        &mut self,
-        source: &mut S,
-        stream: T,
-    ) -> Result<Summary, Error> {
-        let sending = self.sending(source);
-        let ended = sending.and_then(|mut sending| self.run_sender(&mut sending, stream));
-        self.access.channel = None;
-        ended
-    }
-
-    /// Sends all entries of `source` over as many connections as it takes.
-    ///
-    /// Once an entry is settled, the receiver whose key was proved on that connection is the only one that is admitted: what
-    /// it has settled is offered to nobody else.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Transfer::send): the last error, if it is not transient or patience is at its end.
-    pub fn send_via<S: Source, K: Connector>(
-        &mut self,
-        source: &mut S,
-        connector: &mut K,
-    ) -> Result<Summary, Error> {
-        let mut sending = self.sending(source)?;
-        let is_waiting = connector.is_waiting();
-        let connect = || with_channel(connector);
-        self.keep_connecting(is_waiting, connect, &mut sending, |this, sending, came| {
-            let (stream, channel) = came;
-            this.access.channel = channel;
-            // The deadlines of a session begin with its connection, however long that took.
-            let (now, attempt) = (this.clock.now(), sending.sender.next_attempt());
-            sending.sender.reconnect(sending.transfer, attempt, random_bytes(), now);
-            let ended = this.run_sender(sending, stream);
-            this.access.channel = None;
-            ended
-        })
-    }
-
-    /// Sends all entries of `source` to the first receiver that comes to `acceptor` and greets, over as many
-    /// connections as it takes.
-    ///
-    /// Once an entry is settled, the others are for the same key alone, as for [`send_via`](Transfer::send_via).
-    ///
-    /// It is waited for as long as it takes, and after a lost connection for as long as [`Retry::patience`] allows; the
-    /// [observer](Observer::connected) learns who it is. A caller that does not greet, a stranger, keeps no receiver
-    /// out: while nobody has greeted, and is [admitted](Transfer::admit), there may be 64 such connections, each in a
-    /// thread of its own, and the one that has been there longest goes when one more comes, once it had 0.1 s to greet.
-    /// There are never more than 192 of these threads and connections, those that are being closed among them; when
-    /// somebody greets, all others go. Where others are connected, an answer is received when the acceptor returns.
-    /// Strangers that had to go are not reported, and the others are [counted](Observer::unheard) beyond a few.
-    ///
-    /// A lack of descriptors or memory is waited out while there are strangers, by whose end it may pass.
-    /// [`send_via`](Transfer::send_via) with [`Listening`](crate::transport::Listening) needs no threads, and lets a
-    /// stranger keep others out until its deadline.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_via`](Transfer::send_via).
-    ///
-    /// # Panics
-    ///
-    /// Where a stream panics while its peer is waited for.
-    pub fn send_listening<S: Source, A: Acceptor>(
-        &mut self,
-        source: &mut S,
-        acceptor: &mut A,
-    ) -> Result<Summary, Error>
-    where
-        A::Stream: Send,
-    {
-        let mut sending = self.sending(source)?;
-        let (config, transfer) = (self.session_config(), sending.transfer);
-        let crowd = Crowd::new();
-        thread::scope(|scope| {
-            let access = Access { channel: None, ..self.access.clone() };
-            let mut greeter = Greeter::new(config, transfer, self.clock.clone(), access);
-            let _gone = Gone(&crowd);
-            let next = || crowd.next(scope, acceptor, &mut greeter);
-            self.keep_connecting(true, next, &mut sending, |this, sending, greeted| {
-                let Greeted { stream, peer, channel, attempt, nonce } = greeted?;
-                this.access.channel = channel;
-                this.observer.connected(&peer);
-                let now = this.clock.now();
-                sending.sender.reconnect(sending.transfer, attempt, nonce, now);
-                let ended = this.run_sender(sending, stream);
-                this.access.channel = None;
-                crowd.count_from(sending.sender.next_attempt());
-                ended
-            })
-        })
-    }
-
-    /// Receives into `store` what one sender sends over one stream.
-    ///
-    /// The store may serve any number of transfers so, one after the other: what stands is there for each of them, and
-    /// names that must not differ by case alone are those of one transfer.
-    ///
-    /// The stream is for this session alone: more is read than the session needs, so that what the sender's program
-    /// writes behind it is lost.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]. What has arrived by then serves the next attempt.
-    pub fn receive<S: Store, T: Read + Write>(
-        &mut self,
-        store: &mut S,
-        stream: T,
-    ) -> Result<Summary, Error> {
-        self.meter.restart();
-        let mut host = Alone::new(None);
-        let mut hooks = Hooks::new(&mut host);
-        let ended = self.run_receiver(store, stream, &mut hooks);
-        self.access.channel = None;
-        if let Some(left) = hooks.left {
-            left.let_go(store);
-        }
-        ended
-    }
-
-    /// Receives into `store` what a sender that listens sends, over as many connections as it takes.
-    ///
-    /// What was written, hashed and committed is kept in mind from one connection to the next, with the files open, for
-    /// as long as [`Retry::patience`] lasts: of a sender that goes on with its transfer nothing is read again. One that
-    /// begins anew finds the files as a new receiver would. The memory is that of one session. Each transfer has a
-    /// clone of the store to itself.
-    ///
-    /// # Errors
-    ///
-    /// As for [`receive`](Transfer::receive): the last error, if it is not transient or patience is at its end.
-    pub fn receive_via<S: Store + Clone, K: Connector>(
-        &mut self,
-        store: &S,
-        connector: &mut K,
-    ) -> Result<Summary, Error> {
-        self.meter.restart();
-        let mut progress = Arrived { left: None, steps: 0 };
-        let (is_waiting, connect) = (connector.is_waiting(), || with_channel(connector));
-        let run = |this: &mut Self, progress: &mut Arrived<S>, (stream, channel)| {
-            this.access.channel = channel;
-            let Arrived { left, steps } = progress;
-            // A store holds the names of one transfer against one another, not against those of another transfer.
-            let mut session = store.clone();
-            let mut host = Alone::new(left.take());
-            let mut hooks = Hooks::new(&mut host);
-            let ended = this.run_receiver(&mut session, stream, &mut hooks);
-            this.access.channel = None;
-            *steps = steps.saturating_add(hooks.progress);
-            let new = hooks.left.map(|parked| (session, parked));
-            // A connection on which nobody greeted leaves what there was.
-            *left = new.or(host.left);
-            ended
-        };
-        let ended = self.keep_connecting(is_waiting, connect, &mut progress, run);
-        if let Some((mut store, parked)) = progress.left {
-            parked.let_go(&mut store);
-        }
-        ended
-    }
-
     /// Waits, and looks at the cancel token.
     pub(super) fn wait(&self, pause: Duration) -> Result<(), Error> {
         let end = self.clock.now().saturating_add(pause);
@@ -427,70 +248,14 @@ impl<O: Observer> Transfer<O> {
         let progress = meter::less(core.progress(), left);
         self.meter.tell(self.clock.now(), progress, &mut self.observer);
     }
-
-    fn sending<'s, S: Source>(&mut self, source: &'s mut S) -> Result<Sending<'s, S>, Error> {
-        self.access.begin_sending();
-        let rewound = source.rewind();
-        rewound.map_err(|source| Error::Local { operation: Operation::Rewind, source })?;
-        self.meter.restart();
-        let transfer = self.id.choose();
-        let now = self.clock.now();
-        Ok(Sending {
-            source,
-            transfer,
-            sender: Sender::new(self.session_config(), transfer, random_bytes(), now),
-            readers: Readers::new(&self.config.limits),
-        })
-    }
 }
-
-/// Connects, and returns what the stream knows of its ends.
-fn with_channel<K: Connector>(connector: &mut K) -> io::Result<(K::Stream, Option<Channel>)> {
-    let stream = connector.connect()?;
-    let channel = connector.channel(&stream);
-    Ok((stream, channel))
-}
-
-/// Guard that tells all strangers to go when it is dropped, also by a panic: their threads are waited for.
-struct Gone<'c, T>(&'c Crowd<T>);
-
-impl<T> Drop for Gone<'_, T> {
-    fn drop(&mut self) {
-        self.0.dismiss();
-    }
-}
-
-macro_rules! cores {
-    ($($core:ident),+) => {
-        $(
-            impl Core for $core {
-                fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error> {
-                    self.handle_peer_took(now, bytes)
-                }
-
-                fn write_blocked(&mut self, now: Duration) -> Result<(), proto::Error> {
-                    self.handle_write_blocked(now)
-                }
-
-                fn write_resumed(&mut self, now: Duration) {
-                    self.handle_write_resumed(now);
-                }
-
-                fn progress(&self) -> Progress {
-                    self.transfer_progress()
-                }
-            }
-        )+
-    };
-}
-
-cores!(Sender, Receiver);
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
+    use std::io::{self, ErrorKind};
 
     use super::*;
+    use crate::proto::Receiver;
     use crate::types::AbortCode;
 
     /// A stream that takes nothing.

@@ -1,6 +1,7 @@
 //! State that the sessions of a server know of one another: who has a place, who serves which transfer, and the
 //! suspended sessions.
 
+mod leaving;
 mod places;
 mod tidy;
 
@@ -8,18 +9,19 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::leaving::Leaving;
 use self::places::Places;
-use self::tidy::Leaving;
 use super::super::admit::Greeting;
 use super::super::cancel::CancelToken;
 use super::super::clock::SharedClock;
-use super::super::parked::{Ending, Parked};
+use super::super::parked::Parked;
 use super::id::SessionId;
 use crate::proto::Receiver;
 use crate::store::Store;
 use crate::transport::Waker;
 use crate::types::{PublicKey, Summary, TransferId};
 
+pub(super) use self::leaving::Lot;
 pub(super) use self::places::{Admission, Bounds};
 
 /// State that the threads of a server share.
@@ -68,15 +70,6 @@ struct Active {
     yields: bool,
 }
 
-/// Suspended session, which lost its connection, with the store in which its files are open.
-pub(super) struct Lot<S: Store> {
-    pub(super) store: S,
-    pub(super) parked: Parked<S>,
-    attempt: u32,
-    /// Time at which it was suspended.
-    since: Duration,
-}
-
 pub(super) enum Room {
     /// Room for another connection.
     Some,
@@ -94,12 +87,6 @@ pub(super) enum Greeted<S: Store> {
     OfAnother,
     /// The transfer needs a place, unless its sender claims it from a session that had one.
     Begins { attempt: u32 },
-}
-
-impl<S: Store> Lot<S> {
-    fn let_go(self) -> Option<Ending<S>> {
-        self.parked.suspend(self.store)
-    }
 }
 
 impl<S: Store> Shared<S> {

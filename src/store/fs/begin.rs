@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::dir::{ATTEMPTS, Folder};
+use super::dir::{ATTEMPTS, Folder, Recent};
 use super::errno::{self, Failed};
 use super::existing::Existing;
 use super::file::{FsFile, What, clash, room_of};
@@ -13,15 +13,6 @@ use super::shared::Shared;
 use super::store::FsStore;
 use super::{expiry, mode, partial, room, sys, unnamed};
 use crate::types::{Found, Offer, Place, Refusal, RelPath, StoreOperation};
-
-/// A folder that is kept open, and where it is.
-#[derive(Debug)]
-pub(super) struct Recent {
-    path: Option<RelPath>,
-    folder: Folder,
-    /// True if new files in it get the mode that is asked for, once that was seen.
-    sets_modes: Option<bool>,
-}
 
 impl FsStore {
     pub(super) fn begin_file(

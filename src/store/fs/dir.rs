@@ -49,6 +49,15 @@ impl FolderId {
     }
 }
 
+/// A folder that is kept open, and where it is.
+#[derive(Debug)]
+pub(super) struct Recent {
+    pub(super) path: Option<RelPath>,
+    pub(super) folder: Folder,
+    /// True if new files in it get the mode that is asked for, once that was seen.
+    pub(super) sets_modes: Option<bool>,
+}
+
 impl Folder {
     pub(super) fn new(handle: OwnedFd) -> Result<Self> {
         let id = FolderId::of(&handle)?;

@@ -14,9 +14,8 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::begin::Recent;
 use super::claim::Claim;
-use super::dir::{Folder, Tree};
+use super::dir::{Folder, Recent, Tree};
 use super::errno::{During, Failed};
 use super::existing::{Existing, Trouble};
 use super::expiry::Expiry;

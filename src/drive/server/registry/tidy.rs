@@ -8,44 +8,9 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
 
-use super::{Board, Lot, PAUSE, Shared};
-use crate::drive::parked::Ending;
+use super::leaving::Lot;
+use super::{Board, PAUSE, Shared};
 use crate::store::Store;
-
-/// Sessions to be let go of.
-pub(super) struct Leaving<S: Store> {
-    /// Suspended sessions for the thread that tidies up.
-    lots: Vec<Lot<S>>,
-    /// Suspended sessions that were taken out of the registry, whose files may still be open.
-    pub(super) open: usize,
-    /// Remains of suspended sessions that had commits under way, until these have ended; also for
-    /// that thread.
-    endings: Vec<Ending<S>>,
-    /// Number of these, with those that it looks at.
-    pub(super) ending: usize,
-    /// The server is done.
-    is_over: bool,
-    /// The first panic.
-    panicked: Option<Box<dyn Any + Send>>,
-}
-
-impl<S: Store> Leaving<S> {
-    pub(super) const fn new() -> Self {
-        Self {
-            lots: Vec::new(),
-            open: 0,
-            endings: Vec::new(),
-            ending: 0,
-            is_over: false,
-            panicked: None,
-        }
-    }
-
-    /// Returns how much of it there is.
-    pub(super) const fn len(&self) -> usize {
-        self.open + self.ending
-    }
-}
 
 impl<S: Store> Shared<S> {
     /// Lets go of what is handed to this thread, until the server is done.
