@@ -141,6 +141,14 @@ impl<S: Source, T: Store> Pair<S, T> {
         self.alice.restart(source, self.transfer, self.now);
     }
 
+    /// Begins a further connection of the same transfer by a sender that knows nothing of it but the number of its attempt,
+    /// as no sender of this crate is: the receiver goes on with what the former one knew.
+    pub fn forget(&mut self, source: S) {
+        let attempt = self.alice.sender.next_attempt();
+        self.restart_sender(source);
+        self.alice.sender.reconnect(self.transfer, attempt, self.nonce(), self.now);
+    }
+
     /// Begins another transfer, of another source, to the store that there is, with the commits that it has
     /// under way.
     pub fn call_with(&mut self, source: S, transfer: TransferId) {

@@ -151,6 +151,12 @@ impl Pair {
         self.alice.next = 0;
     }
 
+    /// Restarts the sender, which knows the number of its attempt and nothing else: the receiver takes over what it knows.
+    pub(super) fn forget(&mut self, ours: &Config, theirs: &Config, attempt: u32) {
+        self.restart_sender(ours, theirs, attempt);
+        self.sender.reconnect(self.transfer, attempt, [9; 16], self.now);
+    }
+
     /// Calls both sides with another transfer, over a store whose commits are under way.
     pub(super) fn call_with(
         &mut self,

@@ -240,6 +240,10 @@ fn run(plan: &Plan) {
             Recovery::Both => pair.reconnect_parked(&theirs, attempt),
             Recovery::Receiver if can_restart => {
                 restarted = true;
+                // No sender of this crate is so forgetful, and one that is may end by its own fault.
+                pair.forget(&ours, &theirs, attempt);
+                pair.run_while_moving();
+                check(&pair, &files, &sent_before);
                 pair.restart_sender(&ours, &theirs, attempt);
             }
             Recovery::Store if can_restart => {

@@ -27,6 +27,8 @@ pub(super) enum Way {
     Said,
     /// A sender that was restarted, with the same transfer.
     Sender,
+    /// The same, which claims no attempt.
+    Forgetful,
     /// Another transfer, of another source, with the same store.
     Other,
 }
@@ -76,6 +78,7 @@ impl<'a> Moves<'a> {
         match self.choices.below(4) {
             1 => Way::Sender,
             2 => Way::Other,
+            3 => Way::Forgetful,
             _ => Way::Said,
         }
     }

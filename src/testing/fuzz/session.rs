@@ -66,6 +66,7 @@ pub(super) fn session(data: &[u8]) {
                 pair.call_with(moves.source(&tree.source), transfer);
             }
             (Way::Sender, _) if !is_done => pair.restart_sender(source),
+            (Way::Forgetful, _) if !is_done => pair.forget(source),
             (_, way) if trouble.calls_again() && (way == 0 || is_done) => {
                 let again = pair.call_again();
                 assert!(again.is_ok(), "a source in memory can be sent again: {again:?}");
