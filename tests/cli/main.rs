@@ -40,6 +40,7 @@ mod second;
 mod stderr;
 mod syscalls;
 mod terminal;
+mod then;
 mod transfer;
 mod trees;
 mod usage;

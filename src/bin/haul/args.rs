@@ -12,7 +12,7 @@ use haul::plain::ChunkSize;
 
 use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
-use crate::choices::{Level, Links, Policy, When, age, block_size, chunk_size, some_time};
+use crate::choices::{Level, Links, Per, Policy, When, age, block_size, chunk_size, some_time};
 use crate::exit::Stop;
 use crate::until::{self, After};
 use crate::{examples, units, usage};
@@ -240,6 +240,20 @@ pub(crate) struct Receive {
     /// Folders that nothing is received into are not looked through: see haul partials.
     #[arg(long, value_name = "AGE", value_parser = age, conflicts_with = "plain")]
     pub(crate) expire_partials: Option<Duration>,
+    /// Run a command for each file that is confirmed, also where it was there; takes all that follows, up to ";".
+    ///
+    /// No shell has a part in it; {} is the path of the file. HAUL_FILE has it too; HAUL_NAME, HAUL_SIZE, HAUL_BLAKE3,
+    /// HAUL_DURABILITY, HAUL_OUTCOME (stored, or held already), HAUL_FOLDER and HAUL_PEER are the facts. Commands run
+    /// one after the other, while the transfer goes on. What they print goes to standard error. One that fails is
+    /// reported, and the exit code is 1 at least.
+    #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true, value_terminator = ";", value_hint = ValueHint::CommandName, conflicts_with = "plain")]
+    pub(crate) then: Vec<OsString>,
+    /// Occasion of --then [default: file].
+    ///
+    /// With transfer, {} is the folder, and the facts are HAUL_FILES, HAUL_BYTES, HAUL_SKIPPED, HAUL_REFUSED,
+    /// HAUL_WITHDRAWN, HAUL_CODE (the exit code that is due for it), HAUL_FOLDER and HAUL_PEER.
+    #[arg(long, value_enum, value_name = "WHAT", requires = "then")]
+    pub(crate) then_per: Option<Per>,
     /// Use the bare wire: one file, whatever comes until the stream ends, as from nc.
     ///
     /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error. A

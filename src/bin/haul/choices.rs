@@ -47,6 +47,16 @@ pub(crate) enum Policy {
     Replace,
 }
 
+/// Occasions on which a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Per {
+    /// For each file that is confirmed
+    #[default]
+    File,
+    /// For each transfer that is over
+    Transfer,
+}
+
 /// As [`Durability`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {

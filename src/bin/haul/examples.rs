@@ -43,7 +43,8 @@ pub(crate) const RECEIVE: &str = ending!(
   haul receive inbox -p 7118                 at another port than 7117
   haul receive inbox --listen :7117          from this machine alone
   haul receive inbox --connect host:7117     from a sender that listens there
-  haul receive inbox --max-bytes 10G --keep-free 5G"
+  haul receive inbox --max-bytes 10G --keep-free 5G
+  haul receive inbox --then exiftran -a -i {}            a command for each file"
 );
 
 pub(crate) const PARTIALS: &str = ending!(

@@ -36,6 +36,8 @@ mod speed;
 mod spool;
 mod status;
 mod stream;
+mod sum;
+mod then;
 mod trust;
 mod units;
 mod until;

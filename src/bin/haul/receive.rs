@@ -23,6 +23,7 @@ use crate::report::{Record, Reporter};
 use crate::session::{Session, Start};
 use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
+use crate::then::{Runner, Then};
 use crate::until::Until;
 use crate::{explain, interfaces, interrupt, plain, usage};
 
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     if let Some(hint) = usage::folder_is_address(folder) {
         return Err(Stop::new(Code::Usage, hint));
     }
-    let limit = limit(args)?;
+    limit(args)?;
     make(folder, reporter)?;
     let mut store = open(folder)?.keep_free(args.budget.keep_free.unwrap_or(0));
     if let Some(age) = args.expire_partials {
@@ -57,6 +58,23 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     let full = std::path::absolute(folder);
     let full = full.as_deref().unwrap_or(folder);
     reporter.say(&format!("receiving into {}", explain::shown(full)));
+    let runner = Runner::start(args, full, reporter)?;
+    let then = runner.as_ref().map(Runner::then);
+    let served = take(args, store, config, then, reporter);
+    // What was confirmed is followed up, however it ended.
+    let ran = runner.map_or(Code::Done, Runner::finish);
+    served.map(|code| code.and(ran))
+}
+
+/// Receives in the way that was asked for.
+fn take(
+    args: &Receive,
+    store: FsStore,
+    config: Config,
+    then: Option<Then>,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    let limit = limit(args)?;
     let cancel = CancelToken::new();
     if let Some(address) = &args.network.peer(args.connect.as_ref())? {
         interrupt::watch(
@@ -64,7 +82,7 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
             "run the same command again to go on",
             reporter,
         )?;
-        fetch(args, address, &store, (config, cancel, limit), reporter)
+        fetch(args, address, &store, (config, cancel, limit, then), reporter)
     } else if args.stdio {
         interrupt::watch(
             interrupt::leave(&cancel),
@@ -72,11 +90,14 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
             reporter,
         )?;
         let start = Start { phase: Phase::Waiting, peer: None, total: None, count: None };
-        serve_stdio(store, transfer((config, cancel, limit), start, None, reporter))
+        serve_stdio(store, transfer((config, cancel, limit, then), start, None, reporter))
     } else {
-        serve(args, store, config, cancel, limit, reporter)
+        serve(args, store, (config, cancel, limit, then), reporter)
     }
 }
+
+/// Settings of all transfers, the way to stop them, the limit of their rates, and the commands that follow them.
+type Settings = (Config, CancelToken, Option<RateLimit>, Option<Then>);
 
 /// Listener, and the peers that may come.
 pub(crate) struct Waiting {
@@ -215,9 +236,7 @@ pub(crate) fn open(folder: &Path) -> Result<FsStore, Stop> {
 fn serve(
     args: &Receive,
     store: FsStore,
-    config: Config,
-    cancel: CancelToken,
-    limit: Option<RateLimit>,
+    (config, cancel, limit, then): Settings,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let stopped = interrupt::watch(
@@ -263,7 +282,11 @@ fn serve(
         reporter.say(&format!("connected by {peer}"));
         reporter.record(&Record::Connected { peer: &peer }, Some(number));
         let session = Session::of_server(Arc::clone(reporter), number, peer, Arc::clone(&ends));
-        session.owners(owners.clone()).limit(entries, Some(quota)).visit(visits.visit())
+        session
+            .owners(owners.clone())
+            .limit(entries, Some(quota))
+            .visit(visits.visit())
+            .then(then.clone())
     });
     match (ended, until.code()) {
         (Err(Error::Session(SessionError::Cancelled)), Some(code)) => Ok(code),
@@ -304,7 +327,7 @@ fn fetch(
     args: &Receive,
     address: &Address,
     store: &FsStore,
-    (config, cancel, limit): (Config, CancelToken, Option<RateLimit>),
+    (config, cancel, limit, then): Settings,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let (dial, keys) = dial(args, address, args.network.mode(), reporter)?;
@@ -317,7 +340,8 @@ fn fetch(
     };
     let phase = Phase::Connecting { to: dial.to().to_owned() };
     let start = Start { phase, peer: Some(dial.to().to_owned()), total: None, count: None };
-    let mut transfer = transfer((config, cancel, limit), start, owners, reporter).retry(retry);
+    let mut transfer =
+        transfer((config, cancel, limit, then), start, owners, reporter).retry(retry);
     if let Some(ticket) = keys.and_then(|keys| keys.ticket) {
         transfer = transfer.ticket(ticket);
     }
@@ -329,13 +353,13 @@ fn fetch(
 
 /// Runs the only transfer of the command.
 fn transfer(
-    (config, cancel, limit): (Config, CancelToken, Option<RateLimit>),
+    (config, cancel, limit, then): Settings,
     start: Start,
     owners: Option<Owners>,
     reporter: &Arc<Reporter>,
 ) -> Transfer<Session> {
     let session = Session::new(Arc::clone(reporter), Side::Receiver, start);
-    let session = session.owners(owners).limit(config.limits.entries, None);
+    let session = session.owners(owners).limit(config.limits.entries, None).then(then);
     let transfer = Transfer::new(config).observer(session).cancel(cancel);
     match limit {
         Some(limit) => transfer.limit_rate(limit),

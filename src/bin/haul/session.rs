@@ -14,11 +14,13 @@ use crate::ends::{Ends, Lost, has_settled};
 use crate::exit::{Code, Side};
 use crate::explain::{self, Context, short};
 use crate::failures::{Failed, Failures};
-use crate::figures::{average, count, rate, size, took};
+use crate::figures::{average, size};
 use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::report::{Detail, Held, Others, Record, Reporter};
 use crate::status::{Phase, Status};
+use crate::sum::Facts;
+use crate::then::Then;
 use crate::until::Visit;
 
 /// Observer of a transfer, which informs the user.
@@ -48,6 +50,8 @@ pub(crate) struct Session {
     durability: Option<Durability>,
     /// Set where the receiver ends after so many of them.
     visit: Option<Visit>,
+    /// Commands that run for what has arrived.
+    then: Option<Then>,
     /// Lines of single files, after the first of those that failed.
     rows: u64,
     /// Owners of keys, where keys are used.
@@ -132,6 +136,7 @@ impl Session {
             is_many: false,
             durability: None,
             visit: None,
+            then: None,
             rows: 0,
             owners: None,
         }
@@ -154,6 +159,12 @@ impl Session {
     /// Counts this for the end of its receiver.
     pub(crate) fn visit(mut self, visit: Visit) -> Self {
         self.visit = Some(visit);
+        self
+    }
+
+    /// Has commands run for what has arrived.
+    pub(crate) fn then(mut self, then: Option<Then>) -> Self {
+        self.then = then;
         self
     }
 
@@ -235,6 +246,9 @@ impl Session {
             Side::Receiver => (Record::Received(held), "received"),
         };
         self.record(&record);
+        if let Some(then) = &self.then {
+            then.received(receipt, self.peer.as_ref().map(|peer| peer.name.as_str()));
+        }
         self.durability = Some(match self.durability {
             Some(durability) => durability.min(receipt.durability),
             None => receipt.durability,
@@ -322,47 +336,14 @@ impl Session {
             peer: self.peer.as_ref().map(|peer| peer.name.as_str()),
             others: Others::from(summary),
         });
-        let verb = match self.context.side {
-            Side::Sender => "sent",
-            Side::Receiver => "received",
+        let facts = Facts {
+            side: self.context.side,
+            time,
+            speed,
+            durability: self.durability,
+            peer: self.one_of_many(),
         };
-        let first = summary.sent.saturating_sub(summary.resent);
-        let mut line = format!("{}, {}", count(summary.files, "file"), size(summary.bytes));
-        match (first, summary.already) {
-            (first, 0) if first == summary.bytes => line.push_str(&format!(" {verb}")),
-            (0, _) => line.push_str(": all of it was there"),
-            (first, 0) => line.push_str(&format!(": {} {verb}", size(first))),
-            (first, already) => {
-                line.push_str(&format!(": {} {verb}, {} were there", size(first), size(already)));
-            }
-        }
-        line.push_str(&format!(" ({}", took(time)));
-        // In less time than is shown, a rate says nothing.
-        if summary.sent > 0 && time >= Duration::from_millis(100) {
-            line.push_str(&format!(", {}", rate(speed)));
-        }
-        line.push(')');
-        if let Some(durability) = self.durability {
-            let place = if self.context.side == Side::Sender { " at the receiver" } else { "" };
-            line.push_str(&format!(", {durability}{place}"));
-        }
-        for (count, what) in [
-            (summary.trusted, "unchanged by size and time, not verified"),
-            (summary.skipped, "skipped"),
-            (summary.refused, "refused"),
-            (summary.withdrawn, "not sent"),
-        ] {
-            if count > 0 {
-                line.push_str(&format!("; {count} {what}"));
-            }
-        }
-        if summary.resent > 0 {
-            line.push_str(&format!("; {} sent again", size(summary.resent)));
-        }
-        if let Some(peer) = self.one_of_many() {
-            line.push_str(&format!("; from {peer}"));
-        }
-        self.reporter.say(&line);
+        self.reporter.say(&facts.line(summary));
     }
 
     /// Says the first failures once more, where they may have left the screen by now.
@@ -556,6 +537,10 @@ impl Observer for Session {
                     visit.ended(self.code);
                 }
                 self.finished(summary);
+                if let Some(then) = self.then.as_ref().filter(|_| has_settled(summary)) {
+                    let peer = self.peer.as_ref().map(|peer| peer.name.as_str());
+                    then.finished(summary, self.code, peer);
+                }
                 self.repeat_failures();
             }
             Err(error) => {
