@@ -156,7 +156,7 @@
 //!    The end of the stream has no call of its own: where it comes before `Closed`, the connection is lost.
 //! 5. `Closed` is success. An `Err` is final; bytes that were appended with it tell the peer why. Suspend what is open.
 //!
-//! Before the first poll, tell a receiver what its store can do: [`Receiver::prefer_roots`](proto::Receiver::prefer_roots) where it
+//! Before the first poll, tell a receiver what its store can do: [`Receiver::advertise_hash_first`](proto::Receiver::advertise_hash_first) where it
 //! holds files already, and [`Receiver::compare_times`](proto::Receiver::compare_times) where it answers
 //! [`Store::stat`]; without the latter a sender's [`Compare::SizeAndTime`] compares content. On
 //! [`Event::Greeted`], call [`Store::serve`] with the transfer. A source is [rewound](Source::rewind) before it is sent.

@@ -132,7 +132,7 @@ fn second_session_at_any_step_of_the_first_is_settled_by_the_policy() {
                         let source = way.source(&contents[k]);
                         let mut pair = Pair::new(&config, source, &config, store.clone());
                         if way == Way::ByRoot {
-                            pair.bob.receiver.prefer_roots();
+                            pair.bob.receiver.advertise_hash_first();
                         }
                         pair
                     });
@@ -361,7 +361,7 @@ proptest! {
         let mut pairs = contents.each_ref().map(|bytes| {
             let mut pair = Pair::new(&config, way.source(bytes), &config, store.clone());
             if way == Way::ByRoot {
-                pair.bob.receiver.prefer_roots();
+                pair.bob.receiver.advertise_hash_first();
             }
             pair
         });

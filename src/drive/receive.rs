@@ -305,7 +305,7 @@ impl<O: Observer> Transfer<O> {
             receiver.prove(proof);
         }
         if store.holds_content() {
-            receiver.prefer_roots();
+            receiver.advertise_hash_first();
             receiver.compare_times();
         }
         let attempt = receiver.transfer().map(|(_, attempt)| attempt);

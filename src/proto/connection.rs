@@ -249,7 +249,7 @@ impl Connection {
     }
 
     /// Announces in the greeting that files are held already; too late once that was sent.
-    pub(super) fn prefer_roots(&mut self) {
+    pub(super) fn advertise_hash_first(&mut self) {
         self.ours.offered |= ROOTS;
     }
 
@@ -301,7 +301,7 @@ impl Connection {
     }
 
     /// Returns whether the peer announced that it prefers hashes.
-    pub(super) fn peer_prefers_roots(&self) -> bool {
+    pub(super) fn peer_advertises_hash_first(&self) -> bool {
         self.peer.as_ref().is_some_and(|hello| hello.offered & ROOTS != 0)
     }
 

@@ -65,7 +65,7 @@ pub enum ProtocolError {
     #[error("the greeting belongs to another channel than it came by")]
     OtherChannel,
     /// An entry that was never offered, or that is settled.
-    #[error("{kind:?} speaks of entry {entry}, which is not pending")]
+    #[error("{kind:?} names entry {entry}, which is not pending")]
     UnknownEntry {
         /// The kind of the message.
         kind: Name,

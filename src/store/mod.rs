@@ -226,7 +226,7 @@ pub trait Store {
     /// one on the way to the entry, or a folder that of a file. [`Refusal::Exists`] under
     /// [`Place::Beside`]: the name is taken by something else than a regular file, or by another entry of the
     /// session, and the next number may be free. A want of file descriptors
-    /// ([`Refusal::is_for_want_of_descriptors`]) refuses nothing if it can be waited for: haul asks again once a commit
+    /// ([`Refusal::is_fd_exhaustion`]) refuses nothing if it can be waited for: haul asks again once a commit
     /// has ended, when the content comes, or once other entries of the session are closed.
     fn begin(&mut self, offer: &Offer, place: Place) -> Result<(Self::File, Found), Refusal>;
 

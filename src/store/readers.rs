@@ -149,7 +149,7 @@ impl<S: Source> Readers<S> {
             }
             match source.open(&item.key, &item.meta) {
                 Ok(reader) => return Ok(Some(reader)),
-                Err(reason) if !reason.is_for_want_of_descriptors() => return Err(reason),
+                Err(reason) if !reason.is_fd_exhaustion() => return Err(reason),
                 Err(reason) => {
                     let closed = self.least_recent().ok_or(reason)?;
                     self.close(closed);

@@ -188,7 +188,7 @@ pub enum AbortCode {
 impl Refusal {
     /// Returns whether the process, or the system, has no file descriptor left, by [`is_fd_exhaustion`].
     #[must_use]
-    pub const fn is_for_want_of_descriptors(self) -> bool {
+    pub const fn is_fd_exhaustion(self) -> bool {
         matches!(self, Self::Store { code, .. } if is_fd_exhaustion(code))
     }
 
@@ -224,9 +224,9 @@ impl Refusal {
 
 impl Withdrawal {
     /// Returns whether the sender's process, or its system, has no file descriptor left, like
-    /// [`Refusal::is_for_want_of_descriptors`] of a receiver.
+    /// [`Refusal::is_fd_exhaustion`] of a receiver.
     #[must_use]
-    pub const fn is_for_want_of_descriptors(self) -> bool {
+    pub const fn is_fd_exhaustion(self) -> bool {
         matches!(self, Self::Unreadable { code } if is_fd_exhaustion(code))
     }
 

@@ -324,10 +324,10 @@ fn lost(operation: Operation, source: &io::Error, context: Context) -> String {
         (false, _) if failed => what,
         (false, Side::Sender) => {
             format!(
-                "{what} before it said a word of haul; is it `haul receive`? (for other programs: --plain)"
+                "{what} before the handshake; is it `haul receive`? (for other programs: --plain)"
             )
         }
-        (false, Side::Receiver) => format!("{what} before it said a word of haul"),
+        (false, Side::Receiver) => format!("{what} before the handshake"),
     }
 }
 

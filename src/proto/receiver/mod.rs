@@ -151,8 +151,8 @@ impl Receiver {
 
     /// Advertises in the greeting that the store holds files already, so that small ones are offered by their hash
     /// before their content travels. It has an effect before the first turn only.
-    pub fn prefer_roots(&mut self) {
-        self.connection.prefer_roots();
+    pub fn advertise_hash_first(&mut self) {
+        self.connection.advertise_hash_first();
     }
 
     /// Advertises in the greeting that the store can [look](crate::store::Store::stat) at sizes and times, so that a
@@ -239,7 +239,7 @@ impl Receiver {
         self.state?;
         let (entry, place) = self.requests.answer_begin()?;
         match begun {
-            Err(reason) if reason.is_for_want_of_descriptors() => {
+            Err(reason) if reason.is_fd_exhaustion() => {
                 self.lacks_descriptors(entry, place, reason);
             }
             begun => self.begun(entry, place, begun),

@@ -201,7 +201,7 @@ impl Sender {
         let (transfer, attempt) = (self.connection.our_transfer(), hello.attempt);
         let version = self.connection.meet(hello)?;
         self.entries.limit_blocks(block);
-        self.roots.prefer(self.connection.peer_prefers_roots());
+        self.roots.prefer(self.connection.peer_advertises_hash_first());
         self.turn.limit(turn);
         self.turn.limit(self.connection.turn_limit());
         self.state = Ok(State::Listening);

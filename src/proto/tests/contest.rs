@@ -33,7 +33,7 @@ fn pair(existing: IfExists, way: Way, bytes: &[u8]) -> Pair {
     match way {
         Way::Offered => {}
         Way::Unsized => pair = pair.unsized_files(None),
-        Way::ByRoot => pair.receiver.prefer_roots(),
+        Way::ByRoot => pair.receiver.advertise_hash_first(),
     }
     pair
 }

@@ -313,7 +313,7 @@ fn failed(pair: &Pair) -> BTreeSet<RelPath> {
                 failed.insert(path.clone());
             }
             // That passes, and can be waited for.
-            Event::Refused { reason, .. } => assert!(!reason.is_for_want_of_descriptors()),
+            Event::Refused { reason, .. } => assert!(!reason.is_fd_exhaustion()),
             Event::Offered { path, .. } => drop(failed.remove(path)),
             _ => {}
         }

@@ -31,7 +31,7 @@ fn pair(config: &Config, way: Way, files: &[(String, Vec<u8>)]) -> Pair {
     match way {
         Way::Sized => {}
         Way::Unsized => pair = pair.unsized_files(None),
-        Way::ByRoot => pair.receiver.prefer_roots(),
+        Way::ByRoot => pair.receiver.advertise_hash_first(),
     }
     pair
 }
@@ -232,7 +232,7 @@ fn session_that_is_cut_goes_on_with_files_that_were_put_off() {
 #[test]
 fn refusal_for_want_of_descriptors_is_that_of_two_numbers() {
     let operation = crate::types::StoreOperation::Rename;
-    let is = |code| Refusal::Store { code, operation }.is_for_want_of_descriptors();
+    let is = |code| Refusal::Store { code, operation }.is_fd_exhaustion();
     assert_eq!([22, 23, 24, 25].map(is), [false, true, true, false]);
-    assert!(!Refusal::Sync { code: 24 }.is_for_want_of_descriptors());
+    assert!(!Refusal::Sync { code: 24 }.is_fd_exhaustion());
 }

@@ -388,7 +388,7 @@ fn prove_folders(jobs: &mut [Job], own: usize, queue: &Queue) {
                 return Ok(());
             }
             let walk = || tree.open_again(path.as_ref(), *id).map(drop);
-            queue.patiently(own, &job.shared, walk, |refusal| refusal.is_for_want_of_descriptors())
+            queue.patiently(own, &job.shared, walk, |refusal| refusal.is_fd_exhaustion())
         };
         let is_root = *id == tree.root.id;
         if !is_root && let Err(refusal) = *proved.entry((*id, path.clone())).or_insert_with(prove) {
@@ -430,7 +430,7 @@ fn open_wanted(
         return Ok(held.clone());
     }
     let open = || shared.tree.open_again(wanted.path.as_ref(), wanted.id);
-    let way = queue.patiently(own, shared, open, |refusal| refusal.is_for_want_of_descriptors())?;
+    let way = queue.patiently(own, shared, open, |refusal| refusal.is_fd_exhaustion())?;
     Ok(way.folder)
 }
 

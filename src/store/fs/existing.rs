@@ -94,7 +94,7 @@ impl Trouble {
     }
 
     pub(super) fn lacks_descriptors(&self) -> bool {
-        matches!(self, Self::Failed(refusal) if refusal.is_for_want_of_descriptors())
+        matches!(self, Self::Failed(refusal) if refusal.is_fd_exhaustion())
     }
 }
 

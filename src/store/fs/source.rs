@@ -448,7 +448,7 @@ impl Source for FsSource {
                 match self.open_file(path, *links, stamp) {
                     // Its caller closes readers in the order in which it does not need them.
                     Err(reason)
-                        if reason.is_for_want_of_descriptors() && self.walk.close(false) => {}
+                        if reason.is_fd_exhaustion() && self.walk.close(false) => {}
                     opened => break Some((Arc::new(Mutex::new(Some(opened?))), *stamp)),
                 }
             },
@@ -474,7 +474,7 @@ impl Source for FsSource {
             Some(open) => open,
             closed => loop {
                 match self.open_file(&reader.path, reader.links, stamp) {
-                    Err(reason) if reason.is_for_want_of_descriptors() && self.give_back(false) => {
+                    Err(reason) if reason.is_fd_exhaustion() && self.give_back(false) => {
                     }
                     opened => break closed.insert(opened.map_err(error_of)?),
                 }

@@ -193,7 +193,7 @@ fn small_files_that_are_held_do_not_travel_where_roots_are_preferred() {
         let mut pair = Pair::new(&config, &files);
         pair.run_well();
         pair.restart(&config);
-        pair.receiver.prefer_roots();
+        pair.receiver.advertise_hash_first();
         let summary = pair.run_well();
         assert_eq!((summary.held, summary.sent), (4, 0), "{existing:?}");
         assert!(pair.bob.open.is_empty() && pair.bob.partial.is_empty());
@@ -208,7 +208,7 @@ fn small_files_that_are_lacking_or_different_travel_after_their_roots() {
         let mut pair = Pair::new(&config, &files);
         pair.bob.visible.insert(path("a"), content(1, 1000));
         pair.bob.visible.insert(path("b"), content(9, 500));
-        pair.receiver.prefer_roots();
+        pair.receiver.advertise_hash_first();
         let summary = pair.run_well();
         let takes = matches!(existing, IfExists::Rename | IfExists::Replace);
         assert_eq!(summary.delivered, if takes { 4 } else { 3 }, "{existing:?}");
@@ -229,7 +229,7 @@ fn roots_are_no_longer_asked_for_where_nearly_all_is_lacking() {
     let files: Vec<_> = files.iter().map(|(name, bytes)| (&**name, bytes.clone())).collect();
     let config = config().limits(Limits::default().pending_entries(50));
     let mut pair = Pair::new(&config, &files);
-    pair.receiver.prefer_roots();
+    pair.receiver.advertise_hash_first();
     let summary = pair.run_well();
     assert_eq!((summary.delivered, summary.sent), (300, 300 * 900));
     assert!(summary.turns <= 9, "{} turns", summary.turns);

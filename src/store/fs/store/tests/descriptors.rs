@@ -105,7 +105,7 @@ fn store_commits_that_all_lack_descriptors_end_soon() {
             drop(scarce.go_on.take());
             let ended = scarce.end();
             let is_lack = |ended: &Ended| {
-                ended.as_ref().is_err_and(|refusal| refusal.is_for_want_of_descriptors())
+                ended.as_ref().is_err_and(|refusal| refusal.is_fd_exhaustion())
             };
             assert!(ended.len() == count + 1 && ended.iter().all(is_lack), "{ended:?}");
             // Each with the others of its batch, and then alone for as often as it looks again: none waits for what cannot go
