@@ -265,7 +265,9 @@ impl Scene {
             _ => panic!("{ended:?}"),
         };
         assert!(pair.bob.store.failed() > 0);
-        let refused = pair.bob.events.iter().any(|event| matches!(event, Event::Refused { reason, .. } if reason.is_fd_exhaustion()));
+        let refused = pair.bob.events.iter().any(
+            |event| matches!(event, Event::Refused { reason, .. } if reason.is_fd_exhaustion()),
+        );
         assert!(!refused, "what passes is no reason to refuse an entry");
         self.check_visible(&store);
         drop(pair);

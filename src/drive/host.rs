@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use super::admit::Greeting;
 use super::cancel::CancelToken;
-use super::parked::Parked;
+use super::suspended::Suspended;
 use crate::proto::Receiver;
 use crate::store::Store;
 
 /// A session that runs alone in its process, and what an earlier connection left it, with its store.
 pub(super) struct Alone<S: Store> {
-    pub(super) left: Option<(S, Parked<S>)>,
+    pub(super) left: Option<(S, Suspended<S>)>,
 }
 
 impl<S: Store> Alone<S> {
-    pub(super) const fn new(left: Option<(S, Parked<S>)>) -> Self {
+    pub(super) const fn new(left: Option<(S, Suspended<S>)>) -> Self {
         Self { left }
     }
 }
@@ -27,22 +27,22 @@ impl<S: Store> Host<S> for Alone<S> {
         attempt: Option<u32>,
         _: &CancelToken,
     ) -> Result<Welcome<S>, Stranger> {
-        if self.left.as_ref().is_some_and(|(_, parked)| parked.is_of_another(greeting)) {
+        if self.left.as_ref().is_some_and(|(_, suspended)| suspended.is_of_another(greeting)) {
             return Err(Stranger);
         }
-        let Some((former, parked)) = self.left.take() else {
+        let Some((former, suspended)) = self.left.take() else {
             return Ok(Welcome {
                 attempt: attempt.unwrap_or(Receiver::next_claim(None)),
                 left: None,
             });
         };
-        let known = parked.attempt_at(greeting.transfer());
+        let known = suspended.attempt_at(greeting.transfer());
         let number = attempt.unwrap_or_else(|| Receiver::next_claim(known));
         if attempt.is_some() && known.is_some_and(|known| known < number) {
             *store = former;
-            return Ok(Welcome { attempt: number, left: Some(parked) });
+            return Ok(Welcome { attempt: number, left: Some(suspended) });
         }
-        parked.suspend(former);
+        suspended.suspend(former);
         Ok(Welcome { attempt: number, left: None })
     }
 }
@@ -51,7 +51,7 @@ impl<S: Store> Host<S> for Alone<S> {
 pub(super) struct Hooks<'h, S: Store> {
     pub(super) host: &'h mut dyn Host<S>,
     /// Remains of a connection that was lost, if they are of use to another one.
-    pub(super) left: Option<Parked<S>>,
+    pub(super) left: Option<Suspended<S>>,
     /// Growth of the receiver's [progress](Receiver::progress) by this connection.
     pub(super) progress: u64,
 }
@@ -64,7 +64,7 @@ pub(super) struct Welcome<S: Store> {
     /// The number of its attempt.
     pub(super) attempt: u32,
     /// Suspended session of an earlier connection of its process.
-    pub(super) left: Option<Parked<S>>,
+    pub(super) left: Option<Suspended<S>>,
 }
 
 /// Runner of a session, which knows of others.

@@ -14,7 +14,6 @@ mod host;
 mod ids;
 mod meter;
 mod observer;
-mod parked;
 mod random;
 mod rate;
 mod receive;
@@ -25,6 +24,7 @@ mod send;
 mod server;
 mod strangers;
 mod stream;
+mod suspended;
 mod transfer;
 
 use std::io::{Read, Write};

@@ -8,10 +8,10 @@ use super::host::{Alone, Hooks, Welcome};
 use super::ids;
 use super::meter;
 use super::observer::Observer;
-use super::parked::Parked;
 use super::random::random_bytes;
 use super::reconnect::{Arrived, with_channel};
 use super::stream::{Direction, Moved, TICK, Wire};
+use super::suspended::Suspended;
 use super::transfer::Transfer;
 use crate::error::Error;
 use crate::proto::{self, Consumed, ReceiveAction, Receiver, Step, payload_so_far};
@@ -94,14 +94,14 @@ impl<O: Observer> Transfer<O> {
             let ended = this.run_receiver(&mut session, stream, &mut hooks);
             this.access.channel = None;
             *steps = steps.saturating_add(hooks.progress);
-            let new = hooks.left.map(|parked| (session, parked));
+            let new = hooks.left.map(|suspended| (session, suspended));
             // A connection on which nobody greeted leaves what there was.
             *left = new.or(host.left);
             ended
         };
         let ended = self.keep_connecting(is_waiting, connect, &mut progress, run);
-        if let Some((mut store, parked)) = progress.left {
-            parked.let_go(&mut store);
+        if let Some((mut store, suspended)) = progress.left {
+            suspended.let_go(&mut store);
         }
         ended
     }
@@ -130,10 +130,10 @@ impl<O: Observer> Transfer<O> {
         let Receiving { store, receiver, files, before, is_refused, .. } = receiving;
         hooks.progress = receiver.progress().saturating_sub(before);
         let is_known = receiver.transfer().is_some() && !is_refused;
-        let parked = Parked { receiver, files, key: self.peer_key() };
+        let suspended = Suspended { receiver, files, key: self.peer_key() };
         match &ended {
-            Err(error) if is_known && can_come_again(error) => hooks.left = Some(parked),
-            _ => parked.let_go(store),
+            Err(error) if is_known && can_come_again(error) => hooks.left = Some(suspended),
+            _ => suspended.let_go(store),
         }
         ended
     }
@@ -340,7 +340,7 @@ fn can_come_again(error: &Error) -> bool {
 
 impl<S: Store> Receiving<'_, S> {
     /// Goes on with what an earlier connection left.
-    fn adopt(&mut self, left: Parked<S>) {
+    fn adopt(&mut self, left: Suspended<S>) {
         let before = left.receiver.progress();
         // It is of this transfer, has the same configuration, and nothing was offered yet: nothing can be wrong with
         // it.

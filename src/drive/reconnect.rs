@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use super::observer::Observer;
-use super::parked::Parked;
 use super::random::random;
 use super::strangers::Strangers;
+use super::suspended::Suspended;
 use super::transfer::Transfer;
 use crate::error::{Error, Operation};
 use crate::proto;
@@ -122,7 +122,7 @@ pub(super) trait HasProgress {
 /// Content that a receiver got over all connections.
 pub(super) struct Arrived<S: Store> {
     /// Remains of the last connection, with the store in which its files are open.
-    pub(super) left: Option<(S, Parked<S>)>,
+    pub(super) left: Option<(S, Suspended<S>)>,
     pub(super) steps: u64,
 }
 

@@ -21,8 +21,6 @@ mod deadlines;
 mod listening;
 #[cfg(feature = "testing")]
 mod own;
-#[cfg(all(feature = "fs", feature = "testing"))]
-mod parked;
 mod progress;
 mod rate;
 mod readers;
@@ -32,5 +30,7 @@ mod server;
 mod store;
 mod strangers;
 mod stream;
+#[cfg(all(feature = "fs", feature = "testing"))]
+mod suspended;
 #[cfg(all(feature = "fs", feature = "testing"))]
 mod watched;

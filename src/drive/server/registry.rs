@@ -14,14 +14,14 @@ use self::places::Places;
 use super::super::admit::Greeting;
 use super::super::cancel::CancelToken;
 use super::super::clock::SharedClock;
-use super::super::parked::Parked;
+use super::super::suspended::Suspended;
 use super::id::SessionId;
 use crate::proto::Receiver;
 use crate::store::Store;
 use crate::transport::Waker;
 use crate::types::{PublicKey, Summary, TransferId};
 
-pub(super) use self::leaving::Lot;
+pub(super) use self::leaving::SuspendedSession;
 pub(super) use self::places::{Admission, Bounds};
 
 /// State that the threads of a server share.
@@ -47,7 +47,7 @@ struct Board<S: Store> {
     active: HashMap<SessionId, Active>,
     /// Session that serves a transfer, and its attempt.
     transfers: HashMap<TransferId, (u32, SessionId)>,
-    lots: HashMap<TransferId, Lot<S>>,
+    suspended: HashMap<TransferId, SuspendedSession<S>>,
     /// Sessions that are neither any more, until their files are closed and their commits have ended. While there are
     /// as many of them as places, nobody gets one who begins: a sender that comes and goes cannot make a device that is
     /// slow fall behind without bound.
@@ -82,7 +82,7 @@ pub(super) enum Greeted<S: Store> {
     /// A newer attempt has been here, or the session was told to leave.
     Superseded,
     /// The transfer goes on with what an earlier connection of its process left, and has its place.
-    GoesOn { attempt: u32, lot: Box<Lot<S>> },
+    GoesOn { attempt: u32, session: Box<SuspendedSession<S>> },
     /// The transfer is that of another key: nothing was done.
     OfAnother,
     /// The transfer needs a place, unless its sender claims it from a session that had one.
@@ -100,7 +100,7 @@ impl<S: Store> Shared<S> {
             places: Places::new(bounds),
             active: HashMap::new(),
             transfers: HashMap::new(),
-            lots: HashMap::new(),
+            suspended: HashMap::new(),
             leaving: Leaving::new(),
             done: None,
             unsure: HashMap::new(),
@@ -153,8 +153,8 @@ impl<S: Store> Shared<S> {
     /// Lets go of what it can, for a system that lacks something. `false` if no connection is left by whose end that
     /// would come back; else waits a moment.
     pub(super) fn make_do(&self) -> bool {
-        let lots = self.lock().take_lots(|_| true);
-        self.hand_over(lots);
+        let suspended = self.lock().take_suspended(|_| true);
+        self.hand_over(suspended);
         let mut board = self.lock();
         if let Some(stranger) = board.places.send_away_a_stranger(self.clock.now()) {
             board.send_away(stranger);
@@ -208,9 +208,9 @@ impl<S: Store> Shared<S> {
             }
             board = self.wait(board, PAUSE);
         }
-        let lots = board.take_lots(|_| true);
+        let suspended = board.take_suspended(|_| true);
         drop(board);
-        self.close_all(lots);
+        self.close_all(suspended);
         true
     }
 
@@ -261,17 +261,17 @@ impl<S: Store> Shared<S> {
             session.key = greeting.key();
         }
         board.unsure.remove(&transfer);
-        if board.lots.contains_key(&transfer)
+        if board.suspended.contains_key(&transfer)
             && board.places.seat_again(id, self.clock.now())
-            && let Some(lot) = board.lots.remove(&transfer)
+            && let Some(session) = board.suspended.remove(&transfer)
         {
             if attempt.is_some() {
-                return Greeted::GoesOn { attempt: number, lot: Box::new(lot) };
+                return Greeted::GoesOn { attempt: number, session: Box::new(session) };
             }
             // Another process begins anew, with what that one had open: it is closed before the sender gets an answer.
-            let lots = board.hand_out(vec![lot]);
+            let suspended = board.hand_out(vec![session]);
             drop(board);
-            self.close_all(lots);
+            self.close_all(suspended);
         }
         Greeted::Begins { attempt: number }
     }
@@ -291,7 +291,7 @@ impl<S: Store> Shared<S> {
         &self,
         id: SessionId,
         done: Option<Summary>,
-        left: Option<(S, Parked<S>)>,
+        left: Option<(S, Suspended<S>)>,
         now: Duration,
     ) {
         let mut board = self.lock();
@@ -300,26 +300,27 @@ impl<S: Store> Shared<S> {
         board.places.leave(id);
         board.done = board.done.or(done.filter(counts));
         let served = board.transfers.extract_if(|_, (_, session)| *session == id).next();
-        let mut lots = Vec::new();
-        if let Some((store, parked)) = left {
+        let mut replaced = Vec::new();
+        if let Some((store, suspended)) = left {
             let attempt = served.map_or(0, |(_, (attempt, _))| attempt);
-            if let (Some((transfer, _)), Some(summary)) = (served, parked.settled().filter(counts))
+            if let (Some((transfer, _)), Some(summary)) =
+                (served, suspended.settled().filter(counts))
             {
                 board.is_unsure(transfer, summary, now);
             }
-            let lot = Lot { store, parked, attempt, since: now };
+            let session = SuspendedSession { store, suspended, attempt, since: now };
             match served {
                 Some((transfer, _)) if was_seated => {
-                    let former = board.lots.insert(transfer, lot);
-                    lots = board.hand_out(former.into_iter().collect());
+                    let former = board.suspended.insert(transfer, session);
+                    replaced = board.hand_out(former.into_iter().collect());
                 }
                 // It had no place, or a newer attempt could not wait.
-                _ => lots = board.hand_out(vec![lot]),
+                _ => replaced = board.hand_out(vec![session]),
             }
         }
         let is_done = board.done.is_some();
         drop(board);
-        self.close_all(lots);
+        self.close_all(replaced);
         self.ended.notify_all();
         if let (true, Some(wake)) = (is_done, &self.waker) {
             wake();
@@ -348,9 +349,9 @@ impl<S: Store> Shared<S> {
         let settled = board.unsure.extract_if(|_, (_, since)| is_over(*since));
         let first = settled.map(|(_, it)| it).min_by_key(|(_, since)| *since);
         board.done = board.done.or(first.map(|(summary, _)| summary));
-        let lots = board.take_lots(|lot| is_over(lot.since));
+        let suspended = board.take_suspended(|session| is_over(session.since));
         drop(board);
-        self.hand_over(lots);
+        self.hand_over(suspended);
     }
 
     /// Tells all sessions that the server goes away. To those that have not greeted there is nothing to report.
@@ -369,11 +370,11 @@ impl<S: Store> Shared<S> {
 impl<S: Store> Board<S> {
     /// Returns whether a transfer of this id is served, or suspended, that came with another key.
     fn is_of_another(&self, greeting: &Greeting) -> bool {
-        let is_left = |lot: &Lot<S>| lot.parked.key != greeting.key();
+        let is_left = |session: &SuspendedSession<S>| session.suspended.key != greeting.key();
         let serving = self.transfers.get(&greeting.transfer());
         let serving = serving.and_then(|(_, session)| self.active.get(session));
         serving.is_some_and(|session| session.key != greeting.key())
-            || self.lots.get(&greeting.transfer()).is_some_and(is_left)
+            || self.suspended.get(&greeting.transfer()).is_some_and(is_left)
     }
 
     /// Tells a connection to end that has lost its place among the strangers.
@@ -403,20 +404,27 @@ impl<S: Store> Board<S> {
     }
 
     /// Takes suspended sessions out of the registry, to be let go of.
-    fn take_lots(&mut self, which: impl Fn(&Lot<S>) -> bool) -> Vec<Lot<S>> {
-        let lots = self.lots.extract_if(|_, lot| which(lot)).map(|(_, lot)| lot).collect();
-        self.hand_out(lots)
+    fn take_suspended(
+        &mut self,
+        which: impl Fn(&SuspendedSession<S>) -> bool,
+    ) -> Vec<SuspendedSession<S>> {
+        let suspended = self
+            .suspended
+            .extract_if(|_, session| which(session))
+            .map(|(_, session)| session)
+            .collect();
+        self.hand_out(suspended)
     }
 
-    fn hand_out(&mut self, lots: Vec<Lot<S>>) -> Vec<Lot<S>> {
-        self.leaving.open += lots.len();
-        lots
+    fn hand_out(&mut self, suspended: Vec<SuspendedSession<S>>) -> Vec<SuspendedSession<S>> {
+        self.leaving.open += suspended.len();
+        suspended
     }
 
     /// Tells sessions to leave that this attempt replaces, and gives its number and how many there are; `None` if it is itself
     /// replaced.
     fn evict(&self, transfer: TransferId, attempt: Option<u32>) -> Option<(u32, usize)> {
-        let left = self.lots.get(&transfer).map(|lot| lot.attempt);
+        let left = self.suspended.get(&transfer).map(|session| session.attempt);
         let known = left.max(self.transfers.get(&transfer).map(|(attempt, _)| *attempt));
         let number = attempt.unwrap_or_else(|| Receiver::next_claim(known));
         if attempt.is_some() && known.is_some_and(|known| known >= number) {

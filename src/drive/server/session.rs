@@ -10,9 +10,9 @@ use crate::drive::cancel::CancelToken;
 use crate::drive::clock::SharedClock;
 use crate::drive::host::{Hooks, Host, Stranger, Welcome};
 use crate::drive::observer::Observer;
-use crate::drive::parked::Parked;
-use crate::drive::server::registry::{Admission, Greeted, Lot, Shared};
+use crate::drive::server::registry::{Admission, Greeted, Shared, SuspendedSession};
 use crate::drive::strangers::Strangers;
+use crate::drive::suspended::Suspended;
 use crate::drive::transfer::Transfer;
 use crate::error::Error;
 use crate::store::Store;
@@ -39,7 +39,7 @@ pub(super) fn serve<S, T, O>(
     let mut store = shared.clone_store();
     let mut hooks = Hooks::new(&mut place);
     let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
-    let left = hooks.left.map(|parked| (store, parked));
+    let left = hooks.left.map(|suspended| (store, suspended));
     (place.done, place.left) = (result.as_ref().ok().copied(), left);
     transfer.into_observer().ended(&result);
     if cfg!(haul_canary = "closed-early") {
@@ -67,7 +67,7 @@ struct OnBoard<'s, S: Store> {
     shared: &'s Shared<S>,
     clock: &'s SharedClock,
     done: Option<Summary>,
-    left: Option<(S, Parked<S>)>,
+    left: Option<(S, Suspended<S>)>,
 }
 
 impl<S: Store> Drop for OnBoard<'_, S> {
@@ -91,10 +91,10 @@ impl<S: Store> Host<S> for OnBoard<'_, S> {
                 Welcome { attempt: attempt.unwrap_or(1), left: None }
             }
             Greeted::Begins { attempt } => Welcome { attempt, left: None },
-            Greeted::GoesOn { attempt, lot } => {
-                let Lot { store: kept, parked, .. } = *lot;
+            Greeted::GoesOn { attempt, session } => {
+                let SuspendedSession { store: kept, suspended, .. } = *session;
                 *store = kept;
-                Welcome { attempt, left: Some(parked) }
+                Welcome { attempt, left: Some(suspended) }
             }
         })
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::pair::{Alice, Bob, Pair, content, path};
-use super::parked::messages;
 use super::rogue::{Rogue, inline, wire};
+use super::suspended::messages;
 use crate::config::{Config, IfExists};
 use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::proto::wire::message::{Message, Name, WireOffer};

@@ -31,7 +31,6 @@ mod idle;
 mod liveness;
 mod losses;
 mod pair;
-mod parked;
 mod phases;
 mod random;
 mod rogue;
@@ -40,6 +39,7 @@ mod scenes;
 mod session;
 mod slow;
 mod splits;
+mod suspended;
 mod table;
 #[cfg(feature = "testing")]
 mod transcripts;

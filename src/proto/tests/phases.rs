@@ -17,7 +17,7 @@ const SENDER: [Phase; 9] = [
     ("claimed", &["Listening, claimed"]),
     (
         "streaming",
-        &["Listening, streaming, parked by its window", "Listening, streaming, more is reported"],
+        &["Listening, streaming, paused by its window", "Listening, streaming, more is reported"],
     ),
     ("ended", &["Listening, ended", "Listening, offered with its content"]),
     ("settled", &[]),

@@ -457,7 +457,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         Rogue::receiver(&config(), Alice { files, ..Alice::default() }).greeted()
     };
     let streamed = move || with(None, None);
-    let parked = move || {
+    let paused = move || {
         let mut rogue = with(None, Some(2048));
         have(&mut rogue, 0, false, false);
         rogue
@@ -499,7 +499,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
         ("Listening, offered, size unknown", &streamed),
         ("Listening, offered with its content", &inline),
         ("Listening, folder offered", &folder),
-        ("Listening, streaming, parked by its window", &parked),
+        ("Listening, streaming, paused by its window", &paused),
         ("Listening, streaming, more is reported", &more),
         ("Listening, claimed", &claimed),
         ("Listening, ended", &ended),

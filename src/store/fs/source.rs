@@ -447,8 +447,7 @@ impl Source for FsSource {
             Some(stamp) => loop {
                 match self.open_file(path, *links, stamp) {
                     // Its caller closes readers in the order in which it does not need them.
-                    Err(reason)
-                        if reason.is_fd_exhaustion() && self.walk.close(false) => {}
+                    Err(reason) if reason.is_fd_exhaustion() && self.walk.close(false) => {}
                     opened => break Some((Arc::new(Mutex::new(Some(opened?))), *stamp)),
                 }
             },
@@ -474,8 +473,7 @@ impl Source for FsSource {
             Some(open) => open,
             closed => loop {
                 match self.open_file(&reader.path, reader.links, stamp) {
-                    Err(reason) if reason.is_fd_exhaustion() && self.give_back(false) => {
-                    }
+                    Err(reason) if reason.is_fd_exhaustion() && self.give_back(false) => {}
                     opened => break closed.insert(opened.map_err(error_of)?),
                 }
             },

@@ -3,13 +3,13 @@
 use std::any::Any;
 use std::time::Duration;
 
-use crate::drive::parked::{Ending, Parked};
+use crate::drive::suspended::{Ending, Suspended};
 use crate::store::Store;
 
 /// Suspended session, which lost its connection, with the store in which its files are open.
-pub(in super::super) struct Lot<S: Store> {
+pub(in super::super) struct SuspendedSession<S: Store> {
     pub(in super::super) store: S,
-    pub(in super::super) parked: Parked<S>,
+    pub(in super::super) suspended: Suspended<S>,
     pub(super) attempt: u32,
     /// Time at which it was suspended.
     pub(super) since: Duration,
@@ -18,7 +18,7 @@ pub(in super::super) struct Lot<S: Store> {
 /// Sessions to be let go of.
 pub(super) struct Leaving<S: Store> {
     /// Suspended sessions for the thread that tidies up.
-    pub(super) lots: Vec<Lot<S>>,
+    pub(super) suspended: Vec<SuspendedSession<S>>,
     /// Suspended sessions that were taken out of the registry, whose files may still be open.
     pub(super) open: usize,
     /// Remains of suspended sessions that had commits under way, until these have ended; also for
@@ -32,16 +32,16 @@ pub(super) struct Leaving<S: Store> {
     pub(super) panicked: Option<Box<dyn Any + Send>>,
 }
 
-impl<S: Store> Lot<S> {
+impl<S: Store> SuspendedSession<S> {
     pub(super) fn let_go(self) -> Option<Ending<S>> {
-        self.parked.suspend(self.store)
+        self.suspended.suspend(self.store)
     }
 }
 
 impl<S: Store> Leaving<S> {
     pub(super) const fn new() -> Self {
         Self {
-            lots: Vec::new(),
+            suspended: Vec::new(),
             open: 0,
             endings: Vec::new(),
             ending: 0,

@@ -81,10 +81,10 @@ impl Store for Odd {
 }
 
 /// Returns the remains of a session with a commit under way.
-fn left_committing(mood: Mood) -> (Odd, Parked<Odd>) {
+fn left_committing(mood: Mood) -> (Odd, Suspended<Odd>) {
     let mut store = Odd::new(mood);
-    let parked = tests::committing(&mut store);
-    (store, parked)
+    let suspended = tests::committing(&mut store);
+    (store, suspended)
 }
 
 /// Begins a session that gets a place at once, for a transfer of the same number; `false` if it has
@@ -106,7 +106,7 @@ fn begin(shared: &Shared<Odd>, number: u8) -> bool {
     is_seated
 }
 
-fn lose(shared: &Shared<Odd>, number: u8, left: (Odd, Parked<Odd>)) {
+fn lose(shared: &Shared<Odd>, number: u8, left: (Odd, Suspended<Odd>)) {
     shared.leave(SessionId(number.into()), None, Some(left), SECOND);
     shared.close_connection(SessionId(number.into()));
 }
@@ -123,9 +123,9 @@ fn store_that_panics_ends_nothing_but_itself_and_is_heard_of_at_the_end() {
         for way in 0..3 {
             let shared = shared(2);
             assert!(begin(&shared, 1) && begin(&shared, 2));
-            let (store, parked) = left_committing(Mood::Stalled);
+            let (store, suspended) = left_committing(Mood::Stalled);
             let odd = Arc::clone(&store.mood);
-            lose(&shared, 1, (store, parked));
+            lose(&shared, 1, (store, suspended));
             *odd.lock().unwrap() = mood;
             match way {
                 0 => assert!(begin(&shared, 3)),
@@ -145,9 +145,9 @@ fn store_that_panics_ends_nothing_but_itself_and_is_heard_of_at_the_end() {
 fn store_that_takes_long_keeps_nobody_waiting_but_who_tidies_up() {
     let shared = shared(4);
     assert!(begin(&shared, 1));
-    let (store, parked) = left_committing(Mood::Stalled);
+    let (store, suspended) = left_committing(Mood::Stalled);
     let mood = Arc::clone(&store.mood);
-    lose(&shared, 1, (store, parked));
+    lose(&shared, 1, (store, suspended));
     thread::scope(|scope| {
         scope.spawn(|| shared.tidy());
         shared.expire(100 * SECOND, SECOND);

@@ -36,8 +36,8 @@ fn receiver() -> Receiver {
     Receiver::new(Config::default(), [0; 16], Duration::ZERO)
 }
 
-fn left() -> (MemoryStore, Parked<MemoryStore>) {
-    (MemoryStore::new(), Parked::new(receiver(), Files::new()))
+fn left() -> (MemoryStore, Suspended<MemoryStore>) {
+    (MemoryStore::new(), Suspended::new(receiver(), Files::new()))
 }
 
 impl Server {
@@ -51,7 +51,7 @@ impl Server {
         Session { id, cancel }
     }
 
-    /// Returns whether it found a lot of its own, or else whether it got a place by offering something;
+    /// Returns whether it found a session of its own, or else whether it got a place by offering something;
     /// `None`: it is superseded. An `attempt` of 0 claims the next one.
     fn take_over(&self, session: &Session, transfer: u8, attempt: u32) -> Option<(bool, bool)> {
         match self.shared.take_over(
@@ -78,7 +78,7 @@ impl Server {
     /// Returns the number of places that are taken, and of suspended sessions.
     fn weight(&self) -> usize {
         let board = self.shared.lock();
-        board.places.taken(self.shared.clock.now()) + board.lots.len()
+        board.places.taken(self.shared.clock.now()) + board.suspended.len()
     }
 }
 
@@ -95,9 +95,9 @@ fn transfer_of_one_key_is_neither_evicted_nor_gone_on_with_by_another() {
         assert!(matches!(by(&thief, attempt, key), Greeted::OfAnother));
         assert!(!owner.cancel.is_cancelled() && server.shared.lock().places.is_stranger(thief.id));
     }
-    let (store, mut parked) = left();
-    parked.key = Some(PublicKey::from_bytes([1; 32]));
-    server.shared.leave(owner.id, None, Some((store, parked)), 100 * SECOND);
+    let (store, mut suspended) = left();
+    suspended.key = Some(PublicKey::from_bytes([1; 32]));
+    server.shared.leave(owner.id, None, Some((store, suspended)), 100 * SECOND);
     for (attempt, key) in thefts {
         assert!(matches!(by(&thief, attempt, key), Greeted::OfAnother));
     }
@@ -346,14 +346,14 @@ fn about_to_commit<S: Store>(store: &mut S) -> (Receiver, Files<S::File>) {
 }
 
 /// Returns a session that was given up with a commit under way.
-pub(super) fn committing<S: Store>(store: &mut S) -> Parked<S> {
+pub(super) fn committing<S: Store>(store: &mut S) -> Suspended<S> {
     let (mut receiver, mut files) = about_to_commit(store);
     loop {
         let action = receiver.poll(Duration::ZERO, &mut Vec::new()).unwrap();
         let is_last = matches!(action, ReceiveAction::Commit { which: Which::Own, .. });
         files.act(store, &mut receiver, action).unwrap();
         if is_last {
-            return Parked::new(receiver, files);
+            return Suspended::new(receiver, files);
         }
     }
 }
@@ -362,6 +362,6 @@ pub(super) fn committing<S: Store>(store: &mut S) -> Parked<S> {
 fn commit_that_was_never_asked_for_is_not_waited_for() {
     let mut store = MemoryStore::new();
     let (receiver, files) = about_to_commit(&mut store);
-    let parked = Parked::<MemoryStore>::new(receiver, files);
-    assert!(parked.suspend(store).is_none(), "the store has nothing under way");
+    let suspended = Suspended::<MemoryStore>::new(receiver, files);
+    assert!(suspended.suspend(store).is_none(), "the store has nothing under way");
 }

@@ -8,7 +8,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
 
-use super::leaving::Lot;
+use super::leaving::SuspendedSession;
 use super::{Board, PAUSE, Shared};
 use crate::store::Store;
 
@@ -17,7 +17,7 @@ impl<S: Store> Shared<S> {
     pub(in crate::drive) fn tidy(&self) {
         loop {
             let mut board = self.lock();
-            while board.leaving.lots.is_empty() && !board.leaving.is_over {
+            while board.leaving.suspended.is_empty() && !board.leaving.is_over {
                 let has_endings = board.leaving.ending > 0;
                 board = self.wait_for_work(board, has_endings);
                 if has_endings {
@@ -36,9 +36,9 @@ impl<S: Store> Shared<S> {
     /// Closes what was handed over, and looks which commits have ended.
     pub(super) fn tidy_once(&self) {
         let mut board = self.lock();
-        let lots = mem::take(&mut board.leaving.lots);
+        let suspended = mem::take(&mut board.leaving.suspended);
         drop(board);
-        self.close_all(lots);
+        self.close_all(suspended);
         let endings = mem::take(&mut self.lock().leaving.endings);
         for mut ending in endings {
             let look = move || (!ending.is_over()).then_some(ending);
@@ -53,18 +53,18 @@ impl<S: Store> Shared<S> {
     }
 
     /// Hands suspended sessions to the thread that tidies up.
-    pub(super) fn hand_over(&self, lots: Vec<Lot<S>>) {
-        if !lots.is_empty() {
-            self.lock().leaving.lots.extend(lots);
+    pub(super) fn hand_over(&self, suspended: Vec<SuspendedSession<S>>) {
+        if !suspended.is_empty() {
+            self.lock().leaving.suspended.extend(suspended);
             self.work.notify_one();
         }
     }
 
     /// Lets go of suspended sessions in this thread: keeps what is open for later attempts, of whatever transfer.
     /// Commits that are under way come to their end.
-    pub(super) fn close_all(&self, lots: Vec<Lot<S>>) {
-        for lot in lots {
-            let ending = self.guard(|| lot.let_go()).flatten();
+    pub(super) fn close_all(&self, suspended: Vec<SuspendedSession<S>>) {
+        for session in suspended {
+            let ending = self.guard(|| session.let_go()).flatten();
             let mut board = self.lock();
             board.leaving.open -= 1;
             board.leaving.ending += usize::from(ending.is_some());
@@ -77,8 +77,8 @@ impl<S: Store> Shared<S> {
 
     /// Lets go of all that lost connections left, and ends the thread that tidies up.
     pub(in crate::drive) fn close(&self) {
-        let lots = self.lock().take_lots(|_| true);
-        self.close_all(lots);
+        let suspended = self.lock().take_suspended(|_| true);
+        self.close_all(suspended);
         self.lock().leaving.is_over = true;
         self.work.notify_one();
     }

@@ -163,7 +163,7 @@ fn long_file_that_is_replaced_goes_on_after_lost_links_with_what_was_taken_over(
     let (down, up) = (whole.down.record.len(), whole.up.record.len());
     for (is_down, len) in [(true, down), (false, up)] {
         for at in (0..len).step_by(len / 15 + 1) {
-            for parked in [true, false] {
+            for suspended in [true, false] {
                 let mut pair = fresh();
                 if is_down {
                     pair.down.cut = Some(at)
@@ -171,12 +171,12 @@ fn long_file_that_is_replaced_goes_on_after_lost_links_with_what_was_taken_over(
                     pair.up.cut = Some(at)
                 }
                 pair.run_while_moving();
-                if parked {
+                if suspended {
                     pair.reconnect_parked(&config, 2);
                 } else {
                     pair.reconnect(&config, 2);
                 }
-                let case = format!("{is_down} {at} {parked}");
+                let case = format!("{is_down} {at} {suspended}");
                 let (Ok(summary), Ok(_)) = pair.run() else { panic!("{case}") };
                 assert!(pair.bob.visible[&path("a")] == new, "{case}");
                 assert!(summary.sent <= 4 * KIB as u64, "{case}: {}", summary.sent);

@@ -38,16 +38,16 @@ const STEPS: usize = 9;
 #[derive(Clone)]
 struct Course {
     places: Places,
-    lots: usize,
+    suspended: usize,
     now: Duration,
     next: u64,
     plan: Vec<usize>,
 }
 
 impl Course {
-    fn new(bounds: Bounds, lots: usize) -> Self {
+    fn new(bounds: Bounds, suspended: usize) -> Self {
         let (places, now, plan) = (Places::new(bounds), Duration::ZERO, Vec::new());
-        Self { places, lots, now, next: 0, plan }
+        Self { places, suspended, now, next: 0, plan }
     }
 
     fn first(&self, which: fn(Stage) -> bool) -> Option<SessionId> {
@@ -102,20 +102,20 @@ impl Course {
                 };
                 assert_eq!(self.places.seat(id, now), taken < self.places.bounds.sessions);
                 if self.places.is_seated(id) {
-                    self.lots = 0;
+                    self.suspended = 0;
                 }
             }
             // The oldest goes, and leaves something if it had a place. Its stream is not closed yet.
             4 => {
                 let Some(id) = self.first(|it| it != Stage::Leaving) else { return };
-                self.lots += usize::from(self.places.is_seated(id));
+                self.suspended += usize::from(self.places.is_seated(id));
                 self.places.leave(id);
             }
             // One that has greeted was here before.
-            5 if self.lots > 0 => {
+            5 if self.suspended > 0 => {
                 let Some(id) = self.first(|it| it == Stage::Greeted) else { return };
                 assert!(self.places.seat_again(id, now));
-                self.lots -= 1;
+                self.suspended -= 1;
             }
             6 => self.now += BORNE,
             // One that has left is closed.
@@ -137,18 +137,21 @@ impl Course {
             .map(|it| (it.number().map(waiting).ok_or(it.stage), self.now - it.since))
             .collect();
         let idle = (*idle > 0).then(|| (idle, self.now - *idle_since));
-        format!("{connections:?} {idle:?} {is_held_up} {}", self.lots)
+        format!("{connections:?} {idle:?} {is_held_up} {}", self.suspended)
     }
 
     fn check(&self) {
-        let Self { places, lots, now, plan, .. } = self;
+        let Self { places, suspended, now, plan, .. } = self;
         let bounds = places.bounds;
         assert!(places.connections.len() <= bounds.connections(), "plan {plan:?}");
         // So few steps have too few invitations that come to nothing.
         assert!(places.are_kept() && places.taken(*now) <= bounds.sessions, "plan {plan:?}");
         assert!(places.waiting() <= bounds.waiting, "plan {plan:?}");
         let seated = self.count(|it| it == Stage::Seated);
-        assert!(seated + lots <= bounds.sessions, "plan {plan:?}: {seated} and {lots} left");
+        assert!(
+            seated + suspended <= bounds.sessions,
+            "plan {plan:?}: {seated} and {suspended} left"
+        );
         let guests = self.count(|it| matches!(it, Stage::Stranger | Stage::Greeted));
         assert!(guests <= bounds.strangers, "plan {plan:?}");
     }

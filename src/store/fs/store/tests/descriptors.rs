@@ -104,9 +104,8 @@ fn store_commits_that_all_lack_descriptors_end_soon() {
             (0..count).for_each(|n| scarce.start(&format!("{n}")));
             drop(scarce.go_on.take());
             let ended = scarce.end();
-            let is_lack = |ended: &Ended| {
-                ended.as_ref().is_err_and(|refusal| refusal.is_fd_exhaustion())
-            };
+            let is_lack =
+                |ended: &Ended| ended.as_ref().is_err_and(|refusal| refusal.is_fd_exhaustion());
             assert!(ended.len() == count + 1 && ended.iter().all(is_lack), "{ended:?}");
             // Each with the others of its batch, and then alone for as often as it looks again: none waits for what cannot go
             // on before it.

@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::types::{PublicKey, Summary, TransferId};
 
 /// Remains of a session that lost its connection: the machine, and the files that are open.
-pub(super) struct Parked<S: Store> {
+pub(super) struct Suspended<S: Store> {
     pub(super) receiver: Receiver,
     pub(super) files: Files<S::File>,
     /// The key of its sender.
@@ -20,7 +20,7 @@ pub(super) struct Ending<S: Store> {
     pub(super) files: Files<S::File>,
 }
 
-impl<S: Store> Parked<S> {
+impl<S: Store> Suspended<S> {
     #[cfg(test)]
     pub(super) const fn new(receiver: Receiver, files: Files<S::File>) -> Self {
         Self { receiver, files, key: None }
