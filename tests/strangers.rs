@@ -152,7 +152,7 @@ fn pass_the_floor(idlers: &mut Vec<(TcpStream, Idler)>) {
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer) {
             Ok(0) => return false,
-            Ok(count) => idler.hear(&buffer[..count]),
+            Ok(count) => idler.receive(&buffer[..count]),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
             // Nothing is there.
             Err(_) => return true,

@@ -170,7 +170,7 @@ impl<O: Observer> Transfer<O> {
             }
             let polled = receiving.receiver.poll(now, wire.control());
             wire.absorb();
-            let action = polled.inspect_err(|_| self.say_last_words(wire))?;
+            let action = polled.inspect_err(|_| self.send_last_words(wire))?;
             if may_take_long(&action) {
                 self.flush(wire, &mut receiving.receiver, Direction::Answers)?;
             }

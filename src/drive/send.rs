@@ -246,7 +246,7 @@ impl<O: Observer> Transfer<O> {
         let polled = sender.poll(self.clock.now(), wire.control());
         wire.absorb();
         polled.map_err(|failure| {
-            self.say_last_words(wire);
+            self.send_last_words(wire);
             failure.into()
         })
     }

@@ -212,7 +212,7 @@ impl<O: Observer> Transfer<O> {
 
     /// Sends the reason why the session failed, if the stream takes it at once. The failure stands
     /// either way.
-    pub(super) fn say_last_words<T: Read + Write>(&self, wire: &mut Wire<T>) {
+    pub(super) fn send_last_words<T: Read + Write>(&self, wire: &mut Wire<T>) {
         let end = self.clock.now().saturating_add(LAST_WORDS);
         let _ = wire.flush(|moved| match moved {
             Moved::Bytes(_) if self.clock.now() < end => Ok(()),

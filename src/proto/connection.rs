@@ -25,9 +25,9 @@ const TIMES: u32 = 2;
 pub(super) struct Connection {
     speaker: Speaker,
     spoken: Seal,
-    heard: Seal,
-    said_preface: bool,
-    heard_preface: bool,
+    received: Seal,
+    sent_preface: bool,
+    received_preface: bool,
     ours: Hello,
     our_hello: Vec<u8>,
     peer: Option<Hello>,
@@ -39,14 +39,14 @@ pub(super) struct Connection {
     block: u64,
     turn_limit: u64,
     /// Number of bytes of this side's turn.
-    said: u64,
+    sent: u64,
     /// Bytes of a message that is not complete, as of the last call.
     partial: usize,
 }
 
 /// Beginning of the input.
 #[derive(Debug)]
-pub(super) enum Heard<'a> {
+pub(super) enum Received<'a> {
     /// Nothing whole yet. `needed`: total bytes, as far as is known.
     Incomplete { needed: usize },
     /// The preface, or an optional message that nobody here knows.
@@ -104,9 +104,9 @@ impl Connection {
         Self {
             speaker: if sender { Speaker::Sender } else { Speaker::Receiver },
             spoken: Seal::initial(),
-            heard: Seal::initial(),
-            said_preface: false,
-            heard_preface: false,
+            received: Seal::initial(),
+            sent_preface: false,
+            received_preface: false,
             ours,
             our_hello: Vec::new(),
             peer: None,
@@ -115,21 +115,21 @@ impl Connection {
             timer: Timer::new(config.deadlines, now),
             block: limits.block.bytes(),
             turn_limit: config.turn.max_bytes.max(1),
-            said: 0,
+            sent: 0,
             partial: 0,
         }
     }
 
     /// Sends a message without payload: appends its frame, and before the first the preface, to
     /// `out`.
-    pub(super) fn say(
+    pub(super) fn send(
         &mut self,
         now: Duration,
         message: &Message,
         out: &mut Vec<u8>,
     ) -> Result<usize, Error> {
         let before = out.len();
-        self.say_preface(now, out);
+        self.send_preface(now, out);
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
         message.encode(out);
@@ -150,7 +150,7 @@ impl Connection {
     /// Appends this side's greeting.
     pub(super) fn greet(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<usize, Error> {
         let hello = Message::Hello(self.ours.clone());
-        self.say(now, &hello, out)
+        self.send(now, &hello, out)
     }
 
     /// Seals a frame whose control part stands in `head` and whose payload the caller has; see [`Seal::close`].
@@ -163,46 +163,50 @@ impl Connection {
     ) -> Result<(), Error> {
         self.spoken.close(name.kind(), head, payload).ok_or(Misuse::TooMuch)?;
         let len = head.len().saturating_add(payload) as u64;
-        self.timer.say(now, len);
+        self.timer.sent(now, len);
         if name != Name::Heartbeat {
-            self.said = self.said.saturating_add(len);
+            self.sent = self.sent.saturating_add(len);
         }
         Ok(())
     }
 
     /// Returns whether the peer listens to another message in this turn (T-3).
-    pub(super) fn may_say(&self) -> bool {
-        self.said < self.turn_limit
+    pub(super) fn may_send(&self) -> bool {
+        self.sent < self.turn_limit
     }
 
     /// Returns whether the peer does so after a frame of this length.
-    pub(super) fn may_say_after(&self, head: usize, payload: u64) -> bool {
-        self.said.saturating_add(head as u64).saturating_add(payload) < self.turn_limit
+    pub(super) fn may_send_after(&self, head: usize, payload: u64) -> bool {
+        self.sent.saturating_add(head as u64).saturating_add(payload) < self.turn_limit
     }
 
     /// Looks at what `input` begins with, without taking it.
-    pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Heard<'a>, Error> {
+    pub(super) fn receive<'a>(
+        &mut self,
+        now: Duration,
+        input: &'a [u8],
+    ) -> Result<Received<'a>, Error> {
         if input.len() > self.partial {
             self.timer.bytes(now);
         }
         self.partial = input.len();
-        if !self.heard_preface {
+        if !self.received_preface {
             if !frame::preface(input)? {
-                return Ok(Heard::Incomplete { needed: PREFACE.len() });
+                return Ok(Received::Incomplete { needed: PREFACE.len() });
             }
-            return Ok(Heard::Skip { len: PREFACE.len() });
+            return Ok(Received::Skip { len: PREFACE.len() });
         }
         let block = self.block;
-        let frame = match self.heard.open(input, |header| frame::admit(header, block))? {
-            Parsed::Incomplete { needed } => return Ok(Heard::Incomplete { needed }),
+        let frame = match self.received.open(input, |header| frame::admit(header, block))? {
+            Parsed::Incomplete { needed } => return Ok(Received::Incomplete { needed }),
             Parsed::Frame(frame) => frame,
         };
         let Some(name) = Name::from_kind(frame.header.kind) else {
-            return Ok(Heard::Skip { len: frame.len });
+            return Ok(Received::Skip { len: frame.len });
         };
         let Some(message) = Message::decode(name, frame.control) else {
             let error = ProtocolError::Malformed { kind: name };
-            return Ok(Heard::Broken { error, len: frame.len });
+            return Ok(Received::Broken { error, len: frame.len });
         };
         if let Message::Hello(_) = message {
             self.peer_hello = frame.control.to_vec();
@@ -210,20 +214,20 @@ impl Connection {
         let ends = matches!(name, Name::Over | Name::Out | Name::Abort | Name::Heartbeat);
         if self.turn >= self.turn_limit && !ends {
             let error = ProtocolError::TurnTooLong { limit: self.turn_limit };
-            return Ok(Heard::Broken { error, len: frame.len });
+            return Ok(Received::Broken { error, len: frame.len });
         }
-        Ok(Heard::Message { message, payload: frame.payload, len: frame.len })
+        Ok(Received::Message { message, payload: frame.payload, len: frame.len })
     }
 
-    /// Takes what [`hear`](Connection::hear) gave: it was dealt with.
+    /// Takes what [`receive`](Connection::receive) gave: it was dealt with.
     pub(super) fn take(&mut self, now: Duration, len: usize, name: Option<Name>) {
-        if self.heard_preface {
-            self.heard.accept();
+        if self.received_preface {
+            self.received.accept();
             if name != Some(Name::Heartbeat) {
                 self.turn = self.turn.saturating_add(len as u64);
             }
         } else {
-            self.heard_preface = true;
+            self.received_preface = true;
         }
         self.partial = self.partial.saturating_sub(len);
         self.timer.message(now);
@@ -242,7 +246,7 @@ impl Connection {
         self.peer = Some(hello);
         if self.speaker == Speaker::Sender {
             let (ours, peers) = (&self.our_hello, &self.peer_hello);
-            self.heard.bind(Speaker::Receiver, ours, peers);
+            self.received.bind(Speaker::Receiver, ours, peers);
             self.spoken.bind(Speaker::Sender, ours, peers);
         }
         judged
@@ -317,13 +321,13 @@ impl Connection {
 
     /// Handles that the floor passes to the peer. `moves`: this side's turn moved an entry.
     pub(super) fn pass(&mut self, now: Duration, moves: bool) {
-        (self.turn, self.said) = (0, 0);
+        (self.turn, self.sent) = (0, 0);
         self.timer.pass(now, moves);
     }
 
     /// Returns whether this side sent anything but heartbeats in its turn.
-    pub(super) fn has_said(&self) -> bool {
-        self.said > 0
+    pub(super) fn has_sent(&self) -> bool {
+        self.sent > 0
     }
 
     /// Returns whether this side sent nothing at all in its turn.
@@ -352,10 +356,10 @@ impl Connection {
         self.timer.heartbeat_due()
     }
 
-    fn say_preface(&mut self, now: Duration, out: &mut Vec<u8>) {
-        if !self.said_preface {
-            self.said_preface = true;
-            self.timer.say(now, PREFACE.len() as u64);
+    fn send_preface(&mut self, now: Duration, out: &mut Vec<u8>) {
+        if !self.sent_preface {
+            self.sent_preface = true;
+            self.timer.sent(now, PREFACE.len() as u64);
             out.extend_from_slice(&PREFACE);
         }
     }
@@ -366,7 +370,7 @@ impl Connection {
         if self.speaker == Speaker::Receiver && self.peer.is_some() {
             let (ours, peers) = (&self.our_hello, &self.peer_hello);
             self.spoken.bind(Speaker::Receiver, peers, ours);
-            self.heard.bind(Speaker::Sender, peers, ours);
+            self.received.bind(Speaker::Sender, peers, ours);
         }
     }
 
@@ -392,9 +396,9 @@ impl Connection {
         if hello.link != 0 {
             return Err(ProtocolError::UnknownLink { link: hello.link }.into());
         }
-        let said = self.ours.attempt;
-        if !hello.sender && (hello.attempt == 0 || said != 0 && hello.attempt != said) {
-            return Err(ProtocolError::WrongAttempt { said, heard: hello.attempt }.into());
+        let sent = self.ours.attempt;
+        if !hello.sender && (hello.attempt == 0 || sent != 0 && hello.attempt != sent) {
+            return Err(ProtocolError::WrongAttempt { sent, received: hello.attempt }.into());
         }
         if hello.binding != self.ours.binding {
             return Err(ProtocolError::OtherChannel.into());

@@ -53,12 +53,12 @@ pub enum ProtocolError {
         link: u16,
     },
     /// A receiver that numbers the attempt in another way than its sender did, or not at all.
-    #[error("the greeting answers attempt {said} as attempt {heard}")]
+    #[error("the greeting answers attempt {sent} as attempt {received}")]
     WrongAttempt {
         /// Attempt that the sender sent; 0: it claims one.
-        said: u32,
+        sent: u32,
         /// Attempt that the receiver sent.
-        heard: u32,
+        received: u32,
     },
     /// A greeting that was sent on another channel than it came by: somebody stands between both sides, or passes on
     /// what was recorded.

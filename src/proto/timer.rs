@@ -29,7 +29,7 @@ pub(super) struct Timer {
     /// Time since which this side has had the floor, if it has it.
     floor: Option<Duration>,
     /// The last byte from the peer, or when its turn began.
-    heard: Duration,
+    received: Duration,
     /// The first byte of the message that is not complete.
     message: Option<Duration>,
     /// Time since which this side has not listened, though the peer has the floor: it has work of
@@ -42,7 +42,7 @@ pub(super) struct Timer {
     /// This side's turn, which is over, moved an entry: that lasts until the stream took all of it.
     is_moving: bool,
     /// The last message of this side.
-    said: Duration,
+    sent: Duration,
     /// Bytes of this side's turn.
     turn: u64,
     writing: Writing,
@@ -82,13 +82,13 @@ impl Timer {
             began: now,
             greeted: false,
             floor: None,
-            heard: now,
+            received: now,
             message: None,
             paused: None,
             answered: None,
             moved: now,
             is_moving: false,
-            said: now,
+            sent: now,
             turn: 0,
             writing,
         }
@@ -101,7 +101,7 @@ impl Timer {
 
     /// Handles that bytes came.
     pub(super) fn bytes(&mut self, now: Duration) {
-        self.heard = now;
+        self.received = now;
         self.message.get_or_insert(now);
         if self.floor.is_none() {
             self.answered.get_or_insert(now);
@@ -114,7 +114,7 @@ impl Timer {
     pub(super) fn message(&mut self, now: Duration) {
         self.listen(now);
         self.message = None;
-        self.heard = now;
+        self.received = now;
     }
 
     /// Handles that something moved an entry.
@@ -132,7 +132,7 @@ impl Timer {
         let Some(since) = self.paused.take() else { return };
         let own = now.saturating_sub(since);
         let later = |at: Duration| at.saturating_add(own).min(now);
-        (self.heard, self.moved) = (later(self.heard), later(self.moved));
+        (self.received, self.moved) = (later(self.received), later(self.moved));
         self.message = self.message.map(later);
     }
 
@@ -156,14 +156,14 @@ impl Timer {
         let own = self.floor.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
         self.moved = if moves { now } else { self.moved.saturating_add(own) };
         self.is_moving = moves;
-        self.heard = now;
+        self.received = now;
         self.message = None;
         self.answered = None;
     }
 
     /// Handles that bytes of this side are to be written.
-    pub(super) fn say(&mut self, now: Duration, bytes: u64) {
-        self.said = now;
+    pub(super) fn sent(&mut self, now: Duration, bytes: u64) {
+        self.sent = now;
         self.turn = self.turn.saturating_add(bytes);
         let writing = &mut self.writing;
         if writing.left == 0 {
@@ -185,7 +185,7 @@ impl Timer {
         }
         if self.floor.is_none() && self.answered.is_none() {
             // The peer has nothing to answer before.
-            self.heard = self.heard.max(now);
+            self.received = self.received.max(now);
             self.moved = if self.is_moving { now } else { self.moved };
         }
         self.judge(now, [self.drip()])
@@ -229,7 +229,7 @@ impl Timer {
     /// Returns the time at which this side, having the floor and nothing to send, must send a
     /// heartbeat.
     pub(super) fn heartbeat_due(&self) -> Duration {
-        self.said.saturating_add(Deadlines::HEARTBEAT)
+        self.sent.saturating_add(Deadlines::HEARTBEAT)
     }
 
     /// Returns the time at which the stream took the last byte of this side's turn, and that at which the
@@ -247,7 +247,7 @@ impl Timer {
         let due = |from: Duration, after: Duration| from.saturating_add(after);
         let drain = if self.answered.is_some() { Duration::ZERO } else { self.drain() };
         let after = limits.silence.saturating_add(drain);
-        let mut next = (due(self.heard, after), Stall::Silence { after });
+        let mut next = (due(self.received, after), Stall::Silence { after });
         let after = limits.idle;
         next = earlier(next, (due(self.moved, after), Stall::Idle { after }));
         if let Some(message) = self.message {

@@ -52,7 +52,7 @@ impl<'c> Forger<'c> {
         out.extend_from_slice(&PREFACE);
         let hello = self.hello(choices);
         Message::Hello(hello.clone()).encode(&mut self.hello);
-        self.say(&Message::Hello(hello), &[], out);
+        self.send(&Message::Hello(hello), &[], out);
     }
 
     /// Seals as the peer expects after its greeting, which `heard` begins with, is known; `false` if it is not yet.
@@ -75,7 +75,7 @@ impl<'c> Forger<'c> {
 
     /// Passes the floor.
     pub(crate) fn pass(&mut self, out: &mut Vec<u8>) {
-        self.say(&Message::Over { waiting: true }, &[], out);
+        self.send(&Message::Over { waiting: true }, &[], out);
     }
 
     /// Sends one message, or something like it.
@@ -95,7 +95,7 @@ impl<'c> Forger<'c> {
             Speaker::Receiver => pick(&RECEIVER, which),
         };
         let (message, payload) = self.message(name, choices);
-        self.say(&message, &payload, out);
+        self.send(&message, &payload, out);
     }
 
     /// Offers something under any name, with the widest mode and an old time, and its content if it is a file.
@@ -117,10 +117,10 @@ impl<'c> Forger<'c> {
             by_time: false,
             name: name.into(),
         };
-        self.say(&Message::Offer(offer), content, out);
+        self.send(&Message::Offer(offer), content, out);
     }
 
-    fn say(&mut self, message: &Message, payload: &[u8], out: &mut Vec<u8>) {
+    fn send(&mut self, message: &Message, payload: &[u8], out: &mut Vec<u8>) {
         let mut control = Vec::new();
         message.encode(&mut control);
         self.frame(message.name().kind(), &control, payload, out);

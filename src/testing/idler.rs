@@ -43,7 +43,7 @@ impl Idler {
     }
 
     /// Takes bytes of the receiver. Nothing is looked at but its greeting.
-    pub fn hear(&mut self, bytes: &[u8]) {
+    pub fn receive(&mut self, bytes: &[u8]) {
         if !self.has_met {
             self.heard.extend_from_slice(bytes);
             self.has_met = self.forger.bind(&self.heard);

@@ -236,10 +236,10 @@ impl<S: Source, T: Store> Pair<S, T> {
     /// Lets slow lines carry on, and informs both sides of what they take.
     fn pass_lines(&mut self) {
         if let Some((took, left)) = self.down.pass(self.now) {
-            self.alice.hear_taken(self.now, took, left);
+            self.alice.note_taken(self.now, took, left);
         }
         if let Some((took, left)) = self.up.pass(self.now) {
-            self.bob.hear_taken(self.now, took, left);
+            self.bob.note_taken(self.now, took, left);
         }
     }
 

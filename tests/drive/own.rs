@@ -263,7 +263,7 @@ impl ByHand {
             let progress = match half.step(self.0, now(), &input, &mut out, tell) {
                 Ok(progress) => progress,
                 Err(error) => {
-                    self.say_last_words(stream, &out);
+                    self.send_last_words(stream, &out);
                     return Err(error);
                 }
             };
@@ -329,7 +329,7 @@ impl ByHand {
     }
 
     /// Writes what was said with a failure, as far as the stream takes it at once.
-    fn say_last_words(&self, stream: &mut impl Write, out: &[u8]) {
+    fn send_last_words(&self, stream: &mut impl Write, out: &[u8]) {
         if self.0 != Flaw::NoWords && stream.write_all(out).is_ok() && self.0 != Flaw::NoWordsFlush
         {
             // The failure stands either way.

@@ -87,7 +87,7 @@ fn pass_the_floor(idlers: &mpsc::Receiver<(Pipe, Idler)>, stopped: &mpsc::Receiv
             match stream.read(&mut buffer) {
                 // It was sent away.
                 Ok(0) => return false,
-                Ok(count) => idler.hear(&buffer[..count]),
+                Ok(count) => idler.receive(&buffer[..count]),
                 Err(_) => {}
             }
             idler.pass().is_none_or(|turn| stream.write(&turn).is_ok())

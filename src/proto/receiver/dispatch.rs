@@ -91,7 +91,7 @@ impl Receiver {
             Message::End { entry, size, root } => self.end_of_content(entry, size, root),
             Message::Withdraw { entry, reason } => self.withdraw(entry, reason.into()),
             Message::Heartbeat { activity } => {
-                self.turn.hear_heartbeat();
+                self.turn.note_heartbeat();
                 self.tell(Event::Waiting { activity });
                 Ok(())
             }

@@ -217,13 +217,13 @@ impl Receiver {
         }
         match state {
             State::AwaitHello | State::Listening => {
-                let heard = self.hear(now, input);
-                if let Ok(step) = &heard
+                let received = self.receive(now, input);
+                if let Ok(step) = &received
                     && !matches!(step, Step::Consumed(_))
                 {
                     self.connection.timer().pause(now);
                 }
-                heard.map_err(|failure| self.fail(failure))
+                received.map_err(|failure| self.fail(failure))
             }
             // Bytes out of turn stay where they are: they belong to the sender's next turn.
             State::Speaking | State::Closed => Ok(Step::Consumed(Consumed::nothing())),

@@ -53,7 +53,12 @@ impl Outbox {
     }
 
     /// Notes that a verdict was sent. `identity`: of an entry that was not settled before.
-    pub(super) fn say(&mut self, entry: EntryId, verdict: Message, identity: Option<Identity>) {
+    pub(super) fn note_sent(
+        &mut self,
+        entry: EntryId,
+        verdict: Message,
+        identity: Option<Identity>,
+    ) {
         let settled = self.settled.remove(&entry).and_then(|settled| settled.identity);
         if let Some(identity) = identity.or(settled) {
             self.unacknowledged.insert(entry, Verdict { identity, message: verdict });
@@ -81,7 +86,7 @@ impl Outbox {
             if let (Name::Receipt | Name::Refuse | Name::Unchanged, Some(entry)) =
                 (message.name(), message.entry())
             {
-                self.say(entry, message, settle(entry));
+                self.note_sent(entry, message, settle(entry));
             }
         }
         self.unacknowledged

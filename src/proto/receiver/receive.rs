@@ -5,36 +5,42 @@ use std::time::Duration;
 use super::requests::{Content, Reading, Task};
 use super::{Consumed, ReceiveAction, Receiver, State, Step, Which};
 use crate::hash::{Hash, Hashed};
-use crate::proto::connection::Heard;
+use crate::proto::connection::Received;
 use crate::proto::error::{Error, Misuse, ProtocolError};
 use crate::proto::wire::message::{Message, Name};
 
 impl Receiver {
     /// Goes on with the current message, or with the next one.
-    pub(super) fn hear<'a>(&mut self, now: Duration, input: &'a [u8]) -> Result<Step<'a>, Error> {
+    pub(super) fn receive<'a>(
+        &mut self,
+        now: Duration,
+        input: &'a [u8],
+    ) -> Result<Step<'a>, Error> {
         if self.requests.current().is_some() {
             return self.work(now, input, false);
         }
         let consumed = |len| Ok(Step::Consumed(Consumed { bytes: len, needed: 0 }));
-        match self.connection.hear(now, input)? {
-            Heard::Incomplete { needed } => Ok(Step::Consumed(Consumed { bytes: 0, needed })),
-            Heard::Skip { len } => {
+        match self.connection.receive(now, input)? {
+            Received::Incomplete { needed } => Ok(Step::Consumed(Consumed { bytes: 0, needed })),
+            Received::Skip { len } => {
                 self.connection.take(now, len, None);
                 consumed(len)
             }
-            Heard::Broken { error, .. } if self.state == Ok(State::AwaitHello) => Err(error.into()),
-            Heard::Broken { error, len } => {
+            Received::Broken { error, .. } if self.state == Ok(State::AwaitHello) => {
+                Err(error.into())
+            }
+            Received::Broken { error, len } => {
                 self.connection.take(now, len, None);
                 self.closing.get_or_insert((error.into(), now));
                 consumed(len)
             }
-            Heard::Message { message, len, .. } if steers(message.name()) => {
+            Received::Message { message, len, .. } if steers(message.name()) => {
                 self.outbox.acknowledge();
                 self.connection.take(now, len, Some(message.name()));
                 self.control(now, message)?;
                 consumed(len)
             }
-            Heard::Message { message, payload, len } => {
+            Received::Message { message, payload, len } => {
                 self.outbox.acknowledge();
                 self.requests.receive(now, &message, input, len, payload.len());
                 self.draw_up(now, message, payload)?;

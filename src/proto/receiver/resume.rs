@@ -88,8 +88,8 @@ impl Receiver {
         if let Some(verdict) = self.suspended.take_verdict(entry) {
             let is_counted = verdict.identity == Identity::of(meta, wire.block_size);
             let other = |root: &Hash| matches!(&verdict.message, Message::Receipt { root: held, .. } if held != root);
-            let said = verdict.message.name();
-            let is_answer = said == Name::Refuse || (said == Name::Unchanged) == wire.by_time;
+            let sent = verdict.message.name();
+            let is_answer = sent == Name::Refuse || (sent == Name::Unchanged) == wire.by_time;
             if !is_counted || !is_answer || wire.root.as_ref().is_some_and(other) {
                 return Known::Nothing { is_counted, is_open: false, place };
             }

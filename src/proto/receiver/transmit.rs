@@ -6,7 +6,7 @@ use super::held::{Hold, Piece};
 use super::incoming::Incoming;
 use super::phase::{Phase, Turned};
 use super::requests::{Content, Reading, Task};
-use super::turn::Said;
+use super::turn::Sent;
 use super::{ReceiveAction, Receiver, State};
 use crate::proto::error::{Damage, Error, ProtocolError};
 use crate::proto::wire::limits::RANGES_MAX;
@@ -24,7 +24,7 @@ impl Receiver {
         }
         if let Some((failure, _)) = self.closing {
             if let Some(code) = failure.abort_code() {
-                self.connection.say(now, &Message::Abort { code }, out)?;
+                self.connection.send(now, &Message::Abort { code }, out)?;
             }
             return Err(failure);
         }
@@ -37,7 +37,7 @@ impl Receiver {
                 true => Activity::Syncing,
                 false => Activity::Verifying,
             };
-            self.connection.say(now, &Message::Heartbeat { activity }, out)?;
+            self.connection.send(now, &Message::Heartbeat { activity }, out)?;
         }
         if self.turn.keeps_floor() {
             return Ok(ReceiveAction::AwaitCommit { until: self.connection.heartbeat_due() });
@@ -57,8 +57,8 @@ impl Receiver {
         }
         let is_late = now.saturating_sub(self.turn.began()) >= self.config.turn.max_time;
         loop {
-            self.say_queued(now, out)?;
-            if !self.connection.may_say() {
+            self.send_queued(now, out)?;
+            if !self.connection.may_send() {
                 // The rest is sent in the next turn.
                 return self.pass(now, out);
             }
@@ -94,29 +94,29 @@ impl Receiver {
         if self.turn.owes_answer() {
             // Each side would wait for the other for ever (T-5).
             let failure = Error::from(ProtocolError::WaitsForNothing);
-            self.connection.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
+            self.connection.send(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
             return Err(failure);
         }
         self.pass(now, out)
     }
 
-    pub(super) fn say_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Error> {
-        while self.connection.may_say()
+    pub(super) fn send_queued(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), Error> {
+        while self.connection.may_send()
             && let Some(message) = self.outbox.pop()
         {
-            self.connection.say(now, &message, out)?;
+            self.connection.send(now, &message, out)?;
             if matches!(message, Message::Have { .. } | Message::Kept { .. }) {
-                self.turn.say(Said::Advance);
+                self.turn.note(Sent::Advance);
             } else if let Message::Changed { entry } = message {
-                self.turn.say(Said::Advance);
+                self.turn.note(Sent::Advance);
                 if let Some(incoming) = self.entries.get_mut(entry) {
                     incoming.turn(Turned::Told);
                 }
             } else if let Some(entry) = message.entry() {
-                self.turn.say(Said::Verdict);
+                self.turn.note(Sent::Verdict);
                 let identity = self.entries.get(entry).map(Incoming::identity);
                 self.forget(entry);
-                self.outbox.say(entry, message, identity);
+                self.outbox.note_sent(entry, message, identity);
             }
         }
         Ok(())
@@ -209,22 +209,22 @@ impl Receiver {
                 continue;
             }
             let blocks = incoming.missing(RANGES_MAX as usize, self.turn.is_waited_for());
-            if !blocks.is_empty() && self.connection.may_say() {
+            if !blocks.is_empty() && self.connection.may_send() {
                 let count = blocks.iter().map(|run| run.end.saturating_sub(run.start)).sum();
                 if incoming.repair.ask(count) > limit {
-                    self.connection.say(now, &Message::Abort { code: AbortCode::Damaged }, out)?;
+                    self.connection.send(now, &Message::Abort { code: AbortCode::Damaged }, out)?;
                     return Err(Damage::TooOften { entry, rounds: limit }.into());
                 }
                 let event = Event::Repairing { entry, blocks: count };
                 self.requests.tell(event);
-                self.connection.say(now, &Message::Missing { entry, blocks }, out)?;
-                self.turn.say(Said::Advance);
+                self.connection.send(now, &Message::Missing { entry, blocks }, out)?;
+                self.turn.note(Sent::Advance);
             }
-            if self.connection.may_say() && incoming.repair.take_gained() {
+            if self.connection.may_send() && incoming.repair.take_gained() {
                 let blocks: Vec<_> =
                     incoming.blocks.known().into_iter().take(RANGES_MAX as usize).collect();
-                self.connection.say(now, &Message::Kept { entry, blocks }, out)?;
-                self.turn.say(Said::Advance);
+                self.connection.send(now, &Message::Kept { entry, blocks }, out)?;
+                self.turn.note(Sent::Advance);
             }
         }
         Ok(())
@@ -236,7 +236,7 @@ impl Receiver {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Result<ReceiveAction, Error> {
-        self.connection.say(now, &Message::Over { waiting: true }, out)?;
+        self.connection.send(now, &Message::Over { waiting: true }, out)?;
         let moves = self.has_moved();
         self.connection.pass(now, moves);
         self.state = Ok(State::Listening);

@@ -36,7 +36,7 @@ pub(super) struct Mark {
 
 /// Message that was sent to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Sent {
     /// Message with which it can go on.
     Advance,
     /// This ends something.
@@ -69,7 +69,7 @@ impl Turn {
     }
 
     /// Notes that the sender lives, and has nothing else to send.
-    pub(super) const fn hear_heartbeat(&mut self) {
+    pub(super) const fn note_heartbeat(&mut self) {
         self.is_patient = true;
     }
 
@@ -87,9 +87,9 @@ impl Turn {
     }
 
     /// Notes that something but a heartbeat was sent.
-    pub(super) const fn say(&mut self, said: Said) {
+    pub(super) const fn note(&mut self, sent: Sent) {
         self.spoke = true;
-        self.advanced |= matches!(said, Said::Advance);
+        self.advanced |= matches!(sent, Sent::Advance);
     }
 
     /// Returns whether anything moved an entry since this was asked last.

@@ -15,19 +15,19 @@ pub(super) struct Content {
     /// The root, once all is hashed.
     root: Option<Hash>,
     /// Set once its root, and its end, were sent.
-    said: [bool; 2],
+    sent: [bool; 2],
 }
 
 /// Message that makes a receiver hash what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Sent {
     Root,
     End,
 }
 
 impl Content {
     pub(super) fn new(block_size: BlockSize, size: Option<u64>) -> Self {
-        Self { block_size, size, tree: BlockTree::new(), root: None, said: [false; 2] }
+        Self { block_size, size, tree: BlockTree::new(), root: None, sent: [false; 2] }
     }
 
     /// Adds a block that was read and hashed.
@@ -54,13 +54,13 @@ impl Content {
     }
 
     /// Returns the number of blocks when this is sent for the first time over all connections, and 0 after it.
-    pub(super) fn new_blocks(&mut self, what: Said) -> u64 {
-        let [root, end] = &mut self.said;
-        let said = match what {
-            Said::Root => root,
-            Said::End => end,
+    pub(super) fn new_blocks(&mut self, what: Sent) -> u64 {
+        let [root, end] = &mut self.sent;
+        let sent = match what {
+            Sent::Root => root,
+            Sent::End => end,
         };
-        if std::mem::replace(said, true) { 0 } else { self.blocks() }
+        if std::mem::replace(sent, true) { 0 } else { self.blocks() }
     }
 
     /// Returns the number of blocks, as far as is known.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::outgoing::{Outgoing, Phase, Trust};
 use super::{SendAction, Sender, State};
 use crate::hash::BlockHash;
-use crate::proto::connection::{Consumed, Heard};
+use crate::proto::connection::{Consumed, Received};
 use crate::proto::error::{Error, ProtocolError};
 use crate::proto::wire::message::{Hello, Message, Name};
 use crate::types::{
@@ -14,15 +14,15 @@ use crate::types::{
 };
 
 impl Sender {
-    pub(super) fn hear(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Error> {
-        match self.connection.hear(now, input)? {
-            Heard::Incomplete { needed } => Ok(Consumed { bytes: 0, needed }),
-            Heard::Skip { len } => {
+    pub(super) fn receive(&mut self, now: Duration, input: &[u8]) -> Result<Consumed, Error> {
+        match self.connection.receive(now, input)? {
+            Received::Incomplete { needed } => Ok(Consumed { bytes: 0, needed }),
+            Received::Skip { len } => {
                 self.connection.take(now, len, None);
                 Ok(Consumed { bytes: len, needed: 0 })
             }
-            Heard::Broken { error, .. } => Err(error.into()),
-            Heard::Message { message, len, .. } => {
+            Received::Broken { error, .. } => Err(error.into()),
+            Received::Message { message, len, .. } => {
                 self.connection.take(now, len, Some(message.name()));
                 self.dispatch(now, message)?;
                 Ok(Consumed { bytes: len, needed: 0 })

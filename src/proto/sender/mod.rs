@@ -139,7 +139,7 @@ impl Sender {
     pub fn next_attempt(&self) -> u32 {
         match (self.connection.our_attempt(), self.connection.peer()) {
             (0, None) => 0,
-            (said, hello) => hello.map_or(said, |hello| hello.attempt).saturating_add(1),
+            (sent, hello) => hello.map_or(sent, |hello| hello.attempt).saturating_add(1),
         }
     }
 
@@ -191,7 +191,7 @@ impl Sender {
         }
         match state {
             State::AwaitHello | State::Listening => {
-                self.hear(now, input).map_err(|failure| self.fail(failure))
+                self.receive(now, input).map_err(|failure| self.fail(failure))
             }
             // Bytes out of turn stay where they are: they belong to the peer's next turn.
             State::Greeting | State::Speaking | State::Closed => Ok(Consumed::nothing()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::content::Said;
+use super::content::Sent;
 use super::outgoing::{Carries, Phase, Run, Step, Trust, Verdict};
 use super::requests::Asked;
 use super::{SendAction, Sender, State};
@@ -17,7 +17,7 @@ use crate::types::{AbortCode, Activity, EntryId, Kind, ReadRequest, Withdrawal};
 impl Sender {
     pub(super) fn greet(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<SendAction, Error> {
         self.connection.greet(now, out)?;
-        self.connection.say(now, &Message::Over { waiting: true }, out)?;
+        self.connection.send(now, &Message::Over { waiting: true }, out)?;
         self.connection.pass(now, false);
         self.state = Ok(State::AwaitHello);
         self.await_input(now)
@@ -30,23 +30,23 @@ impl Sender {
     pub(super) fn speak(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<SendAction, Error> {
         if let Some(failure) = self.closing {
             if let Some(code) = failure.abort_code() {
-                self.connection.say(now, &Message::Abort { code }, out)?;
+                self.connection.send(now, &Message::Abort { code }, out)?;
             }
             return Err(failure);
         }
         if self.turn.is_unanswered() {
             let failure = Error::from(ProtocolError::Unexpected { kind: Name::Over });
-            self.connection.say(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
+            self.connection.send(now, &Message::Abort { code: AbortCode::Protocol }, out)?;
             return Err(failure);
         }
-        while self.connection.may_say()
+        while self.connection.may_send()
             && let Some(message) = self.outbox.pop_front()
         {
-            let said = self.connection.say(now, &message, out)?;
-            self.turn.spend(said);
+            let sent = self.connection.send(now, &message, out)?;
+            self.turn.spend(sent);
         }
         if now >= self.connection.heartbeat_due() {
-            self.connection.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
+            self.connection.send(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
         }
         if !self.outbox.is_empty() {
             return self.pass(now, false, out);
@@ -70,7 +70,7 @@ impl Sender {
             return Ok(action);
         }
         if self.entries.are_settled() {
-            self.connection.say(now, &Message::Out, out)?;
+            self.connection.send(now, &Message::Out, out)?;
             self.state = Ok(State::Closed);
             return Ok(SendAction::Closed(self.totals.summary()));
         }
@@ -113,8 +113,8 @@ impl Sender {
         }
         let offer = outgoing.offer(entry, carries);
         self.entries.offer(entry, is_file && !asks);
-        let said = self.connection.say(now, &Message::Offer(offer), out)?;
-        self.turn.spend(said);
+        let sent = self.connection.send(now, &Message::Offer(offer), out)?;
+        self.turn.spend(sent);
         Ok(None)
     }
 
@@ -132,9 +132,10 @@ impl Sender {
                 Step::Read { index } => {
                     let place = outgoing.content.place(index).ok_or(Misuse::TooMuch)?;
                     // The report of the blocks before this one must fit into the turn with it.
-                    if outgoing.run.is_some() && !self.connection.may_say_after(BLOCK_HEAD, place.1)
+                    if outgoing.run.is_some()
+                        && !self.connection.may_send_after(BLOCK_HEAD, place.1)
                     {
-                        self.say_run(now, entry, out)?;
+                        self.send_run(now, entry, out)?;
                         continue;
                     }
                     let request = ReadRequest {
@@ -151,13 +152,13 @@ impl Sender {
                 Step::Claim => {
                     let root = outgoing.claim();
                     self.checks
-                        .expect(outgoing.content.blocks(), outgoing.content.new_blocks(Said::Root));
+                        .expect(outgoing.content.blocks(), outgoing.content.new_blocks(Sent::Root));
                     self.entries.park_first();
-                    let said = self.connection.say(now, &Message::Claim { entry, root }, out)?;
-                    self.turn.spend(said);
+                    let sent = self.connection.send(now, &Message::Claim { entry, root }, out)?;
+                    self.turn.spend(sent);
                 }
                 Step::Park | Step::End if outgoing.run.is_some() => {
-                    self.say_run(now, entry, out)?;
+                    self.send_run(now, entry, out)?;
                 }
                 Step::Park => self.entries.park_first(),
                 Step::End => {
@@ -168,11 +169,11 @@ impl Sender {
                     }
                     let (size, root) = outgoing.end().ok_or(Misuse::NotAsked)?;
                     self.checks
-                        .expect(outgoing.content.blocks(), outgoing.content.new_blocks(Said::End));
+                        .expect(outgoing.content.blocks(), outgoing.content.new_blocks(Sent::End));
                     self.entries.park_first();
                     let end = Message::End { entry, size, root };
-                    let said = self.connection.say(now, &end, out)?;
-                    self.turn.spend(said);
+                    let sent = self.connection.send(now, &end, out)?;
+                    self.turn.spend(sent);
                 }
             }
         }
@@ -187,17 +188,17 @@ impl Sender {
         out: &mut Vec<u8>,
     ) -> Result<SendAction, Error> {
         for entry in self.entries.ready() {
-            if self.connection.may_say() {
-                self.say_run(now, entry, out)?;
+            if self.connection.may_send() {
+                self.send_run(now, entry, out)?;
             }
         }
         if self.turn.take_starved() && self.connection.is_silent() {
             // An empty turn would look like one of a peer that only keeps the session.
-            self.connection.say(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
+            self.connection.send(now, &Message::Heartbeat { activity: Activity::Reading }, out)?;
         }
         // Its messages move an entry: an offer, content, an end. An empty turn does not.
-        let moves = self.connection.has_said();
-        self.connection.say(now, &Message::Over { waiting }, out)?;
+        let moves = self.connection.has_sent();
+        self.connection.send(now, &Message::Over { waiting }, out)?;
         self.connection.pass(now, moves);
         self.turn.pass(waiting);
         self.totals.turn();
@@ -206,7 +207,7 @@ impl Sender {
     }
 
     /// Reports which blocks of an entry need not travel, if any are not reported yet.
-    pub(super) fn say_run(
+    pub(super) fn send_run(
         &mut self,
         now: Duration,
         entry: EntryId,
@@ -214,8 +215,8 @@ impl Sender {
     ) -> Result<(), Error> {
         let run = self.entries.get_mut(entry).and_then(|outgoing| outgoing.run.take());
         if let Some(run) = run {
-            let said = self.connection.say(now, &message_of(entry, run), out)?;
-            self.turn.spend(said);
+            let sent = self.connection.send(now, &message_of(entry, run), out)?;
+            self.turn.spend(sent);
         }
         Ok(())
     }

@@ -16,14 +16,14 @@ fn limits(change: impl FnOnce(Limits) -> Limits) -> Config {
 /// Returns a rogue sender that has offered a stream, and has the floor.
 fn offered_to(bob: Bob, config: &Config) -> Rogue {
     let mut rogue = Rogue::sender(config, bob).greeted();
-    rogue.say(&Message::Offer(wire(0, b"f0", None)));
+    rogue.send(&Message::Offer(wire(0, b"f0", None)));
     rogue.turn();
     rogue
 }
 
-fn say_block(rogue: &mut Rogue, index: u64, bytes: &[u8]) {
+fn send_block(rogue: &mut Rogue, index: u64, bytes: &[u8]) {
     let hash = BlockSize::MIN.hash(index, bytes).unwrap().hash;
-    rogue.say_with(&Message::Block { entry: ZERO, index, hash }, bytes);
+    rogue.send_with(&Message::Block { entry: ZERO, index, hash }, bytes);
 }
 
 #[test]
@@ -35,13 +35,13 @@ fn stream_past_a_limit_leaves_nothing() {
     {
         for zeros in [false, true] {
             let mut rogue = offered_to(Bob::default(), &config);
-            say_block(&mut rogue, 0, &[1; 1024]);
+            send_block(&mut rogue, 0, &[1; 1024]);
             rogue.settle();
             assert_eq!(rogue.pair.bob.partial[&path("f0")], [1; 1024]);
             if zeros {
-                rogue.say(&Message::Zeros { entry: ZERO, blocks: 1..2 });
+                rogue.send(&Message::Zeros { entry: ZERO, blocks: 1..2 });
             } else {
-                say_block(&mut rogue, 1, &[1; 1024]);
+                send_block(&mut rogue, 1, &[1; 1024]);
             }
             let said = rogue.turn();
             assert!(said.contains(&Message::Refuse { entry: ZERO, reason: reason.into() }));
@@ -60,16 +60,16 @@ fn stream_over(held: &[u8], standing: bool, config: &Config) -> (Vec<Message>, B
     let same = held.chunks(1024).zip(bytes.chunks(1024)).take_while(|(a, b)| a == b).count();
     let same = if standing { 0 } else { same };
     if same > 0 {
-        rogue.say(&Message::Same { entry: ZERO, blocks: 0..same as u64 });
+        rogue.send(&Message::Same { entry: ZERO, blocks: 0..same as u64 });
     }
     for (index, bytes) in bytes.chunks(1024).enumerate().skip(same) {
-        say_block(&mut rogue, index as u64, bytes);
+        send_block(&mut rogue, index as u64, bytes);
     }
     let (mut tree, size) = (BlockTree::new(), BlockSize::MIN);
     for (index, bytes) in (0..).zip(bytes.chunks(1024)) {
         tree.insert(&size.hash(index, bytes).unwrap());
     }
-    rogue.say(&Message::End { entry: ZERO, size: 3000, root: tree.root(3).unwrap() });
+    rogue.send(&Message::End { entry: ZERO, size: 3000, root: tree.root(3).unwrap() });
     let mut said = rogue.turn();
     said.extend(rogue.turn());
     (said, std::mem::take(&mut rogue.pair.bob))

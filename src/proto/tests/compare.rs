@@ -45,31 +45,31 @@ fn heard(
     let mut bob = Bob::default();
     bob.visible.insert(path("a"), stands.to_vec());
     let mut rogue = Rogue::sender(&config().if_exists(existing), bob).greeted();
-    rogue.say_with(&Message::Offer(offer.0.clone()), &offer.1);
+    rogue.send_with(&Message::Offer(offer.0.clone()), &offer.1);
     let mut heard = vec![rogue.turn()];
     let (entry, blocks) = (ZERO, 0..1);
     match guess {
         Guess::Nothing => {}
-        Guess::Claim => rogue.say(&Message::Claim { entry, root: Some(Hash::of(b"?")) }),
-        Guess::NoClaim => rogue.say(&Message::Claim { entry, root: None }),
-        Guess::Same => rogue.say(&Message::Same { entry, blocks }),
-        Guess::Zeros => rogue.say(&Message::Zeros { entry, blocks }),
+        Guess::Claim => rogue.send(&Message::Claim { entry, root: Some(Hash::of(b"?")) }),
+        Guess::NoClaim => rogue.send(&Message::Claim { entry, root: None }),
+        Guess::Same => rogue.send(&Message::Same { entry, blocks }),
+        Guess::Zeros => rogue.send(&Message::Zeros { entry, blocks }),
         Guess::Blocks(count) => {
             let size = offer.0.block_size;
             let guessed = &guessed[..guessed.len().min(count * size.len())];
             for (index, bytes) in (0..).zip(guessed.chunks(size.len())) {
                 let hash = size.hash(index, bytes).unwrap().hash;
-                rogue.say_with(&Message::Block { entry, index, hash }, bytes);
+                rogue.send_with(&Message::Block { entry, index, hash }, bytes);
                 if rogue.ended().is_none() {
                     heard.push(rogue.turn());
                 }
             }
             let (size, root) = (guessed.len() as u64, Hash::of(guessed));
-            rogue.say(&Message::End { entry, size, root });
+            rogue.send(&Message::End { entry, size, root });
         }
         Guess::Withdraw => {
             let reason = crate::types::Withdrawal::Changed.into();
-            rogue.say(&Message::Withdraw { entry, reason });
+            rogue.send(&Message::Withdraw { entry, reason });
         }
     }
     for _ in 0..3 {
@@ -77,7 +77,7 @@ fn heard(
             heard.push(rogue.turn());
         }
     }
-    heard.push(rogue.hear());
+    heard.push(rogue.receive());
     assert!(rogue.pair.bob.visible[&path("a")] == stands);
     format!("{heard:?} {:?}", rogue.ended())
 }
@@ -133,9 +133,9 @@ fn content_of_a_file_that_may_not_be_replaced_is_told_by_nothing_but_its_whole_h
     let mut bob = Bob::default();
     bob.visible.insert(path("a"), bytes.clone());
     let mut rogue = Rogue::sender(&config(), bob).greeted();
-    rogue.say(&Message::Offer(wire(0, b"a", Some(3000))));
+    rogue.send(&Message::Offer(wire(0, b"a", Some(3000))));
     rogue.turn();
-    rogue.say(&Message::Claim { entry: ZERO, root: Some(Hash::of(&bytes)) });
+    rogue.send(&Message::Claim { entry: ZERO, root: Some(Hash::of(&bytes)) });
     assert!(matches!(rogue.turn()[0], Message::Receipt { outcome: Outcome::Held, .. }));
 }
 
@@ -343,14 +343,14 @@ fn receiver_that_hashes_anew_on_each_connection_makes_no_progress_in_the_end() {
     let mut rogue = Rogue::receiver(&config(), alice).greeted();
     let mut progress = Vec::new();
     for attempt in 2..12 {
-        rogue.hear();
+        rogue.receive();
         let (entry, hashes) = (ZERO, Vec::<BlockHash>::new());
-        rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: true });
+        rogue.send(&Message::Have { entry, first: 0, hashes, more: false, compare: true });
         rogue.over(true);
         rogue.settle();
-        assert!(rogue.hear().iter().any(|said| said.name() == Name::Claim));
+        assert!(rogue.receive().iter().any(|said| said.name() == Name::Claim));
         for _ in 0..2 {
-            rogue.say(&Message::Heartbeat { activity: Activity::Verifying });
+            rogue.send(&Message::Heartbeat { activity: Activity::Verifying });
             rogue.wait(Duration::from_secs(5));
         }
         progress.push(rogue.pair.sender.progress());
@@ -366,15 +366,15 @@ fn receiver_that_hashes_for_ever_is_left_in_the_end() {
     let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
     let alice = Alice { files, ..Alice::default() };
     let mut rogue = Rogue::receiver(&config(), alice).greeted();
-    rogue.hear();
+    rogue.receive();
     let (entry, hashes) = (ZERO, Vec::<BlockHash>::new());
-    rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: true });
+    rogue.send(&Message::Have { entry, first: 0, hashes, more: false, compare: true });
     rogue.over(true);
     rogue.settle();
-    assert!(rogue.hear().iter().any(|said| said.name() == Name::Claim));
+    assert!(rogue.receive().iter().any(|said| said.name() == Name::Claim));
     let start = rogue.pair.now;
     while rogue.ended().is_none() {
-        rogue.say(&Message::Heartbeat { activity: Activity::Verifying });
+        rogue.send(&Message::Heartbeat { activity: Activity::Verifying });
         rogue.wait(Duration::from_secs(20));
         assert!(rogue.pair.now - start < Duration::from_secs(20 * 5 + 920), "for ever");
     }

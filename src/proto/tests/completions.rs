@@ -25,7 +25,7 @@ fn commit_that_ends_after_the_session_failed_is_known_to_the_next_one() {
         if let Ended::Taken(_) = ended {
             rogue.pair.bob.others.push_back(Some(b"other".to_vec()));
         }
-        rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
+        rogue.send_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
         rogue.settle();
         rogue.wait(config.deadlines.silence);
         let failed = Error::Stalled(Stall::Silence { after: Duration::from_secs(30) });
@@ -41,7 +41,7 @@ fn commit_that_ends_after_the_session_failed_is_known_to_the_next_one() {
         assert_eq!((receiver.commits(), receiver.committing(ticket)), (0, None));
         rogue.pair.bob.is_stuck = false;
         let mut rogue = rogue.again(&config, 2);
-        rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
+        rogue.send_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
         let said: Vec<_> = rogue.turn().iter().map(Message::name).collect();
         assert_eq!(said, [answer, Name::Over]);
         assert_eq!(rogue.pair.bob.open.len(), 0);

@@ -409,16 +409,16 @@ fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
     };
     for n in 0..=FILES {
         if n < FILES {
-            rogue.say(&Message::Offer(wire(n, format!("f{n}").as_bytes(), Some(2048))));
+            rogue.send(&Message::Offer(wire(n, format!("f{n}").as_bytes(), Some(2048))));
         }
         receipts += count(&rogue.turn());
         if n < FILES {
             let entry = EntryId::new(n);
             for (index, bytes) in (0..).zip(bytes.chunks(1024)) {
                 let hash = BlockSize::MIN.hash(index, bytes).unwrap().hash;
-                rogue.say_with(&Message::Block { entry, index, hash }, bytes);
+                rogue.send_with(&Message::Block { entry, index, hash }, bytes);
             }
-            rogue.say(&Message::End { entry, size: 2048, root: Hash::of(&bytes) });
+            rogue.send(&Message::End { entry, size: 2048, root: Hash::of(&bytes) });
         }
     }
     while receipts < FILES as usize {

@@ -33,7 +33,7 @@ fn alice() -> Alice {
 fn both() -> [Rogue; 2] {
     let sender = Rogue::sender(&config(), Bob::default()).greeted();
     let mut receiver = Rogue::receiver(&config(), alice()).greeted();
-    receiver.hear();
+    receiver.receive();
     [sender, receiver]
 }
 
@@ -84,7 +84,7 @@ fn silence_is_waited_out_until_its_deadline() {
 fn silence_counts_from_the_last_byte() {
     for mut rogue in both() {
         rogue.wait(Duration::from_secs(30));
-        rogue.say(&Message::Heartbeat { activity: Activity::Reading });
+        rogue.send(&Message::Heartbeat { activity: Activity::Reading });
         rogue.settle();
         let stall = Stall::Silence { after: Duration::from_secs(31) };
         stalls(rogue, Duration::from_secs(31), stall);
@@ -128,7 +128,7 @@ fn heartbeats_and_nothing_else_are_heard_until_the_deadline() {
     for mut rogue in both() {
         for _ in 0..180 {
             rogue.wait(Duration::from_secs(5));
-            rogue.say(&Message::Heartbeat { activity: Activity::Reading });
+            rogue.send(&Message::Heartbeat { activity: Activity::Reading });
             rogue.settle();
             assert_eq!(rogue.ended(), None);
         }
@@ -142,7 +142,7 @@ fn messages_that_nobody_knows_do_not_put_the_idle_deadline_off() {
     for mut rogue in both() {
         for _ in 0..180 {
             rogue.wait(Duration::from_secs(5));
-            rogue.say_raw(0x80, &[], &[]);
+            rogue.send_raw(0x80, &[], &[]);
             rogue.settle();
         }
         let stall = Stall::Idle { after: Duration::from_secs(901) };
@@ -220,7 +220,7 @@ fn answer_is_waited_for_from_when_the_last_byte_of_the_turn_was_taken() {
         assert!(is_awaiting, "{until:?} at {now:?}");
     }
     assert!(rogue.pair.now > second(31), "the test says too little");
-    rogue.hear();
+    rogue.receive();
     let stall = Stall::Silence { after: second(31) };
     stalls(rogue, second(31), stall);
 }
@@ -233,7 +233,7 @@ fn turn_that_is_not_taken_ends_by_its_own_deadlines() {
         (20, 61, Stall::Drip { bytes: 3, after: second(61) }),
     ] {
         let mut rogue = Rogue::receiver(&config(), alice()).greeted();
-        rogue.hear();
+        rogue.receive();
         let start = rogue.pair.now;
         rogue.pair.sender.handle_peer_took(start, 0).unwrap();
         while rogue.ended().is_none() {
@@ -277,8 +277,8 @@ fn what_is_said_after_a_pause_does_not_make_it_the_peers() {
     let mut timer = Timer::new(config().deadlines, Duration::ZERO);
     timer.greet();
     timer.gain_floor(Duration::ZERO);
-    timer.say(Duration::ZERO, 100);
-    timer.say(second(40), 100);
+    timer.sent(Duration::ZERO, 100);
+    timer.sent(second(40), 100);
     timer.resume(second(40));
     assert_eq!(timer.check_blocked(second(41)), Ok(()));
     let stall = Stall::Write { after: second(31) };
@@ -291,19 +291,19 @@ fn answer_to_a_turn_that_may_be_under_way_is_waited_for_as_long_as_a_slow_line_t
     let second = Duration::from_secs;
     let deadlines = config().deadlines.rate(100);
     let mut rogue = Rogue::receiver(&config().deadlines(deadlines), alice()).greeted();
-    rogue.hear();
+    rogue.receive();
     let (entry, hashes) = (EntryId::new(0), Vec::new());
-    rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
+    rogue.send(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
     let before = rogue.pair.down.record.len();
     rogue.over(true);
     rogue.settle();
-    rogue.hear();
+    rogue.receive();
     let turn = rogue.pair.down.record.len() - before;
     assert!(turn > 3000);
     let after = second(31) + second(turn as u64 / 100);
     // Once the answer has begun, all of the turn has come.
     let mut answering = Rogue::receiver(&config().deadlines(deadlines), alice()).greeted();
-    answering.say(&Message::Heartbeat { activity: Activity::Reading });
+    answering.send(&Message::Heartbeat { activity: Activity::Reading });
     answering.settle();
     stalls(answering, second(31), Stall::Silence { after: second(31) });
     stalls(rogue, after, Stall::Silence { after });
@@ -325,24 +325,24 @@ fn machine_that_waits_says_until_when() {
 #[test]
 fn sender_whose_source_has_nothing_says_that_it_lives_and_passes_the_floor() {
     let mut rogue = Rogue::receiver(&config(), alice()).greeted();
-    rogue.hear();
+    rogue.receive();
     rogue.pair.alice.is_stuck = true;
     let (entry, hashes) = (EntryId::new(0), Vec::new());
-    rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
+    rogue.send(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
     for _ in 0..20 {
         rogue.over(true);
         // Each read takes a second and gives nothing: the turn lasts as long as it may.
         let start = rogue.pair.now;
         rogue.settle();
         assert_eq!(rogue.pair.now - start, Duration::from_secs(5));
-        let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+        let said: Vec<_> = rogue.receive().iter().map(Message::name).collect();
         assert_eq!(said, [Name::Heartbeat, Name::Over]);
         assert_eq!(rogue.ended(), None);
     }
     rogue.pair.alice.is_stuck = false;
     rogue.over(true);
     rogue.settle();
-    assert!(rogue.hear().iter().any(|message| message.name() == Name::End));
+    assert!(rogue.receive().iter().any(|message| message.name() == Name::End));
 }
 
 #[test]
@@ -350,18 +350,18 @@ fn receiver_whose_store_syncs_says_that_it_lives() {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
     rogue.pair.bob.is_stuck = true;
     let folder = WireOffer { kind: Kind::Directory, ..wire(0, b"d", Some(0)) };
-    rogue.say(&Message::Offer(folder));
+    rogue.send(&Message::Offer(folder));
     rogue.over(true);
     rogue.settle();
     for _ in 0..20 {
         rogue.wait(Deadlines::HEARTBEAT - STEP);
-        assert_eq!(rogue.hear(), []);
+        assert_eq!(rogue.receive(), []);
         rogue.wait(STEP);
-        assert_eq!(rogue.hear(), [Message::Heartbeat { activity: Activity::Syncing }]);
+        assert_eq!(rogue.receive(), [Message::Heartbeat { activity: Activity::Syncing }]);
     }
     rogue.pair.bob.is_stuck = false;
     rogue.settle();
-    let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+    let said: Vec<_> = rogue.receive().iter().map(Message::name).collect();
     assert_eq!(said, [Name::Receipt, Name::Over]);
 }
 
@@ -379,13 +379,13 @@ fn time_of_the_receivers_own_work_is_not_the_senders() {
     let minute = Duration::from_secs(60);
     let bob = Bob { write_time: 20 * minute, ..Bob::default() };
     let mut rogue = Rogue::sender(&config(), bob).greeted();
-    rogue.say(&Message::Offer(wire(0, b"a", Some(3 << 10))));
+    rogue.send(&Message::Offer(wire(0, b"a", Some(3 << 10))));
     rogue.turn();
     // A write takes longer than any deadline, with nothing behind it, or half of what follows.
     for index in 0..2 {
         let entry = EntryId::new(0);
         let hash = BlockSize::MIN.hash(index, &[7; 1024]).unwrap().hash;
-        rogue.say_with(&Message::Block { entry, index, hash }, &[7; 1024]);
+        rogue.send_with(&Message::Block { entry, index, hash }, &[7; 1024]);
         if index == 1 {
             rogue.raw(&[0]);
         }
@@ -402,7 +402,7 @@ fn sender_that_is_not_read_is_not_judged_before_the_device_is_given_up() {
         let limits = Limits::default().commits(1);
         let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
         rogue.pair.bob.is_stuck = true;
-        rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
+        rogue.send_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
         rogue.settle();
         // It has as many commits under way as it may, and reads nothing.
         rogue.wait(wait * SECOND);

@@ -194,7 +194,7 @@ fn input_before_an_answer_to_a_poll_is_told_and_changes_nothing() {
 /// of that.
 fn offered() -> (Receiver, Vec<u8>) {
     let mut rogue = Rogue::sender(&config(), bob::Bob::default()).greeted();
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"small")), b"small");
     let input = rogue.pair.down.bytes.clone();
     (rogue.pair.receiver, input)
 }

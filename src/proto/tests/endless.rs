@@ -50,17 +50,17 @@ fn say_nothing_new(rogue: &mut Rogue, choices: &mut Choices, is_due: bool, break
     let kinds = if breaks && choices.is(40) { 9 } else { 4 };
     match choices.below(kinds) {
         // With content due, this says that the source has nothing, and is borne.
-        0 if !is_due => rogue.say(&Message::Heartbeat {
+        0 if !is_due => rogue.send(&Message::Heartbeat {
             activity: Activity::from_code(u8::try_from(choices.below(4)).unwrap()),
         }),
-        0 | 1 => rogue.say_raw(0x80, &[], &[]),
-        2 if is_due => rogue.say_with(&block(entry, 3), &[2; 1024]),
+        0 | 1 => rogue.send_raw(0x80, &[], &[]),
+        2 if is_due => rogue.send_with(&block(entry, 3), &[2; 1024]),
         2 | 3 => {}
-        4 => rogue.say_with(&block(entry, index), &[1; 1024]),
-        5 => rogue.say(&Message::Zeros { entry, blocks }),
-        6 => rogue.say(&Message::Same { entry, blocks }),
-        7 => rogue.say(&Message::Offer(wire(entry.get(), b"f0", None))),
-        _ => rogue.say(&Message::End { entry, size: 0, root: Hash::of(&[]) }),
+        4 => rogue.send_with(&block(entry, index), &[1; 1024]),
+        5 => rogue.send(&Message::Zeros { entry, blocks }),
+        6 => rogue.send(&Message::Same { entry, blocks }),
+        7 => rogue.send(&Message::Offer(wire(entry.get(), b"f0", None))),
+        _ => rogue.send(&Message::End { entry, size: 0, root: Hash::of(&[]) }),
     }
 }
 
@@ -78,13 +78,13 @@ fn sender_that_moves_nothing_in_whatever_way_is_left_after_the_idle_deadline() {
         let mut rogue = Rogue::sender(&config(), bob).greeted();
         let (is_due, breaks) = (choices.is(2), choices.is(4));
         if is_due {
-            rogue.say(&Message::Offer(wire(0, b"f0", choices.is(2).then_some(BLOCKS * 1024))));
+            rogue.send(&Message::Offer(wire(0, b"f0", choices.is(2).then_some(BLOCKS * 1024))));
             rogue.turn();
             for index in 0..choices.below(3) {
-                rogue.say_with(&block(EntryId::new(0), index), &[1; 1024]);
+                rogue.send_with(&block(EntryId::new(0), index), &[1; 1024]);
             }
         } else {
-            rogue.say_with(&Message::Offer(inline(0, b"f0", b"small")), b"small");
+            rogue.send_with(&Message::Offer(inline(0, b"f0", b"small")), b"small");
         }
         rogue.settle();
         let start = rogue.pair.now;
@@ -116,10 +116,10 @@ fn receiver_that_settles_nothing_in_whatever_way_is_left_in_the_end() {
         let alice = Alice { files: vec![file("a"), file("b")], ..Alice::default() };
         let mut rogue = Rogue::receiver(&config(), alice).greeted();
         let start = rogue.pair.now;
-        rogue.hear();
+        rogue.receive();
         for entry in [0, 1].map(EntryId::new) {
             let hashes = Vec::new();
-            rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
+            rogue.send(&Message::Have { entry, first: 0, hashes, more: false, compare: false });
         }
         rogue.over(true);
         rogue.settle();
@@ -128,7 +128,7 @@ fn receiver_that_settles_nothing_in_whatever_way_is_left_in_the_end() {
             (0..7).filter(|kind| choices.is(if *kind < 4 { 2 } else { 8 })).collect();
         let passes = choices.is(2);
         while rogue.ended().is_none() {
-            rogue.hear();
+            rogue.receive();
             // Of some, nothing but time ends it: they are never silent.
             for _ in 0..1 + choices.below(2) {
                 let entry = EntryId::new(u32::try_from(choices.below(2)).unwrap());
@@ -139,15 +139,15 @@ fn receiver_that_settles_nothing_in_whatever_way_is_left_in_the_end() {
                 let first = if choices.is(2) { 0 } else { from };
                 let kind = choices.below(7);
                 match kinds.iter().find(|chosen| **chosen >= kind).unwrap_or(&2) {
-                    0 => rogue.say(&Message::Heartbeat { activity: Activity::Verifying }),
-                    1 => rogue.say_raw(0x80, &[], &[]),
-                    2 => rogue.say(&Message::Kept { entry, blocks: vec![0..to] }),
-                    3 => rogue.say(&Message::Missing { entry, blocks }),
-                    4 => rogue.say(&Message::Have { entry, first, hashes, more, compare }),
-                    5 => rogue.say(&Message::Changed { entry }),
+                    0 => rogue.send(&Message::Heartbeat { activity: Activity::Verifying }),
+                    1 => rogue.send_raw(0x80, &[], &[]),
+                    2 => rogue.send(&Message::Kept { entry, blocks: vec![0..to] }),
+                    3 => rogue.send(&Message::Missing { entry, blocks }),
+                    4 => rogue.send(&Message::Have { entry, first, hashes, more, compare }),
+                    5 => rogue.send(&Message::Changed { entry }),
                     _ => {
                         let reason = Reason { code: 1, first: 0, second: 0 };
-                        rogue.say(&Message::Refuse { entry, reason });
+                        rogue.send(&Message::Refuse { entry, reason });
                     }
                 }
                 rogue.settle();

@@ -32,7 +32,7 @@ fn heartbeat() -> Message {
 fn borne(mut rogue: Rogue, said: &[Message]) -> Duration {
     let start = rogue.pair.now;
     while rogue.ended().is_none() && rogue.pair.now - start < Duration::from_secs(7200) {
-        said.iter().for_each(|message| rogue.say(message));
+        said.iter().for_each(|message| rogue.send(message));
         rogue.turn_without_waiting();
         for _ in 0..4 {
             rogue.wait(Duration::from_secs(1));
@@ -51,7 +51,7 @@ fn sender_of_turns_that_move_nothing_is_left_at_the_deadline() {
     let unknown = Message::Heartbeat { activity: Activity::from_code(200) };
     let stream = || {
         let mut rogue = sender();
-        rogue.say(&Message::Offer(wire(0, b"a", None)));
+        rogue.send(&Message::Offer(wire(0, b"a", None)));
         rogue.turn();
         rogue
     };
@@ -59,7 +59,7 @@ fn sender_of_turns_that_move_nothing_is_left_at_the_deadline() {
         let mut rogue = stream();
         // A block that is not what its hash says moves nothing.
         let hash = BlockSize::MIN.hash(0, &[1; 1024]).unwrap().hash;
-        rogue.say_with(&Message::Block { entry: ZERO, index: 0, hash }, &[2; 1024]);
+        rogue.send_with(&Message::Block { entry: ZERO, index: 0, hash }, &[2; 1024]);
         rogue.settle();
         rogue
     };
@@ -78,7 +78,7 @@ fn sender_of_turns_that_move_nothing_is_left_at_the_deadline() {
 fn sender_of_kinds_that_nobody_knows_in_turns_is_left_at_the_deadline() {
     let mut rogue = sender();
     while rogue.ended().is_none() {
-        rogue.say_raw(0x80, &[], &[]);
+        rogue.send_raw(0x80, &[], &[]);
         rogue.turn_without_waiting();
         rogue.wait(Duration::from_secs(5));
         assert!(rogue.pair.now <= IDLE);
@@ -89,7 +89,7 @@ fn sender_of_kinds_that_nobody_knows_in_turns_is_left_at_the_deadline() {
 #[test]
 fn sender_whose_source_has_nothing_is_borne_as_long_as_it_says_so_with_content_due() {
     let mut rogue = sender();
-    rogue.say(&Message::Offer(wire(0, b"a", None)));
+    rogue.send(&Message::Offer(wire(0, b"a", None)));
     rogue.turn();
     assert_eq!(borne(rogue, &[heartbeat()]), Duration::from_secs(7200));
 }
@@ -98,18 +98,18 @@ fn sender_whose_source_has_nothing_is_borne_as_long_as_it_says_so_with_content_d
 fn sender_is_quiet_from_its_first_turn_that_moves_nothing_until_something_moves() {
     let mut rogue = sender();
     assert_eq!(rogue.pair.receiver.quiet_since(), None, "the greeting is no turn");
-    rogue.say(&Message::Offer(wire(0, b"a", None)));
+    rogue.send(&Message::Offer(wire(0, b"a", None)));
     rogue.turn_without_waiting();
     for (index, said) in (0..).zip([vec![], vec![heartbeat()]]) {
         let quiet = rogue.pair.now;
         for _ in 0..10 {
-            said.iter().for_each(|message| rogue.say(message));
+            said.iter().for_each(|message| rogue.send(message));
             rogue.turn_without_waiting();
             assert_eq!(rogue.pair.receiver.quiet_since(), Some(quiet), "{said:?}");
             rogue.wait(Duration::from_secs(5));
         }
         let hash = BlockSize::MIN.hash(index, &[1; 1024]).unwrap().hash;
-        rogue.say_with(&Message::Block { entry: ZERO, index, hash }, &[1; 1024]);
+        rogue.send_with(&Message::Block { entry: ZERO, index, hash }, &[1; 1024]);
         rogue.settle();
         assert_eq!(rogue.pair.receiver.quiet_since(), None, "content came");
     }
@@ -119,7 +119,7 @@ fn sender_is_quiet_from_its_first_turn_that_moves_nothing_until_something_moves(
 #[test]
 fn sender_that_moves_an_entry_now_and_then_is_borne() {
     let mut rogue = sender();
-    rogue.say(&Message::Offer(wire(0, b"a", None)));
+    rogue.send(&Message::Offer(wire(0, b"a", None)));
     rogue.turn();
     for index in 0..10 {
         // Each time just before the deadline, which begins anew.
@@ -129,7 +129,7 @@ fn sender_that_moves_an_entry_now_and_then_is_borne() {
         }
         assert_eq!(rogue.ended(), None, "{index}");
         let hash = BlockSize::MIN.hash(index, &[1; 1024]).unwrap().hash;
-        rogue.say_with(&Message::Block { entry: ZERO, index, hash }, &[1; 1024]);
+        rogue.send_with(&Message::Block { entry: ZERO, index, hash }, &[1; 1024]);
         rogue.settle();
     }
     assert_eq!(borne(rogue, &[]), IDLE);
@@ -138,9 +138,9 @@ fn sender_that_moves_an_entry_now_and_then_is_borne() {
 #[test]
 fn time_of_the_receivers_own_turns_is_not_the_senders() {
     let mut rogue = sender();
-    rogue.say(&Message::Offer(wire(0, b"a", None)));
-    rogue.say(&Message::Offer(WireOffer { kind: Kind::Directory, ..wire(1, b"d", Some(0)) }));
-    rogue.say(&Message::Withdraw { entry: ZERO, reason: Reason { code: 1, first: 0, second: 0 } });
+    rogue.send(&Message::Offer(wire(0, b"a", None)));
+    rogue.send(&Message::Offer(WireOffer { kind: Kind::Directory, ..wire(1, b"d", Some(0)) }));
+    rogue.send(&Message::Withdraw { entry: ZERO, reason: Reason { code: 1, first: 0, second: 0 } });
     rogue.pair.bob.is_stuck = true;
     rogue.over(true);
     rogue.settle();
@@ -150,7 +150,7 @@ fn time_of_the_receivers_own_turns_is_not_the_senders() {
     }
     rogue.pair.bob.is_stuck = false;
     rogue.settle();
-    assert!(rogue.hear().iter().any(|message| message.name() == Name::Receipt));
+    assert!(rogue.receive().iter().any(|message| message.name() == Name::Receipt));
     assert_eq!(borne(rogue, &[]), IDLE);
 }
 
@@ -158,7 +158,7 @@ fn time_of_the_receivers_own_turns_is_not_the_senders() {
 #[track_caller]
 fn is_told(mut rogue: Rogue, error: ProtocolError) {
     rogue.settle();
-    let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+    let said: Vec<_> = rogue.receive().iter().map(Message::name).collect();
     assert_eq!(said.last(), Some(&Name::Abort), "{said:?}");
     assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
 }
@@ -168,15 +168,15 @@ fn sender_that_waits_with_nothing_pending_breaks_a_rule() {
     let mut nothing = sender();
     nothing.over(true);
     let mut settled = sender();
-    settled.say_with(&Message::Offer(inline(0, b"a", b"ok")), b"ok");
+    settled.send_with(&Message::Offer(inline(0, b"a", b"ok")), b"ok");
     let said = settled.turn();
     assert!(said.iter().any(|message| message.name() == Name::Receipt));
     settled.over(true);
     let mut withdrawn = sender();
-    withdrawn.say(&Message::Offer(wire(0, b"a", Some(3000))));
+    withdrawn.send(&Message::Offer(wire(0, b"a", Some(3000))));
     withdrawn.turn();
     let reason = Reason { code: 1, first: 0, second: 0 };
-    withdrawn.say(&Message::Withdraw { entry: ZERO, reason });
+    withdrawn.send(&Message::Withdraw { entry: ZERO, reason });
     withdrawn.over(true);
     for rogue in [nothing, settled, withdrawn] {
         is_told(rogue, ProtocolError::WaitsForNothing);
@@ -186,7 +186,7 @@ fn sender_that_waits_with_nothing_pending_breaks_a_rule() {
 #[test]
 fn sender_that_waits_though_content_is_due_breaks_a_rule() {
     let mut rogue = sender();
-    rogue.say(&Message::Offer(wire(0, b"a", Some(3000))));
+    rogue.send(&Message::Offer(wire(0, b"a", Some(3000))));
     rogue.turn();
     rogue.over(true);
     is_told(rogue, ProtocolError::WaitsForNothing);
@@ -197,16 +197,16 @@ fn sender_that_waits_is_never_answered_with_nothing() {
     // What it waits for takes as long as it takes: heartbeats, and then an answer.
     let mut rogue = sender();
     rogue.pair.bob.is_stuck = true;
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"ok")), b"ok");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"ok")), b"ok");
     rogue.over(true);
     rogue.settle();
     for _ in 0..100 {
         rogue.wait(Duration::from_secs(5));
-        assert_eq!(rogue.hear(), [Message::Heartbeat { activity: Activity::Syncing }]);
+        assert_eq!(rogue.receive(), [Message::Heartbeat { activity: Activity::Syncing }]);
     }
     rogue.pair.bob.is_stuck = false;
     rogue.settle();
-    let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+    let said: Vec<_> = rogue.receive().iter().map(Message::name).collect();
     assert_eq!(said, [Name::Receipt, Name::Over]);
 }
 
@@ -214,15 +214,15 @@ fn sender_that_waits_is_never_answered_with_nothing() {
 fn sender_that_leaves_with_entries_pending_is_told_at_once() {
     for is_doomed in [false, true] {
         let mut rogue = sender();
-        rogue.say(&Message::Offer(wire(0, b"a", Some(3000))));
+        rogue.send(&Message::Offer(wire(0, b"a", Some(3000))));
         rogue.turn();
         let mut error = ProtocolError::Unexpected { kind: Name::Out };
         if is_doomed {
             // What ended the session before stands.
             error = ProtocolError::UnknownEntry { kind: Name::Claim, entry: EntryId::new(7) };
-            rogue.say(&Message::Claim { entry: EntryId::new(7), root: None });
+            rogue.send(&Message::Claim { entry: EntryId::new(7), root: None });
         }
-        rogue.say(&Message::Out);
+        rogue.send(&Message::Out);
         let before = rogue.pair.now;
         is_told(rogue, error);
         assert_eq!(before, Duration::ZERO);
@@ -235,10 +235,10 @@ fn receiver_of_turns_that_move_nothing_is_left_at_the_deadline() {
     let files = vec![(Meta::file(path("a"), Some(3000)), content(1, 3000))];
     let alice = Alice { files, ..Alice::default() };
     let mut rogue = Rogue::receiver(&config(), alice).greeted();
-    rogue.hear();
+    rogue.receive();
     let start = rogue.pair.now;
     while rogue.ended().is_none() {
-        rogue.say(&Message::Heartbeat { activity: Activity::Syncing });
+        rogue.send(&Message::Heartbeat { activity: Activity::Syncing });
         rogue.wait(Duration::from_secs(5));
     }
     assert_eq!(rogue.pair.now - start, IDLE);
@@ -273,14 +273,14 @@ fn sender_whose_source_has_nothing_says_so_in_each_turn() {
     let files = vec![(Meta::file(path("a"), None), content(1, 3000))];
     let alice = Alice { files, ..Alice::default() };
     let mut rogue = Rogue::receiver(&config, alice).greeted();
-    rogue.hear();
+    rogue.receive();
     rogue.pair.alice.is_stuck = true;
     let hashes = Vec::new();
-    rogue.say(&Message::Have { entry: ZERO, first: 0, hashes, more: false, compare: false });
+    rogue.send(&Message::Have { entry: ZERO, first: 0, hashes, more: false, compare: false });
     for _ in 0..20 {
         rogue.over(true);
         rogue.settle();
-        let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+        let said: Vec<_> = rogue.receive().iter().map(Message::name).collect();
         assert_eq!(said, [Name::Heartbeat, Name::Over]);
         let action = rogue.pair.sender.poll(rogue.pair.now, &mut Vec::new());
         assert!(matches!(action, Ok(SendAction::Await { .. })), "{action:?}");

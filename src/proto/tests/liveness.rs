@@ -171,9 +171,9 @@ fn offer(entry: u32, name: &str, size: Option<u64>) -> Message {
 fn zeros_past_the_limit_of_a_file_are_refused() {
     let limits = Limits::default().file_bytes(4000);
     let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
-    rogue.say(&offer(0, "a", None));
+    rogue.send(&offer(0, "a", None));
     rogue.turn();
-    rogue.say(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 14 });
+    rogue.send(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 14 });
     let said = rogue.turn();
     assert!(said.iter().any(|message| message.name() == Name::Refuse), "{said:?}");
     let reason = Refusal::TooLarge { size: 1 << 24, limit: 4000 };
@@ -190,9 +190,9 @@ fn zeros_past_the_limit_of_a_file_are_refused() {
 #[test]
 fn zeros_of_many_blocks_are_one_step_of_progress() {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-    rogue.say(&offer(0, "a", Some(1 << 24)));
+    rogue.send(&offer(0, "a", Some(1 << 24)));
     rogue.turn();
-    rogue.say(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 14 });
+    rogue.send(&Message::Zeros { entry: EntryId::new(0), blocks: 0..1 << 14 });
     rogue.turn();
     let progress = |event: &&Event| matches!(event, Event::Progress { .. });
     assert_eq!(rogue.pair.bob.events.iter().filter(progress).count(), 1);
@@ -203,7 +203,7 @@ fn refusals_that_are_not_said_yet_count_as_pending() {
     let limits = Limits::default().pending_entries(10);
     let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
     for entry in 0..11 {
-        rogue.say(&offer(entry, "..", Some(5)));
+        rogue.send(&offer(entry, "..", Some(5)));
     }
     rogue.turn();
     let error = ProtocolError::TooManyPending { entry: EntryId::new(10), limit: 10 };
@@ -215,7 +215,7 @@ fn receipts_that_are_not_said_yet_count_as_pending() {
     let limits = Limits::default().pending_entries(10);
     let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();
     for entry in 0..11 {
-        rogue.say(&Message::Offer(inline(entry, format!("{entry}").as_bytes(), b"")));
+        rogue.send(&Message::Offer(inline(entry, format!("{entry}").as_bytes(), b"")));
         rogue.settle();
     }
     rogue.turn();
@@ -256,9 +256,9 @@ fn receiver_that_asks_for_an_entry_from_its_start_for_ever_is_stopped() {
             let entry = EntryId::new(0);
             let mut rounds = 0;
             for compare in compares {
-                rogue.hear();
+                rogue.receive();
                 let hashes = Vec::new();
-                rogue.say(&Message::Have { entry, first: 0, hashes, more: false, compare });
+                rogue.send(&Message::Have { entry, first: 0, hashes, more: false, compare });
                 rogue.over(true);
                 rogue.settle();
                 if rogue.ended().is_some() {
@@ -281,13 +281,13 @@ fn receiver_that_says_the_same_of_what_it_keeps_for_ever_is_stopped() {
     let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
     let mut rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() }).greeted();
     let entry = EntryId::new(0);
-    rogue.say(&Message::Have { entry, first: 0, hashes: Vec::new(), more: false, compare: false });
+    rogue.send(&Message::Have { entry, first: 0, hashes: Vec::new(), more: false, compare: false });
     rogue.over(true);
     rogue.settle();
     for round in 0.. {
         assert!(round < 10, "for ever");
         let kept = Message::Kept { entry, blocks: vec![0..1] };
-        rogue.say(&kept);
+        rogue.send(&kept);
         rogue.over(true);
         rogue.settle();
         if rogue.ended().is_some() {
@@ -306,18 +306,18 @@ fn receipt_is_not_given_for_a_root_that_is_not_the_content_s() {
         let mut bob = Bob::default();
         bob.partial.insert(path("a"), vec![0; 1024]);
         let mut rogue = Rogue::sender(&config(), bob).greeted();
-        rogue.say(&offer(0, "a", None));
+        rogue.send(&offer(0, "a", None));
         rogue.turn();
         let entry = EntryId::new(0);
         let hash = BlockHash::from_bytes([1; 32]);
-        rogue.say_with(&Message::Block { entry, index: 0, hash }, &[5; 100]);
+        rogue.send_with(&Message::Block { entry, index: 0, hash }, &[5; 100]);
         if is_same {
-            rogue.say(&Message::Same { entry, blocks: 0..1 });
+            rogue.send(&Message::Same { entry, blocks: 0..1 });
         } else {
-            rogue.say(&Message::Zeros { entry, blocks: 0..1 });
+            rogue.send(&Message::Zeros { entry, blocks: 0..1 });
         }
         let end = Message::End { entry, size: 100, root: Hash::of(&[0; 1024]) };
-        rogue.say(&end);
+        rogue.send(&end);
         rogue.turn();
         assert!(matches!(
             rogue.ended(),
@@ -393,10 +393,10 @@ fn sender_that_ends_what_is_compared_without_an_answer_is_stopped() {
         let mut bob = Bob::default();
         bob.visible.insert(path("a"), content(1, 3000));
         let mut rogue = Rogue::sender(&config().if_exists(existing), bob).greeted();
-        rogue.say(&offer(0, "a", Some(3000)));
+        rogue.send(&offer(0, "a", Some(3000)));
         rogue.turn();
         let entry = EntryId::new(0);
-        rogue.say(&Message::End { entry, size: 3000, root: Hash::of(&content(1, 3000)) });
+        rogue.send(&Message::End { entry, size: 3000, root: Hash::of(&content(1, 3000)) });
         rogue.turn();
         let error = ProtocolError::UnexpectedForEntry { kind: Name::End, entry };
         assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
@@ -410,17 +410,17 @@ fn sender_goes_on_about_what_was_refused_until_it_hears_of_it() {
     let hash = BlockHash::from_bytes([1; 32]);
     for withdraws in [false, true] {
         let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-        rogue.say(&offer(0, "..", Some(1024)));
-        rogue.say_with(&Message::Block { entry, index: 0, hash }, &[1; 1024]);
-        rogue.say(&Message::End { entry, size: 1024, root: Hash::of(b"") });
+        rogue.send(&offer(0, "..", Some(1024)));
+        rogue.send_with(&Message::Block { entry, index: 0, hash }, &[1; 1024]);
+        rogue.send(&Message::End { entry, size: 1024, root: Hash::of(b"") });
         if withdraws {
-            rogue.say(&Message::Withdraw { entry, reason });
+            rogue.send(&Message::Withdraw { entry, reason });
         }
         let said = rogue.turn_without_waiting();
         let said: Vec<_> = said.iter().map(Message::name).collect();
         let refuse: &[Name] = if withdraws { &[] } else { &[Name::Refuse] };
         assert_eq!(said, [refuse, &[Name::Over]].concat());
-        rogue.say(&Message::Claim { entry, root: None });
+        rogue.send(&Message::Claim { entry, root: None });
         rogue.turn();
         let error = ProtocolError::UnknownEntry { kind: Name::Claim, entry };
         assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))), "it was told");

@@ -86,24 +86,24 @@ impl Rogue {
     pub(super) fn greeted(mut self) -> Self {
         if self.is_sender {
             self.raw(&PREFACE);
-            self.say_hello();
+            self.send_hello();
             self.over(true);
             self.settle();
-            self.hear();
+            self.receive();
         } else {
             self.settle();
-            self.hear();
+            self.receive();
             self.raw(&PREFACE);
-            self.say_hello();
+            self.send_hello();
             self.over(true);
             self.settle();
         }
         self
     }
 
-    pub(super) fn say_hello(&mut self) {
+    pub(super) fn send_hello(&mut self) {
         let hello = self.hello.clone();
-        self.say(&Message::Hello(hello));
+        self.send(&Message::Hello(hello));
         if !self.is_sender {
             self.bind();
         }
@@ -115,21 +115,21 @@ impl Rogue {
         channel.write(bytes);
     }
 
-    pub(super) fn say(&mut self, message: &Message) {
-        self.say_with(message, &[]);
+    pub(super) fn send(&mut self, message: &Message) {
+        self.send_with(message, &[]);
     }
 
-    pub(super) fn say_with(&mut self, message: &Message, payload: &[u8]) {
+    pub(super) fn send_with(&mut self, message: &Message, payload: &[u8]) {
         let mut control = Vec::new();
         message.encode(&mut control);
         if let Message::Hello(_) = message {
             self.our_hello.clone_from(&control);
         }
-        self.say_raw(message.name().kind(), &control, payload);
+        self.send_raw(message.name().kind(), &control, payload);
     }
 
     /// Sends a frame of any kind, rightly sealed.
-    pub(super) fn say_raw(&mut self, kind: u8, control: &[u8], payload: &[u8]) {
+    pub(super) fn send_raw(&mut self, kind: u8, control: &[u8], payload: &[u8]) {
         let frame = self.sealed(kind, control, payload.len());
         self.raw(&frame);
         self.raw(payload);
@@ -147,21 +147,21 @@ impl Rogue {
     }
 
     pub(super) fn over(&mut self, waiting: bool) {
-        self.say(&Message::Over { waiting });
+        self.send(&Message::Over { waiting });
     }
 
     /// Passes the floor, lets the other side send, and returns what it sent.
     pub(super) fn turn(&mut self) -> Vec<Message> {
         self.over(true);
         self.settle();
-        self.hear()
+        self.receive()
     }
 
     /// Returns the same, by a sender that could go on without an answer.
     pub(super) fn turn_without_waiting(&mut self) -> Vec<Message> {
         self.over(false);
         self.settle();
-        self.hear()
+        self.receive()
     }
 
     /// Lets the real machine run until it can do nothing more without bytes or time.
@@ -183,7 +183,7 @@ impl Rogue {
     }
 
     /// Returns all that the real machine has sent.
-    pub(super) fn hear(&mut self) -> Vec<Message> {
+    pub(super) fn receive(&mut self) -> Vec<Message> {
         let mut heard = Vec::new();
         loop {
             let channel = if self.is_sender { &mut self.pair.up } else { &mut self.pair.down };

@@ -152,7 +152,7 @@ fn messages() -> Vec<(String, Vec<Said>)> {
 fn outcome(rogue: &mut Rogue) -> String {
     rogue.over(true);
     rogue.settle();
-    let said = rogue.hear();
+    let said = rogue.receive();
     let mut line = String::new();
     for message in &said {
         let separator = if line.is_empty() { "" } else { ", " };
@@ -190,13 +190,13 @@ fn table(states: &[(&str, &dyn Fn() -> Rogue)]) -> String {
         writeln!(table, "# {state}").unwrap();
         for (name, messages) in messages() {
             let mut rogue = make();
-            rogue.hear();
+            rogue.receive();
             let bystander = path("bystander");
             rogue.pair.bob.visible.insert(bystander.clone(), b"visible".to_vec());
             rogue.pair.bob.partial.insert(bystander, b"partial".to_vec());
             let before = rogue.pair.bob.clone();
             for (message, payload) in &messages {
-                rogue.say_with(message, payload);
+                rogue.send_with(message, payload);
                 rogue.settle();
             }
             let bob = &rogue.pair.bob;
@@ -232,7 +232,7 @@ fn assert_removes_nothing(before: &Bob, after: &Bob, what: &str) {
 
 fn sender_to(config: &Config, bob: Bob, offer: WireOffer) -> Rogue {
     let mut rogue = Rogue::sender(config, bob).greeted();
-    rogue.say(&Message::Offer(offer));
+    rogue.send(&Message::Offer(offer));
     rogue.turn();
     rogue
 }
@@ -257,7 +257,7 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
     let opening = || {
         // Offered in the same turn.
         let mut rogue = nothing();
-        rogue.say(&Message::Offer(sized()));
+        rogue.send(&Message::Offer(sized()));
         rogue.settle();
         rogue
     };
@@ -266,13 +266,13 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
     let resuming = || sender_to(&config(), holding(None, Some(whole())), sized());
     let damaged = || {
         let mut rogue = filling();
-        rogue.say_with(&block(0).0, &[9; 1024]);
+        rogue.send_with(&block(0).0, &[9; 1024]);
         rogue.turn();
         rogue
     };
     let ended = || {
         let mut rogue = filling();
-        rogue.say(&Message::End { entry: ZERO, size: LEN as u64, root: root() });
+        rogue.send(&Message::End { entry: ZERO, size: LEN as u64, root: root() });
         rogue.settle();
         rogue
     };
@@ -285,7 +285,7 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         (comparing(IfExists::Refuse), comparing(IfExists::Rename), comparing(IfExists::Replace));
     let claimed = || {
         let mut rogue = rename();
-        rogue.say(&Message::Claim { entry: ZERO, root: Some(root()) });
+        rogue.send(&Message::Claim { entry: ZERO, root: Some(root()) });
         rogue.settle();
         rogue
     };
@@ -298,9 +298,9 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         rogue.pair.bob.is_stuck = true;
         for index in 0..3 {
             let (message, payload) = block(index);
-            rogue.say_with(&message, &payload);
+            rogue.send_with(&message, &payload);
         }
-        rogue.say(&Message::End { entry: ZERO, size: LEN as u64, root: root() });
+        rogue.send(&Message::End { entry: ZERO, size: LEN as u64, root: root() });
         rogue.settle();
         rogue
     };
@@ -308,7 +308,7 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         let mut rogue = filling();
         rogue.pair.bob.fail_write = Some(1);
         let (message, payload) = block(1);
-        rogue.say_with(&message, &payload);
+        rogue.send_with(&message, &payload);
         rogue.settle();
         rogue
     };
@@ -316,28 +316,28 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         let mut rogue = filling();
         for index in [0, 2] {
             let (message, payload) = block(index);
-            rogue.say_with(&message, &payload);
+            rogue.send_with(&message, &payload);
         }
         rogue.turn();
         rogue.again(&config(), 2)
     };
     let remembered = || {
         let mut rogue = two_blocks();
-        rogue.say(&Message::Offer(sized()));
+        rogue.send(&Message::Offer(sized()));
         rogue.turn();
         rogue
     };
     let compared = || {
         let rogue = rename();
         let mut rogue = rogue.again(&config().if_exists(IfExists::Rename), 2);
-        rogue.say(&Message::Offer(sized()));
+        rogue.send(&Message::Offer(sized()));
         rogue.turn();
         rogue
     };
     let committing_still = || {
         let rogue = committing();
         let mut rogue = rogue.again(&config(), 2);
-        rogue.say(&Message::Offer(sized()));
+        rogue.send(&Message::Offer(sized()));
         rogue.settle();
         rogue
     };
@@ -346,20 +346,20 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
         rogue.pair.bob.is_stuck = false;
         rogue.turn();
         let mut rogue = rogue.again(&config(), 2);
-        rogue.say(&Message::Offer(sized()));
+        rogue.send(&Message::Offer(sized()));
         rogue.settle();
         rogue
     };
     let settled = || {
         let mut rogue = filling();
         let reason = Reason { code: 1, first: 0, second: 0 };
-        rogue.say(&Message::Withdraw { entry: ZERO, reason });
+        rogue.send(&Message::Withdraw { entry: ZERO, reason });
         rogue.turn();
         rogue
     };
     let asked = |bob| {
         let mut rogue = Rogue::sender(&config().compare(Compare::SizeAndTime), bob).greeted();
-        rogue.say(&Message::Offer(asking(0, b"a")));
+        rogue.send(&Message::Offer(asking(0, b"a")));
         rogue.settle();
         rogue
     };
@@ -376,19 +376,19 @@ fn receiver_in_every_state_answers_every_message_as_the_table_says() {
     };
     let closed = || {
         let mut rogue = nothing();
-        rogue.say(&Message::Out);
+        rogue.send(&Message::Out);
         rogue.settle();
         rogue
     };
     let failed = || {
         let mut rogue = nothing();
-        rogue.say(&Message::Abort { code: AbortCode::Cancelled });
+        rogue.send(&Message::Abort { code: AbortCode::Cancelled });
         rogue.settle();
         rogue
     };
     let doomed = || {
         let mut rogue = nothing();
-        rogue.say(&Message::Claim { entry: ZERO, root: None });
+        rogue.send(&Message::Claim { entry: ZERO, root: None });
         rogue.settle();
         rogue
     };
@@ -436,9 +436,9 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
     };
     let sized = move || with(Some(LEN as u64), None);
     let have = |rogue: &mut Rogue, count, more, compare| {
-        rogue.hear();
+        rogue.receive();
         let hashes = vec![BlockHash::from_bytes([5; 32]); count];
-        rogue.say(&Message::Have { entry: ZERO, first: 0, hashes, more, compare });
+        rogue.send(&Message::Have { entry: ZERO, first: 0, hashes, more, compare });
         rogue.over(true);
         rogue.settle();
     };
@@ -489,7 +489,7 @@ fn sender_in_every_state_answers_every_message_as_the_table_says() {
     let closed = || Rogue::receiver(&config(), Alice::default()).greeted();
     let failed = move || {
         let mut rogue = sized();
-        rogue.say(&Message::Abort { code: AbortCode::Cancelled });
+        rogue.send(&Message::Abort { code: AbortCode::Cancelled });
         rogue.settle();
         rogue
     };

@@ -201,7 +201,7 @@ fn sender() -> Rogue {
 
 fn awaited() -> Rogue {
     let mut rogue = sender();
-    rogue.say(&Message::Offer(by_time(0, 3000)));
+    rogue.send(&Message::Offer(by_time(0, 3000)));
     let said = rogue.turn();
     assert_eq!(said[0], Message::Changed { entry: ZERO });
     rogue
@@ -228,13 +228,13 @@ fn sender_whose_offer_by_time_makes_no_sense_is_a_breach() {
         let mut offer = by_time(0, 3000);
         change(&mut offer);
         let mut rogue = sender();
-        rogue.say(&Message::Offer(offer));
+        rogue.send(&Message::Offer(offer));
         breach(rogue, malformed);
     }
     // To a receiver that never said it would look.
     let without = config().compare(Compare::Content);
     let mut rogue = Rogue::sender(&without, Bob::default()).greeted();
-    rogue.say(&Message::Offer(by_time(0, 3000)));
+    rogue.send(&Message::Offer(by_time(0, 3000)));
     breach(rogue, malformed);
 }
 
@@ -253,25 +253,25 @@ fn sender_that_offers_a_changed_file_again_must_do_so_once_asked_and_as_it_was()
         let mut offer = plain();
         change(&mut offer);
         let mut rogue = awaited();
-        rogue.say(&Message::Offer(offer));
+        rogue.send(&Message::Offer(offer));
         breach(rogue, unexpected);
     }
     // Before the answer, twice, and after it was settled.
     let mut early = sender();
-    early.say(&Message::Offer(by_time(0, 3000)));
-    early.say(&Message::Offer(plain()));
+    early.send(&Message::Offer(by_time(0, 3000)));
+    early.send(&Message::Offer(plain()));
     breach(early, ProtocolError::EntryOutOfOrder { entry: ZERO });
     let mut twice = awaited();
-    twice.say(&Message::Offer(plain()));
-    twice.say(&Message::Offer(plain()));
+    twice.send(&Message::Offer(plain()));
+    twice.send(&Message::Offer(plain()));
     breach(twice, ProtocolError::EntryOutOfOrder { entry: ZERO });
     let mut bob = Bob::default();
     bob.visible.insert(path("a"), vec![1; 3000]);
     bob.times.insert(path("a"), time(1).unwrap());
     let mut settled = Rogue::sender(&config(), bob).greeted();
-    settled.say(&Message::Offer(by_time(0, 3000)));
+    settled.send(&Message::Offer(by_time(0, 3000)));
     assert_eq!(settled.turn()[0], Message::Unchanged { entry: ZERO });
-    settled.say(&Message::Offer(plain()));
+    settled.send(&Message::Offer(plain()));
     breach(settled, ProtocolError::EntryOutOfOrder { entry: ZERO });
 }
 
@@ -282,15 +282,15 @@ fn sender_that_ends_while_a_changed_file_is_awaited_is_a_breach() {
     breach_of(&end, ProtocolError::UnexpectedForEntry { kind: Name::End, entry: ZERO });
     let mut rogue = awaited();
     let reason = Reason { code: 1, first: 0, second: 0 };
-    rogue.say(&Message::Withdraw { entry: ZERO, reason });
-    rogue.say(&Message::Out);
+    rogue.send(&Message::Withdraw { entry: ZERO, reason });
+    rogue.send(&Message::Out);
     rogue.settle();
     assert_eq!(rogue.ended(), Some(Ok(())));
 }
 
 fn breach_of(message: &Message, error: ProtocolError) {
     let mut rogue = awaited();
-    rogue.say(message);
+    rogue.send(message);
     breach(rogue, error);
 }
 
@@ -306,12 +306,12 @@ fn receiver_that_says_unchanged_without_being_asked_is_a_breach() {
     for message in [Message::Unchanged { entry: ZERO }, Message::Changed { entry: ZERO }] {
         let kind = message.name();
         let mut rogue = receiver(0);
-        rogue.say(&message);
+        rogue.send(&message);
         breach(rogue, ProtocolError::UnexpectedForEntry { kind, entry: ZERO });
         // Of what it was never offered, and a second time.
         let mut twice = receiver(2);
-        twice.say(&message);
-        twice.say(&message);
+        twice.send(&message);
+        twice.send(&message);
         breach(twice, ProtocolError::UnknownEntry { kind, entry: ZERO });
     }
 }
@@ -326,17 +326,17 @@ fn receiver_that_answers_an_offer_by_time_with_anything_else_is_a_breach() {
         Message::Kept { entry, blocks: vec![0..1] },
     ] {
         let mut rogue = receiver(2);
-        rogue.say(&message);
+        rogue.send(&message);
         breach(rogue, ProtocolError::UnexpectedForEntry { kind: message.name(), entry });
     }
     let mut rogue = receiver(2);
     let (durability, outcome) = (Durability::Synced, Outcome::Held);
     let root = Hash::of(&content(1, 3000));
     let name = Box::default();
-    rogue.say(&Message::Receipt { entry, size: 3000, root, durability, outcome, name });
+    rogue.send(&Message::Receipt { entry, size: 3000, root, durability, outcome, name });
     breach(rogue, ProtocolError::FalseReceipt { entry });
     let mut rogue = receiver(2);
-    rogue.say(&Message::Refuse { entry, reason: Reason { code: 16, first: 0, second: 0 } });
+    rogue.send(&Message::Refuse { entry, reason: Reason { code: 16, first: 0, second: 0 } });
     rogue.over(true);
     rogue.settle();
     assert_eq!(rogue.ended(), Some(Ok(())), "it may refuse");

@@ -135,7 +135,7 @@ impl<T: Store> Bob<T> {
     }
 
     /// Handles that the line took so many bytes of the output, and that so many are left.
-    pub(super) fn hear_taken(&mut self, now: Duration, took: u64, left: u64) {
+    pub(super) fn note_taken(&mut self, now: Duration, took: u64, left: u64) {
         let took = usize::try_from(took).unwrap_or(usize::MAX);
         let heard = match took {
             0 if left > 0 => self.receiver.handle_write_blocked(now),

@@ -99,7 +99,7 @@ impl<S: Store> LateStore<S> {
         self.strays
     }
 
-    fn say_again(&mut self, ticket: Ticket, ended: &Ended<S::File>) {
+    fn report_again(&mut self, ticket: Ticket, ended: &Ended<S::File>) {
         let again = match ended {
             Ok(committed) => Ok(committed.clone()),
             Err(Uncommitted::Failed(reason)) => Err(Uncommitted::Failed(*reason)),
@@ -183,7 +183,7 @@ impl<S: Store> Store for LateStore<S> {
         self.asked = 0;
         self.under_way = self.under_way.saturating_sub(1);
         if self.twice {
-            self.say_again(ticket, &ended);
+            self.report_again(ticket, &ended);
         }
         Some((ticket, ended))
     }

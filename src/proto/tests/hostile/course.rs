@@ -15,15 +15,15 @@ use crate::types::{AbortCode, Activity};
 #[test]
 fn sender_that_is_out_with_entries_pending_is_a_breach() {
     let mut rogue = offered(Some(2048));
-    rogue.say(&Message::Out);
+    rogue.send(&Message::Out);
     breach(rogue, ProtocolError::Unexpected { kind: Name::Out });
 }
 
 #[test]
 fn sender_that_says_anything_after_out_is_not_heard() {
     let mut rogue = sender();
-    rogue.say(&Message::Out);
-    rogue.say(&offer(0, Some(2048)));
+    rogue.send(&Message::Out);
+    rogue.send(&offer(0, Some(2048)));
     rogue.settle();
     assert_eq!(rogue.ended(), Some(Ok(())));
     assert!(rogue.pair.bob.partial.is_empty());
@@ -32,7 +32,7 @@ fn sender_that_says_anything_after_out_is_not_heard() {
 #[test]
 fn sender_that_greets_twice_is_a_breach() {
     let mut rogue = sender();
-    rogue.say_hello();
+    rogue.send_hello();
     breach(rogue, ProtocolError::Unexpected { kind: Name::Hello });
 }
 
@@ -47,7 +47,7 @@ fn sender_that_says_what_a_receiver_says_is_a_breach() {
         Message::Kept { entry, blocks },
     ] {
         let mut rogue = offered(Some(2048));
-        rogue.say(&message);
+        rogue.send(&message);
         breach(rogue, ProtocolError::Unexpected { kind: message.name() });
     }
 }
@@ -63,8 +63,8 @@ fn sender_that_says_more_than_its_greeting_in_its_first_turn_is_a_breach() {
     for message in first {
         let mut rogue = Rogue::sender(&config(), Bob::default());
         rogue.raw(&PREFACE);
-        rogue.say_hello();
-        rogue.say(&message);
+        rogue.send_hello();
+        rogue.send(&message);
         rogue.settle();
         assert_eq!(rogue.ended(), None, "it is heard out, and greeted");
         breach(rogue, ProtocolError::Unexpected { kind: message.name() });
@@ -72,10 +72,10 @@ fn sender_that_says_more_than_its_greeting_in_its_first_turn_is_a_breach() {
     // Nobody sends after it.
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
-    rogue.say_hello();
-    rogue.say(&Message::Out);
+    rogue.send_hello();
+    rogue.send(&Message::Out);
     rogue.settle();
-    let said: Vec<_> = rogue.hear().iter().map(Message::name).collect();
+    let said: Vec<_> = rogue.receive().iter().map(Message::name).collect();
     assert_eq!(said, [Name::Hello, Name::Abort]);
     ends(rogue, ProtocolError::Unexpected { kind: Name::Out });
 }
@@ -83,9 +83,9 @@ fn sender_that_says_more_than_its_greeting_in_its_first_turn_is_a_breach() {
 #[test]
 fn sender_of_a_message_without_the_layout_of_its_kind_is_heard_out_and_told() {
     let mut rogue = offered(Some(2048));
-    rogue.say_raw(Name::Claim.kind(), &[0; 5], &[]);
+    rogue.send_raw(Name::Claim.kind(), &[0; 5], &[]);
     // What follows is right, and not looked at.
-    rogue.say(&offer(1, Some(2048)));
+    rogue.send(&offer(1, Some(2048)));
     rogue.settle();
     assert_eq!(rogue.ended(), None);
     breach(rogue, ProtocolError::Malformed { kind: Name::Claim });
@@ -95,10 +95,10 @@ fn sender_of_a_message_without_the_layout_of_its_kind_is_heard_out_and_told() {
 fn sender_whose_blocks_come_damaged_more_often_than_allowed_is_told() {
     let mut rogue = offered_to(Bob::default(), &limits(|l| l.repairs(3)), Some(1024));
     for _ in 0..3 {
-        rogue.say_with(&block(0, &[1; 1024]), &[2; 1024]);
+        rogue.send_with(&block(0, &[1; 1024]), &[2; 1024]);
         assert!(rogue.turn().contains(&Message::Missing { entry: ZERO, blocks: vec![0..1] }));
     }
-    rogue.say_with(&block(0, &[1; 1024]), &[2; 1024]);
+    rogue.send_with(&block(0, &[1; 1024]), &[2; 1024]);
     assert_eq!(rogue.turn().last(), Some(&Message::Abort { code: AbortCode::Damaged }));
     ends(rogue, Damage::TooOften { entry: ZERO, rounds: 3 });
 }
@@ -108,19 +108,19 @@ fn sender_that_speaks_of_an_entry_after_it_was_settled_is_a_breach() {
     let reason = Reason { code: 1, first: 0, second: 0 };
     let receipted = || {
         let mut rogue = sender();
-        rogue.say_with(&Message::Offer(inline(0, b"f0", b"ok")), b"ok");
+        rogue.send_with(&Message::Offer(inline(0, b"f0", b"ok")), b"ok");
         assert_eq!(rogue.turn()[0].name(), Name::Receipt);
         rogue
     };
     let refused = || {
         let mut rogue = sender();
-        rogue.say(&Message::Offer(wire(0, b"../f0", Some(2048))));
+        rogue.send(&Message::Offer(wire(0, b"../f0", Some(2048))));
         assert_eq!(rogue.turn()[0].name(), Name::Refuse);
         rogue
     };
     let withdrawn = || {
         let mut rogue = offered(Some(2048));
-        rogue.say(&Message::Withdraw { entry: ZERO, reason });
+        rogue.send(&Message::Withdraw { entry: ZERO, reason });
         rogue
     };
     let settled: [(&str, &dyn Fn() -> Rogue); 3] =
@@ -136,7 +136,7 @@ fn sender_that_speaks_of_an_entry_after_it_was_settled_is_a_breach() {
         ] {
             let (mut rogue, kind) = (make(), message.name());
             let payload: &[u8] = if kind == Name::Block { &[1; 1024] } else { &[] };
-            rogue.say_with(&message, payload);
+            rogue.send_with(&message, payload);
             assert_eq!(
                 rogue.turn().last(),
                 Some(&Message::Abort { code: AbortCode::Protocol }),
@@ -152,16 +152,16 @@ fn sender_that_speaks_of_an_entry_after_it_was_settled_is_a_breach() {
 fn sender_that_offers_before_it_greets_is_a_breach() {
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
-    rogue.say(&offer(0, Some(5)));
+    rogue.send(&offer(0, Some(5)));
     ends(rogue, ProtocolError::Unexpected { kind: Name::Offer });
 }
 
 #[test]
 fn sender_that_goes_on_after_its_breach_is_told_with_the_floor_or_left_at_the_deadline() {
     let mut rogue = sender();
-    rogue.say(&Message::End { entry: ZERO, size: 0, root: Hash::of(b"") });
+    rogue.send(&Message::End { entry: ZERO, size: 0, root: Hash::of(b"") });
     for _ in 0..100 {
-        rogue.say(&Message::Heartbeat { activity: Activity::Reading });
+        rogue.send(&Message::Heartbeat { activity: Activity::Reading });
         rogue.settle();
     }
     assert_eq!(rogue.ended(), None);
@@ -174,7 +174,7 @@ fn sender_that_goes_on_after_its_breach_is_told_with_the_floor_or_left_at_the_de
 fn sender_whose_turn_is_longer_than_agreed_is_a_breach() {
     let config = config().turn(Turn::default().max_bytes(500));
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
-    (0..30).for_each(|entry| rogue.say(&offer(entry, Some(5000))));
+    (0..30).for_each(|entry| rogue.send(&offer(entry, Some(5000))));
     breach(rogue, ProtocolError::TurnTooLong { limit: 500 });
 }
 
@@ -183,7 +183,7 @@ fn sender_of_heartbeats_for_ever_is_left_at_the_deadline() {
     let mut rogue = sender();
     for second in (0..900).step_by(5) {
         assert_eq!(rogue.ended(), None, "{second}");
-        rogue.say(&Message::Heartbeat { activity: Activity::Reading });
+        rogue.send(&Message::Heartbeat { activity: Activity::Reading });
         rogue.wait(Duration::from_secs(5));
     }
     ends(rogue, Stall::Idle { after: Duration::from_secs(900) });
@@ -193,18 +193,18 @@ fn sender_of_heartbeats_for_ever_is_left_at_the_deadline() {
 fn sender_of_kinds_that_nobody_knows_is_skipped_or_a_breach() {
     let mut rogue = sender();
     for kind in 0x80..=0xFF {
-        rogue.say_raw(kind, &[1; 100], &[2; 4096]);
+        rogue.send_raw(kind, &[1; 100], &[2; 4096]);
     }
     rogue.turn_without_waiting();
     assert_eq!(rogue.ended(), None);
     for kind in (0..0x80).filter(|kind| Name::from_kind(*kind).is_none()) {
         let mut rogue = sender();
-        rogue.say_raw(kind, &[], &[]);
+        rogue.send_raw(kind, &[], &[]);
         ends(rogue, ProtocolError::UnknownKind { kind });
     }
     for (control, payload) in [(vec![0; 4097], vec![]), (vec![], vec![0; 4097])] {
         let mut rogue = sender();
-        rogue.say_raw(0x90, &control, &payload);
+        rogue.send_raw(0x90, &control, &payload);
         ends(rogue, ProtocolError::UnknownKind { kind: 0x90 });
     }
 }
@@ -242,7 +242,7 @@ fn sender_that_repeats_a_frame_is_damage() {
 fn frames_sent_back_to_their_speaker_are_damage() {
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
-    rogue.say_hello();
+    rogue.send_hello();
     rogue.over(true);
     rogue.settle();
     let said = rogue.pair.up.record.clone();

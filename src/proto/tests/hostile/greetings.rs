@@ -53,7 +53,7 @@ fn peer_on_a_link_that_does_not_exist_is_a_breach() {
         let error = Error::Protocol(ProtocolError::UnknownLink { link });
         let mut rogue = Rogue::sender(&config(), Bob::default()).hello(|hello| hello.link = link);
         rogue.raw(&PREFACE);
-        rogue.say_hello();
+        rogue.send_hello();
         let said = rogue.turn();
         assert_eq!(said.last(), Some(&Message::Abort { code: AbortCode::Protocol }), "{said:?}");
         assert_eq!(rogue.ended(), Some(Err(error)));
@@ -77,7 +77,7 @@ fn receiver_numbers_the_attempt_of_a_claim_and_gives_no_other_number_to_others()
         assert_eq!(ended(said, heard), None, "{said} {heard}");
     }
     for (said, heard) in [(0, 0), (1, 0), (1, 2), (5, 4), (5, 6)] {
-        let error = ProtocolError::WrongAttempt { said, heard };
+        let error = ProtocolError::WrongAttempt { sent: said, received: heard };
         assert_eq!(ended(said, heard), Some(Err(Error::Protocol(error))), "{said} {heard}");
     }
 }
@@ -120,7 +120,7 @@ fn greeting_of_another_channel_is_a_breach_and_a_sender_hears_of_it() {
         let mut rogue = Rogue::sender(&config(), Bob::default()).hello(bind);
         rogue.pair.receiver.bind([ours; 32]);
         rogue.raw(&PREFACE);
-        rogue.say_hello();
+        rogue.send_hello();
         let said = rogue.turn();
         assert_eq!(said.last(), Some(&Message::Abort { code: AbortCode::Protocol }), "{said:?}");
         assert_eq!(rogue.ended(), Some(Err(error)));
@@ -142,7 +142,7 @@ fn sender_that_ends_after_the_greeting_offers_nothing_and_says_why() {
     let mut rogue = Rogue::receiver(&config(), Alice { files, ..Alice::default() });
     rogue.pair.sender.end(AbortCode::NotAdmitted);
     let mut rogue = rogue.greeted();
-    assert_eq!(rogue.hear(), [Message::Abort { code: AbortCode::NotAdmitted }]);
+    assert_eq!(rogue.receive(), [Message::Abort { code: AbortCode::NotAdmitted }]);
     assert_eq!(rogue.ended(), Some(Err(Error::Ended(AbortCode::NotAdmitted))));
     assert!(rogue.pair.alice.reads.is_empty() && rogue.pair.alice.ids.is_empty());
 }
@@ -160,7 +160,7 @@ fn receiver_with_absurd_limits_is_still_served() {
                 hello.pending_names = value;
             })
             .greeted();
-        let said = rogue.hear();
+        let said = rogue.receive();
         assert!(said.iter().any(|message| message.name() == Name::Offer), "{value} {said:?}");
     }
 }
@@ -186,14 +186,14 @@ fn greeting_longer_than_ours_is_read_and_one_too_long_is_a_breach() {
     hello.resize(1024, 7);
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
-    rogue.say_raw(1, &hello, &[]);
+    rogue.send_raw(1, &hello, &[]);
     rogue.over(true);
     rogue.settle();
     assert_eq!(rogue.ended(), None);
     hello.push(7);
     let mut rogue = Rogue::sender(&config(), Bob::default());
     rogue.raw(&PREFACE);
-    rogue.say_raw(1, &hello, &[]);
+    rogue.send_raw(1, &hello, &[]);
     ends(rogue, ProtocolError::BadLength { kind: Name::Hello, control: 1025, payload: 0 });
 }
 

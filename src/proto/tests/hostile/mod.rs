@@ -43,7 +43,7 @@ fn offered(size: Option<u64>) -> Rogue {
 
 fn offered_to(bob: Bob, config: &Config, size: Option<u64>) -> Rogue {
     let mut rogue = Rogue::sender(config, bob).greeted();
-    rogue.say(&offer(0, size));
+    rogue.send(&offer(0, size));
     let said = rogue.turn();
     assert!(said.iter().any(|message| message.name() == Name::Have), "{said:?}");
     rogue
@@ -54,8 +54,8 @@ fn block(index: u64, bytes: &[u8]) -> Message {
     Message::Block { entry: ZERO, index, hash }
 }
 
-fn say_block(rogue: &mut Rogue, index: u64, bytes: &[u8]) {
-    rogue.say_with(&block(index, bytes), bytes);
+fn send_block(rogue: &mut Rogue, index: u64, bytes: &[u8]) {
+    rogue.send_with(&block(index, bytes), bytes);
 }
 
 /// Checks that the receiver ends with this breach, has informed the sender, and holds nothing under
@@ -90,7 +90,7 @@ fn refused(mut rogue: Rogue, expected: Refusal) {
     assert!(rogue.pair.bob.visible.is_empty());
     // A good entry still arrives.
     let next = 1_000_000;
-    rogue.say_with(&Message::Offer(inline(next, b"good", b"ok")), b"ok");
+    rogue.send_with(&Message::Offer(inline(next, b"good", b"ok")), b"ok");
     rogue.turn();
     assert_eq!(rogue.pair.bob.visible[&path("good")], b"ok");
 }

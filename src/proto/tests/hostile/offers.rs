@@ -12,8 +12,8 @@ use crate::types::{EntryId, Kind, Refusal};
 fn sender_that_offers_an_id_twice_or_out_of_order_is_a_breach() {
     for (first, second) in [(0, 0), (5, 5), (5, 4), (5, 0)] {
         let mut rogue = sender();
-        rogue.say(&offer(first, Some(2048)));
-        rogue.say(&offer(second, Some(2048)));
+        rogue.send(&offer(first, Some(2048)));
+        rogue.send(&offer(second, Some(2048)));
         breach(rogue, ProtocolError::EntryOutOfOrder { entry: EntryId::new(second) });
     }
 }
@@ -21,7 +21,7 @@ fn sender_that_offers_an_id_twice_or_out_of_order_is_a_breach() {
 #[test]
 fn sender_that_offers_the_last_id_is_a_breach() {
     let mut rogue = sender();
-    rogue.say(&offer(u32::MAX, Some(2048)));
+    rogue.send(&offer(u32::MAX, Some(2048)));
     breach(rogue, ProtocolError::EntryOutOfOrder { entry: EntryId::new(u32::MAX) });
 }
 
@@ -37,7 +37,7 @@ fn sender_that_speaks_of_an_entry_never_offered_is_a_breach() {
         Message::Withdraw { entry, reason },
     ] {
         let mut rogue = offered(Some(2048));
-        rogue.say(&message);
+        rogue.send(&message);
         breach(rogue, ProtocolError::UnknownEntry { kind: message.name(), entry });
     }
 }
@@ -48,23 +48,23 @@ fn sender_that_takes_back_a_folder_that_waits_is_a_breach() {
     let reason = Reason { code: 1, first: 0, second: 0 };
     let entry = EntryId::new(1);
     let mut rogue = sender();
-    rogue.say(&Message::Offer(wire(0, b"d/a", Some(2048))));
-    rogue.say(&Message::Offer(WireOffer { kind: Kind::Directory, ..wire(1, b"d", Some(0)) }));
-    rogue.say(&Message::Withdraw { entry, reason });
+    rogue.send(&Message::Offer(wire(0, b"d/a", Some(2048))));
+    rogue.send(&Message::Offer(WireOffer { kind: Kind::Directory, ..wire(1, b"d", Some(0)) }));
+    rogue.send(&Message::Withdraw { entry, reason });
     breach(rogue, ProtocolError::UnexpectedForEntry { kind: Name::Withdraw, entry });
 }
 
 #[test]
 fn sender_with_too_many_open_entries_is_a_breach() {
     let mut rogue = Rogue::sender(&limits(|l| l.open_entries(2)), Bob::default()).greeted();
-    (0..3).for_each(|entry| rogue.say(&offer(entry, None)));
+    (0..3).for_each(|entry| rogue.send(&offer(entry, None)));
     breach(rogue, ProtocolError::TooManyPending { entry: EntryId::new(2), limit: 2 });
 }
 
 #[test]
 fn sender_with_too_many_pending_entries_is_a_breach() {
     let mut rogue = Rogue::sender(&limits(|l| l.pending_entries(2)), Bob::default()).greeted();
-    (0..3).for_each(|entry| rogue.say(&offer(entry, None)));
+    (0..3).for_each(|entry| rogue.send(&offer(entry, None)));
     breach(rogue, ProtocolError::TooManyPending { entry: EntryId::new(2), limit: 2 });
 }
 
@@ -72,7 +72,7 @@ fn sender_with_too_many_pending_entries_is_a_breach() {
 fn sender_with_too_many_bytes_of_names_is_a_breach() {
     let mut rogue = Rogue::sender(&limits(|l| l.pending_names(100)), Bob::default()).greeted();
     for entry in 0..2 {
-        rogue.say(&Message::Offer(wire(entry, &[b'a' + entry as u8; 60], None)));
+        rogue.send(&Message::Offer(wire(entry, &[b'a' + entry as u8; 60], None)));
     }
     breach(rogue, ProtocolError::TooManyNames { limit: 100 });
 }
@@ -101,7 +101,7 @@ fn sender_of_dangerous_names_has_each_refused() {
         b".haul-1.part",
     ] {
         let mut rogue = sender();
-        rogue.say(&Message::Offer(wire(0, name, Some(10))));
+        rogue.send(&Message::Offer(wire(0, name, Some(10))));
         refused(rogue, Refusal::Name);
     }
 }
@@ -110,7 +110,7 @@ fn sender_of_dangerous_names_has_each_refused() {
 fn sender_of_a_file_past_the_limits_is_refused_before_the_store_hears_of_it() {
     for size in [1 << 62, (1 << 62) + 1, u64::MAX] {
         let mut rogue = Rogue::sender(&limits(|l| l.file_bytes(1 << 40)), Bob::default()).greeted();
-        rogue.say(&offer(0, Some(size)));
+        rogue.send(&offer(0, Some(size)));
         refused(rogue, Refusal::TooLarge { size, limit: 1 << 40 });
     }
 }
@@ -118,8 +118,8 @@ fn sender_of_a_file_past_the_limits_is_refused_before_the_store_hears_of_it() {
 #[test]
 fn sender_whose_sizes_sum_past_the_limit_is_refused() {
     let mut rogue = Rogue::sender(&limits(|l| l.total_bytes(1 << 40)), Bob::default()).greeted();
-    rogue.say(&offer(0, Some(1 << 40)));
-    rogue.say(&offer(1, Some(1)));
+    rogue.send(&offer(0, Some(1 << 40)));
+    rogue.send(&offer(1, Some(1)));
     let reason = Refusal::TooMuch { limit: 1 << 40 }.into();
     assert!(rogue.turn().contains(&Message::Refuse { entry: EntryId::new(1), reason }));
 }
@@ -127,7 +127,7 @@ fn sender_whose_sizes_sum_past_the_limit_is_refused() {
 #[test]
 fn sender_of_more_entries_than_allowed_is_refused() {
     let mut rogue = Rogue::sender(&limits(|l| l.entries(2)), Bob::default()).greeted();
-    (0..3).for_each(|entry| rogue.say(&offer(entry, Some(5000))));
+    (0..3).for_each(|entry| rogue.send(&offer(entry, Some(5000))));
     let said = rogue.turn();
     let reason = Refusal::TooMany { limit: 2 }.into();
     assert!(said.contains(&Message::Refuse { entry: EntryId::new(2), reason }));
@@ -179,7 +179,7 @@ fn sender_of_an_offer_that_contradicts_itself_is_a_breach() {
     ];
     for (name, offer, payload) in cases {
         let mut rogue = sender();
-        rogue.say_with(&Message::Offer(offer), payload);
+        rogue.send_with(&Message::Offer(offer), payload);
         rogue.turn();
         let error = ProtocolError::Malformed { kind: Name::Offer };
         assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))), "{name}");
@@ -197,7 +197,7 @@ fn sender_of_nanoseconds_past_a_second_is_a_breach() {
     let nanos = 999_999_999_u32.to_le_bytes();
     let at = control.windows(4).position(|bytes| bytes == nanos).unwrap();
     control[at..at + 4].copy_from_slice(&1_000_000_000_u32.to_le_bytes());
-    rogue.say_raw(Name::Offer.kind(), &control, &[]);
+    rogue.send_raw(Name::Offer.kind(), &control, &[]);
     breach(rogue, ProtocolError::Malformed { kind: Name::Offer });
 }
 
@@ -208,7 +208,7 @@ fn sender_of_extreme_times_and_modes_has_them_tamed() {
         let mut offer = wire(0, b"a", Some(0));
         offer.modified = crate::types::Timestamp::new(seconds, 999_999_999);
         (offer.mode, offer.inline, offer.root) = (Some(u32::MAX), true, Some(Hash::of(b"")));
-        rogue.say(&Message::Offer(offer));
+        rogue.send(&Message::Offer(offer));
         rogue.turn();
         let commit = rogue.pair.bob.committed.last().unwrap();
         assert_eq!(commit.meta.mode, Some(0o777));
@@ -224,7 +224,7 @@ fn sender_of_a_flag_kind_or_block_size_that_does_not_exist_is_a_breach() {
         let mut rogue = sender();
         let mut control = control.clone();
         control[at] = value;
-        rogue.say_raw(Name::Offer.kind(), &control, &[]);
+        rogue.send_raw(Name::Offer.kind(), &control, &[]);
         breach(rogue, ProtocolError::Malformed { kind: Name::Offer });
     }
 }

@@ -14,7 +14,7 @@ fn wanted(files: u32, offers: impl Fn(u32) -> (Message, &'static [u8])) -> Rogue
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
     for entry in 0..files {
         let (offer, payload) = offers(entry);
-        rogue.say_with(&offer, payload);
+        rogue.send_with(&offer, payload);
     }
     let said = rogue.turn();
     let wants = said.iter().filter(|message| message.name() == Name::Have).count();
@@ -49,16 +49,16 @@ fn blocks_of_many_files_that_do_not_end_hold_one_of_them_open() {
     for offers in [by_root, damaged] {
         let mut rogue = wanted(FILES, offers);
         for entry in 0..FILES {
-            rogue.say_with(&block_of(entry), BYTES);
+            rogue.send_with(&block_of(entry), BYTES);
         }
         rogue.turn();
         assert_eq!(rogue.pair.bob.open.len(), 1);
         assert!(rogue.pair.bob.most_open <= 2, "{}", rogue.pair.bob.most_open);
         // Whoever goes on well gets all of them through.
-        rogue.say(&end_of(FILES - 1));
+        rogue.send(&end_of(FILES - 1));
         for entry in 0..FILES - 1 {
-            rogue.say_with(&block_of(entry), BYTES);
-            rogue.say(&end_of(entry));
+            rogue.send_with(&block_of(entry), BYTES);
+            rogue.send(&end_of(entry));
         }
         rogue.turn();
         assert_eq!(rogue.ended(), None);
@@ -72,14 +72,14 @@ fn damaged_blocks_of_many_files_hold_none_of_them_open() {
     for offers in [by_root, damaged] {
         let mut rogue = wanted(FILES, offers);
         for entry in 0..FILES {
-            rogue.say_with(&block_of(entry), &[9; 600]);
-            rogue.say(&end_of(entry));
+            rogue.send_with(&block_of(entry), &[9; 600]);
+            rogue.send(&end_of(entry));
         }
         let said = rogue.turn();
         let again = said.iter().filter(|message| message.name() == Name::Missing).count();
         assert_eq!((again, rogue.pair.bob.open.len()), (FILES as usize, 0), "{said:?}");
         for entry in 0..FILES {
-            rogue.say_with(&block_of(entry), BYTES);
+            rogue.send_with(&block_of(entry), BYTES);
         }
         rogue.turn();
         assert_eq!(rogue.ended(), None);

@@ -18,7 +18,7 @@ fn alice(len: usize) -> Alice {
 /// Returns a rogue receiver of one file; it was offered, and the floor is the rogue's.
 fn receiver(len: usize) -> Rogue {
     let mut rogue = Rogue::receiver(&config(), alice(len)).greeted();
-    assert!(rogue.hear().iter().any(|message| message.name() == Name::Offer));
+    assert!(rogue.receive().iter().any(|message| message.name() == Name::Offer));
     rogue
 }
 
@@ -30,10 +30,10 @@ fn have(first: u64, count: usize, more: bool) -> Message {
 /// Returns a rogue receiver that was sent all of a file of 3000 bytes.
 fn sent() -> Rogue {
     let mut rogue = receiver(3000);
-    rogue.say(&have(0, 0, false));
+    rogue.send(&have(0, 0, false));
     rogue.over(true);
     rogue.settle();
-    assert!(rogue.hear().iter().any(|message| message.name() == Name::End));
+    assert!(rogue.receive().iter().any(|message| message.name() == Name::End));
     rogue
 }
 
@@ -44,7 +44,7 @@ fn receipt(size: u64, root: Hash, name: &[u8]) -> Message {
 
 #[track_caller]
 fn receiver_breach(mut rogue: Rogue, message: &Message, error: ProtocolError) {
-    rogue.say(message);
+    rogue.send(message);
     rogue.settle();
     assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
     let delivered = |event: &Event| matches!(event, Event::Delivered { .. });
@@ -76,7 +76,7 @@ fn receiver_whose_report_overflows_is_a_breach() {
 #[test]
 fn receiver_that_reports_twice_is_a_breach() {
     let mut rogue = receiver(3000);
-    rogue.say(&have(0, 1, false));
+    rogue.send(&have(0, 1, false));
     receiver_breach(rogue, &have(0, 1, false), unexpected(Name::Have));
 }
 
@@ -91,14 +91,14 @@ fn receiver_that_misses_what_was_never_sent_is_a_breach() {
 #[test]
 fn receiver_that_misses_the_same_for_ever_ends_after_the_repairs() {
     let mut rogue = Rogue::receiver(&limits(|l| l.repairs(5)), alice(3000)).greeted();
-    rogue.hear();
-    rogue.say(&have(0, 0, false));
+    rogue.receive();
+    rogue.send(&have(0, 0, false));
     rogue.over(true);
     rogue.settle();
     for _ in 0..6 {
         assert_eq!(rogue.ended(), None);
-        rogue.hear();
-        rogue.say(&Message::Missing { entry: ZERO, blocks: vec![0..1] });
+        rogue.receive();
+        rogue.send(&Message::Missing { entry: ZERO, blocks: vec![0..1] });
         rogue.over(true);
         rogue.settle();
     }
@@ -109,11 +109,11 @@ fn receiver_that_misses_the_same_for_ever_ends_after_the_repairs() {
 #[test]
 fn receiver_that_asks_twice_for_what_came_inside_its_offer_is_a_breach() {
     let mut rogue = Rogue::receiver(&config(), alice(700)).greeted();
-    assert!(rogue.hear().iter().any(|message| message.name() == Name::Offer));
-    rogue.say(&have(0, 0, false));
+    assert!(rogue.receive().iter().any(|message| message.name() == Name::Offer));
+    rogue.send(&have(0, 0, false));
     rogue.over(true);
     rogue.settle();
-    let blocks = rogue.hear().iter().filter(|message| message.name() == Name::Block).count();
+    let blocks = rogue.receive().iter().filter(|message| message.name() == Name::Block).count();
     assert_eq!((blocks, rogue.ended()), (1, None));
     receiver_breach(rogue, &have(0, 0, false), unexpected(Name::Have));
 }
@@ -122,11 +122,11 @@ fn receiver_that_asks_twice_for_what_came_inside_its_offer_is_a_breach() {
 fn receiver_that_misses_all_of_it_again_and_again_in_one_turn_makes_no_queue() {
     let mut rogue = sent();
     for _ in 0..50 {
-        rogue.say(&Message::Missing { entry: ZERO, blocks: vec![0..3] });
+        rogue.send(&Message::Missing { entry: ZERO, blocks: vec![0..3] });
     }
     rogue.over(true);
     rogue.settle();
-    let blocks = rogue.hear().iter().filter(|message| message.name() == Name::Block).count();
+    let blocks = rogue.receive().iter().filter(|message| message.name() == Name::Block).count();
     assert_eq!(blocks, 3);
 }
 
@@ -134,7 +134,7 @@ fn receiver_that_misses_all_of_it_again_and_again_in_one_turn_makes_no_queue() {
 fn receiver_that_misses_what_it_keeps_is_a_breach() {
     for blocks in [vec![1..2], vec![0..3], vec![2..3]] {
         let mut rogue = sent();
-        rogue.say(&Message::Kept { entry: ZERO, blocks: vec![1..3] });
+        rogue.send(&Message::Kept { entry: ZERO, blocks: vec![1..3] });
         receiver_breach(
             rogue,
             &Message::Missing { entry: ZERO, blocks },
@@ -142,8 +142,8 @@ fn receiver_that_misses_what_it_keeps_is_a_breach() {
         );
     }
     let mut rogue = sent();
-    rogue.say(&Message::Kept { entry: ZERO, blocks: vec![1..3] });
-    rogue.say(&Message::Missing { entry: ZERO, blocks: vec![0..1] });
+    rogue.send(&Message::Kept { entry: ZERO, blocks: vec![1..3] });
+    rogue.send(&Message::Missing { entry: ZERO, blocks: vec![0..1] });
     rogue.settle();
     assert_eq!(rogue.ended(), None);
 }
@@ -173,7 +173,7 @@ fn receipt_for_another_root_size_or_time_is_a_breach() {
     receiver_breach(sent(), &receipt(u64::MAX, root, b""), error);
     receiver_breach(receiver(3000), &receipt(3000, root, b""), error);
     let mut rogue = receiver(3000);
-    rogue.say(&have(0, 0, false));
+    rogue.send(&have(0, 0, false));
     receiver_breach(rogue, &receipt(3000, root, b""), error);
 }
 
@@ -184,10 +184,10 @@ fn receipt_of_what_was_stored_after_a_claim_is_a_breach_and_of_what_was_held_is_
         let mut rogue = receiver(3000);
         let compare =
             Message::Have { entry: ZERO, first: 0, hashes: Vec::new(), more: false, compare: true };
-        rogue.say(&compare);
+        rogue.send(&compare);
         rogue.over(true);
         rogue.settle();
-        assert!(rogue.hear().contains(&Message::Claim { entry: ZERO, root: Some(root) }));
+        assert!(rogue.receive().contains(&Message::Claim { entry: ZERO, root: Some(root) }));
         rogue
     };
     let stored = receipt(3000, root, b"");
@@ -195,7 +195,7 @@ fn receipt_of_what_was_stored_after_a_claim_is_a_breach_and_of_what_was_held_is_
     let Message::Receipt { entry, size, durability, name, .. } = stored else { panic!() };
     let held = Message::Receipt { entry, size, root, durability, outcome: Outcome::Held, name };
     let mut rogue = claimed();
-    rogue.say(&held);
+    rogue.send(&held);
     rogue.over(true);
     rogue.settle();
     assert_eq!(rogue.ended().map(|ended| ended.is_ok()), Some(true));
@@ -214,8 +214,8 @@ fn receipt_under_a_dangerous_name_is_a_breach() {
 fn receipt_given_twice_is_a_breach() {
     let root = Hash::of(&content(1, 3000));
     let mut rogue = sent();
-    rogue.say(&receipt(3000, root, b""));
-    rogue.say(&receipt(3000, root, b""));
+    rogue.send(&receipt(3000, root, b""));
+    rogue.send(&receipt(3000, root, b""));
     rogue.settle();
     let error = ProtocolError::UnknownEntry { kind: Name::Receipt, entry: ZERO };
     assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
@@ -229,7 +229,7 @@ fn receipt_of_a_level_or_outcome_that_does_not_exist_is_a_breach() {
         let mut rogue = sent();
         let mut control = control.clone();
         control[at] = value;
-        rogue.say_raw(Name::Receipt.kind(), &control, &[]);
+        rogue.send_raw(Name::Receipt.kind(), &control, &[]);
         rogue.settle();
         let error = ProtocolError::Malformed { kind: Name::Receipt };
         assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
@@ -243,7 +243,7 @@ fn receiver_that_passes_the_floor_back_with_nothing_is_a_breach_and_told() {
         rogue.over(waiting);
         rogue.settle();
         // The floor is with the machine, so that it can say why it ends.
-        assert_eq!(rogue.hear(), [Message::Abort { code: AbortCode::Protocol }]);
+        assert_eq!(rogue.receive(), [Message::Abort { code: AbortCode::Protocol }]);
         assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
     }
 }
@@ -263,8 +263,8 @@ fn receiver_that_speaks_of_an_entry_after_it_settled_it_is_a_breach() {
             Message::Changed { entry: ZERO },
         ] {
             let mut rogue = sent();
-            rogue.say(&settling);
-            rogue.say(&message);
+            rogue.send(&settling);
+            rogue.send(&message);
             rogue.settle();
             let error = ProtocolError::UnknownEntry { kind: message.name(), entry: ZERO };
             assert_eq!(rogue.ended(), Some(Err(Error::Protocol(error))));
@@ -276,8 +276,8 @@ fn receiver_that_speaks_of_an_entry_after_it_settled_it_is_a_breach() {
 fn receiver_that_keeps_blocks_of_what_it_then_compares_is_a_breach() {
     let rogue = sent();
     let mut rogue = rogue.again(&config(), 2);
-    rogue.hear();
-    rogue.say(&Message::Kept { entry: ZERO, blocks: vec![0..1] });
+    rogue.receive();
+    rogue.send(&Message::Kept { entry: ZERO, blocks: vec![0..1] });
     let (first, hashes) = (0, Vec::new());
     let compare = Message::Have { entry: ZERO, first, hashes, more: false, compare: true };
     receiver_breach(rogue, &compare, unexpected(Name::Have));
@@ -320,7 +320,7 @@ fn receiver_of_heartbeats_for_ever_is_left_at_the_deadline() {
     let mut rogue = receiver(3000);
     let start = rogue.pair.now;
     while rogue.ended().is_none() {
-        rogue.say(&Message::Heartbeat { activity: Activity::Syncing });
+        rogue.send(&Message::Heartbeat { activity: Activity::Syncing });
         rogue.wait(Duration::from_secs(5));
         assert!(rogue.pair.now - start <= Duration::from_secs(900));
     }
@@ -332,7 +332,7 @@ fn receiver_of_heartbeats_for_ever_is_left_at_the_deadline() {
 fn receiver_that_asks_for_blocks_of_unknown_codes_of_refusal_is_a_refusal() {
     for code in [0, 999, u16::MAX] {
         let mut rogue = receiver(3000);
-        rogue.say(&Message::Refuse { entry: ZERO, reason: Reason { code, first: 1, second: 2 } });
+        rogue.send(&Message::Refuse { entry: ZERO, reason: Reason { code, first: 1, second: 2 } });
         rogue.over(true);
         rogue.settle();
         assert_eq!(rogue.ended(), Some(Ok(())));

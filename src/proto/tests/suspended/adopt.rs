@@ -18,31 +18,31 @@ fn entries_of_former_connections_count_against_the_limits() {
     let bob = Bob { is_stuck: true, ..Bob::default() };
     let mut rogue = Rogue::sender(&config, bob).greeted();
     for entry in 0..10 {
-        rogue.say_with(&Message::Offer(inline(entry, format!("{entry}").as_bytes(), b"x")), b"x");
+        rogue.send_with(&Message::Offer(inline(entry, format!("{entry}").as_bytes(), b"x")), b"x");
         rogue.settle();
     }
     let mut rogue = rogue.again(&config, 2);
-    rogue.say_with(&Message::Offer(inline(10, b"10", b"x")), b"x");
+    rogue.send_with(&Message::Offer(inline(10, b"10", b"x")), b"x");
     rogue.turn();
     broke(&rogue, ProtocolError::TooManyPending { entry: EntryId::new(10), limit: 10 });
 
     let config = super::config().limits(Limits::default().open_entries(2));
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
     for entry in 5..7 {
-        rogue.say(&Message::Offer(offer(entry, &format!("{entry}"), Some(4096))));
+        rogue.send(&Message::Offer(offer(entry, &format!("{entry}"), Some(4096))));
     }
     rogue.turn();
     let mut rogue = rogue.again(&config, 2);
-    rogue.say(&Message::Offer(offer(0, "0", Some(4096))));
+    rogue.send(&Message::Offer(offer(0, "0", Some(4096))));
     rogue.turn();
     broke(&rogue, ProtocolError::TooManyPending { entry: ZERO, limit: 2 });
 
     let config = super::config().limits(Limits::default().pending_names(10));
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
-    rogue.say(&Message::Offer(offer(5, "ninechars", Some(4096))));
+    rogue.send(&Message::Offer(offer(5, "ninechars", Some(4096))));
     rogue.turn();
     let mut rogue = rogue.again(&config, 2);
-    rogue.say(&Message::Offer(offer(0, "aa", Some(4096))));
+    rogue.send(&Message::Offer(offer(0, "aa", Some(4096))));
     rogue.turn();
     broke(&rogue, ProtocolError::TooManyNames { limit: 10 });
 }
@@ -52,14 +52,14 @@ fn bytes_and_entries_that_are_offered_again_are_counted_once() {
     let limits = Limits::default().entries(1).total_bytes(5);
     let config = config().limits(limits);
     let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.turn();
     for attempt in 2..4 {
         rogue = rogue.again(&config, attempt);
-        rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+        rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
         assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
     }
-    rogue.say_with(&Message::Offer(inline(1, b"b", b"")), b"");
+    rogue.send_with(&Message::Offer(inline(1, b"b", b"")), b"");
     assert!(
         matches!(rogue.turn()[0], Message::Refuse { .. }),
         "the limits hold over all connections"
@@ -82,7 +82,7 @@ fn receiver_takes_over_one_older_attempt_of_the_same_transfer_and_nothing_else()
         let mut rogue =
             Rogue::sender(&config(), Bob::default()).hello(|hello| hello.attempt = attempt);
         rogue.raw(&PREFACE);
-        rogue.say_hello();
+        rogue.send_hello();
         while rogue.pair.bob.events.is_empty() {
             assert!(rogue.pair.step_receiver());
         }

@@ -1,6 +1,6 @@
 //! Answers that the sender may not have received: they are sent again, and counted once.
 
-use super::{KIB, ZERO, config, offer, say_block};
+use super::{KIB, ZERO, config, offer, send_block};
 use crate::config::{Compare, Config};
 use crate::proto::tests::pair::{Bob, content, path};
 use crate::proto::tests::rogue::{Rogue, inline};
@@ -16,7 +16,7 @@ fn with_a_commit() -> Rogue {
 fn with_a_commit_under(config: &Config) -> Rogue {
     let bob = Bob { is_stuck: true, ..Bob::default() };
     let mut rogue = Rogue::sender(config, bob).greeted();
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.over(false);
     rogue.settle();
     rogue.again(config, 2)
@@ -30,13 +30,13 @@ fn commit_that_ends_after_a_reconnect_is_receipted_once_it_is_asked_for() {
             rogue.pair.bob.is_stuck = false;
             rogue.settle();
         }
-        assert!(rogue.hear().is_empty(), "it was not offered on this connection");
-        rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+        assert!(rogue.receive().is_empty(), "it was not offered on this connection");
+        rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
         rogue.over(true);
         rogue.settle();
         rogue.pair.bob.is_stuck = false;
         rogue.settle();
-        assert!(matches!(rogue.hear()[..], [Message::Receipt { .. }, Message::Over { .. }]));
+        assert!(matches!(rogue.receive()[..], [Message::Receipt { .. }, Message::Over { .. }]));
         assert_eq!(rogue.pair.bob.committed.len(), 1);
         let is_delivery = |event: &&Event| matches!(event, Event::Delivered { .. });
         assert_eq!(rogue.pair.bob.events.iter().filter(is_delivery).count(), 1);
@@ -48,7 +48,7 @@ fn commit_that_ends_after_a_reconnect_is_receipted_once_it_is_asked_for() {
 fn other_content_for_an_entry_that_is_being_committed_is_answered_for_itself() {
     for name in ["a", "b"] {
         let mut rogue = with_a_commit();
-        rogue.say_with(&Message::Offer(inline(0, name.as_bytes(), b"other")), b"other");
+        rogue.send_with(&Message::Offer(inline(0, name.as_bytes(), b"other")), b"other");
         rogue.settle();
         rogue.pair.bob.is_stuck = false;
         let said = rogue.turn();
@@ -72,7 +72,7 @@ fn asking(entry: u32, size: u64) -> WireOffer {
 #[test]
 fn entry_that_is_being_committed_is_offered_by_time_without_harm() {
     let mut rogue = with_a_commit_under(&config().compare(Compare::SizeAndTime));
-    rogue.say(&Message::Offer(asking(0, 5)));
+    rogue.send(&Message::Offer(asking(0, 5)));
     rogue.settle();
     rogue.pair.bob.is_stuck = false;
     rogue.turn();
@@ -89,16 +89,16 @@ fn file_that_is_offered_again_by_time_is_closed_and_kept() {
     let bytes = content(1, 5 * KIB);
     for is_withdrawn in [false, true] {
         let mut rogue = Rogue::sender(&config, Bob::default()).greeted();
-        rogue.say(&Message::Offer(WireOffer { by_time: false, ..asking(0, 5 * 1024) }));
+        rogue.send(&Message::Offer(WireOffer { by_time: false, ..asking(0, 5 * 1024) }));
         rogue.turn();
-        say_block(&mut rogue, &bytes, 0);
+        send_block(&mut rogue, &bytes, 0);
         rogue.settle();
         assert_eq!(rogue.pair.bob.open.len(), 1);
         let mut rogue = rogue.again(&config, 2);
-        rogue.say(&Message::Offer(asking(0, 5 * 1024)));
+        rogue.send(&Message::Offer(asking(0, 5 * 1024)));
         if is_withdrawn {
             let reason = Reason { code: 1, first: 0, second: 0 };
-            rogue.say(&Message::Withdraw { entry: ZERO, reason });
+            rogue.send(&Message::Withdraw { entry: ZERO, reason });
         }
         rogue.settle();
         assert_eq!(rogue.pair.bob.open.len(), 0, "what is stale is not open");
@@ -109,10 +109,10 @@ fn file_that_is_offered_again_by_time_is_closed_and_kept() {
 #[test]
 fn other_content_for_an_entry_that_was_receipted_is_not_receipted_for_it() {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.turn();
     let mut rogue = rogue.again(&config(), 2);
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"other")), b"other");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"other")), b"other");
     assert!(matches!(rogue.turn()[0], Message::Refuse { .. }), "another file has the name");
     assert_eq!(rogue.pair.bob.visible[&path("a")], b"five!");
 }
@@ -120,19 +120,19 @@ fn other_content_for_an_entry_that_was_receipted_is_not_receipted_for_it() {
 #[test]
 fn receipt_is_said_again_until_the_sender_has_spoken_after_it() {
     let mut rogue = Rogue::sender(&config(), Bob::default()).greeted();
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     rogue.turn();
     for attempt in 2..5 {
         rogue = rogue.again(&config(), attempt);
-        rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+        rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
         assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
         assert_eq!((rogue.pair.bob.committed.len(), rogue.pair.bob.reads.len()), (1, 0));
     }
     // Now it has, and the entry is forgotten: it is compared with what stands there.
-    rogue.say(&Message::Heartbeat { activity: crate::types::Activity::Reading });
+    rogue.send(&Message::Heartbeat { activity: crate::types::Activity::Reading });
     rogue.settle();
     rogue = rogue.again(&config(), 5);
-    rogue.say_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
+    rogue.send_with(&Message::Offer(inline(0, b"a", b"five!")), b"five!");
     assert!(matches!(rogue.turn()[0], Message::Receipt { .. }));
     assert_eq!(rogue.pair.bob.reads.len(), 1);
 }
@@ -142,14 +142,14 @@ fn bad_news_that_was_lost_is_said_again_and_counted_once() {
     let bytes = content(1, 4 * KIB);
     let bob = Bob { fail_write: Some(2), ..Bob::default() };
     let mut rogue = Rogue::sender(&config(), bob).greeted();
-    rogue.say(&Message::Offer(offer(0, "a", Some(4096))));
+    rogue.send(&Message::Offer(offer(0, "a", Some(4096))));
     rogue.turn();
-    say_block(&mut rogue, &bytes, 0);
-    say_block(&mut rogue, &bytes, 1);
+    send_block(&mut rogue, &bytes, 0);
+    send_block(&mut rogue, &bytes, 1);
     rogue.settle();
     for attempt in 2..4 {
         rogue = rogue.again(&config(), attempt);
-        rogue.say(&Message::Offer(offer(0, "a", Some(4096))));
+        rogue.send(&Message::Offer(offer(0, "a", Some(4096))));
         assert!(matches!(rogue.turn()[0], Message::Refuse { .. }));
     }
     let is_refusal = |event: &&Event| matches!(event, Event::Refused { .. });

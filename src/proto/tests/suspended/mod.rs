@@ -37,11 +37,11 @@ fn offer(entry: u32, name: &str, size: Option<u64>) -> WireOffer {
     wire(entry, name.as_bytes(), size)
 }
 
-fn say_block(rogue: &mut Rogue, bytes: &[u8], index: u64) {
+fn send_block(rogue: &mut Rogue, bytes: &[u8], index: u64) {
     let start = usize::try_from(index).unwrap() * KIB;
     let payload = &bytes[start..(start + KIB).min(bytes.len())];
     let hash = BlockSize::MIN.hash(index, payload).unwrap().hash;
-    rogue.say_with(&Message::Block { entry: ZERO, index, hash }, payload);
+    rogue.send_with(&Message::Block { entry: ZERO, index, hash }, payload);
 }
 
 fn broke(rogue: &Rogue, error: ProtocolError) {

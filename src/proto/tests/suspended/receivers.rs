@@ -16,14 +16,14 @@ fn with_two_blocks() -> Rogue {
     let config = config().turn(turn);
     let files = vec![(Meta::file(path("a"), Some(5000)), content(1, 5000))];
     let mut rogue = Rogue::receiver(&config, Alice { files, ..Alice::default() }).greeted();
-    rogue.hear();
-    rogue.say(&have(0, 0, false));
+    rogue.receive();
+    rogue.send(&have(0, 0, false));
     rogue.over(true);
     rogue.settle();
-    let blocks = rogue.hear().into_iter().filter(|said| matches!(said, Message::Block { .. }));
+    let blocks = rogue.receive().into_iter().filter(|said| matches!(said, Message::Block { .. }));
     assert_eq!(blocks.count(), 2);
     let mut rogue = rogue.again(&config, 2);
-    rogue.hear();
+    rogue.receive();
     rogue
 }
 
@@ -52,7 +52,7 @@ fn receiver_that_keeps_more_than_ever_travelled_is_found_out() {
         (vec![have(0, 0, true)], None),
     ] {
         let mut rogue = with_two_blocks();
-        said.iter().for_each(|message| rogue.say(message));
+        said.iter().for_each(|message| rogue.send(message));
         rogue.over(true);
         rogue.settle();
         let expected = error.map(|kind| Err(Error::Protocol(unexpected(kind))));
@@ -63,12 +63,12 @@ fn receiver_that_keeps_more_than_ever_travelled_is_found_out() {
 #[test]
 fn receiver_that_keeps_blocks_of_what_is_compared_is_found_out() {
     let mut rogue = with_two_blocks();
-    rogue.say(&have(0, 0, true));
+    rogue.send(&have(0, 0, true));
     rogue.over(true);
     rogue.settle();
     let root = Some(Hash::of(&content(1, 5000)));
-    assert!(rogue.hear().contains(&Message::Claim { entry: ZERO, root }));
-    rogue.say(&kept(0..1));
+    assert!(rogue.receive().contains(&Message::Claim { entry: ZERO, root }));
+    rogue.send(&kept(0..1));
     rogue.over(true);
     rogue.settle();
     broke(&rogue, ProtocolError::UnexpectedForEntry { kind: Name::Kept, entry: ZERO });
