@@ -74,6 +74,7 @@ fn list_with_what_cannot_be_sent_sends_the_rest_and_ends_with_code_1() {
         let events = events.iter().filter(|event| event["event"] == kind);
         events.map(|event| event["path"].as_str().unwrap()).collect()
     };
+    assert!(sent.stderr.contains("haul: none is not sent: there is no such file\n"), "{sent:?}");
     assert_eq!(of("withdrawn"), ["none", "../up", "/dev/null"]);
     assert_eq!((of("skipped"), of("delivered")), (vec!["link"], vec!["f"]));
     assert_eq!(names(inbox.path()), ["f"]);

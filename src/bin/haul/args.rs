@@ -167,7 +167,7 @@ pub(crate) struct Send {
 #[derive(Debug, Args)]
 #[command(after_long_help = examples::RECEIVE)]
 pub(crate) struct Receive {
-    /// The folder to receive into [default: the current one]. It must exist.
+    /// The folder to receive into [default: the current one]. Its last part is made where it is missing.
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// Address to wait for senders at: host:port or unix:PATH [default: [::]:7117, which is all interfaces].

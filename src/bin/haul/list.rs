@@ -120,7 +120,11 @@ impl Finder<'_> {
 
     fn report(&self, path: &Path, reason: Withdrawal) {
         let (path, text) = (shown(path), reason.to_string());
-        let said = explain::withdrawal(reason, Side::Sender);
+        let said = match reason {
+            // It may never have been there.
+            Withdrawal::Vanished => "there is no such file".to_owned(),
+            reason => explain::withdrawal(reason, Side::Sender),
+        };
         if reason.is_skip() {
             self.reporter.record(&Record::Skipped { path: &path, reason: &text }, None);
             self.reporter.note(&format!("{path} is skipped: {said}"));
