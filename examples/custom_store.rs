@@ -186,12 +186,12 @@ impl Store for Objects {
             Open::Draft(path, bytes)
                 if commit.place != Place::Replacing && self.names.contains_key(&path) =>
             {
-                let rival = self.names.get(&path).map(|root| {
+                let existing = self.names.get(&path).map(|root| {
                     let len = self.objects.get(root).map_or(0, |bytes| bytes.len() as u64);
                     (Open::Held(path.clone(), *root), len)
                 });
                 let file = Open::Draft(path, bytes);
-                self.ended.push_back((commit.ticket, Err(Uncommitted::Taken { file, rival })));
+                self.ended.push_back((commit.ticket, Err(Uncommitted::Taken { file, existing })));
                 return;
             }
             // Commits are done as they come, so of two for one name the later one has it, as the contract asks. A store

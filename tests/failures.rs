@@ -56,7 +56,7 @@ struct Scene {
     visible: Vec<(Meta, Vec<u8>)>,
     partial: Vec<(Meta, Vec<u8>)>,
     /// Files that another program puts in place once the receiver writes.
-    rivals: Vec<(RelPath, Vec<u8>)>,
+    existing_files: Vec<(RelPath, Vec<u8>)>,
 }
 
 type Simulated = Pair<FaultSource<MemorySource>, FaultStore<MemoryStore>>;
@@ -106,7 +106,7 @@ impl Scene {
     fn new(name: &'static str, existing: IfExists) -> Self {
         let config = Config::default().block_size(BlockSize::MIN).if_exists(existing);
         let (sent, visible, partial) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, config, sent, visible, partial, rivals: Vec::new() }
+        Self { name, config, sent, visible, partial, existing_files: Vec::new() }
     }
 
     fn all() -> Vec<Self> {
@@ -134,7 +134,7 @@ impl Scene {
         let mut contest = Self::new("contest", IfExists::Rename);
         contest.sent = vec![file("a", &long), file("b", &long), file("small", b"sent")];
         contest.visible = vec![file("small", b"held")];
-        contest.rivals = vec![(path("a"), other), (path("b"), long.clone())];
+        contest.existing_files = vec![(path("a"), other), (path("b"), long.clone())];
         let mut by_time = Self::new("by-time", IfExists::Replace);
         by_time.config = by_time.config.compare(Compare::SizeAndTime);
         by_time.sent = vec![dated("same", &long), dated("other", &long), file("new", b"new")];
@@ -180,8 +180,13 @@ impl Scene {
     }
 
     /// Runs to the end; with what both sides count. No failure of one entry is one of the session.
-    fn run(&self, pair: &mut Simulated, rivals: &[(RelPath, Vec<u8>)]) -> (Summary, Summary) {
-        let (SessionEnd::Closed(alice), SessionEnd::Closed(bob)) = self.run_to_an_end(pair, rivals)
+    fn run(
+        &self,
+        pair: &mut Simulated,
+        existing_files: &[(RelPath, Vec<u8>)],
+    ) -> (Summary, Summary) {
+        let (SessionEnd::Closed(alice), SessionEnd::Closed(bob)) =
+            self.run_to_an_end(pair, existing_files)
         else {
             panic!("{}: the session failed", self.name);
         };
@@ -191,13 +196,13 @@ impl Scene {
     fn run_to_an_end(
         &self,
         pair: &mut Simulated,
-        rivals: &[(RelPath, Vec<u8>)],
+        existing_files: &[(RelPath, Vec<u8>)],
     ) -> (SessionEnd, SessionEnd) {
-        let mut rivals = Some(rivals);
+        let mut existing_files = Some(existing_files);
         for _ in 0..STEPS {
             let steps = (pair.step_alice(), pair.step_bob());
             if pair.bob.store.calls(StoreCall::Write) > 0 {
-                for (path, bytes) in rivals.take().into_iter().flatten() {
+                for (path, bytes) in existing_files.take().into_iter().flatten() {
                     pair.bob.store.inner().insert(path.clone(), bytes.clone());
                 }
             }
@@ -213,7 +218,7 @@ impl Scene {
     fn check(&self, faults: &Faults) -> Counts {
         let store = self.store();
         let mut pair = self.pair(&store, faults);
-        let (alice, bob) = self.run(&mut pair, &self.rivals);
+        let (alice, bob) = self.run(&mut pair, &self.existing_files);
         let counts = Counts::of(&pair);
         let fates = self.check_told(&pair, alice, bob);
         self.check_visible(&store);
@@ -251,7 +256,7 @@ impl Scene {
     fn check_without_descriptors(&self, faults: &Faults) -> bool {
         let store = self.store();
         let mut pair = self.pair(&store, faults);
-        let ended = self.run_to_an_end(&mut pair, &self.rivals);
+        let ended = self.run_to_an_end(&mut pair, &self.existing_files);
         let is_ended = match ended {
             (SessionEnd::Closed(alice), SessionEnd::Closed(bob)) => {
                 self.check_told(&pair, alice, bob);
@@ -350,8 +355,10 @@ impl Scene {
             let before = self.visible.iter().any(|(meta, bytes)| {
                 meta.path == *name && meta.kind == entry.kind && **bytes == *entry.bytes
             });
-            let rival =
-                self.rivals.iter().any(|(path, bytes)| path == name && **bytes == *entry.bytes);
+            let is_existing = self
+                .existing_files
+                .iter()
+                .any(|(path, bytes)| path == name && **bytes == *entry.bytes);
             let sent = self.sent.iter().any(|(meta, bytes)| {
                 let is_name = meta.path == *name || self.is_beside(&meta.path, name);
                 is_name && meta.kind == entry.kind && **bytes == *entry.bytes
@@ -359,7 +366,7 @@ impl Scene {
             // A folder on the way to an entry.
             let way = entry.kind == Kind::Directory
                 && self.sent.iter().any(|(meta, _)| meta.path.parent().as_ref() == Some(name));
-            assert!(before || rival || sent || way, "{name} holds what it must not");
+            assert!(before || is_existing || sent || way, "{name} holds what it must not");
         }
         for (meta, _) in &self.visible {
             assert!(standing.contains_key(&meta.path), "{} is gone", meta.path);
@@ -594,7 +601,7 @@ fn read_that_is_interrupted_or_has_nothing_yet_changes_nothing() {
                 let faults = Faults { source, ..Faults::default() };
                 let store = scene.store();
                 let mut pair = scene.pair(&store, &faults);
-                let (alice, _) = scene.run(&mut pair, &scene.rivals);
+                let (alice, _) = scene.run(&mut pair, &scene.existing_files);
                 assert!(alice.is_complete() && pair.alice.source.failed() == 1, "{alice:?}");
                 scene.check_complete(&store, &faults);
             }

@@ -40,7 +40,7 @@ pub struct Files<F> {
 struct Open<F> {
     file: F,
     /// Existing file of its name, where it was handed back for that.
-    rival: Option<F>,
+    existing: Option<F>,
 }
 
 impl<F> Default for Files<F> {
@@ -96,7 +96,7 @@ impl<F> Files<F> {
                 let file = match which {
                     Which::Own => self.take(store, commit.entry),
                     Which::Existing => {
-                        self.open.get_mut(&commit.entry).and_then(|open| open.rival.take())
+                        self.open.get_mut(&commit.entry).and_then(|open| open.existing.take())
                     }
                 };
                 match file {
@@ -160,7 +160,7 @@ impl<F> Files<F> {
             store.suspend(former);
         }
         let begun = store.begin(offer, place).map(|(file, found)| {
-            self.open.insert(offer.entry, Open { file, rival: None });
+            self.open.insert(offer.entry, Open { file, existing: None });
             found
         });
         receiver.handle_begun(begun)
@@ -192,17 +192,17 @@ impl<F> Files<F> {
                 Err(Uncommitted::Failed(reason)) => {
                     receiver.handle_committed(ticket, Err(reason))?;
                 }
-                Err(Uncommitted::Taken { file, rival }) => {
-                    let (rival, len) = rival.unzip();
+                Err(Uncommitted::Taken { file, existing }) => {
+                    let (existing, len) = existing.unzip();
                     let entry = receiver.committing(ticket);
                     match entry.filter(|entry| !self.open.contains_key(entry)) {
                         Some(entry) => {
-                            self.open.insert(entry, Open { file, rival });
+                            self.open.insert(entry, Open { file, existing });
                             receiver.handle_taken(ticket, len)?;
                         }
                         // Of another session; or an existing file, which is not the store's to hand back.
                         None => {
-                            close(store, file, rival);
+                            close(store, file, existing);
                             receiver.handle_committed(ticket, Err(Refusal::Exists))?;
                         }
                     }
@@ -228,8 +228,8 @@ impl<F> Files<F> {
     /// It is called once nobody goes on with the receiver: after success there is nothing left, and after a failure a
     /// later session finds what arrived. What the store has handed back of commits by then is closed, too.
     pub fn suspend(&mut self, store: &mut impl Store<File = F>) {
-        while let Some((_, Open { file, rival })) = self.open.pop_first() {
-            close(store, file, rival);
+        while let Some((_, Open { file, existing })) = self.open.pop_first() {
+            close(store, file, existing);
         }
         self.take_back(store);
     }
@@ -261,7 +261,7 @@ impl<F> Files<F> {
     ) -> Result<(), proto::Error> {
         let file = self.open.get_mut(&entry).and_then(|open| match which {
             Which::Own => Some(&mut open.file),
-            Which::Existing => open.rival.as_mut(),
+            Which::Existing => open.existing.as_mut(),
         });
         let mut buffer = vec![0; len];
         let read = file.map_or(Ok(0), |file| fill(store, file, offset, &mut buffer));
@@ -275,8 +275,8 @@ impl<F> Files<F> {
 
     /// Takes the open file of an entry, to be closed; its existing file is closed here.
     fn take(&mut self, store: &mut impl Store<File = F>, entry: EntryId) -> Option<F> {
-        let Open { file, rival } = self.open.remove(&entry)?;
-        rival.into_iter().for_each(|rival| store.suspend(rival));
+        let Open { file, existing } = self.open.remove(&entry)?;
+        existing.into_iter().for_each(|existing| store.suspend(existing));
         Some(file)
     }
 }
@@ -291,15 +291,15 @@ pub(super) fn clear<S: Store>(store: &mut S) {
 
 /// Closes what is handed back with a commit of which nobody wants to know what became.
 fn close_ended<S: Store>(store: &mut S, (ticket, ended): (Ticket, Ended<S::File>)) -> Ticket {
-    if let Err(Uncommitted::Taken { file, rival }) = ended {
-        close(store, file, rival.map(|(rival, _)| rival));
+    if let Err(Uncommitted::Taken { file, existing }) = ended {
+        close(store, file, existing.map(|(existing, _)| existing));
     }
     ticket
 }
 
-fn close<S: Store>(store: &mut S, file: S::File, rival: Option<S::File>) {
+fn close<S: Store>(store: &mut S, file: S::File, existing: Option<S::File>) {
     store.suspend(file);
-    rival.into_iter().for_each(|rival| store.suspend(rival));
+    existing.into_iter().for_each(|existing| store.suspend(existing));
 }
 
 /// Reads until the buffer is full, or the file ends.

@@ -162,7 +162,7 @@ impl Unsendable {
 ///   [`Refusal::Exists`]. Which they are is its own matter, and [`Committed::path`] names it. A store that has them notes
 ///   which [entry](Offer::entry) of the transfer that it [serves](Store::serve) got which name. A name beside that another
 ///   entry of it has is taken, and not compared with: `begin` refuses it by [`Refusal::Exists`], and a commit ends in
-///   [`Uncommitted::Taken`] without a rival.
+///   [`Uncommitted::Taken`] without an existing file.
 /// - **Wrappers** of another store hand on every method, also those that have a default.
 /// - **Threads.** A store is used by one thread; a server clones it for each of its sessions.
 /// - **Clones** are sessions of their own over the same files: what is committed by one is there for all, but each has
@@ -334,7 +334,7 @@ pub enum Uncommitted<F> {
         /// The regular file that has the name, as in [`Found::Existing`]. `None`: there is nothing that could be
         /// compared, as a folder has the name, or another link, or (under [`Place::Beside`]) another entry of the
         /// session.
-        rival: Option<(F, u64)>,
+        existing: Option<(F, u64)>,
     },
 }
 

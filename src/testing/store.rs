@@ -12,12 +12,12 @@
 #![expect(clippy::panic, reason = "this is how a suite says that something is broken")]
 
 mod clones;
+mod conflicts;
 mod fault;
 mod late;
 mod left;
 mod names;
 mod order;
-mod rivals;
 mod source;
 mod tickets;
 

@@ -86,7 +86,7 @@ fn commit_that_fails_reaches_the_sender_and_is_never_a_receipt() {
 #[test]
 fn file_that_is_handed_back_after_its_session_was_given_up_is_closed_by_the_next_one() {
     let mut shelf = MockShelf::new();
-    let mut late = Some(Uncommitted::Taken { file: (), rival: Some(((), 100)) });
+    let mut late = Some(Uncommitted::Taken { file: (), existing: Some(((), 100)) });
     shelf.expect_poll_committed().returning(move |_| {
         late.take().map(|handed_back| (Ticket::new([9; 16], 0), Err(handed_back)))
     });

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::existing::Rival;
+use super::existing::Conflict;
 use super::incoming::Incoming;
 use super::phase::{Phase, Turned};
 use super::{ReceiveAction, Receiver, Which};
@@ -35,12 +35,13 @@ impl Receiver {
         };
         let (offered, travelled) = (incoming.offer.meta.path.clone(), incoming.tally.travelled());
         let is_file = incoming.offer.meta.kind == Kind::File;
-        let (is_rival, outcome) = match incoming.existing.rival() {
+        let (is_conflict, outcome) = match incoming.existing.conflict() {
             None => (false, outcome),
-            Some(Rival::Hashing(_)) => return Err(Misuse::NotAsked.into()),
-            Some(Rival::Committing) => (true, Outcome::Held),
+            Some(Conflict::Hashing(_)) => return Err(Misuse::NotAsked.into()),
+            Some(Conflict::Committing) => (true, Outcome::Held),
         };
-        if is_rival && self.rival_committed(entry, committed.as_ref().err().copied(), is_lent) {
+        if is_conflict && self.conflict_committed(entry, committed.as_ref().err().copied(), is_lent)
+        {
             return self.state.map(drop);
         }
         let verdict = match committed {

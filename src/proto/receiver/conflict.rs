@@ -19,7 +19,7 @@ use crate::types::{EntryId, Kind, Outcome, Place, Refusal, Ticket};
 
 impl Receiver {
     /// Handles that the store did not give the entry its name, as something else has it, and handed the file back,
-    /// complete. `rival`: the length of the existing file, if it is regular and can be read.
+    /// complete. `len`: the length of the existing file, if it is regular and can be read.
     ///
     /// Both stay open until [`ReceiveAction::Commit`], [`ReceiveAction::Suspend`] or [`ReceiveAction::Discard`] decides what
     /// becomes of the entry: any of them means that its existing file, if still open, is closed.
@@ -34,7 +34,7 @@ impl Receiver {
     /// As for [`poll`](Receiver::poll); the commit has ended then, too.
     /// [`Misuse::NotAsked`] for the commit of an [existing](Which::Existing) file, which cannot be handed back: it ends as
     /// [`Refusal::Exists`].
-    pub fn handle_taken(&mut self, ticket: Ticket, rival: Option<u64>) -> Result<(), Error> {
+    pub fn handle_taken(&mut self, ticket: Ticket, len: Option<u64>) -> Result<(), Error> {
         let Some(entry) = self.commits.entry(ticket) else { return self.state.map(drop) };
         if self.suspended.was_taken(entry) {
             self.commits.end(ticket);
@@ -42,7 +42,7 @@ impl Receiver {
         }
         let existing = self.config.if_exists;
         let incoming =
-            self.entries.get_mut(entry).filter(|incoming| incoming.existing.rival().is_none());
+            self.entries.get_mut(entry).filter(|incoming| incoming.existing.conflict().is_none());
         let incoming = incoming.ok_or(Misuse::NotAsked)?;
         let Phase::Committing { size, outcome, .. } = incoming.phase() else {
             return Err(Misuse::NotAsked.into());
@@ -53,29 +53,29 @@ impl Receiver {
         let is_beside = matches!(incoming.place, Place::Beside(_));
         if losses > LOSSES_MAX || outcome == Outcome::Held {
             self.lose(entry, Refusal::Exists);
-        } else if is_file && !is_beside && rival.is_none() {
+        } else if is_file && !is_beside && len.is_none() {
             self.lose(entry, Refusal::KindClash);
-        } else if is_file && rival == Some(size) && existing != IfExists::Replace {
-            incoming.existing.hash_rival();
+        } else if is_file && len == Some(size) && existing != IfExists::Replace {
+            incoming.existing.hash_conflict();
             self.entries.add_conflict(entry);
             if size == 0 {
-                self.rival_is_same(entry, size);
+                self.conflict_is_same(entry, size);
             }
         } else {
-            self.rival_differs(entry);
+            self.conflict_differs(entry);
         }
         self.state.map(drop)
     }
 
     /// Returns the next block to hash of the existing file.
-    pub(super) fn read_rival(&mut self) -> Option<ReceiveAction> {
+    pub(super) fn read_conflict(&mut self) -> Option<ReceiveAction> {
         let entry = self.entries.conflicts().next()?;
-        self.read_rival_of(entry)
+        self.read_conflict_of(entry)
     }
 
     /// Returns the same, if it is a matter of one block: so many entries may be of that size that they cannot wait for
     /// the floor with their files open.
-    pub(super) fn read_small_rival(&mut self) -> Option<ReceiveAction> {
+    pub(super) fn read_small_conflict(&mut self) -> Option<ReceiveAction> {
         // What is read for a message is answered first.
         if self.requests.current().is_some() || self.closing.is_some() {
             return None;
@@ -86,16 +86,19 @@ impl Receiver {
                     if size <= incoming.offer.block_size.bytes())
             })
         });
-        self.read_rival_of(small?)
+        self.read_conflict_of(small?)
     }
 
-    fn read_rival_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
+    fn read_conflict_of(&mut self, entry: EntryId) -> Option<ReceiveAction> {
         if self.requests.asked().is_some() {
             return self.asked();
         }
         let incoming = self.entries.get_mut(entry)?;
-        let what =
-            if incoming.phase() == Phase::Comparing { Content::Existing } else { Content::Rival };
+        let what = if incoming.phase() == Phase::Comparing {
+            Content::Existing
+        } else {
+            Content::Conflict
+        };
         let (_, _, tree) = incoming.compared()?;
         let index = tree.prefix();
         let (offset, len) = incoming.blocks.span(&(index..index.saturating_add(1)))?;
@@ -104,7 +107,7 @@ impl Receiver {
     }
 
     /// Handles that a block of the existing file was read.
-    pub(super) fn rival_read(
+    pub(super) fn conflict_read(
         &mut self,
         entry: EntryId,
         offset: u64,
@@ -136,7 +139,7 @@ impl Receiver {
                 self.arrive(entry, size);
                 self.commit(entry, size, root, Outcome::Held);
             }
-            Some(_) => self.rival_is_same(entry, size),
+            Some(_) => self.conflict_is_same(entry, size),
         }
     }
 
@@ -146,7 +149,7 @@ impl Receiver {
             self.entries.end_conflict(entry);
             self.differs(entry);
         } else {
-            self.rival_differs(entry);
+            self.conflict_differs(entry);
         }
     }
 
@@ -162,10 +165,10 @@ impl Receiver {
 
     /// Handles that the existing file is what was to get the name: it is made durable, and then
     /// vouched for.
-    fn rival_is_same(&mut self, entry: EntryId, size: u64) {
+    fn conflict_is_same(&mut self, entry: EntryId, size: u64) {
         self.entries.end_conflict(entry);
         if let Some(incoming) = self.entries.get_mut(entry) {
-            incoming.existing.commit_rival();
+            incoming.existing.commit_conflict();
         }
         let commit = self.start_commit(entry, size);
         if let Some(commit) = commit {
@@ -175,7 +178,7 @@ impl Receiver {
 
     /// Handles that the commit of the existing file ended. `false`: there will be a receipt, or the bad news
     /// is to be sent.
-    pub(super) fn rival_committed(
+    pub(super) fn conflict_committed(
         &mut self,
         entry: EntryId,
         failed: Option<Refusal>,
@@ -186,7 +189,7 @@ impl Receiver {
             // It was changed, or removed, since it was read.
             Some(Refusal::Exists) if is_lent => {
                 if let Some(incoming) = self.entries.get_mut(entry) {
-                    incoming.existing.hash_rival();
+                    incoming.existing.hash_conflict();
                 }
                 self.hold_back(entry);
                 return true;
@@ -201,7 +204,7 @@ impl Receiver {
     }
 
     /// Handles that the existing file is something else, as the policy has it.
-    fn rival_differs(&mut self, entry: EntryId) {
+    fn conflict_differs(&mut self, entry: EntryId) {
         let Some(place) = self.entries.get(entry).map(|incoming| incoming.place) else { return };
         let place = match self.place_instead(place) {
             Ok(place) => place,
@@ -220,7 +223,7 @@ impl Receiver {
     pub(super) fn commit_again(&mut self, entry: EntryId) {
         self.entries.end_conflict(entry);
         let Some(incoming) = self.entries.get_mut(entry) else { return };
-        incoming.existing.forget_rival();
+        incoming.existing.forget_conflict();
         if let Phase::Committing { size, .. } = incoming.phase() {
             let commit = self.start_commit(entry, size);
             if let Some(commit) = commit {

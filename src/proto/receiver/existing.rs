@@ -4,7 +4,7 @@ use crate::hash::{BlockTree, Hash};
 
 /// Existing file that has the name which an entry is to get.
 ///
-/// Invariant: there is a rival only while the entry is being committed.
+/// Invariant: there is a conflict only while the entry is being committed.
 #[derive(Debug, Default)]
 pub(super) struct Existing {
     /// Set if the sender was asked for the root of the entry, on this connection.
@@ -20,14 +20,14 @@ pub(super) struct Existing {
     /// Set if the file will be replaced, and differs: what is called the same is copied from it.
     copies: bool,
     /// State of the file, if it has got the name since the entry is complete.
-    rival: Option<Rival>,
+    conflict: Option<Conflict>,
     /// Number of times in a row that the name was taken when the entry was to be committed.
     losses: u32,
 }
 
 /// State of the existing file of a complete entry.
 #[derive(Debug)]
-pub(super) enum Rival {
+pub(super) enum Conflict {
     /// The file is hashed, from its start, to compare it.
     Hashing(BlockTree),
     /// The file is the same, and is made as durable as the entry was to be.
@@ -81,36 +81,36 @@ impl Existing {
     }
 
     /// Has the file hashed that has got the name.
-    pub(super) fn hash_rival(&mut self) {
-        self.rival = Some(Rival::Hashing(BlockTree::new()));
+    pub(super) fn hash_conflict(&mut self) {
+        self.conflict = Some(Conflict::Hashing(BlockTree::new()));
     }
 
     /// Notes that this file is the same, and is being committed.
-    pub(super) fn commit_rival(&mut self) {
-        self.rival = Some(Rival::Committing);
+    pub(super) fn commit_conflict(&mut self) {
+        self.conflict = Some(Conflict::Committing);
     }
 
     /// Forgets this file: the entry is committed itself.
-    pub(super) fn forget_rival(&mut self) {
-        self.rival = None;
+    pub(super) fn forget_conflict(&mut self) {
+        self.conflict = None;
     }
 
     /// Returns what becomes of the file that has got the name, if one has.
-    pub(super) const fn rival(&self) -> Option<&Rival> {
-        self.rival.as_ref()
+    pub(super) const fn conflict(&self) -> Option<&Conflict> {
+        self.conflict.as_ref()
     }
 
     /// Returns what is hashed of this file.
-    pub(super) const fn rival_tree(&mut self) -> Option<&mut BlockTree> {
-        match &mut self.rival {
-            Some(Rival::Hashing(tree)) => Some(tree),
-            Some(Rival::Committing) | None => None,
+    pub(super) const fn conflict_tree(&mut self) -> Option<&mut BlockTree> {
+        match &mut self.conflict {
+            Some(Conflict::Hashing(tree)) => Some(tree),
+            Some(Conflict::Committing) | None => None,
         }
     }
 
     /// Returns whether the file that has got the name is being hashed.
-    pub(super) const fn is_hashing_rival(&self) -> bool {
-        matches!(self.rival, Some(Rival::Hashing(_)))
+    pub(super) const fn is_hashing_conflict(&self) -> bool {
+        matches!(self.conflict, Some(Conflict::Hashing(_)))
     }
 
     /// Returns whether the sender was asked for the root, on this connection.

@@ -91,7 +91,7 @@ impl Incoming {
     /// Returns whether it has files open while it is not being committed: its own, and the existing file that is compared.
     pub(super) const fn has_files(&self) -> bool {
         let is_open = matches!(self.phase, Phase::Comparing | Phase::Replacing | Phase::Filling);
-        is_open && !self.lack.is_some() || self.existing.is_hashing_rival()
+        is_open && !self.lack.is_some() || self.existing.is_hashing_conflict()
     }
 
     /// Returns whether a message of this kind is to be dealt with. If not, the sender has yet to hear the bad news.
@@ -144,7 +144,7 @@ impl Incoming {
 
     /// Returns whether the store makes it durable, or the existing file that is the same.
     pub(super) const fn is_committing(&self) -> bool {
-        matches!(self.phase, Phase::Committing { .. }) && !self.existing.is_hashing_rival()
+        matches!(self.phase, Phase::Committing { .. }) && !self.existing.is_hashing_conflict()
     }
 
     /// Closes the file that it is to replace: what was called the same stays known, and no more is reported.
@@ -187,7 +187,9 @@ impl Incoming {
                 let (size, root) = (self.offer.meta.size?, self.existing.claim()?);
                 Some((size, root, self.blocks.compared()))
             }
-            Phase::Committing { size, root, .. } => Some((size, root, self.existing.rival_tree()?)),
+            Phase::Committing { size, root, .. } => {
+                Some((size, root, self.existing.conflict_tree()?))
+            }
             Phase::Opening
             | Phase::Stale
             | Phase::Awaited

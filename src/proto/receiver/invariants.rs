@@ -131,7 +131,7 @@ impl Receiver {
 const fn holds_a_file(incoming: &Incoming) -> bool {
     match incoming.phase() {
         Phase::Comparing | Phase::Replacing | Phase::Filling | Phase::Waiting => true,
-        Phase::Committing { .. } => incoming.existing.rival().is_some(),
+        Phase::Committing { .. } => incoming.existing.conflict().is_some(),
         Phase::Opening | Phase::Stale | Phase::Awaited | Phase::Wanted | Phase::Dropped => false,
     }
 }

@@ -194,7 +194,7 @@ impl Receiver {
         }
         let polled = match self.state? {
             State::AwaitHello | State::Listening => {
-                let asked = self.asked().or_else(|| self.read_small_rival());
+                let asked = self.asked().or_else(|| self.read_small_conflict());
                 asked.map_or_else(|| self.listen(now), Ok)
             }
             State::Speaking => self.speak(now, out),
@@ -276,7 +276,7 @@ impl Receiver {
         }
         match what {
             Content::Held | Content::Replaced => self.held(entry, offset, len, read),
-            Content::Existing | Content::Rival => self.rival_read(entry, offset, len, read),
+            Content::Existing | Content::Conflict => self.conflict_read(entry, offset, len, read),
             Content::Whole => self.compared(entry, read),
         }
         Ok(())

@@ -142,7 +142,7 @@ impl Receiver {
                 Some(ReceiveAction::Copy { entry, offset, len })
             }
             Task::Read(Reading { entry, offset, len, what }) => {
-                let which = if what == Content::Rival { Which::Existing } else { Which::Own };
+                let which = if what == Content::Conflict { Which::Existing } else { Which::Own };
                 Some(ReceiveAction::Read { entry, which, offset, len })
             }
             Task::Zeros { entry, ref blocks } => self

@@ -43,7 +43,7 @@ pub(super) enum Content {
     /// The file that has its name, to be compared before anything is received.
     Existing,
     /// The file that has got its name since: its own is complete.
-    Rival,
+    Conflict,
     /// The file that has its name, all of it, to be compared with the content that came inside the offer.
     Whole,
 }

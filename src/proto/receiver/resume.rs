@@ -129,7 +129,7 @@ impl Receiver {
             // The former session may have been about to begin it.
             self.requests.push(ReceiveAction::Suspend { entry });
         }
-        let is_contested = incoming.existing.rival().is_some() && !incoming.is_committing();
+        let is_contested = incoming.existing.conflict().is_some() && !incoming.is_committing();
         self.entries.insert(incoming);
         if is_contested {
             self.commit_again(entry);

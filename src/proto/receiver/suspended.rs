@@ -93,13 +93,14 @@ impl Suspended {
     /// Handles that the name of an entry that was being committed is taken: what becomes of it is decided once it is
     /// offered again. `false` if it is none of these.
     pub(super) fn was_taken(&mut self, entry: EntryId) -> bool {
-        let is_committing =
-            |incoming: &Incoming| incoming.is_committing() && incoming.existing.rival().is_none();
+        let is_committing = |incoming: &Incoming| {
+            incoming.is_committing() && incoming.existing.conflict().is_none()
+        };
         if !self.entries.get(entry).is_some_and(is_committing) {
             return false;
         }
         if let Some(mut incoming) = self.remove(entry) {
-            incoming.existing.hash_rival();
+            incoming.existing.hash_conflict();
             self.insert(incoming);
         }
         true
@@ -109,7 +110,7 @@ impl Suspended {
     /// is open.
     pub(super) fn close_one(&mut self) -> Option<EntryId> {
         let is_open =
-            |incoming: &Incoming| incoming.has_files() && incoming.existing.rival().is_none();
+            |incoming: &Incoming| incoming.has_files() && incoming.existing.conflict().is_none();
         let (entry, incoming) = self.entries.iter_mut().find(|(_, incoming)| is_open(incoming))?;
         incoming.restart();
         Some(entry)

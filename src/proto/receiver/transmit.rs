@@ -76,7 +76,7 @@ impl Receiver {
         let is_full =
             self.entries.conflicts().len() as u64 >= self.config.limits.commits.max(1).into();
         if (is_due || is_full)
-            && let Some(action) = self.read_rival()
+            && let Some(action) = self.read_conflict()
         {
             return Ok(action);
         }

@@ -54,15 +54,15 @@ pub(super) struct Bob {
     /// Content that somebody puts in the place of a file that was found equal, before its commit.
     pub(super) changed: Option<Vec<u8>>,
     /// As `others`, before each look at what has a name.
-    pub(super) arrivals: VecDeque<Option<Vec<u8>>>,
+    pub(super) arconflicts: VecDeque<Option<Vec<u8>>>,
     /// Existing files of entries that were handed back.
-    pub(super) rivals: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
+    pub(super) conflicts: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
     /// Time that it takes to read a block of that, or of a file that an entry is compared with.
-    pub(super) rival_time: Duration,
+    pub(super) conflict_time: Duration,
     /// Number of those reads.
-    pub(super) rival_reads: usize,
+    pub(super) conflict_reads: usize,
     /// The most of them at a time.
-    pub(super) most_rivals: usize,
+    pub(super) most_conflicts: usize,
 }
 
 /// End of a commit of [`Bob`]: with a name or a refusal, or for lack of the name.
@@ -81,7 +81,7 @@ impl Bob {
     /// Closes what is open for a session that is no more. Commits come to their end, and what is handed back is closed.
     pub(super) fn close_all(&mut self) {
         self.open.clear();
-        self.rivals.clear();
+        self.conflicts.clear();
         self.commits.retain(|(_, ended)| matches!(ended, Ended::Committed(_)));
     }
 
@@ -91,7 +91,7 @@ impl Bob {
         }
         let path = name_at(&offer.meta, place);
         self.open.remove(&offer.entry);
-        let open = self.open.len() + self.rivals.len() + self.commits.len();
+        let open = self.open.len() + self.conflicts.len() + self.commits.len();
         let is_short = self.lacks_to_replace > 0 && place == Place::Replacing && open > 0;
         if self.descriptors.is_some_and(|most| open >= most) || is_short {
             self.lacks_to_replace = self.lacks_to_replace.saturating_sub(1);
@@ -99,7 +99,7 @@ impl Bob {
             return Err(Refusal::Store { code: 24, operation: StoreOperation::Open });
         }
         self.most_open = self.most_open.max(open + 1);
-        if let Some(Some(bytes)) = self.arrivals.pop_front() {
+        if let Some(Some(bytes)) = self.arconflicts.pop_front() {
             self.visible.insert(path.clone(), bytes);
         }
         if place != Place::Replacing
@@ -182,7 +182,7 @@ impl Bob {
     }
 
     pub(super) fn commit(&mut self, commit: &Commit) {
-        self.rivals.remove(&commit.entry);
+        self.conflicts.remove(&commit.entry);
         let (path, existing) = self.open.remove(&commit.entry).unwrap();
         self.committed.push(commit.clone());
         let mut name = path.clone();
@@ -197,11 +197,11 @@ impl Bob {
                 None => {}
             }
             if commit.place != Place::Replacing
-                && let Some(rival) = self.visible.get(&name)
+                && let Some(conflict) = self.visible.get(&name)
             {
-                let len = u64::try_from(rival.len()).unwrap();
-                self.rivals.insert(commit.entry, (name, rival.clone()));
-                self.most_rivals = self.most_rivals.max(self.rivals.len());
+                let len = u64::try_from(conflict.len()).unwrap();
+                self.conflicts.insert(commit.entry, (name, conflict.clone()));
+                self.most_conflicts = self.most_conflicts.max(self.conflicts.len());
                 self.open.insert(commit.entry, (path, None));
                 self.commits.push_back((commit.ticket, Ended::Taken(Some(len))));
                 return;
@@ -218,15 +218,15 @@ impl Bob {
         self.commits.push_back((commit.ticket, Ended::Committed(Ok(name))));
     }
 
-    pub(super) fn commit_rival(&mut self, commit: &Commit) {
+    pub(super) fn commit_conflict(&mut self, commit: &Commit) {
         self.committed.push(commit.clone());
-        let (path, rival) = self.rivals.remove(&commit.entry).unwrap();
+        let (path, conflict) = self.conflicts.remove(&commit.entry).unwrap();
         match self.others.pop_front() {
             Some(Some(bytes)) => drop(self.visible.insert(path.clone(), bytes)),
             Some(None) => drop(self.visible.remove(&path)),
             None => {}
         }
-        let stands = self.visible.get(&path) == Some(&rival);
+        let stands = self.visible.get(&path) == Some(&conflict);
         let committed = if stands { Ok(path) } else { Err(Refusal::Exists) };
         self.commits.push_back((commit.ticket, Ended::Committed(committed)));
     }

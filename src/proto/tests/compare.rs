@@ -297,7 +297,7 @@ fn comparison_that_is_cut_goes_on_without_reading_anything_twice() {
                 if pair.alice.ended.is_some() {
                     continue;
                 }
-                pair.reconnect_parked(&config, 2);
+                pair.reconnect_suspended(&config, 2);
                 let summary = pair.run_well();
                 let is_same = stands[0] == "same" || existing == IfExists::Rename;
                 assert_eq!(summary.delivered, u64::from(is_same), "{case}");
@@ -328,7 +328,7 @@ fn comparison_that_takes_hours_at_either_side_is_borne() {
             }
             // Well below the silence that either side bears, hundreds of times.
             pair.alice.read_time = Duration::from_secs(at_sender);
-            pair.bob.rival_time = Duration::from_secs(at_receiver);
+            pair.bob.conflict_time = Duration::from_secs(at_receiver);
             assert_eq!(pair.run_well().held, 1, "{at_sender} {at_receiver} {stands}");
             assert!(pair.now > Duration::from_secs(1800));
         }

@@ -35,7 +35,7 @@ fn commit_that_ends_after_the_session_failed_is_known_to_the_next_one() {
         assert_eq!(receiver.committing(ticket), Some(entry));
         let told = match ended {
             Ended::Committed(committed) => receiver.handle_committed(ticket, committed),
-            Ended::Taken(rival) => receiver.handle_taken(ticket, rival),
+            Ended::Taken(conflict) => receiver.handle_taken(ticket, conflict),
         };
         assert_eq!(told, Err(failed));
         assert_eq!((receiver.commits(), receiver.committing(ticket)), (0, None));

@@ -86,7 +86,7 @@ fn stands(files: &[(&str, &[u8])]) -> BTreeMap<crate::types::RelPath, Vec<u8>> {
 /// Checks that nothing is open, and that nothing is left that was written.
 fn assert_clean(pair: &Pair, case: &str) {
     let bob = &pair.bob;
-    assert!(bob.open.is_empty() && bob.rivals.is_empty() && bob.partial.is_empty(), "{case}");
+    assert!(bob.open.is_empty() && bob.conflicts.is_empty() && bob.partial.is_empty(), "{case}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn name_that_equal_content_has_by_then_is_a_success_under_each_policy() {
                 assert_eq!(outcomes(events), [outcome], "{case}");
             }
             let blocks = bytes.len().div_ceil(1024);
-            assert_eq!(pair.bob.rival_reads, if replaces { 0 } else { blocks }, "{case}");
+            assert_eq!(pair.bob.conflict_reads, if replaces { 0 } else { blocks }, "{case}");
             assert_clean(&pair, &case);
         }
     }
@@ -133,7 +133,7 @@ fn name_that_other_content_has_by_then_is_dealt_with_by_the_policy() {
                 assert_eq!(refusals(&pair.bob.events), reasons, "{case}");
                 assert_eq!(pair.bob.visible, stands(files), "{case}");
                 if other.len() != bytes.len() {
-                    assert_eq!(pair.bob.rival_reads, 0, "{case}: its length says it");
+                    assert_eq!(pair.bob.conflict_reads, 0, "{case}: its length says it");
                 }
                 assert_clean(&pair, &case);
             }
@@ -146,18 +146,18 @@ fn name_that_is_taken_before_the_content_of_an_offer_by_root_comes_is_settled_in
     let bytes = content(1, 1000);
     let other = content(2, 1000);
     for existing in POLICIES {
-        for (rival, is_same) in [(&bytes, true), (&other, false)] {
+        for (conflict, is_same) in [(&bytes, true), (&other, false)] {
             // Once for the offer, and once for the block.
             let mut pair = pair(existing, Way::ByRoot, &bytes);
-            pair.bob.arrivals.extend([None, Some(rival.clone())]);
+            pair.bob.arconflicts.extend([None, Some(conflict.clone())]);
             let summary = pair.run_well();
             let case = format!("{existing:?} {is_same}");
             let delivered = is_same || matches!(existing, IfExists::Rename | IfExists::Replace);
             assert_eq!(summary.delivered, u64::from(delivered), "{case}");
             let files: &[(&str, &[u8])] = match existing {
-                IfExists::Rename if !is_same => &[("a", rival), ("a-1", &bytes)],
+                IfExists::Rename if !is_same => &[("a", conflict), ("a-1", &bytes)],
                 IfExists::Replace => &[("a", &bytes)],
-                _ => &[("a", rival)],
+                _ => &[("a", conflict)],
             };
             assert_eq!(pair.bob.visible, stands(files), "{case}");
             assert_clean(&pair, &case);
@@ -191,12 +191,12 @@ fn name_that_is_lost_twice_in_a_row_is_dealt_with_by_what_stands_then() {
     assert_eq!(refused.bob.visible, stands(&[("a", &other)]));
     assert_clean(&refused, "refused");
     // The first name beside is lost in the same way, and the second has the same content.
-    for (rivals, files) in [
+    for (conflicts, files) in [
         ([&other, &other], &[("a", &other), ("a-1", &other), ("a-2", &bytes)][..]),
         ([&other, &bytes], &[("a", &other), ("a-1", &bytes)][..]),
     ] {
         let mut renamed = pair(IfExists::Rename, Way::Offered, &bytes);
-        renamed.bob.others.extend(rivals.map(|rival| Some(rival.clone())));
+        renamed.bob.others.extend(conflicts.map(|conflict| Some(conflict.clone())));
         renamed.run_well();
         let files: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         assert_eq!(renamed.bob.visible, stands(&files));
@@ -253,13 +253,13 @@ fn name_that_comes_and_goes_for_ever_is_a_refusal_in_the_end() {
 }
 
 #[test]
-fn rival_that_takes_long_to_hash_is_waited_for_under_heartbeats() {
+fn conflict_that_takes_long_to_hash_is_waited_for_under_heartbeats() {
     let bytes = content(1, 60 * 1024);
     for existing in [IfExists::Refuse, IfExists::Rename] {
         let mut pair = pair(existing, Way::Offered, &bytes);
         pair.bob.others.push_back(Some(bytes.clone()));
         // Four times as long as silence may last.
-        pair.bob.rival_time = Duration::from_secs(2);
+        pair.bob.conflict_time = Duration::from_secs(2);
         pair.run_well();
         assert_eq!(outcomes(&pair.alice.events), [Outcome::Held]);
         let verifying = Event::Waiting { activity: Activity::Verifying };
@@ -271,7 +271,7 @@ fn rival_that_takes_long_to_hash_is_waited_for_under_heartbeats() {
 
 /// Runs until so many blocks of what has the name were read.
 fn run_into_the_comparison(pair: &mut Pair, reads: usize) {
-    while pair.bob.rival_reads < reads {
+    while pair.bob.conflict_reads < reads {
         assert!(pair.step_sender() | pair.step_receiver(), "it comes so far");
     }
 }
@@ -330,7 +330,7 @@ fn name_that_is_taken_about_a_lost_connection_is_decided_on_the_next() {
             if pair.alice.ended.is_some_and(|ended| ended.is_ok()) {
                 continue;
             }
-            pair.reconnect_parked(&config, 2);
+            pair.reconnect_suspended(&config, 2);
             pair.bob.is_stuck = false;
             let (Ok(summary), Ok(_)) = pair.run() else { panic!("{case}") };
             let sum = (summary.delivered, summary.refused, summary.skipped);
@@ -357,13 +357,13 @@ fn comparison_that_is_cancelled_leaves_both_files() {
     pair.receiver.end(pair.now, AbortCode::Cancelled);
     let ended = pair.run();
     assert_eq!(ended, (Err(Error::Aborted(AbortCode::Cancelled)), Err(Error::Cancelled)));
-    assert_eq!(pair.bob.rival_reads, 3, "nothing is read any more");
+    assert_eq!(pair.bob.conflict_reads, 3, "nothing is read any more");
     assert_eq!(pair.bob.visible, stands(&[("a", &bytes)]));
     assert_eq!(pair.bob.partial, stands(&[("a", &bytes)]), "for a later attempt");
 }
 
 #[test]
-fn rivals_of_many_small_files_do_not_stay_open_together() {
+fn conflicts_of_many_small_files_do_not_stay_open_together() {
     let files: Vec<_> = (0..500).map(|n| (format!("f{n}"), content(n, 700))).collect();
     let files: Vec<_> = files.iter().map(|(name, bytes)| (&**name, bytes.clone())).collect();
     let mut pair = Pair::new(&config(), &files);
@@ -372,12 +372,12 @@ fn rivals_of_many_small_files_do_not_stay_open_together() {
     }
     let summary = pair.run_well();
     assert_eq!((summary.delivered, summary.held), (500, 500));
-    assert!(pair.bob.most_rivals <= 2, "{} at a time", pair.bob.most_rivals);
+    assert!(pair.bob.most_conflicts <= 2, "{} at a time", pair.bob.most_conflicts);
     assert_clean(&pair, "many");
 }
 
 #[test]
-fn rivals_of_many_large_files_are_no_more_than_the_limits_allow() {
+fn conflicts_of_many_large_files_are_no_more_than_the_limits_allow() {
     let limits = Limits::default().commits(3).open_entries(2);
     let config = config().limits(limits);
     let files: Vec<_> = (0..40).map(|n| (format!("f{n}"), content(n, 5000))).collect();
@@ -388,13 +388,13 @@ fn rivals_of_many_large_files_are_no_more_than_the_limits_allow() {
     }
     let summary = pair.run_well();
     assert_eq!((summary.delivered, summary.held), (40, 40));
-    assert!(pair.bob.most_rivals <= 3 + 2, "{} at a time", pair.bob.most_rivals);
+    assert!(pair.bob.most_conflicts <= 3 + 2, "{} at a time", pair.bob.most_conflicts);
     assert_clean(&pair, "large");
 }
 
 /// A sender that always has something else to ask about, so that no comparison is what it waits for.
 #[test]
-fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
+fn conflicts_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
     const FILES: u32 = 30;
     let limits = Limits::default().commits(3).open_entries(2);
     let mut bob = Bob::default();
@@ -426,7 +426,7 @@ fn rivals_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
         assert!(said > 0, "{receipts} receipts");
         receipts += said;
     }
-    assert!(rogue.pair.bob.most_rivals <= 4, "{} at a time", rogue.pair.bob.most_rivals);
+    assert!(rogue.pair.bob.most_conflicts <= 4, "{} at a time", rogue.pair.bob.most_conflicts);
     assert_clean(&rogue.pair, "rogue");
 }
 
@@ -451,18 +451,18 @@ fn tickets_of_others_and_tickets_that_come_twice_change_nothing_while_a_name_is_
     misplaced(&mut pair, anothers);
     let own = pair.bob.committed[0].ticket;
     misplaced(&mut pair, own);
-    // The rival is to be committed now: it is not the store's to hand back.
+    // The conflict is to be committed now: it is not the store's to hand back.
     pair.bob.is_stuck = true;
     pair.run_while_moving();
-    let rival = pair.bob.committed[1].ticket;
-    assert_eq!(pair.receiver.committing(rival), Some(EntryId::new(0)));
+    let conflict = pair.bob.committed[1].ticket;
+    assert_eq!(pair.receiver.committing(conflict), Some(EntryId::new(0)));
     let not_asked = Err(Error::Misuse(Misuse::NotAsked));
-    assert_eq!(pair.receiver.handle_taken(rival, None), not_asked);
+    assert_eq!(pair.receiver.handle_taken(conflict, None), not_asked);
     misplaced(&mut pair, own);
     pair.bob.is_stuck = false;
     pair.run_well();
     assert_eq!(outcomes(&pair.alice.events), [Outcome::Held]);
-    misplaced(&mut pair, rival);
+    misplaced(&mut pair, conflict);
 }
 
 #[test]
@@ -475,10 +475,10 @@ fn name_that_something_has_which_is_no_file_is_a_clash_under_each_policy() {
             pair.run_while_moving();
             let entry = EntryId::new(0);
             // What was committed is open again: a folder has the name, or a file of another length.
-            let rival = (what == "file").then_some(1);
+            let conflict = (what == "file").then_some(1);
             pair.bob.commits.clear();
             let ticket = pair.bob.committed[0].ticket;
-            pair.bob.commits.push_back((ticket, Ended::Taken(rival)));
+            pair.bob.commits.push_back((ticket, Ended::Taken(conflict)));
             pair.bob.visible.clear();
             pair.bob.partial.insert(path("a"), bytes.clone());
             pair.bob.open.insert(entry, (path("a"), None));

@@ -26,7 +26,7 @@ fn pair(differing: &[usize], seconds: u64, is_sized: bool) -> Pair {
         pair = pair.unsized_files(None);
     }
     pair.bob.visible.insert(path("a"), old);
-    pair.bob.rival_time = Duration::from_secs(seconds);
+    pair.bob.conflict_time = Duration::from_secs(seconds);
     pair
 }
 
@@ -62,7 +62,7 @@ fn copy_that_is_cut_goes_on_and_nothing_is_sent_for_it() {
                 if pair.alice.ended.is_none() {
                     attempt += 1;
                     assert!(attempt < 10, "{case} copies anew each time");
-                    pair.reconnect_parked(&config(), attempt);
+                    pair.reconnect_suspended(&config(), attempt);
                 }
             }
             assert!(attempt > 3, "{case} was not cut");

@@ -32,7 +32,7 @@ fn second_connection_of_a_session_that_is_remembered_is_what_it_was() {
     // The first block is there, half of the second is not.
     pair.down.cut = Some(1300);
     pair.run_while_moving();
-    pair.reconnect_parked(&scene.config, 2);
+    pair.reconnect_suspended(&scene.config, 2);
     pair.run_well();
     check("remembered.down.bin", &pair.down.record);
     check("remembered.up.bin", &pair.up.record);

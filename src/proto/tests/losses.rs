@@ -74,7 +74,7 @@ impl Recovery {
         match self {
             Self::SenderGoesOn => pair.reconnect(&scene.config, attempt),
             Self::BothRestart => pair.restart(&scene.config),
-            Self::BothGoOn => pair.reconnect_parked(&scene.config, attempt),
+            Self::BothGoOn => pair.reconnect_suspended(&scene.config, attempt),
         }
     }
 }
@@ -168,16 +168,16 @@ pub(super) fn left(pair: &Pair) -> u64 {
         most_open: _,
         is_lazy,
         changed,
-        arrivals,
-        rivals,
-        rival_time,
-        rival_reads: _,
-        most_rivals: _,
+        arconflicts,
+        conflicts,
+        conflict_time,
+        conflict_reads: _,
+        most_conflicts: _,
         zeroed: _,
         write_time: _,
     } = &pair.bob;
-    (visible, times, partial, open, rivals, written, reads).hash(&mut hasher);
-    (is_stuck, changes_before_copy, fail_write, others, late, arrivals, rival_time)
+    (visible, times, partial, open, conflicts, written, reads).hash(&mut hasher);
+    (is_stuck, changes_before_copy, fail_write, others, late, arconflicts, conflict_time)
         .hash(&mut hasher);
     (descriptors, lacks_to_replace, is_lazy, changed).hash(&mut hasher);
     format!("{ended:?} {commits:?}").hash(&mut hasher);

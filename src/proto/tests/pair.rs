@@ -121,12 +121,12 @@ impl Pair {
 
     /// Begins the same transfer over a new connection, to a receiver that takes over what the former one
     /// knows.
-    pub(super) fn reconnect_parked(&mut self, config: &Config, attempt: u32) {
-        let (open, rivals) = (self.bob.open.clone(), self.bob.rivals.clone());
+    pub(super) fn reconnect_suspended(&mut self, config: &Config, attempt: u32) {
+        let (open, conflicts) = (self.bob.open.clone(), self.bob.conflicts.clone());
         let commits = self.bob.commits.clone();
         let former = self.former.take();
         let left = self.connect_again(config, attempt);
-        (self.bob.open, self.bob.rivals, self.bob.commits) = (open, rivals, commits);
+        (self.bob.open, self.bob.conflicts, self.bob.commits) = (open, conflicts, commits);
         // One that was not greeted knows nothing.
         self.former = former.or(Some(left).filter(|left| left.transfer().is_some()));
     }
@@ -146,7 +146,7 @@ impl Pair {
 
     /// Restarts the sender, which claims the same transfer; the receiver has yet to close what was open for it.
     pub(super) fn restart_sender(&mut self, ours: &Config, theirs: &Config, attempt: u32) {
-        self.reconnect_parked(theirs, attempt);
+        self.reconnect_suspended(theirs, attempt);
         self.sender = Sender::new(ours.clone(), self.transfer, [3; 16], self.now);
         self.alice.next = 0;
     }
@@ -181,7 +181,7 @@ impl Pair {
     fn put_receiver(&mut self, config: &Config) -> Receiver {
         self.former = None;
         self.bob.open.clear();
-        self.bob.rivals.clear();
+        self.bob.conflicts.clear();
         self.bob.commits.clear();
         self.down = Channel::default();
         self.up = Channel::default();
@@ -309,7 +309,7 @@ impl Pair {
     fn check_receiver(&mut self) {
         self.steps += 1;
         let open = &self.bob.open;
-        assert!(self.bob.rivals.keys().all(|entry| open.contains_key(entry)));
+        assert!(self.bob.conflicts.keys().all(|entry| open.contains_key(entry)));
         let machines = [Some(&self.receiver), self.former.as_ref()].into_iter().flatten();
         let entries = machines.map(Receiver::entries_to_check).sum::<usize>() as u64;
         if !self.steps.is_multiple_of(1 + entries / 64) {
@@ -357,21 +357,21 @@ impl Pair {
                 self.bob.events.push(event);
             }
             ReceiveAction::Read { entry, which: Which::Own, offset, len } => {
-                self.now += self.bob.rival_time;
+                self.now += self.bob.conflict_time;
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_read(Ok(&held)).unwrap();
             }
             ReceiveAction::Copy { entry, offset, len } => {
-                self.now += self.bob.rival_time;
+                self.now += self.bob.conflict_time;
                 self.bob.copy(entry, offset, len);
                 let held = self.bob.read(entry, offset, len);
                 self.receiver.handle_read(Ok(&held)).unwrap();
             }
             ReceiveAction::Read { entry, which: Which::Existing, offset, len } => {
-                self.now += self.bob.rival_time;
-                self.bob.rival_reads += 1;
+                self.now += self.bob.conflict_time;
+                self.bob.conflict_reads += 1;
                 let start = usize::try_from(offset).unwrap();
-                let (_, bytes) = &self.bob.rivals[&entry];
+                let (_, bytes) = &self.bob.conflicts[&entry];
                 let read = bytes[start..(start + len).min(bytes.len())].to_vec();
                 self.receiver.handle_read(Ok(&read)).unwrap();
             }
@@ -390,14 +390,14 @@ impl Pair {
             }
             ReceiveAction::Commit { which: Which::Own, commit } => self.bob.commit(&commit),
             ReceiveAction::Commit { which: Which::Existing, commit } => {
-                self.bob.commit_rival(&commit);
+                self.bob.commit_conflict(&commit);
             }
             ReceiveAction::Suspend { entry } => {
-                self.bob.rivals.remove(&entry);
+                self.bob.conflicts.remove(&entry);
                 self.bob.open.remove(&entry);
             }
             ReceiveAction::Discard { entry } => {
-                self.bob.rivals.remove(&entry);
+                self.bob.conflicts.remove(&entry);
                 if let Some((path, None)) = self.bob.open.remove(&entry) {
                     self.bob.partial.remove(&path);
                 }
@@ -427,7 +427,7 @@ impl Pair {
     fn committed(&mut self, ticket: Ticket, ended: Ended) {
         match ended {
             Ended::Committed(committed) => self.receiver.handle_committed(ticket, committed),
-            Ended::Taken(rival) => self.receiver.handle_taken(ticket, rival),
+            Ended::Taken(conflict) => self.receiver.handle_taken(ticket, conflict),
         }
         .unwrap();
     }

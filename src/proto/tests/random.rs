@@ -237,7 +237,7 @@ fn run(plan: &Plan) {
         // What a stream has released is gone with the process that had it.
         let can_restart = plan.window.is_none();
         match recovery {
-            Recovery::Both => pair.reconnect_parked(&theirs, attempt),
+            Recovery::Both => pair.reconnect_suspended(&theirs, attempt),
             Recovery::Receiver if can_restart => {
                 restarted = true;
                 // No sender of this crate is so forgetful, and one that is may end by its own fault.

@@ -67,7 +67,7 @@ impl Rogue {
     /// Returns the same over a new connection, to a machine that remembers the former one.
     pub(super) fn again(self, theirs: &Config, attempt: u32) -> Self {
         let Self { mut pair, is_sender, mut hello, .. } = self;
-        pair.reconnect_parked(theirs, attempt);
+        pair.reconnect_suspended(theirs, attempt);
         hello.attempt = attempt;
         Self { hello, ..Self::new(pair, is_sender) }.greeted()
     }

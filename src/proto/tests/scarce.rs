@@ -188,7 +188,10 @@ fn file_that_cannot_wait_for_its_content_waits_until_what_has_a_name_is_compared
         let summary = pair.run_well();
         assert_eq!((summary.delivered, summary.refused), (2, 0), "{way:?}");
         let bob = &pair.bob;
-        assert!(bob.rival_reads > 0 && bob.open.is_empty() && bob.rivals.is_empty(), "{way:?}");
+        assert!(
+            bob.conflict_reads > 0 && bob.open.is_empty() && bob.conflicts.is_empty(),
+            "{way:?}"
+        );
     }
 }
 
@@ -219,7 +222,7 @@ fn session_that_is_cut_goes_on_with_files_that_were_put_off() {
                 continue;
             }
             pair.down.cut = None;
-            pair.reconnect_parked(&config(), 2);
+            pair.reconnect_suspended(&config(), 2);
             let summary = pair.run_well();
             assert_eq!(summary.refused, 0, "{way:?} {cut}");
             for (name, bytes) in &files {

@@ -107,7 +107,7 @@ fn sessions() -> Vec<(&'static str, String)> {
         pair.down.cut = Some(1400);
         pair.run_while_moving();
         let first = transcript(pair);
-        pair.reconnect_parked(&scene.config, 2);
+        pair.reconnect_suspended(&scene.config, 2);
         let _ = pair.run();
         format!(
             "{first}(the connection is lost: what follows the first block does not arrive)\n{}",

@@ -346,13 +346,13 @@ impl Job {
         // Whoever learns of the end may count on the descriptors, and on what has the name.
         drop((wanted, claim));
         let result = match failed {
-            Some(Trouble::Taken(rival)) => {
+            Some(Trouble::Taken(existing)) => {
                 let size = file.size;
-                let rival = rival.map(|existing| {
+                let existing = existing.map(|existing| {
                     let len = existing.stamp.size;
                     (FsFile::new(path, size, What::Existing(existing)), len)
                 });
-                Err(Uncommitted::Taken { file, rival })
+                Err(Uncommitted::Taken { file, existing })
             }
             // Closed, and so unlocked, before anybody learns of it.
             Some(Trouble::Failed(refusal)) => {

@@ -157,7 +157,7 @@ impl MemoryStore {
         let standing = shared.entries.get(&path);
         let replacing = commit.place == Place::Replacing;
         if matches!(commit.place, Place::Beside(_)) && self.is_anothers(&path, commit.entry) {
-            return Err(Uncommitted::Taken { file, rival: None });
+            return Err(Uncommitted::Taken { file, existing: None });
         }
         let entry = match &file.what {
             What::Existing(held) => match standing {
@@ -177,7 +177,7 @@ impl MemoryStore {
                     return Err(Refusal::KindClash.into());
                 }
                 Some(_) if replacing => MemoryEntry::from(meta),
-                Some(_) => return Err(Uncommitted::Taken { file, rival: None }),
+                Some(_) => return Err(Uncommitted::Taken { file, existing: None }),
             },
             &What::Partial { slot, id, .. } => {
                 let key = (file.path.clone(), slot);
@@ -188,14 +188,14 @@ impl MemoryStore {
                 }
                 match standing {
                     Some(entry) if entry.kind != Kind::File => {
-                        return Err(Uncommitted::Taken { file, rival: None });
+                        return Err(Uncommitted::Taken { file, existing: None });
                     }
                     Some(entry) if !replacing => {
                         let held = Arc::clone(&entry.bytes);
                         let len = length(&held);
                         let (what, shared) = (What::Existing(held), Arc::clone(&self.shared));
-                        let rival = MemoryFile { path, what, shared };
-                        return Err(Uncommitted::Taken { file, rival: Some((rival, len)) });
+                        let existing = MemoryFile { path, what, shared };
+                        return Err(Uncommitted::Taken { file, existing: Some((existing, len)) });
                     }
                     _ => {}
                 }

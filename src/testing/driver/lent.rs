@@ -129,13 +129,13 @@ impl<S: Store> Store for Lent<S> {
         let path = at.and_then(|at| self.under_way.remove(at)).map(|(_, path)| path);
         let ended = ended.map_err(|uncommitted| match (uncommitted, path) {
             (Uncommitted::Failed(refusal), _) => Uncommitted::Failed(refusal),
-            (Uncommitted::Taken { file, rival }, Some(path)) => Uncommitted::Taken {
+            (Uncommitted::Taken { file, existing }, Some(path)) => Uncommitted::Taken {
                 file: self.lend(file, &path),
-                rival: rival.map(|(rival, len)| (self.lend(rival, &path), len)),
+                existing: existing.map(|(existing, len)| (self.lend(existing, &path), len)),
             },
-            (Uncommitted::Taken { file, rival }, None) => {
+            (Uncommitted::Taken { file, existing }, None) => {
                 self.inner.suspend(file);
-                rival.into_iter().for_each(|(rival, _)| self.inner.suspend(rival));
+                existing.into_iter().for_each(|(existing, _)| self.inner.suspend(existing));
                 Uncommitted::Failed(Refusal::Exists)
             }
         });

@@ -116,9 +116,9 @@ impl<S: Store> Store for Scarce<S> {
         let is_file = self.committing.remove(&ticket).flatten().is_some();
         let ended = ended.map_err(|failed| match failed {
             Uncommitted::Failed(reason) => Uncommitted::Failed(reason),
-            Uncommitted::Taken { file, rival } => Uncommitted::Taken {
+            Uncommitted::Taken { file, existing } => Uncommitted::Taken {
                 file: self.lend(file, is_file),
-                rival: rival.map(|(rival, len)| (self.lend(rival, true), len)),
+                existing: existing.map(|(existing, len)| (self.lend(existing, true), len)),
             },
         });
         Some((ticket, ended))

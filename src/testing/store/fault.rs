@@ -334,10 +334,10 @@ impl<S: Store> Store for FaultStore<S> {
         }
         let (ticket, ended) = self.inner.poll_committed(wait)?;
         let Err(failure) = self.call(StoreCall::Settle) else { return Some((ticket, ended)) };
-        if let Err(Uncommitted::Taken { file, rival }) = ended {
+        if let Err(Uncommitted::Taken { file, existing }) = ended {
             self.inner.suspend(file);
-            if let Some((rival, _)) = rival {
-                self.inner.suspend(rival);
+            if let Some((existing, _)) = existing {
+                self.inner.suspend(existing);
             }
         }
         Some((ticket, Err(failure.refusal(StoreCall::Settle).into())))

@@ -24,9 +24,9 @@ impl<S: Store> Checked<'_, S> {
             match self.end_of(ticket) {
                 // It had the name before, or is handed back.
                 Ok(_) => {}
-                Err(Uncommitted::Taken { file, rival }) => {
+                Err(Uncommitted::Taken { file, existing }) => {
                     self.store.discard(file);
-                    rival.into_iter().for_each(|(rival, _)| self.store.suspend(rival));
+                    existing.into_iter().for_each(|(existing, _)| self.store.suspend(existing));
                 }
                 Err(Uncommitted::Failed(refusal)) => {
                     panic!("a commit that a later one of the same name overtook fails: {refusal}")

@@ -172,7 +172,7 @@ fn long_file_that_is_replaced_goes_on_after_lost_links_with_what_was_taken_over(
                 }
                 pair.run_while_moving();
                 if suspended {
-                    pair.reconnect_parked(&config, 2);
+                    pair.reconnect_suspended(&config, 2);
                 } else {
                     pair.reconnect(&config, 2);
                 }

@@ -99,7 +99,7 @@ fn session_cut_at_any_byte_goes_on_without_reading_or_sending_anything_twice() {
             cases += 1;
             let delivered = delivered(cut, &pair);
             pair.alice.reads.clear();
-            pair.reconnect_parked(&scene.config, 2);
+            pair.reconnect_suspended(&scene.config, 2);
             let (sent, received) = pair.run();
             let (Ok(sent), Ok(received)) = (sent, received) else {
                 panic!("{}: {sent:?} {received:?}", what());
@@ -163,7 +163,7 @@ fn damaged_blocks_alone_travel_again_after_a_reconnect() {
     }
     pair.up.cut = Some(pair.up.record.len());
     pair.run_while_moving();
-    pair.reconnect_parked(&config(), 2);
+    pair.reconnect_suspended(&config(), 2);
     let summary = pair.run_well();
     assert_eq!(summary.resent, 3 * KIB as u64);
     assert!(pair.bob.visible[&path("a")] == bytes && pair.bob.reads.is_empty());
@@ -178,7 +178,7 @@ fn source_that_changed_between_two_connections_is_refused_and_ends() {
     pair.run_while_moving();
     // A source that does not notice: the roots do.
     pair.alice.files[0].1 = content(2, 20 * KIB);
-    pair.reconnect_parked(&config, 2);
+    pair.reconnect_suspended(&config, 2);
     let (sent, received) = pair.run();
     let (sent, received) = (sent.unwrap(), received.unwrap());
     assert_eq!((sent.delivered, sent.refused, received.refused), (0, 1, 1));

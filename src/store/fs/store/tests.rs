@@ -123,9 +123,9 @@ impl Bench {
     fn ended(&mut self, offer: &Offer) -> Ended {
         self.handed_back(offer).map_err(|failed| match *failed {
             Uncommitted::Failed(refusal) => refusal,
-            Uncommitted::Taken { file, rival } => {
+            Uncommitted::Taken { file, existing } => {
                 self.store.discard(file);
-                if rival.is_some() { Refusal::Exists } else { Refusal::KindClash }
+                if existing.is_some() { Refusal::Exists } else { Refusal::KindClash }
             }
         })
     }

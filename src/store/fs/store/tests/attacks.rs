@@ -93,12 +93,12 @@ fn store_final_name_taken_meanwhile_keeps_what_took_it_and_hands_the_file_back()
             Commit::new(ticket(&offer), offer.entry, meta, Place::Offered, 3, Durability::Synced);
         bench.store.commit(file, commit);
         let failed = bench.handed_back(&offer).expect_err("the name is taken");
-        let Uncommitted::Taken { file, rival } = *failed else {
+        let Uncommitted::Taken { file, existing } = *failed else {
             panic!("{thing}: it is handed back")
         };
         assert_eq!(bench.names(), before, "{thing}: nothing is lost");
         assert_eq!(before[&partial_name("x", 0)], "new");
-        assert_eq!(rival.map(|(_, len)| len), can_be_compared.then_some(5), "{thing}");
+        assert_eq!(existing.map(|(_, len)| len), can_be_compared.then_some(5), "{thing}");
         bench.store.discard(file);
         assert_eq!(bench.names().len(), before.len() - 1, "{thing}");
     }

@@ -92,12 +92,12 @@ fn store_commit_of_a_session_that_was_given_up_does_not_replace_what_a_later_one
         let file = begin_replacing(&mut scene.next, &offer, "newer");
         scene.next.commit(file, commit(&offer, 2, 5));
         assert_eq!(end_of(&mut scene.next, 2), Ok(Committed::new(rel(other))));
-        let Some(Uncommitted::Taken { mut file, rival: Some((mut rival, 5)) }) =
+        let Some(Uncommitted::Taken { mut file, existing: Some((mut existing, 5)) }) =
             scene.end_of_older()
         else {
             panic!("it is handed back, with what has its name")
         };
-        for (file, bytes) in [(&mut file, b"older"), (&mut rival, b"newer")] {
+        for (file, bytes) in [(&mut file, b"older"), (&mut existing, b"newer")] {
             let mut buffer = [0; 5];
             assert_eq!(scene.bench.store.read_at(file, 0, &mut buffer).unwrap(), 5);
             assert_eq!(&buffer, bytes);
@@ -121,7 +121,7 @@ fn store_commit_that_comes_late_does_not_replace_what_was_vouched_for_since() {
     };
     scene.next.commit(file, commit(&offer, 1, 5));
     assert_eq!(end_of(&mut scene.next, 1), Ok(Committed::new(rel("x"))));
-    assert!(matches!(scene.end_of_older(), Some(Uncommitted::Taken { rival: Some(_), .. })));
+    assert!(matches!(scene.end_of_older(), Some(Uncommitted::Taken { existing: Some(_), .. })));
     assert_eq!(scene.bench.names()["x"], "newer");
     assert!(scene.next.stat(&offer).is_some(), "no commit is under way");
 }
@@ -138,7 +138,7 @@ fn store_link_that_comes_late_does_not_replace_that_of_a_later_commit() {
         let file = begin_replacing(&mut scene.next, &offer, "");
         scene.next.commit(file, commit(&offer, 1, 0));
         assert_eq!(end_of(&mut scene.next, 1), Ok(Committed::new(rel("l"))));
-        assert!(matches!(scene.end_of_older(), Some(Uncommitted::Taken { rival: None, .. })));
+        assert!(matches!(scene.end_of_older(), Some(Uncommitted::Taken { existing: None, .. })));
         assert_eq!(scene.bench.names()["l"], "-> newer");
     }
 }

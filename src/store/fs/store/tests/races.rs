@@ -306,9 +306,9 @@ fn run(store: &mut FsStore, work: Work, steps: &AtomicUsize) -> (bool, usize) {
     match store.poll_committed(Duration::ZERO).expect("without threads it has ended").1 {
         Ok(_) => (true, before),
         Err(Uncommitted::Failed(_)) => (false, before),
-        Err(Uncommitted::Taken { file, rival }) => {
+        Err(Uncommitted::Taken { file, existing }) => {
             store.discard(file);
-            rival.into_iter().for_each(|(rival, _)| store.discard(rival));
+            existing.into_iter().for_each(|(existing, _)| store.discard(existing));
             (false, before)
         }
     }

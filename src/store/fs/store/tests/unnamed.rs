@@ -88,10 +88,10 @@ fn store_small_file_whose_name_is_taken_can_be_committed_in_another_place() {
         let taken = Commit::new(ticket(&offer), offer.entry, meta, Place::Offered, 3, durability);
         bench.store.commit(file, taken.clone());
         let Err(failed) = bench.handed_back(&offer) else { panic!("{place:?}: it is given") };
-        let Uncommitted::Taken { mut file, rival: Some((rival, 3)) } = *failed else {
+        let Uncommitted::Taken { mut file, existing: Some((existing, 3)) } = *failed else {
             panic!("{place:?}: {failed:?}")
         };
-        bench.store.suspend(rival);
+        bench.store.suspend(existing);
         let mut held = [0; 4];
         assert_eq!(bench.store.read_at(&mut file, 0, &mut held).unwrap(), 3);
         assert_eq!(&held[..3], b"new");

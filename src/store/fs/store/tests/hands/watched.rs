@@ -73,9 +73,9 @@ impl Store for Watched {
             self.inner.poll_committed(Duration::ZERO).expect("without threads it has ended");
         let ended = ended.map_err(|failed| match failed {
             Uncommitted::Failed(reason) => Uncommitted::Failed(reason),
-            Uncommitted::Taken { file, rival } => Uncommitted::Taken {
+            Uncommitted::Taken { file, existing } => Uncommitted::Taken {
                 file: WatchedFile(file, begun),
-                rival: rival.map(|(rival, len)| (WatchedFile(rival, None), len)),
+                existing: existing.map(|(existing, len)| (WatchedFile(existing, None), len)),
             },
         });
         if let Ok(committed) = &ended {

@@ -6,12 +6,12 @@ use crate::store::{Committed, Store, Uncommitted};
 use crate::types::{Found, Meta, Offer, Place, Refusal, RelPath, TransferId};
 
 /// File that has the name of a file that was handed back.
-type Rival<S> = Option<(<S as Store>::File, u64)>;
+type Existing<S> = Option<(<S as Store>::File, u64)>;
 
 impl<S: Store> Checked<'_, S> {
     /// Begins two files under one free name, of which the first gets it; returns them with what was handed
     /// back.
-    fn race(&mut self, name: &str) -> (Offer, S::File, Rival<S>) {
+    fn race(&mut self, name: &str) -> (Offer, S::File, Existing<S>) {
         let offer = self.file(name, 6);
         let mut first = self.fresh(&offer, Place::Offered);
         let mut second = self.fresh(&offer, Place::Offered);
@@ -19,8 +19,8 @@ impl<S: Store> Checked<'_, S> {
         self.write(&mut second, 0, b"second");
         let ended = self.commit(first, &offer, Place::Offered, 5);
         assert_eq!(ended, Ok(Committed::new(path(name))), "the first of two commits");
-        let (second, rival) = self.lose(second, &offer, Place::Offered, 6);
-        (offer, second, rival)
+        let (second, existing) = self.lose(second, &offer, Place::Offered, 6);
+        (offer, second, existing)
     }
 
     /// Returns a commit whose name is taken: the file, and what has its name.
@@ -30,10 +30,10 @@ impl<S: Store> Checked<'_, S> {
         offer: &Offer,
         place: Place,
         size: usize,
-    ) -> (S::File, Rival<S>) {
+    ) -> (S::File, Existing<S>) {
         self.start(file, offer, place, size);
         match self.end(offer) {
-            Err(Uncommitted::Taken { file, rival }) => (file, rival),
+            Err(Uncommitted::Taken { file, existing }) => (file, existing),
             Err(Uncommitted::Failed(refusal)) => {
                 panic!("{offer:?}: a file whose name is taken is not handed back: {refusal}")
             }
@@ -41,20 +41,22 @@ impl<S: Store> Checked<'_, S> {
         }
     }
 
-    fn suspend_rival(&mut self, rival: Rival<S>) {
-        if let Some((rival, _)) = rival {
-            self.store.suspend(rival);
+    fn suspend_existing(&mut self, existing: Existing<S>) {
+        if let Some((existing, _)) = existing {
+            self.store.suspend(existing);
         }
     }
 
     pub(super) fn file_whose_name_is_taken_is_handed_back_whole(&mut self) {
-        let (offer, mut second, rival) = self.race("a/x");
+        let (offer, mut second, existing) = self.race("a/x");
         assert!(self.read(&mut second) == b"second", "what is handed back is what was written");
-        let Some((mut rival, len)) = rival else { panic!("a file that has the name can be read") };
+        let Some((mut existing, len)) = existing else {
+            panic!("a file that has the name can be read")
+        };
         assert_eq!(len, 5, "the length of a file that has the name");
-        assert!(self.read(&mut rival) == b"first", "what has the name is read");
+        assert!(self.read(&mut existing) == b"first", "what has the name is read");
         // It can be vouched for, as one that `begin` found.
-        let ended = self.commit(rival, &offer, Place::Offered, 5);
+        let ended = self.commit(existing, &offer, Place::Offered, 5);
         assert_eq!(ended, Ok(Committed::new(path("a/x"))), "commit of what has the name");
         self.store.discard(second);
         self.assert_stands(&offer, Place::Offered, b"first");
@@ -67,15 +69,15 @@ impl<S: Store> Checked<'_, S> {
         self.store.discard(file);
         // The first name of most stores, and of no meaning to others.
         self.put("x (1)", b"taken too");
-        let (offer, second, rival) = self.race("x");
-        self.suspend_rival(rival);
+        let (offer, second, existing) = self.race("x");
+        self.suspend_existing(existing);
         self.start(second, &offer, Place::Beside(1), 6);
         let name = match self.end(&offer) {
             Ok(Committed { path }) => path,
-            Err(Uncommitted::Taken { file, rival }) => {
+            Err(Uncommitted::Taken { file, existing }) => {
                 assert!(
-                    rival.is_none(),
-                    "a name beside that another entry of the transfer has is no rival to compare with"
+                    existing.is_none(),
+                    "a name beside that another entry of the transfer has is no file to compare with"
                 );
                 self.ends_beside(file, &offer, 2)
             }
@@ -97,20 +99,20 @@ impl<S: Store> Checked<'_, S> {
     }
 
     pub(super) fn file_that_was_handed_back_takes_the_place_of_the_other(&mut self) {
-        let (offer, second, rival) = self.race("x");
+        let (offer, second, existing) = self.race("x");
         let ended = self.commit(second, &offer, Place::Replacing, 6);
         assert_eq!(ended, Ok(Committed::new(path("x"))), "the place of the other");
         self.assert_stands(&offer, Place::Offered, b"second");
         // What had the name has it no longer, and is not vouched for.
-        let Some((rival, _)) = rival else { panic!("a file that has the name can be read") };
-        let ended = self.commit(rival, &offer, Place::Offered, 5);
+        let Some((existing, _)) = existing else { panic!("a file that has the name can be read") };
+        let ended = self.commit(existing, &offer, Place::Offered, 5);
         assert_eq!(ended, Err(Refusal::Exists), "commit of what had the name");
         self.assert_stands(&offer, Place::Offered, b"second");
     }
 
     pub(super) fn file_that_was_handed_back_can_be_kept(&mut self) {
-        let (offer, second, rival) = self.race("x");
-        self.suspend_rival(rival);
+        let (offer, second, existing) = self.race("x");
+        self.suspend_existing(existing);
         self.store.suspend(second);
         match self.store.begin(&offer, Place::Replacing) {
             Ok((mut file, Found::Partial(6))) => {
@@ -131,8 +133,8 @@ impl<S: Store> Checked<'_, S> {
         let Some(made) = self.folder(&folder) else { return self.store.discard(file) };
         assert!(self.commit(made, &folder, Place::Offered, 0).is_ok(), "commit of a folder");
         for place in [Place::Offered, Place::Replacing] {
-            let (back, rival) = self.lose(file, &offer, place, 1);
-            assert!(rival.is_none(), "a folder is nothing that can be compared");
+            let (back, existing) = self.lose(file, &offer, place, 1);
+            assert!(existing.is_none(), "a folder is nothing that can be compared");
             file = back;
         }
         self.store.suspend(file);
