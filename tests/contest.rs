@@ -16,7 +16,7 @@ use haul::store::fs::{FsFile, FsStore};
 use haul::store::{Ended, MemorySource, MemoryStore};
 use haul::testing::pair::{self, Pair};
 use haul::transport::memory;
-use haul::types::{Commit, Durability, Found, Meta, Offer, Place, Refusal, Ticket};
+use haul::types::{Commit, Durability, Found, Meta, Offer, Place, Refusal, Ticket, TransferId};
 use haul::{Config, RelPath, Store, Summary, Transfer};
 use proptest::prelude::*;
 use proptest::sample;
@@ -55,6 +55,11 @@ fn config(existing: IfExists) -> Config {
         .block_size(BlockSize::MIN)
         .if_exists(existing)
         .durability(Durability::Received)
+}
+
+/// Returns the transfer of a sender.
+fn sender(number: usize) -> TransferId {
+    TransferId::new([u8::try_from(number).expect("a few"); 16])
 }
 
 /// Returns content that is a function of the seed and the offset.
@@ -129,8 +134,10 @@ fn second_session_at_any_step_of_the_first_is_settled_by_the_policy() {
                     let store = FsStore::open(folder.path()).expect("a store").sync_threads(0);
                     let config = config(existing);
                     let [mut first, mut second] = [0, 1].map(|k| {
-                        let source = way.source(&contents[k]);
-                        let mut pair = Pair::new(&config, source, &config, store.clone());
+                        let source = || way.source(&contents[k]);
+                        let mut pair = Pair::new(&config, source(), &config, store.clone());
+                        // Of two senders: a session waits for another one of its own transfer.
+                        pair.call_with(source(), sender(k));
                         if way == Way::ByRoot {
                             pair.bob.receiver.advertise_hash_first();
                         }
@@ -358,8 +365,10 @@ proptest! {
         let store = FsStore::open(folder.path()).expect("a store").sync_threads(0);
         let config = config(existing);
         let contents = seeds.map(|seed| content(seed, way.len()));
-        let mut pairs = contents.each_ref().map(|bytes| {
+        let mut pairs = [0, 1, 2].map(|k| {
+            let bytes = &contents[k];
             let mut pair = Pair::new(&config, way.source(bytes), &config, store.clone());
+            pair.call_with(way.source(bytes), sender(k));
             if way == Way::ByRoot {
                 pair.bob.receiver.advertise_hash_first();
             }
