@@ -355,7 +355,7 @@ impl Watch {
         }
     }
 
-    /// Waits until more may pass: not for long, since a limit makes the chunks small.
+    /// Waits until more may pass, as a rate limit asks: not for long, since it makes the chunks small.
     fn pace(&self, bytes: u64) {
         if let Some(limit) = &self.limit {
             std::thread::sleep(limit.spend(usize::try_from(bytes).unwrap_or(usize::MAX)));

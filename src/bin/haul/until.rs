@@ -1,6 +1,6 @@
 //! End of a receiver that serves for a while: after so many transfers, so long, or so long without any.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,14 @@ pub(crate) enum After {
 
 /// Deeds of a receiver so far, and the end of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Until(Arc<Mutex<Served>>);
+pub(crate) struct Until(Arc<Board>);
+
+#[derive(Debug)]
+struct Board {
+    served: Mutex<Served>,
+    /// Notice that a session ended.
+    ended: Condvar,
+}
 
 #[derive(Debug)]
 struct Served {
@@ -48,15 +55,14 @@ impl Until {
         let start = Instant::now();
         let served =
             Served { active: 0, transfers: 0, idle: start, code: Code::Done, is_over: false };
-        let until = Self(Arc::new(Mutex::new(served)));
+        let board = Board { served: Mutex::new(served), ended: Condvar::new() };
+        let until = Self(Arc::new(board));
         if after.is_none() && idle.is_none() {
             return Ok(until);
         }
         let (watched, cancel) = (until.clone(), cancel.clone());
         let run = move || {
-            while !watched.served().ends(after, idle, start) {
-                thread::sleep(TICK);
-            }
+            watched.wait(after, idle, start);
             cancel.leave();
         };
         let started = thread::Builder::new().name("until".into()).spawn(run);
@@ -77,8 +83,22 @@ impl Until {
         served.is_over.then_some(served.code)
     }
 
+    /// Waits until it is time to end.
+    fn wait(&self, after: Option<After>, idle: Option<Duration>, start: Instant) {
+        let mut served = self.served();
+        while !served.ends(after, idle, start) {
+            let ended = &self.0.ended;
+            served = match served.left(after, idle, start) {
+                Some(left) => {
+                    ended.wait_timeout(served, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => ended.wait(served).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
     fn served(&self) -> MutexGuard<'_, Served> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,6 +113,22 @@ impl Served {
         let is_idle = self.active == 0 && idle.is_some_and(|time| self.idle.elapsed() >= time);
         self.is_over |= is_done || is_idle;
         self.is_over
+    }
+
+    /// Returns the time until it may be time to end. `None`: not before a session ends.
+    fn left(
+        &self,
+        after: Option<After>,
+        idle: Option<Duration>,
+        start: Instant,
+    ) -> Option<Duration> {
+        let time = match after {
+            Some(After::Time(time)) => Some(time.saturating_sub(start.elapsed())),
+            Some(After::Transfers(_)) | None => None,
+        };
+        let idle = idle.filter(|_| self.active == 0);
+        let idle = idle.map(|idle| idle.saturating_sub(self.idle.elapsed()));
+        time.into_iter().chain(idle).min()
     }
 }
 
@@ -110,6 +146,8 @@ impl Drop for Visit {
         let mut served = self.0.served();
         served.active = served.active.saturating_sub(1);
         served.idle = Instant::now();
+        drop(served);
+        self.0.0.ended.notify_all();
     }
 }
 
@@ -124,8 +162,6 @@ pub(crate) fn after(text: &str) -> Result<After, String> {
         },
     }
 }
-
-const TICK: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -154,5 +190,18 @@ mod tests {
         assert_eq!(until.code(), None);
         assert!(ends(Some(After::Transfers(1)), None));
         assert_eq!(until.code(), Some(Code::Refused));
+    }
+
+    #[test]
+    fn receiver_looks_again_when_time_may_be_up_and_else_when_a_session_ends() {
+        let until = Until::watch(None, None, &CancelToken::new()).unwrap();
+        let hour = Duration::from_secs(3600);
+        let left = |after, idle| until.served().left(after, idle, Instant::now());
+        let visit = until.visit();
+        assert_eq!(left(Some(After::Transfers(1)), Some(hour)), None);
+        assert!(left(Some(After::Time(hour)), None).is_some_and(|left| left <= hour));
+        drop(visit);
+        assert_eq!(left(None, Some(Duration::ZERO)), Some(Duration::ZERO));
+        assert_eq!(left(Some(After::Time(hour)), Some(Duration::ZERO)), Some(Duration::ZERO));
     }
 }

@@ -390,7 +390,7 @@ impl Store for FsStore {
             if !self.may_wait() || begun.as_ref().err() != Some(&Refusal::from(partial::HELD)) {
                 return begun;
             }
-            // The session of a process that was killed, or its commit, is over soon.
+            // The session of a process that was killed, or its commit, is over soon. No call waits for a lock with a limit.
             self.pauses -= 1;
             thread::sleep(PAUSE);
         }
