@@ -10,6 +10,10 @@
 //! A link from the open file to the final name would be right from the start, but replaces nothing, needs `/proc` or a
 //! privilege, and is refused by file systems without hard links.
 
+use std::fs::File;
+use std::thread;
+use std::time::Duration;
+
 use rustix::fs::{AtFlags, FileType, Stat, linkat, readlinkat, renameat, symlinkat, utimensat};
 use rustix::io::Errno;
 
@@ -17,7 +21,7 @@ use super::claim::Claim;
 use super::dir::{ATTEMPTS, Folder, NOENT};
 use super::errno::{self, During, Failed};
 use super::existing::Trouble;
-use super::partial::{self, Named};
+use super::partial::{self, Named, Untaken};
 use super::shared::Step;
 use super::stat::{self, Id, times};
 use super::sys;
@@ -155,15 +159,15 @@ impl Moved<'_> {
         let _turn = shared.turns.take(&claim.name);
         self.prove(from)?;
         if self.replaced.is_some()
-            && let Some(old) = folder.look(to)?
+            && let Some((old, held)) = self.hold_old()?
         {
-            if !self.is_replaceable(&old) {
-                return Err(Refusal::KindClash);
-            }
             if claim.is_overtaken() {
                 return Err(Refusal::Exists);
             }
-            return self.replace(old);
+            let replaced = self.replace(old);
+            // Until it is removed.
+            drop(held);
+            return replaced;
         }
         let renamed = match shared.step(Step::RenameNoReplace) {
             Ok(()) => sys::rename_if_free(folder, from, to),
@@ -183,12 +187,38 @@ impl Moved<'_> {
         Ok(None)
     }
 
+    /// Locks what is replaced, and only then looks at it: a session of another process does so too, so that what was seen is
+    /// what is exchanged, and nobody takes it for a partial file while it has the name of one.
+    ///
+    /// It goes on without a lock that it cannot have: where the file is another user's, say, or another process keeps it
+    /// for longer than [`PATIENCE`] pauses.
+    fn hold_old(&self) -> Result<Option<(Stat, Option<File>)>, Refusal> {
+        let mut pauses = 0;
+        loop {
+            let Some(old) = self.folder.look(self.to)? else { return Ok(None) };
+            if !self.is_replaceable(&old) {
+                return Err(Refusal::KindClash);
+            }
+            let may_pass = match partial::hold_replaced(self.folder, self.to, &old) {
+                Ok((file, old)) => return Ok(Some((old, Some(file)))),
+                Err(Untaken::Held) => true,
+                Err(Untaken::Foreign) => {
+                    let now = self.folder.look(self.to)?;
+                    now.is_none_or(|now| Id::of(&now) != Id::of(&old))
+                }
+            };
+            if !may_pass || pauses == PATIENCE {
+                return Ok(Some((old, None)));
+            }
+            pauses += 1;
+            pause();
+        }
+    }
+
     /// Takes the place of `old`, as long as that, or another of its kind, has the name.
     fn replace(&self, old: Stat) -> Result<Option<Stat>, Refusal> {
         let &Self { claim, folder, from, to, .. } = self;
         let shared = &claim.shared;
-        // Until it is removed.
-        let _held = partial::hold_replaced(folder, to, &old);
         let exchange = || sys::exchange(folder, from, to);
         let step = shared.step(Step::RenameExchange);
         // As late as can be: afterwards nobody can tell what had the final name from what was put under the other one.
@@ -298,6 +328,17 @@ impl Moved<'_> {
 fn is_unknown(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
 }
+
+/// Waits a moment for a session of another process, of whose lock nobody is told.
+#[expect(clippy::disallowed_methods, reason = "no call waits for a lock with a limit")]
+fn pause() {
+    thread::sleep(Duration::from_millis(1));
+}
+
+/// Number of pauses, of 1 ms, for which a session waits until another process is done with what it gave the same name
+/// to: for some system calls, and for the sync of a folder where the name is to be durable. A second, as somebody else
+/// may have locked the file for a reason of his own.
+const PATIENCE: u32 = 1000;
 
 /// Most links of killed processes that are looked at: they are not taken over, but swept once the
 /// name is settled; there are few.

@@ -45,8 +45,8 @@ impl Partial {
     }
 }
 
-/// Reason why a file that has the name of a partial file is not taken.
-enum Untaken {
+/// Reason why a file that has the name of a partial file, or is to be replaced, is not taken.
+pub(super) enum Untaken {
     /// Another session, of this process or another, has it open.
     Held,
     /// The file is no partial file of this user, or it is gone.
@@ -150,13 +150,13 @@ pub(super) fn is_held(folder: &Folder, name: &[u8], stat: &Stat) -> bool {
         .is_ok_and(|name| matches!(lock(folder, name, stat), Err(Untaken::Held)))
 }
 
-/// Locks a file that is about to be replaced, so that no session takes it for a partial file while it has the name of one.
-///
-/// `None`: it cannot be locked. Then another session has just given it its name, and has yet to close it; nobody can take
-/// it over until that is done, which leaves two system calls for a third session to come between.
-pub(super) fn hold_replaced(folder: &Folder, name: &[u8], stat: &Stat) -> Option<File> {
-    let name = std::str::from_utf8(name).ok()?;
-    lock(folder, name, stat).ok().map(|(file, _)| file)
+/// Locks a file that is about to be replaced, and returns it as it is by then.
+pub(super) fn hold_replaced(
+    folder: &Folder,
+    name: &[u8],
+    seen: &Stat,
+) -> std::result::Result<(File, Stat), Untaken> {
+    lock(folder, str::from_utf8(name).map_err(|_| Untaken::Foreign)?, seen)
 }
 
 /// Removes the links under the names of partial files for a final name, which is that of a link by now: those that a

@@ -24,6 +24,7 @@ mod modes;
 mod order;
 mod partials;
 mod races;
+mod rivals;
 mod short;
 mod sparse;
 mod swaps;
