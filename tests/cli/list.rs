@@ -84,6 +84,78 @@ fn list_with_what_cannot_be_sent_sends_the_rest_and_ends_with_code_1() {
 }
 
 #[test]
+fn list_with_two_files_of_one_name_tells_of_the_second_and_counts_it() {
+    let (outbox, inbox) = (outbox(), tempdir().unwrap());
+    let one = outbox.path().join("f");
+    // Its name without the first slash is that of a file below the current folder.
+    let below = outbox.path().join(one.strip_prefix("/").unwrap());
+    fs::create_dir_all(below.parent().unwrap()).unwrap();
+    fs::write(&below, "another").unwrap();
+    let [one, name] = [&one, one.strip_prefix("/").unwrap()].map(|path| path.to_str().unwrap());
+    let list = format!("{one}\n{name}\nlink\nnone\n{name}\n{one}\nf\n");
+    let sent = send(outbox.path(), &list, inbox.path(), &[]).code(1);
+    let told =
+        format!("haul: {name} is not sent: another file of the list has the name {name}, too");
+    assert_eq!(sent.stderr.matches(&told).count(), 2, "{sent:?}");
+    assert!(sent.stdout.contains("2 files, ") && sent.stdout.contains("1 skipped; 3 not sent"));
+    assert_eq!(fs::read_to_string(inbox.path().join(name)).unwrap(), "f", "the first is sent");
+    let sent = send(outbox.path(), &list, inbox.path(), &["--json"]).code(1);
+    let events = sent.events();
+    let finished = events.iter().find(|event| event["event"] == "finished").unwrap();
+    assert_eq!((&finished["skipped"], &finished["withdrawn"]), (&1.into(), &3.into()));
+    // The same file under two names, and a second name of it, are no loss.
+    let inbox = tempdir().unwrap();
+    fs::hard_link(outbox.path().join("f"), outbox.path().join("g")).unwrap();
+    fs::remove_file(&below).unwrap();
+    fs::hard_link(outbox.path().join("f"), &below).unwrap();
+    send(outbox.path(), &format!("{one}\n{name}\ng\n"), inbox.path(), &[]).code(0);
+    assert_eq!(fs::read_to_string(inbox.path().join("g")).unwrap(), "f");
+}
+
+#[test]
+fn list_goes_through_links_to_folders_only_if_links_are_followed() {
+    let (outbox, inbox) = (outbox(), tempdir().unwrap());
+    symlink("a", outbox.path().join("l")).unwrap();
+    let absolute = outbox.path().join("l/e.txt");
+    let list = format!("l/e.txt\nl/b/c.txt\na/e.txt\n./l/b\nl\n{}\n", absolute.display());
+    let sent = send(outbox.path(), &list, inbox.path(), &["--json"]).code(0);
+    let events = sent.events();
+    let of = |kind: &str| -> Vec<&str> {
+        let events = events.iter().filter(|event| event["event"] == kind);
+        events.map(|event| event["path"].as_str().unwrap()).collect()
+    };
+    assert_eq!(of("skipped"), ["l/e.txt", "l/b/c.txt", "./l/b", "l"]);
+    let absolute = absolute.strip_prefix("/").unwrap().to_str().unwrap();
+    assert_eq!(
+        of("delivered"),
+        ["a/e.txt", absolute],
+        "the way of an absolute name is the system's"
+    );
+    send(outbox.path(), &list, inbox.path(), &["--links", "follow"]).code(0);
+    assert_eq!(fs::read_to_string(inbox.path().join("l/b/c.txt")).unwrap(), "a/b/c.txt");
+}
+
+#[test]
+fn list_is_read_line_by_line_and_what_is_none_is_told() {
+    let (outbox, inbox) = (outbox(), tempdir().unwrap());
+    let nul = send(outbox.path(), "f\na/e.txt\0f\0", inbox.path(), &[]).code(2);
+    nul.one_error(&["the list list has a NUL in line 2", "give -0"]);
+    let long = "x".repeat(64 * 1024 + 1);
+    let sent = send(outbox.path(), &format!("f\n{long}\n"), inbox.path(), &[]).code(1);
+    sent.one_error(&["cannot read the list list: name 2 is longer than 65536 bytes"]);
+    let sent = send(outbox.path(), &long, inbox.path(), &["-0"]).code(1);
+    sent.one_error(&["name 1 is longer than 65536 bytes; names end with a NUL in it, for -0"]);
+    assert!(names(inbox.path()).is_empty());
+    let sent = send(outbox.path(), &format!("f\n{}\n", &long[1..]), inbox.path(), &[]).code(1);
+    assert!(sent.stderr.contains("File name too long") || sent.stderr.contains("too long"));
+    assert_eq!(names(inbox.path()), ["f"]);
+    // A list without an end, and without a line.
+    let mut command = quiet(HAUL);
+    command.args(["send", "-T", "/dev/zero", &exec(inbox.path(), "-q")]);
+    Haul::spawn(command).finish().code(2).one_error(&["has a NUL in line 1"]);
+}
+
+#[test]
 fn list_in_wrong_use_is_told() {
     for (arguments, said) in [
         ("--files-from", "a value is required"),

@@ -117,7 +117,9 @@ pub(crate) struct Send {
     ///
     /// Names are relative to the current folder, and are kept as they are, with the folders on the way: what find and
     /// git ls-files print. Of an absolute name the first slash is left out. A folder is sent without what it holds,
-    /// unless that is named too. What is missing is reported, which is an error, and the rest is sent.
+    /// unless that is named too. What is missing is reported, which is an error, and the rest is sent; so is the second
+    /// of two files that would have one name. Links are skipped, and so are relative names that lead through one:
+    /// --links follow takes both.
     #[arg(short = 'T', long, value_name = "FILE", conflicts_with_all = ["name", "ignore_files"], value_hint = ValueHint::FilePath)]
     pub(crate) files_from: Option<PathBuf>,
     /// With --files-from: names end with a NUL and not with a line, as find -print0 prints them.

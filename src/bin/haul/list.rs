@@ -1,23 +1,25 @@
 //! Names of what is to be sent, read from a list: `--files-from`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use haul::RelPath;
 use haul::store::withdrawal_of;
-use haul::types::Withdrawal;
+use haul::types::{NameError, Withdrawal};
 
 use crate::args::Send;
 use crate::choices::Links;
 use crate::exit::{Code, Side, Stop};
-use crate::explain::{self, shown};
+use crate::explain::{self, short, shown};
 use crate::filter::Filter;
 use crate::identity::Secret;
-use crate::report::{Record, Reporter};
+use crate::report::{Others, Record, Reporter};
 use crate::send::is_stdin;
 
 /// Entries that a list names, and the code of those among them that cannot be sent.
@@ -28,6 +30,8 @@ pub(crate) struct List {
     /// Number of files among them, which stand first.
     pub(crate) files: usize,
     pub(crate) code: Code,
+    /// Number of those that are not sent.
+    pub(crate) others: Others,
 }
 
 impl List {
@@ -40,29 +44,30 @@ impl List {
         }
         let filter = Filter::new(&args.exclude, &args.include)
             .map_err(|error| Stop::new(Code::Usage, error))?;
-        let bytes = content(from).map_err(|error| {
-            let text = format!("cannot read the list {}: {}", shown(from), explain::system(&error));
-            Stop::new(Code::Local, text)
-        })?;
-        let finder = Finder { args, filter, secret: Secret::find(), reporter };
+        let mut lines = Lines::open(from, args.null)?;
+        let (secret, linked) = (Secret::find(), None);
+        let seen = HashMap::new();
+        let mut finder = Finder { args, filter, secret, seen, linked, reporter };
         let (mut files, mut folders) = (Vec::new(), Vec::new());
-        let (mut code, mut seen) = (Code::Done, HashSet::new());
-        let end = if args.null { b'\0' } else { b'\n' };
-        for line in bytes.split(|byte| *byte == end) {
+        let (mut code, mut others) = (Code::Done, Others::default());
+        while let Some(line) = lines.next()? {
             let path = Path::new(OsStr::from_bytes(line));
             let name = name_of(path);
             // An empty line, and the current folder, which find prints first.
             if matches!(&name, Ok(name) if name.as_os_str().is_empty()) {
                 continue;
             }
-            match name.and_then(|name| finder.find(path, &name)) {
-                Ok(Some((name, _))) if !seen.insert(name.clone()) => {}
-                Ok(Some((name, true))) => folders.push((path.into(), name)),
-                Ok(Some((name, false))) => files.push((path.into(), name)),
+            let found = name.map_err(Unsent::Unsendable).and_then(|name| finder.find(path, &name));
+            match found {
+                Ok(Some(Found { name, is_folder: true, .. })) => folders.push((path.into(), name)),
+                Ok(Some(Found { name, .. })) => files.push((path.into(), name)),
                 Ok(None) => {}
-                Err(reason) => {
-                    finder.report(path, reason);
-                    code = code.and(Code::of_withdrawal(reason, Side::Sender));
+                Err(unsent) => {
+                    let count =
+                        if unsent.is_skip() { &mut others.skipped } else { &mut others.withdrawn };
+                    *count += 1;
+                    finder.report(path, &unsent);
+                    code = code.and(unsent.code());
                 }
             }
         }
@@ -71,7 +76,69 @@ impl List {
         });
         let count = files.len();
         files.append(&mut folders);
-        Ok(Self { entries: files, files: count, code })
+        Ok(Self { entries: files, files: count, code, others })
+    }
+}
+
+/// Lines of a list, which are read one by one, however many there are.
+struct Lines {
+    input: Box<dyn BufRead>,
+    end: u8,
+    line: Vec<u8>,
+    /// Number of the line that was read last.
+    number: u64,
+    /// Name of the list, for people.
+    shown: String,
+}
+
+impl Lines {
+    fn open(from: &Path, is_null: bool) -> Result<Self, Stop> {
+        let end = if is_null { b'\0' } else { b'\n' };
+        let mut lines = Self {
+            input: Box::new(io::empty()),
+            end,
+            line: Vec::new(),
+            number: 0,
+            shown: shown(from),
+        };
+        lines.input = if is_stdin(from) {
+            Box::new(io::stdin().lock())
+        } else {
+            let file = File::open(from).map_err(|error| lines.cannot(&explain::system(&error)))?;
+            Box::new(BufReader::new(file))
+        };
+        Ok(lines)
+    }
+
+    /// Reads the next line, without its end.
+    fn next(&mut self) -> Result<Option<&[u8]>, Stop> {
+        self.line.clear();
+        self.number += 1;
+        let mut input = Read::take(&mut self.input, LONGEST + 1);
+        let read = input.read_until(self.end, &mut self.line);
+        if read.map_err(|error| self.cannot(&explain::system(&error)))? == 0 {
+            return Ok(None);
+        }
+        let number = self.number;
+        if self.end == b'\n' && self.line.contains(&b'\0') {
+            let text = format!(
+                "the list {} has a NUL in line {number}: where names end with a NUL, as find -print0 prints them, give -0",
+                self.shown
+            );
+            return Err(Stop::new(Code::Usage, text));
+        }
+        if self.line.last() == Some(&self.end) {
+            self.line.pop();
+        } else if self.line.len() as u64 > LONGEST {
+            let ends = if self.end == b'\0' { "; names end with a NUL in it, for -0" } else { "" };
+            let text = format!("name {number} is longer than {LONGEST} bytes{ends}");
+            return Err(self.cannot(&text));
+        }
+        Ok(Some(&self.line))
+    }
+
+    fn cannot(&self, what: &str) -> Stop {
+        Stop::new(Code::Local, format!("cannot read the list {}: {what}", self.shown))
     }
 }
 
@@ -80,34 +147,87 @@ struct Finder<'a> {
     args: &'a Send,
     filter: Filter,
     secret: Option<Secret>,
+    /// The files that have the names so far.
+    seen: HashMap<RelPath, FileId>,
+    /// The folder of the last name, and whether it is reached through a link: lists name folder by folder.
+    linked: Option<(PathBuf, bool)>,
     reporter: &'a Reporter,
 }
 
+/// Entry that is named.
+struct Found {
+    name: RelPath,
+    is_folder: bool,
+    id: FileId,
+}
+
+/// Device of a file, and its number there.
+type FileId = (u64, u64);
+
+/// Reason why an entry that is named is not sent.
+enum Unsent {
+    Unsendable(Withdrawal),
+    /// Another file of the list has this name.
+    Namesake(RelPath),
+}
+
+impl Unsent {
+    const fn is_skip(&self) -> bool {
+        matches!(self, Self::Unsendable(reason) if reason.is_skip())
+    }
+
+    const fn code(&self) -> Code {
+        match self {
+            Self::Unsendable(reason) => Code::of_withdrawal(*reason, Side::Sender),
+            Self::Namesake(_) => Code::Local,
+        }
+    }
+}
+
 impl Finder<'_> {
-    /// Returns the name of an entry, and whether it is a folder; `None` where it is left out.
-    fn find(&self, path: &Path, name: &Path) -> Result<Option<(RelPath, bool)>, Withdrawal> {
-        let meta = self.look(path).map_err(|error| withdrawal_of(&error))?;
+    /// Returns the entry, or `None` where it is left out, or was named before.
+    fn find(&mut self, path: &Path, name: &Path) -> Result<Option<Found>, Unsent> {
+        let unsendable = |reason| Err(Unsent::Unsendable(reason));
+        let meta = match self.look(path) {
+            Ok(meta) => meta,
+            Err(error) => return unsendable(withdrawal_of(&error)),
+        };
         if !self.filter.admits_listed(name, meta.is_dir()) {
             return Ok(None);
         }
-        if meta.is_symlink() {
-            return Err(Withdrawal::Link);
+        if meta.is_symlink() || self.is_through_link(path) {
+            return unsendable(Withdrawal::Link);
         }
         if !meta.is_file() && !meta.is_dir() {
-            return Err(Withdrawal::Kind);
+            return unsendable(Withdrawal::Kind);
         }
         if self.secret.as_ref().is_some_and(|secret| secret.has(&meta)) {
             self.reporter.complain("warning: the secret key of this user is not sent");
             return Ok(None);
         }
-        let name = RelPath::parse(name.as_os_str().as_bytes()).map_err(|error| match error {
-            haul::types::NameError::TooLong { .. } | haul::types::NameError::TooDeep { .. } => {
-                Withdrawal::NameTooLong
+        match RelPath::parse(name.as_os_str().as_bytes()) {
+            Ok(name) => {
+                let id = (meta.dev(), meta.ino());
+                self.admit(Found { name, is_folder: meta.is_dir(), id })
             }
-            haul::types::NameError::Reserved => Withdrawal::Partial,
-            _ => Withdrawal::Name,
-        })?;
-        Ok(Some((name, meta.is_dir())))
+            Err(NameError::TooLong { .. } | NameError::TooDeep { .. }) => {
+                unsendable(Withdrawal::NameTooLong)
+            }
+            Err(NameError::Reserved) => unsendable(Withdrawal::Partial),
+            Err(_) => unsendable(Withdrawal::Name),
+        }
+    }
+
+    /// Returns the entry, if its name is new. Of two files with one name, one would be lost.
+    fn admit(&mut self, found: Found) -> Result<Option<Found>, Unsent> {
+        match self.seen.entry(found.name.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(found.id);
+                Ok(Some(found))
+            }
+            Entry::Occupied(first) if *first.get() == found.id => Ok(None),
+            Entry::Occupied(_) => Err(Unsent::Namesake(found.name)),
+        }
     }
 
     fn look(&self, path: &Path) -> io::Result<Metadata> {
@@ -118,14 +238,43 @@ impl Finder<'_> {
         }
     }
 
-    fn report(&self, path: &Path, reason: Withdrawal) {
-        let (path, text) = (shown(path), reason.to_string());
-        let said = match reason {
+    /// Returns whether a folder on the way is a link, and links are not followed. The way of an absolute name is the
+    /// system's: there, links may stand for the folders of users.
+    fn is_through_link(&mut self, path: &Path) -> bool {
+        if self.args.links == Some(Links::Follow) || path.is_absolute() {
+            return false;
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        match &self.linked {
+            Some((known, is_linked)) if known == folder => *is_linked,
+            _ => {
+                let is_link = |folder: &Path| {
+                    fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink())
+                };
+                let is_linked = folder.ancestors().any(is_link);
+                self.linked = Some((folder.into(), is_linked));
+                is_linked
+            }
+        }
+    }
+
+    fn report(&self, path: &Path, unsent: &Unsent) {
+        let path = shown(path);
+        let (text, said) = match unsent {
+            Unsent::Namesake(name) => {
+                let text = "another file of the list has this name";
+                let name = short(name);
+                (text.to_owned(), format!("another file of the list has the name {name}, too"))
+            }
             // It may never have been there.
-            Withdrawal::Vanished => "there is no such file".to_owned(),
-            reason => explain::withdrawal(reason, Side::Sender),
+            Unsent::Unsendable(reason @ Withdrawal::Vanished) => {
+                (reason.to_string(), "there is no such file".to_owned())
+            }
+            Unsent::Unsendable(reason) => {
+                (reason.to_string(), explain::withdrawal(*reason, Side::Sender))
+            }
         };
-        if reason.is_skip() {
+        if unsent.is_skip() {
             self.reporter.record(&Record::Skipped { path: &path, reason: &text }, None);
             self.reporter.note(&format!("{path} is skipped: {said}"));
         } else {
@@ -135,16 +284,8 @@ impl Finder<'_> {
     }
 }
 
-/// Returns all of the list.
-fn content(from: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if is_stdin(from) {
-        io::stdin().lock().read_to_end(&mut bytes)?;
-    } else {
-        File::open(from)?.read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
-}
+/// Most bytes of a line: no system takes a path as long.
+const LONGEST: u64 = 64 * 1024;
 
 /// Returns the name that a listed path has at the receiver: as it is, below the folder to receive into.
 fn name_of(path: &Path) -> Result<PathBuf, Withdrawal> {

@@ -168,6 +168,17 @@ pub(crate) struct Held<'a> {
     pub(crate) offered: Option<&'a str>,
 }
 
+impl Others {
+    /// Returns a summary that counts these, too.
+    pub(crate) const fn added_to(self, mut summary: Summary) -> Summary {
+        summary.skipped = summary.skipped.saturating_add(self.skipped);
+        summary.refused = summary.refused.saturating_add(self.refused);
+        summary.withdrawn = summary.withdrawn.saturating_add(self.withdrawn);
+        summary.trusted = summary.trusted.saturating_add(self.unchanged);
+        summary
+    }
+}
+
 impl From<&Summary> for Others {
     fn from(summary: &Summary) -> Self {
         let Summary { skipped, refused, withdrawn, trusted, .. } = *summary;

@@ -29,7 +29,7 @@ use crate::filter::Filter;
 use crate::identity::Secret;
 use crate::list::List;
 use crate::receive::{Waiting, listen};
-use crate::report::Reporter;
+use crate::report::{Others, Reporter};
 use crate::session::{Session, Start};
 use crate::status::Phase;
 use crate::stream::{Dial, Link};
@@ -67,12 +67,13 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let failed = Arc::<AtomicBool>::default();
     let files = filtered(args, files, &paths, reporter, &failed)?;
     let id = origin::id(args, &paths, &[]);
+    let none = Others::default();
     let code = if stdin == 0 {
-        transfer(args, address.as_ref(), id, (files, &paths), reporter)
+        transfer(args, address.as_ref(), id, (files, &paths, none), reporter)
     } else {
         let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
         let source = Chain::new(files, StreamSource::new(name, io::stdin()));
-        transfer(args, address.as_ref(), id, (source, &paths), reporter)
+        transfer(args, address.as_ref(), id, (source, &paths, none), reporter)
     };
     let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
     code.map(|code| code.and(failed))
@@ -88,7 +89,7 @@ fn send_listed(
     if is_stdin(list) {
         check_stdin()?;
     }
-    let List { entries, files, code } = List::read(args, list, reporter)?;
+    let List { entries, files, code, others } = List::read(args, list, reporter)?;
     if entries.is_empty() {
         reporter.say("there is nothing to send");
         return Ok(code);
@@ -100,7 +101,7 @@ fn send_listed(
     let (mut paths, names): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
     let id = origin::id(args, &paths, &names);
     paths.truncate(files);
-    Ok(transfer(args, address, id, (source, &paths), reporter)?.and(code))
+    Ok(transfer(args, address, id, (source, &paths, others), reporter)?.and(code))
 }
 
 /// Returns the paths, with what is inside a folder in the place of one that ends in `/.`.
@@ -253,7 +254,7 @@ fn transfer<S: Source>(
     args: &Send,
     address: Option<&Address>,
     id: Option<TransferId>,
-    (mut source, paths): (S, &[PathBuf]),
+    (mut source, paths, others): (S, &[PathBuf], Others),
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
     let mut config = Config::default();
@@ -282,7 +283,8 @@ fn transfer<S: Source>(
         && !paths.iter().any(|path| is_stdin(path));
     let count = (may_count && reporter.shows_progress()).then(|| paths.to_vec());
     let start = Start { phase, peer, total, count };
-    let session = Session::new(Arc::clone(reporter), Side::Sender, start).owners(owners);
+    let session = Session::new(Arc::clone(reporter), Side::Sender, start);
+    let session = session.owners(owners).others(others);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
     if let Some(id) = id {

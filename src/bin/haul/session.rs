@@ -43,6 +43,8 @@ pub(crate) struct Session {
     former: Code,
     ends: Arc<Ends>,
     failures: Failures,
+    /// Entries that came to nothing before the transfer began.
+    others: Others,
     /// The first file that was offered, and whether there was another one.
     first: Option<RelPath>,
     is_many: bool,
@@ -132,6 +134,7 @@ impl Session {
             former: Code::Done,
             ends,
             failures: Failures::all(),
+            others: Others::default(),
             first: None,
             is_many: false,
             durability: None,
@@ -153,6 +156,12 @@ impl Session {
     /// peer can have written must be bounded. Of a server, over all sessions of its address by a `quota`.
     pub(crate) fn limit(mut self, entries: u64, quota: Option<Quota>) -> Self {
         self.failures = Failures::new(entries, quota);
+        self
+    }
+
+    /// Counts these with the entries of the transfer: they were reported before it began.
+    pub(crate) const fn others(mut self, others: Others) -> Self {
+        self.others = others;
         self
     }
 
@@ -536,7 +545,7 @@ impl Observer for Session {
                 if let Some(visit) = self.visit.as_ref().filter(|_| has_settled(summary)) {
                     visit.ended(self.code);
                 }
-                self.finished(summary);
+                self.finished(&self.others.added_to(*summary));
                 if let Some(then) = self.then.as_ref().filter(|_| has_settled(summary)) {
                     let peer = self.peer.as_ref().map(|peer| peer.name.as_str());
                     then.finished(summary, self.code, peer);
