@@ -215,8 +215,13 @@ pub(super) fn hash_in(name: &str) -> Option<u64> {
         Some((owner, number)) if is_hash(owner) => number,
         _ => rest,
     };
-    let number = number.strip_prefix('-').or(number.is_empty().then_some("0"));
-    let is_number = number?.parse::<u32>().is_ok_and(|n| n < MOST);
+    // Only as `name` writes it: "-+5" and "-007" are somebody else's.
+    let is_number = match number.strip_prefix('-') {
+        None => number.is_empty(),
+        Some(text) => {
+            text.parse().is_ok_and(|n: u32| (1..MOST).contains(&n) && n.to_string() == text)
+        }
+    };
     u64::from_str_radix(hash, 16).ok().filter(|_| is_hash(hash) && is_number)
 }
 
@@ -311,3 +316,27 @@ const GAP: u32 = 3;
 
 /// Attempts at one name that write at the same time, or names that are taken by something else.
 pub(super) const MOST: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_partial_files_are_those_that_are_given_and_no_others() {
+        let owners = [Owner::default(), Owner::of(TransferId::new([7; 16]))];
+        for owner in owners {
+            for n in 0..MOST {
+                let name = name(owner, b"file", n);
+                assert_eq!(hash_in(&name), Some(hash(b"file")), "{name}");
+            }
+            let base = name(owner, b"file", 0);
+            let stem = base.strip_suffix(RelPath::PARTIAL_SUFFIX).unwrap();
+            let most = MOST.to_string();
+            let numbers = ["", "0", "00", "+5", "007", "01", "-1", " 1", "1 ", "1-1", "a", &most];
+            for number in numbers {
+                let name = format!("{stem}-{number}{}", RelPath::PARTIAL_SUFFIX);
+                assert_eq!(hash_in(&name), None, "{name}");
+            }
+        }
+    }
+}
