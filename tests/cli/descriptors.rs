@@ -133,3 +133,16 @@ fn receiver_that_cannot_start_leaves_no_socket() {
     }
     assert!((1..21).contains(&failed), "{failed}");
 }
+
+#[test]
+fn partials_of_a_deep_tree_are_listed_with_few_descriptors() {
+    let inbox = tempdir().unwrap();
+    let folder = inbox.path().join(vec!["d"; 300].join("/"));
+    fs::create_dir_all(&folder).unwrap();
+    for above in folder.ancestors().take(301) {
+        fs::write(above.join(".haul-0123456789abcdef.part"), "x").unwrap();
+    }
+    let arguments = ["partials", inbox.path().to_str().unwrap()];
+    let listed = Haul::spawn(limited("-n", 24, &arguments)).finish().code(0);
+    assert!(listed.stdout.contains("\n301 partial files, ") && listed.stderr.is_empty());
+}
