@@ -60,6 +60,45 @@ fn partials_are_listed_and_purged_but_for_those_in_use() {
 }
 
 #[test]
+fn partials_in_json_are_one_event_each_and_a_sum() {
+    let inbox = tempdir().unwrap();
+    let [busy, left] = ["a", "b"].map(|folder| {
+        fs::create_dir(inbox.path().join(folder)).unwrap();
+        let path = inbox.path().join(folder).join(LEFT);
+        fs::write(&path, vec![7; 5000]).unwrap();
+        path
+    });
+    let lock = File::open(&busy).unwrap();
+    lock.try_lock().unwrap();
+    let folder = inbox.path().to_str().unwrap();
+    for (more, purged) in [(None, false), (Some("--purge"), true), (Some("--purge"), true)] {
+        let was_there = left.exists();
+        let words = ["partials", folder, "--json"].into_iter().chain(more);
+        let mut events = run(words).code(0).events();
+        let sum = events.pop().unwrap();
+        assert_eq!(sum["event"], "partials");
+        let files = if purged { u64::from(was_there) } else { 2 };
+        assert_eq!((&sum["files"], &sum["kept"]), (&files.into(), &u64::from(purged).into()));
+        events.sort_by_key(|event| event["path"].to_string());
+        let facts: Vec<_> = events
+            .iter()
+            .map(|event| {
+                assert_eq!((&event["event"], &event["size"]), (&"partial".into(), &5000.into()));
+                (&event["path"], &event["in_use"], &event["removed"])
+            })
+            .collect();
+        let [busy, left] = [&busy, &left].map(|path| path.to_str().unwrap().into());
+        let of_left = (&left, &false.into(), &purged.into());
+        let all = [(&busy, &true.into(), &false.into()), of_left];
+        assert_eq!(facts, all[..events.len()]);
+        assert_eq!(events.len(), 1 + usize::from(was_there));
+    }
+    let none = inbox.path().join("none");
+    let failed = run(["partials", none.to_str().unwrap(), "--json"]).code(1);
+    assert_eq!(failed.events()[0]["event"], "failed");
+}
+
+#[test]
 fn partials_expire_at_the_age_that_a_receiver_was_given() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let file = outbox.path().join("file");

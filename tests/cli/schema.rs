@@ -38,6 +38,7 @@ fn check(found: &Map<String, Value>) {
 fn is_of(kind: &str, value: &Value) -> bool {
     match kind.trim_end_matches(", optional") {
         "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
         "integer" => value.is_u64(),
         "integer or null" => value.is_u64() || value.is_null(),
         "number" => value.is_number(),

@@ -346,6 +346,9 @@ pub(crate) struct Partials {
     /// Only those that nobody has changed for so long: 12h, 30d.
     #[arg(long, value_name = "AGE", value_parser = units::duration)]
     pub(crate) older_than: Option<Duration>,
+    /// Print one JSON object a line for each, and a sum, instead of text for people.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Identity of both sides, over a network.

@@ -60,11 +60,10 @@ fn main() -> ExitCode {
         Command::Send(args) => args.output,
         Command::Receive(args) => args.output,
         Command::Demo(args) => args.output,
-        Command::Key
-        | Command::Trust(_)
-        | Command::Partials(_)
-        | Command::Completions { .. }
-        | Command::Man { .. } => Output::default(),
+        Command::Partials(args) => Output { json: args.json, ..Output::default() },
+        Command::Key | Command::Trust(_) | Command::Completions { .. } | Command::Man { .. } => {
+            Output::default()
+        }
     };
     let on_stderr = matches!(&command, Command::Receive(receive) if receive.stdio);
     let reporter = if on_stderr { Reporter::on_stderr(output) } else { Reporter::new(output) };

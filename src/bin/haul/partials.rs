@@ -8,9 +8,9 @@ use haul::store::fs::Partials;
 use crate::args;
 use crate::exit::{Code, Stop};
 use crate::explain::{self, shown};
-use crate::figures::{count, size};
+use crate::figures::{self, count};
 use crate::help::print;
-use crate::report::Reporter;
+use crate::report::{Record, Reporter};
 
 pub(crate) fn run(args: &args::Partials, reporter: &Reporter) -> Result<Code, Stop> {
     let folder = args.folder.as_deref().unwrap_or(Path::new("."));
@@ -18,12 +18,13 @@ pub(crate) fn run(args: &args::Partials, reporter: &Reporter) -> Result<Code, St
         Partials::below(folder).map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
     let now = SystemTime::now();
     let (mut code, mut text) = (Code::Done, String::new());
-    let (mut files, mut bytes, mut kept) = (0, 0_u64, 0);
+    let (mut files, mut disk, mut kept) = (0, 0_u64, 0);
     for partial in partials {
         let partial = match partial {
             Ok(partial) => partial,
             Err(error) => {
-                reporter.complain(&format!("cannot look into {}", explain::system(&error)));
+                let text = format!("cannot look into {}", explain::system(&error));
+                reporter.stop(&Stop::new(Code::Local, text));
                 code = Code::Local;
                 continue;
             }
@@ -32,22 +33,34 @@ pub(crate) fn run(args: &args::Partials, reporter: &Reporter) -> Result<Code, St
         if args.older_than.is_some_and(|least| age < least) {
             continue;
         }
-        let is_in_use = partial.is_in_use();
-        let mark = if is_in_use { "  in use" } else { "" };
-        let (taken, path) = (partial.allocated(), shown(&folder.join(partial.path())));
-        text += &format!("{:>9}  {:>6}  {path}{mark}\n", size(partial.size()), old(age));
-        if args.purge && (is_in_use || !partial.remove()) {
+        let in_use = partial.is_in_use();
+        let (size, taken) = (partial.size(), partial.allocated());
+        let path = shown(&folder.join(partial.path()));
+        let mark = if in_use { "  in use" } else { "" };
+        text += &format!("{:>9}  {:>6}  {path}{mark}\n", figures::size(size), old(age));
+        let removed = args.purge && !in_use && partial.remove();
+        if args.purge && !removed {
             kept += 1;
-            continue;
+        } else {
+            (files, disk) = (files + 1, disk.saturating_add(taken));
         }
-        (files, bytes) = (files + 1, bytes.saturating_add(taken));
+        let (path, age) = (&path, age.as_secs());
+        let record = Record::Partial { path, size, disk: taken, age, in_use, removed };
+        reporter.record(&record, None);
+    }
+    if args.json {
+        reporter.record(&Record::Partials { files, disk, kept }, None);
+        return Ok(code);
     }
     let what = if args.purge { " removed" } else { "" };
     let stay =
         if kept > 0 { format!("; {kept} in use, or not to be removed") } else { String::new() };
     text += &match (files, kept) {
         (0, 0) => "no partial files\n".to_owned(),
-        _ => format!("{}{what}, {} on the disk{stay}\n", count(files, "partial file"), size(bytes)),
+        _ => {
+            let (count, size) = (count(files, "partial file"), figures::size(disk));
+            format!("{count}{what}, {size} on the disk{stay}\n")
+        }
     };
     print(text.as_bytes()).map(|printed| printed.and(code))
 }

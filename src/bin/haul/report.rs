@@ -142,6 +142,19 @@ pub(crate) enum Record<'a> {
         #[serde(flatten)]
         others: Others,
     },
+    /// A partial file that there is, or was.
+    Partial {
+        path: &'a str,
+        size: u64,
+        /// Bytes that it takes on the disk.
+        disk: u64,
+        /// Seconds since it was changed last.
+        age: u64,
+        in_use: bool,
+        removed: bool,
+    },
+    /// The sum of all partial files: those that are listed, or were removed, and those that were not to be removed.
+    Partials { files: u64, disk: u64, kept: u64 },
     /// A transfer, or the command, failed; `code` is the exit code for it.
     Failed { code: u8, message: &'a str },
 }
