@@ -27,7 +27,7 @@ fn wrong_usage_is_one_line_and_code_2() {
         &["send", "a", "c:1", "--name", "../x"],
         &["send", "a", "b:1", "--block-size", "5K"],
         &["send", "a", "b:1", "--retry-for", "soon"],
-        &["send", "a", "b:1", "--chunk", "1K"],
+        &["send", "a", "b:1", "--chunk-size", "1K"],
         &["send", "--plain", "a", "b", "c:1"],
         &["send", "--plain", "--name", "x", "a", "c:1"],
         &["send", "--plain", "--trust-times", "a", "c:1"],

@@ -178,7 +178,32 @@ fn ignored_signal_stays_ignored() {
     // Not ignored, it ends the receiver.
     let (bob, _) = Haul::receive_in_clear(inbox.path(), &[]);
     bob.signal("-HUP");
-    bob.finish().code(130).one_error(&["stopping"]);
+    bob.finish().code(129).one_error(&["stopping"]);
+}
+
+/// As shells have it: 128, and the number of the signal. A receiver that serves is ended by SIGTERM in good order.
+#[test]
+fn signal_that_ends_a_command_is_in_its_exit_code() {
+    let place = tempdir().unwrap();
+    let file = place.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let file = file.to_str().unwrap();
+    for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        let sender = ["send", file, "--listen", "127.0.0.1:0", "--json"];
+        let plain = ["send", "--plain", file, "--listen", "127.0.0.1:0", "--json"];
+        for arguments in [&sender[..], &plain] {
+            let mut haul = Haul::start(arguments);
+            haul.address();
+            haul.signal(signal);
+            let ended = haul.finish().code(code);
+            let events = ended.events();
+            let failed = events.iter().find(|event| event["event"] == "failed");
+            assert_eq!(failed.unwrap()["code"], code, "{ended:?}");
+        }
+        let (bob, _) = Haul::receive_in_clear(place.path(), &[]);
+        bob.signal(signal);
+        bob.finish().code(if signal == "-TERM" { 0 } else { code });
+    }
 }
 
 #[test]

@@ -72,7 +72,26 @@ fn same_user_on_one_machine_has_nothing_to_paste_and_another_one_is_refused() {
     let sent = user.send(&address).code(0);
     assert!(sent.stdout.contains("the receiver is this user"), "{sent:?}");
     assert_photo(inbox.path());
-    drop(bob);
+    bob.interrupt();
+    let bob = bob.finish();
+    assert!(bob.stderr.contains("If it does not know this user: "), "{bob:?}");
+    assert!(bob.stderr.contains(&hint), "{bob:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn receiver_that_no_other_machine_can_reach_says_why_there_is_no_line() {
+    let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());
+    let mut command = quiet("unshare");
+    command.env("HAUL_CONFIG_DIR", user.0.path().join("haul"));
+    command.args(["--net", HAUL, "receive", "-p", "0", "--idle-exit", "1ms"]).arg(inbox.path());
+    let said = Haul::spawn(command).finish();
+    if said.stderr.contains("unshare") {
+        return println!("skipped: a network of its own needs the administrator ({said:?})");
+    }
+    let said = said.code(0);
+    assert!(said.stdout.contains("no network interface is up but loopback"), "{said:?}");
+    assert!(!said.stdout.contains("haul://"), "{said:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use tempfile::tempdir;
 
 use crate::common::quiet;
 use crate::haul::{HAUL, Haul, exec, names, run};
+use crate::wrong::Mount;
 
 const LEFT: &str = ".haul-0123456789abcdef.part";
 
@@ -48,7 +49,7 @@ fn partials_are_listed_and_purged_but_for_those_in_use() {
     assert_eq!(haul(&["--older-than", "1d", "--purge"]), "no partial files\n");
     let purged = haul(&["--purge"]);
     assert!(purged.contains("\n1 partial file removed, "), "{purged}");
-    assert!(purged.ends_with("; 1 in use, or not to be removed\n"), "{purged}");
+    assert!(purged.ends_with("; 1 in use, which stay\n"), "{purged}");
     assert_eq!(names(&inbox.join("a")), ["b/"]);
     drop(busy);
     haul(&["--purge"]);
@@ -99,6 +100,17 @@ fn partials_in_json_are_one_event_each_and_a_sum() {
 }
 
 #[test]
+fn partial_that_cannot_be_removed_is_told_apart_from_one_in_use() {
+    let Some(mount) = Mount::new("size=1m") else { return };
+    fs::write(mount.path().join(LEFT), "left").unwrap();
+    let remounted = quiet("mount").args(["-o", "remount,ro"]).arg(mount.path()).status();
+    assert!(remounted.unwrap().success());
+    let purged = run(["partials", mount.path().to_str().unwrap(), "--purge"]).code(1);
+    let purged = purged.one_error(&["cannot remove ", LEFT, "this user may not"]);
+    assert!(!purged.stdout.contains("in use"), "{purged:?}");
+}
+
+#[test]
 fn partials_expire_at_the_age_that_a_receiver_was_given() {
     let (outbox, inbox) = (tempdir().unwrap(), tempdir().unwrap());
     let file = outbox.path().join("file");
@@ -107,7 +119,7 @@ fn partials_expire_at_the_age_that_a_receiver_was_given() {
     for (name, age, there) in [
         ("a", "never", vec![LEFT, "a"]),
         ("b", "7d", vec![LEFT, "a", "b"]),
-        ("c", "0", vec!["a", "b", "c"]),
+        ("c", "0s", vec!["a", "b", "c"]),
     ] {
         let address = exec(inbox.path(), &format!("--expire-partials {age}"));
         run(["send", file.to_str().unwrap(), &address, "--name", name]).code(0);

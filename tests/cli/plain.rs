@@ -23,7 +23,7 @@ struct HaulBob(&'static str);
 impl Sender for HaulAlice {
     fn send(&self, file: &Path, to: SocketAddr) {
         let file = file.to_str().unwrap();
-        let sent = run(["send", "--plain", file, &to.to_string(), "--chunk", self.0]).code(0);
+        let sent = run(["send", "--plain", file, &to.to_string(), "--chunk-size", self.0]).code(0);
         assert!(sent.stdout.contains("nobody says whether it has arrived"), "{sent:?}");
     }
 }
@@ -31,7 +31,8 @@ impl Sender for HaulAlice {
 impl Receiver for HaulBob {
     fn listen(&self, file: &Path) -> Listening {
         let file = file.to_str().unwrap();
-        let arguments = ["receive", "--plain", file, "--listen", "127.0.0.1:0", "--chunk", self.0];
+        let arguments =
+            ["receive", "--plain", file, "--listen", "127.0.0.1:0", "--chunk-size", self.0];
         // One of the images has no bytes.
         let mut bob = Haul::start(arguments.into_iter().chain(["--allow-empty"]));
         let address = bob.address().parse().unwrap();

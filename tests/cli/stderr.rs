@@ -1,6 +1,8 @@
 //! A standard error that nobody reads.
 
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::process::Child;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -64,6 +66,37 @@ impl Drop for Unread {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Each write to such a stream is a piece of its own for who reads it.
+#[test]
+fn line_is_written_in_one_piece() {
+    for arguments in [
+        &["send", "/no/such/file", "127.0.0.1:1"][..],
+        &["send", "--no-such-option"],
+        &["send", "--insecure", "--json", photo_path().to_str().unwrap(), "127.0.0.1:1"],
+        &[],
+    ] {
+        let pairs = [UnixDatagram::pair().unwrap(), UnixDatagram::pair().unwrap()];
+        let [(ours, theirs), (our_errors, their_errors)] = pairs;
+        let mut command = quiet(HAUL);
+        command.args(arguments).stdout(OwnedFd::from(theirs)).stderr(OwnedFd::from(their_errors));
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let deadline = Instant::now() + PATIENCE;
+        poll(deadline, "the command", || child.try_wait().unwrap());
+        let mut pieces = Vec::new();
+        for end in [ours, our_errors] {
+            end.set_nonblocking(true).unwrap();
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = end.recv(&mut buffer) {
+                pieces.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+            }
+        }
+        assert!(!pieces.is_empty(), "{arguments:?}");
+        let is_line = |piece: &String| piece.ends_with('\n') && piece.lines().count() == 1;
+        assert!(pieces.iter().all(is_line), "{pieces:?}");
     }
 }
 

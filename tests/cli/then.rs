@@ -65,10 +65,14 @@ fn command_runs_for_each_transfer_or_is_reported_missing() {
     let folder = std::path::absolute(inbox.path()).unwrap();
     let expected = format!("{} | finished     1 0\n", folder.display());
     assert_eq!(fs::read_to_string(&log).unwrap(), expected);
-    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--then", "/no/program"]);
+    // It was there when the receiver began.
+    let (bob, address) = Haul::receive(inbox.path(), &["--once", "--then", &program]);
+    fs::remove_file(&program).unwrap();
     send(&file, &address, "a");
     let bob = bob.finish().code(1);
-    assert!(bob.stderr.contains("haul: --then /no/program failed for "), "{bob:?}");
+    let told = format!("haul: --then {program} failed for {}/a: ", folder.display());
+    assert!(bob.stderr.contains(&told), "{bob:?}");
+    assert!(bob.stderr.contains(": the command cannot be started: No such file"), "{bob:?}");
     run(["receive", "--then-per", "file"]).code(2).one_error(&["--then"]);
     run(["receive", "--plain", "x", "--then", "true"]).code(2).one_error(&["--plain"]);
 }

@@ -199,9 +199,11 @@ fn tree_that_is_unchanged_is_verified_or_trusted_as_was_asked() {
     fs::write(copy.join("10"), &other).unwrap();
     set_time(&copy.join("10"), 5);
     let text = run(["send", "--trust-times", &tree, &address]).code(0);
-    assert!(!text.stdout.contains("t/10"), "{text:?}");
-    assert!(text.stdout.starts_with("0 files, 0 B sent ("), "{text:?}");
+    assert!(!text.stdout.contains("delivered t/10"), "{text:?}");
+    assert!(text.stdout.contains("\n0 files, 0 B sent ("), "{text:?}");
     assert!(text.stdout.contains("; 3 unchanged by size and time, not verified"), "{text:?}");
+    let line = "unchanged t/300000 (300000 bytes by size and time, not verified)\n";
+    assert!(text.stdout.contains(line), "{text:?}");
     let events = run(["send", "--trust-times", "--json", &tree, &address]).code(0).events();
     assert_eq!(event(&events, "unchanged", "t/300000")["size"], 300_000);
     let finished = events.last().unwrap();

@@ -53,6 +53,88 @@ fn wrong_use_is_told_with_what_to_type_instead() {
             "send -r file host:1",
             "there is no -r here; folders are sent with all that they hold, without an option (see haul send --help)",
         ),
+        (
+            "send file haul://host:7117/abc",
+            "invalid ADDR 'haul://…': copy the whole line that was printed there: a ticket has the form haul://HOST:PORT/KEY/SECRET",
+        ),
+        (
+            "receive --connect HAUL://host:7117/a/b",
+            "invalid value 'HAUL://…' for '--connect <ADDR>': ",
+        ),
+        (
+            "receive file haul://host:7117/a/b",
+            "there is no haul://… here; the line is for who is to send; a sender that listens prints one for haul receive DIR --connect haul://… (see haul receive --help)",
+        ),
+        (
+            "receive haul://host:7117/a/b",
+            "'haul://…' is no folder; the line is for who is to send; a sender that listens prints one for haul receive DIR --connect haul://…",
+        ),
+        (
+            "receive file host:7117",
+            "there is no host:7117 here; to fetch from a sender that listens there: haul receive DIR --connect host:7117 (see haul receive --help)",
+        ),
+        (
+            "receive -p 1 --connect host:1",
+            "the argument '--port <PORT>' cannot be used with '--connect <ADDR>' (see haul receive --help)",
+        ),
+        (
+            "receive -p abc",
+            "invalid value 'abc' for '--port <PORT>': a port is a number up to 65535, and 0 is any free one (see haul receive --help)",
+        ),
+        (
+            "send file host -p 0",
+            "invalid value '0' for '--port <PORT>': a port is a number from 1 to 65535 (see haul send --help)",
+        ),
+        (
+            "receive --max-sessions 2000",
+            "invalid value '2000' for '--max-sessions <N>': it must be a number from 1 to 1024",
+        ),
+        (
+            "receive --max-entries abc",
+            "invalid value 'abc' for '--max-entries <N>': it must be a whole number, 1 or more",
+        ),
+        (
+            "receive --max-depth 0",
+            "invalid value '0' for '--max-depth <N>': it must be a whole number, 1 or more",
+        ),
+        (
+            "receive --stop-after soon",
+            "invalid value 'soon' for '--stop-after <N|TIME>': write a number of transfers such as 3, or a time such as 90s or 2h",
+        ),
+        (
+            "receive --expire-partials 3",
+            "invalid value '3' for '--expire-partials <AGE>': a time has a unit: 3s, 3m, 3h or 3d (see haul receive --help)",
+        ),
+        (
+            "receive --idle-exit 5",
+            "invalid value '5' for '--idle-exit <TIME>': a time has a unit: 5s, 5m, 5h or 5d",
+        ),
+        (
+            "send file host:1 --retry-for 5",
+            "invalid value '5' for '--retry-for <TIME>': a time has a unit: 5s, 5m, 5h or 5d",
+        ),
+        (
+            "send file host:1 --connect-timeout 5",
+            "invalid value '5' for '--connect-timeout <TIME>': a time has a unit: 5s, 5m, 5h or 5d",
+        ),
+        (
+            "partials --older-than 1 --purge",
+            "invalid value '1' for '--older-than <AGE>': a time has a unit: 1s, 1m, 1h or 1d (see haul partials --help)",
+        ),
+        (
+            "receive --then no-such-command {}",
+            "--then: there is no command 'no-such-command' in PATH",
+        ),
+        (
+            "receive --then ./none {}",
+            "--then: there is no command './none': No such file or directory",
+        ),
+        ("receive --then ./file", "--then: './file' is no program that this user may run"),
+        (
+            "send file ./file host:1",
+            "file and ./file would both be sent as file; send them one by one, with another --name",
+        ),
+        ("send / host:1", "/ has no name to be sent under; to send what is inside it: /."),
         ("send -p 7117 file host:1", "--port is for a host without a port, and 'host:1' is none"),
         (
             "receive --bind host:1",

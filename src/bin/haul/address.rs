@@ -75,7 +75,9 @@ impl FromStr for Address {
             };
         }
         if text.starts_with("haul://") {
-            let ticket = text.parse().map_err(|error: TicketError| error.to_string())?;
+            let ticket = text.parse().map_err(|error: TicketError| {
+                format!("copy the whole line that was printed there: {error}")
+            })?;
             return Ok(Self::Ticket(Box::new(ticket)));
         }
         Ok(match text.parse()? {

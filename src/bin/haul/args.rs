@@ -12,7 +12,10 @@ use haul::plain::ChunkSize;
 
 use crate::access::{self, Mode};
 use crate::address::{Address, Listen};
-use crate::choices::{Level, Links, Per, Policy, When, age, block_size, chunk_size, some_time};
+use crate::choices::{
+    Level, Links, Per, Policy, When, age, any_port, block_size, chunk_size, count, port, sessions,
+    some_time,
+};
 use crate::exit::Stop;
 use crate::until::{self, After};
 use crate::{examples, units, usage};
@@ -75,7 +78,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// The port of ADDR, where that is a host alone: -p 7117 host.
-    #[arg(short, long, value_name = "PORT", conflicts_with_all = ["listen", "ticket"], value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, value_name = "PORT", conflicts_with_all = ["listen", "ticket"], value_parser = port)]
     pub(crate) port: Option<u16>,
     /// Wait for the receiver to connect, at host:port or unix:PATH, instead of connecting to it.
     ///
@@ -151,7 +154,7 @@ pub(crate) struct Send {
     pub(crate) plain: bool,
     /// With --plain: most bytes that are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
-    pub(crate) chunk: Option<ChunkSize>,
+    pub(crate) chunk_size: Option<ChunkSize>,
     #[command(flatten)]
     pub(crate) network: Network,
     /// With --listen: admit everybody who has the line to paste, and not only the first.
@@ -180,7 +183,7 @@ pub(crate) struct Receive {
     #[arg(short, long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
     /// Wait for senders at this port, in the place of 7117.
-    #[arg(short, long, value_name = "PORT", conflicts_with_all = ["listen", "peer", "stdio"])]
+    #[arg(short, long, value_name = "PORT", conflicts_with_all = ["listen", "peer", "stdio"], value_parser = any_port)]
     pub(crate) port: Option<u16>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
     #[arg(long, value_name = "ADDR", group = "peer", conflicts_with_all = ["listen", "stdio", "max_sessions"])]
@@ -211,7 +214,7 @@ pub(crate) struct Receive {
     #[arg(long, value_name = "TIME", value_parser = some_time, conflicts_with_all = ["peer", "stdio", "plain", "once"])]
     pub(crate) idle_exit: Option<Duration>,
     /// Most senders that are served at a time; others wait until it is their turn [default: 8].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = sessions)]
     pub(crate) max_sessions: Option<u16>,
     /// Receive no more bytes per second, from all senders together: 500K, 2M; at least 1K, or 256 for each session.
     ///
@@ -270,7 +273,7 @@ pub(crate) struct Receive {
     pub(crate) allow_empty: bool,
     /// With --plain: most bytes that are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
-    pub(crate) chunk: Option<ChunkSize>,
+    pub(crate) chunk_size: Option<ChunkSize>,
     #[command(flatten)]
     pub(crate) network: Network,
     /// Admit everybody who has the line to paste, and not only the first.
@@ -294,10 +297,10 @@ pub(crate) struct Budget {
     ///
     /// Those that are refused count too. No more of them are listed with --json, and the first 20 of them by name
     /// without.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "plain")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>, conflicts_with = "plain")]
     pub(crate) max_entries: Option<u64>,
     /// The most parts of a name: a/b/c has three [default: 128].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, conflicts_with = "plain")]
     pub(crate) max_depth: Option<u32>,
     /// Space to leave free on the file system [default: 0].
     ///

@@ -1,5 +1,6 @@
 //! Values that options take, where the library has types for them.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -118,6 +119,31 @@ pub(crate) fn chunk_size(text: &str) -> Result<ChunkSize, String> {
 /// Reads an age, which may be without end.
 pub(crate) fn age(text: &str) -> Result<Duration, String> {
     if text == "never" { Ok(Duration::MAX) } else { units::duration(text) }
+}
+
+/// Reads a port that can be connected to.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| "a port is a number from 1 to 65535".into())
+}
+
+/// Reads a port to listen on; 0 is any.
+pub(crate) fn any_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "a port is a number up to 65535, and 0 is any free one".into())
+}
+
+/// Reads a number of sessions.
+pub(crate) fn sessions(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
+    number.ok_or_else(|| "it must be a number from 1 to 1024".into())
+}
+
+/// Reads a number of things, which is not 0.
+pub(crate) fn count<T: FromStr + From<u8> + PartialOrd>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| *number >= T::from(1));
+    number.ok_or_else(|| "it must be a whole number, 1 or more".into())
 }
 
 pub(crate) fn some_time(text: &str) -> Result<Duration, String> {

@@ -11,9 +11,11 @@ EXIT STATUS
   0    done: the receiver holds everything, or skipped it as its user wished
   1    failure on this side: a file, a folder, the disk, an address to listen on
   2    wrong usage
-  3    failure of the peer or of the connection
+  3    failure of the peer, its disk among them, or of the connection
   4    refused by policy: what exists already, names, sizes
-  130  interrupted"
+  130  interrupted by Ctrl-C; 143 and 129: ended by SIGTERM and SIGHUP, as
+       128 and the number of the signal. A receiver that waits for any number
+       of senders ends with 0 at SIGTERM"
         )
     };
 }

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use haul::transport::secure::SecureError;
 use haul::types::{AbortCode, Refusal, Withdrawal};
 use haul::{Error, SessionError, Summary};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// End of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,9 +24,13 @@ pub(crate) enum Code {
     Peer = 3,
     /// A policy refused it, of either side.
     Refused = 4,
-    /// The user stopped it.
+    /// The user stopped it, with Ctrl-C or [another signal](Stopped).
     Interrupted = 130,
 }
+
+/// Signal that asked the process to end, if any did.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stopped(Arc<AtomicI32>);
 
 /// Side of a transfer that this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +131,30 @@ impl Code {
             Self::Local => 3,
             Self::Usage => 4,
             Self::Interrupted => 5,
+        }
+    }
+}
+
+impl Stopped {
+    /// Takes note of the signal, before anything is ended for it.
+    pub(crate) fn note(&self, signal: i32) {
+        self.0.store(signal, Ordering::Relaxed);
+    }
+
+    /// Returns whether it was SIGTERM, by which services are ended.
+    pub(crate) fn is_by_service(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == SIGTERM
+    }
+
+    /// Returns the number of a code: for what a signal ended, 128 and that of the signal, as shells have it.
+    pub(crate) fn number(&self, code: Code) -> u8 {
+        let signal = match self.0.load(Ordering::Relaxed) {
+            0 => SIGINT,
+            signal => signal,
+        };
+        match code {
+            Code::Interrupted => u8::try_from(128 + signal).unwrap_or(code.number()),
+            code => code.number(),
         }
     }
 }
@@ -290,6 +321,18 @@ mod tests {
             let mut withdrawn = Summary::default();
             withdrawn.withdrawn = 1;
             assert_ne!(Code::of(&Ok(withdrawn), Code::Done, side), Code::Done);
+        }
+    }
+
+    #[test]
+    fn code_of_a_signal_is_128_and_its_number() {
+        let stopped = Stopped::default();
+        assert_eq!(stopped.number(Code::Interrupted), 130);
+        for (signal, number, is_by_service) in [(1, 129, false), (2, 130, false), (15, 143, true)] {
+            stopped.note(signal);
+            assert_eq!(stopped.number(Code::Interrupted), number);
+            assert_eq!(stopped.number(Code::Refused), 4);
+            assert_eq!(stopped.is_by_service(), is_by_service);
         }
     }
 

@@ -136,6 +136,9 @@ pub(crate) fn withdrawal(reason: Withdrawal, side: Side) -> String {
             "it is neither a file nor a folder (FIFOs, sockets and devices are not sent)".into()
         }
         Withdrawal::Changed => format!("{reason}; run the same command again"),
+        Withdrawal::Link if side == Side::Sender => {
+            format!("{reason}; to send them: --links follow, or --links preserve")
+        }
         Withdrawal::NameTooLong => format!(
             "{reason} (at most {} bytes, {} folders deep, {} bytes in each part)",
             RelPath::MAX_BYTES,
@@ -291,10 +294,23 @@ fn insecure(source: &io::Error, context: Context) -> Option<String> {
         SecureError::NotTls { .. } | SecureError::Incompatible => {
             Some(format!("{source}; is it haul? (for other programs: --plain)"))
         }
-        SecureError::Cut if !context.greeted && context.peer.is_none() => Some(format!(
-            "the {peer} closed the connection before it proved its key; is it haul, and not with --insecure?"
-        )),
+        SecureError::Cut if !context.greeted && context.peer.is_none() => Some(unproved(context)),
         _ => None,
+    }
+}
+
+/// Returns what may be wrong with a peer that closed the connection before it proved its key.
+fn unproved(context: Context) -> String {
+    let text = format!(
+        "the {} closed the connection before it proved its key; is it haul, and not with --insecure?",
+        context.side.other()
+    );
+    match context.own {
+        // A sender that does not expect this key goes away without a word.
+        Some(key) if context.side == Side::Receiver => format!(
+            "{text} If it does not know this user: give it the line that is printed here, or let it run haul trust {key}"
+        ),
+        _ => text,
     }
 }
 
@@ -326,6 +342,11 @@ fn lost(operation: Operation, source: &io::Error, context: Context) -> String {
             format!(
                 "{what} before the handshake; is it `haul receive`? (for other programs: --plain)"
             )
+        }
+        (false, Side::Receiver)
+            if context.own.is_some() && context.peer.is_none() && is_close(source) =>
+        {
+            unproved(context)
         }
         (false, Side::Receiver) => format!("{what} before the handshake"),
     }

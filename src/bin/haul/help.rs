@@ -1,5 +1,6 @@
 //! Help, the manual page, completions, and the message on wrong usage.
 
+use std::env;
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
@@ -29,7 +30,8 @@ pub(crate) fn answer(error: &Error) -> Code {
         }
         _ => {
             let reporter = Reporter::new(Output::default());
-            reporter.complain(&one_line(error));
+            let words: Vec<_> = env::args_os().map(|word| word.to_string_lossy().into()).collect();
+            reporter.complain(&one_line(error, &Haul::command(), &words));
             reporter.finish();
             Code::Usage
         }

@@ -1,7 +1,7 @@
 //! Signals. Ctrl-C: the first stops in good order, the second at once. A limit of the size of files: an error of the write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use haul::CancelToken;
@@ -10,18 +10,6 @@ use signal_hook::iterator::Signals;
 
 use crate::exit::{Code, Stop};
 use crate::report::Reporter;
-
-/// Signal that asked the process to end, if any did.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Stopped(Arc<AtomicI32>);
-
-impl Stopped {
-    /// Returns whether it was SIGTERM, by which services are ended.
-    pub(crate) fn is_by_service(&self) -> bool {
-        // The session that it ended was told after this was stored.
-        self.0.load(Ordering::Relaxed) == SIGTERM
-    }
-}
 
 /// Gives the transfer up.
 pub(crate) fn cancel(cancel: &CancelToken) -> impl Fn() + Send + 'static {
@@ -41,28 +29,26 @@ pub(crate) fn watch(
     stop: impl Fn() + Send + 'static,
     hint: &'static str,
     reporter: &Arc<Reporter>,
-) -> Result<Stopped, Stop> {
+) -> Result<(), Stop> {
     let reporter = Arc::clone(reporter);
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_in(ignored, signal));
-    let stopped = Stopped::default();
-    let first = Arc::clone(&stopped.0);
     let watched = Signals::new(wanted).and_then(|mut signals| {
         thread::Builder::new().name("signals".into()).spawn(move || {
             let mut signals = signals.forever();
             if let Some(signal) = signals.next() {
-                first.store(signal, Ordering::Relaxed);
+                reporter.stopped().note(signal);
                 stop();
                 // It does not wait for who reads it: the second signal must be seen.
                 reporter.mention(&format!("stopping; {hint} (Ctrl-C again stops at once)"));
             }
             if signals.next().is_some() {
-                std::process::exit(Code::Interrupted.number().into());
+                std::process::exit(reporter.number(Code::Interrupted).into());
             }
         })
     });
     watched
-        .map(|_| stopped)
+        .map(drop)
         .map_err(|error| Stop::new(Code::Local, format!("cannot watch for Ctrl-C: {error}")))
 }
 

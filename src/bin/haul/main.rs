@@ -83,5 +83,5 @@ fn main() -> ExitCode {
         stop.code
     });
     let code = if reporter.finish() { code.and(exit::Code::Local) } else { code };
-    code.into()
+    ExitCode::from(reporter.number(code))
 }

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &args::Partials, reporter: &Reporter) -> Result<Code, St
         Partials::below(folder).map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
     let now = SystemTime::now();
     let (mut code, mut text) = (Code::Done, String::new());
-    let (mut files, mut disk, mut kept) = (0, 0_u64, 0);
+    let (mut files, mut disk, mut kept, mut stuck) = (0, 0_u64, 0, 0);
     for partial in partials {
         let partial = match partial {
             Ok(partial) => partial,
@@ -41,6 +41,11 @@ pub(crate) fn run(args: &args::Partials, reporter: &Reporter) -> Result<Code, St
         let removed = args.purge && !in_use && partial.remove();
         if args.purge && !removed {
             kept += 1;
+            if !in_use {
+                let text = "it changed meanwhile, or this user may not";
+                reporter.complain(&format!("cannot remove {path}: {text}"));
+                (code, stuck) = (Code::Local, stuck + 1);
+            }
         } else {
             (files, disk) = (files + 1, disk.saturating_add(taken));
         }
@@ -53,8 +58,10 @@ pub(crate) fn run(args: &args::Partials, reporter: &Reporter) -> Result<Code, St
         return Ok(code);
     }
     let what = if args.purge { " removed" } else { "" };
-    let stay =
-        if kept > 0 { format!("; {kept} in use, or not to be removed") } else { String::new() };
+    let stay = match kept - stuck {
+        0 => String::new(),
+        used => format!("; {used} in use, which stay"),
+    };
     text += &match (files, kept) {
         (0, 0) => "no partial files\n".to_owned(),
         _ => {

@@ -60,7 +60,7 @@ pub(crate) fn send(
     };
     announce(&link, &peer, reporter);
     let limit = args.limit_rate.and_then(RateLimit::per_second);
-    let chunk = chunk(args.chunk, limit.as_ref());
+    let chunk = chunk(args.chunk_size, limit.as_ref());
     let mut watch = Watch::new(reporter, Side::Sender, cancel, size, limit);
     watch.progress.status().name = Some(shown(path));
     let sent = plain::send(&mut source, &mut stream, chunk, |event| watch.see(event));
@@ -159,7 +159,7 @@ fn take(
     greet: impl FnOnce(),
 ) -> Result<Option<(Received, Watch)>, Stop> {
     watch.limit = args.limit_rate.and_then(RateLimit::per_second);
-    let chunk = chunk(args.chunk, watch.limit.as_ref());
+    let chunk = chunk(args.chunk_size, watch.limit.as_ref());
     let mut greet = Some(greet);
     let received = plain::receive(&mut Wary::new(&mut stream), file, chunk, |event| {
         if let PlainEvent::Passed { .. } = event
@@ -409,7 +409,7 @@ fn open(path: &Path) -> Result<(File, u64), Stop> {
 
 fn interrupted(reporter: &Reporter) -> Code {
     let code = Code::Interrupted;
-    reporter.record(&Record::Failed { code: code.number(), message: "interrupted" }, None);
+    reporter.failed(code, "interrupted", None);
     code
 }
 

@@ -25,7 +25,7 @@ use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
 use crate::then::{Runner, Then};
 use crate::until::Until;
-use crate::{explain, interfaces, interrupt, plain, usage};
+use crate::{explain, interfaces, interrupt, plain, then, usage};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
         return Err(Stop::new(Code::Usage, hint));
     }
     limit(args)?;
+    then::check(&args.then)?;
     make(folder, reporter)?;
     let mut store = open(folder)?.keep_free(args.budget.keep_free.unwrap_or(0));
     if let Some(age) = args.expire_partials {
@@ -120,7 +121,7 @@ pub(crate) fn listen(
         Mode::Secure | Mode::Insecure | Mode::Plain => None,
     };
     let (listener, address) = bind(spot, &options, identity.as_ref())?;
-    let cannot = |error| cannot_listen(&error, &address);
+    let cannot = |error| cannot_listen(&error, &address, spot);
     let real = listener.address().map_err(cannot)?;
     if let Some(identity) = identity {
         reporter.say(&format!("listening on {real}"));
@@ -171,14 +172,14 @@ fn bind(
         match Listener::bind(&address, options.clone(), identity) {
             Ok(listener) => return Ok((listener, address)),
             // A system without version 6 of the Internet Protocol has the other one.
-            Err(error) => failed = failed.or(Some(cannot_listen(&error, &address))),
+            Err(error) => failed = failed.or(Some(cannot_listen(&error, &address, spot))),
         }
     }
     Err(failed.unwrap_or_else(|| Stop::new(Code::Local, "there is no address to listen on")))
 }
 
-fn cannot_listen(error: &std::io::Error, address: &Listen) -> Stop {
-    let text = format!("cannot listen on {address}: {}{}", bare(error, address), hint(error));
+fn cannot_listen(error: &std::io::Error, address: &Listen, spot: &Spot) -> Stop {
+    let text = format!("cannot listen on {address}: {}{}", bare(error, address), hint(error, spot));
     Stop::new(Code::Local, text)
 }
 
@@ -187,6 +188,11 @@ fn show_tickets(door: &Door, socket: Option<SocketAddr>, side: Side, reporter: &
     let addresses = socket.map(interfaces::reachable).unwrap_or_default();
     let tickets: Vec<_> =
         addresses.into_iter().filter_map(|address| door.ticket(address)).collect();
+    if socket.is_some_and(|socket| socket.ip().to_canonical().is_unspecified())
+        && tickets.is_empty()
+    {
+        reporter.say("no network interface is up but loopback: no other machine can come, and there is no line to paste");
+    }
     if !tickets.is_empty() {
         reporter.say("this user, and whom it trusts, can come as they are; for somebody else, to paste there:");
     }
@@ -239,7 +245,7 @@ fn serve(
     (config, cancel, limit, then): Settings,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
-    let stopped = interrupt::watch(
+    interrupt::watch(
         interrupt::leave(&cancel),
         "what has arrived is kept for senders that come again",
         reporter,
@@ -290,28 +296,23 @@ fn serve(
     });
     match (ended, until.code()) {
         (Err(Error::Session(SessionError::Cancelled)), Some(code)) => Ok(code),
-        (ended, _) => end(ended, &ends, stopped.is_by_service(), reporter),
+        (ended, _) => end(ended, &ends, reporter),
     }
 }
 
 /// Returns the code of a receiver that was not to end by itself.
-fn end(
-    ended: Result<Summary, Error>,
-    ends: &Ends,
-    is_by_service: bool,
-    reporter: &Reporter,
-) -> Result<Code, Stop> {
+fn end(ended: Result<Summary, Error>, ends: &Ends, reporter: &Reporter) -> Result<Code, Stop> {
     match ended {
         Ok(summary) => match ends.code(&summary) {
             Some(code) => Ok(code),
             None => Err(Stop::new(Code::Peer, UNSURE)),
         },
         // Whoever runs services ends them so, and means no harm.
-        Err(Error::Session(SessionError::Cancelled)) if is_by_service => Ok(Code::Done),
+        Err(Error::Session(SessionError::Cancelled)) if reporter.stopped().is_by_service() => {
+            Ok(Code::Done)
+        }
         Err(Error::Session(SessionError::Cancelled)) => {
-            let record =
-                Record::Failed { code: Code::Interrupted.number(), message: "interrupted" };
-            reporter.record(&record, None);
+            reporter.failed(Code::Interrupted, "interrupted", None);
             Ok(Code::Interrupted)
         }
         // What is wrong is with this side's socket.
@@ -421,16 +422,19 @@ const fn others(mode: u32) -> Option<&'static str> {
     }
 }
 
-fn hint(error: &std::io::Error) -> &'static str {
+fn hint(error: &std::io::Error, spot: &Spot) -> &'static str {
     use std::io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::AddrInUse => {
-            "; another program (another `haul`?) listens there: stop it, or take another address with --listen"
+    match (error.kind(), spot) {
+        (Kind::AddrInUse, Spot::Port(_)) => {
+            "; another program listens there, maybe a haul receive that runs already: stop it, or take another port with -p PORT"
         }
-        Kind::AddrNotAvailable => "; it is not an address of this machine",
-        Kind::PermissionDenied => "; ports below 1024 are for the administrator",
-        Kind::AlreadyExists => "; it is not a socket, and stays",
-        Kind::NotFound => "; check the address",
+        (Kind::AddrInUse, Spot::At(_)) => {
+            "; another program listens there, maybe a haul that runs already: stop it, or take another address with --listen"
+        }
+        (Kind::AddrNotAvailable, _) => "; it is not an address of this machine",
+        (Kind::PermissionDenied, _) => "; ports below 1024 are for the administrator",
+        (Kind::AlreadyExists, _) => "; it is not a socket, and stays",
+        (Kind::NotFound, _) => "; check the address",
         _ => "",
     }
 }

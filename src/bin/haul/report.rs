@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::Output;
 use crate::bars::{Bars, REDRAW, Step};
 use crate::choices::When;
-use crate::exit::Stop;
+use crate::exit::{Code, Stop, Stopped};
 use crate::explain::{clean, clean_json, without_tickets};
 use crate::screen::{Colour, Style};
 use crate::spool::{Failed, Need, Put, Spool};
@@ -26,6 +26,8 @@ use crate::status::Status;
 ///   the lines did that were lost.
 pub(crate) struct Reporter {
     output: Output,
+    /// Signal that asked the process to end, which is in the number of its exit code.
+    stopped: Stopped,
     /// `None` where what is for standard output goes the way of what is for standard error: that is what it is, or
     /// one terminal has both.
     out: Option<Spool<String>>,
@@ -221,7 +223,7 @@ impl Reporter {
         let told = Arc::clone(&reporter.err);
         let failed: Failed =
             Arc::new(move |text| told.write(Item::Told(format!("haul: {text}")), Need::Must));
-        let put: Put<String> = Box::new(|line| put(&mut io::stdout(), &line));
+        let put: Put<String> = Box::new(|line| put(&mut io::stdout(), line));
         reporter.out = Some(Spool::new("standard output", put, failed));
         reporter.is_watched = is_watched;
         reporter.said = style(output, is_watched);
@@ -238,7 +240,18 @@ impl Reporter {
         let is_watched = io::stderr().is_terminal();
         let told = style(output, is_watched);
         let (is_drawn, bars) = (is_drawn(output), AtomicU64::new(0));
-        Self { output, out, err: Arc::new(err), is_drawn, is_watched, said: told, told, bars }
+        let stopped = Stopped::default();
+        Self {
+            output,
+            stopped,
+            out,
+            err: Arc::new(err),
+            is_drawn,
+            is_watched,
+            said: told,
+            told,
+            bars,
+        }
     }
 
     /// Writes information for people.
@@ -274,8 +287,21 @@ impl Reporter {
     /// Reports the end of the command, without success.
     pub(crate) fn stop(&self, stop: &Stop) {
         self.complain(&stop.message);
-        let message = without_tickets(&stop.message);
-        self.record(&Record::Failed { code: stop.code.number(), message: &message }, None);
+        self.failed(stop.code, &without_tickets(&stop.message), None);
+    }
+
+    /// Writes the event of a failure, for `--json`.
+    pub(crate) fn failed(&self, code: Code, message: &str, session: Option<u64>) {
+        self.record(&Record::Failed { code: self.number(code), message }, session);
+    }
+
+    pub(crate) const fn stopped(&self) -> &Stopped {
+        &self.stopped
+    }
+
+    /// Returns the number that the process ends with for a code.
+    pub(crate) fn number(&self, code: Code) -> u8 {
+        self.stopped.number(code)
     }
 
     /// Says what a transfer waits for, on standard error: where there is a bar, it says so.
@@ -409,8 +435,8 @@ fn errors(mut out: Box<dyn Write + Send>, output: Output) -> Spool<Item> {
             }
         };
         match &mut bars {
-            Some(bars) => bars.aside(|| put(to, &line)),
-            None => put(to, &line),
+            Some(bars) => bars.aside(|| put(to, line)),
+            None => put(to, line),
         }
     });
     // Where this cannot be reported, nothing can.
@@ -418,6 +444,8 @@ fn errors(mut out: Box<dyn Write + Send>, output: Output) -> Spool<Item> {
     if is_drawn { spool.idle(REDRAW, || Item::Tick) } else { spool }
 }
 
-fn put(to: &mut dyn Write, line: &str) -> io::Result<()> {
-    writeln!(to, "{line}").and_then(|()| to.flush())
+/// Writes a line in one piece, so that others who write there do not come between it and its end.
+fn put(to: &mut dyn Write, mut line: String) -> io::Result<()> {
+    line.push('\n');
+    to.write_all(line.as_bytes()).and_then(|()| to.flush())
 }

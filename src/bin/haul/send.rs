@@ -58,11 +58,20 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let files: Vec<&Path> =
         paths.iter().map(|path| path.as_path()).filter(|path| !is_stdin(path)).collect();
     files.iter().try_for_each(|path| check(path))?;
+    if name.is_none() {
+        files.iter().try_for_each(|path| check_name(path))?;
+    }
     let files = match (&name, files.as_slice()) {
         (Some(name), [path]) => FsSource::named(path, name),
         _ => FsSource::new(&files),
     };
-    let files = files.map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
+    let files = files.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            let text = format!("{error}; send them one by one, with another --name");
+            Stop::new(Code::Usage, text)
+        }
+        _ => Stop::new(Code::Local, explain::system(&error)),
+    })?;
     let files = files.symlinks(args.links.map_or_else(Symlinks::default, Symlinks::from));
     let failed = Arc::<AtomicBool>::default();
     let files = filtered(args, files, &paths, reporter, &failed)?;
@@ -222,6 +231,17 @@ pub(crate) fn check(path: &Path) -> Result<(), Stop> {
     let kind = kind(meta.file_type());
     let hint = "to send what comes out of it: haul send - ADDR <";
     Err(Stop::new(Code::Local, format!("{shown} is {kind}, not a file or folder; {hint} {shown}")))
+}
+
+/// Looks whether a path has a name to be sent under.
+fn check_name(path: &Path) -> Result<(), Stop> {
+    let is_root = |full: PathBuf| full.parent().is_none();
+    if path.file_name().is_some() || !path.canonicalize().is_ok_and(is_root) {
+        return Ok(());
+    }
+    let shown = shown(path);
+    let text = format!("{shown} has no name to be sent under; to send what is inside it: /.");
+    Err(Stop::new(Code::Usage, text))
 }
 
 fn check_stdin() -> Result<(), Stop> {

@@ -289,12 +289,11 @@ impl Session {
     /// do.
     fn not_sent(&mut self, path: &str, shown: &str, reason: Withdrawal) {
         let text = reason.to_string();
+        let said = explain::withdrawal(reason, self.context.side);
         if reason.is_skip() {
             self.record(&Record::Skipped { path, reason: &text });
-            let said = explain::withdrawal(reason, self.context.side);
             self.told_skip(&format!("{shown} is skipped: {said}"));
         } else {
-            let said = explain::withdrawal(reason, self.context.side);
             let record = Record::Withdrawn { path, reason: &text };
             self.bad(&record, path, None, format!("{shown} is not sent: {said}"));
         }
@@ -409,6 +408,12 @@ impl Observer for Session {
             Event::Trusted { entry, path, size } => {
                 self.dropped(*entry);
                 self.record(&Record::Unchanged { path: &path.to_string(), size: *size });
+                if self.reporter.detail() == Detail::Receipt {
+                    let name = short(path);
+                    self.row(&format!(
+                        "unchanged {name} ({size} bytes by size and time, not verified)"
+                    ));
+                }
             }
             Event::Refused { entry, path, reason } => {
                 let shown = path.as_ref().map_or_else(|| entry.to_string(), short);
@@ -559,7 +564,7 @@ impl Observer for Session {
                 }
                 self.code = Code::of(result, entries, self.context.side);
                 let message = explain::error(error, self.context);
-                self.record(&Record::Failed { code: self.code.number(), message: &message });
+                self.reporter.failed(self.code, &message, self.number());
                 // Who stopped it knows, and was told.
                 if self.code != Code::Interrupted {
                     self.complain(&message);

@@ -67,7 +67,8 @@ impl<T: Send + 'static> Spool<T> {
         let lines = Lines { put: Some(put), queue: None, written: None };
         let state = Arc::new(Mutex::new(State::Open));
         let pause = || thread::sleep(PAUSE);
-        let unstarted = |text: &str| drop(writeln!(io::stderr(), "haul: {text}"));
+        let unstarted =
+            |text: &str| drop(io::stderr().write_all(format!("haul: {text}\n").as_bytes()));
         let (lines, count) = (Mutex::new(lines), Arc::default());
         Self { name, lines, state, count, failed, pause, unstarted, idle: None }
     }

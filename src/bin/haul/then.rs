@@ -2,7 +2,9 @@
 //!
 //! One thread runs them, one after the other, so that a transfer goes on meanwhile.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -14,12 +16,13 @@ use std::thread::{self, JoinHandle};
 
 use haul::types::Outcome;
 use haul::{Receipt, Summary};
+use rustix::fs::{Access, access};
 
 use crate::args::Receive;
 use crate::choices::Per;
 use crate::exit::{Code, Stop};
 use crate::explain::{shown, system};
-use crate::report::{Record, Reporter};
+use crate::report::Reporter;
 
 /// The thread that runs commands.
 pub(crate) struct Runner {
@@ -122,6 +125,29 @@ impl Then {
     }
 }
 
+/// Looks for the program of `--then`, before anything is received for it. One whose name has a `{}` is not known yet.
+pub(crate) fn check(words: &[OsString]) -> Result<(), Stop> {
+    let Some(word) = words.first() else { return Ok(()) };
+    let (program, shown) = (Path::new(word), shown(Path::new(word)));
+    if word.as_bytes().windows(2).any(|pair| pair == b"{}") {
+        return Ok(());
+    }
+    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    let wrong = |text: String| Err(Stop::new(Code::Usage, text));
+    if !word.as_bytes().contains(&b'/') {
+        let folders = env::var_os("PATH").unwrap_or_default();
+        if env::split_paths(&folders).any(|folder| runs(&folder.join(program))) {
+            return Ok(());
+        }
+        return wrong(format!("--then: there is no command '{shown}' in PATH"));
+    }
+    match fs::metadata(program) {
+        Ok(_) if runs(program) => Ok(()),
+        Ok(_) => wrong(format!("--then: '{shown}' is no program that this user may run")),
+        Err(error) => wrong(format!("--then: there is no command '{shown}': {}", system(&error))),
+    }
+}
+
 /// Runs what comes, until told to end. Returns the code of all of it.
 fn work(words: &[OsString], queue: &Receiver<Option<Job>>, reporter: &Reporter) -> Code {
     let mut failed = 0_u64;
@@ -131,7 +157,7 @@ fn work(words: &[OsString], queue: &Receiver<Option<Job>>, reporter: &Reporter) 
         if failed <= TOLD {
             let program = words.first().map(|word| shown(Path::new(word))).unwrap_or_default();
             let text = format!("--then {program} failed for {}: {what}", shown(&job.place));
-            reporter.record(&Record::Failed { code: Code::Local.number(), message: &text }, None);
+            reporter.failed(Code::Local, &text, None);
             reporter.complain(&text);
         }
     }
@@ -154,7 +180,7 @@ fn run(words: &[OsString], job: &Job) -> Result<(), String> {
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(status.to_string()),
-        Err(error) => Err(system(&error)),
+        Err(error) => Err(format!("the command cannot be started: {}", system(&error))),
     }
 }
 

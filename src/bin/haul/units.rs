@@ -42,15 +42,18 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
 /// than the limit leaves that to.
 const SLOWEST: u64 = 4 * haul::RateLimit::MIN;
 
-/// Parses a time: `90`, `90s`, `1500ms`, `10m`, `2h`, `1d`. Without a unit it is seconds.
+/// Parses a time, which has a unit: `90s`, `1500ms`, `10m`, `2h`, `1d`. Seconds for whoever means days could cost data.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let factor = match unit {
         "ms" => 1,
-        "" | "s" => 1000,
+        "s" => 1000,
         "m" | "min" => 60 * 1000,
         "h" => 60 * 60 * 1000,
         "d" => 24 * 60 * 60 * 1000,
+        "" if number.parse::<f64>().is_ok() => {
+            return Err(format!("a time has a unit: {number}s, {number}m, {number}h or {number}d"));
+        }
         _ => return Err("write a time such as 90s, 1.5m or 2h".into()),
     };
     let millis = times(number, factor, "write a time such as 90s, 1.5m or 2h")?;
@@ -121,16 +124,24 @@ mod tests {
     }
 
     #[test]
-    fn duration_with_and_without_unit_is_understood() {
+    fn duration_of_each_unit_is_understood() {
         for (text, millis) in [
-            ("0", 0),
-            ("90", 90_000),
+            ("0s", 0),
+            ("90s", 90_000),
             ("1500ms", 1500),
             ("10m", 600_000),
             ("1.5m", 90_000),
             ("2h", 7_200_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn duration_without_a_unit_is_told_the_units() {
+        for text in ["0", "3", "90", "1.5"] {
+            let said = format!("a time has a unit: {text}s, {text}m, {text}h or {text}d");
+            assert_eq!(duration(text), Err(said));
         }
     }
 

@@ -156,9 +156,12 @@ pub(crate) fn after(text: &str) -> Result<After, String> {
     match text.parse() {
         Ok(0) => Err("it must be more than nothing".into()),
         Ok(count) => Ok(After::Transfers(count)),
-        Err(_) => match units::duration(text)? {
-            Duration::ZERO => Err("it must be more than nothing".into()),
-            time => Ok(After::Time(time)),
+        Err(_) => match units::duration(text) {
+            Ok(Duration::ZERO) => Err("it must be more than nothing".into()),
+            Ok(time) => Ok(After::Time(time)),
+            Err(_) => {
+                Err("write a number of transfers such as 3, or a time such as 90s or 2h".into())
+            }
         },
     }
 }
@@ -171,7 +174,7 @@ mod tests {
     fn after_is_a_number_or_a_time() {
         assert_eq!(after("3"), Ok(After::Transfers(3)));
         assert_eq!(after("1.5m"), Ok(After::Time(Duration::from_secs(90))));
-        for text in ["", "0", "0s", "-1", "soon"] {
+        for text in ["", "0", "0s", "-1", "1.5", "soon"] {
             assert!(after(text).is_err(), "{text}");
         }
     }

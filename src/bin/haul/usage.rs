@@ -3,17 +3,18 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, Error};
 
 use crate::address::Address;
 use crate::explain::{clean, shown};
 
-/// Formats what clap found wrong as one line that names the command whose help says more.
-pub(crate) fn one_line(error: &Error) -> String {
+/// Formats what clap found wrong with these words as one line that names the command of `haul` whose help says more.
+pub(crate) fn one_line(error: &Error, haul: &Command, words: &[String]) -> String {
     let text = error.to_string();
-    let of = command_of(&text);
-    let see = of.map_or_else(|| "haul --help".to_owned(), |of| format!("haul {of} --help"));
+    let of = command_of(haul, words);
+    let name = of.map(Command::get_name);
+    let see = name.map_or_else(|| "haul --help".to_owned(), |of| format!("haul {of} --help"));
     let said = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
@@ -23,6 +24,9 @@ pub(crate) fn one_line(error: &Error) -> String {
         ErrorKind::UnknownArgument => {
             let argument = said(ContextKind::InvalidArg).unwrap_or_default();
             let hint = match (instead(argument), said(ContextKind::SuggestedArg)) {
+                _ if name == Some("receive") && is_peer(argument) => {
+                    format!("; {}", fetch(argument))
+                }
                 (Some(hint), _) => format!("; {hint}"),
                 (None, Some(near)) => format!("; there is {near}"),
                 (None, None) => String::new(),
@@ -41,12 +45,13 @@ pub(crate) fn one_line(error: &Error) -> String {
             format!("there is no command '{name}'; {hint}")
         }
         ErrorKind::MissingRequiredArgument
-            if of == Some("send")
+            if name == Some("send")
                 && said(ContextKind::InvalidArg)
                     .is_some_and(|lacking| lacking.contains("PATH")) =>
         {
             "give what to send, and last where to: haul send PATH... ADDR".to_owned()
         }
+        ErrorKind::ArgumentConflict => conflict(error, of, words).unwrap_or_else(|| plain(&text)),
         _ => plain(&text),
     };
     format!("{} (see {see})", clean(&what))
@@ -56,6 +61,7 @@ pub(crate) fn one_line(error: &Error) -> String {
 pub(crate) fn bad_address(text: &str, error: &str) -> String {
     let hint = match text.split_once(':') {
         Some(("ssh" | "exec" | "unix", _)) if !text.contains("://") => None,
+        _ if is_ticket(text) => None,
         _ if text.contains("://") => {
             Some("haul speaks its own protocol; write host:port, or the line haul://… that a receiver prints".to_owned())
         }
@@ -98,6 +104,9 @@ pub(crate) fn address_elsewhere(places: &[OsString]) -> Option<String> {
 /// Returns the hint for a folder to receive into that is an address, or a place on another machine.
 pub(crate) fn folder_is_address(folder: &Path) -> Option<String> {
     let text = folder.to_str().filter(|_| !folder.exists())?;
+    if is_ticket(text) {
+        return Some(format!("'{text}' is no folder; {}", fetch(text)));
+    }
     let is_address = text.parse::<Address>().is_ok();
     let is_port = text.parse::<u16>().is_ok_and(|port| port > 1023);
     let listen = if is_port { format!(":{text}") } else { text.to_owned() };
@@ -110,12 +119,50 @@ pub(crate) fn folder_is_address(folder: &Path) -> Option<String> {
     })
 }
 
-/// Returns the command that clap's usage names.
-fn command_of(text: &str) -> Option<&str> {
-    let usage = text.split_once("Usage: haul ")?.1;
-    let name = usage.split_whitespace().next()?;
-    name.chars().all(|char| char.is_ascii_lowercase()).then_some(name)
+/// Returns the command that was called, where there is one of this name.
+fn command_of<'a>(haul: &'a Command, words: &[String]) -> Option<&'a Command> {
+    let name = words.iter().skip(1).find(|word| !word.starts_with('-'))?;
+    haul.get_subcommands().find(|command| command.get_name() == name)
 }
+
+/// Formats a conflict of options, of which clap also names those that were not given.
+fn conflict(error: &Error, of: Option<&Command>, words: &[String]) -> Option<String> {
+    let Some(ContextValue::String(first)) = error.get(ContextKind::InvalidArg) else { return None };
+    let Some(ContextValue::Strings(others)) = error.get(ContextKind::PriorArg) else { return None };
+    let is_given = |other: &&String| {
+        let long = other.split_whitespace().next().unwrap_or_default();
+        let of_it = |arg: &&Arg| arg.get_long() == long.strip_prefix("--");
+        let short = of.and_then(|of| of.get_arguments().find(of_it)).and_then(Arg::get_short);
+        let is_short = |word: &String| {
+            word.strip_prefix('-').zip(short).is_some_and(|(rest, short)| rest.starts_with(short))
+        };
+        let is_long = |word: &String| word.split('=').next() == Some(long);
+        words.iter().any(|word| is_long(word) || is_short(word))
+    };
+    let given: Vec<_> = others.iter().filter(is_given).map(|it| format!("'{it}'")).collect();
+    let all = if given.is_empty() { others.join(", ") } else { given.join(" and ") };
+    Some(format!("the argument '{first}' cannot be used with {all}"))
+}
+
+/// Returns what to do with an address that stands where a receiver expects none.
+fn fetch(address: &str) -> String {
+    let (who, shown) = match is_ticket(address) {
+        true => ("the line is for who is to send; a sender that listens prints one for", TICKET),
+        false => ("to fetch from a sender that listens there:", address),
+    };
+    format!("{who} haul receive DIR --connect {shown}")
+}
+
+fn is_ticket(text: &str) -> bool {
+    text.get(..TICKET.len()).is_some_and(|start| start.eq_ignore_ascii_case(TICKET))
+}
+
+fn is_peer(text: &str) -> bool {
+    is_ticket(text) || text.parse::<Address>().is_ok()
+}
+
+/// Beginning of the line that is pasted.
+const TICKET: &str = "haul://";
 
 /// Returns what to do in the place of an option that other tools have.
 fn instead(argument: &str) -> Option<&'static str> {
@@ -175,7 +222,7 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
     use crate::args::Haul;
@@ -208,11 +255,27 @@ mod tests {
             (
                 "haul receive --existing all",
                 "invalid value 'all' for '--existing <EXISTING>' [possible values: refuse, skip, \
-                 rename, replace] (see haul --help)",
+                 rename, replace] (see haul receive --help)",
+            ),
+            (
+                "haul receive --port x",
+                "invalid value 'x' for '--port <PORT>': a port is a number up to 65535, and 0 is \
+                 any free one (see haul receive --help)",
+            ),
+            (
+                "haul receive --port=1 --connect h:1",
+                "the argument '--port <PORT>' cannot be used with '--connect <ADDR>' (see haul \
+                 receive --help)",
+            ),
+            (
+                "haul receive -p 1 -l h:1 --stdio",
+                "the argument '--port <PORT>' cannot be used with '--listen <ADDR>' and '--stdio' \
+                 (see haul receive --help)",
             ),
         ] {
-            let error = Haul::try_parse_from(line.split(' ')).unwrap_err();
-            assert_eq!(one_line(&error), expected, "{line}");
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let error = Haul::try_parse_from(&words).unwrap_err();
+            assert_eq!(one_line(&error, &Haul::command(), &words), expected, "{line}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Files and folders as a source: walked lazily, opened so that nothing else is read in their place.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -116,15 +117,21 @@ impl FsSource {
     ///
     /// # Errors
     ///
-    /// A path that does not exist, cannot be looked at, or has no base name (`/`): the message names it.
+    /// - A path that does not exist, cannot be looked at, or has no base name (`/`): the message names it.
+    /// - [`io::ErrorKind::InvalidInput`]: two paths have one base name. The message names both.
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> io::Result<Self> {
-        let mut given = Vec::new();
+        let mut given: Vec<Given> = Vec::new();
+        let mut taken = HashMap::new();
         let mut total = Some(0_u64);
         for path in paths {
             let path = path.as_ref();
             let found = look(path)?;
             total = total.and_then(|total| total.checked_add(found?));
-            given.push(Given { path: path.into(), name: base_name(path)? });
+            let name = base_name(path)?;
+            if let Some(first) = taken.insert(name.clone(), given.len()) {
+                return Err(namesakes(&given[first].path, path, &name));
+            }
+            given.push(Given { path: path.into(), name });
         }
         Ok(Self::of(given, total))
     }
@@ -574,6 +581,13 @@ fn base_name(path: &Path) -> io::Result<Vec<u8>> {
     };
     let unnamed = || io::Error::new(io::ErrorKind::InvalidInput, "it has no name to send it under");
     base.map(OsString::into_vec).ok_or_else(|| about(path, &unnamed()))
+}
+
+/// Returns the error of two paths that have one base name.
+fn namesakes(first: &Path, second: &Path, name: &[u8]) -> io::Error {
+    let [first, second] = [first, second].map(|path| escaped(path.as_os_str().as_bytes()));
+    let text = format!("{first} and {second} would both be sent as {}", escaped(name));
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// Returns an error that names its path, for people to read.
