@@ -8,6 +8,8 @@ mod bars;
 mod choices;
 mod count;
 mod demo;
+#[cfg(test)]
+mod documented;
 mod ends;
 mod examples;
 mod exit;
