@@ -41,6 +41,42 @@ pub struct Meta {
     pub modified: Option<Timestamp>,
     /// Unix permission bits, if known. Bits beyond `0o777` do not travel.
     pub mode: Option<u32>,
+    /// The folders above it that are closed to others. It is sent with a mode.
+    pub closed: Closed,
+}
+
+/// The folders above an entry that are closed to others at the sender, so that a receiver that has to make them makes them
+/// closed from the start: their own modes come after all that they hold.
+///
+/// Each number counts from the nearest folder upwards, to the highest one in which that class of users has no permission
+/// at all: what is below is closed to them as well. A source begins with `Closed::default()` above its first folder, and
+/// goes down by [`Closed::below`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Number of folders that are closed to the group.
+    pub group: u8,
+    /// Number of folders that are closed to all but the owner and the group.
+    pub others: u8,
+}
+
+impl Closed {
+    /// Returns what is closed of a folder of this mode, and above it, where this much is above.
+    #[must_use]
+    pub const fn below(self, mode: u32) -> Self {
+        const fn count(above: u8, bits: u32) -> u8 {
+            if above > 0 || bits == 0 { above.saturating_add(1) } else { 0 }
+        }
+        Self { group: count(self.group, mode & 0o070), others: count(self.others, mode & 0o007) }
+    }
+
+    /// Returns the permissions that the folder may have that is so far above: 1 is the nearest one.
+    #[must_use]
+    pub const fn permissions(self, above: usize) -> u32 {
+        let group = if above <= self.group as usize { 0 } else { 0o070 };
+        let others = if above <= self.others as usize { 0 } else { 0o007 };
+        0o700 | group | others
+    }
 }
 
 /// An entry as the sender offers it.
@@ -61,31 +97,29 @@ impl Meta {
     /// Returns a regular file of `size` bytes.
     #[must_use]
     pub const fn file(path: RelPath, size: Option<u64>) -> Self {
-        Self { path, kind: Kind::File, size, data: None, modified: None, mode: None }
+        Self::new(path, Kind::File, size)
     }
 
     /// Returns a folder.
     #[must_use]
     pub const fn directory(path: RelPath) -> Self {
-        Self { path, kind: Kind::Directory, size: Some(0), data: None, modified: None, mode: None }
+        Self::new(path, Kind::Directory, Some(0))
     }
 
     /// Returns a symbolic link.
     #[must_use]
     pub const fn symlink(path: RelPath, target: Box<[u8]>) -> Self {
-        Self {
-            path,
-            kind: Kind::Symlink(target),
-            size: Some(0),
-            data: None,
-            modified: None,
-            mode: None,
-        }
+        Self::new(path, Kind::Symlink(target), Some(0))
+    }
+
+    const fn new(path: RelPath, kind: Kind, size: Option<u64>) -> Self {
+        let closed = Closed { group: 0, others: 0 };
+        Self { path, kind, size, data: None, modified: None, mode: None, closed }
     }
 
     /// Returns whether all is the same except the way in which it is stored.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let Self { path, kind, size, data: _, modified, mode } = self;
+        let Self { path, kind, size, data: _, modified, mode, closed: _ } = self;
         (path, kind, size) == (&other.path, &other.kind, &other.size)
             && (modified, mode) == (&other.modified, &other.mode)
     }
@@ -111,6 +145,13 @@ impl Meta {
             Some(mode) => Some(mode & 0o777),
             None => None,
         };
+        self
+    }
+
+    /// Sets the folders above it that are closed to others.
+    #[must_use]
+    pub const fn closed(mut self, closed: Closed) -> Self {
+        self.closed = closed;
         self
     }
 }
@@ -152,5 +193,30 @@ impl Timestamp {
     #[must_use]
     pub const fn nanos(self) -> u32 {
         self.nanos
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every way of three folders, by the classes that each is closed to: what is closed at one is closed below it, and
+    /// nothing else is.
+    #[test]
+    fn folders_are_closed_below_the_one_that_is() {
+        let modes = [0o700, 0o750, 0o705, 0o711, 0o755];
+        for way in (0..modes.len().pow(3)).map(|n| [n / 25, n / 5 % 5, n % 5].map(|at| modes[at])) {
+            let closed = way.iter().fold(Closed::default(), |closed, mode| closed.below(*mode));
+            let mut open = 0o777;
+            for (depth, mode) in way.into_iter().enumerate() {
+                for class in [0o070, 0o007] {
+                    open &= if mode & class == 0 { !class } else { 0o777 };
+                }
+                assert_eq!(closed.permissions(way.len() - depth), open, "{way:?} at {depth}");
+            }
+            assert_eq!(closed.permissions(way.len() + 1), 0o777, "{way:?}: above it");
+        }
+        let deepest = (0..1000).fold(Closed::default(), |closed, _| closed.below(0o700));
+        assert_eq!(deepest, Closed { group: 255, others: 255 });
     }
 }

@@ -16,7 +16,7 @@ mod request;
 pub(crate) mod tick;
 
 pub use base32::KeyError;
-pub use entry::{Kind, Meta, Offer, Timestamp};
+pub use entry::{Closed, Kind, Meta, Offer, Timestamp};
 pub use errno::is_fd_exhaustion;
 pub use escape::{Escaped, is_unsafe, unescape};
 pub use event::{Activity, Event, Summary};

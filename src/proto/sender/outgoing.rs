@@ -8,7 +8,7 @@ use super::window::Window;
 use crate::hash::{BlockHash, BlockSize, Hash, Hashed};
 use crate::proto::error::Damage;
 use crate::proto::wire::limits::ZEROS_MAX;
-use crate::proto::wire::message::WireOffer;
+use crate::proto::wire::message::{WireOffer, mode_of};
 use crate::types::{EntryId, Kind, Meta, Outcome, Receipt};
 
 /// An entry from its first offer until the receiver has settled it.
@@ -221,7 +221,7 @@ impl Outgoing {
             size: self.meta.size,
             data: self.meta.data.filter(|data| self.meta.size.is_some_and(|size| *data < size)),
             modified: self.meta.modified,
-            mode: self.meta.mode,
+            mode: mode_of(&self.meta),
             root: self
                 .content
                 .root()

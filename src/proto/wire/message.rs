@@ -5,7 +5,8 @@ use std::ops::{Range, RangeInclusive};
 
 use crate::hash::{BlockHash, BlockSize, Hash};
 use crate::types::{
-    AbortCode, Activity, Durability, EntryId, Kind, Meta, Outcome, RelPath, Timestamp, TransferId,
+    AbortCode, Activity, Closed, Durability, EntryId, Kind, Meta, Outcome, RelPath, Timestamp,
+    TransferId,
 };
 
 /// Message of one side to the other. Payload, where there is any, stands behind the message.
@@ -308,5 +309,36 @@ pub(crate) fn meta_of(wire: &WireOffer, path: RelPath) -> Meta {
         data: wire.data,
         modified: wire.modified,
         mode: wire.mode.map(|mode| mode & 0o777),
+        closed: wire.mode.map(closed_in).unwrap_or_default(),
+    }
+}
+
+/// Returns the mode of an entry, as an offer has it.
+pub(crate) fn mode_of(meta: &Meta) -> Option<u32> {
+    let Closed { group, others } = meta.closed;
+    meta.mode.map(|mode| mode & 0o777 | u32::from(group) << 16 | u32::from(others) << 24)
+}
+
+const fn closed_in(mode: u32) -> Closed {
+    let [_, _, group, others] = mode.to_le_bytes();
+    Closed { group, others }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_folders_travel_with_the_mode() {
+        let path = RelPath::parse(b"x").unwrap();
+        let meta = Meta::file(path.clone(), None).mode(Some(0o640));
+        for count in 0..=u16::MAX {
+            let [group, others] = count.to_le_bytes();
+            let meta = meta.clone().closed(Closed { group, others });
+            let mode = mode_of(&meta).unwrap();
+            assert_eq!((mode & 0xffff, closed_in(mode)), (0o640, meta.closed));
+        }
+        let unknown = Meta::file(path, None).closed(Closed { group: 1, others: 1 });
+        assert_eq!(mode_of(&unknown), None);
     }
 }

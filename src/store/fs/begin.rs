@@ -69,7 +69,7 @@ impl FsStore {
                     if let Err(refusal) = self.options.room.check(&way.folder, needed) {
                         return Ok(Err(refusal));
                     }
-                    way = tree.try_make(parent.as_ref())?;
+                    way = tree.try_make(parent.as_ref(), offer.meta.closed)?;
                 }
                 self.share(parent, way.folder)
             }

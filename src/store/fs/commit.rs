@@ -30,7 +30,7 @@ use super::unnamed::{self, Given};
 use super::{mode, sys};
 use crate::store::io_error::{code_of, refusal_of};
 use crate::store::{Committed, Uncommitted};
-use crate::types::{Durability, Place, Refusal, RelPath, StoreOperation, Timestamp};
+use crate::types::{Durability, Meta, Place, Refusal, RelPath, StoreOperation, Timestamp};
 
 /// Does the commits of a batch.
 pub(super) fn run(mut jobs: Vec<Job>, queue: &Queue) {
@@ -143,7 +143,7 @@ impl Job {
         let (tree, parent) = (&self.shared.tree, self.path.parent());
         if !tree.is_there(parent.as_ref(), folder) {
             folder.set_astray();
-            *folder = tree.make(parent.as_ref())?.folder;
+            *folder = tree.make(parent.as_ref(), self.commit.meta.closed)?.folder;
         }
         unnamed::name(&self.claim, folder, partial, self.file.path.file_name(), end)
     }
@@ -184,12 +184,14 @@ impl Job {
         let parent = self.path.parent();
         let (ids, path) = match &self.file.what {
             What::Folder => {
-                let (way, is_made) = tree.make_wanted(&self.path)?;
+                let Meta { mode, closed, .. } = &self.commit.meta;
+                let closed = mode.map_or(*closed, |mode| closed.below(mode));
+                let (way, is_made) = tree.make_wanted(&self.path, closed)?;
                 self.is_made = is_made;
                 (way.ids, Some(self.path.clone()))
             }
             What::Link { target } => {
-                let Way { folder, ids } = tree.make(parent.as_ref())?;
+                let Way { folder, ids } = tree.make(parent.as_ref(), self.commit.meta.closed)?;
                 let modified = self.commit.meta.modified;
                 name::give_link(&self.claim, &folder, name, target, modified, replacing)?;
                 self.sweep(|name| partial::sweep_links(&folder, self.claim.owner, name));
@@ -270,7 +272,8 @@ impl Job {
                 return Ok(true);
             }
             Given::TakenBack => {
-                *folder = self.shared.tree.make(parent.as_ref())?.folder;
+                let closed = self.commit.meta.closed;
+                *folder = self.shared.tree.make(parent.as_ref(), closed)?.folder;
                 let (name, end) = (self.file.path.file_name(), self.file.end);
                 unnamed::copy(&self.claim, folder, partial, name, end)?;
             }

@@ -14,7 +14,7 @@ use super::stat::{self, Id};
 #[cfg(test)]
 use super::store::tests::Hook;
 use super::sys;
-use crate::types::{Refusal, RelPath, StoreOperation};
+use crate::types::{Closed, Refusal, RelPath, StoreOperation};
 
 /// A handle of a folder. It stays with the folder wherever that is moved to.
 #[derive(Debug, Clone)]
@@ -237,14 +237,22 @@ impl Tree {
     }
 
     /// Works as [`Tree::open`], and makes the folders that do not exist.
-    pub(super) fn make(&self, path: Option<&RelPath>) -> std::result::Result<Way, Refusal> {
+    pub(super) fn make(
+        &self,
+        path: Option<&RelPath>,
+        closed: Closed,
+    ) -> std::result::Result<Way, Refusal> {
         let _still = self.keep_still();
-        self.make_still(path)
+        self.make_still(path, closed)
     }
 
-    fn make_still(&self, path: Option<&RelPath>) -> std::result::Result<Way, Refusal> {
+    fn make_still(
+        &self,
+        path: Option<&RelPath>,
+        closed: Closed,
+    ) -> std::result::Result<Way, Refusal> {
         for _ in 0..ATTEMPTS {
-            match self.try_make(path) {
+            match self.try_make(path, closed) {
                 // Another process has removed one on the way, which held nothing yet.
                 Err(Failed { errno: Errno::NOENT, .. }) => {}
                 made => return Ok(made?),
@@ -258,11 +266,13 @@ impl Tree {
     /// # Errors
     ///
     /// [`Errno::NOENT`] where one on the way was removed meanwhile.
-    pub(super) fn try_make(&self, path: Option<&RelPath>) -> Result<Way> {
+    pub(super) fn try_make(&self, path: Option<&RelPath>, closed: Closed) -> Result<Way> {
         let mut way = Way::from(&self.root);
+        let mut above = path.into_iter().flat_map(RelPath::parts).count();
         for part in path.into_iter().flat_map(RelPath::parts) {
-            let below = self.make_one(&way.folder, part)?;
+            let below = self.make_one(&way.folder, part, closed.permissions(above))?;
             way.go_down(below);
+            above -= 1;
         }
         self.wait_for_makers();
         Ok(way)
@@ -274,14 +284,14 @@ impl Tree {
         drop(lock(&self.made));
     }
 
-    fn make_one(&self, folder: &Folder, part: &[u8]) -> Result<Folder> {
+    fn make_one(&self, folder: &Folder, part: &[u8], mode: u32) -> Result<Folder> {
         for _ in 0..ATTEMPTS {
             match folder.open(part) {
                 Err(Failed { errno: Errno::NOENT, .. }) => {}
                 opened => return opened,
             }
             let mut made = lock(&self.made);
-            match mkdirat(folder, part, Mode::from_raw_mode(0o777)) {
+            match mkdirat(folder, part, stat::mode_of(mode)) {
                 Ok(()) => {
                     let below = folder.open(part)?;
                     // Another folder may stand there by now, which is not to be changed or removed.
@@ -346,9 +356,13 @@ impl Tree {
 
     /// Works as [`Tree::make`], for a folder that is wanted for itself: it is not removed any more. Returns whether it
     /// was made here.
-    pub(super) fn make_wanted(&self, path: &RelPath) -> std::result::Result<(Way, bool), Refusal> {
+    pub(super) fn make_wanted(
+        &self,
+        path: &RelPath,
+        closed: Closed,
+    ) -> std::result::Result<(Way, bool), Refusal> {
         let _still = self.keep_still();
-        let way = self.make_still(Some(path))?;
+        let way = self.make_still(Some(path), closed)?;
         let is_made = lock(&self.made).remove(way.folder.id);
         Ok((way, is_made))
     }
@@ -464,8 +478,8 @@ mod tests {
             let Known { young, old } = &*lock(&tree.made);
             assert!(young.len() + old.len() <= MOST_KNOWN);
         }
-        tree.make(Some(&path)).unwrap();
-        assert!(tree.make_wanted(&path).unwrap().1);
+        tree.make(Some(&path), Closed::default()).unwrap();
+        assert!(tree.make_wanted(&path, Closed::default()).unwrap().1);
     }
 
     /// A folder on the way that holds nothing yet may be removed by the session that made it.
@@ -484,7 +498,9 @@ mod tests {
                     tree.tidy(Some(&path));
                 }
             });
-            let made = (0..5000).map(|_| tree.make(Some(&path))).find_map(|made| made.err());
+            let made = (0..5000)
+                .map(|_| tree.make(Some(&path), Closed::default()))
+                .find_map(|made| made.err());
             is_over.store(true, std::sync::atomic::Ordering::Relaxed);
             assert_eq!(made, None);
         });
@@ -513,11 +529,11 @@ mod tests {
             });
             for path in &paths {
                 start.wait();
-                tree.try_make(Some(path)).unwrap();
+                tree.try_make(Some(path), Closed::default()).unwrap();
             }
         });
         for path in &paths {
-            assert!(tree.make_wanted(path).unwrap().1, "{path:?}");
+            assert!(tree.make_wanted(path, Closed::default()).unwrap().1, "{path:?}");
         }
     }
 }

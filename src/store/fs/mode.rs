@@ -7,7 +7,7 @@ use rustix::fs::{Gid, Mode, OFlags, RawMode, Stat, fchmod, fchown, fstat, openat
 
 use super::dir::Folder;
 use super::partial::{self, Owner};
-use super::stat::Id;
+use super::stat::{self, Id};
 
 /// Returns the mode of a file, of which one may be offered, and which may replace one that has the
 /// mode `old`.
@@ -69,17 +69,13 @@ fn without_group(old: RawMode) -> u32 {
 }
 
 pub(super) fn set(file: impl AsFd, mode: u32) -> rustix::io::Result<()> {
-    fchmod(file, Mode::from_bits_truncate(raw(mode)))
+    fchmod(file, stat::mode_of(mode))
 }
 
 /// Returns the bits of a mode, whose width differs between systems, so that a cast would be needed
 /// here and useless there.
 pub(super) fn bits(mode: impl TryInto<u32>) -> u32 {
     mode.try_into().unwrap_or_default()
-}
-
-fn raw<T: TryFrom<u32> + Default>(mode: u32) -> T {
-    T::try_from(mode).unwrap_or_default()
 }
 
 /// Returns the umask of the process. To ask the system for it is to change it, for all threads; Linux also tells it in

@@ -16,7 +16,7 @@ use super::candidate::{Candidate, CandidateKind, Filter};
 use super::holes::Extents;
 use super::mode;
 use super::sizes::{Sizes, has_blocks};
-use super::stat::{self, Stamp};
+use super::stat::{self, Id, Stamp};
 use super::target::stays_inside;
 use super::walk::{Folder, KEPT, Links, Walk};
 use crate::store::io_error::withdrawal_of;
@@ -283,7 +283,10 @@ impl FsSource {
             if !stays_inside(self.walk.depth().saturating_sub(1), &target) {
                 return Err(unsendable(Withdrawal::LinkEscapes));
             }
-            let meta = Meta::symlink(rel, target.into()).modified(stat::modified(&stat));
+            let meta = Meta::symlink(rel, target.into())
+                .modified(stat::modified(&stat))
+                .mode(Some(mode::bits(stat.st_mode)))
+                .closed(self.walk.closed());
             return Ok(Some((FsKey { path, links, stamp: None }, meta)));
         }
         match stat::kind(&stat) {
@@ -292,7 +295,8 @@ impl FsSource {
                 let meta = Meta::file(rel, size)
                     .data(stat::data_size(&stat))
                     .modified(stat::modified(&stat))
-                    .mode(Some(mode::bits(stat.st_mode)));
+                    .mode(Some(mode::bits(stat.st_mode)))
+                    .closed(self.walk.closed());
                 let stamp = Stamp::of(&stat);
                 self.ahead.found(stamp, opened);
                 Ok(Some((FsKey { path, links, stamp: Some(stamp) }, meta)))
@@ -305,10 +309,11 @@ impl FsSource {
                         opened => break opened.map_err(failed)?,
                     }
                 };
-                if self.walk.contains(opened.1) {
+                if self.walk.contains(Id::of(&opened.1)) {
                     return Err(unsendable(Withdrawal::LinkEscapes));
                 }
-                self.walk.enter(Folder::new(opened, path, links, rel));
+                let above = self.walk.closed();
+                self.walk.enter(Folder::new(opened, path, links, rel, above));
                 Ok(None)
             }
             _ => Err(unsendable(Withdrawal::Kind)),
@@ -380,6 +385,7 @@ impl FsSource {
         let modified = stat::modified(&stat);
         let meta =
             Meta::directory(folder.name).modified(modified).mode(Some(mode::bits(stat.st_mode)));
+        let meta = meta.closed(self.walk.closed());
         Some(Ok((FsKey { path: folder.path, links: folder.links, stamp: None }, meta)))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FileType, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{FileType, Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
 
 use crate::types::Timestamp;
 
@@ -103,4 +103,13 @@ pub(super) fn unsigned(value: impl TryInto<u64>) -> u64 {
 
 fn signed(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or_default()
+}
+
+/// Returns permissions as the system's calls take them, in a width that differs between systems, so that a cast would be
+/// needed here and useless there.
+pub(super) fn mode_of(permissions: u32) -> Mode {
+    fn raw<T: TryFrom<u32> + Default>(permissions: u32) -> T {
+        permissions.try_into().unwrap_or_default()
+    }
+    Mode::from_bits_truncate(raw(permissions))
 }

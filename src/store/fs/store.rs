@@ -66,6 +66,8 @@ use crate::types::{
 ///   replaces another gives no permission to the group, or to others, where these had none, whatever is offered. It keeps
 ///   the group of that too; where this user may not give it that, its own group gets no permission, and others none that
 ///   the old group had not.
+///   A folder that is closed to others at the sender, or below one that is, is made so: before its own mode comes, nobody
+///   looks into it; where the sender is killed meanwhile, it stays so.
 ///   A folder that was there before keeps its mode, and one that is made in a folder with the bit setgid keeps that.
 /// - **Commits** are done by a few threads ([`FsStore::sync_threads`]), in batches that share the sync of their
 ///   folders; that of a file of up to 1 MiB, of which nothing is synced and which replaces nothing, by [`Store::commit`] itself. If that last sync fails, the file stands complete under its name, but [`Refusal::Sync`] is

@@ -6,11 +6,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::vec;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 
+use super::mode;
 use super::stat::Id;
-use crate::types::RelPath;
+use crate::types::{Closed, RelPath};
 
 /// Folders, each in the one before it.
 ///
@@ -28,6 +29,8 @@ pub(super) struct Folder {
     pub(super) links: Links,
     pub(super) name: RelPath,
     pub(super) listing: Listing,
+    /// What is closed to others of it and above.
+    pub(super) closed: Closed,
     /// Set once something that it holds was found to be sent.
     pub(super) is_filled: bool,
 }
@@ -91,6 +94,11 @@ impl Walk {
         self.0.len()
     }
 
+    /// Returns what is closed to others of the last folder and above.
+    pub(super) fn closed(&self) -> Closed {
+        self.0.last().map(|folder| folder.closed).unwrap_or_default()
+    }
+
     /// Returns whether this is a folder of the way.
     pub(super) fn contains(&self, id: Id) -> bool {
         self.0.iter().any(|above| above.id == id)
@@ -147,20 +155,22 @@ impl Folder {
         parent: BorrowedFd<'_>,
         part: &std::ffi::OsStr,
         links: Links,
-    ) -> rustix::io::Result<(OwnedFd, Id, Listing)> {
+    ) -> rustix::io::Result<(OwnedFd, Stat, Listing)> {
         let handle = open_folder(parent, part, links)?;
-        let id = Id::of(&fstat(&handle)?);
+        let stat = fstat(&handle)?;
         let listing = Listing::of(handle.as_fd())?;
-        Ok((handle, id, listing))
+        Ok((handle, stat, listing))
     }
 
     pub(super) fn new(
-        (handle, id, listing): (OwnedFd, Id, Listing),
+        (handle, stat, listing): (OwnedFd, Stat, Listing),
         path: PathBuf,
         links: Links,
         name: RelPath,
+        above: Closed,
     ) -> Self {
-        Self { handle: Some(handle), id, path, links, name, listing, is_filled: false }
+        let (id, closed) = (Id::of(&stat), above.below(mode::bits(stat.st_mode)));
+        Self { handle: Some(handle), id, path, links, name, listing, closed, is_filled: false }
     }
 
     /// Returns the system's stat of it. [`Errno::BADF`]: it is not open.

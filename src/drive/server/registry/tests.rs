@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::drive::Files;
 use crate::proto::{ReceiveAction, Receiver, SendAction, Sender, Which};
 use crate::store::MemoryStore;
-use crate::types::{AbortCode, Kind, Meta, RelPath};
+use crate::types::{AbortCode, Meta, RelPath};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -309,15 +309,7 @@ fn about_to_commit<S: Store>(store: &mut S) -> (Receiver, Files<S::File>) {
     let mut sender = Sender::new(Config::default(), id(1), [1; 16], now);
     let (mut to_alice, mut to_bob) = (Vec::new(), Vec::new());
     let path = RelPath::parse(b"folder").unwrap();
-    let mut entries = vec![Meta {
-        path,
-        kind: Kind::Directory,
-        size: Some(0),
-        data: None,
-        modified: None,
-        mode: None,
-    }]
-    .into_iter();
+    let mut entries = [Meta::directory(path)].into_iter();
     for _ in 0..1000 {
         match sender.poll(now, &mut to_bob).unwrap() {
             SendAction::NextEntry => match entries.next() {

@@ -1,6 +1,9 @@
 //! Modes of what replaces, and of what is made.
 
 use super::*;
+use crate::store::Source as _;
+use crate::store::fs::{FsSource, Symlinks};
+use crate::types::Kind;
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -148,4 +151,88 @@ fn store_folder_that_was_there_keeps_its_time_and_mode() {
     assert_eq!(mode_of(&bench.path("")), 0o710);
     assert_ne!(fs::metadata(bench.path("")).unwrap().mtime(), 1_000_000_000);
     assert_eq!(fs::metadata(bench.path("new/deeper")).unwrap().mtime(), 1_000_000_000);
+}
+
+/// Whatever folders are made, they are closed to others from their first moment as they are at the sender, also when it is
+/// killed: what they hold comes before their own modes.
+#[test]
+fn store_folder_is_never_more_open_than_at_the_sender() {
+    for (outer, inner) in modes().flat_map(|outer| modes().map(move |inner| (outer, inner))) {
+        let case = format!("{outer:o} {inner:o}");
+        let sender = tempfile::tempdir().unwrap();
+        let tree = sender.path().join("a");
+        fs::create_dir_all(tree.join("b/c")).unwrap();
+        fs::create_dir(tree.join("empty")).unwrap();
+        for name in ["x", "b/x", "b/c/x", "b/c/y"] {
+            fs::write(tree.join(name), name).unwrap();
+        }
+        symlink("x", tree.join("b/link")).unwrap();
+        for (name, mode) in [("b/c", 0o755), ("b", inner), ("empty", inner), ("", outer)] {
+            set_mode(&tree.join(name), mode);
+        }
+        for killed_after in 0..9 {
+            let mut bench = Bench::new();
+            bench.store = bench.store.clone().allow_links();
+            let (root, seen) = (bench.path(""), case.clone());
+            let look = move || {
+                for (folder, mode) in [("a", outer), ("a/b", inner), ("a/empty", inner)] {
+                    let Ok(meta) = fs::metadata(root.join(folder)) else { continue };
+                    for class in [0o070, 0o007] {
+                        let may = mode & class != 0 || meta.mode() & class == 0;
+                        assert!(may, "{seen}: {folder} has {:o}", meta.mode());
+                    }
+                }
+            };
+            send_tree(bench, &tree, killed_after, look);
+        }
+    }
+}
+
+fn modes() -> impl Iterator<Item = u32> {
+    [0o700, 0o750, 0o705, 0o711, 0o755].into_iter()
+}
+
+/// Stores a tree, and has `look` look before each call; once so many entries are committed, a new store goes on.
+fn send_tree(
+    mut bench: Bench,
+    tree: &Path,
+    killed_after: usize,
+    look: impl Fn() + Clone + Send + Sync + 'static,
+) {
+    let hook = move |_| {
+        look();
+        Ok(())
+    };
+    bench.store.shared.hook.set(hook.clone());
+    let mut source = FsSource::new([tree]).unwrap().symlinks(Symlinks::Preserve);
+    let mut count = 0;
+    while let Some(entry) = source.next_entry() {
+        let (_, meta) = entry.unwrap();
+        let (size, is_file) = (meta.size.unwrap_or(0), meta.kind == Kind::File);
+        let path = bench.path(&meta.path.to_string());
+        let offer = bench.offer(meta);
+        let (mut file, found) = bench.begin(&offer, Place::Offered).unwrap();
+        assert_eq!(found, Found::Fresh);
+        if is_file {
+            bench
+                .store
+                .write_at(&mut file, 0, &vec![b'x'; usize::try_from(size).unwrap()])
+                .unwrap();
+        }
+        assert!(bench.commit(file, &offer, size).is_ok(), "{path:?}");
+        hook(Step::Call).unwrap();
+        count += 1;
+        if count == killed_after {
+            bench.store = FsStore::open(bench.path("")).unwrap().allow_links();
+            bench.store.shared.hook.set(hook.clone());
+        }
+    }
+    assert_eq!(count, 9);
+    let umask = bench.store.shared.umask;
+    for folder in ["a", "a/b", "a/b/c", "a/empty"] {
+        let from = mode_of(&tree.parent().unwrap().join(folder)) & !umask;
+        let made = mode_of(&bench.path(folder));
+        // One that a killed session left keeps what it was made with.
+        assert!(made == from || killed_after > 0, "{folder}: {made:o} of {from:o}");
+    }
 }
