@@ -143,6 +143,33 @@ fn folding_partial_file_is_not_reached_by_a_peer_in_any_case() {
     assert!(fs::read(inbox.join("x")).unwrap() == whole, "it was written to");
 }
 
+/// NTFS and FAT give a file a short name beside its own, by which it can be opened.
+#[test]
+fn folding_hidden_folder_is_not_reached_by_its_short_name() {
+    let Some(folding) = Folding::new() else { return };
+    if crate::common::lacks_python() {
+        return;
+    }
+    let hidden = folding.root().join(".ssh");
+    fs::create_dir(&hidden).unwrap();
+    let script = "import os, sys; os.setxattr(sys.argv[1], 'system.ntfs_dos_name', b'SSH~1')";
+    assert!(quiet("python3").args(["-c", script]).arg(&hidden).status().unwrap().success());
+    assert!(folding.root().join("SSH~1").exists(), "it has no short name");
+    let outbox = tempdir().unwrap();
+    // The second one is no other name of anything.
+    let folders = ["ssh~1", "SSH~2"].map(|name| outbox.path().join(name));
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("authorized_keys"), "foreign").unwrap();
+    }
+    for _ in 0..2 {
+        let sent = send(&[&folders[0], &folders[1]], &folding.root(), "").code(4);
+        assert!(sent.stderr.contains("ssh~1/authorized_keys is refused"), "{sent:?}");
+        assert_eq!(names(&hidden), [""; 0], "{sent:?}");
+        assert_eq!(fs::read(folding.root().join("SSH~2/authorized_keys")).unwrap(), b"foreign");
+    }
+}
+
 #[test]
 fn folding_names_that_become_one_are_refused_and_the_first_is_intact() {
     let Some(folding) = Folding::new() else { return };

@@ -96,6 +96,16 @@ impl Folder {
         }
     }
 
+    /// Returns whether something has this name, but is listed under another one, as far as can be seen.
+    pub(super) fn is_alias(&self, name: &[u8]) -> bool {
+        if !matches!(self.look(name), Ok(Some(_))) {
+            return false;
+        }
+        let Ok(listed) = Dir::read_from(self) else { return true };
+        let mut names = listed.filter_map(|entry| entry.ok());
+        !names.any(|entry| entry.file_name().to_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// Marks the folder, for all who share the handle, as not where it was.
     pub(super) fn set_astray(&self) {
         self.handle.is_astray.store(true, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use super::existing::{Existing, Trouble};
 use super::expiry::Expiry;
 use super::file::{FsFile, What, clash, end_of, stat_refusal};
 use super::fold::fold;
-use super::hidden::HiddenNames;
+use super::hidden::{self, HiddenNames};
 use super::job::Job;
 use super::options::{Links, Options};
 use super::order::{Order, Turns};
@@ -102,6 +102,8 @@ pub struct FsStore {
     pauses: u32,
     /// Set if its sender has the key whose owner may send hidden names.
     is_own: bool,
+    /// Last first part of a name that could have been a short name, and is not.
+    proper: Option<Box<[u8]>>,
     /// The folder of the entry that was begun last: entries that follow in it share its handle.
     pub(super) recent: Option<Recent>,
     /// Bytes that small entries may take before the free space is looked at again.
@@ -183,6 +185,7 @@ impl FsStore {
             owner,
             pauses: PAUSES,
             is_own: false,
+            proper: None,
             recent: None,
             room: 0,
             ended,
@@ -292,8 +295,20 @@ impl FsStore {
         }
     }
 
-    fn check_hidden(&self, path: &RelPath) -> Result<(), Refusal> {
-        if self.is_own { Ok(()) } else { self.options.hidden.check(path) }
+    fn check_hidden(&mut self, path: &RelPath) -> Result<(), Refusal> {
+        if self.is_own || self.options.hidden == HiddenNames::Accept {
+            return Ok(());
+        }
+        self.options.hidden.check(path)?;
+        match hidden::short_name(path).filter(|first| self.proper.as_deref() != Some(*first)) {
+            Some(first) if self.shared.tree.root.is_alias(first) => Err(Refusal::HiddenName),
+            // The whole folder was listed, which is not done again for each entry below it.
+            Some(first) => {
+                self.proper = Some(first.into());
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Returns whether another session of the transfer may still be waited for: one of a process that is no more.
