@@ -189,6 +189,13 @@ fn include_takes_what_matches_and_no_folders_without_it() {
     let sent = run(words.into_iter().chain(["--include", "keep/", "--exclude", "e.*"])).code(0);
     assert!(sent.stdout.contains("\n2 files, "), "{sent:?}");
     assert_eq!(names(inbox.path()), ["a/", "a/b/", "a/b/c.txt", "a/keep/", "a/keep/any"]);
+    let none =
+        run(["send", tree.to_str().unwrap(), &address, "--include", "*.jpg", "--json"]).code(1);
+    none.one_error(&["no file matches --include '*.jpg'"]);
+    run(["send", tree.join("e.txt").to_str().unwrap(), &address, "--include", "*.jpg"]).code(0);
+    let more = ["--include", "*.jpg", "--include", "*.gif"];
+    let none = send(outbox.path(), "f\n", inbox.path(), &more).code(1);
+    none.one_error(&["no file matches --include '*.jpg' or '*.gif'"]);
     // Of a list, what is excluded with a folder on the way is left out as well.
     let inbox = tempdir().unwrap();
     let more = ["--include", "*.txt", "--exclude", "b/"];

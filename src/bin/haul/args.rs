@@ -131,7 +131,7 @@ pub(crate) struct Send {
     /// Send only the files that match, below each PATH; may be given several times.
     ///
     /// Patterns are those of --exclude, which leaves out what it matches even so. A pattern that matches a folder takes
-    /// in all below it. A folder of which nothing is sent is not sent either.
+    /// in all below it. A folder of which nothing is sent is not sent either. Where no file matches, that is an error.
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,
     /// Leave out what matches, below each PATH; may be given several times.

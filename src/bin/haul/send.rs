@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use haul::config::Compare;
-use haul::store::fs::{FsSource, Symlinks};
+use haul::store::fs::{CandidateKind, FsSource, Symlinks};
 use haul::store::{Chain, StreamSource};
 use haul::transport::secure::TicketSecret;
 use haul::transport::tcp::TcpOptions;
@@ -74,7 +74,9 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     })?;
     let files = files.symlinks(args.links.map_or_else(Symlinks::default, Symlinks::from));
     let failed = Arc::<AtomicBool>::default();
-    let files = filtered(args, files, &paths, reporter, &failed)?;
+    let is_sent = |path: &PathBuf| is_stdin(path) || path.is_file();
+    let matched = Arc::new(AtomicBool::new(paths.iter().any(is_sent)));
+    let files = filtered(args, files, &paths, reporter, (&failed, &matched))?;
     let id = origin::id(args, &paths, &[]);
     let none = Others::default();
     let code = if stdin == 0 {
@@ -85,7 +87,21 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
         transfer(args, address.as_ref(), id, (source, &paths, none), reporter)
     };
     let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
-    code.map(|code| code.and(failed))
+    match code?.and(failed) {
+        Code::Done if !matched.load(Ordering::Relaxed) => nothing_matches(args),
+        code => Ok(code),
+    }
+}
+
+/// Returns the end of a command that was to send what matches, where nothing did: a slip of the pattern, most likely.
+fn nothing_matches(args: &Send) -> Result<Code, Stop> {
+    match args.include.as_slice() {
+        [] => Ok(Code::Done),
+        patterns => {
+            let text = format!("no file matches --include '{}'", patterns.join("' or '"));
+            Err(Stop::new(Code::Local, text))
+        }
+    }
 }
 
 /// Sends what a list names.
@@ -101,7 +117,7 @@ fn send_listed(
     let List { entries, files, code, others } = List::read(args, list, reporter)?;
     if entries.is_empty() {
         reporter.say("there is nothing to send");
-        return Ok(code);
+        return nothing_matches(args).map(|none| none.and(code));
     }
     let source = FsSource::with_names(entries.iter().cloned())
         .map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
@@ -140,13 +156,14 @@ fn inside(args: &Send, paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Stop> {
     Ok(all)
 }
 
-/// Leaves out what the user does not want; `failed` is set where an ignore file cannot be honoured.
+/// Leaves out what the user does not want; `failed` is set where an ignore file cannot be honoured, and `matched` where
+/// there is a file that is wanted.
 fn filtered(
     args: &Send,
     files: FsSource,
     paths: &[PathBuf],
     reporter: &Arc<Reporter>,
-    failed: &Arc<AtomicBool>,
+    (failed, matched): (&Arc<AtomicBool>, &Arc<AtomicBool>),
 ) -> Result<FsSource, Stop> {
     let secret = Secret::find();
     if takes_all(args) && secret.is_none() {
@@ -161,13 +178,17 @@ fn filtered(
     } else {
         filter
     };
-    let reporter = Arc::clone(reporter);
+    let (reporter, matched) = (Arc::clone(reporter), Arc::clone(matched));
     Ok(files.filter(move |found| {
         if secret.as_ref().is_some_and(|secret| secret.is(found)) {
             reporter.complain("warning: the secret key of this user is not sent");
             return false;
         }
-        filter.admits(found)
+        let is_wanted = filter.admits(found);
+        if is_wanted && found.kind() != CandidateKind::Directory {
+            matched.store(true, Ordering::Relaxed);
+        }
+        is_wanted
     }))
 }
 
