@@ -15,6 +15,8 @@ haul=${HAUL:-$PWD/target/release/haul}
 keys=${KEYS---insecure}
 dir=$(mktemp -d /dev/shm/haul-bench.XXXXXX)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
+# Neither the keys nor the settings of who runs it.
+export HAUL_CONFIG_DIR=$dir/keys
 mkdir "$dir/in" "$dir/out"
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }

@@ -22,6 +22,8 @@ keys=${KEYS---insecure}
 near=${NEAR:-} far=${FAR:-}
 dir=$(mktemp -d "${DIR:-/dev/shm}/haul-link.XXXXXX")
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
+# Neither the keys nor the settings of who runs it.
+export HAUL_CONFIG_DIR=$dir/keys
 mkdir "$dir/in" "$dir/out"
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
@@ -88,7 +90,6 @@ case $what in
     echo "100,000 files of 1 KiB: $(median <"$dir/differences") s more over the long link (median of $rounds by turns)"
     ;;
   handshake)
-    export HAUL_CONFIG_DIR=$dir/keys
     head -c 1024 /dev/urandom >"$dir/in/file"
     for _ in $(seq "$rounds"); do
       for keys in --insecure ''; do

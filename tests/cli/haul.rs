@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{PATIENCE, config_folder, is_long, poll, quiet};
+use crate::common::{PATIENCE, is_long, poll, quiet};
 use crate::schema;
 
 /// The command's file.
@@ -29,8 +29,7 @@ pub(crate) fn run_with<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
     stdin: Vec<u8>,
 ) -> Finished {
-    let mut command = assert_cmd::Command::new(HAUL);
-    command.env("HAUL_CONFIG_DIR", config_folder());
+    let mut command = assert_cmd::Command::from_std(quiet(HAUL));
     let output = command.args(arguments).write_stdin(stdin).timeout(PATIENCE).output();
     let output = output.expect("the command runs");
     Finished {

@@ -37,6 +37,7 @@ mod pull;
 mod readme;
 mod schema;
 mod second;
+mod settings;
 mod stderr;
 mod syscalls;
 mod terminal;

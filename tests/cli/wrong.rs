@@ -28,8 +28,7 @@ fn standard_input_that_is_closed_is_not_sent_as_an_empty_file() {
     for closed in ["<&-", "<>/dev/null"] {
         for plain in ["", "--plain"] {
             let script = format!("exec \"$0\" send {plain} - 127.0.0.1:1 {closed}");
-            let output =
-                std::process::Command::new("sh").args(["-c", &script, HAUL]).output().unwrap();
+            let output = quiet("sh").args(["-c", &script, HAUL]).output().unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{script}: {stderr}");
             assert!(stderr.contains("standard input is closed"), "{script}: {stderr}");
@@ -42,7 +41,7 @@ fn standard_input_that_is_empty_is_an_empty_file() {
     let to = tempdir().unwrap();
     let far = exec(to.path(), "");
     let script = "exec \"$0\" send - \"$1\" < /dev/null";
-    let sh = std::process::Command::new("sh").args(["-c", script, HAUL, &far]).output().unwrap();
+    let sh = quiet("sh").args(["-c", script, HAUL, &far]).output().unwrap();
     assert_eq!(sh.status.code(), Some(0), "{}", String::from_utf8_lossy(&sh.stderr));
     assert_eq!(fs::read(to.path().join("stdin")).unwrap(), b"");
 }

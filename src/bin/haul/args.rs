@@ -29,6 +29,9 @@ use crate::{examples, units, usage};
 #[derive(Debug, Parser)]
 #[command(name = "haul", version, after_long_help = examples::HAUL)]
 pub(crate) struct Haul {
+    /// Take no options from the file config.toml (see haul --help).
+    #[arg(long, global = true)]
+    pub(crate) no_config: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -186,7 +189,7 @@ pub(crate) struct Receive {
     #[arg(short, long, value_name = "PORT", conflicts_with_all = ["listen", "peer", "stdio"], value_parser = any_port)]
     pub(crate) port: Option<u16>,
     /// Connect to a sender that listens, at host:port, unix:PATH or exec:COMMAND, and end with its transfer.
-    #[arg(long, value_name = "ADDR", group = "peer", conflicts_with_all = ["listen", "stdio", "max_sessions"])]
+    #[arg(long, value_name = "ADDR", group = "peer", conflicts_with_all = ["listen", "stdio", "max_sessions", "ticket"])]
     pub(crate) connect: Option<Address>,
     /// With --connect: keep trying to connect for so long without progress: 30s, 10m, 2h.
     ///

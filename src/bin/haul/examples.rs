@@ -23,7 +23,13 @@ EXIT STATUS
 pub(crate) const HAUL: &str = ending!(
     "  haul receive inbox              receive into the folder inbox, from who has the line that is printed
   haul send photos haul://…       send a folder there: paste that line
-  haul demo                       see a transfer, both ends on this machine"
+  haul demo                       see a transfer, both ends on this machine
+
+SETTINGS
+  Options of send and receive may stand in config.toml, beside the key of
+  this user (see haul key --help): retry-for = \"10m\", at its top or in [send] or
+  [receive]. Variables count before it: HAUL_SEND_RETRY_FOR=10m. The command
+  line counts before both."
 );
 
 pub(crate) const SEND: &str = ending!(

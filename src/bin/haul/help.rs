@@ -1,6 +1,5 @@
 //! Help, the manual page, completions, and the message on wrong usage.
 
-use std::env;
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
@@ -12,10 +11,11 @@ use crate::args::{Haul, Output};
 use crate::exit::{Code, Stop};
 use crate::explain::system;
 use crate::report::Reporter;
+use crate::settings::Line;
 use crate::usage::one_line;
 
 /// Prints the output of clap: help that was asked for, or one line on wrong usage.
-pub(crate) fn answer(error: &Error) -> Code {
+pub(crate) fn answer(error: &Error, haul: &Command, line: &Line) -> Code {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Code::Local,
@@ -30,8 +30,13 @@ pub(crate) fn answer(error: &Error) -> Code {
         }
         _ => {
             let reporter = Reporter::new(Output::default());
-            let words: Vec<_> = env::args_os().map(|word| word.to_string_lossy().into()).collect();
-            reporter.complain(&one_line(error, &Haul::command(), &words));
+            let words: Vec<_> = line.words.iter().map(|it| it.to_string_lossy().into()).collect();
+            let text = one_line(error, haul, &words);
+            let text = match line.origin(haul, error) {
+                Some(origin) => format!("{origin}: {text}"),
+                None => text,
+            };
+            reporter.complain(&text);
             reporter.finish();
             Code::Usage
         }

@@ -1,16 +1,18 @@
 //! Identity of this user: the key, and the folder that it is kept in.
 
 use std::env;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use haul::store::fs::{Candidate, CandidateKind};
 use haul::transport::secure::SecretKey;
 use rustix::fs::{AtFlags, statat};
+use rustix::process::geteuid;
 
 use crate::exit::{Code, Stop};
-use crate::explain;
+use crate::explain::{self, shown};
 use crate::help;
 
 /// The user's key.
@@ -70,6 +72,39 @@ const KEY: &str = "key";
 /// Runs `haul key`.
 pub(crate) fn show() -> Result<Code, Stop> {
     help::print(format!("{}\n", Identity::open()?.key.public()).as_bytes())
+}
+
+/// Reads a file that stands beside the key, and that nobody else may have written; `None` if there is none.
+pub(crate) fn read_kept(path: &Path) -> Result<Option<String>, Stop> {
+    let local = |text: String| Stop::new(Code::Local, format!("{}: {text}", shown(path)));
+    let failed = |error: io::Error| local(explain::system(&error));
+    let meta = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        meta => meta.map_err(failed)?,
+    };
+    // A FIFO would be waited for.
+    if !meta.is_file() {
+        return Err(local("it is not a file".into()));
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    // The administrator may write here in any case.
+    let (owner, user) = (meta.uid(), geteuid().as_raw());
+    if owner != user && owner != 0 {
+        return Err(local(format!(
+            "it belongs to another user ({owner}), and not to this one ({user})"
+        )));
+    }
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(local(format!(
+            "others may write it (mode {mode:04o}); to mend that: chmod 600 {}",
+            shown(path)
+        )));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
+    Ok(Some(text))
 }
 
 /// Returns the folder that keys are kept in.

@@ -34,6 +34,7 @@ mod report;
 mod screen;
 mod send;
 mod session;
+mod settings;
 mod speed;
 mod spool;
 mod status;
@@ -48,15 +49,20 @@ mod usage;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Command, Haul, Output};
 use crate::report::Reporter;
 
 fn main() -> ExitCode {
-    let command = match Haul::try_parse() {
+    let haul = Haul::command();
+    let line = match settings::line(&haul, std::env::args_os().collect()) {
+        Ok(line) => line,
+        Err(stop) => return failed(&stop),
+    };
+    let command = match Haul::try_parse_from(&line.words) {
         Ok(haul) => haul.command,
-        Err(error) => return help::answer(&error).into(),
+        Err(error) => return help::answer(&error, &haul, &line).into(),
     };
     let output = match &command {
         Command::Send(args) => args.output,
@@ -86,4 +92,12 @@ fn main() -> ExitCode {
     });
     let code = if reporter.finish() { code.and(exit::Code::Local) } else { code };
     ExitCode::from(reporter.number(code))
+}
+
+/// Reports what is wrong before it is known what to do.
+fn failed(stop: &exit::Stop) -> ExitCode {
+    let reporter = Reporter::new(Output::default());
+    reporter.stop(stop);
+    reporter.finish();
+    stop.code.into()
 }

@@ -1,20 +1,19 @@
 //! Trusted keys of this user: the file `trusted`, and `haul trust`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use haul::transport::secure::PublicKey;
 use haul::transport::tcp::HostPort;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::geteuid;
 
 use crate::args::Trust;
 use crate::exit::{Code, Stop};
 use crate::explain::{self, shown};
 use crate::help;
-use crate::identity::Identity;
+use crate::identity::{Identity, read_kept};
 
 /// The keys that a user trusts, in the order in which they came.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,34 +31,9 @@ impl Trusted {
     /// Reads the file. That there is none means that nobody is trusted.
     pub(crate) fn load(folder: &Path) -> Result<Self, Stop> {
         let path = folder.join(FILE);
-        let local = |text: String| Stop::new(Code::Local, format!("{}: {text}", shown(&path)));
-        let meta = match fs::metadata(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            meta => meta.map_err(|error| local(explain::system(&error)))?,
-        };
-        // A FIFO would be waited for.
-        if !meta.is_file() {
-            return Err(local("it is not a file".into()));
-        }
-        let mut file = File::open(&path).map_err(|error| local(explain::system(&error)))?;
-        let meta = file.metadata().map_err(|error| local(explain::system(&error)))?;
-        // The administrator may write here in any case.
-        let (owner, user) = (meta.uid(), geteuid().as_raw());
-        if owner != user && owner != 0 {
-            return Err(local(format!(
-                "it belongs to another user ({owner}), and not to this one ({user})"
-            )));
-        }
-        let mode = meta.permissions().mode() & 0o777;
-        if mode & 0o022 != 0 {
-            return Err(local(format!(
-                "others may write it (mode {mode:04o}); to mend that: chmod 600 {}",
-                shown(&path)
-            )));
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|error| local(explain::system(&error)))?;
-        text.parse().map_err(local)
+        let Some(text) = read_kept(&path)? else { return Ok(Self::default()) };
+        let wrong = |text| Stop::new(Code::Local, format!("{}: {text}", shown(&path)));
+        text.parse().map_err(wrong)
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = PublicKey> {
