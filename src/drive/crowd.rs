@@ -14,16 +14,17 @@ use std::{mem, panic};
 
 use super::accept::{is_passing, is_shortage};
 use super::admit::Access;
+use super::blocking::{NOTES, run};
 use super::cancel::CancelToken;
 use super::clock::SharedClock;
 use super::observer::Observer;
 use super::random::random_bytes;
-use super::stream::Wire;
+use super::session::Sending;
 use super::transfer::Transfer;
 use crate::config::Config;
 use crate::error::Error;
 use crate::proto::Sender;
-use crate::store::Source;
+use crate::store::{MemorySource, Readers, Source};
 use crate::transport::{Acceptor, Channel, Peer};
 use crate::types::{Summary, TransferId};
 
@@ -109,7 +110,7 @@ impl<O: Observer> Transfer<O> {
         A::Stream: Send,
     {
         let mut sending = self.sending(source)?;
-        let (config, transfer) = (self.session_config(), sending.transfer);
+        let (config, transfer) = (self.session_config(), self.id.choose());
         let crowd = Crowd::new();
         thread::scope(|scope| {
             let access = Access { channel: None, ..self.access.clone() };
@@ -117,17 +118,39 @@ impl<O: Observer> Transfer<O> {
             let _gone = Gone(&crowd);
             let next = || crowd.next(scope, acceptor, &mut greeter);
             self.keep_connecting(true, next, &mut sending, |this, sending, greeted| {
-                let Greeted { stream, peer, channel, attempt, nonce } = greeted?;
+                let Greeted { stream, peer, channel, attempt, nonce } = match greeted {
+                    Ok(greeted) => greeted,
+                    Err(error) => return (Err(error), false),
+                };
                 this.access.channel = channel;
                 this.observer.connected(&peer);
-                let now = this.clock.now();
-                sending.sender.reconnect(sending.transfer, attempt, nonce, now);
+                let connection = this.connection(NOTES);
+                sending.reconnect(this.clock.now(), (attempt, nonce), connection);
                 let ended = this.run_sender(sending, stream);
                 this.access.channel = None;
-                crowd.count_from(sending.sender.next_attempt());
+                crowd.count_from(sending.next_attempt());
                 ended
             })
         })
+    }
+}
+
+impl Transfer {
+    /// Greets a receiver as this attempt, and returns once it has greeted too, and is admitted. Nothing else is sent.
+    fn greet(
+        &self,
+        transfer: TransferId,
+        attempt: (u32, [u8; 16]),
+        stream: &mut (impl Read + Write),
+    ) -> Result<(), Error> {
+        let now = self.clock.now();
+        let sender = Sender::new(self.config.clone(), transfer, attempt.1, now);
+        let readers = Readers::new(&self.config.limits);
+        let nothing = MemorySource::new();
+        let mut session = Sending::new(nothing, transfer, sender, readers, self.connection(NOTES))
+            .only_greeting();
+        session.reconnect(now, attempt, self.connection(NOTES));
+        run(&mut session, stream, &self.clock, &mut (), |_, _| Ok(())).map(drop)
     }
 }
 
@@ -299,15 +322,13 @@ impl<T> Crowd<T> {
         let greet = move || {
             // Dropped last: a connection counts until its stream is closed.
             let thread = thread;
-            let mut sender = Sender::new(config.clone(), transfer, nonce, clock.now());
-            sender.reconnect(transfer, attempt, nonce, clock.now());
-            let mut wire = Wire::new(Recorded::new(stream), usize::MAX);
+            let mut stream = Recorded::new(stream);
             let mut greeter = Transfer::new(config).cancel(cancel);
-            greeter.clock = clock;
-            greeter.access = Access { channel: channel.clone(), ..access };
-            let greeted = greeter.greet(transfer, &mut sender, &mut wire);
+            (greeter.clock, greeter.access) =
+                (clock, Access { channel: channel.clone(), ..access });
+            let greeted = greeter.greet(transfer, (attempt, nonce), &mut stream);
             let greeted = greeted.map(|()| {
-                let stream = wire.into_stream().replay();
+                let stream = stream.replay();
                 Greeted { stream, peer, channel, attempt, nonce }
             });
             thread.heard(greeted);

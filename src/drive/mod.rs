@@ -6,24 +6,19 @@
 
 mod accept;
 mod admit;
+mod blocking;
 mod cancel;
 mod clock;
 mod crowd;
 mod files;
-mod host;
 mod ids;
-mod meter;
 mod observer;
 mod random;
 mod rate;
-mod receive;
-mod reconnect;
 mod retry;
-mod secured;
-mod send;
 mod server;
+mod session;
 mod strangers;
-mod stream;
 mod suspended;
 mod transfer;
 

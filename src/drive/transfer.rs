@@ -1,21 +1,16 @@
-//! One transfer over blocking streams.
+//! One side of a transfer, and its settings.
 
-use std::io::{Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::admit::{Access, Admit};
 use super::cancel::CancelToken;
 use super::clock::{Clock, SharedClock};
 use super::ids::Id;
-use super::meter::{self, Meter};
 use super::observer::Observer;
 use super::rate::RateLimit;
 use super::retry::Retry;
-use super::stream::{Core, Direction, LAST_WORDS, Moved, TICK, Wire};
+use super::session::{Connection, Machine, Meter, Terms};
 use crate::config::Config;
-use crate::error::Error;
-use crate::proto;
 use crate::transport::Channel;
 #[cfg(feature = "secure")]
 use crate::transport::secure::TicketSecret;
@@ -53,8 +48,6 @@ pub struct Transfer<O = ()> {
     pub(super) clock: SharedClock,
     pub(super) access: Access,
     pub(super) meter: Meter,
-    /// The peer of this connection has greeted: it is a haul peer, so that a lost connection is worth another.
-    pub(super) greeted: bool,
     pub(super) id: Id,
 }
 
@@ -70,8 +63,8 @@ impl<O> Transfer<O> {
     /// Sets the observer of the transfer; see [`Observer`].
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> Transfer<P> {
-        let Self { config, cancel, retry, limit, clock, access, meter, greeted, id, .. } = self;
-        Transfer { config, observer, cancel, retry, limit, clock, access, meter, greeted, id }
+        let Self { config, cancel, retry, limit, clock, access, meter, id, .. } = self;
+        Transfer { config, observer, cancel, retry, limit, clock, access, meter, id }
     }
 
     /// Sets the token by which others may stop the transfer.
@@ -151,75 +144,7 @@ impl<O> Transfer<O> {
     }
 }
 
-impl<O: Observer> Transfer<O> {
-    /// Waits, and looks at the cancel token.
-    pub(super) fn wait(&self, pause: Duration) -> Result<(), Error> {
-        let end = self.clock.now().saturating_add(pause);
-        loop {
-            if self.cancel.is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            let rest = end.saturating_sub(self.clock.now());
-            if rest.is_zero() {
-                return Ok(());
-            }
-            self.clock.sleep(rest.min(TICK));
-        }
-    }
-
-    /// Writes all of the output, and tells the core of each call of the stream.
-    pub(super) fn flush<T: Read + Write>(
-        &mut self,
-        wire: &mut Wire<T>,
-        core: &mut impl Core,
-        direction: Direction,
-    ) -> Result<(), Error> {
-        let (bytes, start) = (wire.output(), self.clock.now());
-        if bytes == 0 {
-            return Ok(());
-        }
-        let (content, mut left) = (wire.content(), bytes);
-        core.write_resumed(start);
-        wire.flush(|moved| {
-            let now = self.clock.now();
-            if moved == Moved::Tick
-                && let Some(error) = self.cancel.error()
-            {
-                return Err(error);
-            }
-            match moved {
-                Moved::Tick => core.write_blocked(now)?,
-                Moved::Bytes(bytes) => core.peer_took(now, bytes)?,
-            }
-            if let (Direction::Content, Moved::Bytes(more)) = (direction, moved) {
-                left = left.saturating_sub(more);
-            }
-            if matches!(direction, Direction::Content) && self.meter.is_due(now) {
-                // As if what goes with content were spread evenly over it.
-                let progress = meter::less(core.progress(), meter::share(content, left, bytes));
-                self.meter.tell(now, progress, &mut self.observer);
-            }
-            if let (Direction::Content, Moved::Bytes(bytes)) = (direction, moved)
-                && self.throttle(bytes)
-            {
-                core.write_resumed(self.clock.now());
-            }
-            Ok(())
-        })?;
-        wire.took(bytes, self.clock.now().saturating_sub(start));
-        Ok(())
-    }
-
-    /// Sends the reason why the session failed, if the stream takes it at once. The failure stands
-    /// either way.
-    pub(super) fn send_last_words<T: Read + Write>(&self, wire: &mut Wire<T>) {
-        let end = self.clock.now().saturating_add(LAST_WORDS);
-        let _ = wire.flush(|moved| match moved {
-            Moved::Bytes(_) if self.clock.now() < end => Ok(()),
-            Moved::Bytes(_) | Moved::Tick => Err(Error::Session(proto::Error::Cancelled)),
-        });
-    }
-
+impl<O> Transfer<O> {
     /// Returns the configuration of a session.
     pub(super) fn session_config(&self) -> Config {
         let mut config = self.config.clone();
@@ -229,76 +154,21 @@ impl<O: Observer> Transfer<O> {
         config
     }
 
-    /// Returns the number of bytes that may be moved at a time.
-    pub(super) fn piece(&self) -> usize {
-        self.limit.as_ref().map_or(usize::MAX, RateLimit::piece)
-    }
-
-    /// Waits, after content has passed, until more may. `false` if there is no limit. A cancel ends this wait too, and
-    /// is handled elsewhere.
-    pub(super) fn throttle(&self, bytes: usize) -> bool {
-        let Some(limit) = &self.limit else { return false };
-        let _ = self.wait(limit.spend(bytes));
-        true
-    }
-
-    /// Reports to the observer how far the transfer is, but for so much content that is not written
-    /// yet.
-    pub(super) fn tell_progress(&mut self, core: &impl Core, left: usize) {
-        let progress = meter::less(core.progress(), left);
-        self.meter.tell(self.clock.now(), progress, &mut self.observer);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{self, ErrorKind};
-
-    use super::*;
-    use crate::proto::Receiver;
-    use crate::types::AbortCode;
-
-    /// A stream that takes nothing.
-    struct Stuck;
-
-    impl Read for Stuck {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(ErrorKind::WouldBlock.into())
-        }
-    }
-
-    impl Write for Stuck {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(ErrorKind::WouldBlock.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// A session that is told to stop while it writes ends by that: its board decides what stays.
-    #[test]
-    fn session_told_to_stop_while_it_writes_ends_as_it_was_told() {
-        let told = |tell: fn(&CancelToken)| {
-            let mut transfer = Transfer::new(Config::default());
-            tell(&transfer.cancel);
-            let mut wire = Wire::new(Stuck, usize::MAX);
-            wire.control().extend_from_slice(b"an answer");
-            wire.absorb();
-            let mut core = Receiver::new(Config::default(), [0; 16], Duration::ZERO);
-            transfer.flush(&mut wire, &mut core, Direction::Answers).expect_err("it is to stop")
+    /// Returns a connection of a session, which waits with so many notes for its observer.
+    pub(super) fn connection(&self, most_notes: usize) -> Connection {
+        let terms = Terms {
+            cancel: self.cancel.clone(),
+            limit: self.limit.clone(),
+            access: self.access.clone(),
+            hello: self.config.deadlines.hello,
         };
-        assert!(matches!(told(CancelToken::cancel), Error::Session(proto::Error::Cancelled)));
-        assert!(matches!(told(CancelToken::leave), Error::Session(proto::Error::Cancelled)));
-        assert!(matches!(
-            told(CancelToken::supersede),
-            Error::Session(proto::Error::Ended(AbortCode::Superseded))
-        ));
-        assert!(matches!(
-            told(CancelToken::turn_away),
-            Error::Session(proto::Error::Ended(AbortCode::Busy))
-        ));
-        assert!(matches!(told(CancelToken::forsake), Error::Session(proto::Error::Stalled(_))));
+        Connection::new(terms, self.meter.clone(), most_notes)
+    }
+
+    /// Keeps in mind what the next connection goes on from. Returns whether the peer has greeted on this one.
+    pub(super) fn keep_outcome(&mut self, session: &mut impl Machine) -> bool {
+        let (meter, greeted) = session.connection().outcome();
+        self.meter = meter;
+        greeted
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::id::SessionId;
 use crate::drive::admit::Greeting;
+use crate::drive::blocking::Host;
 use crate::drive::cancel::CancelToken;
 use crate::drive::clock::SharedClock;
-use crate::drive::host::{Hooks, Host, Stranger, Welcome};
 use crate::drive::observer::Observer;
 use crate::drive::server::registry::{Admission, Greeted, Shared, SuspendedSession};
+use crate::drive::session::{Left, Stranger, Welcome};
 use crate::drive::strangers::Strangers;
 use crate::drive::suspended::Suspended;
 use crate::drive::transfer::Transfer;
@@ -36,10 +37,10 @@ pub(super) fn serve<S, T, O>(
     let connection = Connection { id, shared };
     let mut stream = stream;
     let mut place = OnBoard { id, shared, clock: &clock, done: None, left: None };
-    let mut store = shared.clone_store();
-    let mut hooks = Hooks::new(&mut place);
-    let result = transfer.run_receiver(&mut store, &mut stream, &mut hooks);
-    let left = hooks.left.map(|suspended| (store, suspended));
+    let store = shared.clone_store();
+    let (result, left, _) = transfer.run_receiver(store, &mut stream, &mut place);
+    let Left { store, suspended, .. } = left;
+    let left = suspended.map(|suspended| (store, suspended));
     (place.done, place.left) = (result.as_ref().ok().copied(), left);
     transfer.into_observer().ended(&result);
     if cfg!(haul_canary = "closed-early") {
@@ -79,7 +80,6 @@ impl<S: Store> Drop for OnBoard<'_, S> {
 impl<S: Store> Host<S> for OnBoard<'_, S> {
     fn greeted(
         &mut self,
-        store: &mut S,
         greeting: &Greeting,
         attempt: Option<u32>,
         cancel: &CancelToken,
@@ -93,8 +93,7 @@ impl<S: Store> Host<S> for OnBoard<'_, S> {
             Greeted::Begins { attempt } => Welcome { attempt, left: None },
             Greeted::GoesOn { attempt, session } => {
                 let SuspendedSession { store: kept, suspended, .. } = *session;
-                *store = kept;
-                Welcome { attempt, left: Some(suspended) }
+                Welcome { attempt, left: Some((kept, suspended)) }
             }
         })
     }
@@ -111,13 +110,10 @@ impl<S: Store> Host<S> for OnBoard<'_, S> {
         self.shared.seat(self.id, cancel)
     }
 
-    fn yields(&mut self, quiet: Duration) -> bool {
-        quiet >= QUIET && self.shared.yields(self.id)
+    fn yields(&mut self) -> bool {
+        self.shared.yields(self.id)
     }
 }
-
-/// Shortest time that a sender that has nothing to send keeps its place, while others wait for one.
-pub(super) const QUIET: Duration = Duration::from_secs(60);
 
 /// Maker of the observers of sessions.
 pub(super) struct Observing<F> {

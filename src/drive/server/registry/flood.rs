@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::drive::clock::Clock;
 use crate::drive::retry::Retry;
-use crate::drive::server::session::QUIET;
+use crate::drive::session::QUIET;
 use crate::store::MemoryStore;
 use crate::types::AbortCode;
 

@@ -1,25 +1,26 @@
-//! A stream with the buffers that a session needs: frames are built and taken apart in place.
+//! The buffers of a session: frames are built and taken apart in place.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
-use crate::proto::{self, Consumed, Receiver, Sender};
-use crate::types::Progress;
+use crate::proto::Consumed;
 use crate::types::tick::is_tick;
 
-/// A stream, what was read of it and is not consumed, and what is to be written.
+/// Bytes that were read of a stream and are not consumed, and those that are to be written.
 #[derive(Debug)]
-pub(super) struct Wire<T> {
-    stream: T,
+pub(in crate::drive) struct Wire {
     input: Vec<u8>,
     /// The part of `input` that was read and is not consumed.
     start: usize,
     end: usize,
+    /// Length of the buffer that was given for the read under way.
+    room: usize,
     hunger: Hunger,
     output: Vec<u8>,
-    /// The part of `output` that is to be written.
+    /// The part of `output` that is to be written, and how much of it was.
     filled: usize,
+    written: usize,
     /// Number of those bytes that are content.
     content: usize,
     /// Buffer that a core appends to.
@@ -65,25 +66,22 @@ const READ: usize = 64 * 1024;
 /// system call of its own. More would have to be moved to the front of the buffer.
 const AHEAD: usize = 128;
 
-impl<T: Read + Write> Wire<T> {
-    pub(super) fn new(stream: T, piece: usize) -> Self {
+impl Wire {
+    pub(super) const fn new(piece: usize) -> Self {
         Self {
-            stream,
             input: Vec::new(),
             start: 0,
             end: 0,
-            hunger: Hunger::default(),
+            room: 0,
+            hunger: Hunger { needed: 0, is_starved: false },
             output: Vec::new(),
             filled: 0,
+            written: 0,
             content: 0,
             control: Vec::new(),
             piece,
             batch: FIRST,
         }
-    }
-
-    pub(super) fn into_stream(self) -> T {
-        self.stream
     }
 
     /// Returns the bytes that were read and are not consumed.
@@ -104,18 +102,10 @@ impl<T: Read + Write> Wire<T> {
         self.hunger.needed = if bytes > 0 { 0 } else { needed.max(self.hunger.needed) };
     }
 
-    /// Reads once, at best as many bytes as the core needs.
-    pub(super) fn read(&mut self) -> Result<Moved, Error> {
-        let moved = self.read_until(self.hunger.needed)?;
-        if moved == Moved::Tick {
-            self.hunger.needed = 0;
-        }
-        Ok(moved)
-    }
-
-    /// Reads once, at best until `needed` bytes are there that are not consumed.
-    fn read_until(&mut self, needed: usize) -> Result<Moved, Error> {
+    /// Returns the buffer for the next read: at best for as many bytes as the core needs.
+    pub(super) fn read_buffer(&mut self) -> &mut [u8] {
         let held = self.end - self.start;
+        let needed = self.hunger.needed;
         let aim = if needed > READ { needed + AHEAD } else { READ };
         if self.start > 0 && (held == 0 || self.start + aim > self.input.len()) {
             self.input.copy_within(self.start..self.end, 0);
@@ -126,22 +116,30 @@ impl<T: Read + Write> Wire<T> {
             let len = (2 * self.input.len()).clamp(READ, aim.max(READ));
             self.input.resize(len, 0);
         }
-        let room = aim.saturating_sub(held).clamp(1, self.input.len() - self.end).min(self.piece);
-        let buffer = &mut self.input[self.end..self.end + room];
-        match self.stream.read(buffer) {
+        self.room = aim.saturating_sub(held).clamp(1, self.input.len() - self.end).min(self.piece);
+        &mut self.input[self.end..self.end + self.room]
+    }
+
+    /// Handles the outcome of a read into that buffer.
+    pub(super) fn handle_read(&mut self, read: io::Result<usize>) -> Result<Moved, Error> {
+        match read {
             Ok(0) => Err(transport(Operation::Read, ErrorKind::UnexpectedEof.into())),
-            Ok(bytes) if bytes > room => Err(transport(Operation::Read, lie())),
+            Ok(bytes) if bytes > self.room => Err(transport(Operation::Read, lie())),
             Ok(bytes) => {
                 self.end += bytes;
+                self.room = 0;
                 Ok(Moved::Bytes(bytes))
             }
-            Err(error) if is_tick(&error) => Ok(Moved::Tick),
+            Err(error) if is_tick(&error) => {
+                self.hunger.needed = 0;
+                Ok(Moved::Tick)
+            }
             Err(error) => Err(transport(Operation::Read, error)),
         }
     }
 
     /// Returns the buffer that a core appends its output to.
-    pub(super) fn control(&mut self) -> &mut Vec<u8> {
+    pub(super) const fn control(&mut self) -> &mut Vec<u8> {
         &mut self.control
     }
 
@@ -197,44 +195,26 @@ impl<T: Read + Write> Wire<T> {
         self.filled >= self.batch.min(self.piece)
     }
 
-    /// Writes all of the output. `took` is given every call that the stream took bytes in, or did not; and at the end
-    /// of no bytes more, once the stream's flush has ended.
-    pub(super) fn flush(
-        &mut self,
-        mut took: impl FnMut(Moved) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        if self.filled == 0 {
-            return Ok(());
-        }
-        let mut written = 0;
-        while written < self.filled {
-            let end = self.filled.min(written.saturating_add(self.piece));
-            let rest = &self.output[written..end];
-            match self.stream.write(rest) {
-                Ok(0) => return Err(transport(Operation::Write, ErrorKind::WriteZero.into())),
-                Ok(bytes) if bytes > rest.len() => return Err(transport(Operation::Write, lie())),
-                Ok(bytes) => {
-                    written += bytes;
-                    took(Moved::Bytes(bytes))?;
-                }
-                Err(error) if is_tick(&error) => took(Moved::Tick)?,
-                Err(error) => return Err(transport(Operation::Write, error)),
-            }
-        }
-        (self.filled, self.content) = (0, 0);
-        loop {
-            match self.stream.flush() {
-                Ok(()) => return took(Moved::Bytes(0)),
-                Err(error) if is_tick(&error) => took(Moved::Tick)?,
-                Err(error) => return Err(transport(Operation::Write, error)),
-            }
-        }
+    /// Returns what is to be written next.
+    pub(super) fn write_buffer(&self) -> &[u8] {
+        let end = self.filled.min(self.written.saturating_add(self.piece));
+        &self.output[self.written..end]
     }
 
-    /// Flushes the stream once, with nothing to be written.
-    pub(super) fn flush_stream(&mut self) -> Result<Moved, Error> {
-        match self.stream.flush() {
-            Ok(()) => Ok(Moved::Bytes(0)),
+    /// Handles the outcome of a write of that. Once all is written, there is no output any more.
+    pub(super) fn handle_write(&mut self, wrote: io::Result<usize>) -> Result<Moved, Error> {
+        match wrote {
+            Ok(0) => Err(transport(Operation::Write, ErrorKind::WriteZero.into())),
+            Ok(bytes) if bytes > self.write_buffer().len() => {
+                Err(transport(Operation::Write, lie()))
+            }
+            Ok(bytes) => {
+                self.written += bytes;
+                if self.written == self.filled {
+                    (self.filled, self.written, self.content) = (0, 0, 0);
+                }
+                Ok(Moved::Bytes(bytes))
+            }
             Err(error) if is_tick(&error) => Ok(Moved::Tick),
             Err(error) => Err(transport(Operation::Write, error)),
         }
@@ -247,6 +227,15 @@ impl<T: Read + Write> Wire<T> {
     }
 }
 
+/// Returns the outcome of a flush of the stream.
+pub(super) fn flushed(flushed: io::Result<()>) -> Result<Moved, Error> {
+    match flushed {
+        Ok(()) => Ok(Moved::Bytes(0)),
+        Err(error) if is_tick(&error) => Ok(Moved::Tick),
+        Err(error) => Err(transport(Operation::Write, error)),
+    }
+}
+
 fn transport(operation: Operation, source: io::Error) -> Error {
     Error::Transport { operation, source }
 }
@@ -254,54 +243,3 @@ fn transport(operation: Operation, source: io::Error) -> Error {
 fn lie() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the stream claims more bytes than it was given")
 }
-
-/// Longest wait after which the cancel token is looked at.
-pub(super) const TICK: Duration = Duration::from_millis(200);
-
-/// Longest time of a peer for the last message, the reason why a session failed.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Reports to a core about the stream that is written to.
-pub(super) trait Core {
-    fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error>;
-
-    fn write_blocked(&mut self, now: Duration) -> Result<(), proto::Error>;
-
-    fn write_resumed(&mut self, now: Duration);
-
-    /// Returns the progress of the transfer as if all output were written.
-    fn progress(&self) -> Progress;
-}
-
-/// Kind of bytes that are written: a limit on the rate holds for content alone.
-#[derive(Clone, Copy)]
-pub(super) enum Direction {
-    Content,
-    Answers,
-}
-
-macro_rules! cores {
-    ($($core:ident),+) => {
-        $(
-            impl Core for $core {
-                fn peer_took(&mut self, now: Duration, bytes: usize) -> Result<(), proto::Error> {
-                    self.handle_peer_took(now, bytes)
-                }
-
-                fn write_blocked(&mut self, now: Duration) -> Result<(), proto::Error> {
-                    self.handle_write_blocked(now)
-                }
-
-                fn write_resumed(&mut self, now: Duration) {
-                    self.handle_write_resumed(now);
-                }
-
-                fn progress(&self) -> Progress {
-                    self.transfer_progress()
-                }
-            }
-        )+
-    };
-}
-
-cores!(Sender, Receiver);

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::observer::Observer;
 use crate::types::{EntryId, Progress};
 
 /// Reporter of a transfer's progress to an observer, no more often than every [`Meter::PAUSE`], and only
 /// where it is new.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Meter {
+pub(in crate::drive) struct Meter {
     /// Time of the next report.
     due: Duration,
     /// Progress in the last report.
@@ -22,7 +21,7 @@ impl Meter {
     pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
     /// Begins another transfer.
-    pub(super) fn restart(&mut self) {
+    pub(in crate::drive) fn restart(&mut self) {
         *self = Self::default();
     }
 
@@ -31,17 +30,16 @@ impl Meter {
         now >= self.due
     }
 
-    /// Reports how far the transfer is.
-    pub(super) fn tell(&mut self, now: Duration, mut progress: Progress, to: &mut impl Observer) {
+    /// Returns how far the transfer is, for a report, if that is new.
+    pub(super) fn tell(&mut self, now: Duration, mut progress: Progress) -> Option<Progress> {
         self.due = now.saturating_add(Self::PAUSE);
         // Content that was read for a connection and lost with it is read, and counted, again.
         progress.sent = progress.sent.max(self.last.sent);
         progress.acknowledged = progress.acknowledged.max(self.last.acknowledged);
         progress.entry = self.entry;
-        if progress != self.last {
-            self.last = progress;
-            to.progress(&progress);
-        }
+        let is_new = progress != self.last;
+        self.last = progress;
+        is_new.then_some(progress)
     }
 }
 
