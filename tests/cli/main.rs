@@ -29,6 +29,7 @@ mod json;
 mod keys;
 mod kills;
 mod list;
+mod pages;
 mod partials;
 mod peers;
 mod plain;

@@ -30,7 +30,7 @@ use crate::{examples, units, usage};
 #[command(name = "haul", version, after_long_help = examples::HAUL)]
 pub(crate) struct Haul {
     /// Take no options from the file config.toml (see haul --help).
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(crate) no_config: bool,
     #[command(subcommand)]
     pub(crate) command: Command,

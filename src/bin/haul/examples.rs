@@ -21,7 +21,7 @@ EXIT STATUS
 }
 
 pub(crate) const HAUL: &str = ending!(
-    "  haul receive inbox              receive into the folder inbox, from who has the line that is printed
+    "  haul receive inbox              receive, from who has the line it prints
   haul send photos haul://…       send a folder there: paste that line
   haul demo                       see a transfer, both ends on this machine
 

@@ -1,0 +1,56 @@
+//! Help and manual pages as they are printed.
+
+use crate::common::quiet;
+use crate::haul::{HAUL, Haul};
+
+/// Commands that have a page.
+const COMMANDS: [&str; 8] =
+    ["send", "receive", "demo", "key", "trust", "partials", "completions", "man"];
+
+/// Returns every page by the name of its file, 80 columns wide.
+fn pages() -> Vec<(String, String)> {
+    let print = |arguments: &[&str]| {
+        let mut command = quiet(HAUL);
+        // There is no terminal whose width counts.
+        command.args(arguments).env("COLUMNS", "80").env_remove("LINES");
+        let page = Haul::spawn(command).finish().code(0).stdout;
+        page.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    };
+    let mut pages = vec![
+        ("haul.short.txt".to_owned(), print(&["-h"])),
+        ("haul.txt".to_owned(), print(&["--help"])),
+        ("haul.1".to_owned(), print(&["man"])),
+    ];
+    for name in COMMANDS {
+        pages.push((format!("haul-{name}.short.txt"), print(&[name, "-h"])));
+        pages.push((format!("haul-{name}.txt"), print(&[name, "--help"])));
+        pages.push((format!("haul-{name}.1"), print(&["man", name])));
+    }
+    pages
+}
+
+#[test]
+fn page_of_help_fits_a_terminal_of_80_columns() {
+    for (name, page) in pages().into_iter().filter(|(name, _)| name.ends_with(".txt")) {
+        for line in page.lines() {
+            assert!(line.chars().count() <= 80, "{name}: {line}");
+        }
+    }
+}
+
+/// Pages of all commands: one that is new is listed here, or fails.
+#[test]
+fn page_is_held_of_every_command() {
+    let mut haul = quiet(HAUL);
+    let help = Haul::spawn({
+        haul.arg("-h");
+        haul
+    })
+    .finish()
+    .code(0)
+    .stdout;
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let named = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let named: Vec<_> = named.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(named, [&COMMANDS[..], &["help"]].concat());
+}
