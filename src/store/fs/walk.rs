@@ -29,7 +29,7 @@ pub(super) struct Folder {
     pub(super) links: Links,
     pub(super) name: RelPath,
     pub(super) listing: Listing,
-    /// What is closed to others of it and above.
+    /// The part of it, and of those above, that is closed to others.
     pub(super) closed: Closed,
     /// Set once something that it holds was found to be sent.
     pub(super) is_filled: bool,
