@@ -264,6 +264,66 @@ fn receiver_ends_after_so_many_transfers_or_when_nobody_comes() {
     assert_eq!(names(inbox.path()), ["file", "other"]);
 }
 
+/// Sends a file slowly, and waits until some of it has arrived.
+fn slow_sender(file: &str, address: &str) -> Haul {
+    let words = ["send", "--json", "--limit-rate", "256K", file, address];
+    let mut alice = Haul::start(words);
+    let some = |line: &str| line.contains("\"progress\"") && !line.contains("\"acknowledged\":0,");
+    alice.line(some);
+    alice
+}
+
+#[test]
+fn receiver_that_ends_for_its_time_with_transfers_cut_off_ends_with_code_3() {
+    let outbox = tempdir().unwrap();
+    let path = outbox.path().join("file");
+    fs::write(&path, crate::haul::content(5, 4 << 20)).unwrap();
+    let file = path.to_str().unwrap();
+    let lost = "haul: 1 transfer cut off, which did not come again: there may be more that has not arrived\n";
+    // A sender that is killed, or that is cut off by the end itself.
+    for (end, is_killed) in [("--idle-exit", true), ("--stop-after", true), ("--stop-after", false)]
+    {
+        let inbox = tempdir().unwrap();
+        let (bob, address) = Haul::receive(inbox.path(), &[end, "3s"]);
+        let alice = slow_sender(file, &address);
+        if is_killed {
+            alice.kill();
+            let bob = bob.finish().code(3);
+            assert!(bob.stderr.contains(lost), "{end} {bob:?}");
+        } else {
+            let bob = bob.finish().code(3);
+            assert!(bob.stderr.contains(lost), "{end} {bob:?}");
+            drop(alice);
+        }
+    }
+    // One that comes again, and is done, was not lost.
+    let inbox = tempdir().unwrap();
+    let (bob, address) = Haul::receive(inbox.path(), &["--idle-exit", "3s"]);
+    slow_sender(file, &address).kill();
+    run(["send", file, &address]).code(0);
+    bob.finish().code(0);
+}
+
+#[test]
+fn receiver_ends_when_idle_whatever_strangers_come_and_go() {
+    let inbox = tempdir().unwrap();
+    for more in [&[][..], &["--insecure"]] {
+        let (bob, address) = Haul::receive(inbox.path(), &[more, &["--idle-exit", "1s"]].concat());
+        let started = std::time::Instant::now();
+        let address: std::net::SocketAddr = address.parse().unwrap();
+        // As long as it is there, somebody has just been, or is, connected.
+        let mut came = 0_u64;
+        while let Ok(stream) = std::net::TcpStream::connect(address) {
+            assert!(started.elapsed() < crate::common::PATIENCE, "{came} strangers keep it awake");
+            came += 1;
+            drop(stream);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        bob.finish().code(0);
+        assert!(came > 1, "{came}");
+    }
+}
+
 /// A program in the place of ssh does with its words what that does: it has a shell take them apart.
 #[test]
 fn send_over_ssh_reaches_a_folder_whatever_its_name() {

@@ -210,10 +210,11 @@ pub(crate) struct Receive {
     pub(crate) once: bool,
     /// End after so many transfers, or after so long: 3, 10m.
     ///
-    /// With a number, what is under way goes on. The exit code is the worst of the transfers.
+    /// With a number, what is under way goes on. The exit code is the worst of the transfers, and 3 where one was cut off
+    /// and did not come again.
     #[arg(long, value_name = "N|TIME", value_parser = until::after, conflicts_with_all = ["peer", "stdio", "plain", "once"])]
     pub(crate) stop_after: Option<After>,
-    /// End once no transfer has been under way for so long: 30s, 10m. The exit code is the worst of the transfers.
+    /// End once no transfer has been under way for so long: 30s, 10m. The exit code is as with --stop-after.
     #[arg(long, value_name = "TIME", value_parser = some_time, conflicts_with_all = ["peer", "stdio", "plain", "once"])]
     pub(crate) idle_exit: Option<Duration>,
     /// Most senders that are served at a time; others wait until it is their turn [default: 8].
@@ -251,17 +252,29 @@ pub(crate) struct Receive {
     /// Run a command for each file that is confirmed, also where it was there; takes all that follows, up to ";".
     ///
     /// No shell has a part in it; {} is the path of the file. HAUL_FILE has it too; HAUL_NAME, HAUL_SIZE, HAUL_BLAKE3,
-    /// HAUL_DURABILITY, HAUL_OUTCOME (stored, or held already), HAUL_FOLDER and HAUL_PEER are the facts. Commands run
-    /// one after the other, while the transfer goes on. What they print goes to standard error. One that fails is
-    /// reported, and the exit code is 1 at least.
+    /// HAUL_DURABILITY, HAUL_OUTCOME (stored, or held already), HAUL_FOLDER, HAUL_PEER, HAUL_KEY and HAUL_PEER_NAME (of
+    /// the sender, where they are known) are the facts. Commands run one after the other, while transfers go on: however
+    /// slow they are, no sender waits. What they print goes to standard error. One that fails, or is not run, is reported,
+    /// and the exit code is 1 at least.
+    ///
+    /// A command runs at most once each time a file is confirmed. It is not run again where it failed, or where this
+    /// process was killed before it ran. The same file sent again is confirmed again, as held, and its command runs. Nothing
+    /// is confirmed, and no command runs, of files that --trust-times takes for unchanged, nor of folders and links.
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true, value_terminator = ";", value_hint = ValueHint::CommandName, conflicts_with = "plain")]
     pub(crate) then: Vec<OsString>,
     /// Occasion of --then [default: file].
     ///
     /// With transfer, {} is the folder, and the facts are HAUL_FILES, HAUL_BYTES, HAUL_SKIPPED, HAUL_REFUSED,
-    /// HAUL_WITHDRAWN, HAUL_CODE (the exit code that is due for it), HAUL_FOLDER and HAUL_PEER.
+    /// HAUL_WITHDRAWN, HAUL_CODE (the exit code that is due for it), HAUL_FOLDER, HAUL_PEER, HAUL_KEY and HAUL_PEER_NAME.
+    /// Of a transfer that was cut off no command runs before its sender has come again, and is done.
     #[arg(long, value_enum, value_name = "WHAT", requires = "then")]
     pub(crate) then_per: Option<Per>,
+    /// Time that commands of --then have once the receiver ends [default: 1m after a signal, else 1h].
+    ///
+    /// What still runs then is killed, with its process group; that is reported, and what was not run. A second signal
+    /// ends all of it at once.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "then")]
+    pub(crate) then_grace: Option<Duration>,
     /// Use the bare wire: one file, whatever comes until the stream ends, as from nc.
     ///
     /// On this wire a cut connection cannot be told from the end of the file. 30 s without a byte are an error. A

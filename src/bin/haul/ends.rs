@@ -1,6 +1,6 @@
 //! Ends of a server's transfers, for the exit code of one that serves a single transfer.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -19,6 +19,8 @@ struct State {
     lost: VecDeque<(TransferId, Lost)>,
     /// Transfers whose senders announced that they are done. Invariant: at most [`MOST`].
     ended: VecDeque<(Summary, Code)>,
+    /// Number of transfers that were cut, among the lost that were forgotten.
+    forgotten: u64,
 }
 
 /// State that the earlier connections of a transfer leave for the next one.
@@ -28,12 +30,24 @@ pub(crate) struct Lost {
     pub(crate) entries: Code,
     /// Time at which the first of them began.
     pub(crate) began: Instant,
+    /// Set if something was offered, so that something may be missing until the sender comes again.
+    pub(crate) is_cut: bool,
 }
 
 impl Ends {
     /// Takes note that a connection was lost.
     pub(crate) fn lost(&self, transfer: TransferId, lost: Lost) {
-        push(&mut self.state().lost, (transfer, lost));
+        let mut state = self.state();
+        let first = push(&mut state.lost, (transfer, lost));
+        state.forgotten += u64::from(first.is_some_and(|(_, first)| first.is_cut));
+    }
+
+    /// Returns the number of transfers whose connections were lost, and that did not come again.
+    pub(crate) fn cut(&self) -> u64 {
+        let state = self.state();
+        let cut = state.lost.iter().filter(|(_, lost)| lost.is_cut);
+        let transfers: HashSet<_> = cut.map(|(transfer, _)| transfer).collect();
+        state.forgotten + transfers.len() as u64
     }
 
     /// Returns what the earlier connections of a transfer left, if there were any.
@@ -43,10 +57,11 @@ impl Ends {
         lost.retain(|(of, lost)| {
             let is_other = *of != transfer;
             if !is_other {
-                let (entries, began) = left.map_or((lost.entries, lost.began), |left| {
-                    (left.entries.and(lost.entries), left.began.min(lost.began))
-                });
-                left = Some(Lost { entries, began });
+                left = Some(left.map_or(*lost, |left| Lost {
+                    entries: left.entries.and(lost.entries),
+                    began: left.began.min(lost.began),
+                    is_cut: left.is_cut || lost.is_cut,
+                }));
             }
             is_other
         });
@@ -56,7 +71,7 @@ impl Ends {
     /// Takes note that a sender has announced that it is done.
     pub(crate) fn ended(&self, summary: &Summary, code: Code) {
         if has_settled(summary) {
-            push(&mut self.state().ended, (*summary, code));
+            let _ = push(&mut self.state().ended, (*summary, code));
         }
     }
 
@@ -80,11 +95,11 @@ pub(crate) fn has_settled(summary: &Summary) -> bool {
     [delivered, trusted, skipped, refused].into_iter().any(|count| count > 0)
 }
 
-fn push<T>(into: &mut VecDeque<T>, item: T) {
-    if into.len() >= MOST {
-        into.pop_front();
-    }
+/// Adds an item, and returns the one that is forgotten for it.
+fn push<T>(into: &mut VecDeque<T>, item: T) -> Option<T> {
+    let first = if into.len() >= MOST { into.pop_front() } else { None };
     into.push_back(item);
+    first
 }
 
 /// Most transfers that are kept, as many as there can be sessions: what is forgotten with more of them makes a code
@@ -96,7 +111,7 @@ mod tests {
     use super::*;
 
     fn lost(entries: Code) -> Lost {
-        Lost { entries, began: Instant::now() }
+        Lost { entries, began: Instant::now(), is_cut: entries == Code::Peer }
     }
 
     fn refused(turns: u64) -> Summary {
@@ -150,7 +165,21 @@ mod tests {
             ends.lost(TransferId::new(id), lost(Code::Peer));
             ends.ended(&refused(number), Code::Peer);
         }
+        assert_eq!(ends.cut(), 3 * MOST as u64, "what is forgotten is no success");
         let state = ends.state();
         assert_eq!((state.lost.len(), state.ended.len()), (MOST, MOST));
+    }
+
+    #[test]
+    fn ends_of_transfers_that_were_cut_count_until_they_come_again() {
+        let ends = Ends::default();
+        let [one, other] = [1, 2].map(|id| TransferId::new([id; 16]));
+        for code in [Code::Peer, Code::Done, Code::Peer] {
+            ends.lost(one, lost(code));
+        }
+        ends.lost(other, lost(Code::Done));
+        assert_eq!(ends.cut(), 1, "of the other nothing was offered");
+        assert!(ends.take_lost(one).is_some_and(|lost| lost.is_cut));
+        assert_eq!(ends.cut(), 0);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Duration;
 
 use haul::CancelToken;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -30,6 +31,16 @@ pub(crate) fn watch(
     hint: &'static str,
     reporter: &Arc<Reporter>,
 ) -> Result<(), Stop> {
+    watch_twice(stop, || {}, hint, reporter)
+}
+
+/// Works as [`watch`], and calls `kill` before it ends the process.
+pub(crate) fn watch_twice(
+    stop: impl Fn() + Send + 'static,
+    kill: impl Fn() + Send + 'static,
+    hint: &'static str,
+    reporter: &Arc<Reporter>,
+) -> Result<(), Stop> {
     let reporter = Arc::clone(reporter);
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_in(ignored, signal));
@@ -43,6 +54,8 @@ pub(crate) fn watch(
                 reporter.mention(&format!("stopping; {hint} (Ctrl-C again stops at once)"));
             }
             if signals.next().is_some() {
+                kill();
+                reporter.finish_within(LAST_WORDS);
                 std::process::exit(reporter.number(Code::Interrupted).into());
             }
         })
@@ -73,3 +86,6 @@ fn is_in(mask: u64, signal: i32) -> bool {
     let bit = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift));
     bit.is_some_and(|bit| mask & bit != 0)
 }
+
+/// Time for what was said to be read, at the second signal.
+const LAST_WORDS: Duration = Duration::from_millis(500);

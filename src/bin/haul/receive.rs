@@ -23,9 +23,9 @@ use crate::report::{Record, Reporter};
 use crate::session::{Session, Start};
 use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
-use crate::then::{Runner, Then};
+use crate::then::Then;
 use crate::until::Until;
-use crate::{explain, interfaces, interrupt, plain, then, usage};
+use crate::{explain, figures, interfaces, interrupt, plain, then, usage};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {
@@ -59,11 +59,10 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     let full = std::path::absolute(folder);
     let full = full.as_deref().unwrap_or(folder);
     reporter.say(&format!("receiving into {}", explain::shown(full)));
-    let runner = Runner::start(args, full, reporter)?;
-    let then = runner.as_ref().map(Runner::then);
-    let served = take(args, store, config, then, reporter);
+    let then = Then::start(args, full, reporter)?;
+    let served = take(args, store, config, then.clone(), reporter);
     // What was confirmed is followed up, however it ended.
-    let ran = runner.map_or(Code::Done, Runner::finish);
+    let ran = then.map_or(Code::Done, |then| then.runner().finish());
     served.map(|code| code.and(ran))
 }
 
@@ -78,23 +77,33 @@ fn take(
     let limit = limit(args)?;
     let cancel = CancelToken::new();
     if let Some(address) = &args.network.peer(args.connect.as_ref())? {
-        interrupt::watch(
-            interrupt::leave(&cancel),
-            "run the same command again to go on",
-            reporter,
-        )?;
+        watch(&cancel, then.as_ref(), "run the same command again to go on", reporter)?;
         fetch(args, address, &store, (config, cancel, limit, then), reporter)
     } else if args.stdio {
-        interrupt::watch(
-            interrupt::leave(&cancel),
-            "what has arrived is kept for when the sender comes again",
-            reporter,
-        )?;
+        let hint = "what has arrived is kept for when the sender comes again";
+        watch(&cancel, then.as_ref(), hint, reporter)?;
         let start = Start { phase: Phase::Waiting, peer: None, total: None, count: None };
         serve_stdio(store, transfer((config, cancel, limit, then), start, None, reporter))
     } else {
         serve(args, store, (config, cancel, limit, then), reporter)
     }
+}
+
+/// Leaves at the first signal, with little time for commands, and ends them with the process at the second.
+fn watch(
+    cancel: &CancelToken,
+    then: Option<&Then>,
+    hint: &'static str,
+    reporter: &Arc<Reporter>,
+) -> Result<(), Stop> {
+    let leave = interrupt::leave(cancel);
+    let (hurried, killed) = (then.cloned(), then.cloned());
+    let stop = move || {
+        leave();
+        hurried.iter().for_each(|then| then.runner().hurry());
+    };
+    let kill = move || killed.iter().for_each(|then| then.runner().kill());
+    interrupt::watch_twice(stop, kill, hint, reporter)
 }
 
 /// Settings of all transfers, the way to stop them, the limit of their rates, and the commands that follow them.
@@ -245,11 +254,8 @@ fn serve(
     (config, cancel, limit, then): Settings,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
-    interrupt::watch(
-        interrupt::leave(&cancel),
-        "what has arrived is kept for senders that come again",
-        reporter,
-    )?;
+    let hint = "what has arrived is kept for senders that come again";
+    watch(&cancel, then.as_ref(), hint, reporter)?;
     let mode = (args.network.mode(), args.share);
     let options = TcpOptions::default();
     let spot = Spot::of(args.listen.as_ref(), args.port);
@@ -291,11 +297,19 @@ fn serve(
         session
             .owners(owners.clone())
             .limit(entries, Some(quota))
-            .visit(visits.visit())
+            .until(visits.clone())
             .then(then.clone())
     });
     match (ended, until.code()) {
-        (Err(Error::Session(SessionError::Cancelled)), Some(code)) => Ok(code),
+        (Err(Error::Session(SessionError::Cancelled)), Some(code)) => match ends.cut() {
+            0 => Ok(code),
+            cut => {
+                let transfers = figures::count(cut, "transfer");
+                let text = format!("{transfers} {CUT}");
+                reporter.stop(&Stop::new(Code::Peer, text));
+                Ok(code.and(Code::Peer))
+            }
+        },
         (ended, _) => end(ended, &ends, reporter),
     }
 }
@@ -442,6 +456,9 @@ fn hint(error: &std::io::Error, spot: &Spot) -> &'static str {
 /// The end of a command that serves one transfer, when its sender had something settled, was lost, and did not come again.
 const UNSURE: &str = "the connection was lost before the sender said that it was done, and it has not come again: \
                       there may be more that has not arrived; run both commands again to be sure";
+
+/// End of a command that serves for a while, with transfers that its end cut off, or that were cut before.
+const CUT: &str = "cut off, which did not come again: there may be more that has not arrived";
 
 /// Hosts to listen on where none is given: all interfaces, also without version 6 of the Internet Protocol.
 const EVERYWHERE: [&str; 2] = ["[::]", "0.0.0.0"];

@@ -2,8 +2,10 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use haul::Summary;
 use serde::Serialize;
@@ -369,6 +371,19 @@ impl Reporter {
         let is_lost = self.out.as_ref().is_some_and(Spool::finish);
         self.err.finish();
         is_lost
+    }
+
+    /// Works as [`Reporter::finish`], for who waits no longer than this. Nothing is written afterwards.
+    pub(crate) fn finish_within(self: &Arc<Self>, time: Duration) {
+        let (done, finished) = sync_channel(1);
+        let reporter = Arc::clone(self);
+        let started = thread::Builder::new().name("last words".into()).spawn(move || {
+            reporter.finish();
+            let _ = done.send(());
+        });
+        if started.is_ok() {
+            let _ = finished.recv_timeout(time);
+        }
     }
 
     fn write(&self, line: String, need: Need) {

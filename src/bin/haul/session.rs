@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haul::store::Unsendable;
-use haul::types::{Activity, EntryId, Kind, Outcome, PublicKey, Refusal, TransferId, Withdrawal};
-use haul::{Durability, Error, Event, Observer, Receipt, RelPath, Summary, transport};
+use haul::types::{
+    AbortCode, Activity, EntryId, Kind, Outcome, PublicKey, Refusal, TransferId, Withdrawal,
+};
+use haul::{
+    Durability, Error, Event, Observer, Receipt, RelPath, SessionError, Summary, transport,
+};
 
 use crate::access::Owners;
 use crate::ends::{Ends, Lost, has_settled};
@@ -20,8 +24,8 @@ use crate::quota::Quota;
 use crate::report::{Detail, Held, Others, Record, Reporter};
 use crate::status::{Phase, Status};
 use crate::sum::Facts;
-use crate::then::Then;
-use crate::until::Visit;
+use crate::then::{Sender, Then};
+use crate::until::{Until, Visit};
 
 /// Observer of a transfer, which informs the user.
 pub(crate) struct Session {
@@ -45,12 +49,16 @@ pub(crate) struct Session {
     failures: Failures,
     /// Entries that came to nothing before the transfer began.
     others: Others,
+    /// Set once anything was offered.
+    has_offers: bool,
     /// The first file that was offered, and whether there was another one.
     first: Option<RelPath>,
     is_many: bool,
     /// Durability of the least durable of what is held.
     durability: Option<Durability>,
-    /// Set where the receiver ends after so many of them.
+    /// Watch over the end of the receiver, where it may end by itself.
+    until: Option<Until>,
+    /// Set once somebody has greeted who is admitted.
     visit: Option<Visit>,
     /// Commands that run for what has arrived.
     then: Option<Then>,
@@ -58,6 +66,8 @@ pub(crate) struct Session {
     rows: u64,
     /// Owners of keys, where keys are used.
     owners: Option<Owners>,
+    /// Name of the owner of the key at the other end.
+    owner: Option<String>,
 }
 
 /// Begin of a transfer.
@@ -135,13 +145,16 @@ impl Session {
             ends,
             failures: Failures::all(),
             others: Others::default(),
+            has_offers: false,
             first: None,
             is_many: false,
             durability: None,
+            until: None,
             visit: None,
             then: None,
             rows: 0,
             owners: None,
+            owner: None,
         }
     }
 
@@ -165,9 +178,9 @@ impl Session {
         self
     }
 
-    /// Counts this for the end of its receiver.
-    pub(crate) fn visit(mut self, visit: Visit) -> Self {
-        self.visit = Some(visit);
+    /// Counts for the end of its receiver, once an admitted sender has greeted.
+    pub(crate) fn until(mut self, until: Until) -> Self {
+        self.until = Some(until);
         self
     }
 
@@ -189,6 +202,12 @@ impl Session {
     /// Returns who is at the other end, where that must be said of each line.
     fn one_of_many(&self) -> Option<&str> {
         self.peer.as_ref().filter(|peer| peer.number.is_some()).map(|peer| peer.name.as_str())
+    }
+
+    /// Returns what is known of who is at the other end.
+    fn sender(&self) -> Sender<'_> {
+        let address = self.peer.as_ref().map(|peer| peer.name.as_str());
+        Sender { address, key: self.context.peer, name: self.owner.as_deref() }
     }
 
     fn record(&self, record: &Record<'_>) {
@@ -256,7 +275,7 @@ impl Session {
         };
         self.record(&record);
         if let Some(then) = &self.then {
-            then.received(receipt, self.peer.as_ref().map(|peer| peer.name.as_str()));
+            then.received(receipt, self.sender());
         }
         self.durability = Some(match self.durability {
             Some(durability) => durability.min(receipt.durability),
@@ -370,6 +389,7 @@ impl Observer for Session {
         match event {
             Event::Greeted { transfer, .. } => {
                 self.context.greeted = true;
+                self.visit = self.visit.take().or_else(|| self.until.as_ref().map(Until::visit));
                 self.heard = true;
                 self.is_queued = false;
                 self.progress.greet();
@@ -377,6 +397,7 @@ impl Observer for Session {
                     None => {
                         if let Some(lost) = self.ends.take_lost(*transfer) {
                             self.former = lost.entries;
+                            self.has_offers = lost.is_cut;
                             self.progress.began(lost.began);
                         }
                     }
@@ -389,6 +410,7 @@ impl Observer for Session {
                 }
             }
             Event::Offered { entry, path, kind, size } => {
+                self.has_offers = true;
                 let mut spent = 0;
                 if *kind == Kind::File && self.reporter.wants_json() {
                     let path = path.to_string();
@@ -482,7 +504,8 @@ impl Observer for Session {
         self.context.is_known = self.owners.as_ref().is_some_and(|owners| owners.knows(key));
         let shown = key.to_string();
         self.record(&Record::Identified { key: &shown, name: name.as_deref() });
-        let who = name.map_or_else(|| shown.clone(), |name| format!("{name} ({shown})"));
+        let who = name.as_ref().map_or_else(|| shown.clone(), |name| format!("{name} ({shown})"));
+        self.owner = name;
         match self.one_of_many() {
             Some(peer) => self.reporter.say(&format!("{peer} is {who}")),
             None => self.reporter.say(&format!("the {} is {who}", self.context.side.other())),
@@ -552,15 +575,18 @@ impl Observer for Session {
                 }
                 self.finished(&self.others.added_to(*summary));
                 if let Some(then) = self.then.as_ref().filter(|_| has_settled(summary)) {
-                    let peer = self.peer.as_ref().map(|peer| peer.name.as_str());
-                    then.finished(summary, self.code, peer);
+                    then.finished(summary, self.code, self.sender());
                 }
                 self.repeat_failures();
             }
             Err(error) => {
                 if let Some(transfer) = self.transfer {
                     let began = self.progress.started();
-                    self.ends.lost(transfer, Lost { entries, began });
+                    // A newer attempt goes on with it.
+                    let is_replaced =
+                        matches!(error, Error::Session(SessionError::Ended(AbortCode::Superseded)));
+                    let is_cut = self.has_offers && !is_replaced;
+                    self.ends.lost(transfer, Lost { entries, began, is_cut });
                 }
                 self.code = Code::of(result, entries, self.context.side);
                 let message = explain::error(error, self.context);

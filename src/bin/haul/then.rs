@@ -1,20 +1,13 @@
-//! Commands that run once a file, or a transfer, has arrived: `--then`.
-//!
-//! One thread runs them, one after the other, so that a transfer goes on meanwhile.
+//! Commands that run once a file, or a transfer, has arrived: `--then`. Here stands what they are told.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 
-use haul::types::Outcome;
+use haul::types::{Outcome, PublicKey};
 use haul::{Receipt, Summary};
 use rustix::fs::{Access, access};
 
@@ -22,31 +15,29 @@ use crate::args::Receive;
 use crate::choices::Per;
 use crate::exit::{Code, Stop};
 use crate::explain::{shown, system};
+use crate::jobs::Job;
 use crate::report::Reporter;
-
-/// The thread that runs commands.
-pub(crate) struct Runner {
-    then: Then,
-    thread: JoinHandle<Code>,
-}
+use crate::runner::Runner;
 
 /// Way to the thread that runs commands.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Then {
-    jobs: SyncSender<Option<Job>>,
+    runner: Arc<Runner>,
     per: Per,
     folder: Arc<Path>,
 }
 
-/// A command that is to run.
-#[derive(Debug)]
-struct Job {
-    /// Path that `{}` stands for.
-    place: PathBuf,
-    facts: Vec<(&'static str, OsString)>,
+/// Sender, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sender<'a> {
+    pub(crate) address: Option<&'a str>,
+    /// Key that it has proved to have.
+    pub(crate) key: Option<PublicKey>,
+    /// Name that this user has given to the owner of the key.
+    pub(crate) name: Option<&'a str>,
 }
 
-impl Runner {
+impl Then {
     /// Starts the thread, if there is a command to run.
     pub(crate) fn start(
         args: &Receive,
@@ -56,37 +47,26 @@ impl Runner {
         if args.then.is_empty() {
             return Ok(None);
         }
-        let (jobs, queue) = sync_channel(QUEUE);
-        let (words, reporter) = (args.then.clone(), Arc::clone(reporter));
-        let run = move || work(&words, &queue, &reporter);
-        let thread = thread::Builder::new().name("then".into()).spawn(run).map_err(|error| {
-            Stop::new(Code::Local, format!("cannot run commands: {}", system(&error)))
-        })?;
+        let secret = args.network.ticket.as_ref().and_then(|from| from.strip_prefix("env:"));
+        let secret = secret.map(ToOwned::to_owned);
+        let runner = Runner::start(args.then.clone(), secret, args.then_grace, reporter)?;
         let per = args.then_per.unwrap_or_default();
-        Ok(Some(Self { then: Then { jobs, per, folder: folder.into() }, thread }))
+        Ok(Some(Self { runner, per, folder: folder.into() }))
     }
 
-    pub(crate) fn then(&self) -> Then {
-        self.then.clone()
+    /// Returns the thread.
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
     }
 
-    /// Waits for the commands that are to run. Returns the code of all of them.
-    pub(crate) fn finish(self) -> Code {
-        // Whoever has another way to the thread has nothing to run any more.
-        let _ = self.then.jobs.send(None);
-        self.thread.join().unwrap_or(Code::Local)
-    }
-}
-
-impl Then {
     /// Has the command run for a file that this side vouches for.
-    pub(crate) fn received(&self, receipt: &Receipt, peer: Option<&str>) {
+    pub(crate) fn received(&self, receipt: &Receipt, sender: Sender<'_>) {
         if self.per != Per::File {
             return;
         }
         let place = self.folder.join(OsStr::from_bytes(receipt.path.as_bytes()));
         let outcome = if receipt.outcome == Outcome::Held { "held" } else { "stored" };
-        let mut facts = vec![
+        let facts = vec![
             ("HAUL_EVENT", "received".into()),
             ("HAUL_FILE", place.clone().into()),
             ("HAUL_NAME", OsStr::from_bytes(receipt.path.as_bytes()).into()),
@@ -95,11 +75,11 @@ impl Then {
             ("HAUL_DURABILITY", receipt.durability.to_string().into()),
             ("HAUL_OUTCOME", outcome.into()),
         ];
-        self.add(place, &mut facts, peer);
+        self.add(place, facts, sender);
     }
 
     /// Has the command run for a transfer that is over.
-    pub(crate) fn finished(&self, summary: &Summary, code: Code, peer: Option<&str>) {
+    pub(crate) fn finished(&self, summary: &Summary, code: Code, sender: Sender<'_>) {
         if self.per != Per::Transfer {
             return;
         }
@@ -114,14 +94,15 @@ impl Then {
         ] {
             facts.push((name, count.to_string().into()));
         }
-        self.add(self.folder.to_path_buf(), &mut facts, peer);
+        self.add(self.folder.to_path_buf(), facts, sender);
     }
 
-    fn add(&self, place: PathBuf, facts: &mut Vec<(&'static str, OsString)>, peer: Option<&str>) {
+    fn add(&self, place: PathBuf, mut facts: Vec<(&'static str, OsString)>, sender: Sender<'_>) {
         facts.push(("HAUL_FOLDER", self.folder.as_os_str().into()));
-        facts.extend(peer.map(|peer| ("HAUL_PEER", peer.into())));
-        // The thread is there until it is told to end.
-        let _ = self.jobs.send(Some(Job { place, facts: std::mem::take(facts) }));
+        facts.extend(sender.address.map(|address| ("HAUL_PEER", address.into())));
+        facts.extend(sender.key.map(|key| ("HAUL_KEY", key.to_string().into())));
+        facts.extend(sender.name.map(|name| ("HAUL_PEER_NAME", name.into())));
+        self.runner.add(Job::new(place.into(), facts));
     }
 }
 
@@ -145,73 +126,5 @@ pub(crate) fn check(words: &[OsString]) -> Result<(), Stop> {
         Ok(_) if runs(program) => Ok(()),
         Ok(_) => wrong(format!("--then: '{shown}' is no program that this user may run")),
         Err(error) => wrong(format!("--then: there is no command '{shown}': {}", system(&error))),
-    }
-}
-
-/// Runs what comes, until told to end. Returns the code of all of it.
-fn work(words: &[OsString], queue: &Receiver<Option<Job>>, reporter: &Reporter) -> Code {
-    let mut failed = 0_u64;
-    while let Ok(Some(job)) = queue.recv() {
-        let Err(what) = run(words, &job) else { continue };
-        failed += 1;
-        if failed <= TOLD {
-            let program = words.first().map(|word| shown(Path::new(word))).unwrap_or_default();
-            let text = format!("--then {program} failed for {}: {what}", shown(&job.place));
-            reporter.failed(Code::Local, &text, None);
-            reporter.complain(&text);
-        }
-    }
-    if failed > TOLD {
-        reporter.complain(&format!("{} more commands of --then failed", failed - TOLD));
-    }
-    if failed > 0 { Code::Local } else { Code::Done }
-}
-
-/// Runs one command to its end; the error says how it failed.
-fn run(words: &[OsString], job: &Job) -> Result<(), String> {
-    let mut words = words.iter().map(|word| filled(word, job.place.as_os_str()));
-    let program = words.next().ok_or("there is no command")?;
-    // Standard output may be the stream, or be for programs.
-    let stderr = io::stderr().as_fd().try_clone_to_owned();
-    let stderr = stderr.map_err(|error| system(&error))?;
-    let mut command = Command::new(program);
-    command.args(words).envs(job.facts.iter().map(|(name, fact)| (name, fact)));
-    let status = command.stdin(Stdio::null()).stdout(Stdio::from(stderr)).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.to_string()),
-        Err(error) => Err(format!("the command cannot be started: {}", system(&error))),
-    }
-}
-
-/// Returns a word with the path for each `{}` in it.
-fn filled(word: &OsStr, place: &OsStr) -> OsString {
-    let (mut rest, mut whole) = (word.as_bytes(), Vec::new());
-    while let Some(at) = rest.windows(2).position(|pair| pair == b"{}") {
-        whole.extend_from_slice(&rest[..at]);
-        whole.extend_from_slice(place.as_bytes());
-        rest = &rest[at + 2..];
-    }
-    whole.extend_from_slice(rest);
-    OsString::from_vec(whole)
-}
-
-/// Most commands that wait for those before them. With more, the transfer waits.
-const QUEUE: usize = 4096;
-
-/// Commands that failed, of which is said how.
-const TOLD: u64 = 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn word_is_filled_wherever_the_path_is_wanted() {
-        for (word, expected) in
-            [("{}", "/a b"), ("x={}.{}", "x=/a b./a b"), ("{", "{"), ("", ""), ("{ }", "{ }")]
-        {
-            assert_eq!(filled(OsStr::new(word), OsStr::new("/a b")), expected, "{word}");
-        }
     }
 }
