@@ -1,4 +1,7 @@
-//! Help and manual pages as they are printed.
+//! Help and manual pages as they are printed: `tests/pages` holds each. `HAUL_BLESS=1` writes them anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::common::quiet;
 use crate::haul::{HAUL, Haul};
@@ -27,6 +30,36 @@ fn pages() -> Vec<(String, String)> {
         pages.push((format!("haul-{name}.1"), print(&["man", name])));
     }
     pages
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pages")
+}
+
+#[test]
+fn page_of_each_command_is_as_it_was_read_last() {
+    let pages = pages();
+    if std::env::var_os("HAUL_BLESS").is_some() {
+        fs::create_dir_all(folder()).unwrap();
+        for (name, page) in &pages {
+            fs::write(folder().join(name), page).unwrap();
+        }
+    }
+    // A package from the registry may lack them.
+    if !folder().is_dir() {
+        return;
+    }
+    for (name, page) in &pages {
+        let written = fs::read_to_string(folder().join(name)).unwrap_or_default();
+        let differs = written.lines().zip(page.lines()).find(|(was, is)| was != is);
+        assert!(written == *page, "{name}: run with HAUL_BLESS=1, and read it: {differs:?}");
+    }
+    let mut files: Vec<_> =
+        fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let mut names: Vec<_> = pages.iter().map(|(name, _)| std::ffi::OsString::from(name)).collect();
+    files.sort();
+    names.sort();
+    assert_eq!(files, names, "a page of a command that is gone");
 }
 
 #[test]
