@@ -222,15 +222,14 @@ fn command(program: &str, how: &str) -> Command {
 pub(crate) fn quiet(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // All tests are of one user, who is nobody on this machine.
-    command.env("HAUL_CONFIG_DIR", config_folder());
-    // What whoever runs the tests has set for the command is not for them.
+    // What whoever runs the tests has set for the command, or for the tests, is not for it.
     for (name, _) in std::env::vars_os() {
-        let shown = name.to_string_lossy();
-        if shown.starts_with("HAUL_SEND_") || shown.starts_with("HAUL_RECEIVE_") {
+        if name.to_string_lossy().starts_with("HAUL_") {
             command.env_remove(&name);
         }
     }
+    // All tests are of one user, who is nobody on this machine.
+    command.env("HAUL_CONFIG_DIR", config_folder());
     command
 }
 
