@@ -33,6 +33,7 @@ mod pages;
 mod partials;
 mod peers;
 mod plain;
+mod producer;
 mod proxy;
 mod pull;
 mod readme;

@@ -75,7 +75,7 @@ pub(crate) struct Send {
     /// it trusts. Of a command, standard input and output are the stream, and a shell runs it: "exec:ssh host haul
     /// receive --stdio DIR". A port without a host (:7117) is on this machine.
     // One argument, because clap takes a lone last PATH for ADDR as soon as an option follows it.
-    #[arg(value_name = "PATH... ADDR", required_unless_present = "files_from", num_args = 1.., value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "PATH... ADDR", required_unless_present_any = ["files_from", "from_command"], num_args = 1.., value_hint = ValueHint::AnyPath)]
     pub(crate) places: Vec<OsString>,
     /// The name that a single PATH is to have at the receiver; without it standard input is called stdin.
     #[arg(long, value_name = "NAME")]
@@ -131,6 +131,13 @@ pub(crate) struct Send {
     /// With --files-from: names end with a NUL and not with a line, as find -print0 prints them.
     #[arg(short = '0', long, visible_alias = "from0", requires = "files_from")]
     pub(crate) null: bool,
+    /// Send what a command writes, and no PATH; takes all that follows, up to ";".
+    ///
+    /// No shell has a part in it. The file has the name of the command, or --name. Unlike at the end of a pipe, a command
+    /// that fails is seen: then nothing is kept under the name at the receiver, and the exit code is 1. It is started
+    /// once the receiver is there, reads the standard input of haul, and is ended with the transfer.
+    #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true, value_terminator = ";", value_hint = ValueHint::CommandName, conflicts_with_all = ["files_from", "links", "trust_times", "include", "exclude", "ignore_files"])]
+    pub(crate) from_command: Vec<OsString>,
     /// Send only the files that match, below each PATH; may be given several times.
     ///
     /// Patterns are those of --exclude, which leaves out what it matches even so. A pattern that matches a folder takes
@@ -153,7 +160,7 @@ pub(crate) struct Send {
     /// Use the bare wire: the bytes of one file until the stream ends, as nc does.
     ///
     /// Nobody then confirms that anything has arrived, and nothing can be resumed.
-    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "files_from", "include", "exclude", "ignore_files", "trust_times"])]
+    #[arg(long, conflicts_with_all = ["name", "retry_for", "block_size", "links", "files_from", "from_command", "include", "exclude", "ignore_files", "trust_times"])]
     pub(crate) plain: bool,
     /// With --plain: most bytes that are read and written at a time, up to 16M [default: 256K].
     #[arg(long, value_name = "SIZE", value_parser = chunk_size, requires = "plain")]
@@ -448,7 +455,12 @@ impl Send {
     /// Returns what to send, and the address; without one where it listens.
     pub(crate) fn split(&self) -> Result<(Vec<PathBuf>, Option<Address>), String> {
         if self.files_from.is_some() {
-            return Ok((Vec::new(), self.address_alone()?));
+            let what = "with --files-from it is the list that names what to send";
+            return Ok((Vec::new(), self.address_alone("--files-from FILE ADDR", what)?));
+        }
+        if !self.from_command.is_empty() {
+            let what = "with --from-command it is the command that makes what to send";
+            return Ok((Vec::new(), self.address_alone("ADDR --from-command CMD", what)?));
         }
         if self.listen.is_some() || self.network.ticket.is_some() {
             let last = self.places.last().and_then(|last| last.to_str()).unwrap_or_default();
@@ -494,21 +506,20 @@ impl Send {
         }
     }
 
-    /// Returns the address where a list names what to send; none where it listens, or has a ticket.
-    fn address_alone(&self) -> Result<Option<Address>, String> {
+    /// Returns the address where an option says what to send, and how that is typed; none where it listens, or has a
+    /// ticket.
+    fn address_alone(&self, line: &str, what: &str) -> Result<Option<Address>, String> {
         let is_awaited = self.listen.is_some() || self.network.ticket.is_some();
         match self.places.as_slice() {
             [] if is_awaited => Ok(None),
-            [] => Err("give last where to send it: haul send --files-from FILE ADDR".into()),
+            [] => Err(format!("give where to send it, too: haul send {line}")),
             [address] if !is_awaited => {
                 let text = self.with_port(address)?;
                 let parsed =
                     text.parse().map_err(|error: String| usage::bad_address(&text, &error));
                 parsed.map(Some)
             }
-            _ => {
-                Err("with --files-from it is the list that names what to send, and no PATH".into())
-            }
+            _ => Err(format!("{what}, and no PATH")),
         }
     }
 }
@@ -525,7 +536,8 @@ impl Budget {
 
 const SEND_USAGE: &str = "haul send [OPTIONS] PATH... ADDR
        haul send [OPTIONS] PATH... --listen ADDR
-       haul send [OPTIONS] --files-from FILE ADDR";
+       haul send [OPTIONS] --files-from FILE ADDR
+       haul send [OPTIONS] ADDR --from-command CMD ARGS...";
 
 #[cfg(test)]
 mod tests {

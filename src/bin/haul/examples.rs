@@ -39,6 +39,7 @@ pub(crate) const SEND: &str = ending!(
   haul send photos ssh:alice@host:inbox      over ssh, into the folder inbox of alice
   haul send disk.img --listen :7117          wait for a receiver: haul receive DIR --connect host:7117
   tar c . | haul send - host:7117 --name all.tar     a stream
+  haul send host:7117 --name db.sql --from-command pg_dump db
   haul send photos host:7117 --exclude '*.tmp' --limit-rate 2M
   git ls-files -z | haul send -0 --files-from - host:7117     what a list names
   haul send photos host:7117 --include '*.jpg'                only what matches"

@@ -28,6 +28,8 @@ mod partials;
 mod picture;
 mod place;
 mod plain;
+mod producer;
+mod program;
 mod progress;
 mod quota;
 mod receive;

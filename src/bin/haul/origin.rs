@@ -54,6 +54,7 @@ fn parts(args: &Send, paths: &[PathBuf], folder: &Path) -> Option<Vec<Vec<u8>>> 
             add(b'p', absolute.as_os_str().as_bytes());
         }
     }
+    args.from_command.iter().for_each(|word| add(b'c', word.as_bytes()));
     args.name.iter().for_each(|name| add(b'n', name.as_bytes()));
     args.include.iter().for_each(|glob| add(b'y', glob.as_bytes()));
     args.exclude.iter().for_each(|glob| add(b'x', glob.as_bytes()));
@@ -111,9 +112,11 @@ mod tests {
             ("haul send a b host:1 --ignore-files", "/f"),
             ("haul send a b host:1 --links follow", "/f"),
             ("haul send a b host:1 --links preserve", "/f"),
+            ("haul send host:1 --from-command a b", "/f"),
+            ("haul send host:1 --from-command ab", "/f"),
         ];
         let others = others.map(|(line, folder)| parts_of(line, folder));
         let all: std::collections::BTreeSet<_> = others.into_iter().collect();
-        assert!(all.len() == 11 && !all.contains(&parts_of(same[0].0, same[0].1)));
+        assert!(all.len() == 13 && !all.contains(&parts_of(same[0].0, same[0].1)));
     }
 }

@@ -28,17 +28,21 @@ use crate::explain::{self, shown};
 use crate::filter::Filter;
 use crate::identity::Secret;
 use crate::list::List;
+use crate::producer::Producer;
 use crate::receive::{Waiting, listen};
 use crate::report::{Others, Reporter};
 use crate::session::{Session, Start};
 use crate::status::Phase;
 use crate::stream::{Dial, Link};
-use crate::{interrupt, origin, plain};
+use crate::{interrupt, origin, plain, program};
 
 pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let (paths, address) = args.split().map_err(|error| Stop::new(Code::Usage, error))?;
     if let Some(list) = &args.files_from {
         return send_listed(args, list, address.as_ref(), reporter);
+    }
+    if !args.from_command.is_empty() {
+        return send_produced(args, address.as_ref(), reporter);
     }
     let paths = inside(args, paths)?;
     if paths.iter().any(|path| is_stdin(path)) {
@@ -78,13 +82,12 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     let matched = Arc::new(AtomicBool::new(paths.iter().any(is_sent)));
     let files = filtered(args, files, &paths, reporter, (&failed, &matched))?;
     let id = origin::id(args, &paths, &[]);
-    let none = Others::default();
     let code = if stdin == 0 {
-        transfer(args, address.as_ref(), id, (files, &paths, none), reporter)
+        transfer(args, address.as_ref(), id, Load::new(files, &paths), reporter)
     } else {
         let name = name.map_or_else(|| parse_name(b"stdin"), Ok)?;
         let source = Chain::new(files, StreamSource::new(name, io::stdin()));
-        transfer(args, address.as_ref(), id, (source, &paths, none), reporter)
+        transfer(args, address.as_ref(), id, Load::new(source, &paths), reporter)
     };
     let failed = if failed.load(Ordering::Relaxed) { Code::Local } else { Code::Done };
     match code?.and(failed) {
@@ -126,7 +129,32 @@ fn send_listed(
     let (mut paths, names): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
     let id = origin::id(args, &paths, &names);
     paths.truncate(files);
-    Ok(transfer(args, address, id, (source, &paths, others), reporter)?.and(code))
+    let load = Load { others, ..Load::new(source, &paths) };
+    Ok(transfer(args, address, id, load, reporter)?.and(code))
+}
+
+/// Sends what a command writes.
+fn send_produced(
+    args: &Send,
+    address: Option<&Address>,
+    reporter: &Arc<Reporter>,
+) -> Result<Code, Stop> {
+    program::check("--from-command", &args.from_command)?;
+    let name = match (&args.name, args.from_command.first()) {
+        (Some(name), _) => parse_name(name.as_bytes())?,
+        (None, program) => {
+            let program = program.and_then(|program| Path::new(program).file_name());
+            parse_name(program.unwrap_or_default().as_bytes())?
+        }
+    };
+    let secret = args.network.ticket.as_ref().and_then(|from| from.strip_prefix("env:"));
+    let producer = Producer::new(args.from_command.clone(), secret.map(ToOwned::to_owned));
+    let source = StreamSource::new(name, producer.output());
+    let id = origin::id(args, &[], &[]);
+    let load = Load { producer: Some(Arc::clone(&producer)), ..Load::new(source, &[]) };
+    let sent = transfer(args, address, id, load, reporter);
+    producer.end();
+    sent
 }
 
 /// Returns the paths, with what is inside a folder in the place of one that ends in `/.`.
@@ -291,13 +319,29 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == OsStr::new("-")
 }
 
+/// Source of a transfer, and what is known of it.
+struct Load<'a, S> {
+    source: S,
+    /// Paths that were given.
+    paths: &'a [PathBuf],
+    others: Others,
+    producer: Option<Arc<Producer>>,
+}
+
+impl<'a, S> Load<'a, S> {
+    fn new(source: S, paths: &'a [PathBuf]) -> Self {
+        Self { source, paths, others: Others::default(), producer: None }
+    }
+}
+
 fn transfer<S: Source>(
     args: &Send,
     address: Option<&Address>,
     id: Option<TransferId>,
-    (mut source, paths, others): (S, &[PathBuf], Others),
+    load: Load<'_, S>,
     reporter: &Arc<Reporter>,
 ) -> Result<Code, Stop> {
+    let Load { mut source, paths, others, producer } = load;
     let mut config = Config::default();
     if let Some(size) = args.block_size {
         config.limits = config.limits.block(config.limits.block.max(size));
@@ -307,7 +351,10 @@ fn transfer<S: Source>(
         config = config.compare(Compare::SizeAndTime);
     }
     let cancel = CancelToken::new();
-    interrupt::watch(interrupt::cancel(&cancel), "run the same command again to go on", reporter)?;
+    let killed = producer.clone();
+    let kill = move || killed.iter().for_each(|producer| producer.kill());
+    let hint = "run the same command again to go on";
+    interrupt::watch_twice(interrupt::cancel(&cancel), kill, hint, reporter)?;
     let Way { link, owners, door, ticket } = way(args, address, args.network.mode(), reporter)?;
     let (phase, peer) = match &link {
         Link::Dialled(dial) => {
@@ -321,11 +368,12 @@ fn transfer<S: Source>(
     let is_all = takes_all(args) && args.links != Some(Links::Follow);
     let may_count = total.is_none()
         && (is_all || args.files_from.is_some())
+        && producer.is_none()
         && !paths.iter().any(|path| is_stdin(path));
     let count = (may_count && reporter.shows_progress()).then(|| paths.to_vec());
     let start = Start { phase, peer, total, count };
     let session = Session::new(Arc::clone(reporter), Side::Sender, start);
-    let session = session.owners(owners).others(others);
+    let session = session.owners(owners).others(others).producer(producer);
     let retry = args.retry_for.map_or_else(Retry::default, Retry::patiently);
     let mut transfer = Transfer::new(config).observer(session).cancel(cancel).retry(retry);
     if let Some(id) = id {

@@ -19,6 +19,7 @@ use crate::exit::{Code, Side};
 use crate::explain::{self, Context, short};
 use crate::failures::{Failed, Failures};
 use crate::figures::{average, size};
+use crate::producer::Producer;
 use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::report::{Detail, Held, Others, Record, Reporter};
@@ -62,6 +63,8 @@ pub(crate) struct Session {
     visit: Option<Visit>,
     /// Commands that run for what has arrived.
     then: Option<Then>,
+    /// Command whose output is sent.
+    producer: Option<Arc<Producer>>,
     /// Lines of single files, after the first of those that failed.
     rows: u64,
     /// Owners of keys, where keys are used.
@@ -152,6 +155,7 @@ impl Session {
             until: None,
             visit: None,
             then: None,
+            producer: None,
             rows: 0,
             owners: None,
             owner: None,
@@ -187,6 +191,12 @@ impl Session {
     /// Has commands run for what has arrived.
     pub(crate) fn then(mut self, then: Option<Then>) -> Self {
         self.then = then;
+        self
+    }
+
+    /// Knows which command makes what is sent.
+    pub(crate) fn producer(mut self, producer: Option<Arc<Producer>>) -> Self {
+        self.producer = producer;
         self
     }
 
@@ -307,8 +317,9 @@ impl Session {
     /// Reports an entry that is not sent. `path` is the name as programs get it, `shown` as people
     /// do.
     fn not_sent(&mut self, path: &str, shown: &str, reason: Withdrawal) {
-        let text = reason.to_string();
-        let said = explain::withdrawal(reason, self.context.side);
+        let failure = self.producer.as_ref().and_then(|producer| producer.failure());
+        let text = failure.clone().unwrap_or_else(|| reason.to_string());
+        let said = failure.unwrap_or_else(|| explain::withdrawal(reason, self.context.side));
         if reason.is_skip() {
             self.record(&Record::Skipped { path, reason: &text });
             self.told_skip(&format!("{shown} is skipped: {said}"));

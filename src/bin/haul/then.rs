@@ -1,21 +1,18 @@
 //! Commands that run once a file, or a transfer, has arrived: `--then`. Here stands what they are told.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use haul::types::{Outcome, PublicKey};
 use haul::{Receipt, Summary};
-use rustix::fs::{Access, access};
 
 use crate::args::Receive;
 use crate::choices::Per;
 use crate::exit::{Code, Stop};
-use crate::explain::{shown, system};
 use crate::jobs::Job;
+use crate::program;
 use crate::report::Reporter;
 use crate::runner::Runner;
 
@@ -108,23 +105,8 @@ impl Then {
 
 /// Looks for the program of `--then`, before anything is received for it. One whose name has a `{}` is not known yet.
 pub(crate) fn check(words: &[OsString]) -> Result<(), Stop> {
-    let Some(word) = words.first() else { return Ok(()) };
-    let (program, shown) = (Path::new(word), shown(Path::new(word)));
-    if word.as_bytes().windows(2).any(|pair| pair == b"{}") {
-        return Ok(());
-    }
-    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    let wrong = |text: String| Err(Stop::new(Code::Usage, text));
-    if !word.as_bytes().contains(&b'/') {
-        let folders = env::var_os("PATH").unwrap_or_default();
-        if env::split_paths(&folders).any(|folder| runs(&folder.join(program))) {
-            return Ok(());
-        }
-        return wrong(format!("--then: there is no command '{shown}' in PATH"));
-    }
-    match fs::metadata(program) {
-        Ok(_) if runs(program) => Ok(()),
-        Ok(_) => wrong(format!("--then: '{shown}' is no program that this user may run")),
-        Err(error) => wrong(format!("--then: there is no command '{shown}': {}", system(&error))),
+    match words.first() {
+        Some(word) if word.as_bytes().windows(2).any(|pair| pair == b"{}") => Ok(()),
+        _ => program::check("--then", words),
     }
 }

@@ -45,10 +45,10 @@ fn sample(arg: &Arg) -> (String, Vec<String>) {
         _ if matches!(arg.get_action(), ArgAction::SetTrue) => {
             return ("true".into(), vec![format!("--{long}")]);
         }
-        "then" => {
+        "then" | "from-command" => {
             return (
                 "[\"cp\", \"-v\", \"{}\"]".into(),
-                ["--then", "cp", "-v", "{}", ";"].map(str::to_owned).into(),
+                [&format!("--{long}"), "cp", "-v", "{}", ";"].map(str::to_owned).into(),
             );
         }
         _ if !possible.is_empty() => possible[0].get_name().to_owned(),
