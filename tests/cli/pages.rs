@@ -1,5 +1,6 @@
 //! Help and manual pages as they are printed: `tests/pages` holds each. `HAUL_BLESS=1` writes them anew.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,44 @@ fn page_of_help_fits_a_terminal_of_80_columns() {
         for line in page.lines() {
             assert!(line.chars().count() <= 80, "{name}: {line}");
         }
+    }
+}
+
+/// Returns the words of a text that begin so, without what stands around them.
+fn words_with<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
+    let is_end = |char: char| !char.is_ascii_alphanumeric() && !matches!(char, '-' | '_');
+    let words = text.match_indices(start).map(|(at, _)| text[at..].split(is_end).next().unwrap());
+    words.map(|word| word.trim_end_matches(['-', '_'])).filter(|word| *word != start).collect()
+}
+
+#[test]
+fn page_names_no_option_variable_or_exit_code_that_the_documents_do_not() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let documents = ["CHANGELOG.md", "README.md", "docs/settings.md", "docs/terminal.md"];
+    let documents = documents.map(|name| read(root.join(name))).concat();
+    // A package from the registry may lack them.
+    if !root.join("docs").is_dir() {
+        return;
+    }
+    let pages = pages();
+    let pages: String =
+        pages.iter().filter(|(name, _)| name.ends_with(".txt")).map(|it| &*it.1).collect();
+    for start in ["--", "HAUL_"] {
+        let named = words_with(&documents, start);
+        let of_any_command = ["--help", "--version", "HAUL_SEND_RETRY_FOR"];
+        let missing: Vec<_> = words_with(&pages, start)
+            .into_iter()
+            .filter(|word| !named.contains(word) && !of_any_command.contains(word))
+            .collect();
+        assert_eq!(missing, [""; 0], "only a help page names it");
+    }
+    let codes = pages.split("EXIT STATUS\n").nth(1).unwrap().lines();
+    let codes = codes.filter_map(|line| line.get(2..5)?.trim().parse::<u8>().ok());
+    let codes: Vec<_> = codes.take(6).collect();
+    assert_eq!(codes, [0, 1, 2, 3, 4, 130]);
+    for code in codes {
+        assert!(documents.contains(&format!("\n| {code} | ")), "{code} is in no table");
     }
 }
 
