@@ -159,7 +159,7 @@ fn list_is_read_line_by_line_and_what_is_none_is_told() {
 fn list_in_wrong_use_is_told() {
     for (arguments, said) in [
         ("--files-from", "a value is required"),
-        ("--files-from list", "give last where to send it: haul send --files-from FILE ADDR"),
+        ("--files-from list", "give where to send it, too: haul send --files-from FILE ADDR"),
         ("--files-from list a host:1", "no PATH"),
         ("--files-from list --listen :0 a", "no PATH"),
         ("--files-from /no/list host:1", "cannot read the list /no/list: No such file"),
