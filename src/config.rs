@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::hash::BlockSize;
+use crate::hash::{BlockSize, BlockSizes};
 use crate::types::Durability;
 
 /// Settings of a user. [`Config::default`] serves everyone; each field tells when to change it.
@@ -23,12 +23,13 @@ pub struct Config {
     /// Receiver: durability of an entry before its receipt is sent. Default: [`Durability::Synced`]; the
     /// lower levels are faster where many small files meet a slow device.
     pub durability: Durability,
-    /// Sender: size of the blocks that files are cut into. Default: 256 KiB, chosen by `benches/driver.rs`.
+    /// Sender: sizes of the blocks that files are cut into. Default: 256 KiB, and up to 1 MiB where a file has a thousand
+    /// of them, which is from 512 MiB on (`benches/tcp.rs`). [`Config::block_size`] sets one for all.
     ///
     /// A block is the unit of repair, of resume and of waiting: on a slow line choose one that takes well
     /// under [`Deadlines::progress`] (4 KiB for 9600 baud), or let [`Config::for_rate`] choose. A peer with a lower
     /// [`Limits::block`] gets blocks of that size. Cost: one block of memory on either side.
-    pub block_size: BlockSize,
+    pub blocks: BlockSizes,
     /// Sender: recognition of a file that the receiver holds already. Default: [`Compare::Content`].
     pub compare: Compare,
     /// Longest waits.
@@ -118,8 +119,8 @@ pub struct Deadlines {
     /// ([`Deadlines::BUFFERS`]) at most. So a peer that dies with the last byte of a turn is left after 30 s, and 8 min
     /// 32 s more at most. For slower lines there is [`Config::for_rate`].
     pub rate: u64,
-    /// From the first byte of a message to its last. Default: 60 s. With blocks of 256 KiB this asks for
-    /// 4.4 KB/s. A peer that listens must take at least 4 KiB in this time, or all there is.
+    /// From the first byte of a message to its last, and in one of more than 256 KiB for each 256 KiB. Default: 60 s,
+    /// which asks for 4.4 KB/s. A peer that listens must take at least 4 KiB in this time, or all there is.
     pub progress: Duration,
     /// Without anything that moves an entry: an offer, content, a new answer about an entry. Default: 15 min, the time
     /// that a device may take to sync. The wait counts over all turns of the peer; heartbeats, unknown messages and
@@ -235,10 +236,16 @@ impl Config {
         config
     }
 
+    /// Sets one size of blocks for all files, as [`Config::blocks`](Config#structfield.blocks) does with [`BlockSizes::all`].
+    #[must_use]
+    pub const fn block_size(self, size: BlockSize) -> Self {
+        self.blocks(BlockSizes::all(size))
+    }
+
     /// Limits blocks and turns to this many bytes, as far as block sizes allow.
     fn limit_turns(&mut self, bytes: u64) {
         let block = BlockSize::at_most(bytes);
-        self.block_size = self.block_size.min(block);
+        self.blocks = self.blocks.at_most(block);
         self.limits.block = self.limits.block.min(block);
         self.turn.max_bytes = self.turn.max_bytes.min(bytes.max(block.bytes()));
     }
@@ -258,7 +265,7 @@ impl Default for Config {
         Self {
             if_exists: IfExists::default(),
             durability: Durability::default(),
-            block_size: BlockSize::at_most(256 * 1024),
+            blocks: BlockSizes::between(BlockSize::at_most(256 << 10), BlockSize::at_most(1 << 20)),
             compare: Compare::default(),
             deadlines: Deadlines::default(),
             turn: Turn::default(),
@@ -323,7 +330,7 @@ macro_rules! setters {
 setters!(Config {
     if_exists: IfExists,
     durability: Durability,
-    block_size: BlockSize,
+    blocks: BlockSizes,
     compare: Compare,
     deadlines: Deadlines,
     turn: Turn,
@@ -367,7 +374,7 @@ mod tests {
             (60_000, kib(256), 300_000, kib(16), 60, 15),
         ] {
             let config = Config::for_rate(rate);
-            let blocks = (config.block_size.bytes(), config.limits.block.bytes());
+            let blocks = (config.blocks.most().bytes(), config.limits.block.bytes());
             assert_eq!((blocks, config.turn.max_bytes), ((block, block), turn), "{rate}");
             let deadlines = Deadlines::default().rate(least);
             let deadlines = deadlines.progress(Duration::from_secs(progress));
@@ -377,7 +384,7 @@ mod tests {
         for rate in [0, 1, u64::MAX] {
             let config = Config::for_rate(rate);
             assert!(
-                config.turn.max_bytes >= config.block_size.bytes() && config.deadlines.rate > 0
+                config.turn.max_bytes >= config.blocks.most().bytes() && config.deadlines.rate > 0
             );
         }
     }

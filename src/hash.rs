@@ -14,6 +14,10 @@ use std::ops::Range;
 
 use blake3::hazmat::{self, HasherExt, Mode};
 
+pub use self::block_sizes::BlockSizes;
+
+mod block_sizes;
+
 /// The BLAKE3 hash of a whole file, as `b3sum` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hash([u8; 32]);

@@ -95,7 +95,7 @@ impl RateLimit {
         let bytes = self.bytes_in(Self::TURN) / sessions.max(1);
         // A turn ends with the block that goes beyond its bytes: there must be room for that one.
         let block = BlockSize::at_most(bytes / 2);
-        config.block_size = config.block_size.min(block);
+        config.blocks = config.blocks.at_most(block);
         config.limits.block = config.limits.block.min(block);
         config.turn.max_bytes =
             config.turn.max_bytes.min(bytes.saturating_sub(block.bytes()).max(Self::MIN));
@@ -152,7 +152,7 @@ mod tests {
         let fit = |rate, sessions| {
             let mut config = Config::default();
             RateLimit::per_second(rate).unwrap().fit(&mut config, sessions);
-            (config.block_size.bytes(), config.limits.block.bytes(), config.turn.max_bytes)
+            (config.blocks.most().bytes(), config.limits.block.bytes(), config.turn.max_bytes)
         };
         assert_eq!(fit(256, 1), (1024, 1024, 256));
         assert_eq!(fit(900, 1), (2048, 2048, 2452));
@@ -164,7 +164,7 @@ mod tests {
         let default = Config::default();
         assert_eq!(
             fit(u64::MAX, 1),
-            (default.block_size.bytes(), default.limits.block.bytes(), default.turn.max_bytes)
+            (default.blocks.most().bytes(), default.limits.block.bytes(), default.turn.max_bytes)
         );
     }
 

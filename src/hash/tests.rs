@@ -159,3 +159,31 @@ proptest! {
         prop_assert_eq!(tree.root(blocks(&list)), Some(Hash::of(&bytes)));
     }
 }
+
+proptest! {
+    /// For every size of a file and every two bounds: within them, monotonous, and never cut in fewer blocks than the
+    /// documented number unless the lower bound asks for it.
+    #[test]
+    fn block_size_of_a_file_is_the_largest_that_makes_a_thousand_blocks(
+        bounds in (0_u8..=13, 0_u8..=13),
+        size in (0_u32..64, any::<u64>()).prop_map(|(shift, bits)| bits >> shift),
+        most in 0_u8..=13,
+    ) {
+        let [one, other, most] =
+            [bounds.0, bounds.1, most].map(|k| BlockSize::from_exponent(k).unwrap());
+        let sizes = BlockSizes::between(one, other);
+        prop_assert_eq!(sizes, BlockSizes::between(other, one));
+        let block = sizes.of(Some(size));
+        prop_assert!(sizes.least() <= block && block <= sizes.most());
+        let has_enough = |block: BlockSize| size / block.bytes() >= BlockSizes::BLOCKS;
+        prop_assert!(block == sizes.least() || has_enough(block));
+        let larger = BlockSize::from_exponent(block.exponent() + 1);
+        let is_largest = |larger: BlockSize| larger > sizes.most() || !has_enough(larger);
+        prop_assert!(larger.is_none_or(is_largest));
+        prop_assert!(sizes.of(Some(size.saturating_add(1))) >= block);
+        prop_assert_eq!(sizes.of(None), sizes.least());
+        // What a peer takes bounds it, whenever that is applied.
+        prop_assert_eq!(sizes.at_most(most).of(Some(size)), block.min(most));
+        prop_assert_eq!(BlockSizes::all(one).of(Some(size)), one);
+    }
+}

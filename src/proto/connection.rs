@@ -187,7 +187,7 @@ impl Connection {
         input: &'a [u8],
     ) -> Result<Received<'a>, Error> {
         if input.len() > self.partial {
-            self.timer.bytes(now);
+            self.timer.bytes(now, input.len() as u64);
         }
         self.partial = input.len();
         if !self.received_preface {

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | for the greeting | the session began | `hello` | [`Stall::Hello`] |
 //! | for a byte of the peer | its last byte; or the stream took the last byte of this side's turn | `silence`; before the first byte of an answer also the time in which `rate` moves that turn | [`Stall::Silence`] |
-//! | for the rest of a message | its first byte | `progress` | [`Stall::Progress`] |
+//! | for the rest of a message, or its next [`STEP`] bytes | its first byte, or that of the last step | `progress` | [`Stall::Progress`] |
 //! | for something that moves an entry | the last such thing, the turns of this side not counted | `idle` | [`Stall::Idle`] |
 //! | for the stream to take its first byte of all, before the peer has greeted | the session began | `hello` | [`Stall::Hello`] |
 //! | for the stream to take a byte | it took the last one, or this side began to write | `silence` | [`Stall::Write`] |
@@ -30,8 +30,8 @@ pub(super) struct Timer {
     floor: Option<Duration>,
     /// The last byte from the peer, or when its turn began.
     received: Duration,
-    /// The first byte of the message that is not complete.
-    message: Option<Duration>,
+    /// Progress of the message that is not complete.
+    message: Option<Arriving>,
     /// Time since which this side has not listened, though the peer has the floor: it has work of
     /// its own.
     paused: Option<Duration>,
@@ -46,6 +46,15 @@ pub(super) struct Timer {
     /// Bytes of this side's turn.
     turn: u64,
     writing: Writing,
+}
+
+/// Progress of a message of the peer that is not complete.
+#[derive(Debug)]
+struct Arriving {
+    /// The first byte, or the last time at which a step was complete.
+    since: Duration,
+    /// Whole steps of [`STEP`] bytes that have come.
+    steps: u64,
 }
 
 /// Progress of the stream with the output of this side.
@@ -99,10 +108,13 @@ impl Timer {
         self.greeted = true;
     }
 
-    /// Handles that bytes came.
-    pub(super) fn bytes(&mut self, now: Duration) {
+    /// Handles that bytes came: `len` of the message that is not complete are there by now.
+    pub(super) fn bytes(&mut self, now: Duration, len: u64) {
         self.received = now;
-        self.message.get_or_insert(now);
+        let message = self.message.get_or_insert(Arriving { since: now, steps: 0 });
+        if len / STEP > message.steps {
+            *message = Arriving { since: now, steps: len / STEP };
+        }
         if self.floor.is_none() {
             self.answered.get_or_insert(now);
             // A peer that answers has all of this side's turn, whatever the caller reports.
@@ -133,7 +145,9 @@ impl Timer {
         let own = now.saturating_sub(since);
         let later = |at: Duration| at.saturating_add(own).min(now);
         (self.received, self.moved) = (later(self.received), later(self.moved));
-        self.message = self.message.map(later);
+        if let Some(message) = &mut self.message {
+            message.since = later(message.since);
+        }
     }
 
     /// Returns until when this side may wait for its own work, unless that has passed.
@@ -250,9 +264,9 @@ impl Timer {
         let mut next = (due(self.received, after), Stall::Silence { after });
         let after = limits.idle;
         next = earlier(next, (due(self.moved, after), Stall::Idle { after }));
-        if let Some(message) = self.message {
+        if let Some(message) = &self.message {
             let after = limits.progress;
-            next = earlier(next, (due(message, after), Stall::Progress { after }));
+            next = earlier(next, (due(message.since, after), Stall::Progress { after }));
         }
         if !self.greeted {
             let after = limits.hello;
@@ -303,6 +317,10 @@ impl Timer {
 fn earlier(first: (Duration, Stall), second: (Duration, Stall)) -> (Duration, Stall) {
     if second.0 < first.0 { second } else { first }
 }
+
+/// Bytes of a message that must come within [`Deadlines::progress`], unless its end does: the block that a slow line is
+/// offered by default, so that larger blocks do not ask for a faster line.
+pub(super) const STEP: u64 = 256 << 10;
 
 /// Bytes that a peer that listens must take within [`Deadlines::progress`]. Without it, one that takes a byte now and
 /// then would be waited for as long as there is something to send. It is the smallest block that is advised for slow

@@ -99,7 +99,8 @@ pub(crate) struct Send {
     /// Send no more bytes per second: 500K, 2M (K, M, G: powers of 1024; kB, MB, GB: of 1000); at least 1K.
     #[arg(long, value_name = "RATE", value_parser = units::rate)]
     pub(crate) limit_rate: Option<u64>,
-    /// The unit of checking, repair and resume, a power of two from 1K to 1M [default: 256K].
+    /// The unit of checking, repair and resume, a power of two from 1K to 1M [default: 256K; 512K for files from
+    /// 512M on, 1M from 1G on].
     ///
     /// On a slow line take one that needs well under a minute: 4K for 9600 baud.
     #[arg(short = 'B', long, value_name = "SIZE", value_parser = block_size)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::outgoing::{Outgoing, Phase, Trust};
 use crate::config::Limits;
-use crate::hash::BlockSize;
+use crate::hash::{BlockSize, BlockSizes};
 use crate::proto::error::{Misuse, ProtocolError};
 use crate::proto::wire::message::{Hello, Name};
 use crate::types::{EntryId, Meta, RelPath};
@@ -21,8 +21,8 @@ pub(super) struct Entries {
     queued: VecDeque<EntryId>,
     /// Entries that have blocks to send, in order.
     ready: VecDeque<EntryId>,
-    /// The size of the blocks of new entries: the lower of both sides'.
-    block_size: BlockSize,
+    /// The sizes of the blocks of new entries: within both sides' limits.
+    blocks: BlockSizes,
     next_id: u32,
     /// The source has no further entry.
     exhausted: bool,
@@ -31,12 +31,12 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    pub(super) const fn new(block_size: BlockSize) -> Self {
+    pub(super) const fn new(blocks: BlockSizes) -> Self {
         Self {
             entries: BTreeMap::new(),
             queued: VecDeque::new(),
             ready: VecDeque::new(),
-            block_size,
+            blocks,
             next_id: 0,
             exhausted: false,
             open: 0,
@@ -48,7 +48,8 @@ impl Entries {
     pub(super) fn add(&mut self, meta: Meta, window: Option<u64>) -> Result<EntryId, Misuse> {
         let entry = EntryId::new(self.next_id);
         self.next_id = self.next_id.checked_add(1).ok_or(Misuse::TooMuch)?;
-        let outgoing = Outgoing::new(meta, self.block_size, window);
+        let block_size = self.blocks.of(meta.size);
+        let outgoing = Outgoing::new(meta, block_size, window);
         self.entries.insert(entry, Box::new(outgoing));
         self.queued.push_back(entry);
         Ok(entry)
@@ -60,8 +61,8 @@ impl Entries {
     }
 
     /// Queues all entries to be offered again, on a new connection.
-    pub(super) fn reconnect(&mut self, block_size: BlockSize) {
-        self.block_size = block_size;
+    pub(super) fn reconnect(&mut self, blocks: BlockSizes) {
+        self.blocks = blocks;
         self.queued = self.entries.keys().copied().collect();
         self.entries.values_mut().for_each(|outgoing| outgoing.reconnect());
         self.ready.clear();
@@ -69,12 +70,12 @@ impl Entries {
     }
 
     /// Keeps to blocks of this size at most.
-    pub(super) fn limit_blocks(&mut self, block_size: BlockSize) {
-        self.block_size = self.block_size.min(block_size);
+    pub(super) fn limit_blocks(&mut self, most: BlockSize) {
+        self.blocks = self.blocks.at_most(most);
         for outgoing in self.entries.values_mut() {
             // A peer that takes smaller blocks than the one before it.
-            if outgoing.block_size > self.block_size {
-                **outgoing = outgoing.restart(self.block_size);
+            if outgoing.block_size > most {
+                **outgoing = outgoing.restart(most);
             }
         }
     }
@@ -206,4 +207,36 @@ impl Entries {
 
 fn name_len(outgoing: &Outgoing) -> u64 {
     outgoing.meta.path.as_bytes().len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Returns the size of the block of each of these files, as it would be offered.
+    fn blocks(entries: &Entries) -> Vec<u64> {
+        entries.entries.values().map(|outgoing| outgoing.block_size.bytes()).collect()
+    }
+
+    #[test]
+    fn large_file_has_large_blocks_as_far_as_the_peer_takes_them() {
+        let config = crate::Config::default();
+        let mut entries = Entries::new(config.blocks);
+        let sizes =
+            [Some(1), None, Some(512 * MIB - 1), Some(512 * MIB), Some(1024 * MIB), Some(1 << 40)];
+        for size in sizes {
+            let path = RelPath::parse(b"a").unwrap();
+            entries.add(Meta::file(path, size), None).unwrap();
+        }
+        let kib = |sizes: [u64; 6]| sizes.map(|kib| kib << 10).to_vec();
+        assert_eq!(blocks(&entries), kib([256, 256, 256, 512, 1024, 1024]));
+        entries.limit_blocks(BlockSize::at_most(MIB));
+        assert_eq!(blocks(&entries), kib([256, 256, 256, 512, 1024, 1024]));
+        entries.limit_blocks(BlockSize::at_most(512 << 10));
+        assert_eq!(blocks(&entries), kib([256, 256, 256, 512, 512, 512]));
+        entries.limit_blocks(BlockSize::at_most(64 << 10));
+        assert_eq!(blocks(&entries), kib([64; 6]));
+    }
 }

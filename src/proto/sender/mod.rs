@@ -103,7 +103,7 @@ impl Sender {
             connection: Connection::new(&config, true, transfer, 0, nonce, now),
             state: Ok(State::Greeting),
             closing: None,
-            entries: Entries::new(config.block_size),
+            entries: Entries::new(config.blocks),
             outbox: VecDeque::new(),
             turn: Turn::new(&config.turn),
             totals: Totals::default(),
@@ -125,7 +125,7 @@ impl Sender {
     ) {
         self.connection = Connection::new(&self.config, true, transfer, attempt, nonce, now);
         self.state = Ok(State::Greeting);
-        self.entries.reconnect(self.config.block_size);
+        self.entries.reconnect(self.config.blocks);
         self.outbox.clear();
         self.turn = Turn::new(&self.config.turn);
         self.requests.reconnect();

@@ -7,7 +7,7 @@ use super::rogue::{Rogue, inline, wire};
 use crate::config::{Config, Deadlines, Limits};
 use crate::hash::BlockSize;
 use crate::proto::error::{Error, Stall};
-use crate::proto::timer::Timer;
+use crate::proto::timer::{self, Timer};
 use crate::proto::wire::frame::PREFACE;
 use crate::proto::wire::message::{Message, Name, WireOffer};
 use crate::proto::{ReceiveAction, SendAction, Sender};
@@ -106,6 +106,33 @@ fn message_that_drips_is_waited_for_until_its_deadline() {
         }
         let stall = Stall::Progress { after: Duration::from_secs(61) };
         assert_eq!(rogue.ended(), Some(Err(Error::Stalled(stall))));
+    }
+}
+
+/// A block of 1 MiB, of which a step comes just before each deadline: it takes four of them, and not a moment more.
+#[test]
+fn large_block_is_waited_for_by_each_256_kib_of_it() {
+    let second = Duration::from_secs;
+    for stops_at in 0..4 {
+        let mut timer = Timer::new(config().deadlines, Duration::ZERO);
+        timer.greet();
+        let mut begun = second(1);
+        timer.bytes(begun, 1);
+        for step in 1..=4 {
+            let last = begun + second(61) - STEP;
+            // Bytes that complete no step begin nothing anew.
+            for at in [begun + second(20), begun + second(40), last] {
+                timer.bytes(at, timer::STEP * step - 1);
+            }
+            assert_eq!(timer.check(last), Ok(begun + second(61)), "{step}");
+            if step > stops_at {
+                let stall = Stall::Progress { after: second(61) };
+                assert_eq!(timer.check(begun + second(61)), Err(stall), "{step}");
+                break;
+            }
+            timer.bytes(last, timer::STEP * step);
+            begun = last;
+        }
     }
 }
 

@@ -171,7 +171,7 @@ fn line_of_any_rate_with_any_buffer_moves_files_without_a_stall() {
         for buffer in buffers {
             for block in [1 << 10, 4 << 10, 64 << 10, 256 << 10, 1 << 20] {
                 let config = documented(rate, BlockSize::at_most(block));
-                let is_cut = config.block_size.bytes() != block;
+                let is_cut = config.blocks.most().bytes() != block;
                 // A buffer that is large against all that is sent is like the next smaller one.
                 let most = if long() { 12 << 20 } else { 9 << 20 };
                 let size = (buffer + 10 * rate as usize).min(most).min(600 * block as usize);
