@@ -1,4 +1,4 @@
-//! Decides `Config::block_size`: which block moves the most bytes a second, with driver, buffers and two threads, but
+//! Decides the block of most files in `Config::blocks`: which block moves the most bytes a second, with driver, buffers and two threads, but
 //! without a network. Larger blocks save messages; smaller ones stay in the cache between reading, hashing and
 //! writing. The second group shows what a small pipe costs: a change of threads for each time that it is full.
 //!

@@ -1,17 +1,20 @@
-//! Decides whether the price of a checked transfer is bearable, and which block is best over TCP: memory to memory over
-//! loopback, against a bare `io::copy` of the same bytes through the same kind of sockets in the same run.
+//! Decides whether the price of a checked transfer is bearable, and which block is best for a large
+//! file (`Config::blocks`): over TCP on loopback, from values in memory to none, and from a file to a
+//! file, both in memory. The first goes against a bare `io::copy` of the same bytes through the same
+//! kind of sockets in the same run, the second against blocks of 256 KiB.
 //!
-//! `cargo bench --bench tcp --features tcp`. The ratio between the two is the figure; each alone says more about
-//! the machine.
+//! `cargo bench --bench tcp --features tcp,fs`. The ratio is the figure; each alone says more about the machine.
 #![expect(clippy::disallowed_methods, reason = "both ends need a thread and a socket")]
 #![expect(clippy::print_stdout, reason = "ratios are what it is for")]
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 mod common;
 
+use std::fs;
 use std::hint::black_box;
 use std::io::{self, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -19,8 +22,9 @@ use common::{Discard, source};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use haul::hash::BlockSize;
 use haul::store::MemorySource;
+use haul::store::fs::{FsSource, FsStore};
 use haul::transport::tcp::{TcpAcceptor, TcpConnector, TcpOptions};
-use haul::{Acceptor, Config, Connector, Transfer};
+use haul::{Acceptor, Config, Connector, Durability, Source, Store, Transfer};
 
 const CONTENT: usize = 256 << 20;
 
@@ -42,7 +46,7 @@ fn tcp(c: &mut Criterion) {
     for kib in [16, 64, 128, 256, 512, 1024, 4096] {
         let name = format!("{kib} KiB");
         group.bench_function(BenchmarkId::new("haul", &name), |bencher| {
-            bencher.iter(|| haul(black_box(&source), kib << 10));
+            bencher.iter(|| to_nothing(black_box(&source), kib << 10));
         });
     }
     group.finish();
@@ -57,7 +61,28 @@ fn ratios(_: &mut Criterion) {
     names.extend(blocks.map(|kib| format!("haul with {kib} KiB")));
     common::compare("tcp", &names, |number| match number.checked_sub(1) {
         None => bare(&content, 256 << 10),
-        Some(number) => haul(&source, blocks[number] << 10),
+        Some(number) => to_nothing(&source, blocks[number] << 10),
+    });
+}
+
+/// Measures what the command does: a file goes to a file, and both are in memory where the system has a place for that.
+fn files(_: &mut Criterion) {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory } else { Path::new(env!("CARGO_TARGET_TMPDIR")) };
+    let folder = tempfile::tempdir_in(parent).expect("a folder can be made");
+    let content = folder.path().join("content");
+    fs::write(&content, (1..=251).cycle().take(CONTENT).collect::<Vec<u8>>()).expect("it fits");
+    let inbox = folder.path().join("inbox");
+    let blocks = [256, 64, 128, 512, 1024, 2048];
+    let names = blocks.map(|kib| format!("a file by {kib} KiB"));
+    common::compare("tcp", &names, |number| {
+        fs::create_dir(&inbox).expect("a folder can be made");
+        let source = FsSource::new([&content]).expect("it is there");
+        let store = FsStore::open(&inbox).expect("it is there");
+        haul(source, store, blocks[number] << 10);
+        let size = fs::metadata(inbox.join("content")).expect("it arrived").len();
+        assert_eq!(size, CONTENT as u64);
+        fs::remove_dir_all(&inbox).expect("it can be removed");
     });
 }
 
@@ -77,28 +102,36 @@ fn bare(content: &[u8], buffer: usize) {
     assert_eq!(bob.join().expect("it does not panic"), sent);
 }
 
-fn haul(source: &MemorySource, block: u64) {
+fn to_nothing(source: &MemorySource, block: u64) {
+    let store = haul(source.clone(), Discard::default(), block);
+    assert_eq!(store.written, CONTENT as u64);
+}
+
+/// Moves the content, and returns the store that took it.
+fn haul<S: Store + Send>(mut source: impl Source, mut store: S, block: u64) -> S {
     let options = TcpOptions::default();
     let loopback = "127.0.0.1:0".parse().expect("it is an address");
     let mut acceptor = TcpAcceptor::bind(&loopback, options).expect("loopback does not fail");
     let address = acceptor.local_addr().expect("loopback does not fail");
     let limits = haul::config::Limits::default().block(BlockSize::MAX);
-    let config = Config::default().block_size(BlockSize::at_most(block)).limits(limits);
-    let receiver = thread::spawn({
-        let config = config.clone();
-        move || {
+    let config = Config::default()
+        .block_size(BlockSize::at_most(block))
+        .limits(limits)
+        .durability(Durability::Received);
+    let (sent, store) = thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
             let (stream, _) = acceptor.accept().expect("loopback does not fail");
-            let mut store = Discard::default();
-            Transfer::new(config).receive(&mut store, stream).map(|_| store.written)
-        }
+            Transfer::new(config.clone()).receive(&mut store, stream).expect("it is not lost");
+            store
+        });
+        let stream = TcpConnector::new(address.into()).connect().expect("loopback does not fail");
+        let sent = Transfer::new(config.clone()).send(&mut source, stream);
+        (sent.expect("loopback does not fail"), receiver.join().expect("it does not panic"))
     });
-    let stream = TcpConnector::new(address.into()).connect().expect("loopback does not fail");
-    let sent = Transfer::new(config).send(&mut source.clone(), stream);
-    let sent = sent.expect("loopback does not fail");
-    let written = receiver.join().expect("it does not panic").expect("loopback does not fail");
     // A bench of a transfer that was refused, or skipped, would be a fast one.
-    assert_eq!((sent.delivered, sent.sent, written), (1, CONTENT as u64, CONTENT as u64));
+    assert_eq!((sent.delivered, sent.sent), (1, CONTENT as u64));
+    store
 }
 
-criterion_group!(benches, tcp, ratios);
+criterion_group!(benches, tcp, ratios, files);
 criterion_main!(benches);
