@@ -152,7 +152,7 @@
 //!    receiver asks for one thing of the store, which is answered, and nothing is consumed yet. Then poll again in any case: the next
 //!    `Await` is given the rest, or the same input. Only where nothing was consumed and nothing asked for ([`Files::answer`](drive::Files::answer) asked
 //!    for something where it gives `None`), read from the stream first, until `until` at most. Input at any other time is [`Misuse::ActionDue`](proto::Misuse::ActionDue), and changes nothing.
-//!    Give what has come before you poll at `until`: `poll` is where deadlines are judged.
+//!    Give what has come before you poll at `until`: `poll` is where deadlines are checked.
 //!    The end of the stream has no call of its own: where it comes before `Closed`, the connection is lost.
 //! 5. `Closed` is success. An `Err` is final; bytes that were appended with it tell the peer why. Suspend what is open.
 //!

@@ -131,15 +131,15 @@ impl Scene {
             file("equal", &long),
         ];
         replace.partial = vec![file("part", &content(3, 1024))];
-        let mut contest = Self::new("contest", IfExists::Rename);
-        contest.sent = vec![file("a", &long), file("b", &long), file("small", b"sent")];
-        contest.visible = vec![file("small", b"held")];
-        contest.existing_files = vec![(path("a"), other), (path("b"), long.clone())];
+        let mut conflict = Self::new("conflict", IfExists::Rename);
+        conflict.sent = vec![file("a", &long), file("b", &long), file("small", b"sent")];
+        conflict.visible = vec![file("small", b"held")];
+        conflict.existing_files = vec![(path("a"), other), (path("b"), long.clone())];
         let mut by_time = Self::new("by-time", IfExists::Replace);
         by_time.config = by_time.config.compare(Compare::SizeAndTime);
         by_time.sent = vec![dated("same", &long), dated("other", &long), file("new", b"new")];
         by_time.visible = vec![dated("same", &long), dated("other", b"shorter")];
-        vec![replace, contest, by_time, Self::tiny()]
+        vec![replace, conflict, by_time, Self::tiny()]
     }
 
     /// Returns two blocks, of which one is held; and a file that travels in its offer.
@@ -350,8 +350,8 @@ impl Scene {
 
     /// Checks that a visible name holds what was sent, or what it held before.
     fn check_visible(&self, store: &MemoryStore) {
-        let standing = store.entries();
-        for (name, entry) in &standing {
+        let existing = store.entries();
+        for (name, entry) in &existing {
             let before = self.visible.iter().any(|(meta, bytes)| {
                 meta.path == *name && meta.kind == entry.kind && **bytes == *entry.bytes
             });
@@ -369,7 +369,7 @@ impl Scene {
             assert!(before || is_existing || sent || way, "{name} holds what it must not");
         }
         for (meta, _) in &self.visible {
-            assert!(standing.contains_key(&meta.path), "{} is gone", meta.path);
+            assert!(existing.contains_key(&meta.path), "{} is gone", meta.path);
         }
     }
 
@@ -383,9 +383,9 @@ impl Scene {
         // What cannot be read is not known to be equal: then the same stands beside it.
         let is_unread = faults.store.iter().any(|fault| fault.0 == StoreCall::Read);
         let most = if self.config.if_exists == IfExists::Rename && is_unread { 2 } else { 1 };
-        let standing = store.entries();
+        let existing = store.entries();
         for (meta, bytes) in &self.sent {
-            let copies = standing.iter().filter(|(name, entry)| {
+            let copies = existing.iter().filter(|(name, entry)| {
                 (**name == meta.path || self.is_beside(&meta.path, name))
                     && **bytes == *entry.bytes
                     && meta.kind == entry.kind

@@ -156,8 +156,8 @@ impl<F> Files<F> {
         offer: &Offer,
         place: Place,
     ) -> Result<(), proto::Error> {
-        if let Some(former) = self.take(store, offer.entry) {
-            store.suspend(former);
+        if let Some(earlier) = self.take(store, offer.entry) {
+            store.suspend(earlier);
         }
         let begun = store.begin(offer, place).map(|(file, found)| {
             self.open.insert(offer.entry, Open { file, existing: None });

@@ -34,9 +34,9 @@ impl<S: Store> Suspended<S> {
 
     /// Returns whether it is of the same transfer, but came with another key.
     pub(super) fn is_of_another(&self, greeting: &Greeting) -> bool {
-        let former = self.receiver.transfer();
+        let earlier = self.receiver.transfer();
         self.key != greeting.key()
-            && former.is_some_and(|(served, _)| served == greeting.transfer())
+            && earlier.is_some_and(|(served, _)| served == greeting.transfer())
     }
 
     /// Returns the sum, if nothing that was offered is left to be done.

@@ -118,7 +118,7 @@ impl<O> Transfer<O> {
     /// `Transfer`, and no clone shares it.
     ///
     /// A process that sends the same again, after the one before has ended, gives the same id. The receiver then goes on
-    /// with what arrived of files that were not complete, and ends the session of the former process if it has not
+    /// with what arrived of files that were not complete, and ends the session of the earlier process if it has not
     /// noticed its end. Of two processes that send by one id at a time, the one that began last goes on, and the other
     /// ends with [`AbortCode::Superseded`](crate::AbortCode::Superseded): what is sent at the same time needs ids of
     /// its own.

@@ -233,12 +233,12 @@ impl Connection {
         self.timer.message(now);
     }
 
-    /// Judges the peer's greeting, and binds the peer's frames from now on to both greetings.
+    /// Checks the peer's greeting, and binds the peer's frames from now on to both greetings.
     ///
     /// The caller has [`take`](Connection::take)n the message before.
     pub(super) fn meet(&mut self, hello: Hello) -> Result<u16, Error> {
         self.timer.greet();
-        let judged = self.judge(&hello);
+        let version = self.admit(&hello);
         if self.speaker == Speaker::Receiver {
             self.ours.attempt = hello.attempt.max(1);
         }
@@ -249,7 +249,7 @@ impl Connection {
             self.received.bind(Speaker::Receiver, ours, peers);
             self.spoken.bind(Speaker::Sender, ours, peers);
         }
-        judged
+        version
     }
 
     /// Announces in the greeting that files are held already; too late once that was sent.
@@ -374,7 +374,7 @@ impl Connection {
         }
     }
 
-    fn judge(&self, hello: &Hello) -> Result<u16, Error> {
+    fn admit(&self, hello: &Hello) -> Result<u16, Error> {
         let (ours, theirs) = (&self.ours.versions, &hello.versions);
         let version = *ours.end().min(theirs.end());
         if version < *ours.start().max(theirs.start()) || theirs.is_empty() {

@@ -275,7 +275,7 @@ pub enum Misuse {
     TooMuch,
     /// A receiver to take over that is not one of an earlier attempt at the same transfer, or too late.
     #[error("no earlier attempt at the same transfer to adopt")]
-    Former,
+    Earlier,
     /// Input while an action is queued: poll until [`Await`](super::ReceiveAction::Await), do what each action asks, and give
     /// the same input then.
     #[error("input while an action is queued; poll and do it first")]

@@ -12,7 +12,7 @@
 //!
 //! While bytes of this side's turn are not taken, the peer owes no answer: then the last three rows hold and no other.
 //!
-//! While this side does not read, the peer is not judged: each wait above is longer by that time. A pause has an end
+//! While this side does not read, the peer is not checked: each wait above is longer by that time. A pause has an end
 //! of its own, `idle` after something moved an entry last.
 
 use std::time::Duration;
@@ -202,7 +202,7 @@ impl Timer {
             self.received = self.received.max(now);
             self.moved = if self.is_moving { now } else { self.moved };
         }
-        self.judge(now, [self.drip()])
+        self.first_due(now, [self.drip()])
     }
 
     /// Handles that this side writes on after a pause of its own making.
@@ -219,12 +219,12 @@ impl Timer {
         self.writing.is_told = true;
         self.writing.told = now;
         if self.writing.left > 0 {
-            return self.judge(now, [self.drip(), self.write(), self.begin()]);
+            return self.first_due(now, [self.drip(), self.write(), self.begin()]);
         }
         // It holds what it took, and has not passed all of it on.
         let after = self.deadlines.silence.saturating_add(self.drain());
         let (stall, due) = (Stall::Write { after }, self.writing.taken.saturating_add(after));
-        self.judge(now, [(due, stall)])
+        self.first_due(now, [(due, stall)])
     }
 
     /// Returns the next deadline while the peer has the floor and this side listens, unless one has
@@ -303,7 +303,7 @@ impl Timer {
         (due, Stall::Drip { bytes, after })
     }
 
-    fn judge<const N: usize>(
+    fn first_due<const N: usize>(
         &self,
         now: Duration,
         dues: [(Duration, Stall); N],

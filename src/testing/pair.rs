@@ -90,26 +90,26 @@ impl<S: Source, T: Store> Pair<S, T> {
         }
     }
 
-    /// Begins a further connection of the same sender, to a receiver that knows nothing of the former one but its
+    /// Begins a further connection of the same sender, to a receiver that knows nothing of the earlier one but its
     /// store.
     ///
     /// Both lines are new, and whole.
     pub fn reconnect(&mut self, store: T) {
         self.connect_again();
         self.bob.suspend_all();
-        self.bob.former = None;
+        self.bob.earlier = None;
         self.bob.store = store;
     }
 
     /// Begins a further connection of the same sender, to a receiver that [takes over](Receiver::adopt) what the
-    /// former one knew, with its store and its open files.
+    /// earlier one knew, with its store and its open files.
     ///
     /// Both lines are new, and whole.
     pub fn resume(&mut self) {
-        let former = self.bob.former.take();
+        let earlier = self.bob.earlier.take();
         let left = self.connect_again();
         // One that was not greeted knows nothing: what it was to take over still is.
-        self.bob.former = former.or(left.transfer().is_some().then_some(left));
+        self.bob.earlier = earlier.or(left.transfer().is_some().then_some(left));
     }
 
     fn connect_again(&mut self) -> Receiver {
@@ -135,14 +135,14 @@ impl<S: Source, T: Store> Pair<S, T> {
     }
 
     /// Begins a further connection of the same transfer by a sender that was restarted and knows nothing of it, to a
-    /// receiver that has yet to close what was open for the former one.
+    /// receiver that has yet to close what was open for the earlier one.
     pub fn restart_sender(&mut self, source: S) {
         self.resume();
         self.alice.restart(source, self.transfer, self.now);
     }
 
     /// Begins a further connection of the same transfer by a sender that knows nothing of it but the number of its attempt,
-    /// as no sender of this crate is: the receiver goes on with what the former one knew.
+    /// as no sender of this crate is: the receiver goes on with what the earlier one knew.
     pub fn forget(&mut self, source: S) {
         let attempt = self.alice.sender.next_attempt();
         self.restart_sender(source);
@@ -154,7 +154,7 @@ impl<S: Source, T: Store> Pair<S, T> {
     pub fn call_with(&mut self, source: S, transfer: TransferId) {
         self.connect_again();
         self.bob.suspend_all();
-        self.bob.former = None;
+        self.bob.earlier = None;
         self.transfer = transfer;
         self.alice.restart(source, transfer, self.now);
     }
@@ -168,7 +168,7 @@ impl<S: Source, T: Store> Pair<S, T> {
     pub fn call_again(&mut self) -> io::Result<()> {
         self.connect_again();
         self.bob.suspend_all();
-        self.bob.former = None;
+        self.bob.earlier = None;
         self.alice.call_again(self.transfer, self.now)
     }
 

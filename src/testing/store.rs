@@ -81,7 +81,7 @@ fn check_store_by<'c, S: Store>(mut make: impl FnMut() -> S, clock: &'c dyn Cloc
     check(Checked::many_commits_all_end);
     check(Checked::tickets_of_two_sessions_are_given_back_with_their_own_ends);
     check(Checked::later_of_two_commits_of_one_name_has_it);
-    check(Checked::standing_is_what_stands_or_nothing);
+    check(Checked::stat_is_of_what_has_the_name_or_nothing);
 }
 
 /// Checks that a store knows each commit by its ticket, where it serves one session while commits of another one end,
@@ -298,7 +298,7 @@ impl<'c, S: Store> Checked<'c, S> {
 
     /// Checks that a store which answers reports the truth of files, and nothing of anything else. A
     /// store need not look.
-    fn standing_is_what_stands_or_nothing(&mut self) {
+    fn stat_is_of_what_has_the_name_or_nothing(&mut self) {
         let modified = Timestamp::new(1_234_567_890, 123_456_789);
         let mut offer = self.file("folder/x", 7);
         offer.meta.modified = modified;
@@ -307,8 +307,8 @@ impl<'c, S: Store> Checked<'c, S> {
         self.write(&mut file, 0, b"content");
         assert_eq!(self.store.stat(&offer), None, "what is not committed does not stand");
         assert!(self.commit(file, &offer, Place::Offered, 7).is_ok());
-        if let Some(standing) = self.store.stat(&offer) {
-            assert_eq!((standing.size, Some(standing.modified)), (7, modified));
+        if let Some(stat) = self.store.stat(&offer) {
+            assert_eq!((stat.size, Some(stat.modified)), (7, modified));
         }
         let folder = self.file("folder", 0);
         assert_eq!(self.store.stat(&folder), None, "a folder is no file");

@@ -380,7 +380,7 @@ where
     }
 }
 
-/// Checks that a connector connects as often as it is asked to, whether the former stream is dropped or not. If it is
+/// Checks that a connector connects as often as it is asked to, whether the earlier stream is dropped or not. If it is
 /// not, both its ends fail from then on or give the end of the stream; nothing of one stream arrives at another.
 ///
 /// This is for transports that carry one connection at a time.

@@ -25,7 +25,7 @@
 //!
 //! # Lines without connections
 //!
-//! A stream is one connection: it begins when it is made, and a new one has nothing of the former. Serial ports,
+//! A stream is one connection: it begins when it is made, and a new one has nothing of the earlier. Serial ports,
 //! radios and terminals are not like that. Over such a line the next session would find what the last one left, and
 //! neither end would learn that the other has begun anew; nor do they promise that every byte arrives. A [`Line`] makes
 //! connections of one: it begins them, ends them, and repairs what is lost on the way.
@@ -76,7 +76,7 @@ pub use crate::types::tick::is_tick;
 ///   wait it is a failure like any other.
 /// - **After an error** it may be called again. haul does so after errors that a new attempt can help
 ///   (see [`Error::is_transient`](crate::Error::is_transient)), with growing pauses.
-/// - **After success** it may be called again too: the former stream is then gone, or about to be.
+/// - **After success** it may be called again too: the earlier stream is then gone, or about to be.
 /// - **Threads.** It is called by one thread at a time.
 pub trait Connector {
     /// Stream that [`connect`](Connector::connect) gives.

@@ -34,7 +34,7 @@ pub struct Meta {
     /// The size in bytes; `None` where it is not known before the end, as of a pipe. 0 if it is no file.
     pub size: Option<u64>,
     /// Number of bytes of a file that are not in holes, where the sender knows that and it is fewer than all. A
-    /// receiver that keeps holes may judge by it whether there is room, and nothing else: it is the sender's word
+    /// receiver that keeps holes may decide by it whether there is room, and nothing else: it is the sender's word
     /// alone.
     pub data: Option<u64>,
     /// Time of the last change of the content, if known.

@@ -98,8 +98,8 @@ fn stream_of_unknown_size_ends_at_the_budget() {
 fn stream_beyond_the_budget_adds_nothing_to_what_an_earlier_attempt_left() {
     for existing in ["refuse", "replace"] {
         let inbox = tempdir().unwrap();
-        let is_standing = existing == "replace";
-        if is_standing {
+        let is_existing = existing == "replace";
+        if is_existing {
             fs::write(inbox.path().join("log"), "as it was").unwrap();
         }
         // One without a budget is killed in the middle, and leaves a partial file.
@@ -124,8 +124,8 @@ fn stream_beyond_the_budget_adds_nothing_to_what_an_earlier_attempt_left() {
         let (partial, left): (Vec<_>, Vec<_>) =
             names(inbox.path()).into_iter().partition(|name| name.starts_with(".haul-"));
         assert_eq!(partial.len(), 1, "{existing}");
-        assert_eq!(left, if is_standing { vec!["log"] } else { vec![] }, "{existing}");
-        if is_standing {
+        assert_eq!(left, if is_existing { vec!["log"] } else { vec![] }, "{existing}");
+        if is_existing {
             assert_eq!(fs::read(inbox.path().join("log")).unwrap(), b"as it was");
         }
     }

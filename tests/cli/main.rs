@@ -14,7 +14,6 @@
 mod common;
 
 mod budget;
-mod contest;
 mod counts;
 mod cuts;
 mod descriptors;
@@ -29,6 +28,7 @@ mod json;
 mod keys;
 mod kills;
 mod list;
+mod name_conflicts;
 mod pages;
 mod partials;
 mod peers;

@@ -45,7 +45,7 @@ pub(crate) struct Session {
     progress: Progress,
     code: Code,
     /// The code of entries that earlier connections of the transfer had, where each has a session of its own.
-    former: Code,
+    earlier: Code,
     ends: Arc<Ends>,
     failures: Failures,
     /// Entries that came to nothing before the transfer began.
@@ -144,7 +144,7 @@ impl Session {
             pending: HashMap::new(),
             progress,
             code: Code::Done,
-            former: Code::Done,
+            earlier: Code::Done,
             ends,
             failures: Failures::all(),
             others: Others::default(),
@@ -407,12 +407,12 @@ impl Observer for Session {
                 match self.transfer.replace(*transfer) {
                     None => {
                         if let Some(lost) = self.ends.take_lost(*transfer) {
-                            self.former = lost.entries;
+                            self.earlier = lost.entries;
                             self.has_offers = lost.is_cut;
                             self.progress.began(lost.began);
                         }
                     }
-                    Some(former) if former != *transfer => {
+                    Some(earlier) if earlier != *transfer => {
                         // A sender that was restarted sends everything anew.
                         self.pending.clear();
                         self.code = Code::Done;
@@ -574,7 +574,7 @@ impl Observer for Session {
         if unrecorded > 0 {
             self.record(&Record::Unlisted { count: unrecorded });
         }
-        let entries = self.code.and(self.former);
+        let entries = self.code.and(self.earlier);
         match result {
             Ok(summary) => {
                 // What was refused then may have been taken now.

@@ -19,10 +19,10 @@ pub(crate) enum After {
 
 /// Deeds of a receiver so far, and the end of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Until(Arc<Board>);
+pub(crate) struct Until(Arc<Tally>);
 
 #[derive(Debug)]
-struct Board {
+struct Tally {
     served: Mutex<Served>,
     /// Notice that a session ended.
     ended: Condvar,
@@ -55,8 +55,8 @@ impl Until {
         let start = Instant::now();
         let served =
             Served { active: 0, transfers: 0, idle: start, code: Code::Done, is_over: false };
-        let board = Board { served: Mutex::new(served), ended: Condvar::new() };
-        let until = Self(Arc::new(board));
+        let tally = Tally { served: Mutex::new(served), ended: Condvar::new() };
+        let until = Self(Arc::new(tally));
         if after.is_none() && idle.is_none() {
             return Ok(until);
         }

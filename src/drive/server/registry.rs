@@ -26,7 +26,7 @@ pub(super) use self::places::{Admission, Bounds};
 
 /// State that the threads of a server share.
 pub(super) struct Shared<S: Store> {
-    board: Mutex<Board<S>>,
+    registry: Mutex<Registry<S>>,
     /// Store that each session clones.
     store: Mutex<S>,
     /// A session ended, or let go of what it left.
@@ -42,7 +42,7 @@ pub(super) struct Shared<S: Store> {
 /// Invariant: sessions that hold a place and suspended ones are together no more than there are places. A suspended one
 /// takes the place of the session that left it, a session that of the one with which it goes on, and a transfer without
 /// one of its own clears away all others when it takes its place.
-struct Board<S: Store> {
+struct Registry<S: Store> {
     places: Places,
     active: HashMap<SessionId, Active>,
     /// Session that serves a transfer, and its attempt.
@@ -96,7 +96,7 @@ impl<S: Store> Shared<S> {
 
     /// Creates the state by another clock, for tests.
     fn with_clock(bounds: Bounds, store: S, clock: SharedClock) -> Self {
-        let board = Board {
+        let registry = Registry {
             places: Places::new(bounds),
             active: HashMap::new(),
             transfers: HashMap::new(),
@@ -106,8 +106,8 @@ impl<S: Store> Shared<S> {
             unsure: HashMap::new(),
             gone: Vec::new(),
         };
-        let (board, store) = (Mutex::new(board), Mutex::new(store));
-        Self { board, store, ended: Condvar::new(), work: Condvar::new(), waker: None, clock }
+        let (registry, store) = (Mutex::new(registry), Mutex::new(store));
+        Self { registry, store, ended: Condvar::new(), work: Condvar::new(), waker: None, clock }
     }
 
     /// Calls this when the first transfer is done that counts.
@@ -123,30 +123,30 @@ impl<S: Store> Shared<S> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Board<S>> {
+    fn lock(&self) -> MutexGuard<'_, Registry<S>> {
         // A session that panicked left the registry whole: each change of it is made under one lock.
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether another connection may be accepted; if not, waits a moment.
     pub(super) fn wait_for_room(&self, once: bool) -> Room {
-        let board = self.lock();
-        if let (true, Some(summary)) = (once, board.done) {
+        let registry = self.lock();
+        if let (true, Some(summary)) = (once, registry.done) {
             return Room::Done(summary);
         }
-        if board.places.has_room(self.clock.now()) {
+        if registry.places.has_room(self.clock.now()) {
             return Room::Some;
         }
-        drop(self.wait(board, PAUSE));
+        drop(self.wait(registry, PAUSE));
         Room::None
     }
 
     /// Takes in a connection, for which the oldest stranger has to go if there are too many.
     pub(super) fn enter(&self, id: SessionId, cancel: &CancelToken) {
-        let mut board = self.lock();
-        board.active.insert(id, Active { cancel: cancel.clone(), key: None, yields: false });
-        for stranger in board.places.enter(id, self.clock.now()) {
-            board.send_away(stranger);
+        let mut registry = self.lock();
+        registry.active.insert(id, Active { cancel: cancel.clone(), key: None, yields: false });
+        for stranger in registry.places.enter(id, self.clock.now()) {
+            registry.send_away(stranger);
         }
     }
 
@@ -155,13 +155,13 @@ impl<S: Store> Shared<S> {
     pub(super) fn make_do(&self) -> bool {
         let suspended = self.lock().take_suspended(|_| true);
         self.hand_over(suspended);
-        let mut board = self.lock();
-        if let Some(stranger) = board.places.send_away_a_stranger(self.clock.now()) {
-            board.send_away(stranger);
+        let mut registry = self.lock();
+        if let Some(stranger) = registry.places.send_away_a_stranger(self.clock.now()) {
+            registry.send_away(stranger);
         }
-        let may_pass = !board.places.is_empty() || board.leaving.len() > 0;
+        let may_pass = !registry.places.is_empty() || registry.leaving.len() > 0;
         if may_pass {
-            drop(self.wait(board, PAUSE));
+            drop(self.wait(registry, PAUSE));
         }
         may_pass
     }
@@ -170,21 +170,21 @@ impl<S: Store> Shared<S> {
     /// it may.
     pub(super) fn admit(&self, id: SessionId, wait: Duration) -> Admission {
         let start = self.clock.now();
-        let mut board = self.lock();
+        let mut registry = self.lock();
         loop {
             let now = self.clock.now();
-            board.hold_up();
-            if let Some(oldest) = board.places.displace(id, now)
-                && let Some(session) = board.active.get(&oldest)
+            registry.hold_up();
+            if let Some(oldest) = registry.places.displace(id, now)
+                && let Some(session) = registry.active.get(&oldest)
             {
                 session.cancel.turn_away();
             }
-            let admission = board.places.admit(id, now);
+            let admission = registry.places.admit(id, now);
             let rest = wait.saturating_sub(now.saturating_sub(start));
             if admission != Admission::NotYet || rest.is_zero() {
                 return admission;
             }
-            board = self.wait(board, rest.min(PAUSE));
+            registry = self.wait(registry, rest.min(PAUSE));
         }
     }
 
@@ -192,24 +192,24 @@ impl<S: Store> Shared<S> {
     /// is none for too long, or it is told to leave.
     pub(super) fn seat(&self, id: SessionId, cancel: &CancelToken) -> bool {
         let start = self.clock.now();
-        let mut board = self.lock();
-        if board.places.is_seated(id) {
+        let mut registry = self.lock();
+        if registry.places.is_seated(id) {
             // It goes on with what it left.
             return true;
         }
         loop {
-            board.hold_up();
-            if board.places.seat(id, self.clock.now()) {
+            registry.hold_up();
+            if registry.places.seat(id, self.clock.now()) {
                 break;
             }
             let waited = self.clock.now().saturating_sub(start);
             if waited >= LATE || cancel.is_cancelled() {
                 return false;
             }
-            board = self.wait(board, PAUSE);
+            registry = self.wait(registry, PAUSE);
         }
-        let suspended = board.take_suspended(|_| true);
-        drop(board);
+        let suspended = registry.take_suspended(|_| true);
+        drop(registry);
         self.close_all(suspended);
         true
     }
@@ -217,10 +217,10 @@ impl<S: Store> Shared<S> {
     /// Returns whether a session is to give up its place, as it does not need it and another one does: no more do so
     /// than wait.
     pub(super) fn yields(&self, id: SessionId) -> bool {
-        let mut board = self.lock();
-        let yielding = board.active.values().filter(|session| session.yields).count();
-        let is_wanted = board.places.is_seated(id) && board.places.waiting() > yielding;
-        let session = board.active.get_mut(&id).filter(|_| is_wanted);
+        let mut registry = self.lock();
+        let yielding = registry.active.values().filter(|session| session.yields).count();
+        let is_wanted = registry.places.is_seated(id) && registry.places.waiting() > yielding;
+        let session = registry.active.get_mut(&id).filter(|_| is_wanted);
         session.map(|session| session.yields = true).is_some()
     }
 
@@ -234,19 +234,19 @@ impl<S: Store> Shared<S> {
     ) -> Greeted<S> {
         let transfer = greeting.transfer();
         let start = self.clock.now();
-        let mut board = self.lock();
-        if board.is_of_another(greeting) {
+        let mut registry = self.lock();
+        if registry.is_of_another(greeting) {
             return Greeted::OfAnother;
         }
-        board.places.greet(id);
+        registry.places.greet(id);
         let mut number = 0;
         loop {
-            if board.places.is_leaving(id) {
+            if registry.places.is_leaving(id) {
                 // What there is stays for a connection that can use it.
                 return Greeted::Superseded;
             }
             // Meanwhile others may have claimed it, too.
-            let Some((next, leaving)) = board.evict(transfer, attempt) else {
+            let Some((next, leaving)) = registry.evict(transfer, attempt) else {
                 return Greeted::Superseded;
             };
             // Of one that left since, and had no place, nothing tells any more.
@@ -254,23 +254,23 @@ impl<S: Store> Shared<S> {
             if leaving == 0 || self.clock.now().saturating_sub(start) >= EVICTION {
                 break;
             }
-            board = self.wait(board, PAUSE);
+            registry = self.wait(registry, PAUSE);
         }
-        board.transfers.insert(transfer, (number, id));
-        if let Some(session) = board.active.get_mut(&id) {
+        registry.transfers.insert(transfer, (number, id));
+        if let Some(session) = registry.active.get_mut(&id) {
             session.key = greeting.key();
         }
-        board.unsure.remove(&transfer);
-        if board.suspended.contains_key(&transfer)
-            && board.places.seat_again(id, self.clock.now())
-            && let Some(session) = board.suspended.remove(&transfer)
+        registry.unsure.remove(&transfer);
+        if registry.suspended.contains_key(&transfer)
+            && registry.places.seat_again(id, self.clock.now())
+            && let Some(session) = registry.suspended.remove(&transfer)
         {
             if attempt.is_some() {
                 return Greeted::GoesOn { attempt: number, session: Box::new(session) };
             }
             // Another process begins anew, with what that one had open: it is closed before the sender gets an answer.
-            let suspended = board.hand_out(vec![session]);
-            drop(board);
+            let suspended = registry.hand_out(vec![session]);
+            drop(registry);
             self.close_all(suspended);
         }
         Greeted::Begins { attempt: number }
@@ -279,10 +279,10 @@ impl<S: Store> Shared<S> {
     /// Waits until something has changed, at most for so long.
     fn wait<'b>(
         &self,
-        board: MutexGuard<'b, Board<S>>,
+        registry: MutexGuard<'b, Registry<S>>,
         most: Duration,
-    ) -> MutexGuard<'b, Board<S>> {
-        self.ended.wait_timeout(board, most).unwrap_or_else(PoisonError::into_inner).0
+    ) -> MutexGuard<'b, Registry<S>> {
+        self.ended.wait_timeout(registry, most).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Takes a session out of the registry, where what it left stays for the next attempt at its transfer. Its
@@ -294,32 +294,32 @@ impl<S: Store> Shared<S> {
         left: Option<(S, Suspended<S>)>,
         now: Duration,
     ) {
-        let mut board = self.lock();
-        board.active.remove(&id);
-        let was_seated = board.places.is_seated(id);
-        board.places.leave(id);
-        board.done = board.done.or(done.filter(counts));
-        let served = board.transfers.extract_if(|_, (_, session)| *session == id).next();
+        let mut registry = self.lock();
+        registry.active.remove(&id);
+        let was_seated = registry.places.is_seated(id);
+        registry.places.leave(id);
+        registry.done = registry.done.or(done.filter(counts));
+        let served = registry.transfers.extract_if(|_, (_, session)| *session == id).next();
         let mut replaced = Vec::new();
         if let Some((store, suspended)) = left {
             let attempt = served.map_or(0, |(_, (attempt, _))| attempt);
             if let (Some((transfer, _)), Some(summary)) =
                 (served, suspended.settled().filter(counts))
             {
-                board.is_unsure(transfer, summary, now);
+                registry.is_unsure(transfer, summary, now);
             }
             let session = SuspendedSession { store, suspended, attempt, since: now };
             match served {
                 Some((transfer, _)) if was_seated => {
-                    let former = board.suspended.insert(transfer, session);
-                    replaced = board.hand_out(former.into_iter().collect());
+                    let earlier = registry.suspended.insert(transfer, session);
+                    replaced = registry.hand_out(earlier.into_iter().collect());
                 }
                 // It had no place, or a newer attempt could not wait.
-                _ => replaced = board.hand_out(vec![session]),
+                _ => replaced = registry.hand_out(vec![session]),
             }
         }
-        let is_done = board.done.is_some();
-        drop(board);
+        let is_done = registry.done.is_some();
+        drop(registry);
         self.close_all(replaced);
         self.ended.notify_all();
         if let (true, Some(wake)) = (is_done, &self.waker) {
@@ -329,10 +329,10 @@ impl<S: Store> Shared<S> {
 
     /// Takes note that the stream of a connection is closed, and its thread ends.
     pub(super) fn close_connection(&self, id: SessionId) {
-        let mut board = self.lock();
-        board.places.remove(id);
-        board.gone.push(id);
-        drop(board);
+        let mut registry = self.lock();
+        registry.places.remove(id);
+        registry.gone.push(id);
+        drop(registry);
         self.ended.notify_all();
     }
 
@@ -345,20 +345,20 @@ impl<S: Store> Shared<S> {
     /// any longer.
     pub(super) fn expire(&self, now: Duration, after: Duration) {
         let is_over = |since: Duration| now.saturating_sub(since) >= after;
-        let mut board = self.lock();
-        let settled = board.unsure.extract_if(|_, (_, since)| is_over(*since));
+        let mut registry = self.lock();
+        let settled = registry.unsure.extract_if(|_, (_, since)| is_over(*since));
         let first = settled.map(|(_, it)| it).min_by_key(|(_, since)| *since);
-        board.done = board.done.or(first.map(|(summary, _)| summary));
-        let suspended = board.take_suspended(|session| is_over(session.since));
-        drop(board);
+        registry.done = registry.done.or(first.map(|(summary, _)| summary));
+        let suspended = registry.take_suspended(|session| is_over(session.since));
+        drop(registry);
         self.hand_over(suspended);
     }
 
     /// Tells all sessions that the server goes away. To those that have not greeted there is nothing to report.
     pub(super) fn leave_all(&self) {
-        let board = self.lock();
-        for (id, session) in &board.active {
-            if board.places.is_stranger(*id) {
+        let registry = self.lock();
+        for (id, session) in &registry.active {
+            if registry.places.is_stranger(*id) {
                 session.cancel.forsake();
             } else {
                 session.cancel.leave();
@@ -367,7 +367,7 @@ impl<S: Store> Shared<S> {
     }
 }
 
-impl<S: Store> Board<S> {
+impl<S: Store> Registry<S> {
     /// Returns whether a transfer of this id is served, or suspended, that came with another key.
     fn is_of_another(&self, greeting: &Greeting) -> bool {
         let is_left = |session: &SuspendedSession<S>| session.suspended.key != greeting.key();

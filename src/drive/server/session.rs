@@ -36,7 +36,7 @@ pub(super) fn serve<S, T, O>(
     // while, and whoever sees its end finds room. The connection counts until then.
     let connection = Connection { id, shared };
     let mut stream = stream;
-    let mut place = OnBoard { id, shared, clock: &clock, done: None, left: None };
+    let mut place = Registered { id, shared, clock: &clock, done: None, left: None };
     let store = shared.clone_store();
     let (result, left, _) = transfer.run_receiver(store, &mut stream, &mut place);
     let Left { store, suspended, .. } = left;
@@ -63,7 +63,7 @@ impl<S: Store> Drop for Connection<'_, S> {
 
 /// The place of a session in the registry, which it leaves however it ends: what the store holds for it must be free,
 /// or be in the registry, before another one asks for it.
-struct OnBoard<'s, S: Store> {
+struct Registered<'s, S: Store> {
     id: SessionId,
     shared: &'s Shared<S>,
     clock: &'s SharedClock,
@@ -71,13 +71,13 @@ struct OnBoard<'s, S: Store> {
     left: Option<(S, Suspended<S>)>,
 }
 
-impl<S: Store> Drop for OnBoard<'_, S> {
+impl<S: Store> Drop for Registered<'_, S> {
     fn drop(&mut self) {
         self.shared.leave(self.id, self.done, self.left.take(), self.clock.now());
     }
 }
 
-impl<S: Store> Host<S> for OnBoard<'_, S> {
+impl<S: Store> Host<S> for Registered<'_, S> {
     fn greeted(
         &mut self,
         greeting: &Greeting,

@@ -107,7 +107,7 @@ impl Receiver {
                 incoming.turn(Turned::Compared);
                 if claims {
                     self.entries.add_conflict(entry);
-                    self.judge_existing(entry);
+                    self.compare_existing(entry);
                 }
             }
             Some(_) => self.differs(entry),
@@ -163,10 +163,10 @@ impl Receiver {
     }
 
     /// Handles the file that stands under the name of an entry that was offered by time.
-    pub(super) fn looked(&mut self, entry: EntryId, standing: Option<FileStat>) {
+    pub(super) fn looked(&mut self, entry: EntryId, stat: Option<FileStat>) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let offered = incoming.offer.meta.size.zip(incoming.offer.meta.modified);
-        let found = standing.map(|standing| (standing.size, standing.modified));
+        let found = stat.map(|stat| (stat.size, stat.modified));
         let (Some((size, _)), true) = (offered, offered == found) else {
             incoming.turn(Turned::Changed);
             return self.outbox.push(Message::Changed { entry });

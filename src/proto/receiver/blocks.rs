@@ -112,7 +112,7 @@ impl Blocks {
         again
     }
 
-    /// Accounts for blocks up to here, and for those after it that were kept from a former connection.
+    /// Accounts for blocks up to here, and for those after it that were kept from an earlier connection.
     pub(super) fn reach(&mut self, end: u64) {
         self.high = self.tree.run_end(self.high.max(end));
     }

@@ -123,11 +123,11 @@ impl Receiver {
             return self.existing_differs(entry);
         };
         tree.insert(&block);
-        self.judge_existing(entry);
+        self.compare_existing(entry);
     }
 
     /// Decides about an entry once all of the file that has its name is hashed.
-    pub(super) fn judge_existing(&mut self, entry: EntryId) {
+    pub(super) fn compare_existing(&mut self, entry: EntryId) {
         let Some(incoming) = self.entries.get_mut(entry) else { return };
         let (phase, blocks) = (incoming.phase(), incoming.offer.block_size);
         let Some((size, root, tree)) = incoming.compared() else { return };
@@ -160,7 +160,7 @@ impl Receiver {
         let Some(root) = root else { return self.existing_differs(entry) };
         incoming.existing.set_claim(root);
         self.entries.add_conflict(entry);
-        self.judge_existing(entry);
+        self.compare_existing(entry);
     }
 
     /// Handles that the existing file is what was to get the name: it is made durable, and then

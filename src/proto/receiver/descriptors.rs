@@ -14,7 +14,7 @@
 //! that a sender is not asked more often than it bears. What was called the same of a file that will be replaced stays known.
 //! Where no block is at hand, the entry is begun with the floor.
 //!
-//! What a former connection left open, and the sender has not offered again, is closed for it. If no other has files open, those that use up the descriptors are not of this session: it ends, and may come again.
+//! What an earlier connection left open, and the sender has not offered again, is closed for it. If no other has files open, those that use up the descriptors are not of this session: it ends, and may come again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

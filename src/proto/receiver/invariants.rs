@@ -117,9 +117,9 @@ impl Receiver {
     fn assert_counts(&self) {
         self.entries.assert_invariants();
         self.suspended.entries().assert_counts();
-        let former = self.suspended.entries().iter();
-        let committing = former.filter(|(_, incoming)| incoming.is_committing()).count();
-        assert_eq!(self.suspended.commits() as usize, committing, "commits of a former one");
+        let earlier = self.suspended.entries().iter();
+        let committing = earlier.filter(|(_, incoming)| incoming.is_committing()).count();
+        assert_eq!(self.suspended.commits() as usize, committing, "commits of an earlier one");
     }
 
     fn all(&self) -> impl Iterator<Item = (EntryId, &Incoming)> {

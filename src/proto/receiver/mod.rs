@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `AwaitHello` | `Hello` | event `Greeted` | `Listening` |
 //! | `Listening` | [`adopt`](Receiver::adopt), once, before the first `Offer` | | `Listening` |
-//! | `Listening` | `Offer`, known from a former connection | goes on with the entry, or sends its outcome again | `Listening` |
+//! | `Listening` | `Offer`, known from an earlier connection | goes on with the entry, or sends its outcome again | `Listening` |
 //! | `Listening` | `Offer` | `Begin`; what follows depends on what the store found | `Listening` |
 //! | `Listening` | `Offer`, no descriptor left | waits for a commit; or `Begin` with its first block | `Listening` |
 //! | `Listening` | `Offer` by time | `Stat` | `Listening` |
@@ -252,11 +252,11 @@ impl Receiver {
     /// # Errors
     ///
     /// [`Misuse::NotAsked`] outside an answer to [`ReceiveAction::Stat`].
-    pub fn handle_stat(&mut self, standing: Option<FileStat>) -> Result<(), Error> {
+    pub fn handle_stat(&mut self, stat: Option<FileStat>) -> Result<(), Error> {
         let Task::Stat { entry } = self.answer(|task| matches!(task, Task::Stat { .. }))? else {
             return Err(Misuse::NotAsked.into());
         };
-        self.looked(entry, standing);
+        self.looked(entry, stat);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ impl Receiver {
             }
         };
         let is_begun = self.offer_anew(wire, payload, again, is_counted, place);
-        // To begin it is to close what a former connection left open of it. `haul_canary` is a bug that is planted for
+        // To begin it is to close what an earlier connection left open of it. `haul_canary` is a bug that is planted for
         // `.ci/canaries`, which must find it; no build has one otherwise.
         if was_open && is_begun != Ok(true) && cfg!(not(haul_canary = "stale-forgotten")) {
             self.requests.push(ReceiveAction::Suspend { entry });
@@ -158,7 +158,7 @@ impl Receiver {
         if !is_counted {
             self.totals.count_entry();
         }
-        match self.judge(wire, size) {
+        match self.admissible(wire, size) {
             Ok(path) => {
                 self.totals.offer(size);
                 let (kind, size) = (wire.kind.clone(), wire.size);
@@ -173,8 +173,12 @@ impl Receiver {
         }
     }
 
-    /// Judges an offer by name, size and budget, before the store learns of it.
-    fn judge(&self, wire: &WireOffer, size: u64) -> Result<RelPath, (Option<RelPath>, Refusal)> {
+    /// Returns the name of an offer that may come, by its name, size and budget, before the store learns of it.
+    fn admissible(
+        &self,
+        wire: &WireOffer,
+        size: u64,
+    ) -> Result<RelPath, (Option<RelPath>, Refusal)> {
         let limits = &self.config.limits;
         let path = RelPath::parse(&wire.name).map_err(|error| match error {
             NameError::TooLong { .. } | NameError::TooDeep { .. } => (None, Refusal::NameTooLong),

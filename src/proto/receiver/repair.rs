@@ -10,7 +10,7 @@ pub(super) struct Repair {
     rounds: u32,
     /// Set if blocks were verified since that was last reported.
     has_gained: bool,
-    /// Set if it goes on from a former connection, and what was kept is to be reported.
+    /// Set if it goes on from an earlier connection, and what was kept is to be reported.
     is_resumed: bool,
 }
 
@@ -59,7 +59,7 @@ impl Repair {
         std::mem::replace(&mut self.has_gained, false)
     }
 
-    /// Takes whether the sender is to hear what was kept from a former connection.
+    /// Takes whether the sender is to hear what was kept from an earlier connection.
     pub(super) const fn take_resumed(&mut self) -> bool {
         std::mem::replace(&mut self.is_resumed, false)
     }

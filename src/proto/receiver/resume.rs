@@ -1,4 +1,4 @@
-//! State known from a former connection of the same transfer, so that nothing is read or sent twice (E-4 to E-7).
+//! State known from an earlier connection of the same transfer, so that nothing is read or sent twice (E-4 to E-7).
 
 use super::super::wire::message::meta_of;
 use super::identity::Identity;
@@ -13,7 +13,7 @@ use crate::types::{EntryId, Event, Kind, Place, RelPath};
 
 /// State known of an entry that is offered again.
 pub(super) enum Known {
-    /// Nothing that can be used, save under which name it is to be begun. The offer may be one that was judged and counted
+    /// Nothing that can be used, save under which name it is to be begun. The offer may be one that was admitted and counted
     /// before, and the entry may be open.
     Nothing { is_counted: bool, is_open: bool, place: Place },
     /// The answer is under way.
@@ -26,15 +26,15 @@ impl Receiver {
     ///
     /// It is called after [`Event::Greeted`] and before the next [`poll`](Receiver::poll), and not for a sender that
     /// [claims](Receiver::is_claimed) an attempt: that one does not know what an earlier process was told. The caller goes on with the
-    /// store and the files that were open for `former`, under the same entries. Those that the sender does not offer
+    /// store and the files that were open for `earlier`, under the same entries. Those that the sender does not offer
     /// again, or offers as something else, are suspended.
     ///
     /// # Errors
     ///
-    /// [`Misuse::Former`] if it is too late, if one was taken over already, if the sender claims an attempt, or if `former` served
+    /// [`Misuse::Earlier`] if it is too late, if one was taken over already, if the sender claims an attempt, or if `earlier` served
     /// another transfer, a newer attempt, or with another configuration. The files that were open for it are then to be suspended.
-    pub fn adopt(&mut self, former: Self) -> Result<(), Error> {
-        let is_older = match (self.transfer(), former.transfer()) {
+    pub fn adopt(&mut self, earlier: Self) -> Result<(), Error> {
+        let is_older = match (self.transfer(), earlier.transfer()) {
             (Some((ours, attempt)), Some((theirs, older))) => ours == theirs && older < attempt,
             _ => false,
         };
@@ -42,17 +42,17 @@ impl Receiver {
             && !self.is_claimed()
             && !self.turn.has_greeted()
             && self.entries.next_id() == 0;
-        if !is_older || !is_new || self.suspended.is_adopted() || self.config != former.config {
-            return Err(Misuse::Former.into());
+        if !is_older || !is_new || self.suspended.is_adopted() || self.config != earlier.config {
+            return Err(Misuse::Earlier.into());
         }
-        self.totals.adopt(former.totals);
-        self.commits.adopt(former.commits);
+        self.totals.adopt(earlier.totals);
+        self.commits.adopt(earlier.commits);
         // What the caller was not asked for any more.
-        let beginning = self.requests.adopt(former.requests);
-        let mut entries = former.entries;
+        let beginning = self.requests.adopt(earlier.requests);
+        let mut entries = earlier.entries;
         let settle = |entry| entries.remove(entry).map(|incoming| incoming.identity());
-        let verdicts = former.outbox.into_verdicts(settle);
-        self.suspended.adopt(former.suspended, beginning, verdicts);
+        let verdicts = earlier.outbox.into_verdicts(settle);
+        self.suspended.adopt(earlier.suspended, beginning, verdicts);
         for (entry, mut incoming) in entries.into_iter() {
             // Of these, each connection could leave one open.
             let is_open = matches!(incoming.phase(), Phase::Filling | Phase::Comparing);
@@ -69,7 +69,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Lets go the entries of a former connection before this one that the sender did not offer again: it offers in
+    /// Lets go the entries of an earlier connection before this one that the sender did not offer again: it offers in
     /// order, so it has settled them.
     pub(super) fn pass_over(&mut self, before: Option<EntryId>) {
         for entry in self.suspended.pass_over(before) {
@@ -126,12 +126,12 @@ impl Receiver {
             return Known::Nothing { is_counted, is_open: true, place };
         }
         if incoming.phase() == Phase::Wanted {
-            // The former session may have been about to begin it.
+            // The earlier session may have been about to begin it.
             self.requests.push(ReceiveAction::Suspend { entry });
         }
-        let is_contested = incoming.existing.conflict().is_some() && !incoming.is_committing();
+        let has_conflict = incoming.existing.conflict().is_some() && !incoming.is_committing();
         self.entries.insert(incoming);
-        if is_contested {
+        if has_conflict {
             self.commit_again(entry);
         }
         let (path, kind) = (meta.path.clone(), meta.kind.clone());

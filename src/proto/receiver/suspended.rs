@@ -1,4 +1,4 @@
-//! Suspended session of a former connection.
+//! Suspended session of an earlier connection.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::incoming::Incoming;
 use super::outbox::Verdict;
 use crate::types::{EntryId, Place};
 
-/// Entries of a former connection that the sender has not offered again so far.
+/// Entries of an earlier connection that the sender has not offered again so far.
 ///
 /// They count as pending, as open, and with their names, so that a reconnect raises none of the limits.
 ///

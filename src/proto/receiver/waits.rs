@@ -33,7 +33,7 @@ impl Receiver {
 
     /// Returns what is waited for while the sender has the floor.
     ///
-    /// Who does not read learns nothing of the sender: it is not judged before it is listened to again.
+    /// Who does not read learns nothing of the sender: it is not checked before it is listened to again.
     pub(super) fn listen(&mut self, now: Duration) -> Result<ReceiveAction, Error> {
         let is_short = self.commits.is_awaited();
         let is_full = self.commits() >= self.config.limits.commits.max(1);

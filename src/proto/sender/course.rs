@@ -20,7 +20,7 @@ pub(super) struct Course {
     kept: Vec<Range<u64>>,
     /// The most blocks that it kept since it last asked for some again, on this connection: what comes and goes does not grow.
     most_kept: u64,
-    /// Blocks that the receiver kept from a former connection: they are neither read nor reported again.
+    /// Blocks that the receiver kept from an earlier connection: they are neither read nor reported again.
     skip: Vec<Range<u64>>,
     /// Blocks that the receiver asked for again.
     resend: VecDeque<Range<u64>>,
@@ -52,7 +52,7 @@ impl Course {
         again
     }
 
-    /// Takes note of blocks that the receiver kept from a former connection.
+    /// Takes note of blocks that the receiver kept from an earlier connection.
     pub(super) fn skip(&mut self, blocks: &[Range<u64>]) {
         self.skip = blocks.to_vec();
     }
@@ -122,7 +122,7 @@ impl Course {
         end <= self.reached.max(self.travelled)
     }
 
-    /// Returns whether the receiver kept any from a former connection.
+    /// Returns whether the receiver kept any from an earlier connection.
     pub(super) fn skips_any(&self) -> bool {
         !self.skip.is_empty()
     }

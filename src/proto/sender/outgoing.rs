@@ -315,7 +315,7 @@ impl Outgoing {
             return None;
         }
         match self.phase {
-            // Kept since a former connection, which is reported before anything else is (E-4).
+            // Kept since an earlier connection, which is reported before anything else is (E-4).
             Phase::Offered => self.course.skip(blocks),
             // Nothing is kept of what is compared.
             Phase::Hashing | Phase::Claimed => return None,
@@ -346,7 +346,7 @@ impl Outgoing {
 
     pub(super) fn step(&self) -> Step {
         if self.phase == Phase::Hashing && self.content.size().is_some() {
-            // What was hashed on former connections is not read again.
+            // What was hashed on earlier connections is not read again.
             let index = self.content.prefix();
             let is_hashed = self.content.ends_before(index);
             return if is_hashed || !self.may_claim() { Step::Claim } else { Step::Read { index } };
@@ -427,7 +427,7 @@ impl Outgoing {
         Verdict::Send { again: self.course.travel(index) }
     }
 
-    /// Adds a block to the run of those that need not travel; gives a former run that it does not continue.
+    /// Adds a block to the run of those that need not travel; gives an earlier run that it does not continue.
     pub(super) fn join(&mut self, index: u64, zeros: bool) -> Option<Run> {
         let end = index.saturating_add(1);
         let most = self.block_size.index(ZEROS_MAX);

@@ -54,7 +54,7 @@ pub(super) struct Bob {
     /// Content that somebody puts in the place of a file that was found equal, before its commit.
     pub(super) changed: Option<Vec<u8>>,
     /// As `others`, before each look at what has a name.
-    pub(super) arconflicts: VecDeque<Option<Vec<u8>>>,
+    pub(super) conflicting: VecDeque<Option<Vec<u8>>>,
     /// Existing files of entries that were handed back.
     pub(super) conflicts: BTreeMap<EntryId, (RelPath, Vec<u8>)>,
     /// Time that it takes to read a block of that, or of a file that an entry is compared with.
@@ -99,7 +99,7 @@ impl Bob {
             return Err(Refusal::Store { code: 24, operation: StoreOperation::Open });
         }
         self.most_open = self.most_open.max(open + 1);
-        if let Some(Some(bytes)) = self.arconflicts.pop_front() {
+        if let Some(Some(bytes)) = self.conflicting.pop_front() {
             self.visible.insert(path.clone(), bytes);
         }
         if place != Place::Replacing

@@ -51,14 +51,14 @@ fn stream_past_a_limit_leaves_nothing() {
 }
 
 /// Returns what a receiver holds that is sent 3000 bytes as a stream, of which it had these.
-fn stream_over(held: &[u8], standing: bool, config: &Config) -> (Vec<Message>, Bob) {
+fn stream_over(held: &[u8], existing: bool, config: &Config) -> (Vec<Message>, Bob) {
     let bytes = content(1, 3000);
     let mut bob = Bob::default();
-    if standing { &mut bob.visible } else { &mut bob.partial }.insert(path("f0"), held.to_vec());
+    if existing { &mut bob.visible } else { &mut bob.partial }.insert(path("f0"), held.to_vec());
     let mut rogue = offered_to(bob, config);
     // Of a file that stands there, nothing is told.
     let same = held.chunks(1024).zip(bytes.chunks(1024)).take_while(|(a, b)| a == b).count();
-    let same = if standing { 0 } else { same };
+    let same = if existing { 0 } else { same };
     if same > 0 {
         rogue.send(&Message::Same { entry: ZERO, blocks: 0..same as u64 });
     }
@@ -80,17 +80,17 @@ fn stream_counts_against_the_limits_with_what_is_held_of_it() {
     let bytes = content(1, 3000);
     let mut other = bytes.clone();
     other[2500] ^= 1;
-    for (held, standing) in
+    for (held, existing) in
         [(&bytes, false), (&bytes, true), (&other, false), (&bytes[..2048].to_vec(), false)]
     {
         for is_enough in [false, true] {
             let limit = if is_enough { 3000 } else { 2999 };
             for config in [limits(|l| l.file_bytes(limit)), limits(|l| l.total_bytes(limit))] {
-                let (said, bob) = stream_over(held, standing, &config);
-                let case = format!("{} {standing} {limit} {said:?}", held.len());
+                let (said, bob) = stream_over(held, existing, &config);
+                let case = format!("{} {existing} {limit} {said:?}", held.len());
                 let is_held = said.iter().any(|message| message.name() == Name::Receipt);
                 assert_eq!(is_held, is_enough, "{case}");
-                assert_eq!(bob.visible.contains_key(&path("f0")), is_enough || standing, "{case}");
+                assert_eq!(bob.visible.contains_key(&path("f0")), is_enough || existing, "{case}");
                 assert!(bob.partial.is_empty(), "{case}");
             }
         }

@@ -161,7 +161,7 @@ fn pair(existing: IfExists, way: Way, bytes: &[u8]) -> Pair {
 }
 
 /// Returns files that stand under the name: nothing, the same, and all that differs in one respect.
-fn standing(bytes: &[u8]) -> Vec<(&'static str, Option<Vec<u8>>)> {
+fn existing_files(bytes: &[u8]) -> Vec<(&'static str, Option<Vec<u8>>)> {
     let mut all = vec![("nothing", None), ("equal", Some(bytes.to_vec())), ("empty", Some(vec![]))];
     all.push(("longer by a byte", Some([bytes, b"x"].concat())));
     all.push(("longer by blocks", Some([bytes, &[7; 5000]].concat())));
@@ -195,7 +195,7 @@ fn comparison_of_whatever_with_whatever_ends_with_one_end_under_every_policy() {
         ] {
             for len in [0, 1, 700, 1024, 1025, 5000, 8192] {
                 let bytes = content(1, len);
-                for (what, stands) in standing(&bytes) {
+                for (what, stands) in existing_files(&bytes) {
                     let case = format!("{existing:?} {way:?} {len} over {what}");
                     let mut pair = pair(existing, way, &bytes);
                     pair.bob.visible.extend(stands.clone().map(|stands| (path("a"), stands)));

@@ -424,7 +424,7 @@ fn time_of_the_receivers_own_work_is_not_the_senders() {
 }
 
 #[test]
-fn sender_that_is_not_read_is_not_judged_before_the_device_is_given_up() {
+fn sender_that_is_not_read_is_not_stalled_before_the_device_is_given_up() {
     for wait in [100, 900] {
         let limits = Limits::default().commits(1);
         let mut rogue = Rogue::sender(&config().limits(limits), Bob::default()).greeted();

@@ -60,40 +60,40 @@ fn boundaries() -> Vec<u32> {
     values
 }
 
-fn judge(kind: u8, control: u32, payload: u32) {
-    let judged = frame::admit(Header { kind, control, payload }, BLOCK);
+fn admit(kind: u8, control: u32, payload: u32) {
+    let outcome = frame::admit(Header { kind, control, payload }, BLOCK);
     let expected = if admitted(kind, control, payload) {
         Ok(())
     } else {
         Err(expected_error(kind, control, payload))
     };
-    assert_eq!(judged, expected, "{kind} {control} {payload}");
+    assert_eq!(outcome, expected, "{kind} {control} {payload}");
 }
 
 #[test]
-fn header_of_every_kind_and_boundary_length_is_judged_by_the_table() {
+fn header_of_every_kind_and_boundary_length_is_admitted_by_the_table() {
     let values = boundaries();
     for kind in 0..=u8::MAX {
         for &control in values.iter().filter(|control| **control < 1 << 24) {
             for &payload in &values {
-                judge(kind, control, payload);
+                admit(kind, control, payload);
             }
         }
     }
 }
 
 #[test]
-fn header_with_every_control_length_of_every_known_kind_is_judged_by_the_table() {
+fn header_with_every_control_length_of_every_known_kind_is_admitted_by_the_table() {
     for kind in 0..=20 {
         for control in 0..140_000 {
-            judge(kind, control, 0);
-            judge(kind, control, 1);
+            admit(kind, control, 0);
+            admit(kind, control, 1);
         }
     }
 }
 
 #[test]
-fn header_with_every_payload_length_of_a_block_is_judged_by_the_table() {
+fn header_with_every_payload_length_of_a_block_is_admitted_by_the_table() {
     let most = if long() { u32::MAX } else { 1 << 20 };
     let accepted = (0..=most)
         .filter(|payload| {
@@ -142,7 +142,7 @@ fn header_alone_says_how_much_is_needed_or_what_is_wrong() {
 fn header_cut_short_asks_for_a_header() {
     let head = sealed(&mut Seal::initial(), 16, 0, 0);
     for len in 0..HEADER {
-        match Seal::initial().open(&head[..len], |_| panic!("judged before it is whole")) {
+        match Seal::initial().open(&head[..len], |_| panic!("admitted before it is whole")) {
             Ok(Parsed::Incomplete { needed }) => assert_eq!(needed, HEADER),
             other => panic!("{other:?}"),
         }
@@ -159,7 +159,7 @@ fn header_with_any_two_bits_flipped_is_damaged() {
             if second != first {
                 bad[second / 8] ^= 1 << (second % 8);
             }
-            let opened = Seal::initial().open(&bad, |_| panic!("judged before it is checked"));
+            let opened = Seal::initial().open(&bad, |_| panic!("admitted before it is checked"));
             assert_eq!(opened.map(drop), Err(Error::Damaged(Damage::Header { number: 0 })));
         }
     }

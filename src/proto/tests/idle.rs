@@ -212,12 +212,12 @@ fn sender_that_waits_is_never_answered_with_nothing() {
 
 #[test]
 fn sender_that_leaves_with_entries_pending_is_told_at_once() {
-    for is_doomed in [false, true] {
+    for is_closing in [false, true] {
         let mut rogue = sender();
         rogue.send(&Message::Offer(wire(0, b"a", Some(3000))));
         rogue.turn();
         let mut error = ProtocolError::Unexpected { kind: Name::Out };
-        if is_doomed {
+        if is_closing {
             // What ended the session before stands.
             error = ProtocolError::UnknownEntry { kind: Name::Claim, entry: EntryId::new(7) };
             rogue.send(&Message::Claim { entry: EntryId::new(7), root: None });

@@ -14,7 +14,7 @@ use super::pair::{Alice, Pair};
 use super::scenes::Scene;
 use crate::proto::Error;
 
-/// Side that knows of the former connection after a cut.
+/// Side that knows of the earlier connection after a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Recovery {
     /// The sender; of the receiver only the store.
@@ -126,7 +126,7 @@ pub(super) fn left(pair: &Pair) -> u64 {
         (machine[..start].to_owned(), machine[start + len..].to_owned())
     };
     without_connection(format!("{:?}", pair.sender)).hash(&mut hasher);
-    for receiver in [Some(&pair.receiver), pair.former.as_ref()].into_iter().flatten() {
+    for receiver in [Some(&pair.receiver), pair.earlier.as_ref()].into_iter().flatten() {
         without_connection(format!("{receiver:?}")).hash(&mut hasher);
         receiver.transfer().hash(&mut hasher);
     }
@@ -168,7 +168,7 @@ pub(super) fn left(pair: &Pair) -> u64 {
         most_open: _,
         is_lazy,
         changed,
-        arconflicts,
+        conflicting,
         conflicts,
         conflict_time,
         conflict_reads: _,
@@ -177,7 +177,7 @@ pub(super) fn left(pair: &Pair) -> u64 {
         write_time: _,
     } = &pair.bob;
     (visible, times, partial, open, conflicts, written, reads).hash(&mut hasher);
-    (is_stuck, changes_before_copy, fail_write, others, late, arconflicts, conflict_time)
+    (is_stuck, changes_before_copy, fail_write, others, late, conflicting, conflict_time)
         .hash(&mut hasher);
     (descriptors, lacks_to_replace, is_lazy, changed).hash(&mut hasher);
     format!("{ended:?} {commits:?}").hash(&mut hasher);

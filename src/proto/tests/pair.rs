@@ -25,8 +25,8 @@ pub(super) struct Pair {
     /// Number of receivers so far: each has a nonce of its own.
     receivers: u8,
     steps: u64,
-    /// The receiver of the former connection, to be taken over once the sender has greeted.
-    pub(super) former: Option<Receiver>,
+    /// The receiver of the earlier connection, to be taken over once the sender has greeted.
+    pub(super) earlier: Option<Receiver>,
 }
 
 /// The source.
@@ -94,7 +94,7 @@ impl Pair {
             down: Channel::default(),
             up: Channel::default(),
             now: Duration::ZERO,
-            former: None,
+            earlier: None,
         }
     }
 
@@ -105,13 +105,13 @@ impl Pair {
         self
     }
 
-    /// Begins the same transfer over a new connection, to a receiver that knows nothing of the former one but its
+    /// Begins the same transfer over a new connection, to a receiver that knows nothing of the earlier one but its
     /// store.
     pub(super) fn reconnect(&mut self, config: &Config, attempt: u32) {
         drop(self.connect_again(config, attempt));
     }
 
-    /// Gives the former receiver.
+    /// Gives the earlier receiver.
     fn connect_again(&mut self, config: &Config, attempt: u32) -> Receiver {
         let mut nonce = [0; 16];
         nonce[..4].copy_from_slice(&attempt.to_le_bytes());
@@ -119,16 +119,16 @@ impl Pair {
         self.put_receiver(config)
     }
 
-    /// Begins the same transfer over a new connection, to a receiver that takes over what the former one
+    /// Begins the same transfer over a new connection, to a receiver that takes over what the earlier one
     /// knows.
     pub(super) fn reconnect_suspended(&mut self, config: &Config, attempt: u32) {
         let (open, conflicts) = (self.bob.open.clone(), self.bob.conflicts.clone());
         let commits = self.bob.commits.clone();
-        let former = self.former.take();
+        let earlier = self.earlier.take();
         let left = self.connect_again(config, attempt);
         (self.bob.open, self.bob.conflicts, self.bob.commits) = (open, conflicts, commits);
         // One that was not greeted knows nothing.
-        self.former = former.or(Some(left).filter(|left| left.transfer().is_some()));
+        self.earlier = earlier.or(Some(left).filter(|left| left.transfer().is_some()));
     }
 
     /// Restarts both sides.
@@ -177,9 +177,9 @@ impl Pair {
         drop(self.put_receiver(config));
     }
 
-    /// Puts a receiver that has nothing open in the place of the former one, which it gives.
+    /// Puts a receiver that has nothing open in the place of the earlier one, which it gives.
     fn put_receiver(&mut self, config: &Config) -> Receiver {
-        self.former = None;
+        self.earlier = None;
         self.bob.open.clear();
         self.bob.conflicts.clear();
         self.bob.commits.clear();
@@ -310,22 +310,22 @@ impl Pair {
         self.steps += 1;
         let open = &self.bob.open;
         assert!(self.bob.conflicts.keys().all(|entry| open.contains_key(entry)));
-        let machines = [Some(&self.receiver), self.former.as_ref()].into_iter().flatten();
+        let machines = [Some(&self.receiver), self.earlier.as_ref()].into_iter().flatten();
         let entries = machines.map(Receiver::entries_to_check).sum::<usize>() as u64;
         if !self.steps.is_multiple_of(1 + entries / 64) {
             return;
         }
         // What is handed back is the store's, until it has said so.
         let handed_back = |entry: &EntryId| {
-            let receiver = self.former.as_ref().unwrap_or(&self.receiver);
+            let receiver = self.earlier.as_ref().unwrap_or(&self.receiver);
             self.bob.commits.iter().any(|(ticket, ended)| {
                 matches!(ended, Ended::Taken(_)) && receiver.committing(*ticket) == Some(*entry)
             })
         };
         let open = open.keys().copied().filter(|entry| !handed_back(entry));
-        // Until it is adopted, what is open is that of the former one.
-        if let Some(former) = &self.former {
-            former.assert_invariants(open);
+        // Until it is adopted, what is open is that of the earlier one.
+        if let Some(earlier) = &self.earlier {
+            earlier.assert_invariants(open);
             self.receiver.assert_invariants([]);
         } else {
             self.receiver.assert_invariants(open);
@@ -346,12 +346,12 @@ impl Pair {
         match action {
             ReceiveAction::Event(event) => {
                 if let Event::Greeted { .. } = event
-                    && let Some(former) = self.former.take()
+                    && let Some(earlier) = self.earlier.take()
                 {
                     if self.receiver.is_claimed() {
                         self.bob.close_all();
                     } else {
-                        self.receiver.adopt(former).unwrap();
+                        self.receiver.adopt(earlier).unwrap();
                     }
                 }
                 self.bob.events.push(event);
@@ -376,8 +376,8 @@ impl Pair {
                 self.receiver.handle_read(Ok(&read)).unwrap();
             }
             ReceiveAction::Stat { offer } => {
-                let standing = self.bob.stat(&offer.meta.path);
-                self.receiver.handle_stat(standing).unwrap();
+                let stat = self.bob.stat(&offer.meta.path);
+                self.receiver.handle_stat(stat).unwrap();
             }
             ReceiveAction::WriteZeros { entry, offset, len } => {
                 let len = usize::try_from(len).unwrap();
@@ -409,7 +409,7 @@ impl Pair {
                 self.committed(ticket, ended);
             }
             ReceiveAction::Await { .. } => {
-                // Those of a former connection are of no interest before it is taken over.
+                // Those of an earlier connection are of no interest before it is taken over.
                 if self.receiver.commits() > 0
                     && !self.bob.is_lazy
                     && let Some((ticket, ended)) = self.bob.next_commit()

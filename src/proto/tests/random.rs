@@ -54,7 +54,7 @@ enum Fault {
     Flip(u8),
 }
 
-/// Side that remembers the former connection.
+/// Side that remembers the earlier connection.
 #[derive(Debug, Clone, Copy)]
 enum Recovery {
     Both,

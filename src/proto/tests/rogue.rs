@@ -64,7 +64,7 @@ impl Rogue {
         }
     }
 
-    /// Returns the same over a new connection, to a machine that remembers the former one.
+    /// Returns the same over a new connection, to a machine that remembers the earlier one.
     pub(super) fn again(self, theirs: &Config, attempt: u32) -> Self {
         let Self { mut pair, is_sender, mut hello, .. } = self;
         pair.reconnect_suspended(theirs, attempt);

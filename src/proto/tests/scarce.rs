@@ -64,22 +64,22 @@ fn files_all_arrive_however_few_descriptors_there_are() {
 /// The content of the existing file is not known before that of the entry has come.
 #[test]
 fn file_that_was_put_off_is_settled_by_the_policy_when_it_gets_its_name() {
-    for existing in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
+    for policy in [IfExists::Refuse, IfExists::Skip, IfExists::Rename, IfExists::Replace] {
         for way in WAYS {
             for (is_same, len) in
                 [(true, 3000), (false, 3000), (true, 500), (false, 500), (true, 0)]
             {
-                let case = format!("{existing:?} {way:?} {is_same} {len}");
+                let case = format!("{policy:?} {way:?} {is_same} {len}");
                 let files = [("a".to_owned(), content(1, 5000)), ("b".to_owned(), content(2, len))];
-                let mut pair = pair(&config().if_exists(existing), way, &files);
-                let standing = if is_same { files[1].1.clone() } else { content(3, len) };
-                pair.bob.visible.insert(path("b"), standing.clone());
+                let mut pair = pair(&config().if_exists(policy), way, &files);
+                let existing = if is_same { files[1].1.clone() } else { content(3, len) };
+                pair.bob.visible.insert(path("b"), existing.clone());
                 pair.bob.descriptors = Some(1);
                 // What is held may be compared: that is one more.
                 let summary = pair.run_well();
                 assert!(pair.bob.lacked > 0, "{case}");
                 let counts = (summary.delivered, summary.refused, summary.skipped);
-                let (expected, copies) = match existing {
+                let (expected, copies) = match policy {
                     _ if is_same => ((2, 0, 0), 2),
                     IfExists::Refuse => ((1, 1, 0), 2),
                     IfExists::Skip => ((1, 0, 1), 2),
@@ -87,8 +87,8 @@ fn file_that_was_put_off_is_settled_by_the_policy_when_it_gets_its_name() {
                     IfExists::Replace => ((2, 0, 0), 2),
                 };
                 assert_eq!((counts, pair.bob.visible.len()), (expected, copies), "{case}");
-                let replaced = existing == IfExists::Replace;
-                let stands = if replaced { &files[1].1 } else { &standing };
+                let replaced = policy == IfExists::Replace;
+                let stands = if replaced { &files[1].1 } else { &existing };
                 assert_eq!(pair.bob.visible[&path("b")], *stands, "{case}");
                 assert!(pair.bob.open.is_empty() && pair.bob.partial.is_empty(), "{case}");
             }

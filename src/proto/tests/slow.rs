@@ -434,7 +434,7 @@ impl Write for Late {
 
 /// Input is looked at before the clock is.
 #[test]
-fn driver_gives_the_core_what_has_come_before_a_deadline_is_judged() {
+fn driver_gives_the_core_what_has_come_before_it_checks_a_deadline() {
     let patient = Deadlines::default().hello(Duration::from_secs(100));
     let ours = Config::default().deadlines(patient);
     let theirs = ours.clone().deadlines(patient.silence(Duration::from_secs(1000)));

@@ -113,7 +113,7 @@ impl Seal {
         Some(())
     }
 
-    /// Takes the frame apart that `input` begins with. `admit` judges its announced lengths before any of its
+    /// Takes the frame apart that `input` begins with. `admit` checks its announced lengths before any of its
     /// other bytes are waited for. The number is used once the frame is [`accept`](Seal::accept)ed.
     pub(crate) fn open<'a>(
         &self,
@@ -239,7 +239,7 @@ pub(crate) const fn is_optional(kind: u8) -> bool {
 /// The most bytes that a message of an unknown optional kind may have in control and payload each (W-8).
 pub(crate) const OPTIONAL_MAX: u32 = 4096;
 
-/// Judges the announced lengths of a frame (W-7).
+/// Checks the announced lengths of a frame (W-7).
 pub(crate) fn admit(header: Header, block: u64) -> Result<(), ProtocolError> {
     let Some(name) = Name::from_kind(header.kind) else {
         if !is_optional(header.kind) {

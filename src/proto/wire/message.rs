@@ -125,7 +125,7 @@ pub(crate) struct Hello {
     pub(crate) proof: [u8; 32],
 }
 
-/// An offer as it stands on the wire: its name not yet judged (M-2).
+/// An offer as it stands on the wire: its name not yet checked (M-2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WireOffer {
     pub(crate) entry: EntryId,

@@ -100,7 +100,7 @@ impl FsStore {
         let folder = recent.folder.clone();
         let keep = self.options.keep_partials;
         let is_settled = place != Place::Replacing
-            && !folder.is_astray()
+            && !folder.has_escaped()
             && self.shared.expiry.holds_none(folder.id, path.file_name(), keep);
         if !is_settled {
             return None;
@@ -216,7 +216,7 @@ impl FsStore {
     /// Returns the handle of a folder that is open already, if it is the same.
     fn share(&mut self, path: Option<RelPath>, folder: Folder) -> Folder {
         match &mut self.recent {
-            Some(recent) if recent.folder.id == folder.id && !recent.folder.is_astray() => {
+            Some(recent) if recent.folder.id == folder.id && !recent.folder.has_escaped() => {
                 recent.path = path;
                 recent.folder.clone()
             }

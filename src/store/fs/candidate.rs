@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::FileType;
 
-/// Entry that a walk found below a path that it was given, for a [filter](super::FsSource::filter) to judge.
+/// Entry that a walk found below a path that it was given, for a [filter](super::FsSource::filter) to admit.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
     pub(super) root: usize,

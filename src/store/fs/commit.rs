@@ -142,7 +142,7 @@ impl Job {
         }
         let (tree, parent) = (&self.shared.tree, self.path.parent());
         if !tree.is_there(parent.as_ref(), folder) {
-            folder.set_astray();
+            folder.set_escaped();
             *folder = tree.make(parent.as_ref(), self.commit.meta.closed)?.folder;
         }
         unnamed::name(&self.claim, folder, partial, self.file.path.file_name(), end)

@@ -30,7 +30,7 @@ pub(super) struct Folder {
 struct Handle {
     fd: OwnedFd,
     /// The folder was found not to be where it was.
-    is_astray: AtomicBool,
+    has_escaped: AtomicBool,
 }
 
 /// Identity of a folder, for as long as something is known of it: its inode alone is that of another one, once it was
@@ -62,7 +62,7 @@ impl Folder {
     pub(super) fn new(handle: OwnedFd) -> Result<Self> {
         let id = FolderId::of(&handle)?;
         Ok(Self {
-            handle: Arc::new(Handle { fd: handle, is_astray: AtomicBool::new(false) }),
+            handle: Arc::new(Handle { fd: handle, has_escaped: AtomicBool::new(false) }),
             id,
             #[cfg(test)]
             hook: Arc::default(),
@@ -107,12 +107,12 @@ impl Folder {
     }
 
     /// Marks the folder, for all who share the handle, as not where it was.
-    pub(super) fn set_astray(&self) {
-        self.handle.is_astray.store(true, Ordering::Relaxed);
+    pub(super) fn set_escaped(&self) {
+        self.handle.has_escaped.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_astray(&self) -> bool {
-        self.handle.is_astray.load(Ordering::Relaxed)
+    pub(super) fn has_escaped(&self) -> bool {
+        self.handle.has_escaped.load(Ordering::Relaxed)
     }
 
     /// Removes a name if it still is that of this file.

@@ -55,10 +55,10 @@ impl Existing {
         name: &[u8],
     ) -> errno::Result<Option<Self>> {
         // Looked at before it is opened: to open a device can have effects.
-        let Some(standing) = folder.look(name)? else {
+        let Some(stat) = folder.look(name)? else {
             return Err(Failed::new(StoreOperation::Open, Errno::NOENT));
         };
-        if !stat::is_file(&standing) {
+        if !stat::is_file(&stat) {
             return Ok(None);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -67,7 +67,7 @@ impl Existing {
             Err(_) => Err(Errno::ACCESS),
         };
         let (file, stat) = match opened {
-            Err(Errno::ACCESS | Errno::PERM) => (None, standing),
+            Err(Errno::ACCESS | Errno::PERM) => (None, stat),
             opened => {
                 let file = File::from(opened.during(StoreOperation::Open)?);
                 let stat = fstat(&file).during(StoreOperation::Stat)?;

@@ -87,9 +87,9 @@ pub(super) fn give_link(
     let mut last = Refusal::Exists;
     for _ in 0..ATTEMPTS {
         let turn = claim.shared.turns.take(&claim.name);
-        let standing = readlinkat(folder, name, Vec::new());
-        match standing {
-            Ok(standing) if standing.as_bytes() == target => {
+        let linked = readlinkat(folder, name, Vec::new());
+        match linked {
+            Ok(linked) if linked.as_bytes() == target => {
                 claim.set_given();
                 return Ok(());
             }
@@ -293,10 +293,10 @@ impl Moved<'_> {
     /// Returns whether a session of another process has the file that stands under the final name: it has been faster to
     /// replace this one than this one was to be proved. Sessions of this process take [turns](super::order::Turns).
     fn is_another_sessions(&self) -> bool {
-        let standing = self.folder.look(self.to).ok().flatten();
+        let named = self.folder.look(self.to).ok().flatten();
         // This one's own file is held as well, by itself.
         let is_own = |stat: &Stat| Id::of(stat) == self.id;
-        standing.is_some_and(|stat| !is_own(&stat) && partial::is_held(self.folder, self.to, &stat))
+        named.is_some_and(|stat| !is_own(&stat) && partial::is_held(self.folder, self.to, &stat))
     }
 
     /// Moves what got the final name in its stead to where it stood, or beside that. Nothing is replaced, and none of it

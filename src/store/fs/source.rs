@@ -248,20 +248,20 @@ impl FsSource {
             Some((_, stat)) => *stat,
             None => statat(parent, part, links.at()).map_err(failed)?,
         };
-        let mut astray = None;
+        let mut escaped = None;
         if stat::kind(&stat) == FileType::Symlink && self.symlinks == Symlinks::Follow {
             links = Links::Followed;
             self.step();
             match statat(parent, part, links.at()) {
                 Ok(target) => stat = target,
-                Err(errno) => astray = Some(errno),
+                Err(errno) => escaped = Some(errno),
             }
         }
         let kind = stat::kind(&stat);
         if !asked && !admits(&mut self.filter, &self.walk, self.number, &name, kind) {
             return Ok(None);
         }
-        if let Some(errno) = astray {
+        if let Some(errno) = escaped {
             return Err(failed(errno));
         }
         let rel = RelPath::parse(&name).map_err(|error| match error {

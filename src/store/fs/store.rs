@@ -263,8 +263,8 @@ impl FsStore {
                 way.folder
             }
         };
-        let standing = folder.look(path.file_name())?;
-        Ok(standing.map(|stat| (folder, stat)))
+        let found = folder.look(path.file_name())?;
+        Ok(found.map(|stat| (folder, stat)))
     }
 
     fn check_link(&self, path: &RelPath, target: &[u8], place: Place) -> Result<(), Refusal> {
@@ -274,7 +274,7 @@ impl FsStore {
         }
         let Some((folder, _)) = self.look(path)? else { return Ok(()) };
         match readlinkat(&folder, path.file_name(), Vec::new()) {
-            Ok(standing) if standing.as_bytes() == target => Ok(()),
+            Ok(linked) if linked.as_bytes() == target => Ok(()),
             Ok(_) if place == Place::Replacing => Ok(()),
             Ok(_) => Err(Refusal::Exists),
             Err(Errno::NOENT) => Ok(()),

@@ -84,7 +84,7 @@ pub(super) fn give(
                 let is_there = tree.leads_to(parent.as_ref(), folder);
                 // It would not be found under the name that a receipt gives.
                 if is_there == Ok(false) {
-                    folder.set_astray();
+                    folder.set_escaped();
                     take_back(file, folder, name)?;
                     return Ok(Given::TakenBack);
                 }

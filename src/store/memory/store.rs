@@ -154,23 +154,23 @@ impl MemoryStore {
             _ => meta.path.clone(),
         };
         shared.check_parents(&path)?;
-        let standing = shared.entries.get(&path);
+        let named = shared.entries.get(&path);
         let replacing = commit.place == Place::Replacing;
         if matches!(commit.place, Place::Beside(_)) && self.is_anothers(&path, commit.entry) {
             return Err(Uncommitted::Taken { file, existing: None });
         }
         let entry = match &file.what {
-            What::Existing(held) => match standing {
+            What::Existing(held) => match named {
                 Some(entry) if Arc::ptr_eq(&entry.bytes, held) => entry.clone(),
                 _ => return Err(Refusal::Exists.into()),
             },
-            What::Folder => match standing {
+            What::Folder => match named {
                 Some(entry) if entry.kind != Kind::Directory => {
                     return Err(Refusal::KindClash.into());
                 }
                 _ => MemoryEntry::from(meta),
             },
-            What::Link => match standing {
+            What::Link => match named {
                 None => MemoryEntry::from(meta),
                 Some(entry) if entry.kind == meta.kind => MemoryEntry::from(meta),
                 Some(entry) if !matches!(entry.kind, Kind::Symlink(_)) => {
@@ -186,7 +186,7 @@ impl MemoryStore {
                 if shared.partial(&key, id).is_none() && cfg!(not(haul_canary = "unproved-name")) {
                     return Err(Refusal::Tampered.into());
                 }
-                match standing {
+                match named {
                     Some(entry) if entry.kind != Kind::File => {
                         return Err(Uncommitted::Taken { file, existing: None });
                     }
@@ -231,8 +231,8 @@ impl Shared {
 
     pub(super) fn check_parents(&self, path: &RelPath) -> Result<(), Refusal> {
         let parents = std::iter::successors(path.parent(), RelPath::parent);
-        let mut standing = parents.filter_map(|parent| self.entries.get(&parent));
-        match standing.all(|entry| entry.kind == Kind::Directory) {
+        let mut parents = parents.filter_map(|parent| self.entries.get(&parent));
+        match parents.all(|entry| entry.kind == Kind::Directory) {
             true => Ok(()),
             false => Err(Refusal::KindClash),
         }
@@ -384,13 +384,13 @@ impl Store for MemoryStore {
         let replacing = place == Place::Replacing;
         let mut shared = self.lock();
         shared.check_parents(&path)?;
-        let standing = shared.entries.get(&path);
+        let named = shared.entries.get(&path);
         let file = |what| MemoryFile { path: path.clone(), what, shared: Arc::clone(&self.shared) };
         let clash = || match place {
             Place::Beside(_) => Refusal::Exists,
             Place::Offered | Place::Replacing => Refusal::KindClash,
         };
-        match (&meta.kind, standing) {
+        match (&meta.kind, named) {
             (Kind::Directory, None) => Ok((file(What::Folder), Found::Fresh)),
             (Kind::Directory, Some(entry)) if entry.kind == Kind::Directory => {
                 Ok((file(What::Folder), Found::Fresh))
@@ -407,11 +407,11 @@ impl Store for MemoryStore {
                 let len = length(&entry.bytes);
                 Ok((file(What::Existing(Arc::clone(&entry.bytes))), Found::Existing(len)))
             }
-            (Kind::File, standing) => {
-                if standing.is_some_and(|entry| entry.kind != Kind::File) {
+            (Kind::File, named) => {
+                if named.is_some_and(|entry| entry.kind != Kind::File) {
                     return Err(clash());
                 }
-                let replaced = standing.map(|entry| Arc::clone(&entry.bytes));
+                let replaced = named.map(|entry| Arc::clone(&entry.bytes));
                 let (slot, id, held) = shared.take(&path, offer, self.taken.transfer());
                 // Made before the check, so that it lets go of the partial file again if there is no room.
                 let mut file = file(What::Partial { slot, id, replaced });

@@ -20,8 +20,8 @@ pub struct Bob<T: Store> {
     pub events: Vec<Event>,
     pub(super) config: Config,
     files: Files<T::File>,
-    /// The machine of the former connection, to be taken over once the sender has greeted.
-    pub(super) former: Option<Receiver>,
+    /// The machine of the earlier connection, to be taken over once the sender has greeted.
+    pub(super) earlier: Option<Receiver>,
     pub(super) ended: Option<SessionEnd>,
     steps: u64,
 }
@@ -37,7 +37,7 @@ impl<T: Store> Bob<T> {
             events: Vec::new(),
             config: config.clone(),
             files: Files::new(),
-            former: None,
+            earlier: None,
             ended: None,
             steps: 0,
         }
@@ -67,12 +67,12 @@ impl<T: Store> Bob<T> {
         match self.receiver.poll(now, out)? {
             ReceiveAction::Event(event) => {
                 if let Event::Greeted { transfer, .. } = event {
-                    match self.former.take() {
+                    match self.earlier.take() {
                         // It knows nothing of what its receiver was about to do.
                         Some(_) if self.receiver.is_claimed() => {
                             self.files.suspend(&mut self.store)
                         }
-                        Some(former) => self.receiver.adopt(former)?,
+                        Some(earlier) => self.receiver.adopt(earlier)?,
                         None => {}
                     }
                     self.store.serve(transfer);
@@ -98,20 +98,20 @@ impl<T: Store> Bob<T> {
         Ok(Progress::Moved(0))
     }
 
-    /// Checks, after each step, that what is open belongs to an entry of the session, or of the former one until
+    /// Checks, after each step, that what is open belongs to an entry of the session, or of the earlier one until
     /// that is adopted.
     ///
     /// A check looks at every entry: of more than 64, one step in so many is checked that a step costs as much as with
     /// 64.
     fn check(&mut self) {
         self.steps = self.steps.wrapping_add(1);
-        let machines = [Some(&self.receiver), self.former.as_ref()].into_iter().flatten();
+        let machines = [Some(&self.receiver), self.earlier.as_ref()].into_iter().flatten();
         let entries: usize = machines.map(Receiver::entries_to_check).sum();
         if !self.steps.is_multiple_of(1 + entries as u64 / 64) {
             return;
         }
-        let former = self.former.as_ref();
-        let owner = former.unwrap_or(&self.receiver);
+        let earlier = self.earlier.as_ref();
+        let owner = earlier.unwrap_or(&self.receiver);
         owner.assert_invariants(self.files.entries());
         for (ticket, is_started) in owner.started_commits() {
             let is_under_way = self.files.is_committing(ticket);
@@ -120,7 +120,7 @@ impl<T: Store> Bob<T> {
                 "the store has it, as the session does: {ticket:?}"
             );
         }
-        if former.is_some() {
+        if earlier.is_some() {
             self.receiver.assert_invariants([]);
         }
     }

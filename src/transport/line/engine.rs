@@ -101,14 +101,14 @@ impl<S: Read + Write> Engine<S> {
         Arc::clone(&self.gate)
     }
 
-    /// Asks for a connection of this number. The former one is no more.
+    /// Asks for a connection of this number. The earlier one is no more.
     pub(super) fn dial(&mut self, number: u32) {
         self.accepts = false;
         self.gate.update(|gate| *gate = Gate { live: Some(number), caller: None });
         self.connection = Some(Connection::dial(number, self.pace, self.now()));
     }
 
-    /// Grants the connection that the other side asks for, if there is one. The former one is no more.
+    /// Grants the connection that the other side asks for, if there is one. The earlier one is no more.
     pub(super) fn grant(&mut self) -> Option<u32> {
         let number = self.gate.look(|gate| gate.caller)?;
         self.gate.update(|gate| *gate = Gate { live: Some(number), caller: None });
@@ -284,8 +284,8 @@ impl<S: Read + Write> Engine<S> {
                 connection.handle(now, &frame);
             }
             (_, Kind::Syn) if self.accepts => {
-                if let Some(former) = &mut self.connection {
-                    former.reset();
+                if let Some(earlier) = &mut self.connection {
+                    earlier.reset();
                 }
                 self.gate.update(|gate| gate.caller = Some(frame.connection));
             }

@@ -6,7 +6,7 @@
 //!
 //! A [`Line`] is made of the stream of such a line, which it keeps for good. At one end it
 //! is a [`Connector`], at the other an [`Acceptor`], and the streams that they give are connections as haul expects
-//! them: they begin and end, what arrives is what was sent, and a new connection ends the former one at once at both
+//! them: they begin and end, what arrives is what was sent, and a new connection ends the earlier one at once at both
 //! ends.
 //!
 //! ```
@@ -87,7 +87,7 @@ use super::{Acceptor, Connector, Peer, is_tick};
 /// There is one connection at a time. One end connects and the other accepts; who of them sends does not matter.
 /// [`Listening`](super::Listening) makes a connector of the one that accepts.
 ///
-/// - **A new connection** ends the former one: its stream fails with [`io::ErrorKind::ConnectionReset`] at either end.
+/// - **A new connection** ends the earlier one: its stream fails with [`io::ErrorKind::ConnectionReset`] at either end.
 /// - **Between connections** nobody reads the line. What is left on it does no harm to the next connection.
 pub struct Line<S> {
     shared: Arc<Shared<S>>,

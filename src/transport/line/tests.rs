@@ -235,20 +235,20 @@ fn gate_is_open_from_when_a_caller_is_heard_and_until_he_is_granted() {
         Duration::ZERO
     });
     let last = || looks.lock().unwrap().last().copied();
-    let (mut former, _) = line.accept().unwrap();
+    let (mut earlier, _) = line.accept().unwrap();
     looks.lock().unwrap().clear();
-    assert_eq!(former.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(earlier.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     // The last look at the clock is within the call that heard of the second one.
     assert_eq!(last(), Some(true));
     let (newer, _) = line.accept().unwrap();
     assert_eq!(newer.number, 8);
     looks.lock().unwrap().clear();
-    assert_eq!(former.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    former.shared.lock().now();
+    assert_eq!(earlier.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    earlier.shared.lock().now();
     assert_eq!(last(), Some(false));
-    drop(former);
+    drop(earlier);
     newer.shared.lock().now();
-    assert_eq!(last(), Some(false), "the former one is not the live one");
+    assert_eq!(last(), Some(false), "the earlier one is not the live one");
     newer.shared.lock().forget(8);
     newer.shared.lock().now();
     assert_eq!(last(), Some(true));

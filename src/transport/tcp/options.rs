@@ -43,7 +43,7 @@ pub struct TcpOptions {
     /// Listening on an IPv6 wildcard (`[::]`) also serves IPv4. Default: on, on every system. Addresses of IPv4
     /// peers are shown as IPv4.
     pub dual_stack: bool,
-    /// Lets a listener take its port while connections of a former one linger (`SO_REUSEADDR`). Default: on, so that a
+    /// Lets a listener take its port while connections of an earlier one linger (`SO_REUSEADDR`). Default: on, so that a
     /// restart need not wait a minute. Ignored on Windows, where it would mean that two programs share a port.
     pub reuse_address: bool,
     /// Longest time that one address is tried before the next, and before that, that a name is looked up. Default:

@@ -188,15 +188,15 @@ fn senders_that_come_and_go_while_commits_do_not_end_find_no_place_at_a_bound() 
 #[test]
 fn transfers_that_nobody_says_goodbye_to_are_kept_in_mind_up_to_a_bound() {
     let shared = shared(1);
-    let mut board = shared.lock();
+    let mut registry = shared.lock();
     for number in 0..2 * UNSURE as u64 {
         let mut transfer = [0; 16];
         transfer[..8].copy_from_slice(&number.to_le_bytes());
         let summary = Summary { delivered: number + 1, ..Summary::default() };
-        board.is_unsure(TransferId::new(transfer), summary, Duration::from_secs(number));
-        assert!(board.unsure.len() <= UNSURE);
+        registry.is_unsure(TransferId::new(transfer), summary, Duration::from_secs(number));
+        assert!(registry.unsure.len() <= UNSURE);
     }
-    assert_eq!(board.done.map(|summary| summary.delivered), Some(1), "the first one counts");
+    assert_eq!(registry.done.map(|summary| summary.delivered), Some(1), "the first one counts");
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -36,7 +36,7 @@ pub(super) struct Places {
     /// many](Places::borne) as are borne; and time of the last one that did.
     idle: usize,
     idle_since: Duration,
-    /// Set while former sessions are to be dealt with first: nobody gets a place who begins.
+    /// Set while earlier sessions are to be dealt with first: nobody gets a place who begins.
     is_held_up: bool,
 }
 
@@ -147,10 +147,10 @@ impl Places {
         Some(oldest)
     }
 
-    /// Sets how many former sessions are still to be dealt with: as long as they are as many as there may be sessions,
+    /// Sets how many earlier sessions are still to be dealt with: as long as they are as many as there may be sessions,
     /// nobody gets a place who begins.
-    pub(super) const fn hold_up(&mut self, former: usize) {
-        self.is_held_up = former >= self.bounds.sessions;
+    pub(super) const fn hold_up(&mut self, earlier: usize) {
+        self.is_held_up = earlier >= self.bounds.sessions;
     }
 
     /// Returns the number of senders that wait for a place.

@@ -77,8 +77,8 @@ impl Server {
 
     /// Returns the number of places that are taken, and of suspended sessions.
     fn weight(&self) -> usize {
-        let board = self.shared.lock();
-        board.places.taken(self.shared.clock.now()) + board.suspended.len()
+        let registry = self.shared.lock();
+        registry.places.taken(self.shared.clock.now()) + registry.suspended.len()
     }
 }
 
@@ -106,7 +106,7 @@ fn transfer_of_one_key_is_neither_evicted_nor_gone_on_with_by_another() {
 }
 
 #[test]
-fn lost_session_leaves_its_lot_to_the_next_attempt_alone() {
+fn lost_session_is_kept_for_its_next_attempt_alone() {
     let server = Server::new(4);
     let (first, second, third) = (server.enter(0), server.enter(1), server.enter(2));
     assert_eq!(server.take_over(&first, 1, 5), Some((false, true)));
@@ -181,7 +181,7 @@ fn session_that_nobody_could_wait_for_leaves_nothing() {
 }
 
 #[test]
-fn lots_are_taken_out_once_their_time_has_come() {
+fn suspended_sessions_are_taken_out_once_their_time_has_come() {
     let server = Server::new(4);
     let sessions = [(server.enter(0), 10), (server.enter(1), 20)];
     sessions.iter().zip(0..).for_each(|((session, _), transfer)| {
@@ -200,7 +200,7 @@ fn lots_are_taken_out_once_their_time_has_come() {
 /// Every sequence of seven steps of three senders with two sessions: what is served and what is left are together
 /// no more than two.
 #[test]
-fn lots_and_sessions_are_never_more_than_may_be_served() {
+fn suspended_sessions_and_others_are_never_more_than_may_be_served() {
     let steps = 6_usize;
     for plan in 0..steps.pow(7) {
         let server = Server::new(2);

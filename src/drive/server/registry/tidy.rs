@@ -9,23 +9,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
 
 use super::leaving::SuspendedSession;
-use super::{Board, PAUSE, Shared};
+use super::{PAUSE, Registry, Shared};
 use crate::store::Store;
 
 impl<S: Store> Shared<S> {
     /// Lets go of what is handed to this thread, until the server is done.
     pub(in crate::drive) fn tidy(&self) {
         loop {
-            let mut board = self.lock();
-            while board.leaving.suspended.is_empty() && !board.leaving.is_over {
-                let has_endings = board.leaving.ending > 0;
-                board = self.wait_for_work(board, has_endings);
+            let mut registry = self.lock();
+            while registry.leaving.suspended.is_empty() && !registry.leaving.is_over {
+                let has_endings = registry.leaving.ending > 0;
+                registry = self.wait_for_work(registry, has_endings);
                 if has_endings {
                     break;
                 }
             }
-            let is_over = board.leaving.is_over;
-            drop(board);
+            let is_over = registry.leaving.is_over;
+            drop(registry);
             self.tidy_once();
             if is_over {
                 return;
@@ -35,20 +35,20 @@ impl<S: Store> Shared<S> {
 
     /// Closes what was handed over, and looks which commits have ended.
     pub(super) fn tidy_once(&self) {
-        let mut board = self.lock();
-        let suspended = mem::take(&mut board.leaving.suspended);
-        drop(board);
+        let mut registry = self.lock();
+        let suspended = mem::take(&mut registry.leaving.suspended);
+        drop(registry);
         self.close_all(suspended);
         let endings = mem::take(&mut self.lock().leaving.endings);
         for mut ending in endings {
             let look = move || (!ending.is_over()).then_some(ending);
             let rest = self.guard(look).flatten();
-            let mut board = self.lock();
+            let mut registry = self.lock();
             if rest.is_none() {
-                board.leaving.ending -= 1;
+                registry.leaving.ending -= 1;
                 self.ended.notify_all();
             }
-            board.leaving.endings.extend(rest);
+            registry.leaving.endings.extend(rest);
         }
     }
 
@@ -65,11 +65,11 @@ impl<S: Store> Shared<S> {
     pub(super) fn close_all(&self, suspended: Vec<SuspendedSession<S>>) {
         for session in suspended {
             let ending = self.guard(|| session.let_go()).flatten();
-            let mut board = self.lock();
-            board.leaving.open -= 1;
-            board.leaving.ending += usize::from(ending.is_some());
-            board.leaving.endings.extend(ending);
-            drop(board);
+            let mut registry = self.lock();
+            registry.leaving.open -= 1;
+            registry.leaving.ending += usize::from(ending.is_some());
+            registry.leaving.endings.extend(ending);
+            drop(registry);
             self.ended.notify_all();
             self.work.notify_one();
         }
@@ -92,13 +92,13 @@ impl<S: Store> Shared<S> {
     /// they end.
     fn wait_for_work<'b>(
         &self,
-        board: MutexGuard<'b, Board<S>>,
+        registry: MutexGuard<'b, Registry<S>>,
         has_endings: bool,
-    ) -> MutexGuard<'b, Board<S>> {
+    ) -> MutexGuard<'b, Registry<S>> {
         if has_endings {
-            self.work.wait_timeout(board, PAUSE).unwrap_or_else(PoisonError::into_inner).0
+            self.work.wait_timeout(registry, PAUSE).unwrap_or_else(PoisonError::into_inner).0
         } else {
-            self.work.wait(board).unwrap_or_else(PoisonError::into_inner)
+            self.work.wait(registry).unwrap_or_else(PoisonError::into_inner)
         }
     }
 

@@ -1,4 +1,4 @@
-//! Adoption of former receivers, whose entries count against the limits.
+//! Adoption of earlier receivers, whose entries count against the limits.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::proto::{Error, Misuse, ProtocolError, Receiver};
 use crate::types::{EntryId, TransferId};
 
 #[test]
-fn entries_of_former_connections_count_against_the_limits() {
+fn entries_of_earlier_connections_count_against_the_limits() {
     let pending = Limits::default().pending_entries(10);
     let config = config().limits(pending);
     let bob = Bob { is_stuck: true, ..Bob::default() };
@@ -88,9 +88,9 @@ fn receiver_takes_over_one_older_attempt_of_the_same_transfer_and_nothing_else()
         }
         rogue.pair.receiver
     };
-    let refused = Err(Error::Misuse(Misuse::Former));
+    let refused = Err(Error::Misuse(Misuse::Earlier));
     assert_eq!(fresh().adopt(receiver(&config(), &first)), refused, "nobody has greeted");
-    assert_eq!(new(2).adopt(fresh()), refused, "the former was not greeted");
+    assert_eq!(new(2).adopt(fresh()), refused, "the earlier was not greeted");
     assert_eq!(new(1).adopt(receiver(&config(), &first)), refused, "the same attempt");
     let other = |hello: &mut Hello| hello.transfer = TransferId::new([3; 16]);
     assert_eq!(new(2).adopt(receiver(&config(), &other)), refused, "another transfer");

@@ -1,4 +1,4 @@
-//! A receiver that takes over what the former connection of its transfer left (E-4 to E-7): whatever the place of the
+//! A receiver that takes over what the earlier connection of its transfer left (E-4 to E-7): whatever the place of the
 //! cut, nothing is read twice on either side, nothing that arrived is sent again, and everything arrives once.
 
 mod adopt;

@@ -21,10 +21,10 @@ mod hidden;
 mod left;
 mod links;
 mod modes;
+mod name_conflicts;
 mod order;
 mod partials;
 mod races;
-mod rivals;
 mod short;
 mod sparse;
 mod swaps;
@@ -248,7 +248,7 @@ fn store_time_out_of_range_does_no_harm() {
 
 /// Every kind of thing under the final name, with every place.
 #[test]
-fn store_begin_of_every_standing_thing_in_every_place_is_as_the_table_says() {
+fn store_begin_of_every_existing_thing_in_every_place_is_as_the_table_says() {
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Answer {
         Fresh,

@@ -7,15 +7,15 @@ use super::*;
 /// A process that is killed between making a link and renaming it leaves one.
 #[test]
 fn store_link_left_under_a_partial_name_is_removed_by_the_next_commit_of_its_link() {
-    for standing in [None, Some("t"), Some("u")] {
+    for existing in [None, Some("t"), Some("u")] {
         for left in ["t", "u"] {
             let mut bench = Bench::new();
             bench.store = FsStore::open(bench.path("")).unwrap().allow_links();
             for n in [0, 1, 3] {
                 symlink(left, bench.path(&partial_name("l", n))).unwrap();
             }
-            if let Some(standing) = standing {
-                symlink(standing, bench.path("l")).unwrap();
+            if let Some(existing) = existing {
+                symlink(existing, bench.path("l")).unwrap();
             }
             let offer = bench.offer(Meta::symlink(rel("l"), (*b"t").into()));
             let (file, Found::Fresh) = bench.begin(&offer, Place::Replacing).unwrap() else {

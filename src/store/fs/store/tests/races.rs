@@ -267,9 +267,9 @@ fn run(store: &mut FsStore, work: Work, steps: &AtomicUsize) -> (bool, usize) {
         _ => Meta::file(rel("d/e/x"), u64::try_from(NEW.len()).ok()),
     };
     let offer = Offer::new(EntryId::new(1), meta.mode(Some(0o777)).modified(time), BlockSize::MIN);
-    let standing = store.stat(&offer);
+    let stat = store.stat(&offer);
     if work == Work::Ask {
-        assert!(standing.is_none_or(|standing| standing.size <= 64), "{standing:?}");
+        assert!(stat.is_none_or(|stat| stat.size <= 64), "{stat:?}");
     }
     let Ok(begun) = store.begin(&offer, work.place()) else { return (false, 0) };
     let mut file = match begun {

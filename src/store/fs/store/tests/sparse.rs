@@ -127,7 +127,7 @@ fn file_of_exactly_two_gib_arrives_and_of_four_where_there_is_time() {
 }
 
 #[test]
-fn sparse_file_that_is_larger_than_the_free_space_is_judged_by_its_data() {
+fn sparse_file_that_is_larger_than_the_free_space_is_checked_by_its_data() {
     let mut bench = Bench::new();
     let size = 1 << 60;
     let whole = bench.offer(Meta::file(rel("whole"), Some(size)));

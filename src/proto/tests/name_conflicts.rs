@@ -149,7 +149,7 @@ fn name_that_is_taken_before_the_content_of_an_offer_by_root_comes_is_settled_in
         for (conflict, is_same) in [(&bytes, true), (&other, false)] {
             // Once for the offer, and once for the block.
             let mut pair = pair(existing, Way::ByRoot, &bytes);
-            pair.bob.arconflicts.extend([None, Some(conflict.clone())]);
+            pair.bob.conflicting.extend([None, Some(conflict.clone())]);
             let summary = pair.run_well();
             let case = format!("{existing:?} {is_same}");
             let delivered = is_same || matches!(existing, IfExists::Rename | IfExists::Replace);
@@ -432,7 +432,7 @@ fn conflicts_do_not_add_up_over_the_turns_of_a_sender_that_asks_for_more() {
 
 /// Commits of other sessions end while this one looks at what has the name; and so does its own, twice.
 #[test]
-fn tickets_of_others_and_tickets_that_come_twice_change_nothing_while_a_name_is_contested() {
+fn tickets_of_others_and_tickets_that_come_twice_change_nothing_while_a_name_has_conflict() {
     let bytes = content(1, 5000);
     let mut pair = pair(IfExists::Refuse, Way::Offered, &bytes);
     let anothers = Ticket::new([9; 16], 0);

@@ -96,7 +96,7 @@ fn meet_everywhere(has_flags: bool) {
 }
 
 #[test]
-fn store_rivals_of_two_processes_for_one_name_leave_one_of_both_whichever_stops_where() {
+fn store_sessions_of_two_processes_with_one_name_leave_one_of_both_whichever_stops_where() {
     thread::scope(|scope| {
         scope.spawn(|| meet_everywhere(true));
         meet_everywhere(false);
