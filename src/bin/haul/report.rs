@@ -226,7 +226,8 @@ impl Reporter {
         let failed: Failed =
             Arc::new(move |text| told.write(Item::Told(format!("haul: {text}")), Need::Must));
         let put: Put<String> = Box::new(|line| put(&mut io::stdout(), line));
-        reporter.out = Some(Spool::new("standard output", put, failed));
+        let out = Spool::new("standard output", put, failed);
+        reporter.out = Some(out.join(join));
         reporter.is_watched = is_watched;
         reporter.said = style(output, is_watched);
         reporter
@@ -458,6 +459,20 @@ fn errors(mut out: Box<dyn Write + Send>, output: Output) -> Spool<Item> {
     let spool = Spool::new("standard error", put, Arc::new(|_| {}));
     if is_drawn { spool.idle(REDRAW, || Item::Tick) } else { spool }
 }
+
+/// Appends a line to those before it, unless they would be longer than what a pipe takes in one piece.
+fn join(lines: &mut String, next: String) -> Option<String> {
+    if lines.len() + next.len() + 2 > PIPE_BUF {
+        return Some(next);
+    }
+    lines.push('\n');
+    lines.push_str(&next);
+    None
+}
+
+/// Bytes that a pipe takes in one piece, so that those of other writers do not come between: POSIX asks for 512, Linux
+/// gives 4096.
+const PIPE_BUF: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 
 /// Writes a line in one piece, so that others who write there do not come between it and its end.
 fn put(to: &mut dyn Write, mut line: String) -> io::Result<()> {

@@ -27,18 +27,25 @@ pub(crate) struct Spool<T> {
     unstarted: fn(&str),
     /// Piece that is put where nothing else is for so long.
     idle: Option<(Duration, fn() -> T)>,
+    /// Function that makes one piece of two that follow one another.
+    join: Option<Join<T>>,
 }
 
 /// The queue, and the thread that empties it. Both are made by the first line.
 struct Lines<T> {
     put: Option<Put<T>>,
     queue: Option<SyncSender<T>>,
+    /// Disconnected when the thread is to gather no more.
+    gathering: Option<SyncSender<()>>,
     /// Disconnected when the thread has written all.
     written: Option<Receiver<()>>,
 }
 
 /// Function that writes one piece.
 pub(crate) type Put<T> = Box<dyn FnMut(T) -> io::Result<()> + Send>;
+
+/// Function that appends a piece to the one before it, or gives it back where they must not be put as one.
+pub(crate) type Join<T> = fn(&mut T, T) -> Option<T>;
 
 /// Function that gets once, in one line, why nothing more is written; not where the reader went away.
 pub(crate) type Failed = Arc<dyn Fn(&str) + Send + Sync>;
@@ -64,18 +71,25 @@ enum State {
 impl<T: Send + 'static> Spool<T> {
     /// Creates a queue before the stream that has this name in messages.
     pub(crate) fn new(name: &'static str, put: Put<T>, failed: Failed) -> Self {
-        let lines = Lines { put: Some(put), queue: None, written: None };
+        let lines = Lines { put: Some(put), queue: None, gathering: None, written: None };
         let state = Arc::new(Mutex::new(State::Open));
         let pause = || thread::sleep(PAUSE);
         let unstarted =
             |text: &str| drop(io::stderr().write_all(format!("haul: {text}\n").as_bytes()));
         let (lines, count) = (Mutex::new(lines), Arc::default());
-        Self { name, lines, state, count, failed, pause, unstarted, idle: None }
+        Self { name, lines, state, count, failed, pause, unstarted, idle: None, join: None }
     }
 
     /// Puts this, too, whenever nothing else came for so long after the first piece.
     pub(crate) fn idle(mut self, pause: Duration, piece: fn() -> T) -> Self {
         self.idle = Some((pause, piece));
+        self
+    }
+
+    /// Gathers pieces after each one that is put, for [`GATHERING`], and puts them as one: each that is put alone costs a
+    /// system call, and wakes a thread.
+    pub(crate) fn join(mut self, join: Join<T>) -> Self {
+        self.join = Some(join);
         self
     }
 
@@ -101,7 +115,7 @@ impl<T: Send + 'static> Spool<T> {
     pub(crate) fn finish(&self) -> bool {
         let written = {
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.queue = None;
+            (lines.queue, lines.gathering) = (None, None);
             lines.written.take()
         };
         if let Some(written) = written
@@ -142,12 +156,22 @@ impl<T: Send + 'static> Spool<T> {
         let (done, written) = sync_channel::<()>(0);
         let (state, count) = (Arc::clone(&self.state), Arc::clone(&self.count));
         let (name, failed, idle) = (self.name, Arc::clone(&self.failed), self.idle);
+        let (gathering, gathered) = sync_channel::<()>(0);
+        let join = self.join;
         let run = move || {
             let _done = done;
+            let mut put = |piece| {
+                put(piece)?;
+                // No other memory depends on it: relaxed is enough.
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
             while let Some(piece) = next(&queued, idle) {
-                let Err(error) = put(piece) else {
-                    // No other memory depends on it: relaxed is enough.
-                    count.fetch_add(1, Ordering::Relaxed);
+                let more = join.map(|join| (join, &queued));
+                let Err(error) = put_joined(&mut put, piece, more) else {
+                    if join.is_some() {
+                        let _ = gathered.recv_timeout(GATHERING);
+                    }
                     continue;
                 };
                 if error.kind() == io::ErrorKind::BrokenPipe {
@@ -159,7 +183,10 @@ impl<T: Send + 'static> Spool<T> {
             }
         };
         match thread.name(self.name.into()).spawn(run) {
-            Ok(_) => (lines.queue, lines.written) = (Some(queue), Some(written)),
+            Ok(_) => {
+                (lines.queue, lines.written) = (Some(queue), Some(written));
+                lines.gathering = Some(gathering);
+            }
             Err(error) => {
                 if fail(&self.state) {
                     let text = system(&error);
@@ -170,6 +197,22 @@ impl<T: Send + 'static> Spool<T> {
             }
         }
     }
+}
+
+/// Puts a piece, and those that stand in the queue behind it: as one, as far as they can be joined.
+fn put_joined<T>(
+    put: &mut impl FnMut(T) -> io::Result<()>,
+    piece: T,
+    more: Option<(Join<T>, &Receiver<T>)>,
+) -> io::Result<()> {
+    let Some((join, queued)) = more else { return put(piece) };
+    let last = queued.try_iter().take(QUEUE).try_fold(piece, |mut piece, next| {
+        match join(&mut piece, next) {
+            None => Ok(piece),
+            Some(next) => put(piece).map(|()| next),
+        }
+    });
+    put(last?)
 }
 
 /// Returns the next piece; `None` at the end.
@@ -201,6 +244,9 @@ const QUEUE: usize = 1024;
 
 /// Longest wait of a piece for room: well under the silence that a peer puts up with.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// Time for which pieces are gathered that are put as one: no reader sees it, and at 30,000 files a second it is 150 of them.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// Interval of the looks for room.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -238,6 +284,35 @@ mod tests {
         (0..3).for_each(|piece| spool.write(piece, Need::Must));
         assert!(spool.finish(), "something was lost");
         assert_eq!(TOLD.get(), 1);
+    }
+
+    #[test]
+    fn spool_puts_pieces_that_come_together_as_one_and_in_order() {
+        const MOST: usize = 100;
+        let (allow, allowed) = channel::<()>();
+        let puts = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&puts);
+        let put: Put<Vec<usize>> = Box::new(move |piece| {
+            let _ = allowed.recv();
+            sink.lock().unwrap().push(piece);
+            Ok(())
+        });
+        let spool = Spool::new("the test", put, Arc::new(|_| {}));
+        let spool = spool.join(|piece, next| {
+            if piece.len() == MOST {
+                return Some(next);
+            }
+            piece.extend(next);
+            None
+        });
+        // All of them stand in the queue, or in the first put, before the first put ends.
+        (0..QUEUE).for_each(|piece| spool.write(vec![piece], Need::Must));
+        drop(allow);
+        assert!(!spool.finish());
+        let puts = puts.lock().unwrap();
+        assert!(puts.len() <= QUEUE / MOST + 2, "{} puts", puts.len());
+        assert!(puts.iter().all(|piece| (1..=MOST).contains(&piece.len())));
+        assert_eq!(puts.concat(), (0..QUEUE).collect::<Vec<_>>());
     }
 
     #[test]
