@@ -1,7 +1,8 @@
 //! Decides whether the price of a checked transfer is bearable, and which block is best for a large
 //! file (`Config::blocks`): over TCP on loopback, from values in memory to none, and from a file to a
 //! file, both in memory. The first goes against a bare `io::copy` of the same bytes through the same
-//! kind of sockets in the same run, the second against blocks of 256 KiB.
+//! kind of sockets in the same run, the second against a pump that hashes the file at both ends and does
+//! nothing else.
 //!
 //! `cargo bench --bench tcp --features tcp,fs`. The ratio is the figure; each alone says more about the machine.
 #![expect(clippy::disallowed_methods, reason = "both ends need a thread and a socket")]
@@ -10,9 +11,9 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::hint::black_box;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
@@ -74,12 +75,18 @@ fn files(_: &mut Criterion) {
     fs::write(&content, (1..=251).cycle().take(CONTENT).collect::<Vec<u8>>()).expect("it fits");
     let inbox = folder.path().join("inbox");
     let blocks = [256, 64, 128, 512, 1024, 2048];
-    let names = blocks.map(|kib| format!("a file by {kib} KiB"));
+    let mut names = vec!["a pump with BLAKE3 at both ends".to_owned()];
+    names.extend(blocks.map(|kib| format!("a file by {kib} KiB")));
     common::compare("tcp", &names, |number| {
         fs::create_dir(&inbox).expect("a folder can be made");
-        let source = FsSource::new([&content]).expect("it is there");
-        let store = FsStore::open(&inbox).expect("it is there");
-        haul(source, store, blocks[number] << 10);
+        match number.checked_sub(1) {
+            None => pump(&content, &inbox.join("content")),
+            Some(number) => {
+                let source = FsSource::new([&content]).expect("it is there");
+                let store = FsStore::open(&inbox).expect("it is there");
+                haul(source, store, blocks[number] << 10);
+            }
+        }
         let size = fs::metadata(inbox.join("content")).expect("it arrived").len();
         assert_eq!(size, CONTENT as u64);
         fs::remove_dir_all(&inbox).expect("it can be removed");
@@ -100,6 +107,36 @@ fn bare(content: &[u8], buffer: usize) {
     let sent = io::copy(&mut content, &mut stream).expect("loopback does not fail");
     drop(stream);
     assert_eq!(bob.join().expect("it does not panic"), sent);
+}
+
+/// Moves a file by the sockets alone, and hashes it at both ends: what any tool pays that checks what it moves.
+fn pump(from: &Path, to: &Path) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback does not fail");
+    let address = listener.local_addr().expect("loopback does not fail");
+    let (sent, received) = thread::scope(|scope| {
+        let bob = scope.spawn(|| {
+            let (stream, _) = listener.accept().expect("loopback does not fail");
+            copy_hashed(stream, File::create(to).expect("it can be made"))
+        });
+        let stream = TcpStream::connect(address).expect("loopback does not fail");
+        let sent = copy_hashed(File::open(from).expect("it is there"), stream);
+        (sent, bob.join().expect("it does not panic"))
+    });
+    assert_eq!(sent, received);
+}
+
+/// Copies all there is by 1 MiB, and returns its hash.
+fn copy_hashed(mut from: impl Read, mut to: impl Write) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let len = from.read(&mut buffer).expect("nothing fails");
+        if len == 0 {
+            return hasher.finalize();
+        }
+        hasher.update(&buffer[..len]);
+        to.write_all(&buffer[..len]).expect("nothing fails");
+    }
 }
 
 fn to_nothing(source: &MemorySource, block: u64) {

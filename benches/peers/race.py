@@ -317,7 +317,9 @@ class Race:
         tools = [tool for tool in tools if tool.installed(self)]
         runs = {tool.name: [] for tool in tools}
         for round_ in range(self.rounds + 1):
-            for tool in tools:
+            # Each tool is the first of a round in its turn: that one may find memory that the last round has not given back.
+            for turn in range(len(tools)):
+                tool = tools[(turn + round_) % len(tools)]
                 target = base / f"{name}-in"
                 target.mkdir()
                 if is_there:
