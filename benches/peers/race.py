@@ -345,17 +345,22 @@ def compare(ours, theirs):
 def table(results, rounds, scale):
     lines = [] if scale == 1 else [f"Sizes and numbers of files are {scale} of those that the headings name.", ""]
     for what, where, runs in results:
-        lines += [f"**{what}, {where}** (medians of {rounds} rounds)", "",
+        lines += [f"**{what}, {where}** (medians of {rounds} rounds, and quartiles)", "",
                   "| | seconds | haul is faster by | CPU seconds, both ends | largest process, MiB |", "| --- | --- | --- | --- | --- |"]
         first = None
         for name, taken in runs.items():
-            seconds = statistics.median(run.seconds for run in taken)
+            low, seconds, high = quartiles(run.seconds for run in taken)
             first = first or seconds
             cpu = statistics.median(run.cpu for run in taken)
             memory = max(run.memory for run in taken)
-            lines.append(f"| {name} | {seconds:.3f} | {seconds / first:.2f} | {cpu:.2f} | {memory:.0f} |")
+            lines.append(f"| {name} | {seconds:.3f} [{low:.3f} {high:.3f}] | {seconds / first:.2f} | {cpu:.2f} | {memory:.0f} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def quartiles(values):
+    values = sorted(values)
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def plot(results):
