@@ -95,6 +95,9 @@ pub enum Refusal {
     /// cannot get its name. Nothing else got it.
     #[error("somebody at the receiver changed the partial file while it was written")]
     Tampered,
+    /// The name leads into a folder that the receiver keeps everything out of.
+    #[error("the receiver takes nothing into this folder, which holds its own keys or settings")]
+    KeptOut,
 }
 
 /// Reason why a sender takes back an entry that it offered. It concerns this entry alone: the rest
@@ -217,7 +220,8 @@ impl Refusal {
             | Self::Gone
             | Self::NameTooLong
             | Self::HiddenName
-            | Self::Tampered => None,
+            | Self::Tampered
+            | Self::KeptOut => None,
         }
     }
 }

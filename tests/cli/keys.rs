@@ -241,6 +241,45 @@ fn secret_key_in_a_folder_that_is_sent_stays_where_it_is() {
 }
 
 #[test]
+fn key_and_trusted_keys_of_a_receiver_are_out_of_reach_of_its_own_user_too() {
+    let (bob, outbox) = (User::new(), tempfile::tempdir().unwrap());
+    let config = bob.0.path().join("haul");
+    bob.run(["trust", &User::new().key(), "eve"]).code(0);
+    let kept = |name: &str| fs::read(config.join(name)).unwrap();
+    let before = ["key", "trusted"].map(kept);
+    let forged = outbox.path().join("haul");
+    fs::create_dir(&forged).unwrap();
+    for name in ["key", "trusted", "config.toml"] {
+        fs::write(forged.join(name), "forged").unwrap();
+    }
+    let other = outbox.path().join("other");
+    fs::write(&other, "taken").unwrap();
+    let home = bob.0.path().to_str().unwrap();
+    for more in [&["--existing", "replace"][..], &["--existing", "rename"], &["--existing", "skip"]]
+    {
+        let receive = ["receive", home, "--allow-hidden", "--allow-links", "--once"];
+        let receive = [&receive[..], &["--listen", "127.0.0.1:0"], more].concat();
+        let mut receiver = bob.start_with(&receive);
+        let address = receiver.address();
+        let [haul, other] = [&forged, &other].map(|it| it.to_str().unwrap());
+        let sent = bob.run(["send", haul, other, &address]).code(4);
+        for name in ["haul/key", "haul/trusted", "haul/config.toml", "haul"] {
+            let text = format!("{name} is refused: the receiver takes nothing into this folder");
+            assert!(sent.stderr.contains(&text), "{more:?}: {sent:?}");
+        }
+        receiver.finish().code(4);
+        assert_eq!(["key", "trusted"].map(kept), before, "{more:?}");
+        assert!(!config.join("config.toml").exists(), "{more:?}");
+        assert_eq!(fs::read(bob.0.path().join("other")).unwrap(), b"taken");
+    }
+    fs::create_dir(config.join("below")).unwrap();
+    for inside in [config.clone(), config.join("below")] {
+        let stop = bob.run(["receive", inside.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+        stop.code(2).one_error(&["nothing may be stored in", "take a folder outside of it"]);
+    }
+}
+
+#[test]
 fn ticket_is_read_no_further_than_one_can_be_long() {
     let user = User::new();
     let photo = photo_path();

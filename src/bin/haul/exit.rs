@@ -279,6 +279,7 @@ mod tests {
             (Refusal::Tampered, 3, 1),
             (Refusal::NameTooLong, 4, 4),
             (Refusal::HiddenName, 4, 4),
+            (Refusal::KeptOut, 4, 4),
         ];
         for (reason, sender, receiver) in table {
             assert_eq!(Code::of_refusal(reason, Side::Sender).number(), sender, "{reason:?}");

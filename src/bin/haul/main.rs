@@ -22,6 +22,7 @@ mod identity;
 mod interfaces;
 mod interrupt;
 mod jobs;
+mod kept_out;
 mod list;
 mod origin;
 mod partials;

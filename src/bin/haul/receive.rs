@@ -25,7 +25,7 @@ use crate::status::Phase;
 use crate::stream::{Dial, Listener, Reach, TICK};
 use crate::then::Then;
 use crate::until::Until;
-use crate::{explain, figures, interfaces, interrupt, plain, then, usage};
+use crate::{explain, figures, interfaces, interrupt, kept_out, plain, then, usage};
 
 pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if let Some(file) = &args.plain {
@@ -38,7 +38,8 @@ pub(crate) fn run(args: &Receive, reporter: &Arc<Reporter>) -> Result<Code, Stop
     limit(args)?;
     then::check(&args.then)?;
     make(folder, reporter)?;
-    let mut store = open(folder)?.keep_free(args.budget.keep_free.unwrap_or(0));
+    let store = kept_out::apply(open(folder)?)?;
+    let mut store = store.keep_free(args.budget.keep_free.unwrap_or(0));
     if let Some(age) = args.expire_partials {
         store = store.keep_partials(age);
     }

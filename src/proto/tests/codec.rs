@@ -259,6 +259,7 @@ proptest! {
             Refusal::Mismatch, Refusal::Policy, Refusal::Gone, Refusal::NameTooLong,
             Refusal::HiddenName,
             Refusal::Tampered,
+            Refusal::KeptOut,
         ] {
             prop_assert_eq!(Refusal::from(Reason::from(refusal)), refusal);
         }

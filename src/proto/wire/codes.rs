@@ -37,6 +37,7 @@ impl From<Refusal> for Reason {
             Refusal::NameTooLong => Self::plain(18),
             Refusal::HiddenName => Self::plain(19),
             Refusal::Tampered => Self::plain(20),
+            Refusal::KeptOut => Self::plain(21),
         }
     }
 }
@@ -68,6 +69,7 @@ impl From<Reason> for Refusal {
             18 => Self::NameTooLong,
             19 => Self::HiddenName,
             20 => Self::Tampered,
+            21 => Self::KeptOut,
             _ => Self::Policy,
         }
     }

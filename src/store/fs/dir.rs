@@ -47,6 +47,10 @@ impl FolderId {
         let inode = Id::of(&fstat(handle).during(StoreOperation::Stat)?);
         Ok(Self { inode, born: sys::born(handle) })
     }
+
+    pub(super) const fn inode(self) -> Id {
+        self.inode
+    }
 }
 
 /// A folder that is kept open, and where it is.

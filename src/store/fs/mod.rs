@@ -18,6 +18,7 @@ mod fold;
 mod hidden;
 mod holes;
 mod job;
+mod kept_out;
 mod mode;
 mod name;
 mod options;

@@ -25,6 +25,10 @@ impl Id {
         Self(unsigned(stat.st_dev), unsigned(stat.st_ino))
     }
 
+    pub(super) const fn new(device: u64, inode: u64) -> Self {
+        Self(device, inode)
+    }
+
     pub(super) const fn device(self) -> u64 {
         self.0
     }

@@ -23,6 +23,7 @@ use super::file::{FsFile, What, clash, end_of, stat_refusal};
 use super::fold::fold;
 use super::hidden::{self, HiddenNames};
 use super::job::Job;
+use super::kept_out::KeptOut;
 use super::options::{Links, Options};
 use super::order::{Order, Turns};
 use super::partial::{self, Owner, Partial};
@@ -95,6 +96,7 @@ pub struct FsStore {
     pub(super) shared: Arc<Shared>,
     pool: Arc<Pool>,
     pub(super) options: Options,
+    pub(super) kept_out: KeptOut,
     taken: Taken,
     /// Owner of the partial files that it goes on with.
     pub(super) owner: Owner,
@@ -171,16 +173,18 @@ impl FsStore {
             unnamed: Unnamed::default(),
         };
         let pool = Pool::new(SYNC_THREADS);
-        Ok(Self::session(Arc::new(shared), Arc::new(pool), Options::default()))
+        let (shared, pool) = (Arc::new(shared), Arc::new(pool));
+        Ok(Self::session(shared, pool, Options::default(), KeptOut::default()))
     }
 
-    fn session(shared: Arc<Shared>, pool: Arc<Pool>, options: Options) -> Self {
+    fn session(shared: Arc<Shared>, pool: Arc<Pool>, options: Options, kept_out: KeptOut) -> Self {
         let (end, ended) = channel();
         let (taken, owner) = (Taken::default(), Owner::default());
         Self {
             shared,
             pool,
             options,
+            kept_out,
             taken,
             owner,
             pauses: PAUSES,
@@ -250,6 +254,26 @@ impl FsStore {
         self
     }
 
+    /// Keeps everything out of a folder, which need not exist yet: entries whose name leads into it, and links or files
+    /// that would change where it, or a link in it, is, are refused with [`Refusal::KeptOut`], whoever sends them. Nothing in
+    /// it is looked at for a sender.
+    ///
+    /// The folder is known by its device and inode, so that no other name, and no bind mount, leads into it. Several calls
+    /// add up. Links that are put into it later are not known.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::InvalidInput`](io::ErrorKind::InvalidInput), if the folder of the store is in it.
+    /// - Any error of the system where it cannot be told what leads there.
+    pub fn keep_out_of(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
+        let (folder, root) = (folder.as_ref(), &self.shared.tree.root);
+        self.kept_out = self.kept_out.and(folder, root).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => error,
+            _ => about(folder, &error),
+        })?;
+        Ok(self)
+    }
+
     /// Looks at what stands under a name, without making anything.
     fn look(&self, path: &RelPath) -> Result<Option<(Folder, rustix::fs::Stat)>, Refusal> {
         let parent = path.parent();
@@ -311,6 +335,11 @@ impl FsStore {
         }
     }
 
+    /// Checks that an entry is none of those that [`FsStore::keep_out_of`] refuses.
+    pub(super) fn check_kept_out(&mut self, path: &RelPath, kind: &Kind) -> Result<(), Refusal> {
+        self.kept_out.check(&self.shared.tree.root, path, *kind == Kind::Directory)
+    }
+
     /// Returns whether another session of the transfer may still be waited for: one of a process that is no more.
     pub(super) fn may_wait(&self) -> bool {
         self.owner.is_known() && self.pauses > 0
@@ -326,6 +355,8 @@ impl FsStore {
         let shared = Arc::clone(&self.shared);
         let _held = shared.reserve.hold(&shared.tree.root).during(StoreOperation::Open)?;
         let path = self.name(meta, offer.entry, place)?.ok_or(Refusal::Exists)?;
+        self.check_kept_out(&meta.path, &meta.kind)?;
+        self.check_kept_out(&path, &meta.kind)?;
         let what = match &meta.kind {
             Kind::File => {
                 let begun = self.begin_file(&path, offer, place);
@@ -359,7 +390,8 @@ impl FsStore {
 
 impl Clone for FsStore {
     fn clone(&self) -> Self {
-        Self::session(Arc::clone(&self.shared), Arc::clone(&self.pool), self.options)
+        let kept_out = self.kept_out.clone();
+        Self::session(Arc::clone(&self.shared), Arc::clone(&self.pool), self.options, kept_out)
     }
 }
 
@@ -391,8 +423,10 @@ impl Store for FsStore {
         if self.shared.order.is_under_way(&folded) {
             return None;
         }
-        let _held = self.shared.reserve.keep_off();
-        let stat = match self.shared.tree.look(&offer.meta.path) {
+        let shared = Arc::clone(&self.shared);
+        let _held = shared.reserve.keep_off();
+        self.check_kept_out(&offer.meta.path, &offer.meta.kind).ok()?;
+        let stat = match shared.tree.look(&offer.meta.path) {
             Ok(found) => found?,
             // Step by step, the way may be there for all that.
             Err(_) => self.look(&offer.meta.path).ok()??.1,
@@ -487,6 +521,9 @@ impl Store for FsStore {
             _ => self.name(&commit.meta, commit.entry, commit.place),
         };
         let failed = match &name {
+            Ok(Some(path)) if matches!(commit.place, Place::Beside(_)) => {
+                self.check_kept_out(path, &commit.meta.kind).err().map(Trouble::Failed)
+            }
             Ok(Some(_)) => None,
             Ok(None) => Some(Trouble::Taken(None)),
             Err(refusal) => Some(Trouble::Failed(*refusal)),

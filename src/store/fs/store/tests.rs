@@ -18,6 +18,7 @@ mod descriptors;
 #[cfg(feature = "testing")]
 mod hands;
 mod hidden;
+mod kept_out;
 mod left;
 mod links;
 mod modes;
