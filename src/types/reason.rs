@@ -144,6 +144,9 @@ pub enum Withdrawal {
     /// The entry holds more than the size that the sender's system gives for it.
     #[error("the file holds more than its system reports")]
     FalseSize,
+    /// The entry is a secret of the sender's user, by whatever name: a key, say.
+    #[error("a secret of the sender's user, which is never sent")]
+    Secret,
 }
 
 /// Reason why a side ends the whole session. As text, it is what "the peer" does: `is busy`.
@@ -248,7 +251,8 @@ impl Withdrawal {
             | Self::LinkEscapes
             | Self::Partial
             | Self::Spent
-            | Self::FalseSize => false,
+            | Self::FalseSize
+            | Self::Secret => false,
         }
     }
 
@@ -257,7 +261,7 @@ impl Withdrawal {
     #[must_use]
     pub const fn is_skip(self) -> bool {
         match self {
-            Self::Link | Self::Partial => true,
+            Self::Link | Self::Partial | Self::Secret => true,
             Self::Vanished
             | Self::Changed
             | Self::Denied

@@ -1,13 +1,13 @@
 //! Identity: keys, tickets, and peers that are not admitted.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use tempfile::TempDir;
 
 use crate::common::{photo, photo_path, quiet};
-use crate::haul::{Finished, HAUL, Haul};
+use crate::haul::{Finished, HAUL, Haul, tree};
 
 /// Somebody with a key.
 struct User(TempDir);
@@ -230,14 +230,55 @@ fn secret_key_in_a_folder_that_is_sent_stays_where_it_is() {
         crate::haul::HAUL,
         inbox.path().display()
     );
-    for more in [&[][..], &["--exclude", "*.tmp"]] {
-        let sent = user.start_with(&[&["send", home.to_str().unwrap(), &bob], more].concat());
+    fs::hard_link(home.join("haul/key"), home.join("other/copy")).unwrap();
+    symlink(home.join("haul/key"), home.join("link")).unwrap();
+    fs::write(home.join("haul/key.old"), "another secret").unwrap();
+    let of_home = |name: &str| home.join(name).to_str().unwrap().to_owned();
+    for more in [&[][..], &["--exclude", "*.tmp"], &["--links", "follow"]] {
+        let sent = user.start_with(&[&["send", "-v", home.to_str().unwrap(), &bob], more].concat());
         let sent = sent.finish().code(0);
-        assert!(sent.stderr.contains("the secret key of this user is not sent"), "{sent:?}");
+        let name = home.file_name().unwrap().to_str().unwrap();
+        for secret in ["haul/key", "haul/key.old", "other/copy"] {
+            let text = format!("{name}/{secret} is skipped: a secret of the sender's user");
+            assert!(sent.stdout.contains(&text), "{more:?} {sent:?}");
+        }
     }
     let there = inbox.path().join(home.file_name().unwrap());
     assert!(there.join("haul/notes").exists() && there.join("other/key").exists());
-    assert!(!there.join("haul/key").exists());
+    for secret in ["haul/key", "haul/key.old", "other/copy", "link"] {
+        assert!(!there.join(secret).exists(), "{secret}");
+    }
+    // From a list, of which the rest is sent.
+    let list = of_home("list");
+    fs::write(&list, format!("{}\n{}\n", of_home("other/copy"), of_home("haul/notes"))).unwrap();
+    let sent = user.run(["send", "-v", "--files-from", &list, &bob]).code(0);
+    assert!(sent.stderr.contains("other/copy is skipped: a secret"), "{sent:?}");
+    // Nobody means to send it by name.
+    for path in ["haul/key", "other/copy", "link", "haul/key.old"].map(of_home) {
+        for more in [&[&bob[..]][..], &["--plain", "127.0.0.1:1"], &["--name", "x", &bob]] {
+            let stop = user.start_with(&[&["send", &path], more].concat()).finish().code(2);
+            stop.one_error(&["holds a secret key or ticket, which is never sent"]);
+        }
+    }
+    assert!(
+        tree(inbox.path()).values().all(|bytes| bytes != &fs::read(home.join("haul/key")).unwrap())
+    );
+}
+
+#[test]
+fn secret_key_that_a_command_makes_itself_is_not_sent_by_it() {
+    let (user, inbox) = (User::new(), tempfile::tempdir().unwrap());
+    let mut command = quiet(HAUL);
+    command.env("HAUL_CONFIG_DIR", inbox.path().join("config"));
+    command.args(["receive", inbox.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--once"]);
+    command.args(["--insecure", "--allow-hidden"]);
+    let mut receiver = Haul::spawn(command);
+    let address = receiver.address();
+    let sent = user.run(["send", "--insecure", user.0.path().to_str().unwrap(), &address]).code(0);
+    assert!(user.0.path().join("haul/key").exists(), "it is made to derive the id of the transfer");
+    receiver.finish().code(0);
+    let there = inbox.path().join(user.0.path().file_name().unwrap());
+    assert!(there.join("haul").is_dir() && !there.join("haul/key").exists(), "{sent:?}");
 }
 
 #[test]

@@ -305,7 +305,7 @@ mod tests {
             assert_eq!(Code::of_withdrawal(reason, Side::Sender), Code::Local);
             assert_eq!(Code::of_withdrawal(reason, Side::Receiver), Code::Peer);
         }
-        for reason in [Withdrawal::Link, Withdrawal::Partial] {
+        for reason in [Withdrawal::Link, Withdrawal::Partial, Withdrawal::Secret] {
             assert_eq!(Code::of_withdrawal(reason, Side::Sender), Code::Done);
             assert_eq!(Code::of_withdrawal(reason, Side::Receiver), Code::Done);
         }

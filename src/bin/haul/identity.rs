@@ -3,12 +3,12 @@
 use std::env;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use haul::store::fs::{Candidate, CandidateKind};
+use haul::store::fs::FsSource;
 use haul::transport::secure::SecretKey;
-use rustix::fs::{AtFlags, statat};
 use rustix::process::geteuid;
 
 use crate::exit::{Code, Stop};
@@ -35,38 +35,54 @@ impl Identity {
     }
 }
 
-/// File of the secret key, which is left out where it lies in a folder that is sent.
-pub(crate) struct Secret {
-    device: u64,
-    inode: u64,
+/// Files of this user that are never sent, by device and inode: secret keys, and the ticket that is used.
+pub(crate) struct Secrets(Vec<(u64, u64)>);
+
+impl Secrets {
+    /// Looks where they are. A key that is to be made is made before: nothing may find it later.
+    pub(crate) fn find(ticket: Option<&str>) -> Self {
+        // Who needs the key says what is wrong with it.
+        let _ = Identity::open();
+        Self::of(ticket)
+    }
+
+    /// Works as [`Secrets::find`], for what needs no key.
+    pub(crate) fn of(ticket: Option<&str>) -> Self {
+        let ticket = ticket.filter(|from| !from.starts_with("env:")).map(PathBuf::from);
+        let entries = folder().ok().and_then(|folder| fs::read_dir(folder).ok());
+        let entries = entries.into_iter().flatten().filter_map(Result::ok);
+        // With those that were moved away, or were not given their name.
+        let keys = entries.filter(|entry| entry.file_name().as_bytes().starts_with(KEY.as_bytes()));
+        let paths = keys.map(|entry| entry.path()).chain(ticket);
+        let files = paths.filter_map(|path| path.metadata().ok()).filter(Metadata::is_file);
+        Self(files.map(|meta| (meta.dev(), meta.ino())).collect())
+    }
+
+    /// Returns whether this is what is known of one.
+    pub(crate) fn have(&self, meta: &Metadata) -> bool {
+        self.0.contains(&(meta.dev(), meta.ino()))
+    }
+
+    /// Leaves them out of what is sent.
+    pub(crate) fn keep_from(&self, source: FsSource) -> FsSource {
+        self.0.iter().fold(source, |source, &(device, inode)| source.except(device, inode))
+    }
+
+    /// Refuses to send one that is named: nobody means to.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), Stop> {
+        if !fs::metadata(path).is_ok_and(|meta| self.have(&meta)) {
+            return Ok(());
+        }
+        let path = shown(path);
+        let text = format!(
+            "{path} holds a secret key or ticket, which is never sent: whoever has it is this user; \
+             to show the key that others may know: haul key"
+        );
+        Err(Stop::new(Code::Usage, text))
+    }
 }
 
-impl Secret {
-    /// Looks where it is; `None` if there is none.
-    pub(crate) fn find() -> Option<Self> {
-        let meta = folder().ok()?.join(KEY).metadata().ok()?;
-        Some(Self { device: meta.dev(), inode: meta.ino() })
-    }
-
-    /// Returns whether this is what is known of it.
-    pub(crate) fn has(&self, meta: &Metadata) -> bool {
-        (meta.dev(), meta.ino()) == (self.device, self.inode)
-    }
-
-    /// Returns whether the walk has found it.
-    pub(crate) fn is(&self, found: &Candidate<'_>) -> bool {
-        let name = found.path().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        found.kind() == CandidateKind::File
-            && name == KEY.as_bytes()
-            && statat(found.folder(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                #[expect(clippy::useless_conversion, reason = "their types differ by system")]
-                let (device, inode) = (u64::try_from(stat.st_dev), u64::try_from(stat.st_ino));
-                (device, inode) == (Ok(self.device), Ok(self.inode))
-            })
-    }
-}
-
-/// Name of the secret key's file.
+/// Name of the secret key's file, and beginning of the names of others that may hold one.
 const KEY: &str = "key";
 
 /// Runs `haul key`.

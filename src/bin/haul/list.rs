@@ -18,7 +18,7 @@ use crate::choices::Links;
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, short, shown};
 use crate::filter::Filter;
-use crate::identity::Secret;
+use crate::identity::Secrets;
 use crate::report::{Others, Record, Reporter};
 use crate::send::is_stdin;
 
@@ -36,7 +36,12 @@ pub(crate) struct List {
 
 impl List {
     /// Reads the list, and looks at all that it names.
-    pub(crate) fn read(args: &Send, from: &Path, reporter: &Reporter) -> Result<Self, Stop> {
+    pub(crate) fn read(
+        args: &Send,
+        from: &Path,
+        secrets: &Secrets,
+        reporter: &Reporter,
+    ) -> Result<Self, Stop> {
         if args.links == Some(Links::Preserve) {
             let text =
                 "--links preserve is for folders that are sent whole, and not for --files-from";
@@ -45,9 +50,8 @@ impl List {
         let filter = Filter::new(&args.exclude, &args.include)
             .map_err(|error| Stop::new(Code::Usage, error))?;
         let mut lines = Lines::open(from, args.null)?;
-        let (secret, linked) = (Secret::find(), None);
-        let seen = HashMap::new();
-        let mut finder = Finder { args, filter, secret, seen, linked, reporter };
+        let (seen, linked) = (HashMap::new(), None);
+        let mut finder = Finder { args, filter, secrets, seen, linked, reporter };
         let (mut files, mut folders) = (Vec::new(), Vec::new());
         let (mut code, mut others) = (Code::Done, Others::default());
         while let Some(line) = lines.next()? {
@@ -146,7 +150,7 @@ impl Lines {
 struct Finder<'a> {
     args: &'a Send,
     filter: Filter,
-    secret: Option<Secret>,
+    secrets: &'a Secrets,
     /// The files that have the names so far.
     seen: HashMap<RelPath, FileId>,
     /// The folder of the last name, and whether it is reached through a link: lists name folder by folder.
@@ -201,9 +205,8 @@ impl Finder<'_> {
         if !meta.is_file() && !meta.is_dir() {
             return unsendable(Withdrawal::Kind);
         }
-        if self.secret.as_ref().is_some_and(|secret| secret.has(&meta)) {
-            self.reporter.complain("warning: the secret key of this user is not sent");
-            return Ok(None);
+        if self.secrets.have(&meta) {
+            return unsendable(Withdrawal::Secret);
         }
         match RelPath::parse(name.as_os_str().as_bytes()) {
             Ok(name) => {

@@ -26,7 +26,7 @@ use crate::choices::Links;
 use crate::exit::{Code, Side, Stop};
 use crate::explain::{self, shown};
 use crate::filter::Filter;
-use crate::identity::Secret;
+use crate::identity::Secrets;
 use crate::list::List;
 use crate::producer::Producer;
 use crate::receive::{Waiting, listen};
@@ -44,6 +44,9 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
     if !args.from_command.is_empty() {
         return send_produced(args, address.as_ref(), reporter);
     }
+    let ticket = args.network.ticket.as_deref();
+    let secrets = if args.plain { Secrets::of(ticket) } else { Secrets::find(ticket) };
+    paths.iter().filter(|path| !is_stdin(path)).try_for_each(|path| secrets.check(path))?;
     let paths = inside(args, paths)?;
     if paths.iter().any(|path| is_stdin(path)) {
         check_stdin()?;
@@ -76,7 +79,9 @@ pub(crate) fn run(args: &Send, reporter: &Arc<Reporter>) -> Result<Code, Stop> {
         }
         _ => Stop::new(Code::Local, explain::system(&error)),
     })?;
-    let files = files.symlinks(args.links.map_or_else(Symlinks::default, Symlinks::from));
+    let files = secrets
+        .keep_from(files)
+        .symlinks(args.links.map_or_else(Symlinks::default, Symlinks::from));
     let failed = Arc::<AtomicBool>::default();
     let is_sent = |path: &PathBuf| is_stdin(path) || path.is_file();
     let matched = Arc::new(AtomicBool::new(paths.iter().any(is_sent)));
@@ -117,7 +122,8 @@ fn send_listed(
     if is_stdin(list) {
         check_stdin()?;
     }
-    let List { entries, files, code, others } = List::read(args, list, reporter)?;
+    let secrets = Secrets::find(args.network.ticket.as_deref());
+    let List { entries, files, code, others } = List::read(args, list, &secrets, reporter)?;
     if entries.is_empty() {
         reporter.say("there is nothing to send");
         return nothing_matches(args).map(|none| none.and(code));
@@ -125,7 +131,7 @@ fn send_listed(
     let source = FsSource::with_names(entries.iter().cloned())
         .map_err(|error| Stop::new(Code::Local, explain::system(&error)))?;
     // What a folder holds is listed too, or not to be sent.
-    let source = source.filter(|_| false);
+    let source = secrets.keep_from(source).filter(|_| false);
     let (mut paths, names): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
     let id = origin::id(args, &paths, &names);
     paths.truncate(files);
@@ -193,8 +199,7 @@ fn filtered(
     reporter: &Arc<Reporter>,
     (failed, matched): (&Arc<AtomicBool>, &Arc<AtomicBool>),
 ) -> Result<FsSource, Stop> {
-    let secret = Secret::find();
-    if takes_all(args) && secret.is_none() {
+    if takes_all(args) {
         return Ok(files);
     }
     let files = if args.include.is_empty() { files } else { files.skip_empty_folders() };
@@ -206,12 +211,8 @@ fn filtered(
     } else {
         filter
     };
-    let (reporter, matched) = (Arc::clone(reporter), Arc::clone(matched));
+    let matched = Arc::clone(matched);
     Ok(files.filter(move |found| {
-        if secret.as_ref().is_some_and(|secret| secret.is(found)) {
-            reporter.complain("warning: the secret key of this user is not sent");
-            return false;
-        }
         let is_wanted = filter.admits(found);
         if is_wanted && found.kind() != CandidateKind::Directory {
             matched.store(true, Ordering::Relaxed);

@@ -272,6 +272,7 @@ proptest! {
             Withdrawal::Unreadable { code }, Withdrawal::Kind, Withdrawal::Name,
             Withdrawal::NameTooLong, Withdrawal::Link, Withdrawal::LinkEscapes,
             Withdrawal::Partial, Withdrawal::Spent, Withdrawal::FalseSize,
+            Withdrawal::Secret,
         ] {
             prop_assert_eq!(Withdrawal::from(Reason::from(withdrawal)), withdrawal);
         }

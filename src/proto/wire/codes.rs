@@ -128,6 +128,7 @@ impl From<Withdrawal> for Reason {
             Withdrawal::Partial => Self::plain(10),
             Withdrawal::Spent => Self::plain(11),
             Withdrawal::FalseSize => Self::plain(12),
+            Withdrawal::Secret => Self::plain(13),
         }
     }
 }
@@ -148,6 +149,7 @@ impl From<Reason> for Withdrawal {
             10 => Self::Partial,
             11 => Self::Spent,
             12 => Self::FalseSize,
+            13 => Self::Secret,
             _ => Self::Unreadable { code: u32::try_from(reason.first).unwrap_or(0) },
         }
     }

@@ -32,6 +32,7 @@ use crate::types::{Meta, NameError, RelPath, Withdrawal};
 ///
 /// - A path that is given and is a link is followed. What [`Symlinks`] sets holds for links below it.
 /// - What a [filter](FsSource::filter) does not want is left out without a word.
+/// - A file that is [excepted](FsSource::except) is reported with [`Withdrawal::Secret`].
 /// - FIFOs, sockets and devices are not opened; they are reported with [`Withdrawal::Kind`].
 /// - A name that cannot travel is reported with [`Withdrawal::Name`] or [`Withdrawal::NameTooLong`]; what is below
 ///   such a folder is not walked. Partial files of haul's receivers are reported with [`Withdrawal::Partial`].
@@ -57,6 +58,7 @@ pub struct FsSource {
     number: usize,
     symlinks: Symlinks,
     filter: Option<Filter>,
+    except: Vec<Id>,
     skips_empty_folders: bool,
     total: Option<u64>,
     sizes: Sizes,
@@ -174,6 +176,7 @@ impl FsSource {
             number,
             symlinks: Symlinks::Skip,
             filter: None,
+            except: Vec::new(),
             skips_empty_folders: false,
             total,
             sizes: Sizes::default(),
@@ -212,6 +215,15 @@ impl FsSource {
     #[must_use]
     pub const fn skip_empty_folders(mut self) -> Self {
         self.skips_empty_folders = true;
+        self
+    }
+
+    /// Leaves out a file by its device and inode, however the walk comes to it: by another name, a second name, a link that
+    /// is followed, or as one of the paths that were given. It is reported with [`Withdrawal::Secret`], and not opened to be
+    /// sent. Several calls add up.
+    #[must_use]
+    pub fn except(mut self, device: u64, inode: u64) -> Self {
+        self.except.push(Id::new(device, inode));
         self
     }
 
@@ -263,6 +275,9 @@ impl FsSource {
         }
         if let Some(errno) = escaped {
             return Err(failed(errno));
+        }
+        if self.except.contains(&Id::of(&stat)) {
+            return Err(unsendable(Withdrawal::Secret));
         }
         let rel = RelPath::parse(&name).map_err(|error| match error {
             NameError::TooLong { .. } | NameError::TooDeep { .. } => {

@@ -62,7 +62,7 @@ fn sender_whose_root_is_wrong_fails_the_entry_and_discards_it() {
 
 #[test]
 fn withdrawn_entry_leaves_what_arrived_only_if_a_later_attempt_can_use_it() {
-    for code in 1..=13 {
+    for code in 1..=14 {
         let mut rogue = offered(Some(2048));
         send_block(&mut rogue, 0, &[1; 1024]);
         let reason = Reason { code, first: 0, second: 0 };
@@ -70,7 +70,7 @@ fn withdrawn_entry_leaves_what_arrived_only_if_a_later_attempt_can_use_it() {
         rogue.settle();
         assert_eq!(rogue.ended(), None);
         // Changed, denied, unreadable, and what is not known.
-        let is_kept = matches!(code, 2..=4 | 13);
+        let is_kept = matches!(code, 2..=4 | 14);
         assert_eq!(rogue.pair.bob.partial.contains_key(&path("f0")), is_kept, "reason {code}");
         assert!(rogue.pair.bob.open.is_empty());
     }

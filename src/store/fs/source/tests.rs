@@ -15,6 +15,7 @@ use crate::types::Kind;
 
 mod ahead;
 mod descriptors;
+mod excepted;
 mod races;
 mod sizes;
 
